@@ -1,0 +1,73 @@
+# Gallery's commands. `make` alone prints them.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help
+help:  ## Print the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+.venv/run.stamp: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Gallery needs Python 3.11 or newer.")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/dev.stamp: .venv/run.stamp requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.lock
+	@touch $@
+
+.PHONY: setup
+setup: .venv/dev.stamp  ## Set up everything for working on Gallery, in .venv
+	@tests/install-browser
+
+.PHONY: run
+run: .venv/run.stamp  ## Serve Gallery at http://127.0.0.1:3000 with its own servers and a data directory
+	@exec $(BIN)/gallery dev
+
+.PHONY: test
+test: setup  ## Start the real servers that the tests need and run the whole suite
+	$(BIN)/pytest
+
+.PHONY: lint
+lint: .venv/dev.stamp  ## Check format, style, types, import contracts and docs
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python tests/check_docs.py
+
+.PHONY: check
+check: lint test  ## What CI runs: lint, then test
+
+.PHONY: fix
+fix: .venv/dev.stamp  ## Format and mend what can be mended by machine
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.PHONY: bench
+bench: .venv/dev.stamp  ## Measure what the main job costs on this machine
+	@$(BIN)/python bench/main.py
+
+.PHONY: docs
+docs: .venv/dev.stamp  ## Write the generated pages anew, and check all of them
+	$(BIN)/python docs/make_configuration.py
+	$(BIN)/python tests/check_docs.py
+
+.PHONY: migration
+migration: .venv/run.stamp  ## Start a new migration: make migration name="add albums"
+	$(BIN)/alembic -c migrations/alembic.ini revision -m "$(name)"
+
+.PHONY: lock
+lock:  ## Resolve the dependencies anew, with hashes (needs uv)
+	uv pip compile pyproject.toml --extra embedded requirements.in --universal --python-version 3.11 \
+		--generate-hashes --no-annotate --upgrade -o requirements.lock
+	uv pip compile pyproject.toml --extra embedded --group dev requirements.in --universal --python-version 3.11 \
+		--generate-hashes --no-annotate -c requirements.lock -o requirements-dev.lock
+
+.PHONY: clean
+clean:  ## Remove what the tools made; the data directory stays
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist

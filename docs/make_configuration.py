@@ -1,0 +1,69 @@
+"""Writes docs/configuration.md from the settings themselves: `python docs/make_configuration.py`."""  # noqa: INP001
+
+from itertools import groupby
+from pathlib import Path
+
+from gallery.settings import SECRETS, Entry, entries
+
+PAGE = Path(__file__).with_name("configuration.md")
+
+HEAD = """\
+<!-- Written by docs/make_configuration.py; change the settings in src/gallery/settings.py instead. -->
+
+# Configuration
+
+Every setting is an environment variable, read once at start. `gallery config` prints what is in force, with secrets
+masked. An empty variable counts as not set, `true` and `false` are the two truths, and a value that does not fit ends
+the command with a sentence that names it. A `GALLERY_…` variable that nobody knows is warned of in the log, with the
+nearest real name.
+
+Secrets (🔑) are never printed.
+"""
+ROOMS = {
+    "": "The process",
+    "database": "PostgreSQL",
+    "redis": "Valkey or Redis",
+    "s3": "Objects",
+    "upload": "Uploads",
+    "worker": "Workers",
+    "serve": "The API",
+    "rate": "Limits",
+    "cache": "The cache",
+    "notifications": "Notifications",
+    "access": "Access",
+    "logs": "Logs",
+}
+
+
+def page() -> str:
+    """The whole page as it should be."""
+    return "\n".join([HEAD, *(_section(room, list(group)) for room, group in groupby(entries(), key=_room))])
+
+
+def _room(entry: Entry) -> str:
+    return entry.branch
+
+
+def _section(room: str, found: list[Entry]) -> str:
+    rows = [f"| {_name(entry)} | {_default(entry.default)} | {_cell(entry.description)} |" for entry in found]
+    return "\n".join(
+        [f"## {ROOMS.get(room, room.capitalize())}", "", "| variable | default | meaning |", "|---|---|---|", *rows, ""]
+    )
+
+
+def _name(entry: Entry) -> str:
+    return f"`{entry.variable}`" + (" 🔑" if entry.path in SECRETS else "")
+
+
+def _default(value: object) -> str:
+    if value is None or value == "":
+        return "not set"
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())

@@ -1,0 +1,6 @@
+"""`gallery`, and `python -m gallery`."""
+
+from gallery.cli.app import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""Passes over HTTP: a browser's session, and tickets for the notification stream."""
+
+from typing import Any
+
+from litestar import Request, Router, delete, post
+from litestar.datastructures import Cookie
+from litestar.di import NamedDependency
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.response import Response
+from msgspec import Struct
+
+from gallery.access.model import LETS_IN, NAMES, READS, Caller, Kind, Scope
+from gallery.access.service import Access
+from gallery.errors import CredentialsRequired
+from gallery.settings import Settings
+
+COOKIE = "gallery_session"
+NO_STORE = {"Cache-Control": "no-store"}
+
+Handled = Request[Any, Any, Any]
+
+
+class SessionView(Struct, frozen=True, rename="camel"):
+    """Who you are for a while. `expiresIn` in seconds."""
+
+    owner: str
+    scopes: list[Scope]
+    expires_in: int
+
+
+class TicketView(Struct, frozen=True, rename="camel"):
+    """For `?ticket=` of the stream, as often as you like until it expires. `expiresIn` in seconds."""
+
+    ticket: str
+    expires_in: int
+
+
+@post(
+    "/session",
+    opt=NAMES,
+    operation_id="signIn",
+    summary="Exchange an API key or a token for a cookie",
+    responses={201: ResponseSpec(SessionView, description="Signed in", generate_examples=False)},
+)
+async def sign_in(
+    request: Handled,
+    caller: NamedDependency[Caller],
+    access: NamedDependency[Access],
+    settings: NamedDependency[Settings],
+) -> Response[SessionView]:
+    if caller.kind not in (Kind.KEY, Kind.TOKEN):
+        raise CredentialsRequired
+    text, seconds = await access.passes.session(caller)
+    view = SessionView(caller.owner, sorted(caller.scopes), seconds)
+    cookie = _cookie(request, settings, text, seconds)
+    return Response(view, status_code=201, headers=NO_STORE, cookies=[cookie])
+
+
+@delete(
+    "/session",
+    opt=LETS_IN,
+    status_code=204,
+    operation_id="signOut",
+    summary="Give the cookie back",
+    responses={204: ResponseSpec(None, description="Signed out")},
+)
+async def sign_out(request: Handled, settings: NamedDependency[Settings]) -> Response[None]:
+    return Response(None, status_code=204, headers=NO_STORE, cookies=[_cookie(request, settings, "", 0)])
+
+
+@post(
+    "/notifications/ticket",
+    opt=READS,
+    operation_id="createTicket",
+    summary="A ticket for the stream, for who cannot send a header",
+    responses={201: ResponseSpec(TicketView, description="Good for five minutes", generate_examples=False)},
+)
+async def ticket(caller: NamedDependency[Caller], access: NamedDependency[Access]) -> Response[TicketView]:
+    text, seconds = await access.passes.ticket(caller)
+    return Response(TicketView(text, seconds), status_code=201, headers=NO_STORE)
+
+
+def router() -> Router:
+    return Router("/api/v1", route_handlers=[sign_in, sign_out, ticket], tags=["access"])
+
+
+def _cookie(request: Handled, settings: Settings, value: str, seconds: int) -> Cookie:
+    return Cookie(
+        key=COOKIE,
+        value=value,
+        max_age=seconds,
+        path="/",
+        httponly=True,
+        samesite="strict",
+        secure=_behind_tls(request, settings),
+    )
+
+
+def _behind_tls(request: Handled, settings: Settings) -> bool:
+    """A proxy's word is enough here: it can only make the cookie stricter."""
+    forwarded = request.headers.get("x-forwarded-proto", "")
+    return "https" in (request.url.scheme, forwarded.lower()) or settings.public_url.startswith("https:")

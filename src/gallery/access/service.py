@@ -1,0 +1,101 @@
+"""The doorkeeper: turns what somebody shows into who they are, and says when that is over."""
+
+import asyncio
+import time
+
+import structlog
+from msgspec import Struct
+
+from gallery.access.issuer import Issuer
+from gallery.access.keys import ApiKeys, looks_like_a_key
+from gallery.access.links import Links
+from gallery.access.model import ANYONE, STRANGER, Caller
+from gallery.access.openness import authenticates, is_open
+from gallery.access.passes import Passes
+from gallery.access.signing import Signatures
+from gallery.access.tokens import Keys, OneKey, Tokens
+from gallery.adapters.database import Database
+from gallery.errors import CredentialNotValid, DatabaseAway
+from gallery.settings import Access as Settings
+from gallery.settings import Settings as AllSettings
+
+log = structlog.get_logger(__name__)
+
+CHECK = 4.0  # seconds between two looks whether the key behind an open stream still stands
+
+
+class Shown(Struct, frozen=True):
+    """The credentials of a request, as they came; the first of them counts."""
+
+    bearer: str | None = None
+    api_key: str | None = None
+    session: str | None = None
+
+
+class Access:
+    def __init__(self, settings: AllSettings, database: Database) -> None:
+        """Raises `CannotStart` for settings that do not fit together."""
+        self.open = is_open(settings)
+        self.keys = ApiKeys(database)
+        self.signatures = Signatures(database, settings.access.signing_keys)
+        self.passes = Passes(self.signatures)
+        self.links = Links(self.signatures)
+        self._tokens = _tokens(settings.access)
+
+    async def caller(self, shown: Shown) -> Caller:
+        """Who shows this. Raises `CredentialNotValid`, `DatabaseAway`, `IssuerAway`.
+
+        In open mode who shows nothing that we know of is anyone, and may do everything.
+        """
+        for text in (shown.bearer, shown.api_key):
+            if text is not None and looks_like_a_key(text):
+                return await self.keys.caller(text)
+        if shown.bearer is not None and self._tokens is not None:
+            return await self._tokens.caller(shown.bearer)
+        if self.open:
+            return await self._session_or_anyone(shown)
+        if shown.bearer is not None or shown.api_key is not None:
+            raise CredentialNotValid(reason="no key")
+        return STRANGER if shown.session is None else await self._session(shown.session)
+
+    async def by_ticket(self, text: str) -> Caller:
+        """Raises `CredentialNotValid`, `DatabaseAway`."""
+        return await self._standing(await self.passes.read_ticket(text))
+
+    async def over(self, caller: Caller) -> None:
+        """Returns when the caller's credential has expired or its key is revoked, at most some seconds late."""
+        while await self._lasts(caller):
+            left = CHECK if caller.key else 3600.0
+            if caller.expires_at is not None:
+                left = min(left, caller.expires_at - time.time())
+            await asyncio.sleep(max(0.01, left))
+
+    async def _lasts(self, caller: Caller) -> bool:
+        if caller.expires_at is not None and caller.expires_at <= time.time():
+            return False
+        try:
+            return caller.key is None or await self.keys.stands(caller.key)
+        except DatabaseAway:
+            return True  # nobody can have been told anything meanwhile
+
+    async def _session(self, text: str) -> Caller:
+        return await self._standing(await self.passes.read_session(text))
+
+    async def _session_or_anyone(self, shown: Shown) -> Caller:
+        """A session of another time locks nobody out of an open house."""
+        try:
+            return ANYONE if shown.session is None else await self._session(shown.session)
+        except CredentialNotValid:
+            return ANYONE
+
+    async def _standing(self, caller: Caller) -> Caller:
+        if caller.key is not None and not await self.keys.stands(caller.key):
+            raise CredentialNotValid(reason="key revoked or expired", key=caller.key, kind=caller.kind)
+        return caller
+
+
+def _tokens(settings: Settings) -> Tokens | None:
+    if not authenticates(settings):
+        return None
+    public: Keys | None = OneKey(settings.jwt_public_key) if settings.jwt_public_key else None
+    return Tokens(settings, Issuer(settings.jwks_url) if settings.jwks_url else public)

@@ -1,0 +1,101 @@
+"""API keys and signing keys in PostgreSQL."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from msgspec import Struct
+
+from gallery.access.model import Owner, Scope
+from gallery.adapters.database import Connection
+
+
+class ApiKey(Struct, frozen=True, kw_only=True):
+    """What is kept of an API key: enough to recognise its secret, not to know it."""
+
+    id: str
+    hash: bytes
+    owner: Owner
+    name: str
+    scopes: frozenset[Scope]
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+
+class SigningKey(Struct, frozen=True):
+    """A retired one no longer signs."""
+
+    id: str
+    secret: bytes
+    retired: bool
+
+
+# --- API keys -------------------------------------------------------------------------------------------------------
+
+COLUMNS = "id, hash, owner, name, scopes, created_at, expires_at, revoked_at"
+ADD = f"""
+    INSERT INTO api_key (id, hash, owner, name, scopes, expires_at)
+    VALUES ($1, $2, $3, $4, $5, now() + $6::interval) RETURNING {COLUMNS}
+"""
+FIND = f"SELECT {COLUMNS} FROM api_key WHERE id = $1"
+ALL = f"SELECT {COLUMNS} FROM api_key ORDER BY created_at, id"
+REVOKE = f"UPDATE api_key SET revoked_at = now() WHERE id = $1 AND revoked_at IS NULL RETURNING {COLUMNS}"
+
+
+async def add(
+    db: Connection,
+    key: str,
+    digest: bytes,
+    owner: Owner,
+    name: str,
+    scopes: Sequence[Scope],
+    life: timedelta | None,
+) -> ApiKey:
+    return _api_key(await db.fetchrow(ADD, key, digest, owner, name, scopes, life))
+
+
+async def find(db: Connection, key: str) -> ApiKey | None:
+    row = await db.fetchrow(FIND, key)
+    return None if row is None else _api_key(row)
+
+
+async def every(db: Connection) -> list[ApiKey]:
+    return [_api_key(row) for row in await db.fetch(ALL)]
+
+
+async def revoke(db: Connection, key: str) -> ApiKey | None:
+    """`None` when there is no such key, or it is revoked already."""
+    row = await db.fetchrow(REVOKE, key)
+    return None if row is None else _api_key(row)
+
+
+def _api_key(row: object) -> ApiKey:
+    fields = dict(row)  # type: ignore[call-overload]  # a record of asyncpg's is a mapping
+    return ApiKey(**{**fields, "scopes": frozenset(Scope(s) for s in fields["scopes"])})
+
+
+# --- signing keys ---------------------------------------------------------------------------------------------------
+
+SIGNING = """
+    SELECT id, secret, retired_at IS NOT NULL AS retired FROM signing_key
+    WHERE retired_at IS NULL OR retired_at > now() - $1::interval ORDER BY retired_at DESC NULLS FIRST
+"""
+ADD_SIGNING = "INSERT INTO signing_key (id, secret) VALUES ($1, $2) ON CONFLICT DO NOTHING"
+RETIRE = "UPDATE signing_key SET retired_at = now() WHERE retired_at IS NULL"
+DROP_RETIRED = "DELETE FROM signing_key WHERE retired_at <= now() - $1::interval"
+
+
+async def signing_keys(db: Connection, verify: timedelta) -> list[SigningKey]:
+    """The one that signs first, then those retired for less than `verify`."""
+    return [SigningKey(**dict(row)) for row in await db.fetch(SIGNING, verify)]
+
+
+async def add_signing_key(db: Connection, key: str, secret: bytes) -> None:
+    """Nothing happens where one signs already."""
+    await db.execute(ADD_SIGNING, key, secret)
+
+
+async def retire_signing_keys(db: Connection, verify: timedelta) -> None:
+    """None signs any more; those retired for `verify` are dropped."""
+    await db.execute(RETIRE)
+    await db.execute(DROP_RETIRED, verify)

@@ -1,0 +1,123 @@
+"""Processes, ours and others': telling them apart, ending them, and ending with the one that started us."""
+
+import asyncio
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Awaitable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Self
+
+from msgspec import Struct
+
+PARENT = "_GALLERY_PARENT"  # the variable by which a child learns the pid of the process that it must not outlive
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+POLL = 0.02
+
+
+class Process(Struct, frozen=True):
+    """A process that need not be our child; its birth tells it from a later one that was given the same pid."""
+
+    pid: int
+    birth: str
+
+    @classmethod
+    def of(cls, pid: int) -> Self | None:
+        birth = _birth(pid)
+        return cls(pid, birth) if birth else None
+
+    @property
+    def alive(self) -> bool:
+        return _birth(self.pid) == self.birth
+
+    async def gone(self) -> None:
+        while self.alive:  # noqa: ASYNC110 nobody tells us of a process that is not our child
+            await asyncio.sleep(POLL)
+
+
+async def end_child(child: asyncio.subprocess.Process, signals: Sequence[int], seconds: float) -> None:
+    """End a child that leads its own group, if it lives, and kill what it leaves behind there."""
+    if child.returncode is None:
+        await end(child.pid, child.wait(), signals, seconds)
+    with suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+
+
+async def end(pid: int, gone: Awaitable[object], signals: Sequence[int], seconds: float) -> None:
+    """Send `signals` one after another, each with `seconds` to take effect, until `gone` is done."""
+    ended = asyncio.ensure_future(gone)
+    try:
+        for number in signals:
+            send(pid, number)
+            await asyncio.wait({ended}, timeout=seconds)
+            if ended.done():
+                return
+    finally:
+        ended.cancel()
+
+
+def send(pid: int, number: int) -> None:
+    """Signal a process if it is there. SIGKILL goes to the whole group that it leads: nothing of it may stay behind."""
+    with suppress(ProcessLookupError):
+        if number == signal.SIGKILL and os.getpgid(pid) == pid:
+            os.killpg(pid, number)
+        else:
+            os.kill(pid, number)
+
+
+def command_line(pid: int) -> str:
+    """What the process was started as, its words joined by spaces; empty if there is none."""
+    if sys.platform != "linux":
+        return _ps(pid, "command=")
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    return ""
+
+
+def end_with_parent(number: int = signal.SIGTERM) -> None:
+    """Let this process get `number` as soon as the Gallery process that started it is dead, however it died.
+
+    Without such a parent (started by hand, by systemd, by Kubernetes) it does nothing. To be called once, early, from
+    the main thread: Linux forgets the wish when a process forks, and it means the *thread* that started us, so a
+    supervisor has to start its children from a thread that lives as long as itself (the event loop's).
+    """
+    parent = int(os.environ.get(PARENT) or 0)
+    if not parent:
+        return
+    if sys.platform != "linux":
+        threading.Thread(target=_watch, args=(parent, number), daemon=True).start()
+        return
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, number)
+    if os.getppid() != parent:  # it died before we could say so
+        os.kill(os.getpid(), number)
+
+
+def _watch(parent: int, number: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os.kill(os.getpid(), number)
+
+
+def _birth(pid: int) -> str | None:
+    """When the process began, in words that no other process of this pid shares; None if it is dead or a zombie."""
+    if sys.platform != "linux":
+        return _ps(pid, "lstart=") or None
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    state, ticks = fields[0], fields[19]  # proc_pid_stat(5): fields 3 and 22
+    return None if state in "ZX" else f"{_boot()}/{ticks}"
+
+
+def _boot() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def _ps(pid: int, column: str) -> str:
+    return subprocess.run(["/bin/ps", "-o", column, "-p", str(pid)], capture_output=True, text=True).stdout.strip()  # noqa: S603, PLW1510 a dead pid is an answer

@@ -1,0 +1,81 @@
+"""How often somebody has come, kept in Valkey: one script, one key, one round trip, the server's clock.
+
+The algorithm is GCRA (the "leaky bucket as a meter" of ITU-T I.371): a key holds the one moment at which its owner will
+have nothing on the slate any more. Each request adds `period / limit` to it, and is refused if the slate would then be
+longer than `limit` requests. So a burst of `limit` is let through, exactly, by however many processes ask; after it
+one request for each `period / limit` that passes.
+"""
+
+import math
+
+import redis.asyncio as redis
+from msgspec import Struct
+from redis.exceptions import NoScriptError
+
+from gallery.adapters.redis import Valkey
+
+GCRA = """
+    local limit, period = tonumber(ARGV[1]), tonumber(ARGV[2]) * 1000000
+    local clock = redis.call('TIME')
+    local now = clock[1] * 1000000 + clock[2]
+    local step = math.floor(period / limit)
+    local clear = math.max(now, tonumber(redis.call('GET', KEYS[1]) or 0))
+    local slate = clear + step - now
+    if slate > step * limit then
+        return {0, 0, clear - now, slate - step * limit}
+    end
+    redis.call('SET', KEYS[1], string.format('%.0f', now + slate), 'PX', math.ceil(slate / 1000))
+    return {1, math.floor((step * limit - slate) / step), slate, 0}
+"""
+
+
+class Limit(Struct, frozen=True):
+    """So many requests in so many seconds."""
+
+    requests: int
+    seconds: int
+
+    @classmethod
+    def read(cls, text: str) -> "Limit":
+        """From a setting's "N per S" or "N per S s"."""
+        requests, _, seconds = text.split()[:3]
+        return cls(int(requests), int(seconds))
+
+    def times(self, factor: int) -> "Limit":
+        return Limit(self.requests * factor, self.seconds)
+
+
+class Verdict(Struct, frozen=True):
+    """Whether a request is let through; how many more would be; seconds until all would be, and until the next."""
+
+    allowed: bool
+    remaining: int
+    reset: int
+    retry: int
+
+
+class Rates:
+    def __init__(self, valkey: Valkey) -> None:
+        self._valkey = valkey
+        self._sha = ""
+
+    async def take(self, name: str, who: str, limit: Limit) -> Verdict:
+        """Count one request of that name by `who`. Raises `ValkeyAway`."""
+        key = f"{self._valkey.prefix}:rate:{name}:{{{who}}}"
+        allowed, remaining, reset, retry = await self._valkey.call(lambda server: self._run(server, key, limit))
+        return Verdict(bool(allowed), remaining, _seconds(reset), _seconds(retry))
+
+    async def _run(self, server: "redis.Redis", key: str, limit: Limit) -> list[int]:
+        """By the script's hash, which the server has forgotten after a restart only."""
+        arguments = (1, key, limit.requests, limit.seconds)
+        if self._sha:
+            try:
+                return list(await server.evalsha(self._sha, *arguments))
+            except NoScriptError:
+                pass
+        self._sha = await server.script_load(GCRA)
+        return list(await server.eval(GCRA, *arguments))
+
+
+def _seconds(microseconds: int) -> int:
+    return math.ceil(microseconds / 1_000_000)

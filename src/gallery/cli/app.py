@@ -1,0 +1,185 @@
+"""The commands. Each reads the settings, does one thing, and says what went wrong in one sentence.
+
+Exit codes: 0 done, 1 something is away or failed, 2 a setting or the machine does not fit.
+"""
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any, NoReturn
+
+import msgspec
+import structlog
+import typer
+import uvloop
+
+from gallery import __version__
+from gallery.errors import Conflict, Misconfigured, NotFound, Unavailable
+from gallery.ops import logs
+from gallery.settings import Settings, unknown
+
+app = typer.Typer(
+    help="Gallery: the image backend behind an app.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+keys_app = typer.Typer(help="API keys, and the keys that sign links and cookies.", no_args_is_help=True)
+app.add_typer(keys_app, name="keys")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON lines instead of text")]
+
+
+def main() -> None:
+    app()
+
+
+@app.command()
+def dev() -> None:
+    """Everything on this machine: embedded servers, API and worker, watched and started again when they die."""
+    from gallery.cli import dev as command  # noqa: PLC0415  each command imports only what it needs
+
+    _run(command.dev, "dev")
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Listen on this address (GALLERY_HOST)")] = None,
+    port: Annotated[int | None, typer.Option(help="Listen on this port (PORT)")] = None,
+    workers: Annotated[int | None, typer.Option(help="API processes (GALLERY_SERVE__WORKERS)")] = None,
+    fd: Annotated[int | None, typer.Option(hidden=True, help="A listening socket, inherited")] = None,
+) -> None:
+    """The API and the web page. With WORKER_MODE=true, a worker instead."""
+    from gallery.cli import serve as command  # noqa: PLC0415
+    from gallery.cli import worker as other  # noqa: PLC0415
+
+    settings = _settings(GALLERY_HOST=host, PORT=port, GALLERY_SERVE__WORKERS=workers)
+    if settings.worker_mode:
+        _run(other.worker, "worker", settings)
+    else:
+        _run(lambda s: command.serve(s, fd), "api", settings)
+
+
+@app.command()
+def worker(
+    concurrency: Annotated[int | None, typer.Option(help="Pictures at once (GALLERY_WORKER__CONCURRENCY)")] = None,
+) -> None:
+    """Render what has been uploaded."""
+    from gallery.cli import worker as command  # noqa: PLC0415
+
+    _run(command.worker, "worker", _settings(GALLERY_WORKER__CONCURRENCY=concurrency))
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database's schema up to date."""
+    from gallery.cli import once as command  # noqa: PLC0415
+
+    _run(command.migrate, "migrate")
+
+
+@app.command()
+def sweep(json: Json = False) -> None:
+    """Finish what was left half done: ring for waiting images, remove objects that nobody needs."""
+    from gallery.cli import once as command  # noqa: PLC0415
+
+    _run(lambda s: command.sweep(s, json), "sweep")
+
+
+@app.command()
+def config(json: Json = False) -> None:
+    """Print every setting in force, secrets masked."""
+    settings = _settings()
+    for entry, value in settings.items():
+        if json:
+            typer.echo(msgspec.json.encode({"name": entry.variable, "value": value}))
+        else:
+            typer.echo(f"{entry.variable:36} {'' if value is None else value!s:24} {entry.description}")
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(__version__)
+
+
+@keys_app.command("create")
+def keys_create(
+    owner: Annotated[str, typer.Option(help="Whose images the key reads and writes")],
+    scope: Annotated[list[str], typer.Option(help="images:read, images:write, admin; repeatable")],
+    expires: Annotated[str, typer.Option(help="When it ends: 90d, 12h, never")] = "90d",
+    name: Annotated[str, typer.Option(help="What it is for")] = "",
+    json: Json = False,
+) -> None:
+    """Make an API key, and show it this once."""
+    from gallery.cli import keys as command  # noqa: PLC0415
+
+    _run(lambda s: command.create(s, owner, scope, expires, name, json=json), "keys")
+
+
+@keys_app.command("list")
+def keys_list(json: Json = False) -> None:
+    """List all API keys, without their secrets."""
+    from gallery.cli import keys as command  # noqa: PLC0415
+
+    _run(lambda s: command.list_(s, json=json), "keys")
+
+
+@keys_app.command("revoke")
+def keys_revoke(
+    key: Annotated[str, typer.Argument(metavar="ID", help="The id, not the key")], json: Json = False
+) -> None:
+    """Revoke an API key; whatever was opened with it ends within seconds."""
+    from gallery.cli import keys as command  # noqa: PLC0415
+
+    _run(lambda s: command.revoke(s, key, json=json), "keys")
+
+
+@keys_app.command("rotate")
+def keys_rotate(
+    at_once: Annotated[bool, typer.Option("--at-once", help="Drop the others: what they signed ends now")] = False,
+    json: Json = False,
+) -> None:
+    """Sign links, cookies and tickets with a new key from now on."""
+    from gallery.cli import keys as command  # noqa: PLC0415
+
+    _run(lambda s: command.rotate(s, at_once=at_once, json=json), "keys")
+
+
+def _settings(**given: object) -> Settings:
+    """The environment, and what the command line says over it."""
+    overrides = {name: str(value) for name, value in given.items() if value is not None}
+    try:
+        return Settings.read({**os.environ, **overrides})
+    except Misconfigured as error:
+        _give_up(error.detail)
+
+
+def _run(
+    command: Callable[[Settings], Coroutine[Any, Any, int | None]], process: str, settings: Settings | None = None
+) -> None:
+    settings = settings or _settings()
+    logs.configure(settings.logs, process=process)
+    _warn_of_strangers()
+    try:
+        code = uvloop.run(command(settings)) or 0
+    except Misconfigured as error:
+        _give_up(error.detail)
+    except (Unavailable, Conflict, NotFound) as error:
+        _give_up(f"{error.sentence()} ({error})", code=1)
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        code = 130
+    raise typer.Exit(code)
+
+
+def _warn_of_strangers() -> None:
+    for name, nearest in unknown(os.environ).items():
+        structlog.get_logger(__name__).warning("settings.unknown", name=name, nearest=nearest)
+
+
+def _give_up(sentence: str, code: int = 2) -> NoReturn:
+    print(f"gallery: {sentence}", file=sys.stderr)  # noqa: T201  for the person at the terminal
+    raise typer.Exit(code)

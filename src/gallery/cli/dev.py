@@ -1,0 +1,70 @@
+"""`gallery dev`: the whole of Gallery on one machine, each part a process that is started again when it dies.
+
+The listening socket is opened here and inherited by the API, so a port in use is told before any server starts, and
+connections that come while a dead API is started again wait instead of being refused.
+"""
+
+import asyncio
+import os
+import socket
+from collections.abc import Awaitable, Callable
+
+import typer
+
+from gallery.access.openness import check_openness
+from gallery.adapters import datadir, embedded
+from gallery.adapters.datadir import Hold
+from gallery.cli import house
+from gallery.cli.listening import bind
+from gallery.cli.supervisor import Command, Supervisor, gallery
+from gallery.settings import Settings
+
+
+async def dev(settings: Settings) -> int:
+    """Run until a signal; returns the exit code. Raises `CannotStart`."""
+    check_openness(settings)
+    async with datadir.hold(settings.data, "gallery dev") as hold:
+        with bind(settings) as sock:  # only now: a killed predecessor's API may have held it until here
+            supervisor = Supervisor(on_change=lambda living: hold.publish(processes=living))
+
+            async def begin(_: Supervisor) -> None:
+                postgres, valkey = settings.database.url is None, settings.redis.url is None
+                servers = await embedded.prepare(hold, postgres=postgres, valkey=valkey)
+                await supervisor.start(*servers)
+                embedded.publish(hold, servers)
+                await _open(settings, supervisor, hold, sock)
+
+            return await supervisor.run(begin)
+
+
+async def _open(settings: Settings, supervisor: Supervisor, hold: Hold, sock: socket.socket) -> None:
+    """Start our own parts on servers that run, and say where to look. The API is the first to end, then the worker."""
+    found = house.located(settings, hold.running.database_url, hold.running.redis_url)
+    await house.bring_up_to_date(found)
+    host, port = sock.getsockname()[:2]
+    environment = {**os.environ, **house.environment(found)}
+    serve = gallery("serve", "--fd", str(sock.fileno()))
+    await supervisor.start(
+        Command("api", serve, environment, answers=_livez(host, port), pass_fds=(sock.fileno(),)),
+        Command("worker", gallery("worker"), environment),
+    )
+    hold.publish(api_port=port)
+    typer.echo(f"Gallery is at http://{host}:{port} (API: /api, data: {settings.data}). Ctrl-C ends it.")
+
+
+def _livez(host: str, port: int) -> Callable[[], Awaitable[bool]]:
+    """Whether the API answers: the socket takes connections long before."""
+    address = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  it is asked, not opened
+
+    async def answers() -> bool:
+        try:
+            async with asyncio.timeout(5):
+                reader, writer = await asyncio.open_connection(address, port)
+                writer.write(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                status = await reader.readline()
+                writer.close()
+        except (OSError, TimeoutError):
+            return False
+        return b" 200 " in status
+
+    return answers

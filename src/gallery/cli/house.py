@@ -1,0 +1,97 @@
+"""How a command comes into the house: its servers found or started, its schema in order."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import msgspec
+import structlog
+
+from gallery.adapters.database import SCHEMA, wait_for_database
+from gallery.errors import CannotStart
+from gallery.settings import Settings
+
+if TYPE_CHECKING:
+    from gallery.wiring import Gallery
+
+log = structlog.get_logger(__name__)
+
+
+@asynccontextmanager
+async def servers(settings: Settings) -> AsyncIterator[Settings]:
+    """The settings with the addresses of embedded servers where none are set; started ones end with the block."""
+    postgres, valkey = settings.database.url is None, settings.redis.url is None
+    if not (postgres or valkey):
+        yield settings
+        return
+    from gallery.adapters import embedded  # noqa: PLC0415  production does not need it
+
+    async with embedded.servers(settings.data, postgres=postgres, valkey=valkey) as running:
+        yield located(settings, running.database_url, running.redis_url)
+
+
+def located(settings: Settings, database_url: str | None, redis_url: str | None) -> Settings:
+    """Settings that know where the servers are; what was set stays."""
+    replace = msgspec.structs.replace
+    return replace(
+        settings,
+        database=replace(settings.database, url=settings.database.url or database_url),
+        redis=replace(settings.redis, url=settings.redis.url or redis_url),
+    )
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """Where the servers and the data are, for a child process."""
+    urls = {"DATABASE_URL": settings.database.url, "REDIS_URL": settings.redis.url}
+    return {"GALLERY_DATA_DIR": str(settings.data), **{name: url for name, url in urls.items() if url}}
+
+
+@asynccontextmanager
+async def gallery(settings: Settings) -> "AsyncIterator[Gallery]":
+    """The house, when everything it needs is there. Raises `CannotStart`."""
+    from gallery.wiring import open_gallery  # noqa: PLC0415  who only supervises does without the house
+
+    async with servers(settings) as found:
+        await bring_up_to_date(found)
+        async with open_gallery(found) as house:
+            yield house
+
+
+async def bring_up_to_date(settings: Settings) -> None:
+    """Wait for PostgreSQL, and migrate it if it is behind and we may. Raises `CannotStart`."""
+    revision = await wait_for_database(settings.database)
+    if revision == SCHEMA:
+        return
+    if revision is not None and revision > SCHEMA:
+        raise CannotStart(f"The database is at schema {revision}, newer than this Gallery's {SCHEMA}: upgrade Gallery.")
+    if not settings.database.migrate:
+        raise CannotStart(f"The database is at schema {revision}, this Gallery needs {SCHEMA}: run gallery migrate.")
+    await migrate_in_a_child(str(settings.database.url))
+
+
+async def migrate_in_a_child(database_url: str) -> None:
+    """In a process of its own, so that this one does not carry Alembic in its memory. Raises `CannotStart`."""
+    code = "import sys; from gallery.adapters.migrations import migrate; migrate(sys.stdin.read())"
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", code, stdin=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    _, errors = await child.communicate(database_url.encode())  # not on the command line: it holds a password
+    if child.returncode:
+        raise CannotStart(f"The database could not be migrated: {errors.decode().strip().rpartition(chr(10))[2]}")
+    log.info("database.migrated", schema=SCHEMA)
+
+
+@asynccontextmanager
+async def stopped_by_signals(stop: Callable[[], None]) -> AsyncIterator[None]:
+    """SIGTERM and SIGINT call `stop` while the block runs."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)

@@ -1,0 +1,111 @@
+"""`gallery keys …`: who may come in by API key, and what we sign with."""
+
+import re
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import typer
+
+from gallery.access.keys import ApiKeys
+from gallery.access.model import Owner, Scope, is_owner
+from gallery.access.signing import Signatures
+from gallery.access.store import ApiKey
+from gallery.adapters.database import Database, open_database
+from gallery.cli import house
+from gallery.errors import Misconfigured
+from gallery.settings import Settings
+
+UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+LONGEST = timedelta(days=3650)
+
+
+async def create(settings: Settings, owner: str, scopes: Sequence[str], expires: str, name: str, *, json: bool) -> None:
+    """Raises `Misconfigured`."""
+    allowed, life = _scopes(scopes), _life(expires)
+    if not is_owner(owner) or not (name == "" or is_owner(name)):
+        raise Misconfigured("An owner or a name is 1 to 200 printable characters.")
+    async with _database(settings) as database:
+        key, text = await ApiKeys(database).create(Owner(owner), name, allowed, life)
+    if json:
+        typer.echo(msgspec.json.encode({**_facts(key), "key": text}))
+    else:
+        typer.echo(f"The key {key.id} of {owner}, shown this once and never again:", err=True)
+        typer.echo(text)
+
+
+async def list_(settings: Settings, *, json: bool) -> None:
+    async with _database(settings) as database:
+        keys = await ApiKeys(database).every()
+    for key in keys:
+        typer.echo(msgspec.json.encode(_facts(key)) if json else _line(key))
+
+
+async def revoke(settings: Settings, key: str, *, json: bool) -> None:
+    """Raises `KeyNotFound`."""
+    async with _database(settings) as database:
+        revoked = await ApiKeys(database).revoke(key)
+    typer.echo(msgspec.json.encode(_facts(revoked)) if json else f"The key {key} opens nothing any more.")
+
+
+async def rotate(settings: Settings, *, at_once: bool, json: bool) -> None:
+    """Raises `CannotStart`."""
+    async with _database(settings) as database:
+        key = await Signatures(database, settings.access.signing_keys).rotate(at_once=at_once)
+    if json:
+        typer.echo(msgspec.json.encode({"id": key}))
+    else:
+        others = "All others are gone." if at_once else "Others go on verifying for seven days."
+        typer.echo(f"The key {key} signs from now on. {others}")
+
+
+@asynccontextmanager
+async def _database(settings: Settings) -> AsyncIterator[Database]:
+    async with house.servers(settings) as found:
+        await house.bring_up_to_date(found)
+        async with open_database(found.database) as database:
+            yield database
+
+
+def _scopes(texts: Sequence[str]) -> list[Scope]:
+    words = [word for text in texts for word in re.split(r"[\s,]+", text) if word]
+    if not words or not set(words) <= set(Scope):
+        raise Misconfigured(f"A scope is one of {', '.join(Scope)}.")
+    return [Scope(word) for word in dict.fromkeys(words)]
+
+
+def _life(text: str) -> timedelta | None:
+    """How long from now; `None` is for ever."""
+    if text == "never":
+        return None
+    match = re.fullmatch(r"([0-9]{1,9})([smhdw])", text)
+    life = timedelta(**{UNITS[match[2]]: int(match[1])}) if match else timedelta()
+    if not timedelta() < life <= LONGEST:
+        raise Misconfigured(f"--expires is {text!r}: expected something like 90d, 12h, or never.")
+    return life
+
+
+def _facts(key: ApiKey) -> dict[str, Any]:
+    return {
+        "id": key.id,
+        "owner": key.owner,
+        "name": key.name,
+        "scopes": sorted(key.scopes),
+        "state": _state(key),
+        "createdAt": key.created_at,
+        "expiresAt": key.expires_at,
+        "revokedAt": key.revoked_at,
+    }
+
+
+def _line(key: ApiKey) -> str:
+    expires = f"{key.expires_at:%Y-%m-%d}" if key.expires_at else "never"
+    return f"{key.id}  {_state(key):7}  expires {expires:10}  {' '.join(sorted(key.scopes))}  {key.owner}  {key.name}"
+
+
+def _state(key: ApiKey) -> str:
+    if key.revoked_at is not None:
+        return "revoked"
+    return "expired" if key.expires_at is not None and key.expires_at <= datetime.now(UTC) else "valid"

@@ -1,0 +1,25 @@
+"""Commands that do one thing and end."""
+
+import msgspec
+import typer
+
+from gallery.adapters.database import SCHEMA, wait_for_database
+from gallery.cli import house
+from gallery.settings import Settings
+
+
+async def migrate(settings: Settings) -> None:
+    async with house.servers(settings) as found:
+        before = await wait_for_database(found.database)
+        if before != SCHEMA:
+            await house.migrate_in_a_child(str(found.database.url))
+        typer.echo(f"The database is at schema {SCHEMA} (it was at {before or 'none'}).")
+
+
+async def sweep(settings: Settings, json: bool) -> None:
+    async with house.gallery(settings) as gallery:
+        swept = await gallery.sweep.run()
+    if json:
+        typer.echo(msgspec.json.encode(swept))
+    else:
+        typer.echo(f"Rung for {swept.rung} images, removed {swept.removed} objects.")

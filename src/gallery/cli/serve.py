@@ -1,0 +1,56 @@
+"""`gallery serve`: the API and the web page, in one process or in several behind one listening socket."""
+
+import asyncio
+import os
+import socket
+
+import structlog
+
+from gallery.access.openness import check_openness
+from gallery.adapters.processes import end_with_parent
+from gallery.cli import house
+from gallery.cli.listening import bind
+from gallery.cli.supervisor import Command, Supervisor
+from gallery.cli.supervisor import gallery as command_line
+from gallery.settings import Settings
+from gallery.web.app import make_app
+from gallery.web.server import Server
+from gallery.wiring import Gallery
+
+log = structlog.get_logger(__name__)
+
+
+async def serve(settings: Settings, fd: int | None) -> int:
+    """Serve until a signal; `fd` is a listening socket that a parent has opened for us. Raises `CannotStart`."""
+    end_with_parent()
+    check_openness(settings)
+    with socket.socket(fileno=fd) if fd is not None else bind(settings) as sock:
+        if settings.serve.workers > 1:
+            return await _serve_with_many(settings, sock)
+        async with house.gallery(settings) as gallery:
+            await _serve(gallery, sock)
+    return 0
+
+
+async def _serve_with_many(settings: Settings, sock: socket.socket) -> int:
+    """One process for each worker, all on our socket, each started again when it dies."""
+    async with house.servers(settings) as found:
+        await house.bring_up_to_date(found)
+        environment = {**os.environ, **house.environment(found), "GALLERY_SERVE__WORKERS": "1"}
+        line = command_line("serve", "--fd", str(sock.fileno()))
+        children = [
+            Command(f"api-{number}", line, environment, pass_fds=(sock.fileno(),))
+            for number in range(1, settings.serve.workers + 1)
+        ]
+        return await Supervisor().run(lambda supervisor: supervisor.start(*children))
+
+
+async def _serve(gallery: Gallery, sock: socket.socket) -> None:
+    server = Server(make_app(gallery), before_stop=gallery.feed.end, settings=gallery.settings.serve)
+    host, port = sock.getsockname()[:2]
+    async with house.stopped_by_signals(server.stop), asyncio.TaskGroup() as tasks:
+        feed = tasks.create_task(gallery.feed.run(), name="feed")
+        log.info("api.serving", url=f"http://{host}:{port}")
+        await server.serve(sockets=[sock])
+        feed.cancel()
+    log.info("api.ended")

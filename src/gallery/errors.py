@@ -1,0 +1,249 @@
+"""Everything that can go wrong, in one tree.
+
+The branch says how an edge answers (HTTP status, retry or not, exit code), the leaf says what happened. A leaf's
+docstring is the sentence that a client reads; its `code` is the class name in snake case; `facts` are for the log.
+"""
+
+import re
+
+
+class GalleryError(Exception):
+    """Something went wrong."""
+
+    def __init__(self, **facts: object) -> None:
+        super().__init__(type(self).__name__)
+        self.facts = facts
+
+    def __str__(self) -> str:
+        facts = " ".join(f"{name}={value!r}" for name, value in self.facts.items())
+        return f"{self.code()}: {facts}" if facts else self.code()
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _revive, (type(self), self.facts)  # facts survive the way home from a renderer process
+
+    @classmethod
+    def code(cls) -> str:
+        return re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
+
+    @classmethod
+    def sentence(cls) -> str:
+        return " ".join((cls.__doc__ or "").split("\n\n")[0].split())
+
+
+def _revive(kind: type[GalleryError], facts: dict[str, object]) -> GalleryError:
+    return kind(**facts)
+
+
+# --- the branches -----------------------------------------------------------------------------------------------
+
+
+class NotFound(GalleryError):
+    """There is nothing here under that name."""
+
+
+class Conflict(GalleryError):
+    """What you ask for does not fit the present state."""
+
+
+class Rejected(GalleryError):
+    """The request cannot be accepted as it is."""
+
+
+class Forbidden(GalleryError):
+    """You may not do this."""
+
+
+class Unauthorized(GalleryError):
+    """You have to say who you are."""
+
+
+class Busy(GalleryError):
+    """Too much at once; please come back later."""
+
+
+class Unavailable(GalleryError):
+    """A server that we need is away; please try again."""
+
+
+# --- not found, conflict, forbidden --------------------------------------------------------------------------------
+
+
+class ImageNotFound(NotFound):
+    """There is no image with this id."""
+
+
+class RenditionNotFound(NotFound):
+    """This image has no such rendition."""
+
+
+class ObjectNotFound(NotFound):
+    """The object store does not hold this key."""
+
+
+class VersionMismatch(Conflict):
+    """The image has changed since you read it."""
+
+
+class StillInFlight(Conflict):
+    """A request with this idempotency key is still being answered; please try again in a moment."""
+
+
+class ForeignStore(Conflict):
+    """The object store belongs to another Gallery installation."""
+
+
+class ForeignHost(Forbidden):
+    """This Gallery is open to its own machine only, and the request names another host."""
+
+
+class ForeignOrigin(Forbidden):
+    """Another site's page may not write here."""
+
+
+class ScopeMissing(Forbidden):
+    """Your credential does not allow this."""
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(scope=scope)
+        self.scope = scope
+
+
+class LinkNotValid(Forbidden):
+    """The link is not valid, or not any more."""
+
+
+class CredentialsRequired(Unauthorized):
+    """This needs a credential: an API key, a bearer token or a session."""
+
+
+class CredentialNotValid(Unauthorized):
+    """The credential is not valid, or not any more."""
+
+
+class KeyNotFound(NotFound):
+    """There is no API key with this id that is not revoked."""
+
+
+# --- rejected at the front door ----------------------------------------------------------------------------------
+
+
+class MalformedBody(Rejected):
+    """The request's body cannot be read."""
+
+
+class TooLarge(Rejected):
+    """The file is larger than we accept."""
+
+
+class QuotaExceeded(Rejected):
+    """With this file your pictures would take more room than you have."""
+
+
+class TooSlow(Rejected):
+    """The request arrives too slowly."""
+
+
+class HeadersTooLarge(Rejected):
+    """The request's headers are larger than we accept."""
+
+
+class TooManyRequests(Busy):
+    """You ask too often; please come back later."""
+
+
+class NotAPicture(Rejected):
+    """The file is not a picture we take: JPEG, PNG, GIF, WebP, AVIF or HEIC."""
+
+
+class TooManyPixels(Rejected):
+    """The picture has more pixels than we accept."""
+
+
+class SideTooLong(Rejected):
+    """The picture is wider or higher than we accept."""
+
+
+class IdempotencyKeyReused(Rejected):
+    """This idempotency key belongs to another request: other fields, or another file."""
+
+
+class RangeOutside(Rejected):
+    """The picture ends before the part that you ask for."""
+
+
+class InvalidHeader(Rejected):
+    """A header of the request cannot be read."""
+
+
+class InvalidField(Rejected):
+    """A field of the request is not valid."""
+
+    def __init__(self, pointer: str, detail: str) -> None:
+        super().__init__(pointer=pointer, detail=detail)
+        self.pointer = pointer
+        self.detail = detail
+
+
+# --- a picture that cannot be rendered ------------------------------------------------------------------------------
+
+
+class DamagedPicture(Rejected):
+    """The picture is damaged or incomplete and cannot be read."""
+
+
+class RendererFailed(GalleryError):
+    """The picture could not be rendered."""
+
+
+class RendererCrashed(RendererFailed):
+    """The picture made its renderer crash."""
+
+
+class RendererTimedOut(RendererFailed):
+    """The picture took too long to render."""
+
+
+class RendererOutOfMemory(RendererFailed):
+    """The picture took too much memory to render."""
+
+
+class WorkerLost(GalleryError):
+    """The workers that rendered this picture were lost, ten times in a row."""
+
+
+# --- away --------------------------------------------------------------------------------------------------------
+
+
+class DatabaseAway(Unavailable):
+    """The database is away; please try again."""
+
+
+class ObjectStoreAway(Unavailable):
+    """The object store is away; please try again."""
+
+
+class ValkeyAway(Unavailable):
+    """Valkey is away; please try again."""
+
+
+class IssuerAway(Unavailable):
+    """The issuer of your token is away; please try again."""
+
+
+class ObjectDamaged(Unavailable):
+    """The object store gave back other bytes than it was given."""
+
+
+# --- operators' mistakes: the command says so and ends ----------------------------------------------------------
+
+
+class Misconfigured(GalleryError):
+    """A setting is not valid."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail=detail)
+        self.detail = detail
+
+
+class CannotStart(Misconfigured):
+    """This command cannot start."""

@@ -1,0 +1,1 @@
+"""What an image is, and everything one can do with it."""

@@ -1,0 +1,281 @@
+"""Images over HTTP. A handler reads the request, makes one call and returns a view."""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+from litestar import Request, Router, delete, get, patch, post
+from litestar.di import NamedDependency
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.openapi.spec import OpenAPIMediaType, Operation, Parameter, Reference, RequestBody, Schema
+from litestar.openapi.spec.enums import OpenAPIType
+from litestar.params import FromPath, JSONBody
+from litestar.response import Response
+
+from gallery.access.model import READS, SHOWS, WRITES, Caller
+from gallery.conditions import unchanged, versions
+from gallery.images import bytes_api, question, schema
+from gallery.images.answers import Answers
+from gallery.images.cache import CachedImage
+from gallery.images.form import read_form
+from gallery.images.links import LinksView, LinksWish, Sharing
+from gallery.images.model import Status
+from gallery.images.model import id_from as _id
+from gallery.images.question import Sort
+from gallery.images.schema import DownloadView, ImageEdit, ImageView, UploadView
+from gallery.images.service import DOWNLOAD, Images
+from gallery.images.uploads import Uploads, key_in, patience
+from gallery.settings import Settings
+
+JSON = "application/json"
+MOST_JSON = 64 * 1024
+KEPT = "Kept, at `Location`; a worker renders it now. `Idempotency-Replayed: true` says that it was answered before"
+SAME = ResponseSpec(None, description="You have it: the ETag is in If-None-Match")
+CHANGED = ResponseSpec(None, description="It has changed: no ETag of If-Match is its own any more")
+
+Handled = Request[Any, Any, Any]
+
+
+@dataclass
+class UploadOperation(Operation):
+    """Tells the OpenAPI document of the multipart body, which the handler reads by itself."""
+
+    def __post_init__(self) -> None:
+        text = Schema(type=OpenAPIType.STRING)
+        fields: dict[str, Reference | Schema] = {
+            "file": Schema(type=OpenAPIType.STRING, content_media_type="application/octet-stream"),
+            "title": Schema(type=OpenAPIType.STRING, min_length=1, max_length=120),
+            "description": Schema(type=OpenAPIType.STRING, max_length=500),
+            "alt": Schema(type=OpenAPIType.STRING, max_length=500),
+            "tags": Schema(type=OpenAPIType.ARRAY, items=text, max_items=50),
+            "visibility": Schema(type=OpenAPIType.STRING, enum=["private", "public"]),
+            "lane": Schema(type=OpenAPIType.STRING, enum=["interactive", "bulk"]),
+        }
+        form = Schema(type=OpenAPIType.OBJECT, properties=fields, required=["file"])
+        self.request_body = RequestBody({"multipart/form-data": OpenAPIMediaType(schema=form)}, required=True)
+        self.parameters = [
+            Parameter(
+                "Idempotency-Key",
+                "header",
+                schema=Schema(type=OpenAPIType.STRING, min_length=1, max_length=255, pattern="^[!-~]+$"),
+                description="Makes the upload safe to repeat for 24 hours: a request that is sent again is answered "
+                "as it was the first time",
+            ),
+            Parameter(
+                "Prefer",
+                "header",
+                schema=Schema(type=OpenAPIType.STRING),
+                description="`wait=10` answers after READY or FAILED, or after that many seconds; 60 at most",
+            ),
+        ]
+
+
+@dataclass
+class ListOperation(Operation):
+    """Tells the OpenAPI document of the parameters, which `question.read` checks."""
+
+    def __post_init__(self) -> None:
+        text, whole = OpenAPIType.STRING, OpenAPIType.INTEGER
+        status = Schema(type=text, enum=list(Status))
+        tag = Schema(type=text, min_length=1, max_length=50)
+        limit = Schema(type=whole, minimum=1, maximum=question.MOST, default=question.DEFAULT)
+        sort = Schema(type=text, enum=list(Sort), default=Sort.NEWEST)
+        search = Schema(type=text, max_length=question.LONGEST_SEARCH)
+        self.parameters = [
+            _query("limit", "Images on a page", limit),
+            _query("cursor", "From the Link of the page before, with the same sort and filters", Schema(type=text)),
+            _query("sort", "Minus is descending", sort),
+            _query("status", "One or several, separated by commas", _several(status, len(Status)), explode=False),
+            _query("tag", "Repeatable; only images that have all of them", _several(tag, question.MOST_TAGS)),
+            _query("search", "Only images in whose words all of these are, whole or in part", search),
+            _query("ids", "These images, in this order", _several(Schema(type=text), question.MOST), explode=False),
+        ]
+
+
+@post(
+    "/",
+    opt=WRITES,
+    operation_class=UploadOperation,
+    operation_id="uploadImage",
+    summary="Upload a photo",
+    responses={
+        201: ResponseSpec(UploadView, description=KEPT, generate_examples=False),
+        200: ResponseSpec(UploadView, description="The same bytes were here already", generate_examples=False),
+        409: ResponseSpec(None, description="A request with this idempotency key is still being answered"),
+    },
+    request_max_body_size=None,  # we count by ourselves, while it streams
+)
+async def upload(
+    request: Handled,
+    caller: NamedDependency[Caller],
+    uploads: NamedDependency[Uploads],
+    settings: NamedDependency[Settings],
+) -> Response[bytes]:
+    form = read_form(
+        _body(request), request.headers.get("content-type", ""), _length(request), settings.upload.max_bytes
+    )
+    receipt = await uploads.take(caller, key_in(request.headers.getall("idempotency-key", [])), form)
+    headers = {"Idempotency-Replayed": "true"} if receipt.replayed else {}
+    wait = patience(request.headers.getall("prefer", []))
+    if wait is not None:
+        receipt = await uploads.settled(caller, receipt, wait)
+        headers["Preference-Applied"] = f"wait={wait}"
+    headers["ETag"] = f'"{receipt.said.version}"'
+    headers["Location"] = f"{settings.public_url}/api/v1/images/{receipt.image}"
+    headers["Cache-Control"] = "private, no-cache"
+    return Response(receipt.body, media_type=JSON, status_code=receipt.status, headers=headers)
+
+
+@get(
+    "/",
+    opt=READS,
+    operation_class=ListOperation,
+    operation_id="listImages",
+    summary="List and search images, newest first",
+    responses={200: ResponseSpec(list[ImageView], description="One page", generate_examples=False)},
+)
+async def page(
+    request: Handled,
+    caller: NamedDependency[Caller],
+    answers: NamedDependency[Answers],
+    settings: NamedDependency[Settings],
+) -> Response[bytes]:
+    asked = list(request.query_params.multi_items())
+    found = await answers.page(caller, question.read(asked))
+    headers = {"Cache-Control": "private, no-cache"}
+    if found.next is not None:
+        query = urlencode([*(part for part in asked if part[0] != "cursor"), ("cursor", found.next)])
+        headers["Link"] = f'<{settings.public_url}/api/v1/images?{query}>; rel="next"'
+    return Response(found.body, media_type=JSON, headers=headers)
+
+
+@get(
+    "/{image_id:str}",
+    opt=SHOWS,
+    operation_id="getImage",
+    summary="Read an image",
+    responses={
+        200: ResponseSpec(ImageView, description="The image; its version is the `ETag`", generate_examples=False),
+        304: SAME,
+    },
+)
+async def read(
+    image_id: FromPath[str],
+    caller: NamedDependency[Caller],
+    answers: NamedDependency[Answers],
+    if_none_match: bytes_api.IfNoneMatch = None,
+) -> Response[bytes]:
+    entry = await answers.image(caller, _id(image_id))
+    if unchanged(if_none_match, str(entry.version)):
+        return Response(b"", status_code=304, headers=_tag(entry))
+    return _image(entry, 200)
+
+
+@patch(
+    "/{image_id:str}",
+    opt=WRITES,
+    operation_id="editImage",
+    summary="Change an image's words",
+    responses={
+        200: ResponseSpec(ImageView, description="The image as it is now", generate_examples=False),
+        412: CHANGED,
+    },
+    request_max_body_size=MOST_JSON,
+)
+async def change(
+    request: Handled,
+    image_id: FromPath[str],
+    data: JSONBody[ImageEdit],
+    caller: NamedDependency[Caller],
+    images: NamedDependency[Images],
+    answers: NamedDependency[Answers],
+) -> Response[bytes]:
+    wanted = versions(request.headers.get("if-match"))
+    return _image(answers.of(await images.edit(caller, _id(image_id), schema.edit(data), wanted)), 200)
+
+
+@delete(
+    "/{image_id:str}",
+    opt=WRITES,
+    status_code=200,
+    operation_id="deleteImage",
+    summary="Delete an image for good",
+    responses={
+        200: ResponseSpec(ImageView, description="The deleted image", generate_examples=False),
+        412: CHANGED,
+    },
+)
+async def remove(
+    request: Handled,
+    image_id: FromPath[str],
+    caller: NamedDependency[Caller],
+    images: NamedDependency[Images],
+    answers: NamedDependency[Answers],
+) -> Response[bytes]:
+    wanted = versions(request.headers.get("if-match"))
+    return _image(answers.of(await images.delete(caller, _id(image_id), wanted)), 200)
+
+
+@get(
+    "/{image_id:str}/download",
+    opt=READS,
+    operation_id="downloadImage",
+    summary="Get a URL of the original for an hour",
+)
+async def download(
+    request: Handled, image_id: FromPath[str], caller: NamedDependency[Caller], links: NamedDependency[Sharing]
+) -> Response[DownloadView]:
+    url = await links.download(caller, _id(image_id), str(request.base_url).rstrip("/"))
+    view = DownloadView(url, int(DOWNLOAD.total_seconds()))
+    return Response(view, headers={"Cache-Control": "no-store"})
+
+
+@post(
+    "/{image_id:str}/links",
+    opt=READS,
+    status_code=200,
+    operation_id="signLinks",
+    summary="Get URLs that show the image without a credential, for a while",
+    request_max_body_size=MOST_JSON,
+)
+async def share(
+    image_id: FromPath[str],
+    caller: NamedDependency[Caller],
+    links: NamedDependency[Sharing],
+    data: JSONBody[LinksWish | None] = None,
+) -> Response[LinksView]:
+    view = await links.of(caller, _id(image_id), data or LinksWish())
+    return Response(view, headers={"Cache-Control": "no-store"})
+
+
+def router() -> Router:
+    handlers = [upload, page, read, change, remove, download, share, bytes_api.original, bytes_api.rendition]
+    return Router("/api/v1/images", route_handlers=handlers, tags=["images"])
+
+
+def _query(name: str, description: str, schema: Schema, *, explode: bool = True) -> Parameter:
+    return Parameter(name, "query", schema=schema, description=description, style="form", explode=explode)
+
+
+def _several(item: Schema, most: int) -> Schema:
+    return Schema(type=OpenAPIType.ARRAY, items=item, max_items=most)
+
+
+async def _body(request: Handled) -> AsyncIterator[bytes]:
+    async for chunk in request.stream():
+        yield chunk
+
+
+def _length(request: Handled) -> int | None:
+    length = request.headers.get("content-length")
+    return int(length) if length is not None else None
+
+
+def _image(entry: CachedImage, status: int, headers: Mapping[str, str] | None = None) -> Response[bytes]:
+    return Response(entry.body, media_type=JSON, status_code=status, headers={**_tag(entry), **(headers or {})})
+
+
+def _tag(entry: CachedImage) -> dict[str, str]:
+    """The tag is the version and nothing else, so nobody may transform the answer: not even our own compression."""
+    return {"ETag": f'"{entry.version}"', "Cache-Control": "private, no-cache, no-transform"}

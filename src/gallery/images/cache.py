@@ -1,0 +1,161 @@
+"""Answers kept in Valkey, so that a page of images costs no query. The cache cannot lie for long, and not after news.
+
+An image's entry carries its version, and only a newer one replaces it. A list's entry stands in a hash of its owner
+that also holds a token; whatever changes one of the owner's images replaces the hash, and an answer computed before
+that is not taken in. The feed turns both before it tells a client. When Valkey did not hear of a change, this process
+reads nothing from it until every entry of that time has expired.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Iterable
+from functools import partial
+from typing import cast
+
+import msgspec
+import structlog
+from msgspec import Struct
+from redis.asyncio import Redis
+
+from gallery.access.model import Owner
+from gallery.adapters.redis import Valkey
+from gallery.errors import ValkeyAway
+from gallery.images.model import ImageId
+from gallery.settings import Cache as Settings
+
+log = structlog.get_logger(__name__)
+
+MOST_LISTS = 200  # of one owner
+
+PUT_NEWER = """
+    local have = redis.call('HGET', KEYS[1], 'version')
+    if have and tonumber(have) > tonumber(ARGV[1]) then return 0 end
+    if have and tonumber(have) == tonumber(ARGV[1]) and ARGV[2] == '' then return 0 end
+    redis.call('HSET', KEYS[1], 'version', ARGV[1], 'entry', ARGV[2])
+    redis.call('PEXPIRE', KEYS[1], ARGV[3])
+    return 1
+"""
+PUT_LIST = """
+    if redis.call('HGET', KEYS[1], 'token') ~= ARGV[1] then return 0 end
+    if redis.call('HLEN', KEYS[1]) > tonumber(ARGV[4]) then return 0 end
+    redis.call('HSET', KEYS[1], ARGV[2], ARGV[3])
+    return 1
+"""
+TURN = """
+    redis.call('DEL', KEYS[1])
+    redis.call('HSET', KEYS[1], 'token', ARGV[1])
+    redis.call('PEXPIRE', KEYS[1], ARGV[2])
+"""
+LOOK = """
+    redis.call('HSETNX', KEYS[1], 'token', ARGV[1])
+    if redis.call('PTTL', KEYS[1]) < 0 then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
+    return redis.call('HMGET', KEYS[1], 'token', ARGV[3])
+"""
+
+
+class CachedImage(Struct, frozen=True, array_like=True):
+    """One image as clients read it, and what has to be known to decide whether they may."""
+
+    owner: Owner
+    public: bool
+    version: int
+    body: bytes
+
+
+class CachedList(Struct, frozen=True, array_like=True):
+    """One page as clients read it, and the cursor of the next."""
+
+    body: bytes
+    next: str | None
+
+
+class Change(Struct, frozen=True):
+    """An image of that owner has that version now."""
+
+    owner: Owner
+    image: ImageId
+    version: int
+
+
+class ImageCache:
+    def __init__(self, valkey: Valkey, settings: Settings) -> None:
+        self._valkey = valkey
+        self._enabled = settings.enabled
+        self._seconds = settings.seconds
+        self._distrusted_until = 0.0
+
+    async def image(self, image: ImageId) -> CachedImage | None:
+        if not self._trusted():
+            return None
+        try:
+            entry = await self._valkey.call(lambda server: server.hget(self._image_key(image), "entry"))
+        except ValkeyAway:
+            return None
+        return msgspec.msgpack.decode(cast("bytes", entry), type=CachedImage) if entry else None
+
+    async def keep_image(self, image: ImageId, entry: CachedImage) -> None:
+        if not self._trusted():
+            return
+        body = msgspec.msgpack.encode(entry)
+        try:
+            await self._valkey.call(
+                lambda server: server.eval(PUT_NEWER, 1, self._image_key(image), entry.version, body, self._life)
+            )
+        except ValkeyAway:
+            log.debug("cache.away")
+
+    async def list(self, owner: Owner, query: str) -> tuple[CachedList | None, str | None]:
+        """The kept answer, and the token under which a new one may be kept (`None`: do not keep it)."""
+        if not self._trusted():
+            return None, None
+        fresh = secrets.token_hex(8)
+        try:
+            token, entry = await self._valkey.call(
+                lambda server: server.eval(LOOK, 1, self._list_key(owner), fresh, self._life, query)
+            )
+        except ValkeyAway:
+            return None, None
+        return msgspec.msgpack.decode(entry, type=CachedList) if entry else None, token
+
+    async def keep_list(self, owner: Owner, query: str, token: str | None, entry: CachedList) -> None:
+        if token is None:
+            return
+        body = msgspec.msgpack.encode(entry)
+        try:
+            await self._valkey.call(
+                lambda server: server.eval(PUT_LIST, 1, self._list_key(owner), token, query, body, MOST_LISTS)
+            )
+        except ValkeyAway:
+            log.debug("cache.away")
+
+    async def changed(self, changes: Iterable[Change]) -> None:
+        """Forget every answer from before these changes. To be called after the commit and before anybody is told."""
+        for change in _newest(changes):
+            try:
+                await self._valkey.call(partial(self._turn, change))
+            except ValkeyAway:
+                self._distrusted_until = asyncio.get_running_loop().time() + self._seconds
+                return
+
+    async def _turn(self, change: Change, server: "Redis") -> None:
+        async with server.pipeline(transaction=False) as pipe:
+            pipe.eval(PUT_NEWER, 1, self._image_key(change.image), change.version, b"", self._life)
+            pipe.eval(TURN, 1, self._list_key(change.owner), secrets.token_hex(8), self._life)
+            await pipe.execute()
+
+    def _trusted(self) -> bool:
+        return self._enabled and asyncio.get_running_loop().time() >= self._distrusted_until
+
+    @property
+    def _life(self) -> int:
+        return self._seconds * 1000
+
+    def _image_key(self, image: ImageId) -> str:
+        return f"{self._valkey.prefix}:cache:image:{image}"
+
+    def _list_key(self, owner: Owner) -> str:
+        return f"{self._valkey.prefix}:cache:lists:{owner}"
+
+
+def _newest(changes: Iterable[Change]) -> list[Change]:
+    return list({change.image: change for change in changes}.values())

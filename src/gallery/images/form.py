@@ -1,0 +1,131 @@
+"""An upload's multipart body (RFC 7578), read as it arrives: fields into memory, the file into a spool.
+
+The file is hashed and counted on the way and never whole in memory: beyond `IN_MEMORY` bytes the spool is a nameless
+temporary file. Whatever ends the reading (limits, a malformed or aborted body) closes the spool and leaves nothing.
+"""
+
+import hashlib
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from email.message import Message
+from tempfile import SpooledTemporaryFile
+from typing import BinaryIO, cast
+
+from multipart import MultipartError, MultipartSegment, ParserLimitReached, PushMultipartParser
+
+from gallery.errors import InvalidField, MalformedBody, TooLarge
+
+IN_MEMORY = 1024 * 1024
+MOST_PARTS = 100
+MOST_FIELD_BYTES = 16 * 1024
+MOST_NAME = 255  # characters
+CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+MOST_OTHER_BYTES = 256 * 1024  # all that a body may hold besides its file
+
+
+class Form:
+    """The fields in the order of the body, and the one file."""
+
+    def __init__(self, spool: BinaryIO) -> None:
+        self.fields: list[tuple[str, str]] = []
+        self.file = spool
+        self.file_name = ""
+        self.size = 0
+        self.sha256 = ""
+
+
+@asynccontextmanager
+async def read_form(
+    body: AsyncIterator[bytes], content_type: str, length: int | None, most: int
+) -> AsyncIterator[Form]:
+    """The form in `body`, whose file has `most` bytes at most; the file is closed at the end of the block.
+
+    Raises `TooLarge` (at once when `length`, the declared size of the body, says so), `MalformedBody`, `InvalidField`.
+    """
+    boundary = _boundary(content_type)
+    if length is not None and length > most + MOST_OTHER_BYTES:
+        raise TooLarge(length=length, limit=most)
+    with SpooledTemporaryFile(max_size=IN_MEMORY) as spool:
+        form = Form(cast("BinaryIO", spool))  # it is one, though its type does not say so
+        await _Reader(form, most).read(body, boundary)
+        spool.seek(0)
+        yield form
+
+
+class _Reader:
+    def __init__(self, form: Form, most: int) -> None:
+        self._form = form
+        self._most = most
+        self._digest = hashlib.sha256()
+        self._value = bytearray()
+        self._other = 0
+        self._has_file = False
+
+    async def read(self, body: AsyncIterator[bytes], boundary: str) -> None:
+        part: MultipartSegment | None = None
+        try:
+            with PushMultipartParser(boundary, max_segment_count=MOST_PARTS) as parser:
+                async for chunk in body:
+                    for event in parser.parse(chunk):
+                        if isinstance(event, MultipartSegment):
+                            part = self._begin(event)
+                        elif event is None:
+                            self._end(part)
+                        else:
+                            self._take(part, event)
+        except (MultipartError, UnicodeError) as error:
+            many = isinstance(error, ParserLimitReached)
+            raise MalformedBody(cause=str(error), limit=many) from error
+        if not self._has_file:
+            raise InvalidField("/file", "is missing: send the picture as the multipart field 'file'")
+        self._form.sha256 = self._digest.hexdigest()
+
+    def _begin(self, part: MultipartSegment) -> MultipartSegment:
+        if _is_file(part):
+            if self._has_file:
+                raise InvalidField("/file", "is there twice; send one picture at a time")
+            self._has_file = True
+            self._form.file_name = _name(part.filename or "")
+        return part
+
+    def _take(self, part: MultipartSegment | None, chunk: bytes | bytearray) -> None:
+        if part is not None and _is_file(part):
+            self._form.size += len(chunk)
+            if self._form.size > self._most:
+                raise TooLarge(limit=self._most)
+            self._digest.update(chunk)
+            self._form.file.write(chunk)
+            return
+        self._value += chunk
+        self._other += len(chunk)
+        if len(self._value) > MOST_FIELD_BYTES or self._other > MOST_OTHER_BYTES:
+            raise InvalidField(f"/{part.name if part else ''}", "is too long")
+
+    def _end(self, part: MultipartSegment | None) -> None:
+        if part is None or _is_file(part):
+            return
+        try:
+            self._form.fields.append((part.name, self._value.decode()))
+        except UnicodeDecodeError:
+            raise InvalidField(f"/{part.name}", "is not UTF-8") from None
+        self._value.clear()
+
+
+def _name(sent: str) -> str:
+    """Data, whatever it says; but no name has control characters, and a longer one keeps its beginning and its end."""
+    name = CONTROL.sub("", sent)
+    return name if len(name) <= MOST_NAME else f"{name[: MOST_NAME - 17]}…{name[-16:]}"
+
+
+def _is_file(part: MultipartSegment) -> bool:
+    return bool(part.name == "file")
+
+
+def _boundary(content_type: str) -> str:
+    message = Message()
+    message["content-type"] = content_type
+    boundary = message.get_boundary()
+    if message.get_content_type() != "multipart/form-data" or not boundary:
+        raise MalformedBody(cause=f"content type {content_type!r} instead of multipart/form-data with a boundary")
+    return boundary

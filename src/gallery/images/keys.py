@@ -1,0 +1,56 @@
+"""The keys of an image's objects. A key is written down before anything is put under it, so nothing can be forgotten.
+
+A new key is to be removed after a while; only what an image comes to need is kept. Removing begins by marking the
+keys, and what is marked cannot be kept any more: an object is either whole and kept, or gone.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from gallery.adapters.database import Connection, Database
+from gallery.images.model import ImageId
+
+GRACE = timedelta(hours=1)  # far more than any upload or attempt takes
+
+RESERVE = """
+    WITH quick AS (SELECT set_config('synchronous_commit', 'off', true))
+    INSERT INTO object (key, image_id, attempt, remove_after)
+    SELECT unnest($1::text[]), $2, $3, now() + $4::interval FROM quick
+"""
+KEEP = "UPDATE object SET remove_after = NULL WHERE key = ANY($1) AND remove_after > '-infinity' RETURNING key"
+RELEASE = """
+    UPDATE object SET remove_after = least(remove_after, now() + $3::interval)
+    WHERE image_id = $1 AND ($2::integer IS NULL OR attempt = $2) AND remove_after IS DISTINCT FROM '-infinity'
+      AND ($2 IS NULL OR NOT EXISTS (SELECT FROM image WHERE id = $1 AND rendered_attempt = $2))
+"""
+MARK = """
+    UPDATE object SET remove_after = '-infinity'
+    WHERE key IN (SELECT key FROM object WHERE remove_after <= now() ORDER BY remove_after LIMIT $1) RETURNING key
+"""
+FORGET = "DELETE FROM object WHERE key = ANY($1)"
+
+
+async def reserve(database: Database, image: ImageId, attempt: int | None, keys: Sequence[str]) -> None:
+    """Write down keys that are about to be put. A lost reservation is one of an object that was never put."""
+    async with database.reading() as db:
+        await db.execute(RESERVE, keys, image, attempt, GRACE)
+
+
+async def keep(db: Connection, keys: Sequence[str]) -> bool:
+    """Keep the objects for good, in the transaction that makes an image need them. False if one is going already."""
+    return len(await db.fetch(KEEP, keys)) == len(keys)
+
+
+async def release(db: Connection, image: ImageId, attempt: int | None = None, after: timedelta = timedelta()) -> None:
+    """Nobody needs the image's objects (of that attempt) any more; they go `after` that time."""
+    await db.execute(RELEASE, image, attempt, after)
+
+
+async def mark(db: Connection, limit: int) -> list[str]:
+    """The next keys whose objects are to be removed now."""
+    return [row["key"] for row in await db.fetch(MARK, limit)]
+
+
+async def forget(db: Connection, keys: Sequence[str]) -> None:
+    """The objects are removed."""
+    await db.execute(FORGET, keys)

@@ -1,0 +1,161 @@
+"""An image: one original, its renditions, and where it stands between upload and ready."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, BinaryIO, NewType
+from uuid import UUID
+
+import msgspec
+import uuid_utils
+from msgspec import Struct
+
+from gallery.access.model import Owner
+from gallery.errors import ImageNotFound
+
+ImageId = NewType("ImageId", str)
+
+
+class Status(StrEnum):
+    PENDING = "PENDING"
+    PROCESSING = "PROCESSING"
+    READY = "READY"
+    FAILED = "FAILED"
+
+
+class Visibility(StrEnum):
+    PRIVATE = "private"
+    PUBLIC = "public"
+
+
+class Lane(StrEnum):
+    """How soon an image's turn comes: somebody waits for it, or it is one of many."""
+
+    INTERACTIVE = "interactive"
+    BULK = "bulk"
+
+
+class Rendition(Struct, frozen=True):
+    """One picture made from the original: width and height in pixels, size in bytes."""
+
+    name: str
+    format: str
+    width: int
+    height: int
+    size: int
+
+
+class Image(Struct, frozen=True, kw_only=True):
+    """A row of the table `image`."""
+
+    id: ImageId
+    owner: Owner
+    title: str
+    description: str
+    alt: str
+    tags: list[str]
+    visibility: Visibility
+    lane: Lane
+    original_name: str
+    mime_type: str
+    size: int
+    sha256: str
+    animated: bool
+    width: int | None
+    height: int | None
+    status: Status
+    version: int
+    attempt: int
+    strikes: int
+    losses: int
+    deferrals: int
+    next_attempt_at: datetime
+    lease_until: datetime | None
+    rendered_attempt: int | None
+    recipe: str | None
+    renditions: list[Rendition]
+    thumbhash: str | None
+    color: str | None
+    exif: msgspec.Raw
+    error_code: str | None
+    error_message: str | None
+    created_at: datetime
+    updated_at: datetime
+
+    @property
+    def public(self) -> bool:
+        return self.visibility is Visibility.PUBLIC
+
+    @property
+    def original_key(self) -> str:
+        return original_key(self.id)
+
+    def rendition(self, name: str, format: str) -> Rendition | None:  # noqa: A002  the word of the contract
+        return next((r for r in self.renditions if r.name == name and r.format == format), None)
+
+    def rendition_key(self, rendition: Rendition) -> str:
+        return rendition_key(self.id, self.rendered_attempt or 0, rendition.name, rendition.format)
+
+
+class Draft(Struct, frozen=True, kw_only=True):
+    """What an uploader says about a photo."""
+
+    title: str
+    description: str
+    alt: str
+    tags: list[str]
+    visibility: Visibility
+    lane: Lane
+
+
+class Edit(Struct, frozen=True, kw_only=True):
+    """What is to be changed; `None` stays as it is."""
+
+    title: str | None = None
+    description: str | None = None
+    alt: str | None = None
+    tags: list[str] | None = None
+
+
+class Photo(Struct, frozen=True):
+    """A file that somebody has sent, hashed and counted: `size` in bytes, `sha256` in hex."""
+
+    file: BinaryIO
+    name: str
+    size: int
+    sha256: str
+
+
+def new_id() -> ImageId:
+    """A UUIDv7: unique everywhere, and younger images have greater ids."""
+    return ImageId(str(uuid_utils.uuid7()))
+
+
+def id_from(text: str) -> ImageId:
+    """What is no id is the id of nothing. Raises `ImageNotFound`."""
+    try:
+        return ImageId(str(UUID(text)))
+    except ValueError:
+        raise ImageNotFound(image=text) from None
+
+
+def original_key(image: ImageId) -> str:
+    return f"original/{image}"
+
+
+def rendition_key(image: ImageId, attempt: int, name: str, format: str) -> str:  # noqa: A002  the word of the contract
+    return f"renditions/{image}/{attempt}/{name}.{format}"
+
+
+def from_row(row: Any) -> Image:
+    """An image from a database row that has all of `COLUMNS`."""
+    fields = {name: row[name] for name in COLUMNS}
+    fields["renditions"] = _RENDITIONS.decode(fields["renditions"])
+    fields["exif"] = msgspec.Raw(fields["exif"])
+    fields["status"] = Status(fields["status"])
+    fields["visibility"] = Visibility(fields["visibility"])
+    fields["lane"] = Lane(fields["lane"])
+    return Image(**fields)
+
+
+COLUMNS = Image.__struct_fields__
+_RENDITIONS = msgspec.json.Decoder(list[Rendition])

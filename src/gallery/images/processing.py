@@ -1,0 +1,236 @@
+"""From PENDING to READY or FAILED: claim, fetch, render, put, settle.
+
+A claim makes an image this worker's own for a lease, which is renewed while it works; `attempt` is the fence, so that a
+worker which has lost its lease changes nothing any more. What goes wrong is told apart:
+
+- the picture is bad: FAILED at once;
+- its renderer died, hung or ran out of memory: a strike, and FAILED after three;
+- something of ours is away: tried again later, for as long as it takes;
+- the worker itself was lost: the lease runs out, the sweep rings; FAILED after ten in a row.
+"""
+
+import asyncio
+import random
+from collections.abc import Coroutine
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import structlog
+from msgspec import Struct
+
+from gallery.adapters.database import Database
+from gallery.adapters.objects import Objects
+from gallery.errors import (
+    DatabaseAway,
+    GalleryError,
+    ObjectNotFound,
+    Rejected,
+    RendererFailed,
+    Unavailable,
+    ValkeyAway,
+    WorkerLost,
+)
+from gallery.images import keys, store
+from gallery.images.model import Image, ImageId, rendition_key
+from gallery.images.news import News
+from gallery.images.tasks import ring_for, ring_later
+from gallery.jobs.pool import Pool
+from gallery.jobs.queue import Queue, Ring
+from gallery.jobs.scratch import a_folder
+from gallery.rendering.pipeline import Rendered, render
+from gallery.rendering.recipe import Recipe
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+MOST_STRIKES = 3
+MOST_LOSSES = 10
+FIRST_WAIT = timedelta(seconds=1)
+LONGEST_WAIT = timedelta(seconds=60)
+
+
+class LostLease(Exception):
+    """The image is no longer this worker's."""
+
+
+class Desk(Struct, frozen=True):
+    """Where one worker works: its name, how long what it takes is its own, who renders for it, and room for files."""
+
+    name: str
+    lease: timedelta
+    pool: Pool
+    scratch: Path
+    recipe: Recipe
+
+
+class Processing:
+    def __init__(self, database: Database, objects: Objects, queue: Queue, news: News, desk: Desk) -> None:
+        self._database = database
+        self._objects = objects
+        self._queue = queue
+        self._news = news
+        self._desk = desk
+
+    @property
+    def name(self) -> str:
+        return self._desk.name
+
+    async def process(self, image_id: ImageId) -> None:
+        """Bring an image one attempt further, if it is due; if it is not yet, ring again when it is."""
+        try:
+            image = await self._claim(image_id)
+            if image is not None:
+                await self._attempt(image)
+        except DatabaseAway as error:  # the lease runs out, or it was never ours; the sweep rings either way
+            log.warning("image.interrupted", error=str(error))
+
+    async def _claim(self, image_id: ImageId) -> Image | None:
+        async with self._database.writing() as db:
+            image = await store.claim(db, image_id, self._desk.lease, self._desk.name)
+            if image is not None:
+                await self._news.write(db, "image.processing", image)
+            wait = None if image else await store.due_in(db, image_id)
+        if image is not None:
+            await self._news.tell(image)
+        elif wait is not None:
+            await self._ring(ring_later(image_id, wait))
+        return image
+
+    async def _attempt(self, image: Image) -> None:
+        if image.losses >= MOST_LOSSES:
+            return await self._fail(image, WorkerLost(losses=image.losses))
+        try:
+            await self._while_ours(image, self._work(image))
+        except Rejected as error:
+            await self._fail(image, error)
+        except RendererFailed as error:
+            await self._strike(image, error)
+        except (Unavailable, ObjectNotFound) as error:
+            await self._defer(image, error)
+        except LostLease:
+            await self._withdraw(image)
+        except asyncio.CancelledError:
+            await asyncio.shield(self._give_back(image, image.strikes, image.deferrals, timedelta()))
+            raise
+
+    async def _work(self, image: Image) -> None:
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        with a_folder(self._desk.scratch) as target:
+            original = target / "original"
+            await self._objects.fetch(image.original_key, original, size=image.size, sha256=image.sha256)
+            fetched = clock()
+            rendered = await self._render(original, target)
+            done = clock()
+            await self._put(image, rendered, target)
+        await self._settle(image, rendered)
+        log.info(
+            "image.ready",
+            image=image.id,
+            attempt=image.attempt,
+            fetch=round(fetched - began, 3),
+            render=round(done - fetched, 3),
+            seconds=round(clock() - began, 3),
+        )
+
+    async def _render(self, original: Path, target: Path) -> Rendered:
+        try:
+            return await self._desk.pool.run(render, original, target, self._desk.recipe)
+        except GalleryError:
+            raise
+        except Exception as error:  # decoders parse a stranger's bytes and may raise whatever they like
+            log.warning("image.surprise", exc_info=error)
+            raise RendererFailed(reason=repr(error)[:200]) from error
+
+    async def _put(self, image: Image, rendered: Rendered, folder: Path) -> None:
+        await keys.reserve(self._database, image.id, image.attempt, _keys(image, rendered))
+        for rendition in rendered.renditions:
+            key = rendition_key(image.id, image.attempt, rendition.name, rendition.format)
+            await self._objects.put(key, folder / f"{rendition.name}.{rendition.format}")
+
+    async def _settle(self, image: Image, rendered: Rendered) -> None:
+        async with self._database.writing() as db:
+            ready = await store.settle_ready(db, image, self._desk.recipe.version, rendered)
+            if ready is None or not await keys.keep(db, _keys(image, rendered)):
+                raise LostLease
+            await self._news.write(db, "image.ready", ready)
+        await self._news.tell(ready)
+
+    async def _fail(self, image: Image, error: GalleryError) -> None:
+        async with self._database.writing() as db:
+            failed = await store.settle_failed(db, image, error.code(), error.sentence())
+            if failed is not None:
+                await self._news.write(db, "image.failed", failed)
+        if failed is not None:
+            await self._news.tell(failed)
+            log.warning("image.failed", image=image.id, attempt=image.attempt, error=str(error))
+
+    async def _strike(self, image: Image, error: RendererFailed) -> None:
+        strikes = image.strikes + 1
+        log.warning("image.strike", image=image.id, attempt=image.attempt, strikes=strikes, error=str(error))
+        if strikes >= MOST_STRIKES:
+            await self._fail(image, error)
+        else:
+            await self._give_back(image, strikes, image.deferrals, _wait(strikes))
+
+    async def _defer(self, image: Image, error: GalleryError) -> None:
+        deferrals = image.deferrals + 1
+        log.warning("image.deferred", image=image.id, attempt=image.attempt, deferrals=deferrals, error=str(error))
+        await self._give_back(image, image.strikes, deferrals, _wait(deferrals))
+
+    async def _give_back(self, image: Image, strikes: int, deferrals: int, wait: timedelta) -> None:
+        async with self._database.writing() as db:
+            pending = await store.give_back(db, image, strikes, deferrals, wait)
+            await keys.release(db, image.id, image.attempt)
+        if pending is not None:
+            await self._news.tell(pending)
+            await self._ring(ring_for(pending, wait))
+
+    async def _withdraw(self, image: Image) -> None:
+        """Somebody else has the image, or nobody wants it any more: only what this attempt has put goes."""
+        log.info("image.lost", image=image.id, attempt=image.attempt)
+        async with self._database.writing() as db:
+            await keys.release(db, image.id, image.attempt)
+
+    async def _while_ours(self, image: Image, work: Coroutine[Any, Any, T]) -> T:
+        """What `work` returns, while the lease is renewed. Raises `LostLease` as soon as the image is not ours."""
+        working, lost = asyncio.ensure_future(work), asyncio.ensure_future(self._until_lost(image))
+        try:
+            await asyncio.wait({working, lost}, return_when=asyncio.FIRST_COMPLETED)
+            if not working.done():
+                await lost
+                raise LostLease
+            return working.result()
+        finally:
+            working.cancel()
+            lost.cancel()
+            await asyncio.gather(working, lost, return_exceptions=True)
+
+    async def _until_lost(self, image: Image) -> None:
+        pause = self._desk.lease.total_seconds() / 3
+        ours = True
+        while ours:
+            await asyncio.sleep(pause)
+            try:
+                async with self._database.reading() as db:
+                    ours = await store.renew(db, image, self._desk.lease)
+            except DatabaseAway as error:
+                log.warning("image.not_renewed", image=image.id, error=str(error))  # settling asks again whose it is
+
+    async def _ring(self, ring: Ring) -> None:
+        try:
+            await self._queue.ring(ring)
+        except ValkeyAway as error:
+            log.warning("image.not_rung", image=ring.subject, error=str(error))  # the sweep rings for it
+
+
+def _keys(image: Image, rendered: Rendered) -> list[str]:
+    return [rendition_key(image.id, image.attempt, r.name, r.format) for r in rendered.renditions]
+
+
+def _wait(times: int) -> timedelta:
+    """Exponential backoff with jitter, so that what failed together does not come back together."""
+    longest: timedelta = min(FIRST_WAIT * 2 ** min(times, 10), LONGEST_WAIT)
+    return longest * random.uniform(0.5, 1)  # noqa: S311  no secret

@@ -1,0 +1,240 @@
+"""Images on the wire: what clients send and what they read. JSON is camelCase, times are RFC 3339 in UTC."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from pathlib import PurePosixPath
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from gallery.errors import InvalidField
+from gallery.images.model import Draft, Edit, Image, Lane, Rendition, Status, Visibility
+
+LINE = r"^[^\x00-\x1f\x7f]*$"
+TEXT = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"
+
+Title = Annotated[str, Meta(min_length=1, max_length=120, pattern=LINE, description="One line of text")]
+Description = Annotated[str, Meta(max_length=500, pattern=TEXT, description="Text of several lines")]
+Alt = Annotated[str, Meta(max_length=500, pattern=TEXT, description="What the picture shows, for who cannot see it")]
+Tag = Annotated[str, Meta(min_length=1, max_length=50, pattern=LINE)]
+Tags = Annotated[list[Tag], Meta(max_length=50)]
+
+
+class ImageForm(Struct, frozen=True, forbid_unknown_fields=True):
+    """The text fields of an upload."""
+
+    title: Title | UnsetType = UNSET
+    description: Description = ""
+    alt: Alt = ""
+    tags: Tags = []
+    visibility: Visibility = Visibility.PRIVATE
+    lane: Lane = Lane.INTERACTIVE
+
+
+class ImageEdit(Struct, frozen=True, forbid_unknown_fields=True):
+    """What may be changed; what is not there stays as it is."""
+
+    title: Title | UnsetType = UNSET
+    description: Description | UnsetType = UNSET
+    alt: Alt | UnsetType = UNSET
+    tags: Tags | UnsetType = UNSET
+
+
+class RenditionView(Struct, frozen=True):
+    name: str
+    format: str
+    width: int
+    height: int
+    size: int
+    url: str
+
+
+class ErrorView(Struct, frozen=True):
+    code: str
+    message: str
+
+
+class Placeholder(Struct, frozen=True):
+    """What to show while the picture loads: a ThumbHash (base64) and the dominant colour."""
+
+    thumbhash: str
+    color: str
+
+
+class ImageView(Struct, frozen=True, kw_only=True, rename="camel"):
+    """An image as clients read it. Sizes in bytes, sides in pixels of the upright picture (null until READY)."""
+
+    id: str
+    title: str
+    description: str
+    alt: str
+    tags: list[str]
+    original_name: str
+    mime_type: str
+    size: int
+    sha256: str
+    width: int | None
+    height: int | None
+    status: Status
+    s3_key: str
+    s3_url: str | None
+    version: int
+    attempts: int
+    error: ErrorView | None
+    animated: bool
+    visibility: Visibility
+    renditions: list[RenditionView]
+    srcset: dict[str, str]
+    placeholder: Placeholder | None
+    exif: dict[str, Any]
+    created_at: datetime
+    updated_at: datetime
+
+
+class UploadView(ImageView, frozen=True, kw_only=True, rename="camel"):
+    """An image as its uploader reads it; `duplicate` says that the same bytes were here already."""
+
+    duplicate: bool
+
+
+class DownloadView(Struct, frozen=True, rename="camel"):
+    url: str
+    expires_in: int
+
+
+class EventView(Struct, frozen=True, rename="camel", omit_defaults=True):
+    """The data of an event."""
+
+    image_id: str
+    status: Status
+    version: int
+    timestamp: datetime
+    title: str
+    s3_url: str | None = None
+    error: ErrorView | None = None
+
+
+def draft(fields: Iterable[tuple[str, str]], file_name: str) -> Draft:
+    """What an uploader says, checked. Without a title the file's name is one. Raises `InvalidField`."""
+    form = _checked(_gathered(fields))
+    return Draft(
+        title=_title_of(file_name) if form.title is UNSET else form.title,
+        description=form.description,
+        alt=form.alt,
+        tags=list(dict.fromkeys(form.tags)),
+        visibility=form.visibility,
+        lane=form.lane,
+    )
+
+
+def edit(wanted: ImageEdit) -> Edit:
+    words = {name: getattr(wanted, name) for name in wanted.__struct_fields__}
+    return Edit(**{name: word for name, word in words.items() if word is not UNSET})
+
+
+def view(image: Image, base: str) -> ImageView:
+    """`base` stands before our paths: an address, or nothing."""
+    root = f"{base}/api/v1/images/{image.id}"
+    renditions = [_rendition(r, root, image.recipe or "") for r in image.renditions]
+    return ImageView(
+        id=image.id,
+        title=image.title,
+        description=image.description,
+        alt=image.alt,
+        tags=image.tags,
+        original_name=image.original_name,
+        mime_type=image.mime_type,
+        size=image.size,
+        sha256=image.sha256,
+        width=image.width,
+        height=image.height,
+        status=image.status,
+        s3_key=image.original_key,
+        s3_url=_original_url(image, base),
+        version=image.version,
+        attempts=image.attempt,
+        error=_error(image),
+        animated=image.animated,
+        visibility=image.visibility,
+        renditions=renditions,
+        srcset=_srcset(renditions),
+        placeholder=Placeholder(image.thumbhash, image.color) if image.thumbhash and image.color else None,
+        exif=msgspec.json.decode(image.exif),
+        created_at=image.created_at,
+        updated_at=image.updated_at,
+    )
+
+
+def upload_view(image: Image, base: str, duplicate: bool) -> UploadView:
+    return UploadView(**msgspec.structs.asdict(view(image, base)), duplicate=duplicate)
+
+
+def event_view(image: Image, base: str) -> EventView:
+    return EventView(
+        image_id=image.id,
+        status=image.status,
+        version=image.version,
+        timestamp=image.updated_at,
+        title=image.title,
+        s3_url=_original_url(image, base),
+        error=_error(image),
+    )
+
+
+def _rendition(r: Rendition, root: str, recipe: str) -> RenditionView:
+    return RenditionView(r.name, r.format, r.width, r.height, r.size, f"{root}/{r.name}.{r.format}?v={recipe}")
+
+
+def _srcset(renditions: Sequence[RenditionView]) -> dict[str, str]:
+    formats = dict.fromkeys(r.format for r in renditions)
+    return {f: ", ".join(f"{r.url} {r.width}w" for r in renditions if r.format == f) for f in formats}
+
+
+def _original_url(image: Image, base: str) -> str | None:
+    return f"{base}/api/v1/images/{image.id}/original" if image.status is Status.READY else None
+
+
+def _error(image: Image) -> ErrorView | None:
+    if image.error_code is None or image.error_message is None:
+        return None
+    return ErrorView(image.error_code, image.error_message)
+
+
+def _gathered(fields: Iterable[tuple[str, str]]) -> dict[str, str | list[str]]:
+    gathered: dict[str, str | list[str]] = {}
+    tags: list[str] = []
+    for name, value in fields:
+        if name == "tags":
+            tags.append(value)
+        elif name in gathered:
+            raise InvalidField(f"/{name}", "is there twice")
+        else:
+            gathered[name] = value
+    return gathered | ({"tags": tags} if tags else {})
+
+
+def _checked(fields: dict[str, str | list[str]]) -> ImageForm:
+    try:
+        return msgspec.convert(fields, ImageForm)
+    except msgspec.ValidationError as error:
+        raise invalid(error) from error
+
+
+def invalid(error: msgspec.ValidationError) -> InvalidField:
+    """Which field it is (as a JSON pointer), and what is wrong with it."""
+    detail, _, path = str(error).replace("`", "").partition(" - at ")
+    pointer = path.removeprefix("$").replace(".", "/").replace("[", "/").replace("]", "")
+    return InvalidField(pointer, _in_words(detail))
+
+
+def _in_words(detail: str) -> str:
+    if "matching regex" in detail:
+        return "has characters that are not text"
+    return detail[:1].lower() + detail[1:]
+
+
+def _title_of(file_name: str) -> str:
+    stem = PurePosixPath(file_name.replace("\\", "/")).stem
+    printable = "".join(c for c in stem if c.isprintable()).strip()
+    return printable[:120] or "Untitled"

@@ -1,0 +1,176 @@
+"""Images in PostgreSQL. Each race is decided by one statement that knows the expected state.
+
+All times are the database's: workers' clocks need not agree. Every change of an image raises its `version`; every claim
+raises its `attempt`, and a worker may change only what still carries its attempt.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TypeAlias
+
+import msgspec
+from asyncpg import Record
+
+from gallery.access.model import Owner
+from gallery.adapters.database import Connection
+from gallery.images.model import COLUMNS, Draft, Edit, Image, ImageId, Photo, from_row
+from gallery.rendering.pipeline import Rendered
+from gallery.rendering.probe import Facts
+
+ALL = ", ".join(COLUMNS)
+Versions: TypeAlias = Sequence[int] | None  # any of them; `None` is whatever it is
+
+# --- what clients do ------------------------------------------------------------------------------------------------
+
+ADD = f"""
+    INSERT INTO image (id, owner, title, description, alt, tags, visibility, lane,
+                       original_name, mime_type, size, sha256, animated)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+    ON CONFLICT (owner, sha256) WHERE deleted_at IS NULL AND NOT older_rule DO NOTHING
+    RETURNING {ALL}
+"""
+TWIN = f"SELECT {ALL} FROM image WHERE owner = $1 AND sha256 = $2 AND deleted_at IS NULL AND NOT older_rule"
+REVIVE = f"""
+    UPDATE image SET status = 'PENDING', version = version + 1, updated_at = now(),
+                     error_code = NULL, error_message = NULL, strikes = 0, losses = 0, deferrals = 0,
+                     next_attempt_at = now(), rung_at = now()
+    WHERE id = $1 AND status = 'FAILED' AND deleted_at IS NULL
+    RETURNING {ALL}
+"""
+STORAGE = "SELECT bytes FROM storage WHERE owner = $1"
+FIND = f"SELECT {ALL} FROM image WHERE id = $1 AND deleted_at IS NULL"
+EDIT = f"""
+    UPDATE image SET title = coalesce($3, title), description = coalesce($4, description), alt = coalesce($5, alt),
+                     tags = coalesce($6, tags), version = version + 1, updated_at = now()
+    WHERE id = $1 AND ($2::text IS NULL OR owner = $2) AND deleted_at IS NULL
+      AND ($7::integer[] IS NULL OR version = ANY($7))
+    RETURNING {ALL}
+"""
+DELETE = f"""
+    UPDATE image SET deleted_at = now(), version = version + 1, updated_at = now()
+    WHERE id = $1 AND ($2::text IS NULL OR owner = $2) AND deleted_at IS NULL
+      AND ($3::integer[] IS NULL OR version = ANY($3))
+    RETURNING {ALL}
+"""
+
+
+async def add(db: Connection, image: ImageId, owner: Owner, draft: Draft, photo: Photo, facts: Facts) -> Image | None:
+    """The new image, or `None` when the owner has one of the same bytes."""
+    words = (draft.title, draft.description, draft.alt, draft.tags, draft.visibility, draft.lane)
+    file = (photo.name, facts.mime_type, photo.size, photo.sha256, facts.animated)
+    return _maybe(await db.fetchrow(ADD, image, owner, *words, *file))
+
+
+async def twin(db: Connection, owner: Owner, sha256: str) -> Image | None:
+    """The owner's image of those bytes."""
+    return _maybe(await db.fetchrow(TWIN, owner, sha256))
+
+
+async def revive(db: Connection, image: ImageId) -> Image | None:
+    """PENDING again, as if it were new; `None` unless it is FAILED."""
+    return _maybe(await db.fetchrow(REVIVE, image))
+
+
+async def storage(db: Connection, owner: Owner) -> int:
+    """The bytes of all the owner's originals. After `add` in the same transaction it is exact and stays so: the next
+    one waits for us.
+    """
+    return await db.fetchval(STORAGE, owner) or 0
+
+
+async def find(db: Connection, image: ImageId) -> Image | None:
+    return _maybe(await db.fetchrow(FIND, image))
+
+
+async def edit(db: Connection, image: ImageId, owner: Owner | None, edit: Edit, versions: Versions) -> Image | None:
+    """The image as it is now, or `None` when there is none of that owner's (or it has another version).
+
+    Without an `owner`, whoever's it is.
+    """
+    words = (edit.title, edit.description, edit.alt, edit.tags)
+    return _maybe(await db.fetchrow(EDIT, image, owner, *words, versions))
+
+
+async def delete(db: Connection, image: ImageId, owner: Owner | None, versions: Versions) -> Image | None:
+    return _maybe(await db.fetchrow(DELETE, image, owner, versions))
+
+
+# --- what workers do ------------------------------------------------------------------------------------------------
+
+CLAIM = f"""
+    UPDATE image SET status = 'PROCESSING', attempt = attempt + 1, version = version + 1, updated_at = now(),
+                     lease_until = now() + $2::interval, worker = $3,
+                     losses = CASE status WHEN 'PROCESSING' THEN losses + 1 ELSE 0 END
+    WHERE id = $1 AND deleted_at IS NULL
+      AND (status = 'PENDING' AND next_attempt_at <= now() OR status = 'PROCESSING' AND lease_until <= now())
+    RETURNING {ALL}
+"""
+DUE = """
+    SELECT CASE status WHEN 'PENDING' THEN next_attempt_at ELSE lease_until END - now() FROM image
+    WHERE id = $1 AND deleted_at IS NULL AND status IN ('PENDING', 'PROCESSING')
+"""
+OURS = "id = $1 AND attempt = $2 AND status = 'PROCESSING' AND deleted_at IS NULL"
+RENEW = f"UPDATE image SET lease_until = now() + $3::interval WHERE {OURS} RETURNING true"
+READY = f"""
+    UPDATE image SET status = 'READY', version = version + 1, updated_at = now(), lease_until = NULL,
+                     strikes = 0, losses = 0, deferrals = 0, error_code = NULL, error_message = NULL,
+                     rendered_attempt = attempt, recipe = $3, width = $4, height = $5, renditions = $6,
+                     thumbhash = $7, color = $8, exif = $9
+    WHERE {OURS} RETURNING {ALL}
+"""
+FAILED = f"""
+    UPDATE image SET status = 'FAILED', version = version + 1, updated_at = now(), lease_until = NULL,
+                     error_code = $3, error_message = $4
+    WHERE {OURS} RETURNING {ALL}
+"""
+BACK = f"""
+    UPDATE image SET status = 'PENDING', version = version + 1, updated_at = now(), lease_until = NULL,
+                     strikes = $3, deferrals = $4,
+                     next_attempt_at = now() + $5::interval, rung_at = now() + $5::interval
+    WHERE {OURS} RETURNING {ALL}
+"""
+
+
+async def claim(db: Connection, image: ImageId, lease: timedelta, worker: str) -> Image | None:
+    """Make the image this worker's own for `lease`, if it is due and nobody else's."""
+    return _maybe(await db.fetchrow(CLAIM, image, lease, worker))
+
+
+async def due_in(db: Connection, image: ImageId) -> timedelta | None:
+    """How long until the image may be claimed; `None` when there is nothing left to do."""
+    wait: timedelta | None = await db.fetchval(DUE, image)
+    return None if wait is None else max(wait, timedelta())
+
+
+async def renew(db: Connection, image: Image, lease: timedelta) -> bool:
+    return bool(await db.fetchval(RENEW, image.id, image.attempt, lease))
+
+
+async def settle_ready(db: Connection, image: Image, recipe: str, result: Rendered) -> Image | None:
+    """READY, if the image is still ours; `None` if not."""
+    row = await db.fetchrow(
+        READY,
+        image.id,
+        image.attempt,
+        recipe,
+        result.width,
+        result.height,
+        msgspec.json.encode(result.renditions),
+        result.thumbhash,
+        result.color,
+        msgspec.json.encode(result.exif),
+    )
+    return _maybe(row)
+
+
+async def settle_failed(db: Connection, image: Image, code: str, message: str) -> Image | None:
+    return _maybe(await db.fetchrow(FAILED, image.id, image.attempt, code, message))
+
+
+async def give_back(db: Connection, image: Image, strikes: int, deferrals: int, wait: timedelta) -> Image | None:
+    """PENDING again, due after `wait`."""
+    return _maybe(await db.fetchrow(BACK, image.id, image.attempt, strikes, deferrals, wait))
+
+
+def _maybe(row: Record | None) -> Image | None:
+    return None if row is None else from_row(row)

@@ -1,0 +1,130 @@
+"""Finishes what was left half done, from the rows alone: rings what nobody was rung for, removes what nobody needs.
+
+Every worker calls it on a timer and one of them does it; each step takes bounded batches and can be done twice. Its
+cost is what is wrong, not how large the library is.
+"""
+
+from datetime import timedelta
+
+import structlog
+from asyncpg import Record
+from msgspec import Struct
+
+from gallery.adapters.database import Database
+from gallery.adapters.objects import Objects
+from gallery.errors import ObjectStoreAway, ValkeyAway
+from gallery.images import idempotency, keys
+from gallery.images.model import Lane
+from gallery.images.tasks import PRIORITY, PROCESS
+from gallery.jobs.queue import Queue, Ring
+from gallery.notifications.store import EventStore
+
+log = structlog.get_logger(__name__)
+
+BATCH = 500
+PATIENCE = timedelta(seconds=60)  # before a ring that nobody has answered is repeated: a long queue is no fault
+SHORT_PATIENCE = timedelta(seconds=10)  # the same for an image whose worker is lost
+BURIED_AFTER = timedelta(hours=1)
+
+TURN = "UPDATE installation SET swept_at = now() WHERE swept_at <= now() - $1::interval RETURNING true"
+UNANSWERED = """
+    SELECT id, attempt, lane FROM image
+    WHERE status = 'PENDING' AND deleted_at IS NULL AND next_attempt_at <= now() AND rung_at <= $1
+    ORDER BY next_attempt_at LIMIT $2
+"""
+ABANDONED = """
+    SELECT id, attempt, lane FROM image
+    WHERE status = 'PROCESSING' AND deleted_at IS NULL AND lease_until <= now() AND rung_at <= $1
+    ORDER BY lease_until LIMIT $2
+"""
+RUNG = "UPDATE image SET rung_at = now() WHERE id = ANY($1)"
+BURY = """
+    DELETE FROM image WHERE id IN (
+        SELECT id FROM image
+        WHERE deleted_at <= now() - $1::interval AND NOT EXISTS (SELECT FROM object WHERE image_id = image.id)
+        LIMIT $2
+    )
+"""
+
+
+class Swept(Struct, frozen=True):
+    """What one sweep has done."""
+
+    rung: int = 0
+    removed: int = 0
+
+
+class Sweep:
+    def __init__(
+        self, database: Database, objects: Objects, queue: Queue, events: EventStore, keep_events: timedelta
+    ) -> None:
+        self._database = database
+        self._objects = objects
+        self._queue = queue
+        self._events = events
+        self._keep_events = keep_events
+
+    async def turn(self, every: timedelta) -> bool:
+        """Whether it is the caller's turn: true once in `every`, for one of all who ask."""
+        async with self._database.reading() as db:
+            return bool(await db.fetchval(TURN, every))
+
+    async def run(self) -> Swept:
+        """Raises `DatabaseAway`; Valkey or an object store that is away leaves its part to the next sweep."""
+        rung = removed = 0
+        try:
+            rung = await self._ring_all()
+        except ValkeyAway as error:
+            log.warning("sweep.not_rung", error=str(error))
+        try:
+            removed = await self._remove_all()
+        except ObjectStoreAway as error:
+            log.warning("sweep.not_removed", error=str(error))
+        await self._bury()
+        await self._events.expire(self._keep_events)
+        if rung or removed:
+            log.info("sweep.done", rung=rung, removed=removed)
+        return Swept(rung, removed)
+
+    async def _ring_all(self) -> int:
+        remembers = await self._queue.remembers()
+        rung = await self._ring(UNANSWERED, PATIENCE if remembers else timedelta())
+        rung += await self._ring(ABANDONED, SHORT_PATIENCE if remembers else timedelta())
+        if not remembers:
+            await self._queue.mark()
+        return rung
+
+    async def _ring(self, overdue: str, patience: timedelta) -> int:
+        async with self._database.reading() as db:
+            before = await db.fetchval("SELECT now() - $1::interval", patience)
+        rung = 0
+        while True:
+            async with self._database.reading() as db:
+                rows = await db.fetch(overdue, before, BATCH)
+            if not rows:
+                return rung
+            await self._queue.ring_all([_ring_for(row) for row in rows])
+            async with self._database.writing() as db:
+                await db.execute(RUNG, [row["id"] for row in rows])
+            rung += len(rows)
+
+    async def _remove_all(self) -> int:
+        removed = 0
+        while True:
+            async with self._database.writing() as db:
+                unneeded = await keys.mark(db, BATCH)
+            await self._objects.delete(unneeded)
+            async with self._database.writing() as db:
+                await keys.forget(db, unneeded)
+            removed += len(unneeded)
+            if len(unneeded) < BATCH:
+                return removed
+
+    async def _bury(self) -> None:
+        async with self._database.writing() as db:
+            await db.execute(BURY, BURIED_AFTER, BATCH)
+            await idempotency.expire(db, BATCH)
+
+
+def _ring_for(row: Record) -> Ring:
+    return Ring(PROCESS, row["id"], turn=row["attempt"], priority=PRIORITY[Lane(row["lane"])])

@@ -1,0 +1,133 @@
+"""An upload from the first byte of its request to its answer: once for each key, and waited for when asked to."""
+
+import asyncio
+import hashlib
+import re
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, suppress
+
+import msgspec
+from msgspec import Struct
+
+from gallery.access.model import Caller
+from gallery.adapters.database import Connection
+from gallery.errors import ImageNotFound, InvalidHeader, Unavailable
+from gallery.images import schema
+from gallery.images.form import Form
+from gallery.images.idempotency import Answer, Hold, Idempotency, Key
+from gallery.images.model import Image, ImageId, Photo, Status
+from gallery.images.service import Images, Seal, Uploaded
+from gallery.notifications.feed import Feed
+
+ROUTE = "POST /api/v1/images"
+LONGEST_WAIT = 60  # seconds
+SETTLED = frozenset({"image.ready", "image.failed", "image.deleted"})
+
+KEY = re.compile(r"[!-~]{1,255}")
+WAIT = re.compile(r'(?:^|,)\s*wait\s*=\s*"?(\d{1,9})"?\s*(?=$|[,;])', re.IGNORECASE)
+
+
+class Said(Struct, frozen=True):
+    """What an answer's body says of its image."""
+
+    status: Status
+    version: int
+    duplicate: bool
+
+
+class Receipt(Struct, frozen=True):
+    """What an uploader is answered."""
+
+    status: int
+    image: ImageId
+    body: bytes
+    replayed: bool = False
+
+    @property
+    def said(self) -> Said:
+        return msgspec.json.decode(self.body, type=Said)
+
+
+class Uploads:
+    def __init__(self, images: Images, idempotency: Idempotency, feed: Feed, base: str) -> None:
+        self._images = images
+        self._idempotency = idempotency
+        self._feed = feed
+        self._base = base
+
+    async def take(self, caller: Caller, key: str | None, body: AbstractAsyncContextManager[Form]) -> Receipt:
+        """Keep the photo that `body` brings, or answer what was answered to its `key` before.
+
+        Raises `StillInFlight`, `IdempotencyKeyReused`, and what reading the body and `Images.upload` raise.
+        """
+        held = Key(caller.owner, ROUTE, key) if key is not None else None
+        async with self._idempotency.hold(held) as hold, body as form:
+            draft = schema.draft(form.fields, form.file_name)
+            answer = hold.answered(_fingerprint(form))
+            if answer is not None:
+                return Receipt(answer.status, answer.image, answer.body, replayed=True)
+            photo = Photo(form.file, form.file_name, form.size, form.sha256)
+            seal = self._sealing(hold, _fingerprint(form))
+            return self._receipt(await self._images.upload(caller, photo, draft, seal))
+
+    async def settled(self, caller: Caller, receipt: Receipt, seconds: int) -> Receipt:
+        """The receipt as it reads once the image is READY or FAILED, or after that time, or when the process stops.
+
+        Of an image that is deleted meanwhile, as it read before.
+        """
+        with self._feed.expecting(receipt.image, SETTLED) as news, suppress(ImageNotFound):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    while _in_flight(receipt := await self._now(caller, receipt)) and not self._feed.ended:
+                        await news.wait()
+                        news.clear()
+            if _in_flight(receipt):
+                receipt = await self._now(caller, receipt)
+        return receipt
+
+    async def _now(self, caller: Caller, receipt: Receipt) -> Receipt:
+        """As it reads now, or as it did while the database is away. Raises `ImageNotFound`."""
+        try:
+            image = await self._images.own(caller, receipt.image)
+        except Unavailable:
+            return receipt
+        return msgspec.structs.replace(receipt, body=self._body(image, receipt.said.duplicate))
+
+    def _sealing(self, hold: Hold, fingerprint: str) -> Seal:
+        async def seal(db: Connection, uploaded: Uploaded) -> None:
+            receipt = self._receipt(uploaded)
+            await hold.finish(db, Answer(fingerprint, receipt.status, receipt.image, receipt.body))
+
+        return seal
+
+    def _receipt(self, uploaded: Uploaded) -> Receipt:
+        status = 200 if uploaded.duplicate else 201
+        return Receipt(status, uploaded.image.id, self._body(uploaded.image, uploaded.duplicate))
+
+    def _body(self, image: Image, duplicate: bool) -> bytes:
+        return msgspec.json.encode(schema.upload_view(image, self._base, duplicate))
+
+
+def key_in(headers: Sequence[str]) -> str | None:
+    """The key in the values of `Idempotency-Key`: 1 to 255 visible ASCII characters. Raises `InvalidHeader`."""
+    if not headers:
+        return None
+    if len(headers) > 1 or KEY.fullmatch(headers[0]) is None:
+        raise InvalidHeader(header="Idempotency-Key")
+    return headers[0]
+
+
+def patience(headers: Sequence[str]) -> int | None:
+    """How many seconds the values of `Prefer` are ready to wait (RFC 7240); what cannot be read is no preference."""
+    match = WAIT.search(",".join(headers))
+    return None if match is None else min(int(match[1]), LONGEST_WAIT)
+
+
+def _fingerprint(form: Form) -> str:
+    """Of what was sent, not of how: the boundary and the order of different fields do not count."""
+    fields = sorted(form.fields, key=lambda field: field[0])
+    return hashlib.sha256(msgspec.json.encode([fields, form.sha256])).hexdigest()
+
+
+def _in_flight(receipt: Receipt) -> bool:
+    return receipt.said.status in (Status.PENDING, Status.PROCESSING)

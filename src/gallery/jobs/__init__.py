@@ -1,0 +1,1 @@
+"""Ringing the bell and answering it; knows no feature."""

@@ -1,0 +1,107 @@
+"""Work in child processes: one that crashes, hangs or eats memory costs its own job and nothing else.
+
+A child is replaced after it died and after `MOST_TASKS` jobs; it ignores Ctrl-C, which reaches the whole process group
+(its worker decides when it ends), and it ends by itself when its worker is gone.
+"""
+
+import asyncio
+import multiprocessing
+import os
+import resource
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from typing import ParamSpec, TypeVar
+
+import structlog
+from pebble import ProcessExpired, ProcessPool
+
+from gallery.errors import RendererCrashed, RendererOutOfMemory, RendererTimedOut
+
+log = structlog.get_logger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+MOST_TASKS = 500
+MOST_POOLS = 5  # for one job
+NICENESS = 5  # behind the API on a small machine
+
+
+class Pool:
+    def __init__(self, make: Callable[[], ProcessPool], deadline: float) -> None:
+        self._make = make
+        self._pool = make()
+        self._deadline = deadline
+
+    async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """What `work` returns or raises in a child, killed when cancelled or after the deadline.
+
+        Raises `RendererCrashed`, `RendererTimedOut`, `RendererOutOfMemory`.
+        """
+        for _ in range(MOST_POOLS):
+            try:
+                future = self._whole().schedule(work, args=args, kwargs=kwargs, timeout=self._deadline)
+                return await asyncio.wrap_future(future)
+            except BrokenProcessPool:  # a child died that had nothing to do: not this job's fault
+                log.warning("pool.broken")
+            except TimeoutError as error:
+                raise RendererTimedOut(seconds=self._deadline) from error
+            except ProcessExpired as error:
+                raise RendererCrashed(exit_code=error.exitcode) from error
+            except MemoryError as error:
+                raise RendererOutOfMemory from error
+        raise RendererCrashed(pools=MOST_POOLS)
+
+    def end(self) -> None:
+        _end(self._pool)
+
+    def _whole(self) -> ProcessPool:
+        """Pebble gives a pool up when an idle child is killed; then there is a new one."""
+        if not self._pool.active:
+            threading.Thread(target=_end, args=(self._pool,), name="ending pool").start()
+            self._pool = self._make()
+        return self._pool
+
+
+@contextmanager
+def open_pool(size: int, deadline: float, memory: int) -> Iterator[Pool]:
+    """`size` children, started when first needed, each with `memory` bytes of data at most."""
+
+    def make() -> ProcessPool:
+        return ProcessPool(
+            max_workers=size,
+            max_tasks=MOST_TASKS,
+            initializer=_prepare_child,
+            initargs=(os.getpid(), memory),
+            context=multiprocessing.get_context("spawn"),
+        )
+
+    pool = Pool(make, deadline)
+    try:
+        yield pool
+    finally:
+        pool.end()
+
+
+def _end(pool: ProcessPool) -> None:
+    pool.stop()
+    pool.join(timeout=5)
+
+
+def _prepare_child(parent: int, memory: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.nice(NICENESS)
+    resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(0)

@@ -1,0 +1,82 @@
+"""The bell: a BullMQ queue whose jobs say "look at this row". Losing one loses no work, for the row is the truth.
+
+A ring is deduplicated for a moment by what it rings for; it never has a job id of its own choosing, since BullMQ
+silently ignores an id that it has seen.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from bullmq import Queue as BullQueue
+from msgspec import Struct
+
+from gallery.adapters.redis import Valkey, connect
+from gallery.settings import Redis as Settings
+
+log = structlog.get_logger(__name__)
+
+NAME = "image-processing"
+PREFIX = "bull"
+DEDUPLICATION = timedelta(seconds=5)
+WAITING = ("wait", "paused", "prioritized", "delayed", "active")
+
+
+class Ring(Struct, frozen=True):
+    """`job` is to be done for `subject`; `turn` tells rings for different reasons apart; low `priority` is soon."""
+
+    job: str
+    subject: str
+    turn: int = 0
+    delay: timedelta = timedelta()
+    priority: int = 1
+
+
+class Queue:
+    def __init__(self, bull: BullQueue, valkey: Valkey) -> None:
+        self._bull = bull
+        self._valkey = valkey
+        self._mark = f"{valkey.prefix}:queue:mark"
+
+    async def ring(self, ring: Ring) -> None:
+        """Raises `ValkeyAway`; then the sweep rings."""
+        await self.ring_all([ring])
+
+    async def ring_all(self, rings: Sequence[Ring]) -> None:
+        jobs = [{"name": r.job, "data": {"id": r.subject}, "opts": _options(r)} for r in rings]
+        await self._valkey.call(lambda _: self._bull.addBulk(jobs))
+
+    async def counts(self) -> dict[str, int]:
+        """Jobs by BullMQ's states. Raises `ValkeyAway`."""
+        counts: dict[str, int] = await self._valkey.call(lambda _: self._bull.getJobCounts(*WAITING))
+        return counts
+
+    async def remembers(self) -> bool:
+        """Whether the queue still holds what was rung since `mark`; False after Valkey has lost its memory."""
+        return bool(await self._valkey.call(lambda _: self._bull.client.exists(self._mark)))
+
+    async def mark(self) -> None:
+        await self._valkey.call(lambda _: self._bull.client.set(self._mark, "1"))
+
+
+@asynccontextmanager
+async def open_queue(settings: Settings, valkey: Valkey) -> AsyncIterator[Queue]:
+    client = connect(settings, decode=True)
+    bull = BullQueue(NAME, {"connection": client, "prefix": PREFIX})
+    try:
+        yield Queue(bull, valkey)
+    finally:
+        await bull.close()
+        await client.aclose()
+
+
+def _options(ring: Ring) -> dict[str, Any]:
+    return {
+        "removeOnComplete": True,
+        "removeOnFail": {"count": 1000},  # a handler raises only for bugs: those are kept to be looked at
+        "delay": round(ring.delay.total_seconds() * 1000),
+        "priority": ring.priority,
+        "deduplication": {"id": f"{ring.subject}:{ring.turn}", "ttl": round(DEDUPLICATION.total_seconds() * 1000)},
+    }

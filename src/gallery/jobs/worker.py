@@ -1,0 +1,91 @@
+"""Answering the bell: a BullMQ worker that hands each job to its handler, several at once.
+
+A handler raises only for bugs; BullMQ then keeps the job among the failed with its stack. Whether an image is due,
+whose it is and when it is tried again stands in its row.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, TypeAlias
+
+import structlog
+from bullmq import Job
+from bullmq import Worker as BullWorker
+
+from gallery.adapters.redis import connect
+from gallery.jobs.queue import NAME, PREFIX
+from gallery.settings import Redis as Settings
+
+log = structlog.get_logger(__name__)
+
+Handler: TypeAlias = Callable[[str], Awaitable[None]]
+
+LOCK = 5_000  # milliseconds; a killed worker's job is found after lock + stalled check
+STALLED_EVERY = 3_000
+STALLED_OFTEN = 1_000  # the row counts losses, not the queue
+RETRY = 500
+
+
+@asynccontextmanager
+async def answering(
+    settings: Settings, handlers: Mapping[str, Handler], concurrency: int, name: str
+) -> AsyncIterator[None]:
+    """Take jobs while the block runs; at its end, cancel what is under way, so that handlers can hand it back."""
+    under_way: set[asyncio.Task[None]] = set()
+
+    async def answer(job: Job, _token: str) -> None:
+        with structlog.contextvars.bound_contextvars(job=job.id, image=job.data["id"]):
+            task = asyncio.ensure_future(handlers[job.name](job.data["id"]))
+            under_way.add(task)
+            await asyncio.wait([task])
+            under_way.discard(task)
+            if not task.cancelled():
+                task.result()
+
+    client = connect(settings, decode=True, blocking=True)
+    worker = BullWorker(NAME, answer, _options(client, concurrency, name))
+    worker.on("failed", _failed)
+    worker.on("error", _error)
+    running = asyncio.create_task(worker.run(), name="bullmq")
+    try:
+        yield
+    finally:
+        await _end(worker, running, under_way)
+        await client.aclose()
+
+
+async def _end(worker: BullWorker, running: "asyncio.Task[None]", under_way: "set[asyncio.Task[None]]") -> None:
+    worker.closing = True  # no further job
+    for task in under_way:
+        task.cancel()
+    try:
+        async with asyncio.timeout(5):
+            await worker.close()
+            await running
+    except TimeoutError:
+        log.warning("worker.slow_end")
+        running.cancel()
+
+
+def _options(client: Any, concurrency: int, name: str) -> dict[str, Any]:
+    return {
+        "connection": client,
+        "prefix": PREFIX,
+        "name": name,
+        "autorun": False,
+        "concurrency": concurrency,
+        "lockDuration": LOCK,
+        "stalledInterval": STALLED_EVERY,
+        "maxStalledCount": STALLED_OFTEN,
+        "runRetryDelay": RETRY,
+        "drainDelay": 5,
+    }
+
+
+def _failed(job: Job, error: Exception) -> None:
+    log.error("job.failed", job=job.id, image=job.data.get("id"), exc_info=error)
+
+
+def _error(error: Exception, *_: Any) -> None:
+    log.warning("queue.error", error=repr(error))

@@ -1,0 +1,123 @@
+"""The notification stream: server-sent events over HTTP."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Annotated, Any
+from uuid import UUID
+
+import structlog
+from litestar import Request, Router, get
+from litestar.di import NamedDependency
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import QueryParameter
+from litestar.response import Response
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from gallery.access.model import STREAMS, Caller
+from gallery.access.service import Access
+from gallery.errors import InvalidField
+from gallery.notifications.feed import Feed
+from gallery.notifications.model import TYPES, Filter
+from gallery.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+HEADERS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-store"),
+    (b"x-accel-buffering", b"no"),  # asks nginx not to hold events back
+]
+
+
+class EventStream(Response[None]):
+    """Sends each block as it comes. A client that leaves is forgotten; one that does not read for long is cut off."""
+
+    def __init__(self, blocks: AsyncIterator[bytes], patience: float) -> None:
+        super().__init__(None)
+        self._blocks = blocks
+        self._patience = patience
+
+    def to_asgi_response(self, *_: Any, **__: Any) -> ASGIApp:  # type: ignore[override]  # Litestar's additions: none
+        return self._respond
+
+    async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
+        sending, gone = asyncio.ensure_future(self._send(send)), asyncio.ensure_future(_gone(receive))
+        try:
+            await asyncio.wait({sending, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if sending.done():
+                await sending
+        except TimeoutError:
+            log.info("stream.slow_reader")
+            abort = (scope.get("extensions") or {}).get("gallery.abort")
+            if abort is not None:
+                abort()  # type: ignore[operator]  # our server's own extension: a function
+        finally:
+            await _cancel(sending, gone)
+
+    async def _send(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
+        async for block in self._blocks:
+            async with asyncio.timeout(self._patience):
+                await send({"type": "http.response.body", "body": block, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+@get(
+    "/stream",
+    opt=STREAMS,
+    operation_id="streamNotifications",
+    summary="Hear of every change the moment it happens",
+    media_type="text/event-stream",
+    responses={200: ResponseSpec(str, description="Server-sent events", media_type="text/event-stream")},
+)
+async def stream(
+    request: Request[Any, Any, Any],
+    caller: NamedDependency[Caller],
+    access: NamedDependency[Access],
+    feed: NamedDependency[Feed],
+    settings: NamedDependency[Settings],
+    types: Annotated[str | None, QueryParameter(description="Only events of these types, with commas between")] = None,
+    image: Annotated[str | None, QueryParameter(name="imageId", description="Only events of this image")] = None,
+    after: Annotated[
+        str | None, QueryParameter(name="lastEventId", description="As the header Last-Event-ID, which goes first")
+    ] = None,
+    ticket: Annotated[  # noqa: ARG001  the doorkeeper has seen it; here it is documented
+        str | None, QueryParameter(description="For who cannot send a header, from POST /notifications/ticket")
+    ] = None,
+) -> EventStream:
+    wanted = Filter(caller.owner, _types(types), _image(image))
+    last_event_id = request.headers.get("last-event-id", after)
+    blocks = feed.listen(wanted, last_event_id, over=lambda: access.over(caller))
+    return EventStream(blocks, settings.notifications.patience)
+
+
+def router() -> Router:
+    return Router("/api/v1/notifications", route_handlers=[stream], tags=["notifications"])
+
+
+def _types(text: str | None) -> frozenset[str]:
+    types = frozenset((text or "").split(",")) - {""}
+    if not types <= set(TYPES):
+        raise InvalidField("/types", f"is not one of {', '.join(TYPES)}")
+    return types
+
+
+def _image(text: str | None) -> str | None:
+    try:
+        return str(UUID(text)) if text else None
+    except ValueError:
+        raise InvalidField("/imageId", "is not an image's id") from None
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _cancel(*tasks: "asyncio.Future[None]") -> None:
+    for task in tasks:
+        task.cancel()
+    for task in tasks:
+        with suppress(asyncio.CancelledError, TimeoutError):
+            await task

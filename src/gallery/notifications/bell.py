@@ -1,0 +1,21 @@
+"""Says "look now" to every feed. A lost ring costs a second: feeds also look by themselves."""
+
+import structlog
+
+from gallery.adapters.redis import Valkey
+from gallery.errors import ValkeyAway
+
+log = structlog.get_logger(__name__)
+
+CHANNEL = "events"
+
+
+class Bell:
+    def __init__(self, valkey: Valkey) -> None:
+        self._valkey = valkey
+
+    async def ring(self) -> None:
+        try:
+            await self._valkey.publish(CHANNEL, b"look")
+        except ValkeyAway as error:
+            log.debug("bell.not_heard", error=str(error))

@@ -1,0 +1,64 @@
+"""An event: something that has happened to an image, told to whoever listens."""
+
+from collections.abc import Sequence
+
+import msgspec
+from msgspec import Struct
+
+TYPES = (
+    "image.uploaded",
+    "image.processing",
+    "image.ready",
+    "image.failed",
+    "image.updated",
+    "image.deleted",
+)
+
+
+class Event(Struct, frozen=True):
+    """What a room hands over; `data` is JSON as clients read it, with `imageId`, `status`, `version`, `timestamp`."""
+
+    type: str
+    owner: str
+    image_id: str
+    version: int
+    data: bytes
+
+
+class Numbered(Struct, frozen=True):
+    """An event in its place: `number` rises by one from event to event, in the order of commits."""
+
+    number: int
+    event: Event
+
+    def frame(self) -> bytes:
+        """The event as a server-sent event; see https://html.spec.whatwg.org/multipage/server-sent-events.html."""
+        return b"id: %d\nevent: %s\ndata: %s\n\n" % (self.number, self.event.type.encode(), self.event.data)
+
+
+class Filter(Struct, frozen=True):
+    """Which events somebody wants to hear of; an empty set of types means all of them."""
+
+    owner: str
+    types: frozenset[str] = frozenset()
+    image_id: str | None = None
+
+    def wants(self, event: Event) -> bool:
+        return (
+            event.owner == self.owner
+            and (not self.types or event.type in self.types)
+            and (self.image_id is None or event.image_id == self.image_id)
+        )
+
+    def frames(self, events: Sequence[Numbered]) -> bytes:
+        return b"".join(e.frame() for e in events if self.wants(e.event))
+
+
+def reset(head: int) -> bytes:
+    """Tells a client that events it has not seen are gone: it reads the list anew and goes on from `head`."""
+    return b"id: %d\nevent: reset\ndata: %s\n\n" % (head, msgspec.json.encode({"head": str(head)}))
+
+
+def heartbeat(number: int) -> bytes:
+    """Keeps the connection open; the id keeps a filtered stream's cursor young."""
+    return b": heartbeat\nid: %d\n\n" % number

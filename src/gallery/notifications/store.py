@@ -1,0 +1,84 @@
+"""Events in PostgreSQL: added in the transaction that makes them true, numbered after it, read by number.
+
+Identity values are given before a commit, so a reader that follows them would skip a slow transaction's event for
+ever. Numbers are given by whoever reads first, to committed events only: they are the order that clients see.
+"""
+
+from datetime import timedelta
+
+from asyncpg import Record
+
+from gallery.adapters.database import Connection, Database
+from gallery.notifications.model import Event, Numbered
+
+PAGE = 500
+LOCK = 7_261_002  # one sequencer at a time
+
+ADD = """
+    INSERT INTO event (type, owner, image_id, version, data) VALUES ($1, $2, $3, $4, $5)
+"""
+LOCKED = f"SELECT pg_try_advisory_xact_lock({LOCK})"
+WAITING = "SELECT EXISTS (SELECT FROM event WHERE number IS NULL)"
+NUMBER = """
+    WITH fresh AS MATERIALIZED (
+        SELECT id, row_number() OVER (ORDER BY id) AS place FROM event WHERE number IS NULL
+    ), raised AS (
+        UPDATE event_numbers SET head = head + (SELECT count(*) FROM fresh)
+        RETURNING head - (SELECT count(*) FROM fresh) AS base
+    )
+    UPDATE event SET number = raised.base + fresh.place FROM fresh, raised WHERE event.id = fresh.id
+"""
+READ = """
+    SELECT number, type, owner, image_id, version, data FROM event
+    WHERE number > $1 AND number <= $2 ORDER BY number LIMIT $3
+"""
+EXPIRE = """
+    WITH gone AS (
+        DELETE FROM event WHERE number IS NOT NULL AND created_at < now() - $1::interval RETURNING number
+    ), highest AS (SELECT max(number) AS number FROM gone)
+    UPDATE event_numbers SET floor = greatest(floor, highest.number) FROM highest WHERE highest.number IS NOT NULL
+"""
+
+
+async def add(db: Connection, event: Event) -> None:
+    """Write `event` in the caller's transaction, after the row that it tells of."""
+    await db.execute(ADD, event.type, event.owner, event.image_id, event.version, event.data)
+
+
+class EventStore:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def number(self) -> bool:
+        """Number what has been committed. False when another process is at it: look again in a moment."""
+        async with self._database.reading() as db:
+            if not await db.fetchval(WAITING):
+                return True
+        async with self._database.writing() as db:
+            if not await db.fetchval(LOCKED):
+                return False
+            await db.execute(NUMBER)  # a statement of its own: it must see what was committed before the lock was ours
+            return True
+
+    async def bounds(self) -> tuple[int, int]:
+        """The last number given, and the last one that is no longer kept."""
+        async with self._database.reading() as db:
+            row = await db.fetchrow("SELECT head, floor FROM event_numbers")
+        assert row is not None  # noqa: S101  the migration makes it
+        return row["head"], row["floor"]
+
+    async def after(self, number: int, until: int | None = None) -> list[Numbered]:
+        """The next events after `number`, `PAGE` of them at most, in order."""
+        async with self._database.reading() as db:
+            rows = await db.fetch(READ, number, until if until is not None else 2**62, PAGE)
+        return [_numbered(row) for row in rows]
+
+    async def expire(self, age: timedelta) -> None:
+        """Forget events older than `age`."""
+        async with self._database.writing() as db:
+            await db.execute(EXPIRE, age)
+
+
+def _numbered(row: Record) -> Numbered:
+    event = Event(row["type"], row["owner"], row["image_id"], row["version"], row["data"])
+    return Numbered(row["number"], event)

@@ -1,0 +1,1 @@
+"""How it feels: logs and health."""

@@ -1,0 +1,51 @@
+"""Whether what we need is there, and how much memory this process takes."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from pathlib import Path
+from typing import TypeAlias
+
+from gallery.errors import GalleryError
+
+Ping: TypeAlias = Callable[[], Awaitable[None]]
+
+PATIENCE = 2.0  # seconds; a probe wants an answer
+
+
+class Health:
+    def __init__(self, needs: Mapping[str, Ping]) -> None:
+        self._needs = needs
+
+    @property
+    def needs(self) -> Collection[str]:
+        """The names of what we need."""
+        return self._needs.keys()
+
+    async def away(self, exclude: Collection[str] = ()) -> dict[str, str]:
+        """What does not answer, and why; empty when all is well."""
+        names = [name for name in self._needs if name not in exclude]
+        reasons = await asyncio.gather(*(self._ask(name) for name in names))
+        return {name: reason for name, reason in zip(names, reasons, strict=True) if reason is not None}
+
+    async def _ask(self, name: str) -> str | None:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self._needs[name]()
+        except TimeoutError:
+            return f"no answer within {PATIENCE:.0f} s"
+        except GalleryError as error:
+            return error.sentence()
+        return None
+
+
+def memory() -> dict[str, int]:
+    """Bytes of this process: resident, private data mapped (the heap), and the resident part of that."""
+    if sys.platform != "linux":
+        import resource  # noqa: PLC0415  only here
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return {"rss": peak, "heapTotal": peak, "heapUsed": peak}
+    kib = {line.split(":")[0]: line.split() for line in Path("/proc/self/status").read_text().splitlines()}
+    sizes = {"rss": "VmRSS", "heapTotal": "VmData", "heapUsed": "RssAnon"}
+    return {name: int(kib[field][1]) * 1024 for name, field in sizes.items()}

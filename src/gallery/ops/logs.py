@@ -1,0 +1,65 @@
+"""Logs: one line for one thing that happened, its facts as fields; JSON, or readable on a terminal. All to stderr."""
+
+import logging
+import sys
+from typing import Any
+
+import structlog
+
+from gallery.settings import Logs as Settings
+
+QUIET = ("uvicorn.access", "uvicorn.error", "httpx", "httpcore", "alembic", "asyncio")
+
+
+def configure(settings: Settings, **facts: str) -> None:
+    """Send everything, ours and the libraries', through one renderer; `facts` stand in every line of this process."""
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _with(facts),
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.make_filtering_bound_logger(_level(settings)),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderer(settings)],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=_level(settings), force=True)
+    for name in QUIET:
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _renderer(settings: Settings) -> list[Any]:
+    if settings.format == "text" or (settings.format == "auto" and sys.stderr.isatty()):
+        return [_printable, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+
+
+def _printable(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """A stranger's path or name may steer the terminal; JSON escapes such characters by itself."""
+    return {name: _escaped(value) if name != "event" else value for name, value in event.items()}
+
+
+def _escaped(value: Any) -> Any:
+    if not isinstance(value, str) or value.isprintable():
+        return value
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in value)
+
+
+def _with(facts: dict[str, str]) -> Any:
+    def add(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        return {**facts, **event}
+
+    return add
+
+
+def _level(settings: Settings) -> int:
+    return logging.getLevelNamesMapping()[settings.level.upper()]

@@ -1,0 +1,48 @@
+"""Keyset pages: a page is what follows a cursor, and a cursor says where a page ended.
+
+A cursor is opaque to clients: a version, which question it belongs to, and the last row's sort key and id, as base64url
+without padding.
+"""
+
+import binascii
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Sequence
+from typing import Generic, Self, TypeVar
+from uuid import UUID
+
+import msgspec
+from msgspec import Struct
+
+from gallery.errors import InvalidField
+
+T = TypeVar("T")
+
+LONGEST = 2000  # characters
+NOT_OURS = "is not a cursor of ours; start again without one"
+
+
+class Cursor(Struct, frozen=True, array_like=True, tag=2, tag_field="v"):
+    """After the row with that key and id, among the answers to the question with that fingerprint."""
+
+    question: str
+    key: str | int | None
+    id: UUID
+
+    def encode(self) -> str:
+        return urlsafe_b64encode(msgspec.json.encode(self)).rstrip(b"=").decode()
+
+    @classmethod
+    def decode(cls, text: str) -> Self:
+        """Raises `InvalidField` for anything that we have not encoded ourselves."""
+        try:
+            raw = urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4)) if len(text) <= LONGEST else b""
+            return msgspec.json.decode(raw, type=cls)
+        except (ValueError, binascii.Error) as error:
+            raise InvalidField("/cursor", NOT_OURS) from error
+
+
+class Page(Struct, Generic[T], frozen=True):
+    """Some rows in order, and the cursor of the next ones if there are any."""
+
+    items: Sequence[T]
+    next: Cursor | None = None

@@ -1,0 +1,124 @@
+"""Reads what an AVIF or HEIC file says of itself: the boxes of ISO 14496-12 and 23008-12, in plain Python.
+
+Only the top level is walked by seeking; the `meta` box is read at once, up to a bound, and walked in memory. Every box
+is at least 8 bytes long, so every loop ends.
+"""
+
+import os
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from gallery.errors import NotAPicture
+from gallery.rendering.headers import Header, take
+
+MAX_TOP_BOXES = 64
+MAX_BOXES = 4_096  # in one container; a 50 MP grid of 512 px tiles has 200 items
+MAX_FTYP = 1_024  # bytes
+MAX_META = 1 << 20  # bytes
+
+AVIF_BRANDS = frozenset({b"avif", b"avis"})
+HEIC_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"hevx"})
+OPEN_BRANDS = frozenset({b"mif1", b"msf1"})  # say nothing of the codec
+CODECS = {b"av01": "avif", b"hvc1": "heic", b"hev1": "heic"}
+
+
+def picture(file: BinaryIO) -> tuple[str, Header]:
+    """`avif` or `heic`, and the header with the sides of the largest image inside. Raises `NotAPicture`."""
+    top = _top_level(file)
+    if b"ftyp" not in top or b"meta" not in top:
+        raise NotAPicture(boxes=len(top))
+    brands = _brands(_payload(file, top[b"ftyp"], MAX_FTYP))
+    if not brands & (AVIF_BRANDS | HEIC_BRANDS | OPEN_BRANDS):
+        raise NotAPicture(brands=b" ".join(sorted(brands)).hex())
+    meta = _payload(file, top[b"meta"], MAX_META)[4:]
+    width, height = _largest(meta)
+    return _codec(brands, meta), Header(width, height, animated=b"moov" in top)
+
+
+# --- the file's own level ---------------------------------------------------------------------------------------
+
+
+def _top_level(file: BinaryIO) -> dict[bytes, tuple[int, int]]:
+    """Where the payload of each kind of box (the first of its kind) begins and ends."""
+    found: dict[bytes, tuple[int, int]] = {}
+    position, length = 0, file.seek(0, os.SEEK_END)
+    for _ in range(MAX_TOP_BOXES):
+        if position >= length:
+            break
+        file.seek(position)
+        head = file.read(16)
+        if len(head) < 8:
+            break
+        size, name, skip = int.from_bytes(head[:4]), head[4:8], 8
+        if size == 1:
+            size, skip = int.from_bytes(head[8:16]), 16
+        if size == 0:
+            size = length - position  # to the end of the file
+        if size < skip:
+            break
+        found.setdefault(name, (position + skip, position + size))
+        position += size
+    return found
+
+
+def _payload(file: BinaryIO, place: tuple[int, int], limit: int) -> bytes:
+    start, end = place
+    if end - start > limit:
+        raise NotAPicture(box_size=end - start, limit=limit)
+    file.seek(start)
+    return take(file, end - start)
+
+
+def _brands(ftyp: bytes) -> set[bytes]:
+    """The major brand and the compatible ones; between them is a version."""
+    return {ftyp[:4], *(ftyp[at : at + 4] for at in range(8, len(ftyp), 4))}
+
+
+# --- inside of meta -----------------------------------------------------------------------------------------------
+
+
+def _children(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    at = 0
+    for _ in range(MAX_BOXES):
+        size = int.from_bytes(data[at : at + 4])
+        if size < 8 or at + size > len(data):
+            return
+        yield data[at + 4 : at + 8], data[at + 8 : at + size]
+        at += size
+
+
+def _child(data: bytes, name: bytes) -> bytes:
+    return next((payload for kind, payload in _children(data) if kind == name), b"")
+
+
+def _largest(meta: bytes) -> tuple[int, int]:
+    """The sides of the largest `ispe`: a grid's own are larger than those of its tiles, a thumbnail's are smaller."""
+    properties = _children(_child(_child(meta, b"iprp"), b"ipco"))
+    sizes = [
+        (int.from_bytes(ispe[4:8]), int.from_bytes(ispe[8:12]))
+        for kind, ispe in properties
+        if kind == b"ispe" and len(ispe) == 12
+    ]
+    if not sizes:
+        raise NotAPicture(no="ispe")
+    return max(sizes, key=lambda sides: sides[0] * sides[1])
+
+
+def _codec(brands: set[bytes], meta: bytes) -> str:
+    """By the items' own codec, which the decoder will meet; by brand where they leave it open."""
+    codecs = {CODECS[kind] for kind in _item_types(_child(meta, b"iinf")) if kind in CODECS}
+    if len(codecs) == 1:
+        return codecs.pop()
+    if brands & AVIF_BRANDS:
+        return "avif"
+    if brands & HEIC_BRANDS:
+        return "heic"
+    raise NotAPicture(codecs=len(codecs))
+
+
+def _item_types(iinf: bytes) -> Iterator[bytes]:
+    count_size = 2 if iinf[:1] == b"\x00" else 4
+    for kind, infe in _children(iinf[4 + count_size :]):
+        if kind == b"infe" and infe[:1] in {b"\x02", b"\x03"}:
+            at = 8 if infe[:1] == b"\x02" else 10  # version and flags, item id of 2 or 4 bytes, protection index
+            yield infe[at : at + 4]

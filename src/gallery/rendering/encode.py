@@ -1,0 +1,17 @@
+"""Writes renditions: nothing in them but the pixels. No EXIF, no place, no comment, no profile (sRGB needs none)."""
+
+from pathlib import Path
+
+from gallery.rendering.probe import Format
+from gallery.rendering.recipe import Recipe
+from gallery.rendering.steps import flat
+from gallery.rendering.vips import Picture
+
+
+def write(picture: Picture, path: Path, kind: Format, recipe: Recipe) -> int:
+    """The file's size in bytes."""
+    if kind is Format.WEBP:
+        picture.webpsave(str(path), Q=recipe.webp_quality, effort=recipe.webp_effort, keep="none")
+    else:
+        flat(picture).jpegsave(str(path), Q=recipe.jpeg_quality, keep="none")
+    return path.stat().st_size

@@ -1,0 +1,59 @@
+"""What is fine in a file until there is far too much of it: the decoders' time is ours.
+
+A progressive JPEG may say in 80 bytes that one more scan changes nothing, which libjpeg believes only after a walk over
+all pixels; and for each frame of an animated WebP, libwebp counts again from the first.
+"""
+
+import re
+from collections.abc import Iterator
+
+from gallery.errors import DamagedPicture
+
+MOST_SCANS = 100  # encoders write a dozen
+SCAN = b"\xff\xda"
+MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")  # neither a stuffed byte nor a restart
+START, END, SCAN_CODE = 0xD8, 0xD9, 0xDA
+
+
+def check_scans(jpeg: bytes) -> None:
+    """Raises `DamagedPicture` when the first picture in `jpeg` has more scans than any encoder writes."""
+    if jpeg.count(SCAN) > MOST_SCANS and _scans(jpeg) > MOST_SCANS:  # nearly always the cheap half answers
+        raise DamagedPicture(reason="too many scans", limit=MOST_SCANS)
+
+
+def first_frame(webp: bytes) -> bytes:
+    """An animated `webp` with all that it has, but no frame behind the first; any other as it is.
+
+    Where a chunk is longer than the file, so it stays: the decoder shall see that.
+    """
+    frames = [place for name, place in _chunks(webp) if name == b"ANMF"]
+    if len(frames) < 2:
+        return webp
+    edges = [0, *(edge for place in frames[1:] for edge in (place.start, place.stop)), len(webp)]
+    short = b"".join(webp[a:b] for a, b in zip(edges[::2], edges[1::2], strict=True))
+    size = int.from_bytes(webp[4:8], "little") - (len(webp) - len(short))
+    return webp[:4] + max(0, size).to_bytes(4, "little") + short[8:]
+
+
+def _scans(jpeg: bytes) -> int:
+    scans, at = 0, 2
+    while scans <= MOST_SCANS and (marker := MARKER.search(jpeg, at)):
+        code, at = marker[1][0], marker.end()
+        if code == END:
+            break
+        scans += code == SCAN_CODE
+        if code not in (START, 0x01):
+            at += int.from_bytes(jpeg[at : at + 2])
+    return scans
+
+
+def _chunks(webp: bytes) -> Iterator[tuple[bytes, slice]]:
+    """The name and the place of each chunk that is whole."""
+    at = 12
+    while at + 8 <= len(webp):
+        end = at + 8 + int.from_bytes(webp[at + 4 : at + 8], "little")
+        end += end % 2
+        if end > len(webp):
+            return
+        yield webp[at : at + 4], slice(at, end)
+        at = end

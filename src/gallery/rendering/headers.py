@@ -1,0 +1,145 @@
+"""Reads the headers of JPEG, PNG, GIF and WebP in plain Python.
+
+Each reader takes a seekable file whose magic number has been seen, and raises `NotAPicture` where the structure does
+not lead to the picture's sides.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from gallery.errors import NotAPicture
+
+MAX_SEGMENTS = 1_000  # a JPEG with 10 MB of extended XMP has 160 before its frame
+MAX_CHUNKS = 1_000
+GIF_WINDOW = 1 << 20  # bytes in which we look for a second image
+
+MARKER = re.compile(rb"\xff([^\x00\xff])")  # after any number of fill bytes
+STANDALONE = frozenset({0x01, *range(0xD0, 0xD9)})  # markers without a length
+FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15 without DHT, JPG, DAC
+END_OF_HEADER = frozenset({0xD9, 0xDA})  # EOI, SOS
+
+
+@dataclass(frozen=True)
+class Header:
+    width: int
+    height: int
+    animated: bool = False
+
+
+def take(file: BinaryIO, count: int) -> bytes:
+    """Exactly `count` bytes, or it is no picture."""
+    data = file.read(count)
+    if len(data) < count:
+        raise NotAPicture(ends_at=file.tell(), wanted=count)
+    return data
+
+
+# --- JPEG: https://www.w3.org/Graphics/JPEG/itu-t81.pdf, annex B ------------------------------------------------
+
+
+def jpeg(file: BinaryIO) -> Header:
+    position = 2
+    for _ in range(MAX_SEGMENTS):
+        file.seek(position)
+        marker = MARKER.search(file.read(64))
+        if marker is None:
+            break
+        code, position = marker[1][0], position + marker.end()
+        if code in END_OF_HEADER:
+            break
+        if code in STANDALONE:
+            continue
+        file.seek(position)
+        if code in FRAMES:
+            frame = take(file, 7)  # length, precision, height, width
+            return Header(int.from_bytes(frame[5:7]), int.from_bytes(frame[3:5]))
+        position += int.from_bytes(take(file, 2))
+    raise NotAPicture(format="jpeg", no_frame_until=position)
+
+
+# --- PNG: https://www.w3.org/TR/png-3/ --------------------------------------------------------------------------
+
+
+def png(file: BinaryIO) -> Header:
+    file.seek(8)
+    start = take(file, 16)  # length, IHDR, width, height
+    if start[:8] != b"\x00\x00\x00\x0dIHDR":
+        raise NotAPicture(format="png", first_chunk=start[4:8].hex())
+    return Header(int.from_bytes(start[8:12]), int.from_bytes(start[12:16]), _is_apng(file))
+
+
+def _is_apng(file: BinaryIO) -> bool:
+    position = 8 + 12 + 13  # the signature and IHDR
+    for _ in range(MAX_CHUNKS):
+        file.seek(position)
+        chunk = file.read(8)
+        if len(chunk) < 8 or chunk[4:] == b"IDAT":
+            break
+        if chunk[4:] == b"acTL":
+            return True
+        position += 12 + int.from_bytes(chunk[:4])
+    return False
+
+
+# --- GIF: https://www.w3.org/Graphics/GIF/spec-gif89a.txt --------------------------------------------------------
+
+
+def gif(file: BinaryIO) -> Header:
+    file.seek(6)
+    screen = take(file, 7)
+    width, height = int.from_bytes(screen[:2], "little"), int.from_bytes(screen[2:4], "little")
+    return Header(width, height, _has_second_image(file.read(GIF_WINDOW), _colors(screen[4])))
+
+
+def _colors(flags: int) -> int:
+    """The size of the color table that `flags` announce, in bytes."""
+    return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
+
+
+def _has_second_image(blocks: bytes, at: int) -> bool:
+    """Walks the blocks from `at`. Where the first image does not end in them, a wish to loop decides."""
+    images = 0
+    while at < len(blocks):
+        kind = blocks[at]
+        if kind == 0x2C:
+            images += 1
+            at += 11 + _colors(int.from_bytes(blocks[at + 9 : at + 10]))
+        elif kind == 0x21:
+            at += 2
+        else:
+            return False
+        if images == 2:
+            return True
+        at = _after_sub_blocks(blocks, at)
+    return b"NETSCAPE2.0" in blocks
+
+
+def _after_sub_blocks(blocks: bytes, at: int) -> int:
+    while at < len(blocks) and blocks[at]:
+        at += 1 + blocks[at]
+    return at + 1
+
+
+# --- WebP: https://developers.google.com/speed/webp/docs/riff_container -------------------------------------------
+
+
+def webp(file: BinaryIO) -> Header:
+    file.seek(4)
+    start = take(file, 26)  # RIFF size, WEBP, first chunk's name and size, 10 bytes of it
+    size, chunk, body = int.from_bytes(start[:4], "little"), start[8:12], start[16:]
+    if size < 22:  # not even room for what we have just read
+        raise NotAPicture(format="webp", riff_size=size)
+    if chunk == b"VP8X":
+        return Header(_plus_one(body[4:7], 24), _plus_one(body[7:10], 24), animated=bool(body[0] & 0x02))
+    if chunk == b"VP8L" and body[0] == 0x2F:
+        packed = int.from_bytes(body[1:5], "little")
+        return Header((packed & 0x3FFF) + 1, (packed >> 14 & 0x3FFF) + 1)
+    if chunk == b"VP8 " and body[3:6] == b"\x9d\x01\x2a":
+        sides = int.from_bytes(body[6:10], "little")
+        return Header(sides & 0x3FFF, sides >> 16 & 0x3FFF)
+    raise NotAPicture(format="webp", first_chunk=chunk.hex())
+
+
+def _plus_one(field: bytes, bits: int) -> int:
+    return (int.from_bytes(field, "little") & ((1 << bits) - 1)) + 1

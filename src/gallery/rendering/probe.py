@@ -1,0 +1,91 @@
+"""Decides by content what an uploaded file is, in the process that took it: headers only, and no C decoder.
+
+Names and claimed types play no part. Every read and every loop is bounded; whatever a header says is a claim that the
+renderer checks again before it decodes.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import BinaryIO
+
+from gallery.errors import NotAPicture, SideTooLong, TooManyPixels
+from gallery.rendering import boxes, headers
+from gallery.rendering.headers import Header
+
+
+class Format(StrEnum):
+    JPEG = "jpeg"
+    PNG = "png"
+    GIF = "gif"
+    WEBP = "webp"
+    AVIF = "avif"
+    HEIC = "heic"
+
+    @property
+    def mime_type(self) -> str:
+        return f"image/{self}"
+
+
+@dataclass(frozen=True)
+class Limits:
+    max_pixels: int = 50_000_000
+    max_side: int = 16_383  # px; no WebP is larger, and a picture as tall as this is rendered at full height
+
+    def check(self, width: int, height: int) -> None:
+        """Raises `TooManyPixels` or `SideTooLong`."""
+        if width * height > self.max_pixels:
+            raise TooManyPixels(pixels=width * height, limit=self.max_pixels)
+        if max(width, height) > self.max_side:
+            raise SideTooLong(width=width, height=height, limit=self.max_side)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the header claims: sides in pixels as stored, before any orientation is applied."""
+
+    format: Format
+    width: int
+    height: int
+    animated: bool
+
+    @property
+    def mime_type(self) -> str:
+        return self.format.mime_type
+
+
+def probe(file: BinaryIO, limits: Limits) -> Facts:
+    """What the seekable `file` is, whose position is 0 again afterwards.
+
+    Raises `NotAPicture` (none of our formats, or no dimensions to be found), `TooManyPixels` or `SideTooLong`.
+    """
+    try:
+        kind, header = _identify(file)
+    finally:
+        file.seek(0)
+    if header.width < 1 or header.height < 1:
+        raise NotAPicture(format=kind, width=header.width, height=header.height)
+    limits.check(header.width, header.height)
+    return Facts(kind, header.width, header.height, header.animated)
+
+
+def _identify(file: BinaryIO) -> tuple[Format, Header]:
+    file.seek(0)
+    magic = file.read(12)
+    for kind, mark, read in SIGNATURES:
+        if magic.startswith(mark):
+            return kind, read(file)
+    if magic[:4] == b"RIFF" and magic[8:] == b"WEBP":
+        return Format.WEBP, headers.webp(file)
+    if magic[4:8] == b"ftyp":
+        codec, header = boxes.picture(file)
+        return Format(codec), header
+    raise NotAPicture(begins=magic.hex())
+
+
+SIGNATURES: tuple[tuple[Format, bytes, Callable[[BinaryIO], Header]], ...] = (
+    (Format.JPEG, b"\xff\xd8\xff", headers.jpeg),
+    (Format.PNG, b"\x89PNG\r\n\x1a\n", headers.png),
+    (Format.GIF, b"GIF87a", headers.gif),
+    (Format.GIF, b"GIF89a", headers.gif),
+)

@@ -1,0 +1,50 @@
+"""What is made of a picture: which sizes, in which formats, how well. Loads no libvips, so that everyone may ask."""
+
+import hashlib
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import NamedTuple
+
+from gallery.rendering.probe import Format, Limits
+
+REVISION = 1  # raise it when the code makes other pixels of the same numbers
+FORMATS = (Format.WEBP, Format.JPEG)  # the best first
+
+
+class Size(NamedTuple):
+    """A rendition's name is its nominal width; its own width is smaller when the picture is."""
+
+    name: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Widths are nominal, in pixels, ascending.
+
+    JPEG is plain: at 1920 px, optimised coding takes 2.5 times as long for 1 % fewer bytes, progressive 5 times as long
+    for 4 %.
+    """
+
+    widths: tuple[int, ...] = (320, 960, 1920)
+    webp_quality: int = 80
+    webp_effort: int = 2
+    jpeg_quality: int = 82
+    limits: Limits = field(default_factory=Limits)
+
+    @property
+    def version(self) -> str:
+        """Eight hex digits that change whenever the same picture would be rendered differently."""
+        makes = (REVISION, self.widths, self.webp_quality, self.webp_effort, self.jpeg_quality)
+        return hashlib.sha256(f"{makes} libvips {version('pyvips-binary')}".encode()).hexdigest()[:8]
+
+    def sizes(self, width: int, height: int) -> list[Size]:
+        """The renditions of an upright picture, the smallest first; never larger than the picture.
+
+        The first nominal width that the picture does not exceed is made at the picture's own width, larger ones not at
+        all.
+        """
+        smaller = sum(nominal < width for nominal in self.widths)
+        widths = [(nominal, min(nominal, width)) for nominal in self.widths[: smaller + 1]]
+        return [Size(str(nominal), own, max(1, round(height * own / width))) for nominal, own in widths]

@@ -1,0 +1,51 @@
+"""The steps on the way from a picture to its renditions.
+
+Each takes a picture and gives one back: its own where there is nothing to do.
+"""
+
+from collections.abc import Sequence
+
+from gallery.rendering.recipe import Size
+from gallery.rendering.vips import PROFILE, Picture, blob
+
+SIDEWAYS = frozenset({5, 6, 7, 8})  # EXIF orientations that swap the sides
+
+
+def upright_sides(picture: Picture) -> tuple[int, int]:
+    sideways = picture.get_typeof("orientation") and picture.get("orientation") in SIDEWAYS
+    return (picture.height, picture.width) if sideways else (picture.width, picture.height)
+
+
+def light(picture: Picture) -> Picture:
+    """Inks without a profile become light as in a browser: less ink, more light."""
+    if picture.interpretation != "cmyk" or blob(picture, PROFILE):
+        return picture
+    paper = picture.invert()
+    return (paper[0:3] * paper[3] / 255).cast("uchar").copy(interpretation="srgb")
+
+
+def upright_srgb(picture: Picture, size: Size) -> Picture:
+    """Turned as its orientation says, of exactly this size, in 8-bit sRGB with or without alpha.
+
+    Colours go by the embedded profile and its intent; a profile that cannot be used is ignored.
+    """
+    if blob(picture, PROFILE):
+        return picture.thumbnail_image(
+            size.width, height=size.height, size="force", export_profile="srgb", intent="auto"
+        )
+    return shrunk(picture, size).colourspace("srgb")  # in a fifth of the time
+
+
+def shrunk(picture: Picture, size: Size) -> Picture:
+    """Of exactly this size; and upright, which is the way of `thumbnail_image`."""
+    return picture.thumbnail_image(size.width, height=size.height, size="force")
+
+
+def flat(picture: Picture) -> Picture:
+    """On white where it is transparent."""
+    return picture.flatten(background=255) if picture.hasalpha() else picture
+
+
+def ladder(largest: Picture, sizes: Sequence[Size]) -> list[Picture]:
+    """A picture for each of the sizes, all made from the largest: no worse to the eye than from the original."""
+    return [shrunk(largest, size).copy_memory() for size in sizes[:-1]] + [largest]

@@ -1,0 +1,48 @@
+"""libvips as we use it: one thread (we are parallel by process), no memory of earlier pictures, no risky loaders.
+
+Importing this file loads libvips: only the renderer's process does.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TypeAlias
+
+import pyvips  # type: ignore[import-untyped]  # brings stubs, but no py.typed that would let mypy read them
+
+from gallery.errors import GalleryError, RendererOutOfMemory
+
+Picture: TypeAlias = pyvips.Image
+PROFILE, EXIF = "icc-profile-data", "exif-data"  # libvips' names for these pieces of metadata
+FAILURES = (pyvips.Error, ValueError, EOFError, SyntaxError, RuntimeError, OSError)  # the rest as pillow-heif documents
+NOT_OF_MEMORY = re.compile("copy to memory|memory allocation error: security limit.*")  # libheif refuses the second
+
+pyvips.concurrency_set(1)
+pyvips.cache_set_max(0)  # no picture is rendered twice in a row
+pyvips.block_untrusted_set(True)
+
+
+@contextmanager
+def failing_as(kind: type[GalleryError]) -> Iterator[None]:
+    """Libraries have many words for a failure, and for a lack of memory: here are `kind` and `RendererOutOfMemory`."""
+    try:
+        yield
+    except FAILURES as error:
+        reason = " ".join(str(error).split())[:200]
+        if "memory" in NOT_OF_MEMORY.sub("", reason.lower()):
+            raise RendererOutOfMemory(reason=reason) from error
+        raise kind(reason=reason) from error
+
+
+def blob(picture: Picture, name: str) -> bytes:
+    """A piece of metadata, or nothing."""
+    value = picture.get(name) if picture.get_typeof(name) else b""
+    return value if isinstance(value, bytes) else b""
+
+
+def with_profile(picture: Picture, profile: bytes | None) -> Picture:
+    if not profile:
+        return picture
+    copy = picture.copy()
+    copy.set_type(pyvips.GValue.blob_type, PROFILE, profile)
+    return copy

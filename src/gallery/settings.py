@@ -1,0 +1,299 @@
+"""What an operator can set: one frozen tree, a branch per room, read from the environment in one pure step.
+
+`Settings.read(os.environ)` reads nothing else and changes nothing. A value that does not fit raises `Misconfigured`
+with the variable's name, the value and what was expected; an empty value counts as not set. Every setting has one
+name, `GALLERY_<BRANCH>__<NAME>` (or `GALLERY_<NAME>` at the root), except those that carry the names which operators
+know from elsewhere (`OTHER_NAMES`).
+"""
+
+import difflib
+import ipaddress
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Self, TypeAlias, get_type_hints
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta, Struct
+
+from gallery.errors import Misconfigured
+
+MIB = 1024 * 1024
+Seconds = Annotated[float, Meta(gt=0)]
+Count = Annotated[int, Meta(ge=1)]
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+LIMIT = "^[1-9][0-9]{0,6} per [1-9][0-9]{0,5}( s)?$"
+
+OTHER_NAMES = {
+    "port": "PORT",
+    "cors_origin": "CORS_ORIGIN",
+    "worker_mode": "WORKER_MODE",
+    "database.url": "DATABASE_URL",
+    "redis.url": "REDIS_URL",
+    "s3.endpoint": "S3_ENDPOINT",
+    "s3.bucket": "S3_BUCKET",
+    "s3.access_key": "S3_ACCESS_KEY",
+    "s3.secret_key": "S3_SECRET_KEY",
+    "s3.region": "S3_REGION",
+}
+SECRETS = {
+    "database.url",
+    "redis.url",
+    "s3.access_key",
+    "s3.secret_key",
+    "access.jwt_secret",
+    "access.signing_keys",
+}
+
+
+class Database(Struct, frozen=True):
+    url: Annotated[str | None, Meta(description="PostgreSQL, postgresql://…; without it an embedded one starts")] = None
+    pool_size: Annotated[Count, Meta(description="Connections of one process at most")] = 20
+    timeout: Annotated[Seconds, Meta(description="Longest wait for a connection or an answer, in seconds")] = 10
+    migrate: Annotated[bool, Meta(description="Bring the schema up to date at start; else `gallery migrate` does")] = (
+        True
+    )
+
+
+class Redis(Struct, frozen=True):
+    url: Annotated[str | None, Meta(description="Valkey or Redis, redis://…; without it an embedded one starts")] = None
+    timeout: Annotated[Seconds, Meta(description="Longest wait for an answer, in seconds")] = 1
+    prefix: Annotated[str, Meta(description="What every key of ours begins with")] = "gallery"
+
+
+class S3(Struct, frozen=True):
+    endpoint: Annotated[str | None, Meta(description="The S3 server; not needed for AWS")] = None
+    bucket: Annotated[str | None, Meta(description="The bucket; with it set, objects live in S3, else in files")] = None
+    access_key: Annotated[str | None, Meta(description="Access key id")] = None
+    secret_key: Annotated[str | None, Meta(description="Secret access key")] = None
+    region: Annotated[str, Meta(description="Region")] = "us-east-1"
+    timeout: Annotated[Seconds, Meta(description="Longest wait for one request, in seconds")] = 30
+
+
+class Upload(Struct, frozen=True):
+    max_bytes: Annotated[Count, Meta(description="The largest file, in bytes")] = 10 * MIB
+    max_pixels: Annotated[Count, Meta(description="The most pixels of a picture")] = 50_000_000
+    max_side: Annotated[int, Meta(ge=1, le=16_383, description="The longest side, in pixels")] = 16_383
+    quota_bytes: Annotated[
+        int, Meta(ge=0, description="What the originals of one owner may take together, in bytes; 0 is no limit")
+    ] = 0
+
+
+class Worker(Struct, frozen=True):
+    concurrency: Annotated[Count, Meta(description="Pictures that one worker renders at once")] = 2
+    deadline: Annotated[Seconds, Meta(description="Longest time to render one picture, in seconds")] = 60
+    memory: Annotated[int, Meta(ge=256 * MIB, description="Most memory of one renderer, in bytes")] = 1536 * MIB
+    lease: Annotated[Seconds, Meta(description="How long a picture is a worker's own without renewal, in seconds")] = 15
+    sweep_every: Annotated[Seconds, Meta(description="Pause between two sweeps, in seconds")] = 5
+
+
+class Serve(Struct, frozen=True):
+    workers: Annotated[Count, Meta(description="API processes behind the one port")] = 1
+    header_timeout: Annotated[Seconds, Meta(description="Longest time for a request's headers, in seconds")] = 10
+    min_body_rate: Annotated[
+        int, Meta(ge=0, description="Slowest body, in bytes a second; 0 lets it take its time")
+    ] = 1024
+    body_grace: Annotated[
+        Seconds, Meta(description="How long a body may fall short of that rate, or pause, in seconds")
+    ] = 10
+
+
+class Rate(Struct, frozen=True):
+    enabled: Annotated[
+        bool | None, Meta(description="Limit how often; without it, unless only this machine can reach us")
+    ] = None
+    stranger: Annotated[str, Meta(pattern=LIMIT, description="Requests of one address, as N per S seconds")] = (
+        "300 per 60"
+    )
+    uploads: Annotated[str, Meta(pattern=LIMIT, description="Uploads of one address, as N per S seconds")] = "60 per 60"
+    pictures: Annotated[
+        str, Meta(pattern=LIMIT, description="Originals and renditions read by one address, as N per S seconds")
+    ] = "6000 per 60"
+    key_factor: Annotated[Count, Meta(description="How many times as much somebody whom we know may do")] = 10
+    when_valkey_is_away: Annotated[
+        str, Meta(pattern="^(open|closed)$", description="open: no limits then; closed: 503")
+    ] = "open"
+
+
+class Cache(Struct, frozen=True):
+    enabled: Annotated[bool, Meta(description="Keep answers in Valkey")] = True
+    seconds: Annotated[int, Meta(ge=1, le=60, description="Longest life of a cached answer, in seconds")] = 60
+
+
+class Notifications(Struct, frozen=True):
+    keep_hours: Annotated[Count, Meta(description="How long events can be replayed, in hours")] = 24
+    heartbeat: Annotated[float, Meta(gt=0, le=15, description="Pause between two heartbeats, in seconds")] = 10
+    backlog: Annotated[Count, Meta(description="Events that may wait for one slow reader")] = 1000
+    patience: Annotated[Seconds, Meta(description="How long a reader may not read before it is closed, in seconds")] = (
+        20
+    )
+
+
+class Access(Struct, frozen=True):
+    open: Annotated[
+        bool | None,
+        Meta(
+            description="true: everybody may do everything. false: credentials are required, by API key at least. "
+            "Not set: open on a loopback address with no JWT setting, else closed"
+        ),
+    ] = None
+    jwt_secret: Annotated[str | None, Meta(description="The secret of HS256 bearer tokens, 32 bytes or more")] = None
+    jwt_public_key: Annotated[
+        str | None, Meta(description="The public key of RS256, ES256 or EdDSA bearer tokens, as PEM")
+    ] = None
+    jwks_url: Annotated[
+        str | None, Meta(description="Where the issuer publishes its public keys (JWKS), instead of one public key")
+    ] = None
+    jwt_algorithms: Annotated[
+        str,
+        Meta(
+            description="Algorithms that tokens may have, with commas between; "
+            "not set: HS256 with a secret, RS256, ES256 and EdDSA with public keys"
+        ),
+    ] = ""
+    jwt_audience: Annotated[
+        str | None, Meta(description="What `aud` must name; not set: tokens with an `aud` are refused")
+    ] = None
+    jwt_issuer: Annotated[str | None, Meta(description="What `iss` must be; not set: it is not looked at")] = None
+    clock_skew: Annotated[
+        float, Meta(ge=0, le=300, description="How far a token issuer's clock may be off, in seconds")
+    ] = 30
+    signing_keys: Annotated[
+        str | None,
+        Meta(
+            description="Keys of signed links, cookies and tickets: `id:secret` in base64, 32 bytes or more, with "
+            "commas between; the first signs, all verify. Not set: made once, in the database"
+        ),
+    ] = None
+
+
+class Logs(Struct, frozen=True):
+    level: Annotated[
+        str, Meta(pattern="^(?i:debug|info|warning|error)$", description="debug, info, warning, error")
+    ] = "info"
+    format: Annotated[
+        str, Meta(pattern="^(auto|json|text)$", description="json, text, or auto: text on a terminal")
+    ] = "auto"
+
+
+class Settings(Struct, frozen=True):
+    """The whole tree."""
+
+    host: Annotated[str, Meta(description="The address that the API listens on")] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535, description="The port that the API listens on")] = 3000
+    public_url: Annotated[str, Meta(description="What to put before our own paths, e.g. https://img.example.org")] = ""
+    proxies: Annotated[
+        str, Meta(description="Proxies whose word on a client's address we take: addresses and networks, by commas")
+    ] = ""
+    cors_origin: Annotated[
+        str, Meta(description="Origins whose pages may use the API: a comma list such as https://app.example.org, or *")
+    ] = ""
+    data_dir: Annotated[str, Meta(description="Where embedded servers and files live")] = "./data"
+    worker_mode: Annotated[bool, Meta(description="This process is a worker, whatever its command")] = False
+    database: Database = Database()
+    redis: Redis = Redis()
+    s3: S3 = S3()
+    upload: Upload = Upload()
+    worker: Worker = Worker()
+    serve: Serve = Serve()
+    rate: Rate = Rate()
+    cache: Cache = Cache()
+    notifications: Notifications = Notifications()
+    access: Access = Access()
+    logs: Logs = Logs()
+
+    @property
+    def data(self) -> Path:
+        return Path(self.data_dir).expanduser().resolve()
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> Self:
+        """The tree that `environment` describes. Raises `Misconfigured`."""
+        given = {entry.path: environment[entry.variable] for entry in entries() if environment.get(entry.variable)}
+        tree: dict[str, Any] = {}
+        for entry in entries():
+            if entry.path in given:
+                branch = tree.setdefault(entry.branch, {}) if entry.branch else tree
+                branch[entry.name] = entry.parse(given[entry.path])
+        return msgspec.convert(tree, cls)
+
+    def items(self) -> Iterator[tuple["Entry", Any]]:
+        """Every setting with its value, secrets masked: what `gallery config` prints."""
+        for entry in entries():
+            holder = getattr(self, entry.branch) if entry.branch else self
+            value = getattr(holder, entry.name)
+            yield entry, "********" if entry.path in SECRETS and value else value
+
+
+class Entry(Struct, frozen=True):
+    """One setting: where it stands in the tree, its variable, its type and what it means."""
+
+    branch: str
+    name: str
+    type: Any
+    default: Any
+
+    @property
+    def path(self) -> str:
+        return f"{self.branch}.{self.name}" if self.branch else self.name
+
+    @property
+    def variable(self) -> str:
+        return OTHER_NAMES.get(self.path) or "GALLERY_" + self.path.upper().replace(".", "__")
+
+    @property
+    def description(self) -> str:
+        return next((m.description for m in _metadata(self.type) if m.description), "")
+
+    def parse(self, text: str) -> Any:
+        try:
+            value = msgspec.convert(text, self.type, strict=False)
+            if self.path in READ_BY:
+                READ_BY[self.path](value)
+        except ValueError as error:  # msgspec's are ValueErrors too
+            expected = str(error).split(" - at")[0].replace("`", "")
+            raise Misconfigured(f"{self.variable} is {text!r}: {expected}.") from None
+        return value
+
+
+def entries() -> Iterator[Entry]:
+    """Every setting there is, in the order of the tree."""
+    for field in msgspec.structs.fields(Settings):
+        if isinstance(field.default, Struct):
+            branch = type(field.default)
+            hints = get_type_hints(branch, include_extras=True)
+            for leaf in msgspec.structs.fields(branch):
+                yield Entry(field.name, leaf.name, hints[leaf.name], leaf.default)
+        else:
+            yield Entry("", field.name, field.type, field.default)
+
+
+def unknown(environment: Mapping[str, str]) -> dict[str, str]:
+    """Variables that look like settings of ours and are none, each with the nearest real name (or an empty string)."""
+    known = [entry.variable for entry in entries()]
+    strangers = [name for name in environment if name.startswith("GALLERY_") and name not in known]
+    return {name: next(iter(difflib.get_close_matches(name, known, n=1)), "") for name in strangers}
+
+
+def networks(text: str) -> list[Network]:
+    """The addresses and networks of a comma list. Raises `ValueError`."""
+    return [ipaddress.ip_network(word.strip()) for word in text.split(",") if word.strip()]
+
+
+def origins(text: str) -> frozenset[str]:
+    """The origins of a comma list, as browsers send them, or `*` alone. Raises `ValueError`."""
+    found = frozenset(word.strip().lower().rstrip("/") for word in text.split(",") if word.strip())
+    if "*" in found and len(found) > 1:
+        raise ValueError("Expected * alone, or origins without it")
+    for origin in found - {"*"}:
+        parts = urlsplit(origin)
+        if f"{parts.scheme}://{parts.netloc}" != origin or not parts.scheme or not parts.netloc or "@" in origin:
+            raise ValueError(f"Expected origins such as https://app.example.org, not {origin!r}")
+    return found
+
+
+READ_BY: dict[str, Callable[[str], object]] = {"proxies": networks, "cors_origin": origins}  # what a type cannot say
+
+
+def _metadata(annotated: Any) -> tuple[Meta, ...]:
+    return tuple(m for m in getattr(annotated, "__metadata__", ()) if isinstance(m, Meta))

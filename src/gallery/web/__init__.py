@@ -1,0 +1,1 @@
+"""The front door: one ASGI application from the rooms' own handlers."""

@@ -1,0 +1,73 @@
+"""Puts the rooms' handlers into one ASGI application; what is built already is only handed over here."""
+
+from typing import Any
+
+from litestar import Litestar
+from litestar.di import Provide
+from litestar.types import ASGIApp
+
+import gallery.access.api
+import gallery.images.api
+import gallery.notifications.api
+from gallery.adapters.rates import Rates
+from gallery.settings import networks, origins
+from gallery.web import docs, pages, probes, problems
+from gallery.web.compression import Compression
+from gallery.web.cors import Cors
+from gallery.web.doors import Doorkeeper, caller_of, known_to
+from gallery.web.guards import LocalOnly
+from gallery.web.headers import SafeHeaders
+from gallery.web.heads import Heads
+from gallery.web.limits import Limits, limited
+from gallery.web.middleware import Requests
+from gallery.web.proxies import Proxies
+from gallery.wiring import Gallery
+
+
+def make_app(house: Gallery) -> ASGIApp:
+    app = Litestar(
+        route_handlers=[
+            gallery.access.api.router(),
+            gallery.images.api.router(),
+            gallery.notifications.api.router(),
+            probes.health,
+            probes.livez,
+            probes.readyz,
+            *pages.handlers(),
+        ],
+        dependencies={
+            "caller": Provide(caller_of, sync_to_thread=False),
+            "access": _given(house.access),
+            "images": _given(house.images),
+            "links": _given(house.links),
+            "uploads": _given(house.uploads),
+            "answers": _given(house.answers),
+            "feed": _given(house.feed),
+            "settings": _given(house.settings),
+            "health": _given(house.health),
+        },
+        guards=[Doorkeeper(house.access, house.settings)],
+        exception_handlers=problems.HANDLERS,
+        openapi_config=docs.config(),
+        template_config=pages.templates(),
+        logging_config=None,
+        debug=False,
+    )
+    return _guarded(app, house)
+
+
+def _guarded(app: ASGIApp, house: Gallery) -> ASGIApp:
+    """The application behind its doors; the last one here is the outermost."""
+    settings = house.settings
+    welcome = origins(settings.cors_origin)
+    if limited(settings):
+        app = Limits(app, Rates(house.valkey), settings, known_to(house.access))
+    app = LocalOnly(Heads(Compression(app)), settings)
+    app = Cors(app, welcome)
+    app = SafeHeaders(app, shared=bool(welcome))
+    app = Requests(app)
+    return Proxies(app, networks(settings.proxies))
+
+
+def _given(value: Any) -> Provide:
+    return Provide(lambda: value, use_cache=True, sync_to_thread=False)

@@ -1,0 +1,192 @@
+"""Text in fewer bytes: zstd, Brotli or gzip, as `Accept-Encoding` allows (RFC 9110, sections 8.4 and 12.5.3).
+
+Only whole answers of text are compressed: no picture, no stream, and nothing that says `no-transform`, as the JSON of
+one image does, whose tag is its version. A compressed answer is another representation with a strong tag of its own,
+the plain one and the coding: `"5f0e-zstd"`. Whoever sends such a tag back is understood here, and the rooms behind know
+plain tags only.
+
+What is read again and again is compressed once: some megabytes of the last results are kept, by the bytes that they
+were made of. So a list that comes from the cache costs a look-up, and nothing has to be invalidated.
+"""
+
+import asyncio
+import gzip
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+
+import brotli
+import zstandard
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+
+Headers = list[tuple[bytes, bytes]]
+
+SMALLEST = 1024  # bytes; below, a packet is a packet
+LARGE = 128 * 1024  # bytes; from there on in a thread: the slowest coding takes about a millisecond for so many
+KEEP = 16 * 1024 * 1024  # bytes of answers, plain and compressed together
+TEXT = (b"application/json", b"application/problem+json", b"text/html", b"text/css", b"text/javascript")
+
+# In our order, cheapest first. A list of 50 images, 111 kB, in ms of CPU and kB: 0.06 and 8.9, 0.44 and 9.9,
+# 0.57 and 12.7; the next better levels (3, 5, 6) took 0.09 and 9.6, 0.71 and 8.7, 0.81 and 10.6.
+CODINGS: dict[str, Callable[[bytes], bytes]] = {
+    "zstd": lambda body: zstandard.ZstdCompressor(level=1).compress(body),
+    "br": lambda body: brotli.compress(body, quality=4),
+    "gzip": lambda body: gzip.compress(body, 4, mtime=0),
+}
+WEIGHT = re.compile(r"\s*q\s*=\s*(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)\s*")
+CODED = re.compile(rb'"([^"]*)-(%s)"' % "|".join(CODINGS).encode())
+
+
+class Compression:
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._kept = Kept(KEEP)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != ScopeType.HTTP:
+            await self._app(scope, receive, send)
+            return
+        asked = scope["headers"]
+        codings = accepted(b",".join(_values(asked, b"accept-encoding")).decode("latin-1"))
+        scope["headers"] = [(name, _plain(name, value, codings)) for name, value in asked]
+        answer = _Answer(scope, codings, b",".join(_values(asked, b"if-none-match")), self._kept, send)
+        await self._app(scope, receive, answer.send)
+
+
+class _Answer:
+    """One answer on its way out: its head is held back until there is a body to look at."""
+
+    def __init__(self, scope: HTTPScope, codings: list[str], if_none_match: bytes, kept: "Kept", send: Send) -> None:
+        self._reading = scope["method"] == "GET"
+        self._codings = codings
+        self._if_none_match = if_none_match
+        self._kept = kept
+        self._send = send
+        self._start: Message | None = None
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start" and _is_text(message["status"], message["headers"]):
+            self._start = message
+            return
+        if message["type"] == "http.response.body" and self._start is not None:
+            start, self._start = self._start, None
+            body = message.get("body", b"")
+            if not message.get("more_body", False):
+                message["body"] = await self._shorter(start, body)
+            await self._send(start)
+        await self._send(message)
+
+    async def _shorter(self, start: Message, body: bytes) -> bytes:
+        """The body as it is to be sent, and the head made to fit."""
+        assert start["type"] == "http.response.start"  # noqa: S101  it was looked at already
+        headers: Headers = list(start["headers"])
+        if b"no-transform" in _cache_control(headers):
+            return body
+        _vary(headers)
+        coding = self._codings[0] if self._codings else None
+        if start["status"] == 304:
+            self._tag(headers, self._known(headers))
+        elif coding and len(body) >= SMALLEST and start["status"] != 206 and not _values(headers, b"content-encoding"):
+            shorter = await self._compressed(coding, body, secret=b"no-store" in _cache_control(headers))
+            if len(shorter) < len(body):
+                body = shorter
+                self._tag(headers, coding)
+                _set(headers, b"content-encoding", coding.encode())
+                _set(headers, b"content-length", b"%d" % len(body))
+        start["headers"] = headers
+        return body
+
+    async def _compressed(self, coding: str, body: bytes, *, secret: bool) -> bytes:
+        shorter = None if secret else self._kept.find(coding, body)
+        if shorter is None:
+            compress = CODINGS[coding]
+            shorter = await asyncio.to_thread(compress, body) if len(body) >= LARGE else compress(body)
+            if not secret:
+                self._kept.keep(coding, body, shorter)
+        return shorter
+
+    def _known(self, headers: Headers) -> str | None:
+        """In which coding the client has what has not changed."""
+        tag = next(iter(_values(headers, b"etag")), b"")
+        return next((c for c in self._codings if _in(tag, c) in self._if_none_match), None)
+
+    def _tag(self, headers: Headers, coding: str | None) -> None:
+        """Of a change's answer the tag is that of the resource (RFC 9110, 8.8.3), and not of this body."""
+        tag = next(iter(_values(headers, b"etag")), None)
+        if tag is not None and coding is not None and self._reading:
+            _set(headers, b"etag", _in(tag, coding))
+
+
+class Kept:
+    """The last results, as long as they fit."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._size = 0
+        self._results: OrderedDict[tuple[str, bytes], bytes] = OrderedDict()
+
+    def find(self, coding: str, body: bytes) -> bytes | None:
+        result = self._results.get((coding, body))
+        if result is not None:
+            self._results.move_to_end((coding, body))
+        return result
+
+    def keep(self, coding: str, body: bytes, result: bytes) -> None:
+        size = len(body) + len(result)
+        if size > self._most // 8 or (coding, body) in self._results:
+            return
+        self._results[coding, body] = result
+        self._size += size
+        while self._size > self._most:
+            (_, oldest), gone = self._results.popitem(last=False)
+            self._size -= len(oldest) + len(gone)
+
+
+def accepted(accept_encoding: str) -> list[str]:
+    """The codings of ours that a client takes at least as gladly as plain bytes, the best first."""
+    weights: dict[str, float] = {}
+    for item in accept_encoding.lower().split(","):
+        name, semicolon, parameter = item.partition(";")
+        match = WEIGHT.fullmatch(parameter)
+        weights[name.strip().removeprefix("x-")] = float(match[1]) if match else float(not semicolon)
+    plain = weights.get("identity", 0)
+    others = weights.get("*", 0)
+    wanted = {coding: weights.get(coding, others) for coding in CODINGS}
+    return sorted((c for c, w in wanted.items() if w > 0 and w >= plain), key=lambda c: -wanted[c])
+
+
+def _plain(name: bytes, value: bytes, codings: Iterable[str]) -> bytes:
+    """Tags of compressed answers as the rooms know them; one that this client does not take now is left as it is."""
+    if name == b"if-none-match":
+        return CODED.sub(lambda match: b'"%s"' % match[1] if match[2].decode() in codings else match[0], value)
+    return value
+
+
+def _cache_control(headers: Headers) -> bytes:
+    return b",".join(_values(headers, b"cache-control"))
+
+
+def _in(tag: bytes, coding: str) -> bytes:
+    return b'%s-%s"' % (tag.removesuffix(b'"'), coding.encode())
+
+
+def _is_text(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """What has not changed does not say what it is; but pictures have parts, and say so."""
+    if status == 304:
+        return not _values(headers, b"accept-ranges")
+    return any(value.split(b";")[0] in TEXT for value in _values(headers, b"content-type"))
+
+
+def _vary(headers: Headers) -> None:
+    already = b", ".join(_values(headers, b"vary"))
+    if b"accept-encoding" not in already.lower():
+        _set(headers, b"vary", b"%s, Accept-Encoding" % already if already else b"Accept-Encoding")
+
+
+def _values(headers: Iterable[tuple[bytes, bytes]], wanted: bytes) -> list[bytes]:
+    return [value for name, value in headers if name.lower() == wanted]
+
+
+def _set(headers: Headers, name: bytes, value: bytes) -> None:
+    headers[:] = [*((n, v) for n, v in headers if n.lower() != name), (name, value)]

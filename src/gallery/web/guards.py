@@ -1,0 +1,60 @@
+"""Who may come in. In open mode everybody may do everything, so the door itself has to tell guests from intruders:
+a browser on this machine will happily carry another site's request here.
+"""
+
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
+
+from gallery.access.openness import is_loopback, is_open
+from gallery.errors import Forbidden, ForeignHost, ForeignOrigin
+from gallery.settings import Settings, origins
+from gallery.web.cors import may_write
+from gallery.web.problems import problem
+
+READING = ("GET", "HEAD", "OPTIONS")
+
+
+class LocalOnly:
+    """In open mode by default: only a loopback `Host` (a rebound DNS name shows here), and writes only from our pages.
+
+    With `GALLERY_ACCESS__OPEN=true` any host may be named; writes from other sites' pages are refused all the same,
+    unless `CORS_ORIGIN` lets them. Where credentials are required, they decide, and `web/doors.py` looks after the
+    cookie.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app = app
+        self._open = is_open(settings)
+        self._any_host = settings.access.open is True
+        self._welcome = origins(settings.cors_origin)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refused = self._refuses(scope) if self._open and scope["type"] == ScopeType.HTTP else None
+        if refused is None:
+            await self._app(scope, receive, send)
+            return
+        body = problem(403, refused.code(), refused.sentence(), scope["path"])
+        headers = [(b"content-type", b"application/problem+json"), (b"content-length", b"%d" % len(body))]
+        await send({"type": "http.response.start", "status": 403, "headers": headers})
+        await send({"type": "http.response.body", "body": body, "more_body": False})
+
+    def _refuses(self, scope: HTTPScope) -> type[Forbidden] | None:
+        headers = dict(scope["headers"])
+        host = headers.get(b"host", b"").decode("latin-1").lower()
+        if not self._any_host and not is_loopback(_name(host)):
+            return ForeignHost
+        if b"origin" not in headers or scope["method"] in READING:
+            return None
+        origin = headers[b"origin"].decode("latin-1")
+        if not same_origin(origin, host) and not may_write(self._welcome, scope, origin):
+            return ForeignOrigin
+        return None
+
+
+def _name(host: str) -> str:
+    return host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+
+
+def same_origin(origin: str, host: str) -> bool:
+    """Whether a page from `origin` is one of ours, as the request's `Host` names us."""
+    return origin.lower() in (f"http://{host}", f"https://{host}")

@@ -1,0 +1,48 @@
+"""What browsers are told about every answer, so that it is used as what it is and nothing else.
+
+A handler that knows better says so itself: a header that is there already stays.
+"""
+
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+
+from gallery.web.limits import PICTURE
+
+POLICY = b"cross-origin-resource-policy"
+SAFE = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+]
+DATA = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")  # pages and pictures have their own
+PAGE = [
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"permissions-policy", b"camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
+]
+SECURE = (b"strict-transport-security", b"max-age=31536000")  # whether subdomains too is not ours to say
+
+
+class SafeHeaders:
+    """`shared`: whether pages of other sites may show pictures (`CORS_ORIGIN` names some); else of the same site."""
+
+    def __init__(self, app: ASGIApp, shared: bool) -> None:
+        self._app = app
+        self._pictures = (POLICY, b"cross-origin" if shared else b"same-site")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != ScopeType.HTTP:
+            await self._app(scope, receive, send)
+            return
+        headers = self._headers(scope)
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                given = dict(message["headers"])
+                page = PAGE if given.get(b"content-type", b"").startswith(b"text/html") else []
+                message["headers"] = [*message["headers"], *(h for h in (*headers, *page) if h[0] not in given)]
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+    def _headers(self, scope: HTTPScope) -> list[tuple[bytes, bytes]]:
+        reach = self._pictures if PICTURE.fullmatch(scope["path"]) else (POLICY, b"same-origin")
+        return [*SAFE, reach, DATA, *([SECURE] if scope["scheme"] == "https" else [])]

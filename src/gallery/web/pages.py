@@ -1,0 +1,94 @@
+"""Pages for people: the gallery at `/` and what it is made of. The API's documentation is in `docs`."""
+
+import hashlib
+import mimetypes
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from litestar import Request, get
+from litestar.di import NamedDependency
+from litestar.exceptions import NotFoundException
+from litestar.params import FromPath
+from litestar.plugins.jinja import JinjaTemplateEngine
+from litestar.response import Response, Template
+from litestar.template import TemplateConfig
+
+from gallery import __version__
+from gallery.access.model import LETS_IN
+from gallery.access.service import Access
+from gallery.conditions import unchanged
+from gallery.settings import Settings
+
+HERE = Path(__file__).parent
+CALM = "no-cache"  # keep it, and ask each time: modules of two releases never meet
+
+
+class Asset(NamedTuple):
+    """A static file, read once."""
+
+    body: bytes
+    media_type: str
+    tag: str
+
+
+def policy(pictures_at: str = "") -> str:
+    """Everything is ours and in files: no inline script or style, no string that becomes markup."""
+    return (
+        f"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob: {pictures_at}; "
+        "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; "
+        "require-trusted-types-for 'script'; trusted-types 'none'"
+    ).replace(" ;", ";")
+
+
+@get("/", opt=LETS_IN, include_in_schema=False)
+async def home(
+    request: Request[Any, Any, Any], access: NamedDependency[Access], settings: NamedDependency[Settings]
+) -> Response[Any]:
+    headers = {"Vary": "Accept", "Cache-Control": CALM}
+    if request.accept.best_match(["text/html", "application/json"], "text/html") == "application/json":
+        return Response({"status": "ok", "version": __version__}, headers=headers)
+    context = {"version": __version__, "max_bytes": settings.upload.max_bytes, "closed": not access.open}
+    safe = {"Content-Security-Policy": policy(_origin(settings.public_url))}
+    return Template("home.html", context=context, headers=headers | safe)
+
+
+@get("/static/{name:str}", opt=LETS_IN, include_in_schema=False)
+async def static(request: Request[Any, Any, Any], name: FromPath[str]) -> Response[bytes]:
+    asset = ASSETS.get(name)
+    if asset is None:
+        raise NotFoundException
+    headers = {"ETag": f'"{asset.tag}"', "Cache-Control": CALM}
+    if unchanged(request.headers.get("if-none-match"), asset.tag):
+        return Response(b"", status_code=304, headers=headers)
+    return Response(asset.body, media_type=asset.media_type, headers=headers)
+
+
+@get("/favicon.ico", opt=LETS_IN, include_in_schema=False)
+async def favicon() -> Response[bytes]:
+    """For whoever asks without having read the page: browsers go by the type, not by the name."""
+    icon = ASSETS["icon.svg"]
+    return Response(icon.body, media_type=icon.media_type, headers={"Cache-Control": "max-age=86400"})
+
+
+def handlers() -> list[Any]:
+    return [home, static, favicon]
+
+
+def templates() -> TemplateConfig[JinjaTemplateEngine]:
+    return TemplateConfig(directory=HERE / "templates", engine=JinjaTemplateEngine)
+
+
+def _read(path: Path) -> Asset:
+    body = path.read_bytes()
+    kind = {".js": "text/javascript"}.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "text/plain"
+    return Asset(body, kind, hashlib.sha256(body).hexdigest()[:16])
+
+
+def _origin(url: str) -> str:
+    """Where pictures come from when the API is told to name another address than the page's."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}" if parts.netloc else ""
+
+
+ASSETS = {path.name: _read(path) for path in sorted((HERE / "static").iterdir())}

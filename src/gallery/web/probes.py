@@ -1,0 +1,54 @@
+"""What load balancers, orchestrators and people ask to know whether this process is well."""
+
+import time
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from litestar import get
+from litestar.di import NamedDependency
+from litestar.params import QueryParameter
+from litestar.response import Response
+
+from gallery.access.model import LETS_IN
+from gallery.errors import InvalidField
+from gallery.ops.health import Health, memory
+
+STARTED = time.monotonic()
+
+
+@get(
+    "/health",
+    opt=LETS_IN,
+    operation_id="health",
+    summary="Status, uptime and memory of this process",
+    tags=["operation"],
+)
+async def health() -> dict[str, Any]:
+    return {
+        "status": "ok",
+        "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "uptime": round(time.monotonic() - STARTED, 3),
+        "memory": memory(),
+    }
+
+
+@get("/livez", opt=LETS_IN, operation_id="livez", summary="200 while this process answers at all", tags=["operation"])
+async def livez() -> dict[str, str]:
+    return {"status": "ok"}
+
+
+@get(
+    "/readyz", opt=LETS_IN, operation_id="readyz", summary="503 while something is away, naming it", tags=["operation"]
+)
+async def readyz(
+    health: NamedDependency[Health],
+    exclude: Annotated[
+        list[str] | None, QueryParameter(description="What may be away, e.g. valkey, without which we only get slower")
+    ] = None,
+) -> Response[dict[str, Any]]:
+    if strangers := set(exclude or []) - set(health.needs):
+        raise InvalidField("/exclude", f"{', '.join(sorted(strangers))}: there is only {', '.join(health.needs)}")
+    away = await health.away(exclude or [])
+    status = {"status": "unavailable", "away": away} if away else {"status": "ok"}
+    headers = {"Retry-After": "2"} if away else {}
+    return Response(status, status_code=503 if away else 200, headers={"Cache-Control": "no-store", **headers})

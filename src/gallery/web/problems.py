@@ -1,0 +1,180 @@
+"""Errors on the wire: `application/problem+json` (RFC 9457), one shape for all of them."""
+
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Any, TypeAlias
+
+import msgspec
+import structlog
+from litestar import Request
+from litestar.exceptions import HTTPException, ValidationException
+from litestar.response import Response
+from litestar.types import HTTPScope, Send
+from msgspec import Struct
+
+from gallery import errors
+
+log = structlog.get_logger(__name__)
+
+STATUS: dict[type[errors.GalleryError], int] = {
+    errors.MalformedBody: 400,
+    errors.Unauthorized: 401,
+    errors.InvalidHeader: 400,
+    errors.Forbidden: 403,
+    errors.NotFound: 404,
+    errors.VersionMismatch: 412,
+    errors.Conflict: 409,
+    errors.TooSlow: 408,
+    errors.HeadersTooLarge: 431,
+    errors.TooLarge: 413,
+    errors.QuotaExceeded: 413,
+    errors.NotAPicture: 415,
+    errors.RangeOutside: 416,
+    errors.Rejected: 422,
+    errors.Busy: 429,
+    errors.Unavailable: 503,
+}
+Headers: TypeAlias = Iterable[tuple[bytes, bytes]]
+BODIES = {400: errors.MalformedBody, 413: errors.TooLarge}  # what Litestar says of a body, in our words
+RETRY_AFTER = {503: "2"}  # seconds
+
+
+class Detail(Struct, frozen=True):
+    """Which field (as a JSON pointer), and what is wrong with it."""
+
+    pointer: str
+    detail: str
+
+
+class Problem(Struct, frozen=True, rename="camel"):
+    """An error as clients read it: https://www.rfc-editor.org/rfc/rfc9457."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    code: str
+    request_id: str
+    errors: list[Detail] = []
+
+
+def of_gallery(request: Request[Any, Any, Any], error: errors.GalleryError) -> Response[bytes]:
+    status = status_of(error)
+    details = [Detail(error.pointer, error.detail)] if isinstance(error, errors.InvalidField) else []
+    log.log(_level(status), "request.refused", error=str(error))
+    return _response(request, status, error.code(), error.sentence(), details, _headers(error))
+
+
+def of_framework(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    if isinstance(error, ValidationException):
+        return _response(request, 422, "invalid_field", errors.InvalidField.sentence(), _details(error))
+    status = error.status_code
+    if status in BODIES:
+        return of_gallery(request, BODIES[status](cause=str(error)))
+    return _response(request, status, _code(status), f"{HTTPStatus(status).phrase}.", headers=error.headers)
+
+
+def of_body(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """No JSON, no UTF-8 inside of it, or brackets within brackets without end."""
+    return of_gallery(request, errors.MalformedBody(cause=str(error)))
+
+
+def of_anything(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """A bug of ours: the log has the stack, the client a sentence and the id to ask for it."""
+    log.error("request.failed", exc_info=error)
+    return _response(request, 500, "internal_error", "Something went wrong on our side.")
+
+
+HANDLERS: Any = {
+    errors.GalleryError: of_gallery,
+    HTTPException: of_framework,
+    msgspec.DecodeError: of_body,
+    UnicodeDecodeError: of_body,
+    RecursionError: of_body,
+    Exception: of_anything,
+}
+
+
+async def answer(scope: HTTPScope, send: Send, error: errors.GalleryError, headers: Headers = ()) -> None:
+    """The same for what stands before Litestar."""
+    status = status_of(error)
+    body = problem(status, error.code(), error.sentence(), scope["path"])
+    fixed = [(b"content-type", b"application/problem+json"), (b"cache-control", b"no-store")]
+    length = (b"content-length", b"%d" % len(body))
+    later = [(b"retry-after", RETRY_AFTER[status].encode())] if status in RETRY_AFTER else []
+    log.log(_level(status), "request.refused", error=str(error))
+    await send({"type": "http.response.start", "status": status, "headers": [*fixed, length, *later, *headers]})
+    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body, "more_body": False})
+
+
+def status_of(error: errors.GalleryError) -> int:
+    return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
+
+
+def problem(status: int, code: str, sentence: str, path: str, details: list[Detail] | None = None) -> bytes:
+    request_id = structlog.contextvars.get_contextvars().get("request", "")
+    title = HTTPStatus(status).phrase
+    return msgspec.json.encode(
+        Problem(f"urn:gallery:problem:{code}", title, status, sentence, path, code, request_id, details or [])
+    )
+
+
+def _response(
+    request: Request[Any, Any, Any],
+    status: int,
+    code: str,
+    sentence: str,
+    details: list[Detail] | None = None,
+    headers: dict[str, str] | None = None,
+) -> Response[bytes]:
+    extra = {"Retry-After": RETRY_AFTER[status]} if status in RETRY_AFTER else {}
+    return Response(
+        problem(status, code, sentence, request.scope["path"], details),
+        status_code=status,
+        media_type="application/problem+json",
+        headers={"Cache-Control": "no-store", **(headers or {}), **extra},
+    )
+
+
+def _headers(error: errors.GalleryError) -> dict[str, str]:
+    """What some errors tell beside their sentence."""
+    match error:
+        case errors.RangeOutside():
+            return {"Content-Range": f"bytes */{error.facts['size']}", "Accept-Ranges": "bytes"}
+        case errors.StillInFlight():
+            return {"Retry-After": "1"}
+        case errors.CredentialsRequired() | errors.Unauthorized() | errors.ScopeMissing():
+            return {"WWW-Authenticate": _challenge(error)}
+        case _:
+            return {}
+
+
+def _challenge(error: errors.GalleryError) -> str:
+    """How to get in: https://www.rfc-editor.org/rfc/rfc6750#section-3."""
+    match error:
+        case errors.CredentialsRequired():
+            return 'Bearer realm="gallery"'
+        case errors.ScopeMissing():
+            return f'Bearer realm="gallery", error="insufficient_scope", scope="{error.scope}"'
+        case _:
+            return f'Bearer realm="gallery", error="invalid_token", error_description="{error.sentence()}"'
+
+
+def _details(error: ValidationException) -> list[Detail]:
+    found = error.extra if isinstance(error.extra, list) else []
+    return [Detail(_pointer(str(e.get("key", ""))), str(e.get("message", ""))) for e in found if isinstance(e, dict)]
+
+
+def _pointer(key: str) -> str:
+    """Litestar's name of a field as a JSON pointer; what it calls `data` is the body itself."""
+    path = key.replace(".", "/").replace("[", "/").replace("]", "")
+    return "" if path in ("", "data") else f"/{path}"
+
+
+def _code(status: int) -> str:
+    return HTTPStatus(status).phrase.lower().replace(" ", "_").replace("'", "").replace("-", "_")
+
+
+def _level(status: int) -> int:
+    return 30 if status >= 500 else 20

@@ -1,0 +1,36 @@
+/** The way in where credentials are required: an API key or a token, exchanged for a cookie that scripts cannot read. */
+
+import { signIn, signOut } from "./api.js";
+
+const dialog = document.getElementById("signin"); // only there where credentials are required
+const form = dialog?.querySelector("form");
+const trouble = dialog?.querySelector(".trouble");
+
+/** Ask, unless we are asking already. */
+export function askToSignIn() {
+  if (!dialog || dialog.open) return;
+  dialog.showModal();
+  form.elements.credential.focus();
+}
+
+form?.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const credential = form.elements.credential.value.trim();
+  if (!credential) return;
+  trouble.textContent = "";
+  try {
+    await signIn(credential);
+    form.reset();
+    location.reload();
+  } catch (problem) {
+    trouble.textContent = problem.message;
+    form.elements.credential.select();
+  }
+});
+
+dialog?.addEventListener("cancel", (event) => event.preventDefault()); // there is nothing to see behind it
+
+document.getElementById("signout")?.addEventListener("click", async () => {
+  await signOut().catch(() => {});
+  location.reload();
+});

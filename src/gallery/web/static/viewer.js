@@ -1,0 +1,193 @@
+/** One photo, large: its title to edit, its facts, the way to its neighbours. Its address is the page's with the id. */
+
+import * as api from "./api.js";
+import { facts, row } from "./facts.js";
+import { paint } from "./thumbhash.js";
+
+/** @typedef {import("./api.js").Image} Image */
+
+const SWIPE = 48; // px
+const STEPS = { ArrowLeft: -1, ArrowRight: 1 };
+
+export class Viewer {
+  /**
+   * @param {HTMLDialogElement} dialog
+   * @param {HTMLDialogElement} sure asks before a photo is deleted
+   * @param {import("./wall.js").Wall} wall
+   * @param {(sentence: string) => void} say
+   */
+  constructor(dialog, sure, wall, say) {
+    this.dialog = dialog;
+    this.sure = sure;
+    this.wall = wall;
+    this.say = say;
+    this.part = (selector) => dialog.querySelector(selector);
+    /** @type {?Image} */
+    this.image = null;
+    this.title = this.part("[name=title]");
+    this.#listen();
+  }
+
+  /** Once the list is there: the photo that the page's address names. */
+  async start() {
+    const id = location.hash.slice(1);
+    if (this.image || !/^[\da-f-]{36}$/.test(id)) return;
+    history.replaceState(null, "", location.pathname);
+    const image = this.wall.find(id) ?? (await api.image(id).catch((problem) => this.say(problem.message)));
+    if (image?.status === "READY") this.open(image);
+  }
+
+  /** @param {Image} image */
+  open(image) {
+    history.pushState(null, "", `#${image.id}`);
+    this.#show(image);
+    this.dialog.showModal();
+    this.part(".stage").focus();
+  }
+
+  /** Delete an image, after a question. */
+  remove(image) {
+    const yes = this.sure.querySelector(".yes");
+    this.sure.querySelector(".what").textContent = image.title;
+    yes.onclick = () => this.#delete(image);
+    this.sure.showModal();
+  }
+
+  #listen() {
+    this.dialog.addEventListener("keydown", (event) => this.#key(event));
+    this.dialog.addEventListener("close", () => this.#closed());
+    this.part(".close").onclick = () => this.dialog.close();
+    this.part(".newer").onclick = () => this.#step(-1);
+    this.part(".older").onclick = () => this.#step(1);
+    this.part(".delete").onclick = () => this.remove(this.image);
+    this.part(".copy").onclick = (event) => this.#copy(event);
+    this.part("form").onsubmit = (event) => {
+      event.preventDefault();
+      this.title.blur();
+    };
+    this.title.onblur = () => this.#rename();
+    this.#swipe(this.part(".stage"));
+    addEventListener("popstate", () => this.dialog.close());
+    this.wall.addEventListener("change", ({ detail }) => detail === this.image?.id && this.#show(this.wall.find(detail)));
+    this.wall.addEventListener("remove", ({ detail }) => detail === this.image?.id && this.dialog.close());
+  }
+
+  #key(event) {
+    const editing = event.target === this.title;
+    if (event.key === "Escape" && editing) {
+      event.preventDefault(); // the first Esc is for the text
+      this.title.value = this.image.title;
+      this.part(".stage").focus();
+    } else if (event.key in STEPS && !editing && !event.altKey && !event.metaKey) {
+      this.#step(STEPS[event.key]);
+    }
+  }
+
+  #swipe(stage) {
+    let from = null;
+    stage.addEventListener("touchstart", ({ touches }) => (from = touches.length === 1 ? touches[0] : null), { passive: true });
+    stage.addEventListener("touchend", ({ changedTouches: [to] }) => {
+      const zoomed = visualViewport.scale > 1;
+      const [x, y] = from ? [to.clientX - from.clientX, to.clientY - from.clientY] : [0, 0];
+      if (!zoomed && Math.abs(x) > Math.max(SWIPE, 2 * Math.abs(y))) this.#step(x > 0 ? -1 : 1);
+    });
+  }
+
+  #step(step) {
+    const image = this.wall.beside(this.image.id, step);
+    if (!image) return;
+    this.#goTo(image);
+    this.say(image.title);
+  }
+
+  #goTo(image) {
+    history.replaceState(null, "", `#${image.id}`);
+    this.#show(image);
+    this.part(".stage").focus();
+  }
+
+  #closed() {
+    const { id } = this.image;
+    this.image = null;
+    if (location.hash) history.back();
+    this.wall.focus(id);
+  }
+
+  /** @param {Image} image */
+  #show(image) {
+    const before = this.image;
+    this.image = image;
+    if (before?.id !== image.id || document.activeElement !== this.title) this.title.value = image.title;
+    this.part(".trouble").textContent = "";
+    this.part(".original").href = api.original(image.id);
+    this.part(".copy").href = `#${image.id}`;
+    this.part(".newer").disabled = !this.wall.beside(image.id, -1);
+    this.part(".older").disabled = !this.wall.beside(image.id, 1);
+    this.part(".facts").replaceChildren(...facts(image).flatMap(row));
+    if (before?.id !== image.id || before.srcset.jpeg !== image.srcset.jpeg) this.#picture(image);
+    else this.part(".photo").alt = image.alt || image.title;
+  }
+
+  /** A new element for each photo: the one before must not be seen under this one's name. */
+  #picture(image) {
+    const [frame, canvas, old] = [this.part(".frame"), this.part("canvas"), this.part("picture")];
+    const largest = Math.max(...image.renditions.map(({ width }) => width));
+    frame.classList.remove("loaded");
+    frame.style.setProperty("--ratio", String(image.width / image.height));
+    frame.style.setProperty("--width", `${largest}px`);
+    frame.style.setProperty("--color", image.placeholder?.color ?? "transparent");
+    if (image.placeholder) paint(canvas, image.placeholder.thumbhash);
+    const picture = old.cloneNode(true);
+    const [source, photo] = picture.children;
+    photo.onload = () => frame.classList.add("loaded");
+    photo.alt = image.alt || image.title;
+    [photo.width, photo.height] = [image.width, image.height];
+    source.srcset = image.srcset.webp ?? "";
+    photo.srcset = image.srcset.jpeg;
+    photo.src = api.original(image.id);
+    old.replaceWith(picture);
+  }
+
+  async #rename() {
+    const [image, title] = [this.image, this.title.value.trim()];
+    if (!image || title === image.title) return;
+    if (title === "") {
+      this.title.value = image.title;
+      return;
+    }
+    try {
+      this.wall.put(await api.edit(image.id, image.version, { title }));
+      this.say("The title is saved.");
+    } catch (problem) {
+      this.part(".trouble").textContent = problem.message;
+    }
+  }
+
+  async #delete(image) {
+    try {
+      await api.remove(image.id);
+    } catch (problem) {
+      if (problem.status !== 404) {
+        this.part(".trouble").textContent = problem.message;
+        this.say(problem.message);
+        return;
+      }
+    }
+    const other = this.image === image ? this.wall.beside(image.id, 1) ?? this.wall.beside(image.id, -1) : null;
+    if (other) this.#goTo(other);
+    this.wall.remove(image.id);
+    this.say(`${image.title} is deleted.`);
+  }
+
+  /** The link is one already; where the clipboard may be written, a click does it. */
+  async #copy(event) {
+    if (!navigator.clipboard) return;
+    event.preventDefault();
+    await navigator.clipboard.writeText(event.target.href).then(
+      () => this.say("The link is copied."),
+      () => this.say("The link could not be copied."),
+    );
+    event.target.dataset.copied = "";
+    setTimeout(() => delete event.target.dataset.copied, 1500);
+  }
+}

@@ -1,0 +1,144 @@
+/** The wall of photos: one tile for each image or upload, newest first, whatever the order in which news arrive. */
+
+import { Tile } from "./tile.js";
+
+/** @typedef {import("./api.js").Image} Image */
+
+export class Wall extends EventTarget {
+  /**
+   * Tells `change` and `remove` (detail: the image's id).
+   *
+   * @param {HTMLElement} list
+   * @param {HTMLTemplateElement} template
+   */
+  constructor(list, template) {
+    super();
+    this.list = list;
+    this.template = template;
+    /** @type {Map<string, Tile>} */
+    this.tiles = new Map();
+    this.gone = new Set(); // ids are never used again: an old answer must not bring one back
+  }
+
+  /** A tile for a file that is no image yet; such tiles stand first. */
+  begin(file) {
+    const tile = new Tile(this.template);
+    tile.preview(file);
+    this.list.prepend(tile.element);
+    return tile;
+  }
+
+  /** The upload has become an image: from here on its tile is the image's. An image that is here already stays. */
+  adopt(tile, image) {
+    const known = this.tiles.get(image.id);
+    if (known && known.image.status !== "READY") known.takePreview(tile);
+    if (known || this.gone.has(image.id)) tile.element.remove();
+    else {
+      tile.element.dataset.id = image.id;
+      this.tiles.set(image.id, tile);
+    }
+    this.put(image);
+  }
+
+  /** Show the image as it is now; an older version than the one shown changes nothing. */
+  put(image) {
+    if (this.gone.has(image.id)) return;
+    const tile = this.tiles.get(image.id) ?? this.#hang(image.id);
+    if (tile.image && tile.image.version >= image.version) return;
+    tile.show(image);
+    this.#place(tile);
+    this.#tell("change", image.id);
+  }
+
+  remove(id) {
+    this.gone.add(id);
+    this.#take(id);
+  }
+
+  /** What a complete list does not have is not there (any more); `asked` are the ids shown when it was asked for. */
+  keepOnly(images, asked) {
+    const there = new Set(images.map(({ id }) => id));
+    for (const id of asked) if (!there.has(id)) this.#take(id);
+  }
+
+  /** @returns {?Image} */
+  find(id) {
+    return this.tiles.get(id)?.image ?? null;
+  }
+
+  get ids() {
+    return [...this.tiles.keys()];
+  }
+
+  get empty() {
+    return this.list.childElementCount === 0;
+  }
+
+  /** Whether the image would come after all that are shown. */
+  isBeyond(image) {
+    const last = this.list.lastElementChild;
+    const shown = last && this.tiles.get(last.dataset.id)?.image;
+    return !shown || isNewer(shown, image);
+  }
+
+  /** The nearest image to look at, `step` being 1 (older) or -1 (newer). @returns {?Image} */
+  beside(id, step) {
+    let element = this.tiles.get(id)?.element;
+    while (element) {
+      element = step > 0 ? element.nextElementSibling : element.previousElementSibling;
+      const image = element && this.find(element.dataset.id);
+      if (image?.status === "READY") return image;
+    }
+    return null;
+  }
+
+  focus(id) {
+    this.tiles.get(id)?.button.focus();
+  }
+
+  /** Show where an image is. */
+  point(id) {
+    const element = this.tiles.get(id)?.element;
+    element?.scrollIntoView({ block: "center" });
+    element?.classList.add("pointed");
+    element?.addEventListener("animationend", () => element.classList.remove("pointed"), { once: true });
+  }
+
+  #hang(id) {
+    const tile = new Tile(this.template);
+    tile.element.dataset.id = id;
+    this.tiles.set(id, tile);
+    return tile;
+  }
+
+  #take(id) {
+    const tile = this.tiles.get(id);
+    if (!tile) return;
+    this.tiles.delete(id);
+    tile.remove();
+    this.#tell("remove", id);
+  }
+
+  /** From the end, where most images of a list belong. */
+  #place(tile) {
+    let after = this.list.lastElementChild;
+    while (after && (after === tile.element || this.#isNewer(tile, after))) after = after.previousElementSibling;
+    const before = after ? after.nextElementSibling : this.list.firstElementChild;
+    if (before !== tile.element || !tile.element.isConnected) this.list.insertBefore(tile.element, before);
+  }
+
+  #isNewer(tile, element) {
+    const other = this.tiles.get(element.dataset.id)?.image;
+    return Boolean(other) && isNewer(tile.image, other);
+  }
+
+  #tell(name, id) {
+    this.dispatchEvent(new CustomEvent(name, { detail: id }));
+  }
+}
+
+/** The order of the list: by the moment, then by the id. Without its Z, a moment sorts as text. */
+function isNewer(one, other) {
+  const [a, b] = [one.createdAt.replace("Z", ""), other.createdAt.replace("Z", "")];
+  return a === b ? one.id > other.id : a > b;
+}

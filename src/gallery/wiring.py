@@ -1,0 +1,144 @@
+"""The whole house on one page. API, worker, commands and tests all come in through these doors."""
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+
+from gallery.access.model import Owner
+from gallery.access.service import Access
+from gallery.adapters.database import Database, open_database
+from gallery.adapters.objects import Objects, open_objects
+from gallery.adapters.redis import Valkey, open_valkey
+from gallery.errors import ObjectStoreAway
+from gallery.images.answers import Answers
+from gallery.images.cache import Change, ImageCache
+from gallery.images.idempotency import Idempotency
+from gallery.images.links import Sharing
+from gallery.images.model import ImageId
+from gallery.images.news import News
+from gallery.images.processing import Desk, Processing
+from gallery.images.service import Images
+from gallery.images.sweep import Sweep
+from gallery.images.uploads import Uploads
+from gallery.jobs.pool import open_pool
+from gallery.jobs.queue import Queue, open_queue
+from gallery.jobs.scratch import open_scratch
+from gallery.notifications.bell import Bell
+from gallery.notifications.feed import Before, Feed
+from gallery.notifications.model import Event
+from gallery.notifications.store import EventStore
+from gallery.ops.health import Health
+from gallery.rendering.probe import Limits
+from gallery.rendering.recipe import Recipe
+from gallery.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+STORE_PATIENCE = 60  # seconds for the object store to come up
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Everything a process may use; what it starts of it (the feed, the processing) is its own choice."""
+
+    settings: Settings
+    access: Access
+    database: Database
+    valkey: Valkey
+    objects: Objects
+    queue: Queue
+    events: EventStore
+    feed: Feed
+    news: News
+    images: Images
+    uploads: Uploads
+    answers: Answers
+    links: Sharing
+    sweep: Sweep
+    health: Health
+
+
+@asynccontextmanager
+async def open_gallery(settings: Settings) -> AsyncIterator[Gallery]:
+    """The house, with its servers connected. Raises `CannotStart`, `Unavailable`, `ForeignStore`."""
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(open_database(settings.database))
+        valkey = await stack.enter_async_context(open_valkey(settings.redis))
+        queue = await stack.enter_async_context(open_queue(settings.redis, valkey))
+        objects = open_objects(settings)
+        await _claim(objects, await _installation(database))
+        yield furnish(settings, database, valkey, queue, objects)
+
+
+def furnish(settings: Settings, database: Database, valkey: Valkey, queue: Queue, objects: Objects) -> Gallery:
+    cache = ImageCache(valkey, settings.cache)
+    events = EventStore(database)
+    news = News(cache, Bell(valkey), settings.public_url)
+    images = Images(database, objects, queue, news, limits(settings), settings.upload.quota_bytes)
+    access = Access(settings, database)
+    feed = Feed(events, valkey, _forgetting(cache), settings.notifications)
+    return Gallery(
+        settings=settings,
+        access=access,
+        database=database,
+        valkey=valkey,
+        objects=objects,
+        queue=queue,
+        events=events,
+        feed=feed,
+        news=news,
+        images=images,
+        uploads=Uploads(images, Idempotency(database), feed, settings.public_url),
+        answers=Answers(images, cache, settings.public_url),
+        links=Sharing(images, access.links, settings.public_url),
+        sweep=Sweep(database, objects, queue, events, timedelta(hours=settings.notifications.keep_hours)),
+        health=Health({"postgresql": database.ping, "valkey": valkey.ping, "objects": objects.ping}),
+    )
+
+
+@asynccontextmanager
+async def open_processing(gallery: Gallery, name: str | None = None) -> AsyncIterator[Processing]:
+    """A worker's desk in the house, with its renderers."""
+    worker = gallery.settings.worker
+    with open_scratch() as scratch, open_pool(worker.concurrency, worker.deadline, worker.memory) as pool:
+        desk = Desk(
+            name=name or f"{socket.gethostname()}:{os.getpid()}",
+            lease=timedelta(seconds=worker.lease),
+            pool=pool,
+            scratch=scratch,
+            recipe=Recipe(limits=limits(gallery.settings)),
+        )
+        yield Processing(gallery.database, gallery.objects, gallery.queue, gallery.news, desk)
+
+
+def limits(settings: Settings) -> Limits:
+    return Limits(max_pixels=settings.upload.max_pixels, max_side=settings.upload.max_side)
+
+
+def _forgetting(cache: ImageCache) -> Before:
+    async def before(events: Sequence[Event]) -> None:
+        await cache.changed(Change(Owner(e.owner), ImageId(e.image_id), e.version) for e in events)
+
+    return before
+
+
+async def _claim(objects: Objects, installation: str) -> None:
+    """Say whose store it is, as soon as it answers. Raises `ObjectStoreAway` after a while, `ForeignStore`."""
+    for _ in range(STORE_PATIENCE):
+        try:
+            return await objects.claim(installation)
+        except ObjectStoreAway as error:
+            log.warning("objects.waiting", error=str(error))
+            await asyncio.sleep(1)
+    return await objects.claim(installation)
+
+
+async def _installation(database: Database) -> str:
+    async with database.reading() as db:
+        return str(await db.fetchval("SELECT id FROM installation"))

@@ -1,0 +1,136 @@
+"""API keys: what is kept of them, and when they open nothing."""
+
+import asyncio
+import json
+from datetime import timedelta
+
+import pytest
+
+from doors import a_key, asking, gallery_command, shown
+from gallery.access import keys
+from gallery.access.model import Scope
+from gallery.access.service import Shown
+from gallery.cli.keys import _life, _scopes
+from gallery.errors import CredentialNotValid, KeyNotFound, Misconfigured
+
+
+async def test_a_key_says_whose_it_is_and_what_it_may(gallery):
+    key_id, text = await a_key(gallery, "maya", "images:read")
+    caller = await gallery.access.caller(Shown(bearer=text))
+    assert (caller.owner, caller.scopes, caller.key) == ("maya", {Scope.READ}, key_id)
+    assert await gallery.access.caller(Shown(api_key=text)) == caller
+
+
+async def test_the_database_never_sees_the_secret(gallery):
+    _, text = await a_key(gallery)
+    secret = text.rsplit("_", 1)[1]
+    async with gallery.database.reading() as db:
+        row = await db.fetchrow("SELECT api_key::text AS everything, hash FROM api_key")
+    assert len(row["hash"]) == 32
+    assert secret not in row["everything"]
+    assert secret.encode().hex() not in row["everything"]
+
+
+async def test_what_is_no_key_opens_nothing(gallery):
+    key_id, text = await a_key(gallery)
+    _, other = await a_key(gallery)
+    wrong = [
+        f"gk_{key_id}_{other[-43:]}",
+        text[:-1],
+        text + "A",
+        text[:-1] + ("A" if text[-1] != "A" else "B"),
+        f"gk_{'0' * 16}_{'A' * 43}",
+        "gk_",
+        "gk__",
+        f"gk_{key_id}_",
+        f"gk_{key_id}_{'A' * 100_000}",
+        f"gk_{key_id}\x00_{text[-43:]}",
+        text.upper().replace("GK", "gk"),
+        f"gk_{key_id}' OR 1=1 --_{text[-43:]}",
+        f"gk_{key_id}_{'ü' * 43}",
+    ]
+    for attempt in wrong:
+        with pytest.raises(CredentialNotValid):
+            await gallery.access.caller(Shown(bearer=attempt))
+
+
+async def test_an_expired_key_opens_nothing(gallery):
+    _, text = await a_key(gallery, life=timedelta(seconds=0.3))
+    assert (await gallery.access.caller(Shown(bearer=text))).owner == "maya"
+    await asyncio.sleep(0.4)
+    with pytest.raises(CredentialNotValid):  # though it was read a moment ago
+        await gallery.access.caller(Shown(bearer=text))
+
+
+async def test_a_revoked_key_opens_nothing_soon(gallery, monkeypatch):
+    monkeypatch.setattr(keys, "FRESH", 0.2)
+    key_id, text = await a_key(gallery)
+    await gallery.access.caller(Shown(bearer=text))
+    await gallery.access.keys.revoke(key_id)
+    await asyncio.sleep(0.25)
+    with pytest.raises(CredentialNotValid):
+        await gallery.access.caller(Shown(bearer=text))
+    with pytest.raises(KeyNotFound):
+        await gallery.access.keys.revoke(key_id)
+
+
+async def test_keys_that_are_guessed_cost_no_memory(gallery, monkeypatch):
+    monkeypatch.setattr(keys, "MOST", 10)
+    for number in range(30):
+        with pytest.raises(CredentialNotValid):
+            await gallery.access.caller(Shown(bearer=f"gk_{number:016x}_{'A' * 43}"))
+    assert len(gallery.access.keys._read) <= 10
+    assert keys.FRESH <= 5
+
+
+async def test_a_key_is_looked_up_once_in_a_while(gallery, monkeypatch):
+    _, text = await a_key(gallery)
+    asked = []
+    find = keys.store.find
+
+    async def counting(db, key):
+        asked.append(key)
+        return await find(db, key)
+
+    monkeypatch.setattr(keys.store, "find", counting)
+    for _ in range(5):
+        await gallery.access.caller(Shown(bearer=text))
+    assert len(asked) == 1
+
+
+async def test_both_headers_take_a_key(settings):
+    async with asking(settings) as (house, client):
+        _, text = await a_key(house)
+        assert (await client.get("/api/v1/images", headers=shown(text))).status_code == 200
+        assert (await client.get("/api/v1/images", headers={"X-Api-Key": text})).status_code == 200
+        assert (await client.get("/api/v1/images", headers={"Authorization": f"bearer {text}"})).status_code == 200
+        for url in (f"/api/v1/images?access_token={text}", f"/api/v1/images?api_key={text}&ticket={text}"):
+            assert (await client.get(url)).status_code == 401, "nothing long-lived is taken from a URL"
+
+
+async def test_the_command_shows_a_key_once(environment):
+    code, text, _ = await gallery_command(
+        environment, "keys", "create", "--owner", "maya", "--scope", "images:read", "--expires", "90d", "--name", "CI"
+    )
+    assert (code, text.count("\n"), text.startswith("gk_")) == (0, 1, True)
+    code, listed, _ = await gallery_command(environment, "keys", "list", "--json")
+    key = json.loads(listed)
+    assert (key["owner"], key["name"], key["scopes"], key["state"]) == ("maya", "CI", ["images:read"], "valid")
+    assert text.strip().rsplit("_", 1)[1] not in listed
+    assert (await gallery_command(environment, "keys", "revoke", key["id"]))[0] == 0
+    assert (await gallery_command(environment, "keys", "revoke", key["id"]))[0] == 1
+    assert "revoked" in (await gallery_command(environment, "keys", "list"))[1]
+
+
+@pytest.mark.parametrize("text", ["90", "d", "0d", "-1d", "1y", "", "9999999d", "٣d"])
+def test_a_life_that_is_none_is_refused(text):
+    with pytest.raises(Misconfigured):
+        _life(text)
+
+
+def test_lives_and_scopes_as_people_write_them():
+    assert _life("90d") == timedelta(days=90)
+    assert _life("never") is None
+    assert _scopes(["images:read,images:write", "admin admin"]) == [Scope.READ, Scope.WRITE, Scope.ADMIN]
+    with pytest.raises(Misconfigured):
+        _scopes(["images:eat"])

@@ -1,0 +1,212 @@
+"""What we sign ourselves: keys that all processes share, rotation, passes and links."""
+
+import asyncio
+import base64
+import time
+from datetime import timedelta
+
+import msgspec
+import pytest
+
+from doors import a_key
+from gallery.access import passes, signing
+from gallery.access.links import SignedQuery
+from gallery.access.model import ANYONE, Caller, Kind, Owner, Purpose, Scope
+from gallery.access.service import Shown
+from gallery.access.signing import Signatures
+from gallery.errors import CannotStart, CredentialNotValid, LinkNotValid
+
+GIVEN = "one:" + base64.b64encode(b"1" * 32).decode()
+OTHER = "two:" + base64.urlsafe_b64encode(b"\xff" * 40).decode().rstrip("=")
+BOTH = (Purpose.LINK, Purpose.DOWNLOAD)
+MAYA = Caller(owner=Owner("maya"), scopes=frozenset({Scope.READ, Scope.WRITE}), kind=Kind.KEY)
+
+
+async def test_all_processes_sign_with_one_key(gallery):
+    processes = [Signatures(gallery.database, None) for _ in range(5)]
+    signed = await asyncio.gather(*(each.sign(Purpose.LINK, "x") for each in processes))
+    assert len(set(signed)) == 1
+    async with gallery.database.reading() as db:
+        assert await db.fetchval("SELECT count(*) FROM signing_key") == 1
+
+
+async def test_a_signature_is_good_for_one_purpose_one_message_one_key(gallery):
+    ours = gallery.access.signatures
+    key, signature = await ours.sign(Purpose.LINK, "x")
+    assert await ours.verify(Purpose.LINK, "x", key, signature)
+    for purpose, message, key_id, text in (
+        (Purpose.TICKET, "x", key, signature),
+        (Purpose.LINK, "y", key, signature),
+        (Purpose.LINK, "x", "other", signature),
+        (Purpose.LINK, "x", "", ""),
+        (Purpose.LINK, "x", key, signature[:-1]),
+        (Purpose.LINK, "x", key, "ü"),
+    ):
+        assert not await ours.verify(purpose, message, key_id, text)
+
+
+async def test_after_a_rotation_old_signatures_hold_until_they_expire(gallery, monkeypatch):
+    ours = gallery.access.signatures
+    old = await ours.sign(Purpose.LINK, "x")
+    new = await ours.rotate()
+    assert (await ours.sign(Purpose.LINK, "x"))[0] == new != old[0]
+    assert await ours.verify(Purpose.LINK, "x", *old)
+    async with gallery.database.writing() as db:
+        await db.execute("UPDATE signing_key SET retired_at = retired_at - interval '8 days' WHERE id = $1", old[0])
+    monkeypatch.setattr(signing, "FRESH", 0.0)
+    assert not await ours.verify(Purpose.LINK, "x", *old), "nothing that it signed can still be good"
+    await ours.rotate()
+    async with gallery.database.reading() as db:
+        assert await db.fetchval("SELECT count(*) FROM signing_key") == 2
+
+
+async def test_a_rotation_at_once_ends_what_was_signed_before(gallery):
+    ours = gallery.access.signatures
+    old = await ours.sign(Purpose.LINK, "x")
+    await ours.rotate(at_once=True)
+    assert not await ours.verify(Purpose.LINK, "x", *old)
+
+
+async def test_another_process_hears_of_a_rotation(gallery, monkeypatch):
+    monkeypatch.setattr(signing, "FRESH", 0.0)
+    other = Signatures(gallery.database, None)
+    await other.sign(Purpose.LINK, "x")
+    new = await gallery.access.signatures.rotate()
+    signed = await gallery.access.signatures.sign(Purpose.LINK, "x")
+    assert signed[0] == new
+    assert await other.verify(Purpose.LINK, "x", *signed)
+
+
+async def test_given_keys_need_no_database():
+    first, both = Signatures(None, GIVEN), Signatures(None, f"{OTHER}, {GIVEN}")
+    signed = await first.sign(Purpose.LINK, "x")
+    assert await both.verify(Purpose.LINK, "x", *signed), "all verify"
+    assert (await both.sign(Purpose.LINK, "x"))[0] == "two", "the first signs"
+    with pytest.raises(CannotStart):
+        await first.rotate()
+
+
+@pytest.mark.parametrize(
+    "text", ["x", "one:", "one:AAAA", ":" + "A" * 44, f"{GIVEN},{GIVEN}", "one:" + "!" * 44, f"{GIVEN},"]
+)
+def test_given_keys_that_are_none_are_told_at_start(text):
+    with pytest.raises(CannotStart):
+        Signatures(None, text)
+
+
+# --- passes -----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_ticket_reads_and_a_session_does_what_its_owner_may(gallery):
+    ticket, seconds = await gallery.access.passes.ticket(MAYA)
+    caller = await gallery.access.by_ticket(ticket)
+    assert (caller.owner, caller.scopes, caller.kind, seconds) == ("maya", {Scope.READ}, Kind.TICKET, 300)
+    session, seconds = await gallery.access.passes.session(MAYA)
+    caller = await gallery.access.caller(Shown(session=session))
+    assert (caller.owner, caller.scopes, caller.kind, seconds) == ("maya", MAYA.scopes, Kind.SESSION, 12 * 3600)
+
+
+async def test_one_pass_does_not_serve_as_another(gallery):
+    ours = gallery.access.passes
+    ticket, session = (await ours.ticket(MAYA))[0], (await ours.session(MAYA))[0]
+    for read, text in ((ours.read_session, ticket), (ours.read_ticket, session)):
+        with pytest.raises(CredentialNotValid):
+            await read(text)
+
+
+async def test_a_pass_that_was_changed_is_refused(gallery):
+    ours = gallery.access.passes
+    text, _ = await ours.session(MAYA)
+    message, key, signature = text.split(".")
+    admin = signing.encoded(msgspec.json.encode(passes.Pass(Owner("root"), [Scope.ADMIN], None, 2**40, None)))
+    for wrong in (
+        f"{admin}.{key}.{signature}",
+        f"{message}.{key}.",
+        f"{message}.{key}",
+        message,
+        "",
+        "..",
+        "ü.ü.ü",
+        "x" * 10**6,
+    ):
+        with pytest.raises(CredentialNotValid):
+            await ours.read_session(wrong)
+
+
+async def test_no_pass_outlives_its_credential(gallery):
+    soon = msgspec.structs.replace(MAYA, expires_at=time.time() + 100)
+    for issue in (gallery.access.passes.ticket, gallery.access.passes.session):
+        assert (await issue(soon))[1] <= 100
+    over = msgspec.structs.replace(MAYA, expires_at=time.time() - 1)
+    with pytest.raises(CredentialNotValid):
+        await gallery.access.passes.read_ticket((await gallery.access.passes.ticket(over))[0])
+
+
+async def test_a_pass_ends_with_its_key(gallery, monkeypatch):
+    monkeypatch.setattr("gallery.access.keys.FRESH", 0.0)
+    key_id, text = await a_key(gallery)
+    ticket, _ = await gallery.access.passes.ticket(await gallery.access.caller(Shown(bearer=text)))
+    await gallery.access.by_ticket(ticket)
+    await gallery.access.keys.revoke(key_id)
+    with pytest.raises(CredentialNotValid):
+        await gallery.access.by_ticket(ticket)
+
+
+async def test_in_an_open_house_an_old_cookie_locks_nobody_out(gallery):
+    assert gallery.access.open
+    assert await gallery.access.caller(Shown(session="of another time")) == ANYONE
+    assert await gallery.access.caller(Shown(bearer="of another service")) == ANYONE
+    _, text = await a_key(gallery)
+    assert (await gallery.access.caller(Shown(bearer=text))).owner == "maya", (
+        "who says who they are is taken at their word"
+    )
+
+
+# --- links ------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_link_reads_one_image_until_it_expires(gallery):
+    signed = await gallery.access.links.sign("image", timedelta(seconds=60))
+    caller = await gallery.access.links.caller("image", signed, BOTH)
+    assert caller.sees("image", Owner("anybody"), public=False)
+    assert not caller.sees("another", Owner("anybody"), public=False)
+    assert not caller.sees("another", caller.owner, public=False)
+    assert not any(caller.may(scope) for scope in Scope)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"exp": "9999999999"},
+        {"exp": "soon"},
+        {"exp": "-1"},
+        {"exp": "9" * 100},
+        {"exp": "٣"},
+        {"exp": ""},
+        {"kid": "x"},
+        {"sig": "x"},
+        {"sig": ""},
+        {"download": "1"},
+    ],
+)
+async def test_a_link_that_was_changed_is_refused(gallery, change):
+    signed = await gallery.access.links.sign("image", timedelta(seconds=60))
+    with pytest.raises(LinkNotValid):
+        await gallery.access.links.caller("image", {**signed, **change}, BOTH)
+    with pytest.raises(LinkNotValid):
+        await gallery.access.links.caller("other", signed, BOTH)
+
+
+async def test_an_expired_link_is_refused(gallery):
+    signed = await gallery.access.links.sign("image", timedelta(seconds=-1))
+    with pytest.raises(LinkNotValid):
+        await gallery.access.links.caller("image", signed, BOTH)
+
+
+async def test_no_link_lives_longer_than_a_week(gallery):
+    signed = await gallery.access.links.sign("image", timedelta(days=400))
+    assert int(signed["exp"]) <= time.time() + 7 * 24 * 3600
+
+
+def test_a_signature_follows_whatever_stands_in_the_url():
+    assert SignedQuery(kid="k", exp="1", sig="s").on("/a?v=1") == "/a?v=1&kid=k&exp=1&sig=s"

@@ -1,0 +1,207 @@
+"""Bearer tokens: what an issuer may say, and what an attacker may try."""
+
+import base64
+import hashlib
+import hmac
+import json
+import time
+
+import jwt
+import msgspec
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from doors import BOTH, SECRET, a_token
+from gallery.access.model import Scope
+from gallery.access.tokens import OneKey, Tokens, algorithms
+from gallery.errors import CannotStart, CredentialNotValid
+from gallery.settings import Access, Settings
+
+TIMES = ("exp", "nbf", "iat")
+NOW = int(time.time())
+RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+EC = ec.generate_private_key(ec.SECP256R1())
+ED = ed25519.Ed25519PrivateKey.generate()
+
+
+def pem(key) -> str:
+    return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+
+
+def tokens(**settings) -> Tokens:
+    access = Access(**(settings or {"jwt_secret": SECRET}))
+    return Tokens(access, OneKey(access.jwt_public_key) if access.jwt_public_key else None)
+
+
+def unsigned(header: dict, claims: dict, signature: bytes = b"") -> str:
+    parts = [json.dumps(header).encode(), json.dumps(claims).encode(), signature]
+    return ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in parts)
+
+
+CLAIMS = {"sub": "maya", "scope": BOTH, "exp": NOW + 86_400}
+
+
+async def test_a_token_says_who_it_is_and_what_they_may():
+    caller = await tokens().caller(a_token("maya", "images:read openid", exp=NOW + 86_400))
+    assert (caller.owner, caller.scopes, caller.expires_at) == ("maya", {Scope.READ}, NOW + 86_400)
+
+
+@pytest.mark.parametrize(("key", "algorithm"), [(RSA, "RS256"), (EC, "ES256"), (ED, "EdDSA")])
+async def test_public_keys_verify(key, algorithm):
+    told = tokens(jwt_public_key=pem(key))
+    assert (await told.caller(a_token(key=key, algorithm=algorithm))).owner == "maya"
+    one_line = tokens(jwt_public_key=pem(key).replace("\n", "\\n"))
+    assert (await one_line.caller(a_token(key=key, algorithm=algorithm, kid="any"))).owner == "maya"
+
+
+def from_now(claims: dict) -> dict:
+    """Times are said in seconds from now."""
+    now = int(time.time())
+    return {name: now + value if name in TIMES and type(value) is int else value for name, value in claims.items()}
+
+
+async def refused(told: Tokens, token: str) -> bool:
+    with pytest.raises(CredentialNotValid):
+        await told.caller(token)
+    return True
+
+
+@pytest.mark.parametrize("name", ["none", "None", "NONE", "nOnE", "", None, 5, ["HS256"], {"a": 1}, "HS512", "RS256"])
+async def test_an_algorithm_that_is_not_ours_is_refused(name):
+    assert await refused(tokens(), unsigned({"alg": name, "typ": "JWT"}, CLAIMS))
+    assert await refused(
+        tokens(jwt_public_key=pem(RSA)), unsigned({"alg": name}, CLAIMS, b"x") if name != "RS256" else ""
+    )
+    assert await refused(tokens(), unsigned({"typ": "JWT"}, CLAIMS))
+
+
+async def test_a_public_key_is_no_secret():
+    """The classic: HS256, with the published key as its secret."""
+    for text in (pem(RSA), pem(RSA).strip()):
+        head = unsigned({"alg": "HS256", "typ": "JWT"}, CLAIMS).rsplit(".", 1)[0]
+        signature = hmac.new(text.encode(), head.encode(), hashlib.sha256).digest()
+        forged = f"{head}.{base64.urlsafe_b64encode(signature).rstrip(b'=').decode()}"
+        assert await refused(tokens(jwt_public_key=pem(RSA)), forged)
+        assert await refused(tokens(jwt_public_key=pem(RSA), jwt_secret=SECRET), forged)
+
+
+@pytest.mark.parametrize(
+    "kid",
+    ["../../../../dev/null", "' UNION SELECT 'x", "/proc/self/environ", "\x00", "x" * 5000, "http://evil.example/k"],
+)
+async def test_a_key_id_leads_nowhere(kid):
+    token = a_token(key="\0" * 32, kid=kid)
+    assert await refused(tokens(), token)
+    for header in ({"jku": "http://evil.example"}, {"x5u": "http://evil.example"}, {"jwk": {"kty": "oct", "k": ""}}):
+        assert await refused(tokens(), unsigned({"alg": "HS256", "kid": kid, **header}, CLAIMS, b"x"))
+    assert await refused(tokens(jwt_public_key=pem(RSA)), unsigned({"alg": "RS256", "kid": 5}, CLAIMS, b"x"))
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"exp": -60},
+        {"exp": None},
+        {"exp": "soon"},
+        {"exp": float("nan")},
+        {"exp": float("inf")},
+        {"exp": [1]},
+        {"nbf": 120},
+        {"nbf": "x"},
+        {"iat": 120},
+        {"aud": "gallery"},
+        {"owner": None},
+        {"owner": ""},
+        {"owner": "x" * 201},
+        {"owner": 7},
+        {"owner": "a\x00b"},
+        {"owner": "a\nb"},
+        {"owner": "\ud800"},
+        {"scope": ["images:read"]},
+        {"scope": 7},
+    ],
+)
+async def test_a_token_that_does_not_say_what_it_must_is_refused(claims):
+    assert await refused(tokens(), a_token(**from_now(claims)))
+
+
+@pytest.mark.parametrize("claims", [{"exp": -5}, {"nbf": 5}, {"iat": 5}, {"scope": None}])
+async def test_clocks_may_differ_a_little_and_scopes_may_be_missing(claims):
+    caller = await tokens().caller(a_token(**from_now(claims)))
+    assert caller.expires_at > time.time()
+    assert ("scope" in claims) == (caller.scopes == frozenset())
+
+
+async def test_without_skew_the_clock_is_strict():
+    assert await refused(tokens(jwt_secret=SECRET, clock_skew=0.0), a_token(exp=NOW - 1))
+
+
+async def test_audience_and_issuer_are_held_to():
+    told = tokens(jwt_secret=SECRET, jwt_audience="gallery", jwt_issuer="https://id.example")
+    right = {"aud": ["other", "gallery"], "iss": "https://id.example"}
+    assert (await told.caller(a_token(**right))).owner == "maya"
+    for wrong in ({"aud": "other"}, {"aud": None}, {"aud": 5}, {"iss": "https://evil.example"}, {"iss": None}):
+        assert await refused(told, a_token(**{**right, **wrong}))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", ".", "..", "a.b.c", "....", "e30.e30.", "x" * 100, "ü.ü.ü", "eyJhbGciOiJIUzI1NiJ9..", "null.null.null"],
+)
+async def test_what_is_no_token_is_refused(text):
+    assert await refused(tokens(), text)
+
+
+async def test_a_huge_or_deep_token_is_refused_at_once():
+    began = time.perf_counter()
+    assert await refused(tokens(), a_token(owner="maya", padding="x" * 1_000_000))
+    deep = base64.urlsafe_b64encode(b"[" * 6000).decode().rstrip("=")
+    assert await refused(tokens(), f"{deep}.e30.x")
+    assert time.perf_counter() - began < 1
+
+
+async def test_another_secret_or_a_changed_claim_is_refused():
+    assert await refused(tokens(), a_token(key=SECRET + "!"))
+    head, _, signature = a_token().split(".")
+    body = base64.urlsafe_b64encode(json.dumps({**CLAIMS, "scope": "admin"}).encode()).rstrip(b"=").decode()
+    assert await refused(tokens(), f"{head}.{body}.{signature}")
+    assert await refused(tokens(), f"{head}.{body}.")
+
+
+def test_algorithms_come_from_the_settings_only():
+    assert algorithms(Access(jwt_secret=SECRET)) == {"HS256"}
+    assert algorithms(Access(jwks_url="http://x")) == {"RS256", "ES256", "EdDSA"}
+    assert algorithms(Access(jwt_secret=SECRET, jwt_algorithms="HS512, HS256")) == {"HS512", "HS256"}
+    for wrong in (
+        Access(jwt_secret=SECRET, jwt_algorithms="none"),
+        Access(jwt_secret=SECRET, jwt_algorithms="RS256"),
+        Access(jwt_public_key=pem(RSA), jwt_algorithms="HS256"),
+        Access(jwt_public_key=pem(RSA), jwks_url="http://x"),
+    ):
+        with pytest.raises(CannotStart):
+            algorithms(wrong)
+
+
+def test_a_public_key_that_is_none_is_told_at_start():
+    small = rsa.generate_private_key(public_exponent=65537, key_size=1024)
+    for text in ("x", "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----", pem(small), "ü"):
+        with pytest.raises(CannotStart):
+            OneKey(text)
+
+
+async def test_a_key_verifies_its_own_algorithms_only():
+    told = tokens(jwt_public_key=pem(EC))
+    assert await refused(told, a_token(key=RSA, algorithm="RS256"))
+    assert await refused(told, a_token(key=ec.generate_private_key(ec.SECP256R1()), algorithm="ES256"))
+
+
+def test_secrets_are_masked():
+    settings = msgspec.structs.replace(Settings(), access=Access(jwt_secret=SECRET, signing_keys="a:" + "A" * 44))
+    assert "********" in {str(v) for e, v in settings.items() if e.path == "access.jwt_secret"}
+    assert SECRET not in str([v for _, v in settings.items()])
+
+
+def test_the_library_does_not_verify_less_than_we_think():
+    with pytest.raises(jwt.InvalidAlgorithmError):
+        jwt.decode(unsigned({"alg": "none"}, CLAIMS), "", algorithms=["HS256"])

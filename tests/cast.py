@@ -1,0 +1,98 @@
+"""The cast of our stories: what a test does in passing, in one word each."""
+
+import asyncio
+import hashlib
+import io
+import itertools
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+from httpx_sse import ServerSentEvent, aconnect_sse
+
+import photos
+from gallery.access.model import ANYONE, Caller
+from gallery.images import schema
+from gallery.images.model import Image, Photo
+from gallery.wiring import Gallery
+
+NUMBERS = itertools.count(1)
+MAYA = ANYONE  # everybody is one person in open mode
+
+
+def another_photo() -> bytes:
+    """The same picture in other bytes each time: what follows a JPEG's end is not looked at."""
+    return photos.a_jpeg() + next(NUMBERS).to_bytes(4, "big")
+
+
+def a_photo(content: bytes | None = None, name: str = "lake.jpg") -> Photo:
+    content = another_photo() if content is None else content
+    return Photo(io.BytesIO(content), name, len(content), hashlib.sha256(content).hexdigest())
+
+
+async def uploaded(gallery: Gallery, content: bytes | None = None, *, caller: Caller = MAYA, **words: str) -> Image:
+    """An image just uploaded: PENDING."""
+    photo = a_photo(content)
+    return (await gallery.images.upload(caller, photo, schema.draft(words.items(), photo.name))).image
+
+
+async def post(
+    client: httpx.AsyncClient,
+    content: bytes | None = None,
+    name: str = "lake.jpg",
+    headers: Mapping[str, str] | None = None,
+    **fields: Any,
+) -> httpx.Response:
+    file = {"file": (name, another_photo() if content is None else content)}
+    return await client.post("/api/v1/images", files=file, data=fields, headers=headers)
+
+
+async def fetched(url: str) -> httpx.Response:
+    """What a stranger gets from a whole URL."""
+    async with httpx.AsyncClient(timeout=20) as stranger:
+        return await stranger.get(url)
+
+
+async def settled(client: httpx.AsyncClient, image: str, seconds: float = 30) -> dict[str, Any]:
+    """The image when it is READY or FAILED."""
+    async with asyncio.timeout(seconds):
+        while True:
+            found = (await client.get(f"/api/v1/images/{image}")).json()
+            if found["status"] in ("READY", "FAILED"):
+                return dict(found)
+            await asyncio.sleep(0.05)
+
+
+@asynccontextmanager
+async def listening(client: httpx.AsyncClient, **query: str) -> AsyncIterator["Listener"]:
+    """Listens to the stream; the block begins when the server has begun to answer."""
+    headers = {"Last-Event-ID": query.pop("last_event_id")} if "last_event_id" in query else {}
+    async with aconnect_sse(client, "GET", "/api/v1/notifications/stream", params=query, headers=headers) as source:
+        source.response.raise_for_status()
+        yield Listener(source.aiter_sse())
+
+
+class Listener:
+    def __init__(self, events: AsyncIterator[ServerSentEvent]) -> None:
+        self._events = events
+        self.heard: list[ServerSentEvent] = []
+
+    async def next(self, type: str | None = None, seconds: float = 30) -> ServerSentEvent:  # noqa: A002
+        """The next event (of that type), heartbeats apart."""
+        async with asyncio.timeout(seconds):
+            while True:
+                event = await anext(self._events)
+                if not event.data:
+                    continue
+                self.heard.append(event)
+                if type is None or event.event == type:
+                    return event
+
+    @property
+    def types(self) -> list[str]:
+        return [event.event for event in self.heard]
+
+    def data(self) -> list[dict[str, Any]]:
+        return [json.loads(event.data) for event in self.heard]

@@ -1,0 +1,202 @@
+"""Holds the documents true: `python tests/check_docs.py` prints what does not hold, and then ends with 1.
+
+Beside links, examples and the pages that are written by a script, it looks at the names of our own that the documents
+use: `room/file.py`, `room/file.py: Class.method` and `GALLERY_…` have to exist.
+"""
+
+import ast
+import re
+import runpy
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from textwrap import dedent
+from urllib.parse import unquote
+
+from gallery.settings import entries
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "src" / "gallery"
+DECISIONS = ROOT / "docs" / "decisions"
+NOT_OURS = {".git", ".venv", "data", "dist", "node_modules", "__pycache__"}  # where there is no git to ask
+
+FENCED = re.compile(r"^ *(```|~~~)(\w*)[^\n]*\n(.*?)^ *\1 *$", re.MULTILINE | re.DOTALL)
+CODE = re.compile(r"`([^`\n]+)`")
+LINK = re.compile(r"\]\(<?([^)\s>]+)>?(?: +\"[^\"]*\")?\)")
+HEADING = re.compile(r"^#{1,6} +(.+?) *#*$", re.MULTILINE)
+PLACE = re.compile(r"([a-z_]+(?:/[a-z_]+)*/[a-z_]+\.py)(?:: ([\w.]+))?")
+VARIABLE = re.compile(r"\bGALLERY_[A-Z0-9_]*[A-Z0-9]\b")
+FORBIDDEN = {
+    "a path of somebody's machine": re.compile(r"(?<![\w.:/])/(?:home|Users|root|work)/[\w.]"),
+    "the address of a package index": re.compile(
+        r"(?:index-url|extra-index)\b|https?://[^\s'\"]+/simple\b|--find-links"
+    ),
+}
+
+
+def main() -> int:
+    found = sorted(set(complaints()))
+    for line in found:
+        print(line)  # noqa: T201
+    return 1 if found else 0
+
+
+def complaints() -> Iterator[str]:
+    files = ours()
+    pages = [path for path in files if path.suffix == ".md"]
+    for path in pages:
+        text = path.read_text()
+        yield from (f"{name(path)}: {fault}" for fault in in_page(path, text))
+    for path in files:
+        yield from (f"{name(path)}: {fault}" for fault in in_any(path))
+    yield from in_configuration()
+    yield from in_decisions()
+
+
+def in_page(path: Path, text: str) -> Iterator[str]:
+    prose = FENCED.sub("", text)
+    yield from broken_links(path, prose)
+    yield from unknown_places(prose)
+    yield from unknown_variables(text)
+    for _, language, code in FENCED.findall(text):
+        if language == "python":
+            yield from broken_python(dedent(code))
+
+
+# --- what git knows -----------------------------------------------------------------------------------------------
+
+
+def ours() -> list[Path]:
+    """All files that are or will be in the repository."""
+    try:
+        listed = subprocess.run(
+            ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+            cwd=ROOT, capture_output=True, text=True, check=True,
+        ).stdout.split("\0")  # fmt: skip
+        found = [ROOT / path for path in listed if path]
+    except (OSError, subprocess.CalledProcessError):
+        found = [path for path in ROOT.rglob("*") if not NOT_OURS & {*path.relative_to(ROOT).parts}]
+    return sorted(path for path in found if path.is_file())
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+# --- links ----------------------------------------------------------------------------------------------------------
+
+
+def broken_links(path: Path, prose: str) -> Iterator[str]:
+    for link in LINK.findall(CODE.sub("", prose)):
+        if re.match(r"[a-z]+:", link):
+            continue
+        place, _, anchor = unquote(link).partition("#")
+        target = (path.parent / place).resolve() if place else path
+        if not target.exists():
+            yield f"the link {link} leads nowhere"
+        elif anchor and target.suffix == ".md" and anchor not in anchors(target):
+            yield f"the link {link} has no such heading"
+
+
+@cache
+def anchors(path: Path) -> frozenset[str]:
+    """The names that GitHub gives to the headings."""
+    seen: dict[str, int] = {}
+    found = set()
+    for heading in HEADING.findall(FENCED.sub("", path.read_text())):
+        words = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading)
+        slug = re.sub(r"[^\w\- ]", "", words.lower()).replace(" ", "-")
+        count = seen.get(slug, 0)
+        seen[slug] = count + 1
+        found.add(f"{slug}-{count}" if count else slug)
+    return frozenset(found)
+
+
+# --- names of ours --------------------------------------------------------------------------------------------------
+
+
+def unknown_places(prose: str) -> Iterator[str]:
+    for code in CODE.findall(prose):
+        if match := PLACE.fullmatch(code):
+            yield from unknown_place(*match.groups())
+
+
+def unknown_place(place: str, member: str | None) -> Iterator[str]:
+    path = next((root / place for root in (PACKAGE, ROOT) if (root / place).is_file()), None)
+    if path is None:
+        yield f"there is no {place}"
+    elif member and member not in members(path):
+        yield f"{place} has no {member}"
+
+
+@cache
+def members(path: Path) -> frozenset[str]:
+    """What a file defines at its top level, and what its classes define, as `Class.member`."""
+    tree = ast.parse(path.read_text())
+    inner = [f"{c.name}.{n}" for c in tree.body if isinstance(c, ast.ClassDef) for n in defined(c.body)]
+    return frozenset([*defined(tree.body), *inner])
+
+
+def defined(body: list[ast.stmt]) -> Iterator[str]:
+    for statement in body:
+        match statement:
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+                yield statement.name
+            case ast.Assign(targets=targets):
+                yield from (target.id for target in targets if isinstance(target, ast.Name))
+            case ast.AnnAssign(target=ast.Name(id=target)):
+                yield target
+
+
+def unknown_variables(text: str) -> Iterator[str]:
+    known = {entry.variable for entry in entries()}
+    yield from (f"{variable} is no setting" for variable in VARIABLE.findall(text) if variable not in known)
+
+
+def broken_python(code: str) -> Iterator[str]:
+    try:
+        compile(code, "example", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | ast.PyCF_ONLY_AST)
+    except SyntaxError as error:
+        yield f"a Python example does not compile: {error.msg}: {(error.text or '').strip()}"
+
+
+# --- what must not be there, what must ----------------------------------------------------------------------------
+
+
+def in_any(path: Path) -> Iterator[str]:
+    try:
+        lines = path.read_text().splitlines()
+    except UnicodeDecodeError:
+        return  # a picture
+    if path == Path(__file__).resolve():
+        return
+    for number, line in enumerate(lines, 1):
+        yield from (f"line {number} has {what}" for what, pattern in FORBIDDEN.items() if pattern.search(line))
+
+
+def in_configuration() -> Iterator[str]:
+    generator = runpy.run_path(str(ROOT / "docs" / "make_configuration.py"))
+    page: Path = generator["PAGE"]
+    if not page.is_file() or page.read_text() != generator["page"]():
+        yield "docs/configuration.md is not what the settings say: run python docs/make_configuration.py"
+    yield from (f"{entry.variable} has no description" for entry in entries() if not entry.description)
+
+
+def in_decisions() -> Iterator[str]:
+    index = (DECISIONS / "README.md").read_text()
+    numbers = []
+    for path in sorted(DECISIONS.glob("[0-9]*.md")):
+        numbers.append(int(path.name[:4]))
+        if f"({path.name})" not in index:
+            yield f"docs/decisions/README.md does not list {path.name}"
+        title = f"# {path.name[:4]} "
+        if not path.read_text().startswith(title):
+            yield f"docs/decisions/{path.name} does not begin with {title!r}"
+    if len(numbers) != len(set(numbers)):
+        yield f"docs/decisions has a number twice: {numbers}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

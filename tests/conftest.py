@@ -1,0 +1,147 @@
+"""Real servers for everybody, started once: PostgreSQL, Valkey and S3; for each test a house of its own in them."""
+
+import asyncio
+import itertools
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import asyncpg
+import httpx
+import msgspec
+import pytest
+import redis.asyncio as redis
+
+import processes
+from gallery.access.model import ANYONE
+from gallery.adapters import embedded
+from gallery.adapters.migrations import migrate
+from gallery.cli.listening import listen
+from gallery.images.processing import Processing
+from gallery.settings import OTHER_NAMES, Settings
+from gallery.web.app import make_app
+from gallery.web.server import Server
+from gallery.wiring import Gallery, open_gallery, open_processing
+from s3 import s3_server
+
+CALLER = ANYONE
+NUMBERS = itertools.count(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def nobodys_settings() -> Iterator[None]:
+    """What is set where the tests run is not what they test."""
+    ours = {name: os.environ.pop(name) for name in list(os.environ) if _is_a_setting(name)}
+    yield
+    os.environ.update(ours)
+
+
+@pytest.fixture(scope="session")
+async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Settings]:
+    """PostgreSQL with a migrated template database, and Valkey."""
+    folder = tmp_path_factory.mktemp("servers")
+    async with embedded.servers(folder) as running:
+        template = await _database(str(running.database_url), "template_gallery", of="template0")
+        await asyncio.to_thread(migrate, template)
+        settings = Settings(data_dir=str(folder))
+        replace = msgspec.structs.replace
+        yield replace(
+            settings,
+            database=replace(settings.database, url=running.database_url),
+            redis=replace(settings.redis, url=running.redis_url),
+        )
+
+
+@pytest.fixture(scope="session")
+async def s3(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[dict[str, str]]:
+    async with s3_server(tmp_path_factory.mktemp("s3")) as environment:
+        yield environment
+
+
+@pytest.fixture
+async def environment(servers: Settings, tmp_path: Path) -> dict[str, str]:
+    """For processes: a database, a Valkey and a data directory that nobody else uses."""
+    number = next(NUMBERS)
+    database = await _database(str(servers.database.url), f"test_{number}", of="template_gallery")
+    valkey = f"{servers.redis.url}/{number % 15 + 1}"
+    async with redis.from_url(valkey) as client:
+        await client.flushdb()
+    data = {"DATABASE_URL": database, "REDIS_URL": valkey, "GALLERY_DATA_DIR": str(tmp_path / "data")}
+    return {**processes.surroundings(), **data, "GALLERY_REDIS__PREFIX": f"test{number}"}
+
+
+@pytest.fixture
+def settings(environment: dict[str, str]) -> Settings:
+    return Settings.read(environment)
+
+
+@pytest.fixture
+async def gallery(settings: Settings) -> AsyncIterator[Gallery]:
+    """A house of the test's own; nobody works in it unless the test asks for `processing`."""
+    async with open_gallery(settings) as house:
+        yield house
+
+
+@pytest.fixture
+async def processing(gallery: Gallery) -> AsyncIterator[Processing]:
+    async with open_processing(gallery, name="worker") as desk:
+        yield desk
+
+
+@pytest.fixture
+async def client(gallery: Gallery) -> AsyncIterator[httpx.AsyncClient]:
+    """Speaks HTTP to the house, over a real socket; its feed is running."""
+    async with served(gallery) as url, httpx.AsyncClient(base_url=url, timeout=20) as speaker:
+        yield speaker
+
+
+@pytest.fixture(scope="session")
+async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[processes.Stack]:
+    """`gallery dev` as a user starts it, shared by tests that need only its URL."""
+    async with processes.dev(processes.surroundings(), tmp_path_factory.mktemp("stack")) as running:
+        yield running
+
+
+@asynccontextmanager
+async def served(gallery: Gallery) -> AsyncIterator[str]:
+    """The house's API in this process, on a free port; yields its URL."""
+    server = Server(make_app(gallery), before_stop=gallery.feed.end, settings=gallery.settings.serve)
+    with listen("127.0.0.1", 0) as sock:
+        async with AsyncExitStack() as stack:
+            tasks = await stack.enter_async_context(asyncio.TaskGroup())
+            feed = tasks.create_task(gallery.feed.run())
+            serving = tasks.create_task(server.serve(sockets=[sock]))
+            while not server.started:
+                await asyncio.sleep(0.01)
+            try:
+                yield f"http://127.0.0.1:{sock.getsockname()[1]}"
+            finally:
+                server.stop()
+                await serving
+                feed.cancel()
+
+
+@asynccontextmanager
+async def housed(environment: dict[str, str], **more: str) -> AsyncIterator[tuple[Gallery, httpx.AsyncClient]]:
+    """A house with more settings, and who speaks HTTP to it."""
+    async with (
+        open_gallery(Settings.read({**environment, **more})) as gallery,
+        served(gallery) as url,
+        httpx.AsyncClient(base_url=url, timeout=20) as client,
+    ):
+        yield gallery, client
+
+
+async def _database(server: str, name: str, *, of: str) -> str:
+    """A new database as a copy of another; returns its URL."""
+    connection = await asyncpg.connect(server)
+    try:
+        await connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{of}" STRATEGY FILE_COPY')
+    finally:
+        await connection.close()
+    return f"{server.rsplit('/', 1)[0]}/{name}"
+
+
+def _is_a_setting(name: str) -> bool:
+    return name.startswith(("GALLERY_", "S3_", "DD_")) or name in OTHER_NAMES.values()

@@ -1,0 +1,79 @@
+"""Houses that ask who you are, and credentials to show them."""
+
+import asyncio
+import json
+import secrets
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import jwt
+import msgspec
+
+import photos
+from conftest import served
+from gallery.access.model import Owner, Scope
+from gallery.settings import Settings
+from gallery.wiring import Gallery, open_gallery
+from processes import GALLERY
+
+SECRET = "a secret of more than thirty-two bytes"
+BOTH = "images:read images:write"
+
+
+def closed(settings: Settings, **access: Any) -> Settings:
+    """The same house, with a doorkeeper; tokens are signed with `SECRET` unless `access` says how."""
+    given = access or {"jwt_secret": SECRET}
+    return msgspec.structs.replace(
+        settings, access=msgspec.structs.replace(settings.access, **{"open": False, **given})
+    )
+
+
+@asynccontextmanager
+async def asking(settings: Settings, **access: Any) -> AsyncIterator[tuple[Gallery, httpx.AsyncClient]]:
+    """A house with a doorkeeper, and a stranger before it."""
+    async with (
+        open_gallery(closed(settings, **access)) as house,
+        served(house) as url,
+        httpx.AsyncClient(base_url=url, timeout=20) as client,
+    ):
+        yield house, client
+
+
+def a_token(
+    owner: object = "maya", scope: object = BOTH, *, key: Any = SECRET, algorithm: str = "HS256", **claims: Any
+):
+    """A JWT for a day; a claim that is `None` is left out."""
+    said = {"sub": owner, "scope": scope, "exp": int(time.time()) + 86_400, **claims}
+    kept = {name: value for name, value in said.items() if value is not None}
+    headers = {"kid": kid} if (kid := kept.pop("kid", None)) else None
+    payload = json.dumps(kept).encode()  # as it is: PyJWT would look at the claims
+    return jwt.PyJWS().encode(payload, key, algorithm, {"typ": "JWT", **(headers or {})})
+
+
+def a_new_photo() -> bytes:
+    """Bytes that nobody has uploaded yet."""
+    return photos.a_jpeg(comment=secrets.token_hex(8).encode())
+
+
+def shown(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+async def a_key(house: Gallery, owner: str = "maya", *scopes: str, life: timedelta | None = None) -> tuple[str, str]:
+    """The id and the text of a new API key."""
+    allowed = [Scope(scope) for scope in scopes or BOTH.split()]
+    key, text = await house.access.keys.create(Owner(owner), "a test", allowed, life)
+    return key.id, text
+
+
+async def gallery_command(environment: dict[str, str], *words: str) -> tuple[int, str, str]:
+    """`gallery …` as an operator runs it: its exit code, and what it printed."""
+    process = await asyncio.create_subprocess_exec(
+        str(GALLERY), *words, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    out, err = await process.communicate()
+    return process.returncode or 0, out.decode(), err.decode()

@@ -1,0 +1,45 @@
+"""A little `gallery dev`: `python house.py DATA_DIR` supervises the servers and two parts that only sleep."""
+
+import asyncio
+import sys
+import time
+from pathlib import Path
+
+from gallery.adapters import datadir, embedded
+from gallery.adapters.processes import end_with_parent
+from gallery.cli.supervisor import Command, Supervisor
+
+
+async def main(data_dir: Path) -> int:
+    async with datadir.hold(data_dir, "gallery dev") as hold:
+
+        async def begin(supervisor: Supervisor) -> None:
+            servers = await embedded.prepare(hold)
+            await supervisor.start(*servers)
+            embedded.publish(hold, servers)
+            await supervisor.start(part("api", data_dir), part("worker", data_dir))
+            hold.publish(api_port=3000)
+
+        return await Supervisor(lambda processes: hold.publish(processes=processes)).run(begin)
+
+
+def part(name: str, data_dir: Path) -> Command:
+    sign = data_dir / f"{name}.up"
+    sign.unlink(missing_ok=True)
+
+    async def answers() -> bool:
+        return sign.exists()
+
+    return Command(name, [sys.executable, __file__, str(data_dir), str(sign)], answers=answers)
+
+
+def sleep(sign: Path) -> None:
+    end_with_parent()
+    sign.touch()
+    time.sleep(120)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 2:
+        sleep(Path(sys.argv[2]))
+    sys.exit(asyncio.run(main(Path(sys.argv[1]))))

@@ -1,0 +1,169 @@
+"""What a killed Gallery leaves behind, and how the next start takes over."""
+
+import asyncio
+import os
+import signal
+import sys
+from asyncio.subprocess import Process
+from pathlib import Path
+
+import msgspec
+import psutil
+import pytest
+
+from embedded.conftest import running_in
+from embedded.test_servers import as_root, note, notes
+from gallery.adapters import datadir, embedded
+from gallery.adapters.datadir import Running
+from gallery.adapters.processes import PARENT
+from gallery.errors import CannotStart
+
+HOUSE = Path(__file__).parent / "house.py"
+SECONDS = 30
+
+
+async def a_house(data_dir: Path) -> tuple[Process, Running]:
+    house = await asyncio.create_subprocess_exec(sys.executable, HOUSE, data_dir)
+    async with asyncio.timeout(SECONDS):
+        while not (running := datadir.attach(data_dir)) or not running.api_port:
+            assert house.returncode is None
+            await asyncio.sleep(0.05)
+    return house, running
+
+
+async def kill(house: Process) -> None:
+    house.kill()
+    await house.wait()
+
+
+async def end(house: Process) -> int:
+    house.send_signal(signal.SIGINT)
+    async with asyncio.timeout(SECONDS):
+        await house.wait()
+    return house.returncode
+
+
+async def test_ctrl_c_ends_everything_without_an_error(data_dir):
+    house, _ = await a_house(data_dir)
+    assert await end(house) == 0
+    assert not running_in(data_dir)
+    assert datadir.attach(data_dir) is None
+
+
+async def test_only_the_supervisor_hears_the_terminal(data_dir):
+    house, _ = await a_house(data_dir)
+    others = [process for process in running_in(data_dir) if process.pid != house.pid]
+    assert {process.name() for process in others} >= {"postgres", "valkey-server"}
+    assert all(os.getsid(process.pid) != os.getsid(house.pid) for process in others)
+    await end(house)
+
+
+async def test_a_command_beside_it_uses_its_servers(data_dir):
+    house, there = await a_house(data_dir)
+    async with embedded.servers(data_dir) as running:
+        assert running == there
+        await note(running, "hello")
+    await end(house)
+
+
+async def test_a_second_one_says_that_one_runs_already(data_dir):
+    house, _ = await a_house(data_dir)
+    with pytest.raises(CannotStart, match=f"already runs in .*, on port 3000: gallery dev .pid {house.pid}."):
+        async with datadir.hold(data_dir, "gallery dev"):
+            pass
+    await end(house)
+
+
+async def test_after_a_kill_the_next_start_takes_over_at_the_same_place_and_nothing_is_lost(data_dir):
+    house, before = await a_house(data_dir)
+    await note(before, "hello")
+    servers = {process.name() for process in running_in(data_dir)} & {"postgres", "valkey-server"}
+    await kill(house)
+    assert datadir.attach(data_dir) is None
+    assert servers == {"postgres", "valkey-server"}
+
+    house, after = await a_house(data_dir)
+    assert (after.database_url, after.redis_url) == (before.database_url, before.redis_url)
+    assert await notes(after) == (["hello"], ["hello"])
+    assert not any(process.alive for process in before.processes.values())
+    await end(house)
+
+
+async def test_the_parts_end_with_their_killed_supervisor(data_dir):
+    house, running = await a_house(data_dir)
+    assert set(running.processes) == {"api", "worker"}
+    await kill(house)
+    async with asyncio.timeout(SECONDS):
+        for process in running.processes.values():
+            await process.gone()
+    async with embedded.servers(data_dir):  # takes the servers over, and ends them
+        pass
+
+
+@pytest.mark.parametrize(("parent", "code"), [(os.getpid(), 0), (1, -signal.SIGTERM), ("", 0)])
+async def test_a_part_whose_parent_died_before_it_looked_ends_at_once(parent, code):
+    environment = {**os.environ, PARENT: f"{parent}"}
+    look = "from gallery.adapters.processes import end_with_parent; end_with_parent()"
+    part = await asyncio.create_subprocess_exec(sys.executable, "-c", look, env=environment)
+    assert await part.wait() == code
+
+
+async def test_a_part_that_does_not_end_by_itself_is_ended_by_the_next_start(data_dir):
+    house, running = await a_house(data_dir)
+    for process in running.processes.values():
+        psutil.Process(process.pid).suspend()
+    await kill(house)
+    async with embedded.servers(data_dir):
+        assert not any(process.alive for process in running.processes.values())
+
+
+async def test_a_kill_in_the_middle_of_the_first_start_does_no_harm(data_dir):
+    house = await asyncio.create_subprocess_exec(sys.executable, HOUSE, data_dir)
+    async with asyncio.timeout(SECONDS):
+        while not list(data_dir.glob(".initdb-*/base")):
+            await asyncio.sleep(0.005)
+    await kill(house)
+    async with embedded.servers(data_dir) as running:
+        await note(running, "hello")
+    assert not list(data_dir.glob(".initdb-*/base/*"))
+
+
+async def test_servers_that_were_killed_too_recover(data_dir):
+    house, before = await a_house(data_dir)
+    await note(before, "hello")
+    house.kill()
+    for process in running_in(data_dir):
+        process.kill()
+    await house.wait()
+    async with embedded.servers(data_dir) as after:
+        assert await notes(after) == (["hello"], ["hello"])
+
+
+@as_root
+async def test_a_stale_pid_file_that_names_another_process_of_the_same_user_is_no_obstacle(data_dir):
+    async with embedded.servers(data_dir, valkey=False):
+        stale = (data_dir / "postgres" / "postmaster.pid").read_text().split("\n", 1)[1]
+    owner = data_dir / "postgres"
+    sleeper = await asyncio.create_subprocess_exec("sleep", "60", user=owner.stat().st_uid)
+    (data_dir / "postgres" / "postmaster.pid").write_text(f"{sleeper.pid}\n{stale}")
+    async with embedded.servers(data_dir, valkey=False):
+        assert sleeper.returncode is None
+    sleeper.kill()
+    await sleeper.wait()
+
+
+async def test_a_run_file_that_a_power_cut_emptied_is_no_obstacle(data_dir):
+    async with embedded.servers(data_dir, postgres=False):
+        pass
+    (data_dir / "run.json").write_bytes(b"")
+    async with embedded.servers(data_dir, postgres=False) as running:
+        assert msgspec.json.decode((data_dir / "run.json").read_bytes(), type=Running) == running
+
+
+async def test_a_process_with_a_reused_pid_is_not_taken_for_the_holder(data_dir):
+    async with datadir.hold(data_dir, "gallery dev") as hold:
+        hold.publish(api_port=3000)
+        assert datadir.attach(data_dir) == hold.running
+        impostor = msgspec.structs.replace(hold.running.holder, birth="another time")
+        hold.publish(holder=impostor)
+        assert datadir.attach(data_dir) is None

@@ -1,0 +1,308 @@
+import asyncio
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+import structlog
+
+from embedded.conftest import running_in
+from embedded.test_servers import note, notes
+from gallery.adapters import datadir, embedded
+from gallery.adapters.datadir import Running
+from gallery.adapters.processes import Process
+from gallery.cli import supervisor
+from gallery.cli.supervisor import Command, Supervisor, gallery
+from gallery.errors import CannotStart
+
+SECONDS = 30
+
+
+@pytest.fixture
+def story(tmp_path):
+    """What the children of a test write down, one line for one thing that happened."""
+    return tmp_path / "story"
+
+
+@pytest.fixture
+def events():
+    with structlog.testing.capture_logs() as captured:
+        yield captured
+
+
+def child(name: str, story: Path, script: str = "sleep 100 & wait", **options: object) -> Command:
+    told = f"trap 'echo {name} ends >> {story}; kill $!; exit' TERM; echo {name} begins >> {story}; {script}"
+    return Command(name, ["sh", "-c", told], **options)
+
+
+async def lines(story: Path, count: int) -> list[str]:
+    async with asyncio.timeout(SECONDS):
+        while not story.exists() or len(story.read_text().splitlines()) < count:
+            await asyncio.sleep(0.01)
+    return story.read_text().splitlines()
+
+
+def ctrl_c() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+async def test_groups_begin_in_order_and_end_in_reverse_each_child_in_its_place(story):
+    async def begin(house: Supervisor) -> None:
+        await house.start(child("server", story))
+        await lines(story, 1)
+        await house.start(child("api", story))
+        await lines(story, 2)
+        await house.start(child("worker", story))
+        await lines(story, 3)
+        ctrl_c()
+
+    assert await Supervisor().run(begin) == 0
+    assert story.read_text().splitlines()[3:] == ["worker ends", "api ends", "server ends"]
+
+
+async def test_within_a_group_the_first_ends_first(story):
+    async def begin(house: Supervisor) -> None:
+        await house.start(child("api", story), child("worker", story))
+        await lines(story, 2)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    await Supervisor().run(begin)
+    assert story.read_text().splitlines()[2:] == ["api ends", "worker ends"]
+
+
+async def test_a_child_that_dies_is_started_again_and_the_others_live_on(story, events, monkeypatch):
+    monkeypatch.setattr(supervisor, "SHORTEST_PAUSE", 0.05)
+
+    async def begin(house: Supervisor) -> None:
+        await house.start(child("mortal", story, "exit 7"), child("steady", story))
+        await lines(story, 4)
+        ctrl_c()
+
+    await Supervisor().run(begin)
+    exits = [event for event in events if event["event"] == "child.exited"]
+    assert [(event["child"], event["code"]) for event in exits[:2]] == [("mortal", 7), ("mortal", 7)]
+    assert [event["again_in"] for event in exits[:2]] == [0.05, 0.1]
+    assert story.read_text().count("steady begins") == 1
+
+
+class Stumbling:
+    """A child that cannot be started the second time."""
+
+    name = "stumbling"
+    stop_signals = (signal.SIGTERM,)
+    stop_seconds = 5.0
+
+    def __init__(self, command: Command) -> None:
+        self.starts = 0
+        self.start_it, self.ready = command.start, command.ready
+
+    async def start(self) -> asyncio.subprocess.Process:
+        self.starts += 1
+        if self.starts == 2:
+            raise OSError("no memory for another process")
+        return await self.start_it()
+
+
+async def test_a_start_that_fails_later_is_tried_again(story, events, monkeypatch):
+    monkeypatch.setattr(supervisor, "SHORTEST_PAUSE", 0.05)
+
+    async def begin(house: Supervisor) -> None:
+        await house.start(Stumbling(child("mortal", story, "exit 7")))
+        await lines(story, 2)
+        ctrl_c()
+
+    assert await Supervisor().run(begin) == 0
+    assert [each["reason"] for each in events if each["event"] == "child.failed"] == ["no memory for another process"]
+
+
+async def test_a_child_that_lived_long_is_started_again_at_once(story, events, monkeypatch):
+    monkeypatch.setattr(supervisor, "SHORTEST_PAUSE", 0.05)
+    monkeypatch.setattr(supervisor, "GROWN_UP", 0)
+
+    async def begin(house: Supervisor) -> None:
+        await house.start(child("mortal", story, "exit 7"))
+        await lines(story, 4)
+        ctrl_c()
+
+    await Supervisor().run(begin)
+    assert {event["again_in"] for event in events if event["event"] == "child.exited"} == {0.05}
+
+
+async def test_a_configuration_error_ends_everything_with_its_code(story):
+    async def begin(house: Supervisor) -> None:
+        await house.start(child("server", story))
+        await lines(story, 1)
+        await house.start(child("api", story, "exit 2"))
+
+    async with asyncio.timeout(SECONDS):
+        assert await Supervisor().run(begin) == 2
+    assert sorted(story.read_text().splitlines()) == ["api begins", "server begins", "server ends"]
+
+
+async def test_the_same_code_later_is_a_death_like_any_other(story, monkeypatch):
+    monkeypatch.setattr(supervisor, "SHORTEST_PAUSE", 0.01)
+
+    async def begin(house: Supervisor) -> None:
+        await house.start(child("api", story, f"test $(wc -l < {story}) = 1 && exit 1; exit 2"))
+        await lines(story, 4)
+        ctrl_c()
+
+    assert await Supervisor().run(begin) == 0
+
+
+async def test_a_second_ctrl_c_hurries_who_does_not_listen(story):
+    async def begin(house: Supervisor) -> None:
+        await house.start(child("deaf", story, "trap '' TERM; sleep 100 & wait; sleep 100"))
+        await lines(story, 1)
+        await asyncio.sleep(0.1)
+        ctrl_c()
+        asyncio.get_running_loop().call_later(0.3, ctrl_c)
+
+    async with asyncio.timeout(SECONDS):
+        await Supervisor().run(begin)
+
+
+async def test_who_does_not_listen_is_killed_with_all_it_started(story):
+    async def begin(house: Supervisor) -> None:
+        script = f"trap '' TERM; sleep 1234.5 & echo $! >> {story}; wait; sleep 100"
+        await house.start(child("deaf", story, script, stop_seconds=0.1))
+        await lines(story, 2)
+        ctrl_c()
+
+    await Supervisor().run(begin)
+    await dies(int(story.read_text().splitlines()[1]))
+
+
+async def dies(pid: int) -> None:
+    """A killed process is there for a moment longer."""
+    process = Process.of(pid)
+    if process:
+        async with asyncio.timeout(5):
+            await process.gone()
+
+
+async def test_what_a_dead_child_started_does_not_live_on(story, monkeypatch):
+    async def begin(house: Supervisor) -> None:
+        await house.start(child("mortal", story, f"sleep 1234.5 & echo $! >> {story}; exit 1"))
+        written = await lines(story, 3)
+        await dies(int(written[1]))
+        ctrl_c()
+
+    await Supervisor().run(begin)
+
+
+async def test_start_returns_when_the_children_answer(story):
+    async def answers() -> bool:
+        return story.exists() and "ready" in story.read_text()
+
+    async def begin(house: Supervisor) -> None:
+        await house.start(child("api", story, f"sleep 0.2; echo ready >> {story}; sleep 100 & wait", answers=answers))
+        assert await answers()
+        ctrl_c()
+
+    await Supervisor().run(begin)
+
+
+async def test_a_child_that_never_answers_cannot_start(story, monkeypatch):
+    monkeypatch.setattr(supervisor, "READY_SECONDS", 0.2)
+
+    async def never() -> bool:
+        return False
+
+    async def begin(house: Supervisor) -> None:
+        await house.start(child("api", story, answers=never))
+
+    with pytest.raises(CannotStart, match="did not answer"):
+        await Supervisor().run(begin)
+    assert (await lines(story, 2))[1] == "api ends"
+
+
+async def test_what_goes_wrong_at_the_beginning_is_raised_when_all_has_ended(story):
+    async def begin(house: Supervisor) -> None:
+        await house.start(child("server", story))
+        await lines(story, 1)
+        raise CannotStart("no migration fits")
+
+    with pytest.raises(CannotStart):
+        await Supervisor().run(begin)
+    assert story.read_text().splitlines() == ["server begins", "server ends"]
+
+
+async def test_ctrl_c_in_the_middle_of_the_beginning_ends_it(data_dir):
+    async with datadir.hold(data_dir, "gallery dev") as hold:
+
+        async def begin(house: Supervisor) -> None:
+            asyncio.get_running_loop().call_later(0.1, ctrl_c)
+            await house.start(*await embedded.prepare(hold))
+            pytest.fail("the first start is not that fast")
+
+        assert await Supervisor().run(begin) == 0
+        assert not running_in(data_dir)
+    assert not list(data_dir.glob(".initdb-*"))
+
+
+async def test_children_inherit_the_sockets_they_are_given(story):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        answer = f"import socket; socket.socket(fileno={listener.fileno()}).accept()[0].sendall(b'hello')"
+
+        async def begin(house: Supervisor) -> None:
+            await house.start(Command("api", [sys.executable, "-c", answer], pass_fds=[listener.fileno()]))
+            reader, writer = await asyncio.open_connection(*listener.getsockname())
+            assert await reader.read() == b"hello"
+            writer.close()
+            await writer.wait_closed()
+            ctrl_c()
+
+        assert await Supervisor().run(begin) == 0
+
+
+async def test_a_child_does_not_hear_the_terminal_and_is_told_of_by_its_process(story):
+    told: list[dict[str, Process]] = []
+
+    async def begin(house: Supervisor) -> None:
+        await house.start(child("api", story))
+        await lines(story, 1)
+        assert os.getsid(told[-1]["api"].pid) != os.getsid(0)
+        ctrl_c()
+
+    await Supervisor(told.append).run(begin)
+    assert not told[-1]["api"].alive
+
+
+async def test_killed_servers_come_back_at_the_same_place_with_all_they_knew(data_dir):
+    async def notes_again(running: Running) -> tuple[list[str], list[str]]:
+        async with asyncio.timeout(SECONDS):
+            while True:
+                try:
+                    return await notes(running)
+                except Exception:  # noqa: BLE001 away, recovering, coming back: in many words
+                    await asyncio.sleep(0.05)
+
+    async with datadir.hold(data_dir, "gallery dev") as hold:
+
+        async def begin(house: Supervisor) -> None:
+            servers = await embedded.prepare(hold)
+            await house.start(*servers)
+            embedded.publish(hold, servers)
+            await note(hold.running, "hello")
+            for server in servers:
+                [main] = [each for each in running_in(data_dir) if f"{server.port}" in " ".join(each.cmdline())]
+                main.kill()
+                await asyncio.sleep(0.1)
+                assert await notes_again(hold.running) == (["hello"], ["hello"])
+                assert not psutil.pid_exists(main.pid)
+            ctrl_c()
+
+        assert await Supervisor().run(begin) == 0
+
+
+def test_our_own_command_is_the_one_beside_this_python():
+    assert gallery("serve", "--port", "0") == [str(Path(sys.executable).parent / "gallery"), "serve", "--port", "0"]
+
+
+def test_without_the_script_it_is_the_module(monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    assert gallery("worker") == ["/nowhere/python", "-m", "gallery", "worker"]

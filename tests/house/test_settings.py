@@ -1,0 +1,63 @@
+"""Settings: read once, from a mapping, with errors that name the variable."""
+
+import pytest
+
+from gallery.errors import Misconfigured
+from gallery.settings import Settings, entries, unknown
+
+
+def test_nothing_set_is_the_laptop():
+    settings = Settings.read({})
+    assert (settings.port, settings.host, settings.database.url, settings.s3.bucket) == (3000, "127.0.0.1", None, None)
+
+
+def test_the_seeds_names_and_ours():
+    settings = Settings.read(
+        {"PORT": "8080", "DATABASE_URL": "postgresql://x", "S3_BUCKET": "b", "GALLERY_UPLOAD__MAX_BYTES": "5", "X": "y"}
+    )
+    assert (settings.port, settings.database.url, settings.s3.bucket) == (8080, "postgresql://x", "b")
+    assert settings.upload.max_bytes == 5
+
+
+def test_an_empty_value_counts_as_not_set():
+    assert Settings.read({"PORT": "", "REDIS_URL": ""}) == Settings()
+
+
+@pytest.mark.parametrize("text", ["true", "1", "TRUE", "True"])
+def test_yes_is_yes(text):
+    assert Settings.read({"WORKER_MODE": text}).worker_mode is True
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("PORT", "many", "int"),
+        ("PORT", "70000", "<= 65535"),
+        ("GALLERY_WORKER__CONCURRENCY", "0", ">= 1"),
+        ("GALLERY_LOGS__LEVEL", "loud", "debug|info"),
+        ("GALLERY_CACHE__ENABLED", "perhaps", "bool"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_named_with_what_was_expected(name, value, expected):
+    with pytest.raises(Misconfigured) as raised:
+        Settings.read({name: value})
+    assert raised.value.detail.startswith(f"{name} is '{value}': ")
+    assert expected in raised.value.detail
+
+
+def test_a_misspelt_setting_is_found_with_the_right_one():
+    assert unknown({"GALLERY_UPLOAD__MAX_BITES": "1", "PATH": "x"}) == {
+        "GALLERY_UPLOAD__MAX_BITES": "GALLERY_UPLOAD__MAX_BYTES"
+    }
+
+
+def test_secrets_are_masked():
+    shown = {
+        e.variable: v for e, v in Settings.read({"DATABASE_URL": "postgresql://a:b@c", "S3_SECRET_KEY": "s"}).items()
+    }
+    assert shown["DATABASE_URL"] == shown["S3_SECRET_KEY"] == "********"
+    assert shown["REDIS_URL"] is None
+
+
+def test_every_setting_says_what_it_is():
+    assert [e.variable for e in entries() if not e.description] == []

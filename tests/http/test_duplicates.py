@@ -1,0 +1,121 @@
+"""The same bytes again are the image that is there already."""
+
+import asyncio
+import json
+
+import photos
+from cast import MAYA, another_photo, listening, post, settled, uploaded
+from gallery.access.model import Caller, Owner
+from gallery.images.model import Status
+
+PHOTO = photos.a_jpeg(480, 360, seed=5)
+
+
+async def count(gallery, query, *arguments):
+    async with gallery.database.reading() as db:
+        return await db.fetchval(query, *arguments)
+
+
+async def test_the_same_bytes_again_are_the_image_that_is_there(client, gallery):
+    first = await post(client, PHOTO, title="Lake", tags=["water"])
+    again = await post(client, PHOTO, name="other.jpg", title="Sea", tags=["salt"], alt="The sea")
+
+    assert (first.status_code, again.status_code) == (201, 200)
+    assert first.json()["duplicate"] is False
+    assert again.json() == {**first.json(), "duplicate": True}, "its words stay as they were"
+    assert again.headers["etag"] == first.headers["etag"]
+    assert again.headers["location"] == first.headers["location"]
+    assert await count(gallery, "SELECT count(*) FROM object") == 1, "nothing was put a second time"
+    assert await count(gallery, "SELECT count(*) FROM event") == 1, "nothing has happened"
+    assert "duplicate" not in (await client.get(first.headers["location"])).json()
+
+
+async def test_other_bytes_are_another_image(client):
+    assert (await post(client, PHOTO)).status_code == 201
+    assert (await post(client, PHOTO + b"\0")).status_code == 201
+
+
+async def test_what_is_wrong_with_the_words_is_said_of_a_duplicate_too(client):
+    await post(client, PHOTO)
+    assert (await post(client, PHOTO, title="")).status_code == 422
+
+
+async def test_another_owners_bytes_are_not_mine(gallery):
+    mine = await uploaded(gallery, PHOTO)
+    theirs = await uploaded(gallery, PHOTO, caller=Caller(owner=Owner("somebody else")))
+    assert theirs.id != mine.id
+
+
+async def test_what_was_deleted_and_comes_again_is_new(client):
+    first = (await post(client, PHOTO)).json()
+    await client.delete(f"/api/v1/images/{first['id']}")
+    again = await post(client, PHOTO)
+    assert again.status_code == 201
+    assert again.json()["id"] != first["id"]
+    assert (await client.get(f"/api/v1/images/{again.json()['id']}/original")).content == PHOTO
+
+
+async def test_a_failed_image_gets_another_try(client, gallery, processing):
+    content = photos.a_jpeg(480, 360, seed=6)[:9000]  # cut short: it cannot be rendered
+    image = (await post(client, content)).json()["id"]
+    await processing.process(image)
+    failed = await settled(client, image)
+    assert failed["status"] == "FAILED"
+    async with gallery.database.writing() as db:
+        await db.execute("UPDATE image SET strikes = 3, losses = 10, deferrals = 5")
+        await db.execute("DELETE FROM event")
+
+    async with listening(client) as maya:
+        again = await post(client, content, title="Other")
+        told = json.loads((await maya.next("image.updated")).data)
+
+    assert again.status_code == 200
+    assert again.json()["duplicate"] is True
+    assert (again.json()["status"], again.json()["error"]) == ("PENDING", None)
+    assert (again.json()["title"], again.json()["version"]) == (failed["title"], failed["version"] + 1)
+    assert (told["status"], told["version"]) == ("PENDING", failed["version"] + 1)
+    revived = await gallery.images.get(MAYA, image)
+    assert (revived.strikes, revived.losses, revived.deferrals) == (0, 0, 0)
+    assert (await gallery.queue.counts())["prioritized"] == 2, "it is rung for again"
+    assert (await client.get(f"/api/v1/images/{image}")).json()["status"] == "PENDING", "the cache has heard of it"
+
+
+async def test_a_ready_image_stays_ready(client, gallery, processing):
+    image = await uploaded(gallery, PHOTO)
+    await processing.process(image.id)
+    again = await post(client, PHOTO)
+    assert (again.status_code, again.json()["status"]) == (200, "READY")
+    assert (await gallery.images.get(MAYA, image.id)).status is Status.READY
+
+
+async def test_fifty_uploads_of_the_same_bytes_at_once_are_one_image(client, gallery):
+    answers = await asyncio.gather(*(post(client, PHOTO) for _ in range(50)))
+
+    assert sorted(answer.status_code for answer in answers) == [200] * 49 + [201]
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    assert await count(gallery, "SELECT count(*) FROM image") == 1
+    assert await count(gallery, "SELECT count(*) FROM event") == 1
+    await gallery.sweep.run()
+    assert await count(gallery, "SELECT count(*) FROM object") == 1, "the losers' objects go with the next sweep"
+    assert (await client.get(answers[0].headers["location"] + "/original")).content == PHOTO
+
+
+async def test_uploading_and_deleting_the_same_bytes_at_once_always_answers(client, gallery):
+    async def upload_and_delete():
+        answer = await post(client, PHOTO)
+        assert answer.status_code in (200, 201)
+        await client.delete(answer.headers["location"])
+
+    await asyncio.gather(*(upload_and_delete() for _ in range(20)))
+    last = await post(client, PHOTO)
+    assert last.status_code == 201
+    await gallery.sweep.run()
+    assert (await client.get(last.headers["location"] + "/original")).content == PHOTO
+
+
+async def test_the_rule_is_the_tables(gallery):
+    """Two images of the same bytes from before there was the rule stay; the older one is the one that is found."""
+    older, newer = await uploaded(gallery, PHOTO), await uploaded(gallery, another_photo())
+    async with gallery.database.writing() as db:
+        await db.execute("UPDATE image SET sha256 = $1, older_rule = true WHERE id = $2", older.sha256, newer.id)
+    assert (await uploaded(gallery, PHOTO)).id == older.id

@@ -1,0 +1,129 @@
+"""The API is what its document says: for whatever the document allows, and for whatever it does not."""
+
+import asyncio
+import json
+from collections import Counter
+from datetime import timedelta
+
+import httpx
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+from hypothesis.errors import InvalidArgument, Unsatisfiable
+from openapi_spec_validator import OpenAPIV31SpecValidator
+from schemathesis.checks import not_a_server_error
+from schemathesis.generation import GenerationMode
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+import photos
+from cast import post
+
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+ENDLESS = {"streamNotifications"}  # see test_the_stream_is_as_described
+CALM = settings(
+    max_examples=25,
+    deadline=timedelta(seconds=10),
+    derandomize=False,
+    database=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+
+
+async def the_document(client: httpx.AsyncClient) -> dict:
+    answer = await client.get("/api/openapi.json")
+    assert answer.headers["content-type"].partition(";")[0] in ("application/json", "application/vnd.oai.openapi+json")
+    return answer.json()
+
+
+async def test_the_document_is_valid(client):
+    document = await the_document(client)
+    assert document["openapi"].startswith("3.1")
+    assert [error.message for error in OpenAPIV31SpecValidator(document).iter_errors()] == []
+
+
+async def test_every_operation_has_a_name_and_says_how_it_fails(client):
+    document = await the_document(client)
+    operations = [operation for item in document["paths"].values() for operation in item.values()]
+    names = Counter(operation["operationId"] for operation in operations)
+    assert set(names.values()) == {1}
+    for operation in operations:
+        assert operation["summary"]
+        for status, answer in operation["responses"].items():
+            assert answer["description"], (operation["operationId"], status)
+            if status == "default":
+                assert set(answer["content"]) == {"application/problem+json"}
+
+
+@pytest.mark.timeout(240)
+async def test_the_api_is_what_its_document_says(client, processing):
+    """Without `default`, which allows any error: what can be answered is written down."""
+    ids = []
+    for number in range(3):
+        image = (await post(client, photos.a_jpeg(64, 48, seed=number))).json()["id"]
+        await processing.process(image)
+        ids.append(image)
+    document = await the_document(client)
+    for item in document["paths"].values():
+        for operation in item.values():
+            del operation["responses"]["default"]
+    schema = schemathesis.openapi.from_dict(document)
+    asked: Counter[str] = Counter()
+    for found in schema.get_all_operations():
+        operation = found.ok()
+        if operation.definition.raw["operationId"] not in ENDLESS:
+            await asyncio.to_thread(ask, operation, str(client.base_url), ids, asked)
+    assert len(asked) >= 11
+    assert min(asked.values()) >= 1, asked
+
+
+def ask(operation, url: str, ids: list[str], asked: Counter[str]) -> None:
+    """Some dozen requests, right ones and wrong ones, half of them about images that there are."""
+    for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
+        cases = operation.as_strategy(generation_mode=mode)
+        strategy = st.tuples(cases, st.sampled_from([*ids, None]), st.integers(0, 9))
+        try:
+            send_all(strategy, url, right=mode is GenerationMode.POSITIVE, asked=asked)
+        except (InvalidArgument, Unsatisfiable):
+            assert mode is GenerationMode.NEGATIVE, "there is nothing that could be wrong"
+
+
+def send_all(strategy, url: str, *, right: bool, asked: Counter[str]) -> None:
+    @seed(20261123)
+    @CALM
+    @given(strategy)
+    def once(drawn):
+        case, image, photo = drawn
+        if image and right and "image_id" in (case.path_parameters or {}):
+            case.path_parameters["image_id"] = image
+        if photo < 6 and isinstance(case.body, dict) and "file" in case.body:
+            case.body["file"] = photos.a_jpeg(32, 24, seed=photo)
+        response = case.call(base_url=url, timeout=20)
+        asked[case.operation.label] += 1
+        case.validate_response(response, checks=CHECKS)
+
+    once()
+
+
+async def test_the_stream_is_as_described(client):
+    """It never ends, so it is asked apart: for its head, and for what it refuses."""
+    operation = (await the_document(client))["paths"]["/api/v1/notifications/stream"]["get"]
+    async with client.stream("GET", "/api/v1/notifications/stream") as answer:
+        assert str(answer.status_code) in operation["responses"]
+        assert answer.headers["content-type"].partition(";")[0] in operation["responses"]["200"]["content"]
+    for query in ("types=x", "imageId=x"):
+        answer = await client.get(f"/api/v1/notifications/stream?{query}")
+        assert str(answer.status_code) in operation["responses"]
+        assert json.loads(answer.content)["code"] == "invalid_field"

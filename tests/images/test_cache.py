@@ -1,0 +1,124 @@
+"""The cache: fast, and never behind what has been told."""
+
+import asyncio
+
+import msgspec
+
+from cast import MAYA, uploaded
+from gallery.images import store
+from gallery.images.cache import MOST_LISTS, CachedImage, CachedList, Change
+from gallery.images.model import Edit
+from gallery.images.question import Question
+from gallery.wiring import open_gallery
+
+
+async def titles(gallery):
+    page = await gallery.answers.page(MAYA, Question())
+    return [image["title"] for image in msgspec.json.decode(page.body)]
+
+
+async def rename_behind_our_back(gallery, image, title):
+    async with gallery.database.writing() as db:
+        await db.execute("UPDATE image SET title = $2 WHERE id = $1", image.id, title)
+
+
+async def test_an_answer_is_kept(gallery):
+    image = await uploaded(gallery, title="Lake")
+    await gallery.answers.image(MAYA, image.id)
+    assert await titles(gallery) == ["Lake"]
+    await rename_behind_our_back(gallery, image, "Hill")
+    assert msgspec.json.decode((await gallery.answers.image(MAYA, image.id)).body)["title"] == "Lake"
+    assert await titles(gallery) == ["Lake"]
+
+
+async def test_a_change_turns_it(gallery):
+    image = await uploaded(gallery, title="Lake")
+    await gallery.answers.image(MAYA, image.id)
+    await titles(gallery)
+    await gallery.images.edit(MAYA, image.id, Edit(title="Dawn"))
+    assert msgspec.json.decode((await gallery.answers.image(MAYA, image.id)).body)["title"] == "Dawn"
+    assert await titles(gallery) == ["Dawn"]
+
+
+async def test_a_slow_reader_cannot_bring_an_older_image_back(gallery):
+    image = await uploaded(gallery, title="Lake")
+    slow = gallery.answers.of(await gallery.images.get(MAYA, image.id))  # read before the change …
+    cache = gallery.answers._cache
+    await gallery.images.edit(MAYA, image.id, Edit(title="Dawn"))
+    await cache.keep_image(image.id, slow)  # … and kept after it
+    assert await cache.image(image.id) is None
+    assert msgspec.json.decode((await gallery.answers.image(MAYA, image.id)).body)["title"] == "Dawn"
+
+
+async def test_a_slow_reader_cannot_bring_an_older_list_back(gallery):
+    cache = gallery.answers._cache
+    _, token = await cache.list(MAYA.owner, "all")
+    await cache.changed([Change(MAYA.owner, "an image", 2)])
+    await cache.keep_list(MAYA.owner, "all", token, CachedList(b"old", None))
+    assert (await cache.list(MAYA.owner, "all"))[0] is None
+
+
+async def test_a_deleted_image_is_not_answered_from_the_cache(gallery):
+    image = await uploaded(gallery)
+    entry = await gallery.answers.image(MAYA, image.id)
+    await gallery.images.delete(MAYA, image.id)
+    await gallery.answers._cache.keep_image(image.id, entry)
+    assert await gallery.answers._cache.image(image.id) is None
+    assert await titles(gallery) == []
+
+
+async def test_every_key_expires_and_an_owners_lists_are_bounded(gallery):
+    cache, server = gallery.answers._cache, gallery.valkey
+    await cache.keep_image("an image", CachedImage(MAYA.owner, False, 1, b"{}"))
+    for number in range(MOST_LISTS + 20):
+        _, token = await cache.list(MAYA.owner, str(number))
+        await cache.keep_list(MAYA.owner, str(number), token, CachedList(b"[]", None))
+    names = await server.call(lambda valkey: valkey.keys(f"{server.prefix}:cache:*"))
+    lives = [await server.call(lambda valkey, name=name: valkey.pttl(name)) for name in names]
+    assert len(names) == 2
+    assert all(0 < life <= 60_000 for life in lives)
+    fields = await server.call(lambda valkey: valkey.hlen(cache._list_key(MAYA.owner)))
+    assert fields <= MOST_LISTS + 1
+
+
+async def test_when_valkey_has_not_heard_of_a_change_nothing_is_read_from_it(gallery, monkeypatch):
+    image = await uploaded(gallery, title="Lake")
+    await gallery.answers.image(MAYA, image.id)
+    await titles(gallery)
+    real = gallery.valkey._client.connection_pool.connection_kwargs["port"]
+
+    await gallery.valkey._client.connection_pool.disconnect()
+    gallery.valkey._client.connection_pool.connection_kwargs["port"] = 1  # the cable is cut
+    await gallery.images.edit(MAYA, image.id, Edit(title="Dawn"))
+    gallery.valkey._client.connection_pool.connection_kwargs["port"] = real
+    gallery.valkey._away_until = 0.0
+
+    assert msgspec.json.decode((await gallery.answers.image(MAYA, image.id)).body)["title"] == "Dawn"
+    assert await titles(gallery) == ["Dawn"]
+
+
+async def test_the_feed_turns_the_cache_before_it_tells(gallery, settings):
+    """A change by a process whose Valkey connection failed: the event alone turns the cache."""
+    image = await uploaded(gallery, title="Lake")
+    await gallery.answers.image(MAYA, image.id)
+    async with open_gallery(settings) as other:
+        async with gallery.database.writing() as db:
+            changed = await store.edit(db, image.id, MAYA.owner, Edit(title="Dawn"), None)
+            await gallery.news.write(db, "image.updated", changed)
+        feed = asyncio.create_task(other.feed.run())
+        try:
+            async with asyncio.timeout(10):
+                while await gallery.answers._cache.image(image.id) is not None:
+                    await asyncio.sleep(0.05)
+        finally:
+            feed.cancel()
+    assert msgspec.json.decode((await gallery.answers.image(MAYA, image.id)).body)["title"] == "Dawn"
+
+
+async def test_without_a_cache_answers_are_right_too(settings):
+    off = msgspec.structs.replace(settings, cache=msgspec.structs.replace(settings.cache, enabled=False))
+    async with open_gallery(off) as gallery:
+        image = await uploaded(gallery, title="Lake")
+        await gallery.answers.image(MAYA, image.id)
+        await rename_behind_our_back(gallery, image, "Hill")
+        assert msgspec.json.decode((await gallery.answers.image(MAYA, image.id)).body)["title"] == "Hill"

@@ -1,0 +1,271 @@
+"""Lists: in order, each image once, whatever comes and goes meanwhile."""
+
+import asyncio
+import itertools
+from base64 import urlsafe_b64encode
+from datetime import UTC, datetime
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as with_settings
+from hypothesis import strategies as st
+
+import photos
+from cast import MAYA, uploaded
+from gallery.access.model import Caller, Owner
+from gallery.errors import InvalidField
+from gallery.images.model import Edit, Status
+from gallery.images.question import KEYS, Question, Sort
+from gallery.paging import Cursor
+from rows import ask, asked, hang, refused, titles, walk
+
+
+async def page(gallery, cursor=None, limit=2, **parameters):
+    given = {"limit": limit, **parameters} | ({"cursor": cursor} if cursor is not None else {})
+    answer = await gallery.answers.page(MAYA, asked(**given))
+    return [image["title"] for image in msgspec.json.decode(answer.body)], answer.next
+
+
+async def test_pages_follow_each_other_to_the_end(gallery):
+    for title in "abcde":
+        await uploaded(gallery, title=title)
+    first, cursor = await page(gallery)
+    second, cursor = await page(gallery, cursor)
+    third, end = await page(gallery, cursor)
+    assert (first, second, third, end) == (["e", "d"], ["c", "b"], ["a"], None)
+
+
+async def test_a_full_last_page_has_no_next(gallery):
+    for title in "ab":
+        await uploaded(gallery, title=title)
+    assert await page(gallery) == (["b", "a"], None)
+
+
+async def test_each_image_once_while_images_come_and_go(gallery):
+    images = [await uploaded(gallery, title=title) for title in "abcd"]
+    first, cursor = await page(gallery)
+    await uploaded(gallery, title="new")
+    await gallery.images.delete(MAYA, images[2].id)
+    second, _ = await page(gallery, cursor)
+    assert first + second == ["d", "c", "b", "a"]
+
+
+async def test_images_of_one_instant_are_told_apart(gallery):
+    for title in "abc":
+        await uploaded(gallery, title=title)
+    async with gallery.database.writing() as db:
+        await db.execute("UPDATE image SET created_at = '2026-01-01Z'")
+    first, cursor = await page(gallery)
+    second, end = await page(gallery, cursor)
+    assert sorted(first + second) == ["a", "b", "c"]
+    assert end is None
+
+
+async def test_only_of_one_status(gallery, processing):
+    done = await uploaded(gallery, title="done")
+    await uploaded(gallery, title="waiting")
+    await processing.process(done.id)
+    assert await page(gallery, status="READY") == (["done"], None)
+
+
+@pytest.mark.parametrize("text", ["", "x", "é", "W10", "WzEsMSwxXQ", Cursor.__name__, "A" * 5000])
+async def test_a_cursor_that_is_not_ours_is_refused(gallery, text):
+    with pytest.raises(InvalidField):
+        await page(gallery, text)
+
+
+@pytest.mark.parametrize(
+    "other", [{"sort": "createdAt"}, {"sort": "-size"}, {"status": "READY"}, {"tag": "lake"}, {"search": "lake"}]
+)
+async def test_a_cursor_fits_its_list_only(gallery, other):
+    await hang(gallery, *"abc")
+    _, cursor = await page(gallery)
+    assert (await page(gallery, cursor, limit=1))[0] == ["a"], "another limit is fine"
+    with pytest.raises(InvalidField, match="another sort or filter"):
+        await page(gallery, cursor, **other)
+
+
+@pytest.mark.parametrize("sort", Sort)
+@given(key=st.none() | st.text() | st.integers() | st.floats() | st.datetimes().map(str), row=st.uuids() | st.text())
+@with_settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+async def test_a_forged_cursor_is_a_page_or_a_refusal(gallery, sort, key, row):
+    forged = msgspec.json.encode([2, Question(sort=sort).kind, key, row])
+    await page_or_refusal(gallery, sort, forged)
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "2026-01-01T00:00:00", "2026-01-01T00:00:00Z", "\0"],
+)
+@pytest.mark.parametrize("sort", Sort)
+async def test_a_moment_at_the_end_of_time_is_a_page_or_a_refusal(gallery, sort, key):
+    row = "01990000-0000-7000-8000-000000000000"
+    await page_or_refusal(gallery, sort, msgspec.json.encode([2, Question(sort=sort).kind, key, row]))
+
+
+async def page_or_refusal(gallery, sort, cursor):
+    text = urlsafe_b64encode(cursor).rstrip(b"=").decode()
+    assert await refused(gallery, sort=sort, cursor=text) in (None, "/cursor")
+
+
+# --- sorts ----------------------------------------------------------------------------------------------------------
+
+
+def taken(day, zone=""):
+    return msgspec.json.encode({"takenAt": f"{day}T12:00:00{zone}"})
+
+
+async def test_each_sort_has_its_order(gallery):
+    await hang(gallery, "b", size=3, exif=taken("2020-01-01"))
+    await hang(gallery, "Ä", size=1)
+    await hang(gallery, "c", size=1 << 40, exif=taken("0001-01-01"))
+    await hang(gallery, "Z", size=2, exif=taken("2024-02-29"))
+    expected = {
+        Sort.NEWEST: ["Z", "c", "Ä", "b"],
+        Sort.OLDEST: ["b", "Ä", "c", "Z"],
+        Sort.TITLE: ["Ä", "b", "c", "Z"],
+        Sort.LARGEST: ["c", "b", "Z", "Ä"],
+        Sort.LAST_TAKEN: ["Z", "b", "c", "Ä"],
+    }
+    for sort, order in expected.items():
+        assert [image.title for image in await walk(gallery, sort=sort, limit=1)] == order, sort
+        assert await titles(gallery, sort=sort) == order, sort
+
+
+async def test_cameras_clocks_are_compared_as_they_were(gallery):
+    await hang(gallery, "a", exif=taken("2024-05-02", "+14:00"))
+    await hang(gallery, "b", exif=taken("2024-05-01"))
+    await hang(gallery, "c", "d")
+    assert await titles(gallery, sort="-takenAt") == ["a", "b", "d", "c"]
+
+
+async def test_when_a_photo_was_taken_is_known_when_it_is_ready(gallery, processing):
+    with_clock = await uploaded(gallery, photos.a_jpeg(seed=1, exif=photos.CAMERA), title="camera")
+    without = await uploaded(gallery, photos.a_jpeg(seed=2), title="scan")
+    assert await titles(gallery, sort="-takenAt") == ["scan", "camera"], "both without a date as yet"
+    for image in (with_clock, without):
+        await processing.process(image.id)
+    assert await titles(gallery, sort="-takenAt") == ["camera", "scan"]
+
+
+@pytest.mark.parametrize("sort", Sort)
+async def test_equals_are_told_apart(gallery, sort):
+    await hang(gallery, *["same"] * 7, created_at=datetime(2026, 1, 1, tzinfo=UTC))
+    images = await walk(gallery, sort=sort, limit=2)
+    assert len(images) == len({image.id for image in images}) == 7
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        *({"sort": sort} for sort in Sort),
+        {"status": "PENDING"},
+        {"status": "PENDING,FAILED", "sort": "createdAt"},
+        {"search": "lake"},
+        {"search": "lake", "sort": "title", "status": "PENDING"},
+    ],
+    ids=str,
+)
+async def test_each_image_once_while_others_come_and_go(gallery, parameters):
+    """What is there from the first page to the last is on exactly one of them."""
+    stays, goes = [], []
+    for n in range(12):
+        stays += await hang(gallery, f"lake {n % 3}", size=n % 4, exif=taken("2020-01-01") if n % 2 else b"{}")
+        goes += await hang(gallery, f"lake {n % 3}", size=n % 4)
+    rounds = itertools.count()
+
+    async def come_and_go():
+        if next(rounds) < 6:
+            new = (hang(gallery, f"lake {n}", size=n, exif=taken("2019-01-01")) for n in range(3))
+            await asyncio.gather(
+                gallery.images.delete(MAYA, goes.pop()), gallery.images.delete(MAYA, goes.pop(0)), *new
+            )
+
+    seen = [image.id for image in await walk(gallery, come_and_go, limit=4, **parameters)]
+    assert set(stays) <= set(seen)
+    assert len(seen) == len(set(seen))
+
+
+async def test_a_title_changed_meanwhile_moves_its_image_and_no_other(gallery):
+    """By title, an image can be seen twice or not at all, but only the one whose title is changed."""
+    ids = await hang(gallery, *"abcdef")
+    first, cursor = await page(gallery, sort="title", limit=3)
+    await gallery.images.edit(MAYA, ids[0], Edit(title="z"))
+    await gallery.images.edit(MAYA, ids[5], Edit(title="a"))
+    second, _ = await page(gallery, cursor, sort="title", limit=10)
+    assert (first, second) == (["a", "b", "c"], ["d", "e", "z"])
+
+
+# --- filters --------------------------------------------------------------------------------------------------------
+
+
+async def test_of_several_statuses(gallery):
+    await hang(gallery, "a", "b", status="READY")
+    await hang(gallery, "c", "d", status="FAILED")
+    await hang(gallery, "e", "f", status="PENDING")
+    for sort, order in ((Sort.NEWEST, ["f", "e", "b", "a"]), (Sort.TITLE, ["a", "b", "e", "f"])):
+        assert [image.title for image in await walk(gallery, status="READY,PENDING", sort=sort, limit=3)] == order
+
+
+async def test_all_tags_have_to_be_there_as_spelled(gallery):
+    await hang(gallery, "both", tags=["lake", "summer"])
+    await hang(gallery, "one", tags=["lake"])
+    await hang(gallery, "other", tags=["Lake", "lakeside"])
+    assert await titles(gallery, tag="lake") == ["one", "both"]
+    assert await titles(gallery, tag=["summer", "lake"]) == ["both"]
+    assert await titles(gallery, tag="la") == []
+
+
+async def test_somebody_elses_images_are_in_no_list(gallery):
+    eve = Caller(owner=Owner("eve"))
+    theirs = await hang(gallery, "lake", caller=eve, tags=["lake"])
+    for parameters in (
+        {},
+        {"search": "lake"},
+        {"tag": "lake"},
+        {"ids": theirs[0]},
+        {"status": "PENDING", "sort": "title"},
+    ):
+        assert await ask(gallery, **parameters) == []
+        assert [image.id for image in await ask(gallery, eve, **parameters)] == theirs
+
+
+# --- by ids ---------------------------------------------------------------------------------------------------------
+
+
+async def test_ids_are_answered_in_their_order(gallery):
+    a, b, c, d = await hang(gallery, *"abcd")
+    await gallery.images.delete(MAYA, d)
+    wanted = [c, a.upper(), "nothing", "", "01990000-0000-7000-8000-000000000000", d, c, b]
+    assert await titles(gallery, ids=",".join(wanted)) == ["c", "a", "b"]
+    assert await titles(gallery, ids="") == []
+
+
+async def test_two_hundred_ids_and_no_more(gallery):
+    ids = await hang(gallery, *(str(n) for n in range(200)))
+    assert [image.id for image in await ask(gallery, ids=",".join(ids))] == ids
+    with pytest.raises(InvalidField, match="more than 200"):
+        asked(ids=",".join([*ids, "x"]))
+
+
+# --- the question -----------------------------------------------------------------------------------------------------
+
+
+def test_equal_questions_share_an_entry():
+    def fingerprint(**parameters):
+        return asked(**parameters).fingerprint
+
+    assert fingerprint() == fingerprint(
+        limit=50, sort="-createdAt", search="  ", status="PENDING,PROCESSING,READY,FAILED"
+    )
+    assert fingerprint(search="lake dawn") == fingerprint(search=" dawn  lake lake")
+    assert fingerprint(tag=["a", "b"]) == fingerprint(tag=["b", "a"])
+    assert fingerprint(status="READY,FAILED") == fingerprint(status="FAILED,READY,FAILED")
+    different = [{}, {"limit": 1}, {"sort": "title"}, {"tag": "a"}, {"search": "a"}, {"status": "READY"}, {"ids": ""}]
+    assert len({fingerprint(**parameters) for parameters in different}) == len(different)
+
+
+def test_every_sort_has_a_key():
+    assert set(KEYS) == set(Sort)
+    assert asked(status="READY").statuses == [Status.READY]

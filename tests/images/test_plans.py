@@ -1,0 +1,119 @@
+"""However many images there are, a page costs a page: the plans of PostgreSQL, at twenty thousand images."""
+
+import re
+
+import pytest
+
+from gallery.access.model import EVERYBODY, Caller, Owner
+from gallery.images import listing
+from gallery.images.listing import BY_FILTER, IN_ORDER, Look
+from gallery.images.model import Status, new_id
+from gallery.images.question import Question, Sort
+from rows import hang, titles
+
+FILL = """
+    INSERT INTO image (id, owner, title,
+                       original_name, mime_type, size, sha256, animated, created_at, tags, status, exif)
+    SELECT gen_random_uuid(), 'everybody',
+           CASE WHEN i <= 3 THEN 'heliotrope' WHEN i % 2 = 0 THEN 'lake' ELSE 'hill' END,
+           'x.jpg', 'image/jpeg', i % 1000, i::text, false, now() - i * interval '1 s',
+           CASE WHEN i <= 3 THEN ARRAY['rare'] WHEN i % 2 = 0 THEN ARRAY['water'] ELSE '{}' END,
+           CASE WHEN i % 1000 = 0 THEN 'FAILED' ELSE 'READY' END,
+           CASE WHEN i % 2 = 0 THEN '{"takenAt": "2024-05-01T12:00:00"}'::jsonb ELSE '{}' END
+    FROM generate_series(1, 20000) i
+"""
+INDEX = {
+    Sort.NEWEST: "image_newest",
+    Sort.OLDEST: "image_newest",
+    Sort.LAST_TAKEN: "image_last_taken",
+    Sort.TITLE: "image_by_title",
+    Sort.LARGEST: "image_largest",
+}
+
+
+@pytest.fixture
+async def full(gallery):
+    async with gallery.database.writing() as db:
+        await db.execute(FILL)
+        await db.execute("ANALYZE image")
+    return gallery
+
+
+async def plan(house, way, statement, look):
+    async with house.database.writing() as db:
+        await db.execute(way or "SELECT")
+        rows = await db.fetch(f"EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) {statement}", *look.values)
+    return "\n".join(row[0] for row in rows)
+
+
+async def somewhere(house, question):
+    """The question for the page after a row in the middle."""
+    column = listing.ORDERS[question.sort].column
+    async with house.database.reading() as db:
+        row = await db.fetchrow(f"SELECT id, {column} AS key FROM image ORDER BY id OFFSET 10000 LIMIT 1")
+    return Question(sort=question.sort, statuses=question.statuses, after=question.cursor(row["key"], row["id"]))
+
+
+@pytest.mark.parametrize("sort", Sort)
+async def test_a_page_is_read_from_the_index_of_its_sort(full, sort):
+    for question in (Question(sort=sort), await somewhere(full, Question(sort=sort))):
+        look = Look(EVERYBODY, question, [], 51)
+        text = await plan(full, "", look.near(), look)
+        assert f"using {INDEX[sort]} " in text, text
+        assert "Sort" not in text, text
+        assert "Seq Scan" not in text, text
+
+
+@pytest.mark.parametrize("statuses", [[Status.FAILED], [Status.FAILED, Status.READY], list(Status)[:3]])
+@pytest.mark.parametrize("sort", [Sort.NEWEST, Sort.OLDEST])
+async def test_statuses_are_read_from_their_index_and_merged(full, sort, statuses):
+    look = Look(EVERYBODY, await somewhere(full, Question(sort=sort, statuses=statuses)), [], 51)
+    text = await plan(full, IN_ORDER, look.near(), look)
+    assert "using image_newest_by_status " in text, text
+    assert "Sort" not in text.replace("Sort Key", ""), text
+    assert "Seq Scan" not in text, text
+
+
+async def test_what_is_common_is_found_near(full):
+    look = Look(EVERYBODY, Question(), ["lake"], 51)
+    text = await plan(full, IN_ORDER, look.near(), look)
+    assert "using image_newest " in text, text
+    assert "Sort" not in text.replace("Sort Key", ""), text
+    assert "Rows Removed by Filter: 5" in text, "it stops when the page is full"
+
+
+@pytest.mark.parametrize("question", [Question(), Question(tags=["rare"]), Question(sort=Sort.TITLE, tags=["rare"])])
+async def test_what_is_rare_is_found_by_the_filters_index(full, question):
+    look = Look(EVERYBODY, question, [] if question.tags else ["liotro"], 51)
+    text = await plan(full, BY_FILTER, look.few(), look)
+    assert "Bitmap Index Scan on image_search" in text, text
+    assert "Seq Scan" not in text, text
+
+
+@pytest.mark.parametrize("sort", Sort)
+async def test_the_rest_is_walked_in_order(full, sort):
+    look = Look(EVERYBODY, await somewhere(full, Question(sort=sort)), ["lake"], 51)
+    text = await plan(full, IN_ORDER, look.rest(), look)
+    assert f"using {INDEX[sort]} " in text, text
+    assert "Sort" not in text, text
+    assert "Seq Scan" not in text, text
+
+
+async def test_a_small_gallery_does_not_pay_for_a_large_one(full):
+    """Another owner's few images are found without a look at the twenty thousand."""
+    eve = Caller(owner=Owner("eve"))
+    await hang(full, *["lake"] * 5, caller=eve)
+    look = Look(eve.owner, Question(), ["lake"], 51)
+    text = await plan(full, BY_FILTER, look.few(), look)
+    assert max(map(float, re.findall(r"actual rows=([\d.]+)", text))) == 5, text
+    assert "Rows Removed" not in text, text
+
+
+async def test_ids_are_read_by_key(full):
+    ids = await hang(full, *(str(n) for n in range(50)))
+    async with full.database.reading() as db:
+        rows = await db.fetch(f"EXPLAIN {listing.SEVERAL}", EVERYBODY, [*ids, new_id()])
+    text = "\n".join(row[0] for row in rows)
+    assert "image_pkey" in text, text
+    assert "Seq Scan" not in text, text
+    assert await titles(full, ids=ids[7]) == ["7"]

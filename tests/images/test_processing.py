@@ -1,0 +1,297 @@
+"""Processing: claim, render, settle; and how each kind of failure ends."""
+
+import asyncio
+import os
+import signal
+from datetime import timedelta
+
+import msgspec
+import psutil
+import pytest
+import pyvips
+
+import photos
+from cast import MAYA, uploaded
+from gallery.errors import ImageNotFound
+from gallery.images import keys, store
+from gallery.images.model import Edit, Status
+from gallery.wiring import open_gallery, open_processing
+
+
+async def status(gallery, image):
+    return (await gallery.images.get(MAYA, image.id)).status
+
+
+async def execute(gallery, statement, *arguments):
+    async with gallery.database.writing() as db:
+        return await db.fetchval(statement, *arguments)
+
+
+async def make_due(gallery, image):
+    """The time that an image has to wait has passed."""
+    await execute(gallery, "UPDATE image SET next_attempt_at = now() WHERE id = $1", image.id)
+
+
+async def lose_lease(gallery, image):
+    await execute(gallery, "UPDATE image SET lease_until = now() WHERE id = $1", image.id)
+
+
+async def test_a_photo_becomes_ready(gallery, processing):
+    image = await uploaded(gallery, photos.a_jpeg(width=1200, height=900))
+
+    await processing.process(image.id)
+
+    ready = await gallery.images.get(MAYA, image.id)
+    assert (ready.status, ready.width, ready.height, ready.attempt) == (Status.READY, 1200, 900, 1)
+    assert {(r.name, r.format, r.width, r.height) for r in ready.renditions} == {
+        (name, format_, width, height)
+        for name, width, height in (("320", 320, 240), ("960", 960, 720), ("1920", 1200, 900))
+        for format_ in ("webp", "jpeg")
+    }
+    for rendition in ready.renditions:
+        picture = b"".join([chunk async for chunk in await gallery.images.open(ready.rendition_key(rendition))])
+        assert len(picture) == rendition.size
+        assert photos.opened(picture).size == (rendition.width, rendition.height)
+
+
+async def test_every_step_is_an_event_in_order(gallery, processing):
+    image = await uploaded(gallery)
+    await processing.process(image.id)
+    await gallery.events.number()
+    events = [e.event for e in await gallery.events.after(0)]
+    assert [(e.type, e.version) for e in events] == [
+        ("image.uploaded", 1),
+        ("image.processing", 2),
+        ("image.ready", 3),
+    ]
+    assert msgspec.json.decode(events[-1].data)["s3Url"] == f"/api/v1/images/{image.id}/original"
+
+
+async def test_a_second_delivery_does_nothing(gallery, processing):
+    image = await uploaded(gallery)
+    await asyncio.gather(*(processing.process(image.id) for _ in range(5)))
+    ready = await gallery.images.get(MAYA, image.id)
+    assert (ready.status, ready.attempt, ready.version) == (Status.READY, 1, 3)
+
+
+async def test_a_damaged_picture_fails_at_once_with_a_reason(gallery, processing):
+    whole = photos.a_jpeg()
+    image = await uploaded(gallery, whole[: len(whole) // 2])
+    await processing.process(image.id)
+    failed = await gallery.images.get(MAYA, image.id)
+    assert (failed.status, failed.error_code, failed.attempt) == (Status.FAILED, "damaged_picture", 1)
+    assert failed.error_message == "The picture is damaged or incomplete and cannot be read."
+
+
+async def test_a_decoder_that_raises_what_nobody_expects_has_three_strikes(gallery, processing, monkeypatch):
+    async def surprised(*_):
+        raise IndexError("list index out of range")
+
+    monkeypatch.setattr(processing._desk.pool, "run", surprised)
+    image = await uploaded(gallery)
+    for _ in range(3):
+        await make_due(gallery, image)
+        await processing.process(image.id)
+    failed = await gallery.images.get(MAYA, image.id)
+    assert (failed.status, failed.error_code, failed.attempt) == (Status.FAILED, "renderer_failed", 3)
+
+
+async def test_a_deleted_image_stays_deleted(gallery, processing):
+    image = await uploaded(gallery)
+    await gallery.images.delete(MAYA, image.id)
+    await processing.process(image.id)  # a late worker
+    with pytest.raises(ImageNotFound):
+        await gallery.images.get(MAYA, image.id)
+
+
+async def test_a_delete_during_processing_wins(gallery, processing):
+    image = await uploaded(gallery, photos.a_twelve_megapixel_photo())
+    working = asyncio.create_task(processing.process(image.id))
+    while await status(gallery, image) is Status.PENDING:
+        await asyncio.sleep(0.01)
+    await gallery.images.delete(MAYA, image.id)
+    await working
+
+    assert "image.ready" not in await types(gallery)
+    swept = await gallery.sweep.run()
+    assert swept.removed >= 1
+    assert await execute(gallery, "SELECT count(*) FROM object") == 0, "what the worker had put is gone too"
+
+
+async def types(gallery):
+    await gallery.events.number()
+    return [e.event.type for e in await gallery.events.after(0)]
+
+
+async def test_an_edit_during_processing_is_kept(gallery, processing):
+    image = await uploaded(gallery)
+    async with gallery.database.writing() as db:
+        claimed = await store.claim(db, image.id, timedelta(seconds=15), "somebody")
+    await gallery.images.edit(MAYA, image.id, Edit(title="Dawn"))
+    await lose_lease(gallery, image)
+    await processing.process(image.id)
+    ready = await gallery.images.get(MAYA, image.id)
+    assert (ready.status, ready.title) == (Status.READY, "Dawn")
+    assert ready.version > claimed.version + 1
+
+
+async def test_a_worker_that_lost_its_lease_changes_nothing(gallery, processing):
+    image = await uploaded(gallery)
+    async with gallery.database.writing() as db:
+        late = await store.claim(db, image.id, timedelta(seconds=15), "late worker")
+    await lose_lease(gallery, image)
+    await processing.process(image.id)
+
+    async with gallery.database.writing() as db:
+        assert await store.settle_failed(db, late, "late", "Too late.") is None
+        assert await store.give_back(db, late, 1, 0, timedelta()) is None
+        assert not await store.renew(db, late, timedelta(seconds=15))
+    assert await status(gallery, image) is Status.READY
+
+
+async def test_a_live_lease_is_left_alone_and_rung_for_when_it_ends(gallery, processing):
+    image = await uploaded(gallery)
+    async with gallery.database.writing() as db:
+        await store.claim(db, image.id, timedelta(seconds=15), "another worker")
+    await processing.process(image.id)
+    assert (await gallery.images.get(MAYA, image.id)).attempt == 1
+    assert (await gallery.queue.counts())["delayed"] == 1
+
+
+async def test_a_killed_renderer_is_a_strike_and_another_takes_over(gallery, processing):
+    image = await uploaded(gallery, photos.a_twelve_megapixel_photo())
+    working = asyncio.create_task(processing.process(image.id))
+    await kill_a_renderer()
+    await working
+
+    struck = await gallery.images.get(MAYA, image.id)
+    assert (struck.status, struck.strikes) == (Status.PENDING, 1)
+    assert struck.next_attempt_at > struck.updated_at
+    assert (await gallery.queue.counts())["delayed"] == 1, "BullMQ delivers when it is due"
+
+    await make_due(gallery, image)
+    await processing.process(image.id)
+    assert await status(gallery, image) is Status.READY
+
+
+async def kill_a_renderer():
+    """As soon as one is at work."""
+    async with asyncio.timeout(20):
+        while True:
+            for child in psutil.Process().children(recursive=True):
+                if "spawn_main" in " ".join(child.cmdline()) and child.cpu_times().user > 0.25:
+                    os.kill(child.pid, signal.SIGKILL)
+                    return
+            await asyncio.sleep(0.01)
+
+
+async def test_three_strikes_and_it_has_failed(settings):
+    impatient = msgspec.structs.replace(settings.worker, deadline=0.01)
+    async with open_gallery(msgspec.structs.replace(settings, worker=impatient)) as gallery:
+        image = await uploaded(gallery)
+        async with open_processing(gallery) as processing:
+            for strikes in (1, 2):
+                await processing.process(image.id)
+                assert (await gallery.images.get(MAYA, image.id)).strikes == strikes
+                await make_due(gallery, image)
+            await processing.process(image.id)
+        failed = await gallery.images.get(MAYA, image.id)
+        assert (failed.status, failed.error_code) == (Status.FAILED, "renderer_timed_out")
+
+
+async def test_a_renderer_without_memory_fails_the_picture_and_nothing_else(settings):
+    little = msgspec.structs.replace(settings.worker, memory=256 * 1024 * 1024)
+    async with open_gallery(msgspec.structs.replace(settings, worker=little)) as gallery:
+        greedy = await uploaded(gallery, an_interlaced_png(7000, 7000))
+        modest = await uploaded(gallery)
+        async with open_processing(gallery) as processing:
+            for _ in range(3):
+                await processing.process(greedy.id)
+                await make_due(gallery, greedy)
+            await processing.process(modest.id)
+        failed = await gallery.images.get(MAYA, greedy.id)
+        assert failed.status is Status.FAILED
+        assert failed.error_code in ("renderer_out_of_memory", "renderer_crashed")
+        assert await status(gallery, modest) is Status.READY
+
+
+def an_interlaced_png(width, height):
+    """Small as a file; all its 16-bit pixels are needed at once, whatever size it is wanted in."""
+    pixels = pyvips.Image.black(width, height, bands=4).cast("ushort").copy(interpretation="rgb16")
+    return pixels.pngsave_buffer(interlace=True, compression=1)
+
+
+async def test_an_object_that_comes_back_damaged_is_not_accepted(gallery, processing, settings):
+    image = await uploaded(gallery)
+    original = settings.data / "objects" / image.original_key
+    original.write_bytes(original.read_bytes()[:-1000])
+    await processing.process(image.id)
+    waiting = await gallery.images.get(MAYA, image.id)
+    assert (waiting.status, waiting.deferrals, waiting.strikes) == (Status.PENDING, 1, 0)
+
+
+async def test_a_store_that_is_away_is_waited_for_without_a_strike(gallery, processing, settings):
+    image = await uploaded(gallery)
+    objects = settings.data / "objects"
+    objects.rename(settings.data / "elsewhere")
+    for deferrals in (1, 2, 3, 4):
+        await processing.process(image.id)
+        waiting = await gallery.images.get(MAYA, image.id)
+        assert (waiting.status, waiting.deferrals, waiting.strikes) == (Status.PENDING, deferrals, 0)
+        await make_due(gallery, image)
+    (settings.data / "elsewhere").rename(objects)
+    await processing.process(image.id)
+    assert await status(gallery, image) is Status.READY
+
+
+async def test_a_worker_that_is_stopped_hands_its_image_back_at_once(gallery, processing):
+    image = await uploaded(gallery, photos.a_twelve_megapixel_photo())
+    working = asyncio.create_task(processing.process(image.id))
+    while await status(gallery, image) is Status.PENDING:
+        await asyncio.sleep(0.01)
+    working.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await working
+
+    back = await gallery.images.get(MAYA, image.id)
+    assert (back.status, back.strikes, back.deferrals) == (Status.PENDING, 0, 0)
+    await processing.process(image.id)
+    assert await status(gallery, image) is Status.READY
+
+
+async def test_ten_lost_workers_in_a_row_fail_the_image(gallery, processing):
+    image = await uploaded(gallery)
+    for _ in range(10):
+        async with gallery.database.writing() as db:
+            assert await store.claim(db, image.id, timedelta(seconds=15), "doomed worker")
+        await lose_lease(gallery, image)
+    await processing.process(image.id)
+    failed = await gallery.images.get(MAYA, image.id)
+    assert (failed.status, failed.error_code, failed.strikes) == (Status.FAILED, "worker_lost", 0)
+
+
+async def test_the_lease_is_renewed_while_the_picture_is_rendered(settings):
+    short = msgspec.structs.replace(settings.worker, lease=0.3)
+    async with open_gallery(msgspec.structs.replace(settings, worker=short)) as gallery:
+        image = await uploaded(gallery, photos.a_twelve_megapixel_photo())
+        async with open_processing(gallery) as processing:
+            await processing.process(image.id)
+        ready = await gallery.images.get(MAYA, image.id)
+        assert (ready.status, ready.attempt, ready.losses) == (Status.READY, 1, 0)
+
+
+async def test_an_image_is_not_ready_when_its_renditions_are_being_removed(gallery, processing, monkeypatch):
+    """A worker frozen so long that the sweep has marked what it had put: it must not settle on objects that go."""
+    image = await uploaded(gallery)
+    put = processing._put
+
+    async def put_and_freeze(image, rendered, folder):
+        await put(image, rendered, folder)
+        await execute(gallery, "UPDATE object SET remove_after = now() WHERE attempt = 1")
+        async with gallery.database.writing() as db:
+            await keys.mark(db, 100)
+
+    monkeypatch.setattr(processing, "_put", put_and_freeze)
+    await processing.process(image.id)
+    assert await status(gallery, image) is Status.PROCESSING, "its lease runs out, and another attempt is made"
+    assert "image.ready" not in await types(gallery)

@@ -1,0 +1,115 @@
+"""The queue: rings that are heard, not doubled, and never swallow a later one."""
+
+import asyncio
+from datetime import timedelta
+
+import msgspec
+import pytest
+import redis.asyncio as redis
+
+from gallery.adapters.redis import open_valkey
+from gallery.errors import ValkeyAway
+from gallery.jobs.queue import Ring, open_queue
+from gallery.jobs.worker import answering
+
+
+async def answered(settings, until, seconds=15, **handlers):
+    """Let a worker answer until there is enough."""
+    async with answering(settings.redis, handlers, 4, "worker"), asyncio.timeout(seconds):
+        while not until():
+            await asyncio.sleep(0.01)
+
+
+async def test_a_ring_is_answered(gallery, settings):
+    heard = []
+
+    async def listen(subject):
+        heard.append(subject)
+
+    await gallery.queue.ring(Ring("listen", "a"))
+    await answered(settings, lambda: heard, listen=listen)
+    assert heard == ["a"]
+
+
+async def test_doubles_are_one_and_a_later_turn_is_another(gallery):
+    await gallery.queue.ring_all([Ring("x", "a"), Ring("x", "a"), Ring("x", "a", turn=1), Ring("x", "b")])
+    assert sum((await gallery.queue.counts()).values()) == 3
+
+
+async def test_a_delayed_ring_comes_later(gallery, settings):
+    heard = []
+    loop = asyncio.get_running_loop()
+
+    async def listen(subject):
+        heard.append((subject, loop.time()))
+
+    began = loop.time()
+    await gallery.queue.ring(Ring("listen", "late", delay=timedelta(seconds=1)))
+    await gallery.queue.ring(Ring("listen", "soon"))
+    await answered(settings, lambda: len(heard) == 2, listen=listen)
+    assert [subject for subject, _ in heard] == ["soon", "late"]
+    assert heard[1][1] - began >= 1
+
+
+async def test_a_low_priority_waits(gallery, settings):
+    heard = []
+
+    async def listen(subject):
+        heard.append(subject)
+
+    await gallery.queue.ring_all([Ring("listen", str(n), priority=1000) for n in range(20)])
+    await gallery.queue.ring(Ring("listen", "first", priority=1))
+    async with answering(settings.redis, {"listen": listen}, 1, "worker"), asyncio.timeout(10):
+        while len(heard) < 21:
+            await asyncio.sleep(0.01)
+    assert heard[0] == "first"
+
+
+async def test_a_bug_is_kept_to_be_looked_at(gallery, settings):
+    tried = []
+
+    async def broken(subject):
+        tried.append(subject)
+        raise ZeroDivisionError
+
+    await gallery.queue.ring(Ring("broken", "a"))
+    await answered(settings, lambda: tried, broken=broken)
+    async with redis.from_url(settings.redis.url) as valkey:
+        assert await valkey.zcard("bull:image-processing:failed") == 1
+
+
+async def test_the_end_of_a_worker_cancels_what_is_under_way(gallery, settings):
+    began, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def slow(_subject):
+        began.set()
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    await gallery.queue.ring(Ring("slow", "a"))
+    async with asyncio.timeout(5):
+        async with answering(settings.redis, {"slow": slow}, 1, "worker"):
+            await began.wait()
+        assert cancelled.is_set()
+    assert sum((await gallery.queue.counts()).values()) == 0, (
+        "and the job is done with: its row says what is left to do"
+    )
+
+
+async def test_it_remembers_until_valkey_forgets(gallery, settings):
+    assert not await gallery.queue.remembers()
+    await gallery.queue.mark()
+    assert await gallery.queue.remembers()
+    async with redis.from_url(settings.redis.url) as valkey:
+        await valkey.flushdb()
+    assert not await gallery.queue.remembers()
+
+
+async def test_a_valkey_that_is_away_is_said_quickly(settings):
+    nowhere = msgspec.structs.replace(settings.redis, url="redis://127.0.0.1:1/0")
+    async with open_valkey(nowhere) as valkey, open_queue(nowhere, valkey) as queue, asyncio.timeout(3):
+        with pytest.raises(ValkeyAway):
+            await queue.ring(Ring("x", "a"))

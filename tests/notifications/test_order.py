@@ -1,0 +1,72 @@
+"""Event numbers: in the order of commits, without gaps, whoever gives them."""
+
+import asyncio
+import random
+import uuid
+from datetime import timedelta
+
+from gallery.notifications import store
+from gallery.notifications.model import Event
+
+IMAGE = str(uuid.uuid4())
+
+
+def event(data: str = "0") -> Event:
+    return Event("image.updated", "everybody", IMAGE, 1, data.encode())
+
+
+async def numbers(gallery):
+    return [(e.number, e.event.data) for e in await gallery.events.after(0)]
+
+
+async def test_a_slow_transaction_is_not_skipped(gallery):
+    async with gallery.database.writing() as slow:
+        await store.add(slow, event('"slow"'))
+        async with gallery.database.writing() as quick:
+            await store.add(quick, event('"quick"'))
+        await gallery.events.number()
+        assert await numbers(gallery) == [(1, b'"quick"')]
+    await gallery.events.number()
+    assert await numbers(gallery) == [(1, b'"quick"'), (2, b'"slow"')]
+
+
+async def test_many_writers_and_readers_see_one_order_without_gaps(gallery):
+    """Fifty writers with random delays before their commits, two sequencers, three readers."""
+    total, each = 500, 10
+    seen: list[list[int]] = [[], [], []]
+
+    async def write(writer: int) -> None:
+        for turn in range(each):
+            async with gallery.database.writing() as db:
+                await store.add(db, event(f"{writer * each + turn}"))
+                await asyncio.sleep(random.random() * 0.02)
+
+    async def sequence() -> None:
+        while len(seen[0]) < total:
+            await gallery.events.number()
+            await asyncio.sleep(0.001)
+
+    async def read(mine: list[int]) -> None:
+        while len(mine) < total:
+            mine.extend([e.number for e in await gallery.events.after(mine[-1] if mine else 0)])
+            await asyncio.sleep(0.002)
+
+    async with asyncio.timeout(60):
+        await asyncio.gather(*(write(n) for n in range(50)), sequence(), sequence(), *(read(mine) for mine in seen))
+    assert seen == [list(range(1, total + 1))] * 3
+    assert sorted(int(data) for _, data in await numbers(gallery)) == list(range(total))
+
+
+async def test_expired_events_leave_the_numbers_rising(gallery):
+    async with gallery.database.writing() as db:
+        for _ in range(3):
+            await store.add(db, event())
+    await gallery.events.number()
+    async with gallery.database.writing() as db:
+        await db.execute("UPDATE event SET created_at = now() - interval '2 days'")
+    await gallery.events.expire(timedelta(days=1))
+    assert await gallery.events.bounds() == (3, 3)
+    async with gallery.database.writing() as db:
+        await store.add(db, event())
+    await gallery.events.number()
+    assert [number for number, _ in await numbers(gallery)] == [4]

@@ -1,0 +1,237 @@
+"""The stream over HTTP: every event once, in order, and where it stopped."""
+
+import asyncio
+import json
+import re
+import socket
+import uuid
+
+import httpx
+import msgspec
+import pytest
+
+from cast import MAYA, listening, post, uploaded
+from conftest import served
+from gallery.images.model import Edit
+from gallery.notifications import store
+from gallery.notifications.model import Event, Filter
+from gallery.wiring import open_gallery
+
+
+async def renamed(gallery, image, times):
+    for number in range(times):
+        await gallery.images.edit(MAYA, image.id, Edit(title=str(number)))
+
+
+async def test_a_client_hears_of_a_photo_from_upload_to_ready(gallery, client, processing):
+    async with listening(client) as maya:
+        image = (await post(client, title="Lake")).json()
+        await processing.process(image["id"])
+        await maya.next("image.ready")
+    assert maya.types == ["image.uploaded", "image.processing", "image.ready"]
+    assert [data["version"] for data in maya.data()] == [1, 2, 3]
+    ready = maya.data()[-1]
+    assert (ready["imageId"], ready["status"], ready["title"]) == (image["id"], "READY", "Lake")
+    assert ready["s3Url"] == f"/api/v1/images/{image['id']}/original"
+    assert ready["timestamp"].endswith("Z")
+
+
+async def test_it_is_told_within_a_moment_though_the_feed_polls_only_each_second(gallery, client):
+    async with listening(client) as maya:
+        for _ in range(5):
+            began = asyncio.get_running_loop().time()
+            await uploaded(gallery)
+            await maya.next("image.uploaded")
+            assert asyncio.get_running_loop().time() - began < 0.9, "the bell was not heard"
+
+
+async def test_an_event_whose_bell_was_lost_is_told_all_the_same(gallery, client):
+    image = await uploaded(gallery)
+    async with listening(client) as maya:
+        async with gallery.database.writing() as db:
+            await store.add(db, Event("image.updated", MAYA.owner, image.id, 9, b'{"silent": true}'))
+        assert (await maya.next("image.updated", seconds=5)).data == '{"silent": true}'
+
+
+async def test_who_was_away_is_replayed_from_its_last_event(gallery, client):
+    image = await uploaded(gallery)
+    async with listening(client) as maya:
+        await renamed(gallery, image, 3)
+        last = [await maya.next("image.updated") for _ in range(3)][-1].id
+    await renamed(gallery, image, 4)
+    async with listening(client, last_event_id=last) as maya:
+        heard = [await maya.next() for _ in range(4)]
+        await renamed(gallery, image, 1)
+        heard.append(await maya.next())
+    assert [json.loads(event.data)["title"] for event in heard] == ["0", "1", "2", "3", "0"]
+    assert [int(event.id) for event in heard] == [int(last) + n for n in range(1, 6)]
+
+
+async def test_the_cursor_can_be_in_the_url(gallery, client):
+    image = await uploaded(gallery)
+    await renamed(gallery, image, 2)
+    async with listening(client, lastEventId="0") as maya:
+        assert [(await maya.next()).id for _ in range(3)] == ["1", "2", "3"]
+
+
+async def test_a_long_replay_has_no_gaps_while_events_go_on(gallery, client):
+    image = await uploaded(gallery)
+    async with gallery.database.writing() as db:
+        for number in range(1500):
+            await store.add(db, Event("image.updated", MAYA.owner, image.id, number, b"{}"))
+    async with listening(client, lastEventId="0") as maya:
+        changing = asyncio.create_task(renamed(gallery, image, 30))
+        heard = [int((await maya.next()).id) for _ in range(1531)]
+        await changing
+    assert heard == list(range(1, 1532))
+
+
+@pytest.mark.parametrize("cursor", ["nonsense", "-1", "999999", "1e3", "", "٣", "9" * 40])
+async def test_a_cursor_that_means_nothing_is_reset(gallery, client, cursor):
+    await uploaded(gallery)
+    async with listening(client, lastEventId=cursor) as maya:
+        assert (await maya.next()).event == "reset"
+        await uploaded(gallery)
+        assert (await maya.next()).event == "image.uploaded"
+
+
+async def test_a_cursor_that_is_no_longer_kept_is_reset(gallery, client):
+    image = await uploaded(gallery)
+    await renamed(gallery, image, 3)
+    await gallery.events.number()
+    async with gallery.database.writing() as db:
+        await db.execute("DELETE FROM event WHERE number <= 2")
+        await db.execute("UPDATE event_numbers SET floor = 2")
+    async with listening(client, lastEventId="1") as maya:
+        assert (await maya.next()).event == "reset"
+    async with listening(client, lastEventId="2") as maya:
+        assert (await maya.next()).id == "3"
+
+
+async def test_only_what_was_asked_for(gallery, client):
+    one, other = await uploaded(gallery), await uploaded(gallery)
+    async with listening(client, types="image.updated", imageId=one.id) as maya:
+        await renamed(gallery, other, 1)
+        await gallery.images.delete(MAYA, other.id)
+        await renamed(gallery, one, 1)
+        assert json.loads((await maya.next()).data)["imageId"] == one.id
+    assert maya.types == ["image.updated"]
+
+
+async def test_nobody_hears_of_somebody_elses_images(gallery, client):
+    async with listening(client) as maya:
+        async with gallery.database.writing() as db:
+            await store.add(db, Event("image.updated", "somebody else", str(uuid.uuid4()), 1, b"{}"))
+        await uploaded(gallery)
+        assert (await maya.next()).event == "image.uploaded"
+
+
+@pytest.mark.parametrize("query", [{"types": "image.eaten"}, {"imageId": "x"}])
+async def test_a_wrong_question_is_answered_at_once(client, query):
+    answer = await client.get("/api/v1/notifications/stream", params=query)
+    assert answer.status_code == 422
+    assert answer.json()["code"] == "invalid_field"
+
+
+async def test_heartbeats_keep_a_filtered_streams_cursor_young(settings):
+    often = msgspec.structs.replace(settings.notifications, heartbeat=0.1)
+    async with (
+        open_gallery(msgspec.structs.replace(settings, notifications=often)) as gallery,
+        served(gallery) as url,
+        httpx.AsyncClient(base_url=url) as client,
+        client.stream("GET", "/api/v1/notifications/stream", params={"types": "image.deleted"}) as answer,
+    ):
+        image = await uploaded(gallery)
+        await renamed(gallery, image, 2)
+        text = ""
+        async with asyncio.timeout(10):
+            async for chunk in answer.aiter_text():
+                text += chunk
+                if ": heartbeat\nid: 3\n\n" in text:
+                    break
+        assert text.startswith("retry: 3000\nid: 0\n\n")
+        assert "event:" not in text
+
+
+async def test_a_reader_that_does_not_read_is_cut_off_and_costs_nobody_else(settings):
+    impatient = msgspec.structs.replace(settings.notifications, patience=1)
+    async with (
+        open_gallery(msgspec.structs.replace(settings, notifications=impatient)) as gallery,
+        served(gallery) as url,
+    ):
+        host, port = url.removeprefix("http://").split(":")
+        sleeper = socket.create_connection((host, int(port)))
+        sleeper.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sleeper.sendall(b"GET /api/v1/notifications/stream HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        async with httpx.AsyncClient(base_url=url) as client, listening(client) as maya:
+            while gallery.feed.listeners < 2:
+                await asyncio.sleep(0.01)
+            image = await uploaded(gallery)
+            heard = asyncio.create_task(maya.next("image.deleted", seconds=60))
+            async with asyncio.timeout(60):
+                while gallery.feed.listeners == 2:
+                    async with gallery.database.writing() as db:
+                        for _ in range(10):
+                            await store.add(
+                                db, Event("image.updated", MAYA.owner, image.id, 1, b'"%s"' % (b"x" * 50_000))
+                            )
+                    await gallery.events.number()
+                    await asyncio.sleep(0.05)
+            await gallery.images.delete(MAYA, image.id)
+            await heard
+        sleeper.close()
+
+
+async def test_all_streams_end_before_the_server_does(gallery):
+    async with served(gallery) as url, httpx.AsyncClient(base_url=url) as client:
+        async with listening(client) as maya:
+            gallery.feed.end()
+            with pytest.raises(StopAsyncIteration):
+                await maya.next()
+        async with listening(client) as late:
+            with pytest.raises(StopAsyncIteration):
+                await late.next()
+    assert gallery.feed.listeners == 0
+
+
+async def test_clients_that_leave_are_forgotten(gallery, client):
+    for _ in range(3):
+        async with listening(client):
+            pass
+    async with asyncio.timeout(5):
+        while gallery.feed.listeners:
+            await asyncio.sleep(0.02)
+
+
+async def test_a_subscriber_that_falls_too_far_behind_ends_and_is_replayed(settings):
+    small = msgspec.structs.replace(settings.notifications, backlog=5)
+    async with open_gallery(msgspec.structs.replace(settings, notifications=small)) as gallery:
+        image = await uploaded(gallery)
+        feed = asyncio.create_task(gallery.feed.run())
+        stream = gallery.feed.listen(Filter(MAYA.owner), None)
+        await anext(stream)
+        await renamed(gallery, image, 8)  # while nobody takes anything out
+        async with asyncio.timeout(10):
+            assert (await anext(stream)).startswith(b"retry:"), "told to come back, not half of it"
+            replay, text = gallery.feed.listen(Filter(MAYA.owner), "1"), b""
+            while text.count(b"event: image.updated") < 8:
+                text += await anext(replay)
+        feed.cancel()
+    assert [int(n) for n in re.findall(rb"id: (\d+)\nevent", text)] == list(range(2, 10))
+
+
+async def test_who_has_seen_more_than_this_process_is_not_told_twice(gallery, settings):
+    """Another process was quicker: its client comes to us with a number that our reader has not read yet."""
+    image = await uploaded(gallery)
+    await renamed(gallery, image, 3)
+    await gallery.events.number()
+    slow = gallery.feed  # it has read nothing so far
+    stream = slow.listen(Filter(MAYA.owner), "4")
+    assert (await anext(stream)).startswith(b"retry:")
+    waiting = asyncio.create_task(anext(stream))
+    await asyncio.sleep(0.1)
+    feed = asyncio.create_task(slow._read())
+    await renamed(gallery, image, 1)
+    async with asyncio.timeout(10):
+        assert b"id: 5\n" in await waiting
+    feed.cancel()

@@ -1,0 +1,159 @@
+"""Gallery's real processes, started as an operator starts them and ended by process id."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+GALLERY = Path(sys.executable).parent / "gallery"
+
+
+def surroundings() -> dict[str, str]:
+    """What a process needs of the environment, without anybody's settings."""
+    return {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
+
+
+@dataclass
+class Running:
+    """A process and what it has written to stderr."""
+
+    process: asyncio.subprocess.Process
+    log: Path
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def lines(self, event: str | None = None) -> list[dict[str, Any]]:
+        """The log's JSON lines, or those of one event."""
+        found = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+        return [line for line in found if event is None or line["event"] == event]
+
+    def text(self) -> str:
+        return self.log.read_text()
+
+    async def logs(self, event: str, seconds: float = 30) -> dict[str, Any]:
+        """Wait for an event in the log."""
+        async with asyncio.timeout(seconds):
+            while not (found := self.lines(event)):
+                if self.process.returncode is not None:
+                    raise AssertionError(f"ended with {self.process.returncode}:\n{self.text()}")
+                await asyncio.sleep(0.02)
+        return found[-1]
+
+    async def says(self, text: str, seconds: float = 60) -> None:
+        """Wait for a text in the output."""
+        async with asyncio.timeout(seconds):
+            while text not in self.text():
+                if self.process.returncode is not None:
+                    raise AssertionError(f"ended with {self.process.returncode}:\n{self.text()}")
+                await asyncio.sleep(0.02)
+
+    async def stop(self, number: int = signal.SIGTERM, seconds: float = 30) -> int:
+        if self.process.returncode is None:
+            self.process.send_signal(number)
+        async with asyncio.timeout(seconds):
+            return await self.process.wait()
+
+
+@dataclass
+class Stack(Running):
+    url: str = ""
+    data: Path = field(default_factory=Path)
+
+    def part(self, *words: str) -> psutil.Process:
+        """The child whose command line has these words."""
+        children = psutil.Process(self.pid).children(recursive=True)
+        return next(c for c in children if all(any(w in x for x in c.cmdline()) for w in words))
+
+
+@asynccontextmanager
+async def running(environment: Mapping[str, str], folder: Path, *words: str) -> AsyncIterator[Running]:
+    """`gallery …` until the end of the block, which it must survive or end by itself."""
+    folder.mkdir(exist_ok=True)
+    log = folder / f"{'-'.join(words[:1])}-{len(list(folder.iterdir()))}.log"
+    with log.open("wb") as stderr:
+        process = await asyncio.create_subprocess_exec(
+            GALLERY, *words, env=dict(environment), stderr=stderr, stdout=stderr
+        )
+    try:
+        yield Running(process, log)
+    finally:
+        await _end(process)
+
+
+@asynccontextmanager
+async def dev(environment: Mapping[str, str], folder: Path, **more: str) -> AsyncIterator[Stack]:
+    """`gallery dev` on a free port, ready."""
+    data = folder / "data"
+    given = {**environment, "GALLERY_DATA_DIR": str(data), "PORT": str(free_port()), **more}
+    async with running(given, folder, "dev") as process:
+        url = f"http://127.0.0.1:{given['PORT']}"
+        await process.says(f"Gallery is at {url}")  # a killed predecessor may answer for a moment longer
+        await ready(url, process)
+        yield Stack(process.process, process.log, url, data)
+
+
+@asynccontextmanager
+async def api(environment: Mapping[str, str], folder: Path, **more: str) -> AsyncIterator[Stack]:
+    """`gallery serve` on a free port, ready."""
+    given = {**environment, "PORT": str(free_port()), **more}
+    async with running(given, folder, "serve") as process:
+        url = f"http://127.0.0.1:{given['PORT']}"
+        await ready(url, process)
+        yield Stack(process.process, process.log, url)
+
+
+@asynccontextmanager
+async def worker(environment: Mapping[str, str], folder: Path, *words: str) -> AsyncIterator[Running]:
+    async with running(environment, folder, "worker", *words) as process:
+        await process.logs("worker.working")
+        yield process
+
+
+async def ready(url: str, process: Running, seconds: float = 60) -> None:
+    async with httpx.AsyncClient(timeout=5) as client, asyncio.timeout(seconds):
+        while True:
+            if process.process.returncode is not None:
+                raise AssertionError(f"ended with {process.process.returncode}:\n{process.text()}")
+            try:
+                if (await client.get(f"{url}/readyz")).status_code == 200:
+                    return
+            except httpx.HTTPError:
+                pass
+            await asyncio.sleep(0.05)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is not None:
+        return
+    below = psutil.Process(process.pid).children(recursive=True)
+    process.terminate()
+    try:
+        async with asyncio.timeout(20):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        raise AssertionError("a process did not end within 20 s of SIGTERM") from None
+    finally:
+        for child in below:
+            if child.is_running():
+                os.kill(child.pid, signal.SIGKILL)

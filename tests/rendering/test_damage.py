@@ -1,0 +1,145 @@
+"""Files that cannot be rendered, and files that only look as if."""
+
+import io
+import subprocess
+import sys
+
+import pytest
+import pyvips
+from PIL import Image
+
+import photos
+from gallery.errors import DamagedPicture, NotAPicture, RendererFailed, SideTooLong, TooManyPixels
+from gallery.rendering import decode
+from gallery.rendering.pipeline import render
+from gallery.rendering.probe import Format, Limits
+from gallery.rendering.recipe import Recipe
+
+WHOLE = {
+    "jpeg": photos.a_jpeg(400, 300),
+    "progressive jpeg": photos.a_jpeg(400, 300, progressive=True),
+    "turned jpeg": photos.a_jpeg(400, 300, orientation=6),
+    "large jpeg": photos.a_jpeg(4000, 3000),
+    "png": photos.a_png(400, 300),
+    "16-bit png": photos.a_png16(400, 300),
+    "palette png": photos.a_png(400, 300, palette=True),
+    "gif": photos.a_gif(400, 300),
+    "webp": photos.a_webp(400, 300),
+    "lossless webp": photos.a_webp(400, 300, lossless=True),
+    "avif": photos.an_avif(400, 300),
+    "heic": photos.a_heic(400, 300),
+    "tiled heic": photos.a_heic(400, 300, tile=128),
+}
+
+
+@pytest.mark.parametrize("kind", WHOLE)
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
+def test_a_file_that_ends_too_soon_is_damaged(develop, kind, share):
+    file = WHOLE[kind]
+    with pytest.raises((DamagedPicture, NotAPicture) if share < 0.5 else DamagedPicture) as damage:
+        develop(file[: int(len(file) * share)])
+    assert len(str(damage.value)) < 300
+
+
+@pytest.mark.parametrize("kind", WHOLE)
+def test_the_last_bytes_are_missed_too(develop, kind):
+    with pytest.raises(DamagedPicture):
+        develop(WHOLE[kind][:-20])
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "progressive jpeg", "png", "avif"])
+def test_a_file_whose_second_half_was_never_written_is_damaged(develop, kind):
+    file = WHOLE[kind]
+    with pytest.raises(DamagedPicture):
+        develop(file[: len(file) // 2] + bytes(len(file) - len(file) // 2))
+
+
+@pytest.mark.parametrize("kind", WHOLE)
+def test_bytes_after_the_end_do_no_harm(develop, kind):
+    assert develop(WHOLE[kind] + b"\0" * 300 + b"motion photo video" * 20).sizes
+
+
+@pytest.mark.parametrize("marker", [b"\xff\xdb", b"\xff\xc0", b"\xff\xda", b"\xff\xd9"])
+def test_a_phone_that_writes_stray_bytes_makes_photos_all_the_same(develop, marker):
+    file = WHOLE["jpeg"]
+    at = file.rindex(marker)
+    prints = develop(file[:at] + bytes(3) + file[at:])
+    assert photos.likeness(prints.picture("960", "jpeg"), photos.photo(400, 300)) > 0.9
+
+
+def test_a_flipped_bit_in_a_png_is_found_by_its_checksum(develop):
+    file = bytearray(WHOLE["png"])
+    file[len(file) // 2] ^= 0x10
+    with pytest.raises(DamagedPicture):
+        develop(bytes(file))
+
+
+def test_what_is_no_picture_is_not_rendered(develop):
+    for file in photos.not_pictures().values():
+        with pytest.raises(NotAPicture):
+            develop(file)
+
+
+def test_a_bomb_is_not_unpacked(develop):
+    with pytest.raises(TooManyPixels):
+        develop(photos.a_png_bomb())
+
+
+@pytest.mark.parametrize("make", [photos.a_png, photos.a_jpeg, photos.a_heic, photos.an_avif])
+def test_the_decoder_is_asked_for_the_sides_again(tmp_path, make):
+    """The probe reads headers as we understand them; what counts is how the decoder does."""
+    original = tmp_path / "original"
+    original.write_bytes(make(400, 300))
+    kind = {photos.a_png: Format.PNG, photos.a_jpeg: Format.JPEG, photos.a_heic: Format.HEIC}.get(make, Format.AVIF)
+    with pytest.raises(TooManyPixels):
+        decode.open_picture(original, kind, Limits(max_pixels=400 * 300 - 1))
+    with pytest.raises(SideTooLong):
+        decode.open_picture(original, kind, Limits(max_side=399))
+
+
+def test_a_rendition_that_cannot_be_written_is_not_the_pictures_fault(tmp_path):
+    original = tmp_path / "original"
+    original.write_bytes(WHOLE["png"])
+    with pytest.raises(RendererFailed) as failure:
+        render(original, tmp_path / "no such folder", Recipe())
+    assert not isinstance(failure.value, DamagedPicture)
+
+
+def test_an_original_that_is_away_is_no_damage(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        render(tmp_path / "nowhere", tmp_path, Recipe())
+
+
+def test_another_file_under_the_same_path_is_another_picture(tmp_path):
+    original = tmp_path / "original"
+    colors = []
+    for color in ("#c81e28", "#1e28c8"):
+        out = io.BytesIO()
+        Image.new("RGB", (64, 64), color).save(out, "PNG")
+        original.write_bytes(out.getvalue())
+        colors.append(render(original, tmp_path, Recipe()).color)
+    assert colors == ["#c81e28", "#1e28c8"]
+
+
+def test_a_path_with_brackets_is_a_path(tmp_path):
+    original = tmp_path / "photo[page=1].png"
+    original.write_bytes(WHOLE["png"])
+    assert render(original, tmp_path, Recipe()).width == 400
+
+
+def test_a_renderer_without_memory_says_so(tmp_path):
+    original = tmp_path / "original"
+    pyvips.Image.black(6_000, 6_000, bands=3).pngsave(str(original), interlace=True, compression=1)
+    script = (
+        "import sys, resource; from pathlib import Path\n"
+        "from gallery.errors import RendererOutOfMemory\n"
+        "from gallery.rendering import decode, encode, pipeline, placeholder, recipe\n"
+        "used = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (used + 80_000_000,) * 2)\n"
+        "try: pipeline.render(Path(sys.argv[1]), Path(sys.argv[2]), recipe.Recipe())\n"
+        "except (RendererOutOfMemory, MemoryError): print('no room')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, original, tmp_path], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "no room\n"

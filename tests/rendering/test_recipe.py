@@ -1,0 +1,50 @@
+"""Which renditions a picture gets, and when their addresses change."""
+
+from dataclasses import replace
+
+import pytest
+
+from gallery.rendering import recipe as recipes
+from gallery.rendering.probe import Limits
+from gallery.rendering.recipe import Recipe
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "sizes"),
+    [
+        (4032, 3024, [("320", 320, 240), ("960", 960, 720), ("1920", 1920, 1440)]),
+        (1920, 1080, [("320", 320, 180), ("960", 960, 540), ("1920", 1920, 1080)]),
+        (961, 961, [("320", 320, 320), ("960", 960, 960), ("1920", 961, 961)]),
+        (960, 400, [("320", 320, 133), ("960", 960, 400)]),
+        (500, 1000, [("320", 320, 640), ("960", 500, 1000)]),
+        (320, 16, [("320", 320, 16)]),
+        (200, 100, [("320", 200, 100)]),
+        (1, 16_383, [("320", 1, 16_383)]),
+        (16_383, 1, [("320", 320, 1), ("960", 960, 1), ("1920", 1920, 1)]),
+    ],
+)
+def test_no_rendition_is_larger_than_the_picture(width, height, sizes):
+    assert Recipe().sizes(width, height) == sizes
+
+
+def test_the_version_is_short_and_the_same_in_every_process():
+    assert Recipe().version == Recipe().version
+    assert len(Recipe().version) == 8
+    assert int(Recipe().version, 16) >= 0
+
+
+@pytest.mark.parametrize(
+    "change", [{"widths": (320, 961)}, {"webp_quality": 81}, {"webp_effort": 3}, {"jpeg_quality": 83}]
+)
+def test_the_version_changes_with_what_changes_the_pixels(change):
+    assert replace(Recipe(), **change).version != Recipe().version
+
+
+def test_the_version_changes_with_the_encoder(monkeypatch):
+    before = Recipe().version
+    monkeypatch.setattr(recipes, "version", lambda package: f"{package} 99")
+    assert Recipe().version != before
+
+
+def test_other_limits_are_the_same_recipe():
+    assert Recipe(limits=Limits(max_pixels=1)).version == Recipe().version

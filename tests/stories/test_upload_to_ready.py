@@ -1,0 +1,92 @@
+"""The main job with the real processes: a photo goes in, an event comes out, the renditions are there."""
+
+import asyncio
+
+import httpx
+import pytest
+
+import photos
+from cast import fetched, listening, post, settled
+from processes import api, running, worker
+
+
+@pytest.fixture(params=["files", "s3"])
+def where(request, environment):
+    """The environment of a Gallery that keeps its objects in files, and of one that keeps them in S3."""
+    if request.param == "files":
+        return environment
+    s3 = request.getfixturevalue("s3")
+    return {**environment, **s3, "S3_BUCKET": environment["GALLERY_REDIS__PREFIX"] + "-objects"}
+
+
+async def test_a_photo_is_uploaded_rendered_and_told_of(where, tmp_path):
+    photo = photos.a_twelve_megapixel_photo()
+    async with (
+        api(where, tmp_path / "logs") as server,
+        worker(where, tmp_path / "logs") as hands,
+        httpx.AsyncClient(base_url=server.url, timeout=30) as client,
+        listening(client) as maya,
+    ):
+        image = (await post(client, photo, title="Lake")).json()
+        ready = await maya.next("image.ready")
+        assert maya.types == ["image.uploaded", "image.processing", "image.ready"]
+        assert (await settled(client, image["id"]))["status"] == "READY", "never behind its event"
+
+        found = (await client.get(f"/api/v1/images/{image['id']}")).json()
+        assert (found["width"], found["height"]) == (4032, 3024), "of the upright picture"
+        for rendition in found["renditions"]:
+            picture = await client.get(rendition["url"])
+            assert photos.opened(picture.content).size == (rendition["width"], rendition["height"])
+        assert (await client.get(found["s3Url"])).content == photo
+        download = (await client.get(f"/api/v1/images/{image['id']}/download")).json()["url"]
+        assert (await fetched(download)).content == photo
+
+        await client.delete(f"/api/v1/images/{image['id']}")
+        assert (await maya.next()).event == "image.deleted"
+        assert int(maya.heard[-1].id) == int(ready.id) + 1
+        assert hands.lines("image.ready")[0]["image"] == image["id"]
+        assert server.lines("request")[-1]["status"] in (200, 201)
+    assert "Traceback" not in server.text() + hands.text()
+
+
+async def test_two_hundred_photos_at_once_are_all_ready_each_told_once(environment, tmp_path):
+    contents = photos.distinct_photos(200)
+    async with (
+        api(environment, tmp_path / "logs") as server,
+        worker(environment, tmp_path / "logs"),
+        httpx.AsyncClient(base_url=server.url, timeout=60, limits=httpx.Limits(max_connections=40)) as client,
+        listening(client) as maya,
+    ):
+        answers = await asyncio.gather(*(post(client, content) for content in contents))
+        ids = {answer.json()["id"] for answer in answers}
+        assert len(ids) == 200
+        async with asyncio.timeout(110):
+            while maya.types.count("image.ready") < 200:
+                await maya.next()
+        per_image = {image: [] for image in ids}
+        for event, data in zip(maya.heard, maya.data(), strict=True):
+            per_image[data["imageId"]].append((event.event, data["version"]))
+        expected = [("image.uploaded", 1), ("image.processing", 2), ("image.ready", 3)]
+        assert all(events == expected for events in per_image.values())
+        numbers = [int(event.id) for event in maya.heard]
+        assert numbers == list(range(numbers[0], numbers[0] + 600))
+
+
+async def test_many_api_processes_share_one_port(environment, tmp_path):
+    async with (
+        api(environment, tmp_path / "logs", GALLERY_SERVE__WORKERS="2") as server,
+        httpx.AsyncClient(base_url=server.url, timeout=30) as client,
+        listening(client) as maya,
+    ):
+        for _ in range(10):
+            assert (await post(client)).status_code == 201
+        async with asyncio.timeout(20):
+            while maya.types.count("image.uploaded") < 10:
+                await maya.next()
+        assert len(server.lines("api.serving")) == 2
+
+
+async def test_a_worker_by_environment(environment, tmp_path):
+    """`docker run -e WORKER_MODE=true`: the command serves, the variable makes it a worker."""
+    async with running({**environment, "WORKER_MODE": "true"}, tmp_path / "logs", "serve") as hands:
+        assert (await hands.logs("worker.working"))["process"] == "worker"

@@ -1,0 +1,74 @@
+"""A browser, and pages of it that know what has gone wrong in them."""
+
+import shutil
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import httpx
+import pytest
+from playwright.async_api import Browser, Page, async_playwright
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+ARGUMENTS = [
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+WATCH = """
+    window.violations = [];
+    document.addEventListener("securitypolicyviolation", (v) => violations.push(v.violatedDirective + v.blockedURI));
+"""
+
+
+@dataclass
+class Visit:
+    """A page, with its console's errors and the requests that were answered with one."""
+
+    page: Page
+    errors: list[str] = field(default_factory=list)
+    refused: list[tuple[int, str]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("response", lambda r: self.refused.append((r.status, r.url)) if r.status >= 400 else None)
+
+    async def troubles(self) -> list[object]:
+        return [*self.errors, *self.refused, *await self.page.evaluate("window.violations")]
+
+
+@pytest.fixture(scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None:
+        pytest.skip("There is no browser here: please install Chromium.")
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        yield browser
+        await browser.close()
+
+
+@pytest.fixture
+async def visit(browser: Browser, stack) -> AsyncIterator[Visit]:
+    """The gallery's page, loaded and listening."""
+    context = await browser.new_context(base_url=stack.url, viewport={"width": 1280, "height": 860})
+    page = await context.new_page()
+    await page.add_init_script(WATCH)
+    visit = Visit(page)
+    await page.goto("/")
+    await page.locator("#connection[data-state=live]").wait_for()
+    await page.locator("body[data-read]").wait_for()
+    yield visit
+    await context.close()
+
+
+@pytest.fixture
+async def http(stack) -> AsyncIterator[httpx.AsyncClient]:
+    """Another client of the same gallery."""
+    async with httpx.AsyncClient(base_url=stack.url, timeout=30) as client:
+        yield client

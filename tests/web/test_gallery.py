@@ -1,0 +1,265 @@
+"""The gallery in a real browser, on a real API with a real worker."""
+
+import asyncio
+import base64
+import re
+import uuid
+from pathlib import Path
+
+import httpx
+from playwright.async_api import Browser, Page, expect
+
+from photos import CAMERA, a_heic, a_jpeg, not_pictures
+
+SOON = 30_000  # ms for a picture to be rendered on a busy machine
+RECORD = """
+    window.states = {};
+    new MutationObserver((changes) => {
+      for (const { target } of changes) {
+        if (!target.matches(".tile")) continue;
+        const seen = states[target.querySelector(".name").textContent.replace(/\\.\\w+$/, "")] ??= [];
+        if (seen.at(-1) !== target.dataset.state) seen.push(target.dataset.state);
+      }
+    }).observe(document.getElementById("wall"), { subtree: true, attributes: true, attributeFilter: ["data-state"] });
+"""
+CARRY = """
+    ([name, base64]) => {
+      const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+      const carried = new DataTransfer();
+      carried.items.add(new File([bytes], name, { type: "image/jpeg" }));
+      return carried;
+    }
+"""
+
+
+def a_name(word: str) -> str:
+    """Nobody else's: the gallery is shared with other tests."""
+    return f"{word} {uuid.uuid4().hex[:8]}"
+
+
+def a_photo(name: str, width: int = 900, height: int = 600, seed: int = 1) -> bytes:
+    return a_jpeg(width, height, seed, exif=CAMERA, comment=name.encode())  # never the same bytes twice
+
+
+def a_file(name: str, content: bytes, kind: str = "image/jpeg") -> dict:
+    return {"name": name, "mimeType": kind, "buffer": content}
+
+
+def tile(page: Page, title: str):
+    return page.locator(".tile", has=page.get_by_role("button", name=title, exact=True))
+
+
+async def choose(page: Page, *files: dict) -> None:
+    await page.locator(".bar input[type=file]").set_input_files(list(files))
+
+
+async def seen_ready(page: Page, title: str) -> None:
+    """READY, and really there: a WebP that the browser has decoded."""
+    await expect(tile(page, title)).to_have_attribute("data-state", "ready", timeout=SOON)
+    photo = tile(page, title).locator(".photo")
+    await photo.scroll_into_view_if_needed()
+    await expect(tile(page, title)).to_have_class(re.compile(r"\bloaded\b"), timeout=SOON)
+    width, source = await photo.evaluate("(img) => [img.naturalWidth, img.currentSrc]")
+    assert width > 0
+    assert ".webp" in source
+
+
+async def upload(http: httpx.AsyncClient, title: str, seed: int = 3) -> dict:
+    files = {"file": (f"{title}.jpg", a_photo(title, seed=seed))}
+    answer = await http.post("/api/v1/images", files=files, data={"title": title})
+    return answer.json()
+
+
+async def test_an_afternoon_with_photos(visit, http, browser, stack, tmp_path):
+    page = visit.page
+    lake, cat, tower = a_name("Lake"), a_name("Cat"), a_name("Tower")
+    await page.evaluate(RECORD)
+
+    # two from the file chooser, one dropped onto the page
+    await choose(
+        page, a_file(f"{lake}.jpg", a_photo(lake, 1200, 800, 2)), a_file(f"{cat}.jpg", a_photo(cat, 600, 900, 3))
+    )
+    carried = await page.evaluate_handle(
+        CARRY, [f"{tower}.jpg", base64.b64encode(a_photo(tower, 900, 900, 4)).decode()]
+    )
+    await page.dispatch_event("main", "dragover", {"dataTransfer": carried})
+    await expect(page.locator("body")).to_have_class("dropping")
+    await page.dispatch_event("main", "drop", {"dataTransfer": carried})
+    await expect(page.locator("body")).not_to_have_class("dropping")
+    for title in (lake, cat, tower):
+        await seen_ready(page, title)
+    states = await page.evaluate("window.states")
+    for title in (lake, cat, tower):
+        assert states[title][0] == "uploading"
+        assert set(states[title]) & {"waiting", "rendering"}, "the way to READY is told live"
+        assert states[title][-1] == "ready"
+    ids = await page.locator(".tile").evaluate_all("(tiles) => tiles.map((tile) => tile.dataset.id)")
+    assert len(set(ids)) == len(ids)
+
+    # large, by keyboard
+    await tile(page, lake).locator(".open").focus()
+    await page.keyboard.press("Enter")
+    viewer = page.locator("#viewer")
+    await expect(viewer).to_be_visible()
+    await expect(viewer.locator("[name=title]")).to_have_value(lake)
+    await expect(viewer.locator(".frame")).to_have_class("frame loaded")
+    await expect(viewer.locator(".facts")).to_contain_text("Canon EOS R6")
+    assert id_in(page.url) == await tile(page, lake).get_attribute("data-id")
+    await page.keyboard.press("ArrowLeft")
+    await expect(viewer.locator("[name=title]")).not_to_have_value(lake)
+    await page.keyboard.press("ArrowRight")
+    await expect(viewer.locator("[name=title]")).to_have_value(lake)
+    await page.keyboard.press("Escape")
+    await expect(viewer).to_be_hidden()
+    await expect(tile(page, lake).locator(".open")).to_be_focused()
+
+    # another name
+    dawn = a_name("Dawn")
+    await tile(page, lake).locator(".open").click()
+    image_id = id_in(page.url)
+    await viewer.locator("[name=title]").fill(dawn)
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#status")).to_have_text("The title is saved.")
+    assert (await http.get(f"/api/v1/images/{image_id}")).json()["title"] == dawn
+
+    # gone for good
+    await viewer.locator(".delete").click()
+    await page.locator("#sure .yes").click()
+    await expect(page.locator(f'[data-id="{image_id}"]')).to_have_count(0)
+    assert (await http.get(f"/api/v1/images/{image_id}")).status_code == 404
+    await page.keyboard.press("Escape")
+    await expect(viewer).to_be_hidden()
+
+    assert await visit.troubles() == []
+    await portraits(browser, stack.url, tmp_path)
+
+
+def id_in(url: str) -> str:
+    return url.partition("#")[2]
+
+
+async def portraits(browser: Browser, url: str, into: Path) -> None:
+    for scheme in ("light", "dark"):
+        for name, width, height in (("desktop", 1280, 860), ("phone", 390, 844)):
+            size = {"width": width, "height": height}
+            context = await browser.new_context(base_url=url, color_scheme=scheme, viewport=size)
+            page = await context.new_page()
+            for path, there in (("/", ".tile.loaded"), ("/api", "h1")):
+                await page.goto(path)
+                await page.locator(there).first.wait_for()
+                wide = await page.evaluate("document.documentElement.scrollWidth")
+                assert wide <= width, f"{path} scrolls sideways on a {name}"
+                await page.screenshot(path=into / f"{path.strip('/') or 'home'}-{name}-{scheme}.png")
+            await context.close()
+
+
+async def test_what_is_no_picture_says_so(visit):
+    name = a_name("Noise")
+    await choose(visit.page, a_file(f"{name}.jpg", not_pictures()["noise.jpg"]))
+    refused = tile(visit.page, f"{name}.jpg")
+    await expect(refused.locator(".sentence")).to_contain_text("not a picture we take")
+    await expect(refused.locator(".again")).to_be_hidden()
+    await refused.locator(".dismiss").click()
+    await expect(refused).to_have_count(0)
+    assert [status for status, _ in visit.refused] == [415]
+
+
+async def test_a_damaged_picture_fails_before_everybodys_eyes(visit):
+    name = a_name("Torn")
+    await choose(visit.page, a_file(f"{name}.jpg", a_photo(name)[:20_000]))
+    torn = tile(visit.page, name)
+    await expect(torn).to_have_attribute("data-state", "failed", timeout=SOON)
+    await expect(torn.locator(".sentence")).to_contain_text("damaged")
+    await torn.locator(".dismiss").click()
+    await visit.page.locator("#sure .yes").click()
+    await expect(torn).to_have_count(0)
+    assert await visit.troubles() == []
+
+
+async def test_a_file_too_large_is_not_even_sent(visit):
+    name = a_name("Huge")
+    await choose(visit.page, a_file(f"{name}.jpg", bytes(10 * 1024 * 1024 + 1)))
+    await expect(tile(visit.page, f"{name}.jpg").locator(".sentence")).to_contain_text("larger than 10 MiB")
+    assert await visit.troubles() == []
+
+
+async def test_a_picture_that_the_browser_cannot_show_is_shown_when_it_is_ready(visit):
+    name = a_name("From a phone")
+    await choose(visit.page, a_file(f"{name}.heic", a_heic(400, 300, exif={"Model": name}), "image/heic"))
+    await seen_ready(visit.page, name)
+    assert await visit.troubles() == []
+
+
+async def test_a_pasted_picture_is_uploaded(visit):
+    name = a_name("Clipping")
+    carried = await visit.page.evaluate_handle(CARRY, [f"{name}.jpg", base64.b64encode(a_photo(name)).decode()])
+    paste = '(data) => document.body.dispatchEvent(new ClipboardEvent("paste", { clipboardData: data, bubbles: true }))'
+    await visit.page.evaluate(paste, carried)
+    await seen_ready(visit.page, name)
+    assert await visit.troubles() == []
+
+
+async def test_an_upload_that_failed_on_the_way_is_tried_again(visit):
+    name = a_name("Twice")
+    await visit.page.route("**/api/v1/images", lambda route: route.abort(), times=1)
+    await choose(visit.page, a_file(f"{name}.jpg", a_photo(name)))
+    lost = tile(visit.page, f"{name}.jpg")
+    await expect(lost.locator(".sentence")).to_contain_text("cannot be reached")
+    await lost.locator(".again").click()
+    await seen_ready(visit.page, name)
+
+
+async def test_what_others_do_is_seen_at_once(visit, http):
+    titles = [a_name("Theirs") for _ in range(3)]
+    images = await asyncio.gather(*(upload(http, title, seed) for seed, title in enumerate(titles, 11)))
+    for title in titles:
+        await seen_ready(visit.page, title)
+    image_id, renamed = images[0]["id"], a_name("Renamed")
+    await http.patch(f"/api/v1/images/{image_id}", json={"title": renamed})
+    await expect(tile(visit.page, renamed)).to_be_visible()
+    await http.delete(f"/api/v1/images/{image_id}")
+    await expect(visit.page.locator(f'[data-id="{image_id}"]')).to_have_count(0)
+    assert await visit.troubles() == []
+
+
+async def test_a_reset_reads_the_list_anew_and_doubles_nothing(browser, stack, http):
+    title = a_name("Missed")
+    image = await upload(http, title)
+    context = await browser.new_context(base_url=stack.url)
+    page = await context.new_page()
+    reset = "retry: 100\nid: 1\n\nid: 1\nevent: reset\ndata: {}\n\n"
+    answer = {"body": reset, "content_type": "text/event-stream"}
+    await page.route("**/stream*", lambda route: route.fulfill(**answer), times=2)
+    await page.goto("/")
+    await expect(page.locator("#connection")).to_have_attribute("data-state", "live")
+    await seen_ready(page, title)
+    await expect(page.locator(f'[data-id="{image["id"]}"]')).to_have_count(1)
+    await context.close()
+
+
+async def test_a_link_opens_the_photo(browser, stack, http, visit):
+    title = a_name("Shared")
+    image = await upload(http, title)
+    await seen_ready(visit.page, title)
+    await visit.page.goto("about:blank")
+    await visit.page.goto(f"/#{image['id']}")
+    await expect(visit.page.locator("#viewer [name=title]")).to_have_value(title)
+    await visit.page.go_back()
+    await expect(visit.page.locator("#viewer")).to_be_hidden()
+    assert visit.page.url == f"{stack.url}/"
+
+
+async def test_older_photos_come_while_scrolling(visit, http):
+    """With pages of one photo, so that there are some."""
+    titles = [a_name("Old") for _ in range(3)]
+    for title in titles:
+        await upload(http, title)
+
+    async def one(route) -> None:
+        await route.continue_(url=route.request.url.replace("limit=60", "limit=1"))
+
+    await visit.page.route("**/api/v1/images?*", one)
+    await visit.page.reload()
+    for title in titles:
+        await expect(tile(visit.page, title)).to_have_count(1)
+    assert await visit.troubles() == []
