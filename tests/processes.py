@@ -74,7 +74,15 @@ class Stack(Running):
     def part(self, *words: str) -> psutil.Process:
         """The child whose command line has these words."""
         children = psutil.Process(self.pid).children(recursive=True)
-        return next(c for c in children if all(any(w in x for x in c.cmdline()) for w in words))
+        return next(c for c in children if all(w in command(c) for w in words))
+
+
+def command(process: psutil.Process) -> str:
+    """Its command line; nothing when it has ended meanwhile."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""
 
 
 @asynccontextmanager

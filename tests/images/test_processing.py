@@ -16,6 +16,7 @@ from gallery.errors import ImageNotFound
 from gallery.images import keys, store
 from gallery.images.model import Edit, Status
 from gallery.wiring import open_gallery, open_processing
+from processes import command
 
 
 async def status(gallery, image):
@@ -179,7 +180,7 @@ async def kill_a_renderer():
     async with asyncio.timeout(20):
         while True:
             for child in psutil.Process().children(recursive=True):
-                if "spawn_main" in " ".join(child.cmdline()) and child.cpu_times().user > 0.25:
+                if "spawn_main" in command(child) and child.cpu_times().user > 0.25:
                     os.kill(child.pid, signal.SIGKILL)
                     return
             await asyncio.sleep(0.01)
@@ -255,6 +256,23 @@ async def test_a_worker_that_is_stopped_hands_its_image_back_at_once(gallery, pr
 
     back = await gallery.images.get(MAYA, image.id)
     assert (back.status, back.strikes, back.deferrals) == (Status.PENDING, 0, 0)
+    await processing.process(image.id)
+    assert await status(gallery, image) is Status.READY
+
+
+async def test_a_worker_that_is_stopped_while_it_claims_hands_back_too(gallery, processing):
+    image = await uploaded(gallery)
+    await gallery.valkey.call(
+        lambda server: server.client_pause(400)
+    )  # so that it is still telling the news of its claim
+    working = asyncio.create_task(processing.process(image.id))
+    while await status(gallery, image) is Status.PENDING:
+        await asyncio.sleep(0.01)
+    working.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await working
+
+    assert await status(gallery, image) is Status.PENDING
     await processing.process(image.id)
     assert await status(gallery, image) is Status.READY
 

@@ -11,6 +11,7 @@ import pytest
 from deeds import MEMORY, die, eat, refuse
 from gallery.errors import DamagedPicture, RendererCrashed, RendererOutOfMemory, RendererTimedOut
 from gallery.jobs.pool import open_pool
+from processes import command
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ def pool():
 
 
 def children():
-    return [c for c in psutil.Process().children(recursive=True) if "spawn_main" in " ".join(c.cmdline())]
+    return [c for c in psutil.Process().children(recursive=True) if "spawn_main" in command(c)]
 
 
 async def test_work_is_done_elsewhere(pool):

@@ -80,11 +80,22 @@ class Processing:
     async def process(self, image_id: ImageId) -> None:
         """Bring an image one attempt further, if it is due; if it is not yet, ring again when it is."""
         try:
-            image = await self._claim(image_id)
+            image = await self._claim_whole(image_id)
             if image is not None:
                 await self._attempt(image)
         except DatabaseAway as error:  # the lease runs out, or it was never ours; the sweep rings either way
             log.warning("image.interrupted", error=str(error))
+
+    async def _claim_whole(self, image_id: ImageId) -> Image | None:
+        """A claim that is cancelled on its way is finished and handed back: else nobody had the image for a lease."""
+        claiming = asyncio.ensure_future(self._claim(image_id))
+        try:
+            return await asyncio.shield(claiming)
+        except asyncio.CancelledError:
+            image = await claiming
+            if image is not None:
+                await self._hand_back(image)
+            raise
 
     async def _claim(self, image_id: ImageId) -> Image | None:
         async with self._database.writing() as db:
@@ -112,7 +123,7 @@ class Processing:
         except LostLease:
             await self._withdraw(image)
         except asyncio.CancelledError:
-            await asyncio.shield(self._give_back(image, image.strikes, image.deferrals, timedelta()))
+            await asyncio.shield(self._hand_back(image))
             raise
 
     async def _work(self, image: Image) -> None:
@@ -179,6 +190,9 @@ class Processing:
         deferrals = image.deferrals + 1
         log.warning("image.deferred", image=image.id, attempt=image.attempt, deferrals=deferrals, error=str(error))
         await self._give_back(image, image.strikes, deferrals, _wait(deferrals))
+
+    async def _hand_back(self, image: Image) -> None:
+        await self._give_back(image, image.strikes, image.deferrals, timedelta())
 
     async def _give_back(self, image: Image, strikes: int, deferrals: int, wait: timedelta) -> None:
         async with self._database.writing() as db:

@@ -1,7 +1,7 @@
 """The notification stream: server-sent events over HTTP."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 from typing import Annotated, Any
 from uuid import UUID
@@ -33,7 +33,7 @@ HEADERS = [
 class EventStream(Response[None]):
     """Sends each block as it comes. A client that leaves is forgotten; one that does not read for long is cut off."""
 
-    def __init__(self, blocks: AsyncIterator[bytes], patience: float) -> None:
+    def __init__(self, blocks: AsyncGenerator[bytes, None], patience: float) -> None:
         super().__init__(None)
         self._blocks = blocks
         self._patience = patience
@@ -54,6 +54,7 @@ class EventStream(Response[None]):
                 abort()  # type: ignore[operator]  # our server's own extension: a function
         finally:
             await _cancel(sending, gone)
+            await self._blocks.aclose()  # one cut off in the middle of a block would be forgotten by chance
 
     async def _send(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": HEADERS})

@@ -8,7 +8,7 @@ keep up is closed, comes back with its last id, and misses nothing.
 import asyncio
 import random
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain
 from typing import NamedTuple, TypeAlias
@@ -44,7 +44,7 @@ class Feed:
 
     async def listen(
         self, wanted: Filter, last_event_id: str | None, over: Callable[[], Awaitable[None]] | None = None
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """Server-sent events for one client: blocks of bytes, each to be sent at once, until either side ends it.
 
         What `over` returns is waited for: then this client may hear no more.
