@@ -3,8 +3,10 @@
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 from asyncio.subprocess import Process
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -150,6 +152,27 @@ async def test_a_stale_pid_file_that_names_another_process_of_the_same_user_is_n
         assert sleeper.returncode is None
     sleeper.kill()
     await sleeper.wait()
+
+
+def owner(path: Path) -> int:
+    return path.parent.stat().st_uid
+
+
+async def test_a_predecessor_that_nobody_has_buried_yet_is_no_obstacle(data_dir):
+    async with embedded.servers(data_dir, valkey=False):
+        pid_file = data_dir / "postgres" / "postmaster.pid"
+        left = pid_file.read_text().split("\n", 1)[1]
+    words = ["sh", "-c", "read line", "postgres", "-D", str(pid_file.parent), "-c"]
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # who starts the tests may have it ignored
+    with subprocess.Popen(  # noqa: ASYNC220  asyncio would bury it
+        words,
+        stdin=subprocess.PIPE,
+        user=owner(pid_file),
+        preexec_fn=heard,  # noqa: PLW1509
+    ) as predecessor:
+        pid_file.write_text(f"{predecessor.pid}\n{left}")
+        async with embedded.servers(data_dir, valkey=False):
+            assert psutil.Process(predecessor.pid).status() == psutil.STATUS_ZOMBIE
 
 
 async def test_a_run_file_that_a_power_cut_emptied_is_no_obstacle(data_dir):

@@ -117,8 +117,9 @@ class Postgres:
         pid_file = self._directory / "postmaster.pid"
         if left := predecessor(pid_file, "postgres", self._directory):
             await processes.end(left.pid, left.gone(), self.stop_signals, self.stop_seconds)
-        elif "postgres" not in processes.command_line(_pid(pid_file)):
-            pid_file.unlink(missing_ok=True)  # in a container, the pid may by now be another server's of the same user
+        if "postgres" not in processes.command_line(_pid(pid_file)):
+            # The pid may by now be another program's of the same user (in a container), or wait for init to bury it.
+            pid_file.unlink(missing_ok=True)
 
     async def _make_cluster(self) -> None:
         """Make it beside its place and move it there when it is whole, so that a killed start leaves no half."""
