@@ -88,6 +88,10 @@ class StillInFlight(Conflict):
     """A request with this idempotency key is still being answered; please try again in a moment."""
 
 
+class StillProcessing(Conflict):
+    """The image is in flight already; ask again when it is READY or FAILED."""
+
+
 class ForeignStore(Conflict):
     """The object store belongs to another Gallery installation."""
 

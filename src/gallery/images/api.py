@@ -1,15 +1,12 @@
 """Images over HTTP. A handler reads the request, makes one call and returns a view."""
 
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
 from litestar import Request, Router, delete, get, patch, post
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.openapi.spec import OpenAPIMediaType, Operation, Parameter, Reference, RequestBody, Schema
-from litestar.openapi.spec.enums import OpenAPIType
 from litestar.params import FromPath, JSONBody
 from litestar.response import Response
 
@@ -20,11 +17,11 @@ from gallery.images.answers import Answers
 from gallery.images.cache import CachedImage
 from gallery.images.form import read_form
 from gallery.images.links import LinksView, LinksWish, Sharing
-from gallery.images.model import Status
 from gallery.images.model import id_from as _id
-from gallery.images.question import Sort
+from gallery.images.operations import ListOperation, UploadOperation
 from gallery.images.schema import DownloadView, ImageEdit, ImageView, UploadView
 from gallery.images.service import DOWNLOAD, Images
+from gallery.images.timeline import Entry
 from gallery.images.uploads import Uploads, key_in, patience
 from gallery.settings import Settings
 
@@ -35,62 +32,6 @@ SAME = ResponseSpec(None, description="You have it: the ETag is in If-None-Match
 CHANGED = ResponseSpec(None, description="It has changed: no ETag of If-Match is its own any more")
 
 Handled = Request[Any, Any, Any]
-
-
-@dataclass
-class UploadOperation(Operation):
-    """Tells the OpenAPI document of the multipart body, which the handler reads by itself."""
-
-    def __post_init__(self) -> None:
-        text = Schema(type=OpenAPIType.STRING)
-        fields: dict[str, Reference | Schema] = {
-            "file": Schema(type=OpenAPIType.STRING, content_media_type="application/octet-stream"),
-            "title": Schema(type=OpenAPIType.STRING, min_length=1, max_length=120),
-            "description": Schema(type=OpenAPIType.STRING, max_length=500),
-            "alt": Schema(type=OpenAPIType.STRING, max_length=500),
-            "tags": Schema(type=OpenAPIType.ARRAY, items=text, max_items=50),
-            "visibility": Schema(type=OpenAPIType.STRING, enum=["private", "public"]),
-            "lane": Schema(type=OpenAPIType.STRING, enum=["interactive", "bulk"]),
-        }
-        form = Schema(type=OpenAPIType.OBJECT, properties=fields, required=["file"])
-        self.request_body = RequestBody({"multipart/form-data": OpenAPIMediaType(schema=form)}, required=True)
-        self.parameters = [
-            Parameter(
-                "Idempotency-Key",
-                "header",
-                schema=Schema(type=OpenAPIType.STRING, min_length=1, max_length=255, pattern="^[!-~]+$"),
-                description="Makes the upload safe to repeat for 24 hours: a request that is sent again is answered "
-                "as it was the first time",
-            ),
-            Parameter(
-                "Prefer",
-                "header",
-                schema=Schema(type=OpenAPIType.STRING),
-                description="`wait=10` answers after READY or FAILED, or after that many seconds; 60 at most",
-            ),
-        ]
-
-
-@dataclass
-class ListOperation(Operation):
-    """Tells the OpenAPI document of the parameters, which `question.read` checks."""
-
-    def __post_init__(self) -> None:
-        text, whole = OpenAPIType.STRING, OpenAPIType.INTEGER
-        status = Schema(type=text, enum=list(Status))
-        tag = Schema(type=text, min_length=1, max_length=50)
-        limit = Schema(type=whole, minimum=1, maximum=question.MOST, default=question.DEFAULT)
-        sort = Schema(type=text, enum=list(Sort), default=Sort.NEWEST)
-        search = Schema(type=text, max_length=question.LONGEST_SEARCH)
-        self.parameters = [
-            _query("limit", "Images on a page", limit),
-            _query("cursor", "From the Link of the page before, with the same sort and filters", Schema(type=text)),
-            _query("sort", "Minus is descending", sort),
-            _query("status", "One or several, separated by commas", _several(status, len(Status)), explode=False),
-            _query("tag", "Repeatable; only images that have all of them", _several(tag, question.MOST_TAGS)),
-            _query("search", "Only images in whose words all of these are, whole or in part", search),
-            _query("ids", "These images, in this order", _several(Schema(type=text), question.MOST), explode=False),
-        ]
 
 
 @post(
@@ -249,17 +190,45 @@ async def share(
     return Response(view, headers={"Cache-Control": "no-store"})
 
 
+@post(
+    "/{image_id:str}/reprocess",
+    opt=WRITES,
+    status_code=202,
+    operation_id="reprocessImage",
+    summary="Render an image again",
+    responses={
+        202: ResponseSpec(
+            ImageView, description="It will be; a READY image stays so meanwhile", generate_examples=False
+        ),
+        409: ResponseSpec(None, description="It is in flight already"),
+    },
+)
+async def reprocess(
+    image_id: FromPath[str],
+    caller: NamedDependency[Caller],
+    images: NamedDependency[Images],
+    answers: NamedDependency[Answers],
+) -> Response[bytes]:
+    return _image(answers.of(await images.reprocess(caller, _id(image_id))), 202)
+
+
+@get(
+    "/{image_id:str}/timeline",
+    opt=READS,
+    operation_id="readTimeline",
+    summary="What has happened to an image, oldest first",
+)
+async def history(
+    image_id: FromPath[str], caller: NamedDependency[Caller], images: NamedDependency[Images]
+) -> Response[list[Entry]]:
+    entries = await images.timeline(caller, _id(image_id))
+    return Response(entries, headers={"Cache-Control": "private, no-cache"})
+
+
 def router() -> Router:
-    handlers = [upload, page, read, change, remove, download, share, bytes_api.original, bytes_api.rendition]
+    handlers = [upload, page, read, change, remove, download, share, reprocess, history]
+    handlers += [bytes_api.original, bytes_api.rendition]
     return Router("/api/v1/images", route_handlers=handlers, tags=["images"])
-
-
-def _query(name: str, description: str, schema: Schema, *, explode: bool = True) -> Parameter:
-    return Parameter(name, "query", schema=schema, description=description, style="form", explode=explode)
-
-
-def _several(item: Schema, most: int) -> Schema:
-    return Schema(type=OpenAPIType.ARRAY, items=item, max_items=most)
 
 
 async def _body(request: Handled) -> AsyncIterator[bytes]:

@@ -31,10 +31,11 @@ from gallery.errors import (
     ValkeyAway,
     WorkerLost,
 )
-from gallery.images import keys, store
-from gallery.images.model import Image, ImageId, rendition_key
+from gallery.images import keys, store, timeline
+from gallery.images.model import Image, ImageId, Status, rendition_key
 from gallery.images.news import News
 from gallery.images.tasks import ring_for, ring_later
+from gallery.images.timeline import Stage
 from gallery.jobs.pool import Pool
 from gallery.jobs.queue import Queue, Ring
 from gallery.jobs.scratch import a_folder
@@ -49,6 +50,7 @@ MOST_STRIKES = 3
 MOST_LOSSES = 10
 FIRST_WAIT = timedelta(seconds=1)
 LONGEST_WAIT = timedelta(seconds=60)
+REPLACED = timedelta(hours=24)  # that renditions stay after newer ones: whoever has their URLs may still come
 
 
 class LostLease(Exception):
@@ -63,6 +65,16 @@ class Desk(Struct, frozen=True):
     pool: Pool
     scratch: Path
     recipe: Recipe
+
+
+class Back(Struct, frozen=True):
+    """Why an image is given back, what counts against it by now, and after how long it is due again."""
+
+    stage: Stage
+    strikes: int
+    deferrals: int
+    wait: timedelta
+    code: str | None = None
 
 
 class Processing:
@@ -101,7 +113,9 @@ class Processing:
         async with self._database.writing() as db:
             image = await store.claim(db, image_id, self._desk.lease, self._desk.name)
             if image is not None:
-                await self._news.write(db, "image.processing", image)
+                await timeline.claimed(db, image, self._desk.name)
+                if image.status is Status.PROCESSING:
+                    await self._news.write(db, "image.processing", image)
             wait = None if image else await store.due_in(db, image_id)
         if image is not None:
             await self._news.tell(image)
@@ -166,6 +180,9 @@ class Processing:
             ready = await store.settle_ready(db, image, self._desk.recipe.version, rendered)
             if ready is None or not await keys.keep(db, _keys(image, rendered)):
                 raise LostLease
+            if image.rendered_attempt is not None:
+                await keys.release(db, image.id, image.rendered_attempt, REPLACED)
+            await timeline.note(db, Stage.READY, ready)
             await self._news.write(db, "image.ready", ready)
         await self._news.tell(ready)
 
@@ -173,7 +190,9 @@ class Processing:
         async with self._database.writing() as db:
             failed = await store.settle_failed(db, image, error.code(), error.sentence())
             if failed is not None:
-                await self._news.write(db, "image.failed", failed)
+                await timeline.note(db, Stage.FAILED, failed, code=error.code())
+                again = failed.status is Status.READY
+                await self._news.write(db, "image.updated" if again else "image.failed", failed)
         if failed is not None:
             await self._news.tell(failed)
             log.warning("image.failed", image=image.id, attempt=image.attempt, error=str(error))
@@ -184,23 +203,26 @@ class Processing:
         if strikes >= MOST_STRIKES:
             await self._fail(image, error)
         else:
-            await self._give_back(image, strikes, image.deferrals, _wait(strikes))
+            back = Back(Stage.STRIKE, strikes, image.deferrals, _wait(strikes), error.code())
+            await self._give_back(image, back)
 
     async def _defer(self, image: Image, error: GalleryError) -> None:
         deferrals = image.deferrals + 1
         log.warning("image.deferred", image=image.id, attempt=image.attempt, deferrals=deferrals, error=str(error))
-        await self._give_back(image, image.strikes, deferrals, _wait(deferrals))
+        await self._give_back(image, Back(Stage.DEFERRED, image.strikes, deferrals, _wait(deferrals), error.code()))
 
     async def _hand_back(self, image: Image) -> None:
-        await self._give_back(image, image.strikes, image.deferrals, timedelta())
+        await self._give_back(image, Back(Stage.HANDED_BACK, image.strikes, image.deferrals, timedelta()))
 
-    async def _give_back(self, image: Image, strikes: int, deferrals: int, wait: timedelta) -> None:
+    async def _give_back(self, image: Image, back: Back) -> None:
         async with self._database.writing() as db:
-            pending = await store.give_back(db, image, strikes, deferrals, wait)
+            due = await store.give_back(db, image, back.strikes, back.deferrals, back.wait)
+            if due is not None:
+                await timeline.note(db, back.stage, due, code=back.code, due=due.next_attempt_at)
             await keys.release(db, image.id, image.attempt)
-        if pending is not None:
-            await self._news.tell(pending)
-            await self._ring(ring_for(pending, wait))
+        if due is not None:
+            await self._news.tell(due)
+            await self._ring(ring_for(due, back.wait))
 
     async def _withdraw(self, image: Image) -> None:
         """Somebody else has the image, or nobody wants it any more: only what this attempt has put goes."""

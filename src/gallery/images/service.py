@@ -11,13 +11,14 @@ from msgspec import Struct
 from gallery.access.model import Caller
 from gallery.adapters.database import Connection, Database
 from gallery.adapters.objects import Objects
-from gallery.errors import ImageNotFound, QuotaExceeded, ValkeyAway, VersionMismatch
-from gallery.images import keys, listing, store
+from gallery.errors import ImageNotFound, QuotaExceeded, StillProcessing, ValkeyAway, VersionMismatch
+from gallery.images import keys, listing, store, timeline
 from gallery.images.model import Draft, Edit, Image, ImageId, Photo, new_id, original_key
 from gallery.images.news import News
 from gallery.images.question import Question
 from gallery.images.store import Versions
 from gallery.images.tasks import ring_for
+from gallery.images.timeline import Entry, Stage
 from gallery.jobs.queue import Queue
 from gallery.paging import Page
 from gallery.rendering.probe import Facts, Limits, probe
@@ -98,6 +99,7 @@ class Images:
                 raise QuotaExceeded(size=photo.size, limit=self._quota)
             await keys.keep(db, [image.original_key])
             await self._news.write(db, "image.uploaded", image)
+            await timeline.note(db, Stage.UPLOADED, image)
             await seal(db, Uploaded(image))
         return Uploaded(image)
 
@@ -113,6 +115,7 @@ class Images:
             revived = await store.revive(db, twin.id)
             if revived is not None:
                 await self._news.write(db, "image.updated", revived)
+                await timeline.note(db, Stage.UPLOADED_AGAIN, revived)
             uploaded = Uploaded(revived or twin, duplicate=True)
             await seal(db, uploaded)
         if revived is not None:
@@ -172,6 +175,30 @@ class Images:
         await self._news.tell(image)
         log.info("image.deleted", image=image.id)
         return image
+
+    async def reprocess(self, caller: Caller, image_id: ImageId) -> Image:
+        """Have it rendered again. A READY image stays so, with its renditions, until the new ones are there.
+
+        Raises `ImageNotFound`, `StillProcessing`.
+        """
+        async with self._database.writing() as db:
+            image = await store.reprocess(db, image_id, caller.reach)
+            if image is not None:
+                await self._news.write(db, "image.updated", image)
+                await timeline.note(db, Stage.REPROCESS, image)
+        if image is None:
+            await self.own(caller, image_id)  # raises where there is none
+            raise StillProcessing(image=image_id)
+        await self._news.tell(image)
+        await self._ring(image)
+        log.info("image.reprocess", image=image.id)
+        return image
+
+    async def timeline(self, caller: Caller, image_id: ImageId) -> list[Entry]:
+        """What has happened to the image, oldest first. Raises `ImageNotFound`."""
+        image = await self.own(caller, image_id)
+        async with self._database.reading() as db:
+            return await timeline.read(db, image.id)
 
     async def open(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         """The bytes of an original or a rendition, from `start` until before `end`.

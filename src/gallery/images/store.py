@@ -1,7 +1,8 @@
 """Images in PostgreSQL. Each race is decided by one statement that knows the expected state.
 
 All times are the database's: workers' clocks need not agree. Every change of an image raises its `version`; every claim
-raises its `attempt`, and a worker may change only what still carries its attempt.
+raises its `attempt`, and a worker may change only what still carries its attempt. `work` says whether a worker is
+wanted (`due`) or has it (`taken`); the status follows, but an image that is READY stays so while it is rendered again.
 """
 
 from collections.abc import Sequence
@@ -30,11 +31,16 @@ ADD = f"""
     RETURNING {ALL}
 """
 TWIN = f"SELECT {ALL} FROM image WHERE owner = $1 AND sha256 = $2 AND deleted_at IS NULL AND NOT older_rule"
+ANEW = """
+    status = CASE status WHEN 'READY' THEN 'READY' ELSE 'PENDING' END, work = 'due',
+    version = version + 1, updated_at = now(), error_code = NULL, error_message = NULL,
+    strikes = 0, losses = 0, deferrals = 0, next_attempt_at = now(), rung_at = now()
+"""
 REVIVE = f"""
-    UPDATE image SET status = 'PENDING', version = version + 1, updated_at = now(),
-                     error_code = NULL, error_message = NULL, strikes = 0, losses = 0, deferrals = 0,
-                     next_attempt_at = now(), rung_at = now()
-    WHERE id = $1 AND status = 'FAILED' AND deleted_at IS NULL
+    UPDATE image SET {ANEW} WHERE id = $1 AND status = 'FAILED' AND deleted_at IS NULL RETURNING {ALL}
+"""
+REPROCESS = f"""
+    UPDATE image SET {ANEW} WHERE id = $1 AND ($2::text IS NULL OR owner = $2) AND work IS NULL AND deleted_at IS NULL
     RETURNING {ALL}
 """
 STORAGE = "SELECT bytes FROM storage WHERE owner = $1"
@@ -71,6 +77,14 @@ async def revive(db: Connection, image: ImageId) -> Image | None:
     return _maybe(await db.fetchrow(REVIVE, image))
 
 
+async def reprocess(db: Connection, image: ImageId, owner: Owner | None) -> Image | None:
+    """Due again, as if it were new, but READY if it is; `None` when there is none of that owner's, or it is in flight.
+
+    Without an `owner`, whoever's it is.
+    """
+    return _maybe(await db.fetchrow(REPROCESS, image, owner))
+
+
 async def storage(db: Connection, owner: Owner) -> int:
     """The bytes of all the owner's originals. After `add` in the same transaction it is exact and stays so: the next
     one waits for us.
@@ -98,34 +112,37 @@ async def delete(db: Connection, image: ImageId, owner: Owner | None, versions: 
 # --- what workers do ------------------------------------------------------------------------------------------------
 
 CLAIM = f"""
-    UPDATE image SET status = 'PROCESSING', attempt = attempt + 1, version = version + 1, updated_at = now(),
+    UPDATE image SET status = CASE status WHEN 'READY' THEN 'READY' ELSE 'PROCESSING' END, work = 'taken',
+                     attempt = attempt + 1, version = version + 1, updated_at = now(),
                      lease_until = now() + $2::interval, worker = $3,
-                     losses = CASE status WHEN 'PROCESSING' THEN losses + 1 ELSE 0 END
+                     losses = CASE work WHEN 'taken' THEN losses + 1 ELSE 0 END
     WHERE id = $1 AND deleted_at IS NULL
-      AND (status = 'PENDING' AND next_attempt_at <= now() OR status = 'PROCESSING' AND lease_until <= now())
+      AND (work = 'due' AND next_attempt_at <= now() OR work = 'taken' AND lease_until <= now())
     RETURNING {ALL}
 """
 DUE = """
-    SELECT CASE status WHEN 'PENDING' THEN next_attempt_at ELSE lease_until END - now() FROM image
-    WHERE id = $1 AND deleted_at IS NULL AND status IN ('PENDING', 'PROCESSING')
+    SELECT CASE work WHEN 'due' THEN next_attempt_at ELSE lease_until END - now() FROM image
+    WHERE id = $1 AND deleted_at IS NULL AND work IS NOT NULL
 """
-OURS = "id = $1 AND attempt = $2 AND status = 'PROCESSING' AND deleted_at IS NULL"
+OURS = "id = $1 AND attempt = $2 AND work = 'taken' AND deleted_at IS NULL"
 RENEW = f"UPDATE image SET lease_until = now() + $3::interval WHERE {OURS} RETURNING true"
 READY = f"""
-    UPDATE image SET status = 'READY', version = version + 1, updated_at = now(), lease_until = NULL,
+    UPDATE image SET status = 'READY', work = NULL, version = version + 1, updated_at = now(), lease_until = NULL,
                      strikes = 0, losses = 0, deferrals = 0, error_code = NULL, error_message = NULL,
                      rendered_attempt = attempt, recipe = $3, width = $4, height = $5, renditions = $6,
                      thumbhash = $7, color = $8, exif = $9
     WHERE {OURS} RETURNING {ALL}
 """
 FAILED = f"""
-    UPDATE image SET status = 'FAILED', version = version + 1, updated_at = now(), lease_until = NULL,
-                     error_code = $3, error_message = $4
+    UPDATE image SET status = CASE status WHEN 'READY' THEN 'READY' ELSE 'FAILED' END, work = NULL,
+                     version = version + 1, updated_at = now(), lease_until = NULL,
+                     error_code = CASE status WHEN 'READY' THEN NULL ELSE $3 END,
+                     error_message = CASE status WHEN 'READY' THEN NULL ELSE $4 END
     WHERE {OURS} RETURNING {ALL}
 """
 BACK = f"""
-    UPDATE image SET status = 'PENDING', version = version + 1, updated_at = now(), lease_until = NULL,
-                     strikes = $3, deferrals = $4,
+    UPDATE image SET status = CASE status WHEN 'READY' THEN 'READY' ELSE 'PENDING' END, work = 'due',
+                     version = version + 1, updated_at = now(), lease_until = NULL, strikes = $3, deferrals = $4,
                      next_attempt_at = now() + $5::interval, rung_at = now() + $5::interval
     WHERE {OURS} RETURNING {ALL}
 """
@@ -164,11 +181,12 @@ async def settle_ready(db: Connection, image: Image, recipe: str, result: Render
 
 
 async def settle_failed(db: Connection, image: Image, code: str, message: str) -> Image | None:
+    """FAILED, or READY as it was before it was to be rendered again; `None` if it is not ours."""
     return _maybe(await db.fetchrow(FAILED, image.id, image.attempt, code, message))
 
 
 async def give_back(db: Connection, image: Image, strikes: int, deferrals: int, wait: timedelta) -> Image | None:
-    """PENDING again, due after `wait`."""
+    """Due again after `wait`."""
     return _maybe(await db.fetchrow(BACK, image.id, image.attempt, strikes, deferrals, wait))
 
 

@@ -29,12 +29,12 @@ BURIED_AFTER = timedelta(hours=1)
 TURN = "UPDATE installation SET swept_at = now() WHERE swept_at <= now() - $1::interval RETURNING true"
 UNANSWERED = """
     SELECT id, attempt, lane FROM image
-    WHERE status = 'PENDING' AND deleted_at IS NULL AND next_attempt_at <= now() AND rung_at <= $1
+    WHERE work = 'due' AND deleted_at IS NULL AND next_attempt_at <= now() AND rung_at <= $1
     ORDER BY next_attempt_at LIMIT $2
 """
 ABANDONED = """
     SELECT id, attempt, lane FROM image
-    WHERE status = 'PROCESSING' AND deleted_at IS NULL AND lease_until <= now() AND rung_at <= $1
+    WHERE work = 'taken' AND deleted_at IS NULL AND lease_until <= now() AND rung_at <= $1
     ORDER BY lease_until LIMIT $2
 """
 RUNG = "UPDATE image SET rung_at = now() WHERE id = ANY($1)"
