@@ -28,10 +28,11 @@ class Visibility(StrEnum):
 
 
 class Lane(StrEnum):
-    """How soon an image's turn comes: somebody waits for it, or it is one of many."""
+    """How soon an image's turn comes: somebody waits for it, it is one of many, or it is shown already."""
 
     INTERACTIVE = "interactive"
     BULK = "bulk"
+    MAINTENANCE = "maintenance"
 
 
 class Rendition(Struct, frozen=True):
@@ -68,6 +69,7 @@ class Image(Struct, frozen=True, kw_only=True):
     strikes: int
     losses: int
     deferrals: int
+    queue_place: int
     next_attempt_at: datetime
     lease_until: datetime | None
     rendered_attempt: int | None

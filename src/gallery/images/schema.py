@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import PurePosixPath
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -29,7 +29,7 @@ class ImageForm(Struct, frozen=True, forbid_unknown_fields=True):
     alt: Alt = ""
     tags: Tags = []
     visibility: Visibility = Visibility.PRIVATE
-    lane: Lane = Lane.INTERACTIVE
+    lane: Literal["interactive", "bulk"] = "interactive"
 
 
 class ImageEdit(Struct, frozen=True, forbid_unknown_fields=True):
@@ -124,7 +124,7 @@ def draft(fields: Iterable[tuple[str, str]], file_name: str) -> Draft:
         alt=form.alt,
         tags=list(dict.fromkeys(form.tags)),
         visibility=form.visibility,
-        lane=form.lane,
+        lane=Lane(form.lane),
     )
 
 

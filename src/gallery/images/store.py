@@ -23,10 +23,23 @@ Versions: TypeAlias = Sequence[int] | None  # any of them; `None` is whatever it
 
 # --- what clients do ------------------------------------------------------------------------------------------------
 
+MOST_PLACES = 10_000  # that are told apart: who has more waiting has them all behind everybody's first so many
+
+
+def place(owner: str, lane: str) -> str:
+    """SQL for the place of one more image among those of its owner that wait in that lane."""
+    return f"""(
+        SELECT count(*) + 1 FROM (
+            SELECT FROM image WHERE owner = {owner} AND lane = {lane} AND work = 'due' AND deleted_at IS NULL
+            LIMIT {MOST_PLACES - 1}
+        ) AS backlog
+    )"""
+
+
 ADD = f"""
     INSERT INTO image (id, owner, title, description, alt, tags, visibility, lane,
-                       original_name, mime_type, size, sha256, animated)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+                       original_name, mime_type, size, sha256, animated, queue_place)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, {place("$2", "$8")})
     ON CONFLICT (owner, sha256) WHERE deleted_at IS NULL AND NOT older_rule DO NOTHING
     RETURNING {ALL}
 """
@@ -40,7 +53,10 @@ REVIVE = f"""
     UPDATE image SET {ANEW} WHERE id = $1 AND status = 'FAILED' AND deleted_at IS NULL RETURNING {ALL}
 """
 REPROCESS = f"""
-    UPDATE image SET {ANEW} WHERE id = $1 AND ($2::text IS NULL OR owner = $2) AND work IS NULL AND deleted_at IS NULL
+    UPDATE image AS i SET {ANEW},
+        lane = CASE status WHEN 'READY' THEN 'maintenance' ELSE lane END,
+        queue_place = {place("i.owner", "CASE i.status WHEN 'READY' THEN 'maintenance' ELSE i.lane END")}
+    WHERE id = $1 AND ($2::text IS NULL OR owner = $2) AND work IS NULL AND deleted_at IS NULL
     RETURNING {ALL}
 """
 STORAGE = "SELECT bytes FROM storage WHERE owner = $1"
@@ -78,9 +94,9 @@ async def revive(db: Connection, image: ImageId) -> Image | None:
 
 
 async def reprocess(db: Connection, image: ImageId, owner: Owner | None) -> Image | None:
-    """Due again, as if it were new, but READY if it is; `None` when there is none of that owner's, or it is in flight.
+    """Due again, as if it were new; a READY image stays so, and waits behind those that are not shown.
 
-    Without an `owner`, whoever's it is.
+    `None` when there is none of that owner's, or it is in flight. Without an `owner`, whoever's it is.
     """
     return _maybe(await db.fetchrow(REPROCESS, image, owner))
 

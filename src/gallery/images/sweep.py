@@ -15,7 +15,7 @@ from gallery.adapters.objects import Objects
 from gallery.errors import ObjectStoreAway, ValkeyAway
 from gallery.images import idempotency, keys
 from gallery.images.model import Lane
-from gallery.images.tasks import PRIORITY, PROCESS
+from gallery.images.tasks import ring_again, ring_first
 from gallery.jobs.queue import Queue, Ring
 from gallery.notifications.store import EventStore
 
@@ -28,14 +28,19 @@ BURIED_AFTER = timedelta(hours=1)
 
 TURN = "UPDATE installation SET swept_at = now() WHERE swept_at <= now() - $1::interval RETURNING true"
 UNANSWERED = """
-    SELECT id, attempt, lane FROM image
+    SELECT id, attempt, lane, queue_place FROM image
     WHERE work = 'due' AND deleted_at IS NULL AND next_attempt_at <= now() AND rung_at <= $1
     ORDER BY next_attempt_at LIMIT $2
 """
 ABANDONED = """
-    SELECT id, attempt, lane FROM image
+    SELECT id, attempt, lane, queue_place FROM image
     WHERE work = 'taken' AND deleted_at IS NULL AND lease_until <= now() AND rung_at <= $1
     ORDER BY lease_until LIMIT $2
+"""
+LONGEST = """
+    SELECT DISTINCT ON (owner) id FROM image
+    WHERE work = 'due' AND deleted_at IS NULL AND next_attempt_at <= now() - $1::interval
+    ORDER BY owner, next_attempt_at LIMIT $2
 """
 RUNG = "UPDATE image SET rung_at = now() WHERE id = ANY($1)"
 BURY = """
@@ -90,6 +95,7 @@ class Sweep:
         remembers = await self._queue.remembers()
         rung = await self._ring(UNANSWERED, PATIENCE if remembers else timedelta())
         rung += await self._ring(ABANDONED, SHORT_PATIENCE if remembers else timedelta())
+        await self._raise_longest()
         if not remembers:
             await self._queue.mark()
         return rung
@@ -107,6 +113,13 @@ class Sweep:
             async with self._database.writing() as db:
                 await db.execute(RUNG, [row["id"] for row in rows])
             rung += len(rows)
+
+    async def _raise_longest(self) -> None:
+        """Of each owner, what has waited longest goes before everything else, so that nobody starves."""
+        async with self._database.reading() as db:
+            rows = await db.fetch(LONGEST, PATIENCE, BATCH)
+        if rows:
+            await self._queue.ring_all([ring_first(row["id"]) for row in rows])
 
     async def _remove_all(self) -> int:
         removed = 0
@@ -127,4 +140,4 @@ class Sweep:
 
 
 def _ring_for(row: Record) -> Ring:
-    return Ring(PROCESS, row["id"], turn=row["attempt"], priority=PRIORITY[Lane(row["lane"])])
+    return ring_again(row["id"], row["attempt"], Lane(row["lane"]), row["queue_place"])

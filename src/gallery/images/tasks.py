@@ -1,20 +1,42 @@
-"""The jobs of this room: which ring calls for what."""
+"""The jobs of this room: which ring calls for what, and whose turn is first.
+
+A lane comes wholly before the next one. Within a lane, everybody's first image comes before anybody's second: the
+place of an image is the one that it had among its owner's waiting images when it came.
+"""
 
 from datetime import timedelta
 
 from gallery.images.model import Image, ImageId, Lane
+from gallery.images.store import MOST_PLACES
 from gallery.jobs.queue import Ring
 
 PROCESS = "process"
 NOT_YET = -1  # the turn of rings that only come back later
-PRIORITY = {Lane.INTERACTIVE: 1, Lane.BULK: 1000}
+RAISED = -2  # of rings for what has waited too long
+FIRST = 1
+BEHIND = {Lane.INTERACTIVE: 0, Lane.BULK: MOST_PLACES, Lane.MAINTENANCE: 2 * MOST_PLACES}  # BullMQ counts to 2,097,152
+
+
+def priority(lane: Lane, place: int) -> int:
+    """Low is soon."""
+    return BEHIND[lane] + min(place, MOST_PLACES)
 
 
 def ring_for(image: Image, delay: timedelta = timedelta()) -> Ring:
     """Rings for different attempts are told apart: a retry's ring is not a double of the ring before it."""
-    return Ring(PROCESS, image.id, turn=image.attempt, delay=delay, priority=PRIORITY[image.lane])
+    return Ring(PROCESS, image.id, turn=image.attempt, delay=delay, priority=priority(image.lane, image.queue_place))
 
 
 def ring_later(image: ImageId, delay: timedelta) -> Ring:
     """For an image that is not due yet, or somebody's for now."""
-    return Ring(PROCESS, image, turn=NOT_YET, delay=delay, priority=PRIORITY[Lane.INTERACTIVE])
+    return Ring(PROCESS, image, turn=NOT_YET, delay=delay, priority=FIRST)
+
+
+def ring_again(image: ImageId, attempt: int, lane: Lane, place: int) -> Ring:
+    """For an image whose ring may be lost, or only waits: a second one in the same place, and never a third."""
+    return Ring(PROCESS, image, turn=attempt, priority=priority(lane, place), once=True)
+
+
+def ring_first(image: ImageId) -> Ring:
+    """For an image that has waited long enough, before all others."""
+    return Ring(PROCESS, image, turn=RAISED, priority=FIRST, once=True)

@@ -25,13 +25,17 @@ WAITING = ("wait", "paused", "prioritized", "delayed", "active")
 
 
 class Ring(Struct, frozen=True):
-    """`job` is to be done for `subject`; `turn` tells rings for different reasons apart; low `priority` is soon."""
+    """`job` is to be done for `subject`; `turn` tells rings for different reasons apart; low `priority` is soon.
+
+    Of those that ring `once`, none is added while one is waiting or under way.
+    """
 
     job: str
     subject: str
     turn: int = 0
     delay: timedelta = timedelta()
     priority: int = 1
+    once: bool = False
 
 
 class Queue:
@@ -73,10 +77,13 @@ async def open_queue(settings: Settings, valkey: Valkey) -> AsyncIterator[Queue]
 
 
 def _options(ring: Ring) -> dict[str, Any]:
+    double = {"id": f"{ring.subject}:{ring.turn}", "ttl": round(DEDUPLICATION.total_seconds() * 1000)}
+    if ring.once:
+        double = {"id": f"{ring.subject}:{ring.turn}:once"}  # for as long as the job is there
     return {
         "removeOnComplete": True,
         "removeOnFail": {"count": 1000},  # a handler raises only for bugs: those are kept to be looked at
         "delay": round(ring.delay.total_seconds() * 1000),
         "priority": ring.priority,
-        "deduplication": {"id": f"{ring.subject}:{ring.turn}", "ttl": round(DEDUPLICATION.total_seconds() * 1000)},
+        "deduplication": double,
     }
