@@ -26,6 +26,7 @@ from gallery.images.processing import Desk, Processing
 from gallery.images.service import Images
 from gallery.images.sweep import Sweep
 from gallery.images.uploads import Uploads
+from gallery.images.verify import Verify
 from gallery.jobs.pool import open_pool
 from gallery.jobs.queue import Queue, open_queue
 from gallery.jobs.scratch import open_scratch
@@ -61,6 +62,7 @@ class Gallery:
     answers: Answers
     links: Sharing
     sweep: Sweep
+    verify: Verify
     health: Health
 
 
@@ -98,6 +100,7 @@ def furnish(settings: Settings, database: Database, valkey: Valkey, queue: Queue
         answers=Answers(images, cache, settings.public_url),
         links=Sharing(images, access.links, settings.public_url),
         sweep=Sweep(database, objects, queue, events, timedelta(hours=settings.notifications.keep_hours)),
+        verify=Verify(database, objects, news),
         health=Health({"postgresql": database.ping, "valkey": valkey.ping, "objects": objects.ping}),
     )
 

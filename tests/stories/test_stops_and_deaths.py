@@ -86,6 +86,26 @@ async def test_gallery_sweep_by_hand(environment, tmp_path):
     assert '{"rung":1,"removed":0}' in sweep.text()
 
 
+async def test_gallery_verify_by_hand(environment, tmp_path):
+    """Line by line what is wrong, and an exit code that a timer understands."""
+    async with api(environment, tmp_path / "logs") as server, httpx.AsyncClient(base_url=server.url) as client:
+        image = (await post(client)).json()["id"]
+    original = Settings.read(environment).data / "objects" / "original" / image
+    async with running(environment, tmp_path / "logs", "verify", "--bytes", "1") as whole:
+        assert await whole.stop(0, seconds=20) == 0
+    assert "All is well." in whole.text()
+    original.write_bytes(b"harmed")
+    async with running(environment, tmp_path / "logs", "verify", "--bytes", "1", "--json") as harmed:
+        assert await harmed.stop(0, seconds=20) == 1
+    assert f'{{"found":"damaged-original","key":"original/{image}","image":"{image}"}}' in harmed.text()
+    async with running(environment, tmp_path / "logs", "verify", "--after", "yesterday") as asked:
+        assert await asked.stop(0, seconds=20) == 1
+    assert "There is no image with this id." in asked.text()
+    async with running(environment, tmp_path / "logs", "sweep", "--dry-run", "--json") as planned:
+        assert await planned.stop(0, seconds=20) == 0
+    assert '{"rung":1,"removed":0}' in planned.text()
+
+
 async def test_dev_starts_again_whatever_dies(environment, tmp_path):
     """PostgreSQL, Valkey, the API, the worker and a renderer, one after another; then a photo is rendered."""
     async with (

@@ -8,9 +8,9 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
@@ -24,7 +24,16 @@ if TYPE_CHECKING:
 
 INSTALLATION = "installation"  # the key that says whose store this is
 CHUNK = 1024 * 1024
+LISTED = 1000  # objects in one batch
 PARTS = 2  # of CHUNK × 5 that one put holds in memory at most
+
+
+class Found(NamedTuple):
+    """An object in the store: its size in bytes, and when it was put, by the store's clock."""
+
+    key: str
+    size: int
+    changed_at: datetime
 
 
 class Objects:
@@ -77,6 +86,26 @@ class Objects:
             with suppress(ObjectNotFound), _failures_by_name(key):
                 async with asyncio.timeout(self._timeout):
                     await obstore.delete_async(self._store, key)
+
+    async def list(self, prefix: str) -> AsyncIterator[list[Found]]:
+        """All objects under a prefix, in batches and in no order. Raises `ObjectStoreAway`."""
+        batches = aiter(obstore.list(self._store, prefix, chunk_size=LISTED))
+        while True:
+            with _failures_by_name(prefix):
+                async with asyncio.timeout(self._timeout):
+                    batch = await anext(batches, None)
+            if batch is None:
+                return
+            yield [Found(found["path"], found["size"], found["last_modified"]) for found in batch]
+
+    async def size(self, key: str) -> int | None:
+        """An object's size in bytes; `None` if there is none. Raises `ObjectStoreAway`."""
+        try:
+            with _failures_by_name(key):
+                async with asyncio.timeout(self._timeout):
+                    return (await obstore.head_async(self._store, key))["size"]
+        except ObjectNotFound:
+            return None
 
     async def sign(self, key: str, expires: timedelta) -> str | None:
         """A URL that reads `key` without credentials until it expires, or `None` where the store cannot sign."""

@@ -82,11 +82,33 @@ def migrate() -> None:
 
 
 @app.command()
-def sweep(json: Json = False) -> None:
+def sweep(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what there is to do, and do nothing")] = False,
+    json: Json = False,
+) -> None:
     """Finish what was left half done: ring for waiting images, remove objects that nobody needs."""
     from gallery.cli import once as command  # noqa: PLC0415
 
-    _run(lambda s: command.sweep(s, json), "sweep")
+    _run(lambda s: command.sweep(s, dry_run=dry_run, json=json), "sweep")
+
+
+@app.command()
+def verify(
+    share: Annotated[
+        float, typer.Option("--bytes", min=0, max=1, help="Which share of the originals is read: 1 all, 0.01 a sample")
+    ] = 0,
+    after: Annotated[
+        str | None, typer.Option(metavar="ID", help="Go on with the originals after that image; keys are not compared")
+    ] = None,
+    remove_unknown: Annotated[
+        bool, typer.Option("--remove-unknown", help="Remove objects that no row knows; without it they are only told")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Compare the rows with the object store, and stored bytes with their hashes; exit with 1 if they differ."""
+    from gallery.cli import verify as command  # noqa: PLC0415
+
+    _run(lambda s: command.verify(s, share, after, remove_unknown=remove_unknown, json=json), "verify")
 
 
 @app.command()

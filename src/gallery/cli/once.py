@@ -16,10 +16,12 @@ async def migrate(settings: Settings) -> None:
         typer.echo(f"The database is at schema {SCHEMA} (it was at {before or 'none'}).")
 
 
-async def sweep(settings: Settings, json: bool) -> None:
+async def sweep(settings: Settings, *, dry_run: bool, json: bool) -> None:
     async with house.gallery(settings) as gallery:
-        swept = await gallery.sweep.run()
+        swept = await (gallery.sweep.plan() if dry_run else gallery.sweep.run())
     if json:
         typer.echo(msgspec.json.encode(swept))
+    elif dry_run:
+        typer.echo(f"There are {swept.rung} images to ring for, and {swept.removed} objects to remove.")
     else:
         typer.echo(f"Rung for {swept.rung} images, removed {swept.removed} objects.")

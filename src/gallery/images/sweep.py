@@ -42,6 +42,7 @@ LONGEST = """
     WHERE work = 'due' AND deleted_at IS NULL AND next_attempt_at <= now() - $1::interval
     ORDER BY owner, next_attempt_at LIMIT $2
 """
+BEFORE = "SELECT now() - $1::interval"
 RUNG = "UPDATE image SET rung_at = now() WHERE id = ANY($1)"
 BURY = """
     DELETE FROM image WHERE id IN (
@@ -91,18 +92,29 @@ class Sweep:
             log.info("sweep.done", rung=rung, removed=removed)
         return Swept(rung, removed)
 
+    async def plan(self) -> Swept:
+        """What `run` would find to do now. Raises `DatabaseAway`, `ValkeyAway`."""
+        overdue = _overdue(await self._queue.remembers())
+        rung = sum([await self._count(which, patience) for which, patience in overdue])
+        async with self._database.reading() as db:
+            removed = await db.fetchval("SELECT count(*) FROM object WHERE remove_after <= now()")
+        return Swept(rung, removed)
+
     async def _ring_all(self) -> int:
         remembers = await self._queue.remembers()
-        rung = await self._ring(UNANSWERED, PATIENCE if remembers else timedelta())
-        rung += await self._ring(ABANDONED, SHORT_PATIENCE if remembers else timedelta())
+        rung = sum([await self._ring(overdue, patience) for overdue, patience in _overdue(remembers)])
         await self._raise_longest()
         if not remembers:
             await self._queue.mark()
         return rung
 
+    async def _count(self, overdue: str, patience: timedelta) -> int:
+        async with self._database.reading() as db:
+            return len(await db.fetch(overdue, await db.fetchval(BEFORE, patience), None))
+
     async def _ring(self, overdue: str, patience: timedelta) -> int:
         async with self._database.reading() as db:
-            before = await db.fetchval("SELECT now() - $1::interval", patience)
+            before = await db.fetchval(BEFORE, patience)
         rung = 0
         while True:
             async with self._database.reading() as db:
@@ -137,6 +149,14 @@ class Sweep:
         async with self._database.writing() as db:
             await db.execute(BURY, BURIED_AFTER, BATCH)
             await idempotency.expire(db, BATCH)
+
+
+def _overdue(remembers: bool) -> list[tuple[str, timedelta]]:
+    """Which images are to be rung for, and how long after the ring before; after a loss of memory at once."""
+    return [
+        (UNANSWERED, PATIENCE if remembers else timedelta()),
+        (ABANDONED, SHORT_PATIENCE if remembers else timedelta()),
+    ]
 
 
 def _ring_for(row: Record) -> Ring:
