@@ -141,3 +141,13 @@ async def test_while_valkey_is_away_objects_are_removed_all_the_same(settings):
         image = await uploaded(gallery)
         await gallery.images.delete(MAYA, image.id)
         assert (await gallery.sweep.run()).removed == 1
+
+
+async def test_what_came_while_valkey_was_away_is_rung_for_as_soon_as_it_is_back(gallery, settings):
+    """Its memory is whole, so nothing else says that anybody was missed."""
+    await gallery.sweep.run()
+    nowhere = msgspec.structs.replace(settings.redis, url="redis://127.0.0.1:1/0")
+    async with open_gallery(msgspec.structs.replace(settings, redis=nowhere)) as deaf:
+        await uploaded(deaf)
+    assert (await gallery.sweep.run()).rung == 1
+    assert (await gallery.sweep.run()).rung == 0

@@ -31,7 +31,7 @@ async def house(request, environment, s3):
 
 
 async def differences(gallery, **options):
-    return [finding async for finding in gallery.verify.keys(**options)]
+    return [finding async for finding in gallery.verify.differences(**options)]
 
 
 async def read(gallery, *arguments):

@@ -18,7 +18,7 @@ async def verify(settings: Settings, share: float, after: str | None, *, remove_
     found = 0
     async with house.gallery(settings) as gallery:
         if begin is None:
-            async for finding in gallery.verify.keys(remove_unknown=remove_unknown):
+            async for finding in gallery.verify.differences(remove_unknown=remove_unknown):
                 found += 1
                 _say(finding, json=json)
         if share > 0:

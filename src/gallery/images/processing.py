@@ -28,16 +28,15 @@ from gallery.errors import (
     Rejected,
     RendererFailed,
     Unavailable,
-    ValkeyAway,
     WorkerLost,
 )
 from gallery.images import keys, store, timeline
 from gallery.images.model import Image, ImageId, Status, rendition_key
 from gallery.images.news import News
-from gallery.images.tasks import ring_for, ring_later
+from gallery.images.tasks import call, ring_for, ring_later
 from gallery.images.timeline import Stage
 from gallery.jobs.pool import Pool
-from gallery.jobs.queue import Queue, Ring
+from gallery.jobs.queue import Queue
 from gallery.jobs.scratch import a_folder
 from gallery.rendering.pipeline import Rendered, render
 from gallery.rendering.recipe import Recipe
@@ -120,7 +119,7 @@ class Processing:
         if image is not None:
             await self._news.tell(image)
         elif wait is not None:
-            await self._ring(ring_later(image_id, wait))
+            await call(self._queue, self._database, ring_later(image_id, wait))
         return image
 
     async def _attempt(self, image: Image) -> None:
@@ -222,7 +221,7 @@ class Processing:
             await keys.release(db, image.id, image.attempt)
         if due is not None:
             await self._news.tell(due)
-            await self._ring(ring_for(due, back.wait))
+            await call(self._queue, self._database, ring_for(due, back.wait))
 
     async def _withdraw(self, image: Image) -> None:
         """Somebody else has the image, or nobody wants it any more: only what this attempt has put goes."""
@@ -254,12 +253,6 @@ class Processing:
                     ours = await store.renew(db, image, self._desk.lease)
             except DatabaseAway as error:
                 log.warning("image.not_renewed", image=image.id, error=str(error))  # settling asks again whose it is
-
-    async def _ring(self, ring: Ring) -> None:
-        try:
-            await self._queue.ring(ring)
-        except ValkeyAway as error:
-            log.warning("image.not_rung", image=ring.subject, error=str(error))  # the sweep rings for it
 
 
 def _keys(image: Image, rendered: Rendered) -> list[str]:

@@ -11,13 +11,13 @@ from msgspec import Struct
 from gallery.access.model import Caller
 from gallery.adapters.database import Connection, Database
 from gallery.adapters.objects import Objects
-from gallery.errors import ImageNotFound, QuotaExceeded, StillProcessing, ValkeyAway, VersionMismatch
+from gallery.errors import ImageNotFound, QuotaExceeded, StillProcessing, VersionMismatch
 from gallery.images import keys, listing, store, timeline
 from gallery.images.model import Draft, Edit, Image, ImageId, Photo, new_id, original_key
 from gallery.images.news import News
 from gallery.images.question import Question
 from gallery.images.store import Versions
-from gallery.images.tasks import ring_for
+from gallery.images.tasks import call, ring_for
 from gallery.images.timeline import Entry, Stage
 from gallery.jobs.queue import Queue
 from gallery.paging import Page
@@ -74,7 +74,7 @@ class Images:
                 await self._release(image_id)
                 return found
         await self._news.tell(uploaded.image)
-        await self._ring(uploaded.image)
+        await call(self._queue, self._database, ring_for(uploaded.image))
         log.info("image.uploaded", image=image_id, size=photo.size, type=facts.mime_type)
         return uploaded
 
@@ -120,7 +120,7 @@ class Images:
             await seal(db, uploaded)
         if revived is not None:
             await self._news.tell(revived)
-            await self._ring(revived)
+            await call(self._queue, self._database, ring_for(revived))
         log.info("image.uploaded_again", image=twin.id, revived=revived is not None)
         return uploaded
 
@@ -190,7 +190,7 @@ class Images:
             await self.own(caller, image_id)  # raises where there is none
             raise StillProcessing(image=image_id)
         await self._news.tell(image)
-        await self._ring(image)
+        await call(self._queue, self._database, ring_for(image))
         log.info("image.reprocess", image=image.id)
         return image
 
@@ -220,12 +220,6 @@ class Images:
             used = await store.storage(db, caller.owner)
         if used + photo.size > self._quota:
             raise QuotaExceeded(size=photo.size, used=used, limit=self._quota)
-
-    async def _ring(self, image: Image) -> None:
-        try:
-            await self._queue.ring(ring_for(image))
-        except ValkeyAway as error:
-            log.warning("image.not_rung", image=image.id, error=str(error))  # the sweep rings for it
 
     async def _why_not(self, caller: Caller, image_id: ImageId, versions: Versions) -> Exception:
         image = await self.own(caller, image_id)  # raises where there is none

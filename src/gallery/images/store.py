@@ -127,6 +127,7 @@ async def delete(db: Connection, image: ImageId, owner: Owner | None, versions: 
 
 # --- what workers do ------------------------------------------------------------------------------------------------
 
+UNHEARD = "UPDATE image SET rung_at = '-infinity' WHERE id = $1 AND work = 'due'"
 CLAIM = f"""
     UPDATE image SET status = CASE status WHEN 'READY' THEN 'READY' ELSE 'PROCESSING' END, work = 'taken',
                      attempt = attempt + 1, version = version + 1, updated_at = now(),
@@ -162,6 +163,11 @@ BACK = f"""
                      next_attempt_at = now() + $5::interval, rung_at = now() + $5::interval
     WHERE {OURS} RETURNING {ALL}
 """
+
+
+async def unheard(db: Connection, image: ImageId) -> None:
+    """Nobody was rung for the image: the next sweep does it."""
+    await db.execute(UNHEARD, image)
 
 
 async def claim(db: Connection, image: ImageId, lease: timedelta, worker: str) -> Image | None:

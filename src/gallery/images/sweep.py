@@ -22,7 +22,8 @@ from gallery.notifications.store import EventStore
 log = structlog.get_logger(__name__)
 
 BATCH = 500
-PATIENCE = timedelta(seconds=60)  # before a ring that nobody has answered is repeated: a long queue is no fault
+PATIENCE = timedelta(seconds=20)  # before a ring that nobody has answered is repeated: a long queue is no fault
+LONG = timedelta(seconds=60)  # to wait; then an image goes first
 SHORT_PATIENCE = timedelta(seconds=10)  # the same for an image whose worker is lost
 BURIED_AFTER = timedelta(hours=1)
 
@@ -129,7 +130,7 @@ class Sweep:
     async def _raise_longest(self) -> None:
         """Of each owner, what has waited longest goes before everything else, so that nobody starves."""
         async with self._database.reading() as db:
-            rows = await db.fetch(LONGEST, PATIENCE, BATCH)
+            rows = await db.fetch(LONGEST, LONG, BATCH)
         if rows:
             await self._queue.ring_all([ring_first(row["id"]) for row in rows])
 

@@ -6,9 +6,16 @@ place of an image is the one that it had among its owner's waiting images when i
 
 from datetime import timedelta
 
+import structlog
+
+from gallery.adapters.database import Database
+from gallery.errors import DatabaseAway, ValkeyAway
+from gallery.images import store
 from gallery.images.model import Image, ImageId, Lane
 from gallery.images.store import MOST_PLACES
-from gallery.jobs.queue import Ring
+from gallery.jobs.queue import Queue, Ring
+
+log = structlog.get_logger(__name__)
 
 PROCESS = "process"
 NOT_YET = -1  # the turn of rings that only come back later
@@ -40,3 +47,16 @@ def ring_again(image: ImageId, attempt: int, lane: Lane, place: int) -> Ring:
 def ring_first(image: ImageId) -> Ring:
     """For an image that has waited long enough, before all others."""
     return Ring(PROCESS, image, turn=RAISED, priority=FIRST, once=True)
+
+
+async def call(queue: Queue, database: Database, ring: Ring) -> None:
+    """Ring; where Valkey is away, leave word in the row, so that the sweep rings as soon as it is back."""
+    try:
+        await queue.ring(ring)
+    except ValkeyAway as error:
+        log.warning("image.not_rung", image=ring.subject, error=str(error))
+        try:
+            async with database.writing() as db:
+                await store.unheard(db, ImageId(ring.subject))
+        except DatabaseAway as away:  # then the sweep misses an answer a little later
+            log.warning("image.not_rung", image=ring.subject, error=str(away))

@@ -75,7 +75,7 @@ class Verify:
         self._objects = objects
         self._news = news
 
-    async def keys(self, *, remove_unknown: bool = False) -> AsyncIterator[Finding]:
+    async def differences(self, *, remove_unknown: bool = False) -> AsyncIterator[Finding]:
         """Compare the keys of both sides. Raises `Unavailable`."""
         async with self._database.writing() as db:
             began: datetime = await db.fetchval("SELECT now()")

@@ -1,0 +1,87 @@
+"""A cable that can be cut: a TCP proxy before a server, which refuses, swallows, delays, or cuts off."""
+
+import asyncio
+from contextlib import suppress
+from typing import Self
+from urllib.parse import urlsplit
+
+CHUNK = 64 * 1024
+
+
+class Proxy:
+    """Passes everything on until it is told otherwise; what it is told holds for connections that are open too."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        assert parts.hostname
+        assert parts.port
+        self._target = (parts.hostname, parts.port)
+        self._url = url
+        self._open: set[asyncio.StreamWriter] = set()
+        self._server: asyncio.Server | None = None
+        self.refuses = False  # new connections are reset at once
+        self.swallows = False  # nothing arrives any more, and nobody is told
+        self.delay = 0.0  # seconds before each block is passed on
+        self.cut_after: int | None = None  # bytes from the server, of each connection
+
+    @property
+    def url(self) -> str:
+        """The server's URL, with our port in it."""
+        assert self._server
+        port = self._server.sockets[0].getsockname()[1]
+        return self._url.replace(f"{self._target[0]}:{self._target[1]}", f"127.0.0.1:{port}", 1)
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._server
+        self._server.close()
+        self.cut()
+        async with asyncio.timeout(10):
+            while self._open:
+                await asyncio.sleep(0.01)
+
+    def cut(self) -> None:
+        """Reset every open connection."""
+        for writer in list(self._open):
+            writer.transport.abort()
+
+    def heal(self) -> None:
+        self.refuses = self.swallows = False
+        self.delay, self.cut_after = 0.0, None
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._open.add(writer)
+        there: asyncio.StreamWriter | None = None
+        try:
+            if self.refuses:
+                return
+            back, there = await asyncio.open_connection(*self._target)
+            self._open.add(there)
+            pumps = [asyncio.ensure_future(self._pump(reader, there)), asyncio.ensure_future(self._pump(back, writer))]
+            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+            for pump in pumps:
+                pump.cancel()
+            await asyncio.gather(*pumps, return_exceptions=True)
+        except OSError:
+            pass  # the server is away, as a proxy's client then sees
+        finally:
+            for end in (writer, there):
+                if end is not None:
+                    end.transport.abort()
+                    self._open.discard(end)
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        passed = 0
+        with suppress(OSError):
+            while data := await reader.read(CHUNK):
+                while self.swallows:
+                    await asyncio.sleep(0.05)
+                await asyncio.sleep(self.delay)
+                passed += len(data)
+                if self.cut_after is not None and passed > self.cut_after:
+                    return
+                writer.write(data)
+                await writer.drain()
