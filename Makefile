@@ -30,7 +30,11 @@ run: .venv/run.stamp  ## Serve Gallery at http://127.0.0.1:3000 with its own ser
 
 .PHONY: test
 test: setup  ## Start the real servers that the tests need and run the whole suite
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses=3 --dist=worksteal
+
+.PHONY: faults
+faults: setup  ## The long run of tests/faults: kills by the dozen, freezes of 90 s; about an hour
+	FAULTS=long $(BIN)/pytest tests/faults
 
 .PHONY: lint
 lint: .venv/dev.stamp  ## Check format, style, types, import contracts and docs

@@ -1,19 +1,17 @@
 """Real servers for everybody, started once: PostgreSQL, Valkey and S3; for each test a house of its own in them."""
 
 import asyncio
-import itertools
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-import asyncpg
 import httpx
 import msgspec
 import pytest
-import redis.asyncio as redis
 
 import processes
+from databases import TEMPLATE, database_of, surroundings_of_a_house
 from gallery.access.model import ANYONE
 from gallery.adapters import embedded
 from gallery.adapters.migrations import migrate
@@ -26,7 +24,6 @@ from gallery.wiring import Gallery, open_gallery, open_processing
 from s3 import s3_server
 
 CALLER = ANYONE
-NUMBERS = itertools.count(1)
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -42,7 +39,7 @@ async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Set
     """PostgreSQL with a migrated template database, and Valkey."""
     folder = tmp_path_factory.mktemp("servers")
     async with embedded.servers(folder) as running:
-        template = await _database(str(running.database_url), "template_gallery", of="template0")
+        template = await database_of(str(running.database_url), TEMPLATE, of="template0")
         await asyncio.to_thread(migrate, template)
         settings = Settings(data_dir=str(folder))
         replace = msgspec.structs.replace
@@ -61,14 +58,7 @@ async def s3(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[dict[str
 
 @pytest.fixture
 async def environment(servers: Settings, tmp_path: Path) -> dict[str, str]:
-    """For processes: a database, a Valkey and a data directory that nobody else uses."""
-    number = next(NUMBERS)
-    database = await _database(str(servers.database.url), f"test_{number}", of="template_gallery")
-    valkey = f"{servers.redis.url}/{number % 15 + 1}"
-    async with redis.from_url(valkey) as client:
-        await client.flushdb()
-    data = {"DATABASE_URL": database, "REDIS_URL": valkey, "GALLERY_DATA_DIR": str(tmp_path / "data")}
-    return {**processes.surroundings(), **data, "GALLERY_REDIS__PREFIX": f"test{number}"}
+    return await surroundings_of_a_house(servers, tmp_path)
 
 
 @pytest.fixture
@@ -131,16 +121,6 @@ async def housed(environment: dict[str, str], **more: str) -> AsyncIterator[tupl
         httpx.AsyncClient(base_url=url, timeout=20) as client,
     ):
         yield gallery, client
-
-
-async def _database(server: str, name: str, *, of: str) -> str:
-    """A new database as a copy of another; returns its URL."""
-    connection = await asyncpg.connect(server)
-    try:
-        await connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{of}" STRATEGY FILE_COPY')
-    finally:
-        await connection.close()
-    return f"{server.rsplit('/', 1)[0]}/{name}"
 
 
 def _is_a_setting(name: str) -> bool:

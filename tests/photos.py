@@ -188,6 +188,11 @@ def a_heic(
 
 
 @cache
+def a_forty_megapixel_photo() -> bytes:
+    return a_jpeg(7700, 5200, quality=60)
+
+
+@cache
 def a_twelve_megapixel_photo() -> bytes:
     """4032 x 3024, about 2 MB: what a phone uploads, turned, with everything in its EXIF."""
     return a_jpeg(4032, 3024, orientation=6, exif=CAMERA, gps=True, quality=88)
@@ -206,6 +211,12 @@ def a_png_bomb(width: int = 50_000, height: int = 50_000) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     body = zlib.compress(bytes(100_000), 9)
     return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", body) + _chunk(b"IEND", b"")
+
+
+def an_interlaced_png(width: int, height: int) -> bytes:
+    """Small as a file; all its 16-bit pixels are needed at once, whatever size it is wanted in."""
+    pixels = pyvips.Image.black(width, height, bands=4).cast("ushort").copy(interpretation="rgb16")
+    return bytes(pixels.pngsave_buffer(interlace=True, compression=1))
 
 
 def not_pictures() -> dict[str, bytes]:

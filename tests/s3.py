@@ -3,9 +3,11 @@
 import asyncio
 import json
 import os
+import random
 import signal
 import socket
 import sys
+from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,46 +18,78 @@ from obstore.store import S3Store
 
 ACCESS_KEY, SECRET_KEY = "the-key", "the-secret"
 PORTS = ("master", "filer", "volume", "s3", "admin")
-FIRST_PORT = 18_000  # below the ephemeral ports
+RANGE = range(18_000, 32_000)  # below the ephemeral ports
+
+
+class SeaweedFS:
+    """One server on its ports and its directory; it may be started again."""
+
+    def __init__(self, folder: Path) -> None:
+        names = (*PORTS, *(f"{name}.grpc" for name in PORTS))
+        self._ports = dict(zip(names, free_ports(len(names)), strict=True))
+        self._folder = folder
+        self._log = folder / "weed.log"
+        identity = {"name": "gallery", "credentials": [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}]}
+        rights = {"actions": ["Admin", "Read", "Write", "List"]}
+        (folder / "s3.json").write_text(json.dumps({"identities": [identity | rights]}))
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Points Gallery at it; use a bucket of your own, it is made by the first put."""
+        return {
+            "S3_ENDPOINT": f"http://127.0.0.1:{self._ports['s3']}",
+            "S3_ACCESS_KEY": ACCESS_KEY,
+            "S3_SECRET_KEY": SECRET_KEY,
+        }
+
+    async def start(self) -> Process:
+        ports = (
+            f"-{name.replace('.grpc', '')}.port{'.grpc' if '.grpc' in name else ''}={port}"
+            for name, port in self._ports.items()
+        )
+        with self._log.open("ab") as log:
+            return await asyncio.create_subprocess_exec(
+                Path(sys.executable).parent / "weed",
+                "mini",
+                f"-dir={self._folder}",
+                "-ip=127.0.0.1",
+                "-ip.bind=127.0.0.1",
+                f"-s3.config={self._folder / 's3.json'}",
+                "-s3.autoCreateBucket=true",
+                "-s3.port.iceberg=0",
+                "-s3.port.lance=0",
+                "-admin.ui=false",
+                "-webdav=false",  # its port is the same for all who do not say which
+                *ports,
+                stdout=log,
+                stderr=log,
+                cwd=self._folder,
+                env={"HOME": str(self._folder), "PATH": os.environ["PATH"]},
+                start_new_session=True,
+            )
+
+    async def ready(self, process: Process) -> None:
+        """The port opens long before an object can be put."""
+        probe = store(self.environment, "probe")
+        for _ in range(300):
+            try:
+                await obstore.put_async(probe, "probe", b"probe")
+            except BaseError:
+                assert process.returncode is None, self._log.read_text()[-2000:]
+                await asyncio.sleep(0.2)
+            else:
+                return
+        raise RuntimeError(f"the S3 server does not take objects:\n{self._log.read_text()[-2000:]}")
 
 
 @asynccontextmanager
 async def s3_server(folder: Path) -> AsyncIterator[dict[str, str]]:
-    """Yields the environment that points Gallery at it; use a bucket of your own, it is made by the first put."""
-    ports = dict(zip((*PORTS, *(f"{name}.grpc" for name in PORTS)), free_ports(2 * len(PORTS)), strict=True))
-    config = folder / "s3.json"
-    identity = {"name": "gallery", "credentials": [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}]}
-    config.write_text(json.dumps({"identities": [{**identity, "actions": ["Admin", "Read", "Write", "List"]}]}))
-    with (folder / "weed.log").open("wb") as log:
-        process = await asyncio.create_subprocess_exec(
-            Path(sys.executable).parent / "weed",
-            "mini",
-            f"-dir={folder}",
-            "-ip=127.0.0.1",
-            "-ip.bind=127.0.0.1",
-            f"-s3.config={config}",
-            "-s3.autoCreateBucket=true",
-            "-s3.port.iceberg=0",
-            "-s3.port.lance=0",
-            "-admin.ui=false",
-            *(
-                f"-{name.replace('.grpc', '')}.port{'.grpc' if '.grpc' in name else ''}={port}"
-                for name, port in ports.items()
-            ),
-            stdout=log,
-            stderr=log,
-            cwd=folder,
-            env={"HOME": str(folder), "PATH": os.environ["PATH"]},
-            start_new_session=True,
-        )
-    environment = {
-        "S3_ENDPOINT": f"http://127.0.0.1:{ports['s3']}",
-        "S3_ACCESS_KEY": ACCESS_KEY,
-        "S3_SECRET_KEY": SECRET_KEY,
-    }
+    """Yields the environment that points Gallery at it."""
+    server = SeaweedFS(folder)
+    process = await server.start()
     try:
-        await _until_it_takes_objects(environment, folder / "weed.log")
-        yield environment
+        await server.ready(process)
+        yield server.environment
     finally:
         if process.returncode is None:
             os.killpg(process.pid, signal.SIGKILL)
@@ -75,8 +109,9 @@ def store(environment: dict[str, str], bucket: str) -> S3Store:
 
 
 def free_ports(count: int) -> list[int]:
+    """Drawn, not counted: other tests look for ports at the same time."""
     ports: list[int] = []
-    for port in range(FIRST_PORT + os.getpid() % 5000, 32_000):
+    for port in random.sample(RANGE, len(RANGE)):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -87,16 +122,3 @@ def free_ports(count: int) -> list[int]:
         if len(ports) == count:
             return ports
     raise RuntimeError("no free ports")
-
-
-async def _until_it_takes_objects(environment: dict[str, str], log: Path) -> None:
-    """The port opens long before an object can be put."""
-    probe = store(environment, "probe")
-    for _ in range(150):
-        try:
-            await obstore.put_async(probe, "probe", b"probe")
-        except BaseError:
-            await asyncio.sleep(0.2)
-        else:
-            return
-    raise RuntimeError(f"the S3 server does not take objects:\n{log.read_text()[-2000:]}")

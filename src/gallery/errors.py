@@ -230,8 +230,16 @@ class ValkeyAway(Unavailable):
     """Valkey is away; please try again."""
 
 
+class RendererAway(Unavailable):
+    """No renderer can be started at the moment; the picture is tried again."""
+
+
 class IssuerAway(Unavailable):
     """The issuer of your token is away; please try again."""
+
+
+class NoRoom(Unavailable):
+    """This machine has no room for another file at the moment; please try again."""
 
 
 class ObjectDamaged(Unavailable):

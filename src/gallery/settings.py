@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta, Struct
 
+from gallery import crash
 from gallery.errors import Misconfigured
 
 MIB = 1024 * 1024
@@ -77,6 +78,9 @@ class Upload(Struct, frozen=True):
     quota_bytes: Annotated[
         int, Meta(ge=0, description="What the originals of one owner may take together, in bytes; 0 is no limit")
     ] = 0
+    key_lease: Annotated[
+        Seconds, Meta(description="How long an Idempotency-Key stays taken after its process has died, in seconds")
+    ] = 30
 
 
 class Worker(Struct, frozen=True):
@@ -190,6 +194,9 @@ class Settings(Struct, frozen=True):
     ] = ""
     data_dir: Annotated[str, Meta(description="Where embedded servers and files live")] = "./data"
     worker_mode: Annotated[bool, Meta(description="This process is a worker, whatever its command")] = False
+    fault: Annotated[
+        str | None, Meta(description="For tests: where this process kills itself, e.g. upload-committed:3")
+    ] = None
     database: Database = Database()
     redis: Redis = Redis()
     s3: S3 = S3()
@@ -292,7 +299,11 @@ def origins(text: str) -> frozenset[str]:
     return found
 
 
-READ_BY: dict[str, Callable[[str], object]] = {"proxies": networks, "cors_origin": origins}  # what a type cannot say
+READ_BY: dict[str, Callable[[str], object]] = {  # what a type cannot say
+    "proxies": networks,
+    "cors_origin": origins,
+    "fault": crash.read,
+}
 
 
 def _metadata(annotated: Any) -> tuple[Meta, ...]:

@@ -96,7 +96,9 @@ def furnish(settings: Settings, database: Database, valkey: Valkey, queue: Queue
         feed=feed,
         news=news,
         images=images,
-        uploads=Uploads(images, Idempotency(database), feed, settings.public_url),
+        uploads=Uploads(
+            images, Idempotency(database, timedelta(seconds=settings.upload.key_lease)), feed, settings.public_url
+        ),
         answers=Answers(images, cache, settings.public_url),
         links=Sharing(images, access.links, settings.public_url),
         sweep=Sweep(database, objects, queue, events, timedelta(hours=settings.notifications.keep_hours)),

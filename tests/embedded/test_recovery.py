@@ -102,7 +102,9 @@ async def test_the_parts_end_with_their_killed_supervisor(data_dir):
         pass
 
 
-@pytest.mark.parametrize(("parent", "code"), [(os.getpid(), 0), (1, -signal.SIGTERM), ("", 0)])
+@pytest.mark.parametrize(
+    ("parent", "code"), [(os.getpid(), 0), (1, -signal.SIGTERM), ("", 0)], ids=["ours", "init", "none"]
+)
 async def test_a_part_whose_parent_died_before_it_looked_ends_at_once(parent, code):
     environment = {**os.environ, PARENT: f"{parent}"}
     look = "from gallery.adapters.processes import end_with_parent; end_with_parent()"

@@ -82,7 +82,8 @@ async def test_a_directory_that_the_servers_user_may_not_pass_and_root_may_not_l
     without_power = ("setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all")
     said = await printed(data_dir, through=without_power)
     assert said.startswith("PostgreSQL does not run as root, and the user ")
-    assert f"may not pass {data_dir.parents[2]}" in said
+    closed = said.partition("may not pass ")[2].partition(":")[0]
+    assert closed in {str(parent) for parent in data_dir.parents}
 
 
 @as_root

@@ -2,48 +2,72 @@
 
 import asyncio
 from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
 
 import httpx
 
-from faults.load import TERMINAL, Heard, Load
+from faults.load import TERMINAL, TLS, Heard, Load
 from gallery.images.verify import Progress
 from gallery.settings import Settings
 from gallery.wiring import Gallery, open_gallery
 
-SETTLED = "SELECT count(*) FROM image WHERE deleted_at IS NULL AND status IN ('PENDING', 'PROCESSING')"
-READY = "SELECT id::text, sha256 FROM image WHERE deleted_at IS NULL AND status = 'READY'"
-NEEDED = "SELECT key FROM object WHERE remove_after IS NULL"
+PATIENCE = 90  # seconds for everything to settle: ten strikes of backoff, on two cores
+UNSETTLED = """
+    SELECT count(*) FROM image
+    WHERE deleted_at IS NULL AND (work IS NOT NULL OR status IN ('PENDING', 'PROCESSING'))
+"""
+ROWS = "SELECT id::text, status, sha256 FROM image WHERE deleted_at IS NULL"
+KEYS = "SELECT key, remove_after FROM object"
+ANSWERS = "SELECT image_id::text FROM idempotency WHERE status = 201"
 
 
-async def check(environment: dict[str, str], url: str, load: Load, listeners: list[Heard]) -> None:
-    """Waits until everything is settled, a minute at most. `environment` leads to the servers themselves."""
+async def check(environment: dict[str, str], url: str, load: Load, listeners: Sequence[Heard]) -> None:
+    """Waits until everything is settled. `environment` leads to the servers themselves."""
     assert load.acknowledged, "nothing was uploaded"
     async with open_gallery(Settings.read(environment)) as gallery:
         await _settled(gallery)
         await _rows(gallery, load)
+        await _one_image_for_each_key(gallery)
         await _objects(gallery)
     await _heard(load, listeners)
-    async with httpx.AsyncClient(base_url=url) as client:
+    async with httpx.AsyncClient(base_url=url, timeout=15, verify=TLS) as client:
         assert (await client.get("/livez")).status_code == 200
         assert (await client.get("/readyz")).status_code == 200
+        for image in sorted(load.deleted)[:20]:
+            assert (await client.get(f"/api/v1/images/{image}")).status_code == 404, "a delete is final"
 
 
 async def _settled(gallery: Gallery) -> None:
-    async with asyncio.timeout(60):
-        while await _value(gallery, SETTLED):
+    async with asyncio.timeout(PATIENCE):
+        while await _count(gallery, UNSETTLED):
             await asyncio.sleep(0.1)
 
 
 async def _rows(gallery: Gallery, load: Load) -> None:
-    """Every acknowledged upload is READY with the bytes that were sent; and there is one image for each upload."""
+    """Every acknowledged upload is READY with the bytes that were sent, or deleted; and there is nothing else.
+
+    What was sent without an answer is there whole, or not at all.
+    """
     async with gallery.database.reading() as db:
-        ready = {row["id"]: row["sha256"] for row in await db.fetch(READY)}
-    assert ready == load.acknowledged
+        rows = {row["id"]: row for row in await db.fetch(ROWS)}
+    unanswered = {image for image in rows.keys() - load.acknowledged.keys() if rows[image]["sha256"] in load.abandoned}
+    kept = {image: sha256 for image, sha256 in load.acknowledged.items() if image not in load.deleted}
+    assert {image: rows[image]["sha256"] for image in rows.keys() - unanswered} == kept
+    assert {image for image, row in rows.items() if row["status"] == "FAILED"} == load.failing
+    assert {row["status"] for row in rows.values()} <= {"READY", "FAILED"}
+
+
+async def _one_image_for_each_key(gallery: Gallery) -> None:
+    async with gallery.database.reading() as db:
+        images = [row["image_id"] for row in await db.fetch(ANSWERS)]
+    assert len(images) == len(set(images))
 
 
 async def _objects(gallery: Gallery) -> None:
-    """What rows need is there, whole; what is there is known."""
-    await gallery.sweep.run()
+    """What rows need is there, whole; what is there is needed, or about to go."""
+    async with asyncio.timeout(20):
+        while (await gallery.sweep.plan()).removed:  # the workers sweep too: who has marked a key removes it
+            await gallery.sweep.run()
     assert [finding async for finding in gallery.verify.differences()] == []
     assert [said async for said in gallery.verify.originals() if not isinstance(said, Progress)] == []
     stored = {
@@ -53,28 +77,46 @@ async def _objects(gallery: Gallery) -> None:
         for found in batch
     }
     async with gallery.database.reading() as db:
-        known = {row["key"] for row in await db.fetch("SELECT key FROM object")}
-        needed = {row["key"] for row in await db.fetch(NEEDED)}
-    assert needed <= stored <= known
+        rows = await db.fetch(KEYS)
+    needed, known = {row["key"] for row in rows if row["remove_after"] is None}, {row["key"] for row in rows}
+    assert needed <= stored
+    assert stored <= known
 
 
-async def _heard(load: Load, listeners: list[Heard]) -> None:
-    """Each listener was told once of each image's end, by rising ids, and of rising versions."""
+async def _heard(load: Load, listeners: Sequence[Heard]) -> None:
+    """Each listener was told once of each image's end, by rising ids, and of rising versions; and all the same."""
+    expected = {(image, TERMINAL) for image in load.acknowledged.keys() - load.deleted}
+    expected |= {(image, ("image.deleted",)) for image in load.deleted}
     for heard in listeners:
-        async with asyncio.timeout(30):
-            while {image for type_, image, _ in heard.events if type_ in TERMINAL} < set(load.acknowledged):
-                await asyncio.sleep(0.1)
-        assert heard.resets == 0
-        assert heard.ids == sorted(set(heard.ids)), "ids are unique and rise"
-        ends = Counter(image for type_, image, _ in heard.events if type_ in TERMINAL)
-        assert set(ends.values()) == {1}
-        versions = defaultdict(list)
-        for _, image, version in heard.events:
-            versions[image].append(version)
-        assert all(seen == sorted(set(seen)) for seen in versions.values())
-    assert len({tuple(heard.events) for heard in listeners}) == 1, "everybody was told the same"
+        await _until(lambda heard=heard: heard.lacks(expected))
+    await _until(lambda: len({len(heard.events) for heard in listeners}) > 1)
+    for heard in listeners:
+        _check_history(heard)
+    assert len({tuple(heard.events) for heard in listeners}) <= 1, "everybody was told the same"
 
 
-async def _value(gallery: Gallery, statement: str) -> int:
+def _check_history(heard: Heard) -> None:
+    assert heard.resets == 0
+    assert heard.ids == sorted(set(heard.ids)), "ids are unique and rise"
+    ends = Counter(image for type_, image, _ in heard.events if type_ in TERMINAL)
+    assert set(ends.values()) <= {1}, "one end for each image"
+    versions, gone = defaultdict(list), set()
+    for type_, image, version in heard.events:
+        assert image not in gone, f"{type_} after image.deleted"
+        versions[image].append(version)
+        if type_ == "image.deleted":
+            gone.add(image)
+    assert all(seen == sorted(set(seen)) for seen in versions.values()), "versions rise"
+
+
+async def _until(missing: Callable[[], object]) -> None:
+    """Until nothing is missing, half a minute at most."""
+    last = asyncio.get_running_loop().time() + 30
+    while found := missing():
+        assert asyncio.get_running_loop().time() < last, f"not heard: {found}"
+        await asyncio.sleep(0.2)
+
+
+async def _count(gallery: Gallery, statement: str) -> int:
     async with gallery.database.reading() as db:
         return int(await db.fetchval(statement) or 0)

@@ -1,11 +1,16 @@
 """A cable that can be cut: a TCP proxy before a server, which refuses, swallows, delays, or cuts off."""
 
 import asyncio
+import random
 from contextlib import suppress
 from typing import Self
 from urllib.parse import urlsplit
 
 CHUNK = 64 * 1024
+SLOW_DOWN = (
+    b"HTTP/1.1 503 Slow Down\r\nContent-Type: application/xml\r\nContent-Length: 62\r\nConnection: close\r\n\r\n"
+    b"<Error><Code>SlowDown</Code><Message>Wait.</Message></Error>\r\n"
+)
 
 
 class Proxy:
@@ -21,6 +26,7 @@ class Proxy:
         self._server: asyncio.Server | None = None
         self.refuses = False  # new connections are reset at once
         self.swallows = False  # nothing arrives any more, and nobody is told
+        self.throttled = 0.0  # share of the connections that are told to slow down, as S3 does
         self.delay = 0.0  # seconds before each block is passed on
         self.cut_after: int | None = None  # bytes from the server, of each connection
 
@@ -50,13 +56,20 @@ class Proxy:
 
     def heal(self) -> None:
         self.refuses = self.swallows = False
-        self.delay, self.cut_after = 0.0, None
+        self.delay, self.throttled, self.cut_after = 0.0, 0.0, None
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open.add(writer)
         there: asyncio.StreamWriter | None = None
         try:
             if self.refuses:
+                return
+            if random.random() < self.throttled:
+                await reader.readuntil(b"\r\n\r\n")
+                writer.write(SLOW_DOWN)
+                await writer.drain()
+                writer.close()
+                await writer.wait_closed()
                 return
             back, there = await asyncio.open_connection(*self._target)
             self._open.add(there)
@@ -65,7 +78,7 @@ class Proxy:
             for pump in pumps:
                 pump.cancel()
             await asyncio.gather(*pumps, return_exceptions=True)
-        except OSError:
+        except (OSError, EOFError):
             pass  # the server is away, as a proxy's client then sees
         finally:
             for end in (writer, there):

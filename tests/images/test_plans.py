@@ -4,11 +4,14 @@ import re
 
 import pytest
 
+from databases import surroundings_of_a_house
 from gallery.access.model import EVERYBODY, Caller, Owner
 from gallery.images import listing
 from gallery.images.listing import BY_FILTER, IN_ORDER, Look
 from gallery.images.model import Status, new_id
 from gallery.images.question import Question, Sort
+from gallery.settings import Settings
+from gallery.wiring import open_gallery
 from rows import hang, titles
 
 FILL = """
@@ -31,12 +34,16 @@ INDEX = {
 }
 
 
-@pytest.fixture
-async def full(gallery):
-    async with gallery.database.writing() as db:
-        await db.execute(FILL)
-        await db.execute("ANALYZE image")
-    return gallery
+@pytest.fixture(scope="module")
+async def full(servers, tmp_path_factory):
+    """Shared: nobody looks at what another test hangs up."""
+    environment = await surroundings_of_a_house(servers, tmp_path_factory.mktemp("full"))
+    patient = Settings.read({**environment, "GALLERY_DATABASE__TIMEOUT": "60"})
+    async with open_gallery(patient) as gallery:
+        async with gallery.database.writing() as db:
+            await db.execute(FILL)
+            await db.execute("ANALYZE image")
+        yield gallery
 
 
 async def plan(house, way, statement, look):

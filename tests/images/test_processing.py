@@ -8,7 +8,6 @@ from datetime import timedelta
 import msgspec
 import psutil
 import pytest
-import pyvips
 
 import photos
 from cast import MAYA, uploaded
@@ -203,7 +202,7 @@ async def test_three_strikes_and_it_has_failed(settings):
 async def test_a_renderer_without_memory_fails_the_picture_and_nothing_else(settings):
     little = msgspec.structs.replace(settings.worker, memory=256 * 1024 * 1024)
     async with open_gallery(msgspec.structs.replace(settings, worker=little)) as gallery:
-        greedy = await uploaded(gallery, an_interlaced_png(7000, 7000))
+        greedy = await uploaded(gallery, photos.an_interlaced_png(7000, 7000))
         modest = await uploaded(gallery)
         async with open_processing(gallery) as processing:
             for _ in range(3):
@@ -214,12 +213,6 @@ async def test_a_renderer_without_memory_fails_the_picture_and_nothing_else(sett
         assert failed.status is Status.FAILED
         assert failed.error_code in ("renderer_out_of_memory", "renderer_crashed")
         assert await status(gallery, modest) is Status.READY
-
-
-def an_interlaced_png(width, height):
-    """Small as a file; all its 16-bit pixels are needed at once, whatever size it is wanted in."""
-    pixels = pyvips.Image.black(width, height, bands=4).cast("ushort").copy(interpretation="rgb16")
-    return pixels.pngsave_buffer(interlace=True, compression=1)
 
 
 async def test_an_object_that_comes_back_damaged_is_not_accepted(gallery, processing, settings):

@@ -7,10 +7,11 @@ import time
 
 import psutil
 import pytest
+from pebble import ProcessPool
 
 from deeds import MEMORY, die, eat, refuse
-from gallery.errors import DamagedPicture, RendererCrashed, RendererOutOfMemory, RendererTimedOut
-from gallery.jobs.pool import open_pool
+from gallery.errors import DamagedPicture, RendererAway, RendererCrashed, RendererOutOfMemory, RendererTimedOut
+from gallery.jobs.pool import Pool, open_pool
 from processes import command
 
 
@@ -63,6 +64,20 @@ async def test_idle_children_that_are_killed_come_back(pool):
     async with asyncio.timeout(10):
         while len(children()) > 2:
             await asyncio.sleep(0.05)
+
+
+async def test_pools_that_all_fail_are_nobodys_strike():
+    """As where this machine starts no process any more: the picture is tried again later."""
+
+    def make() -> ProcessPool:
+        stopped = ProcessPool(max_workers=1)
+        stopped.stop()
+        stopped.join()
+        return stopped
+
+    pool = Pool(make, deadline=5)
+    with pytest.raises(RendererAway):
+        await pool.run(os.getpid)
 
 
 async def test_cancelled_work_is_killed(pool):

@@ -240,6 +240,7 @@ async def test_who_has_seen_more_than_this_process_is_not_told_twice(gallery, se
     await renamed(gallery, image, 3)
     await gallery.events.number()
     slow = gallery.feed  # it has read nothing so far
+    slow._begun.set()
     stream = slow.listen(Filter(MAYA.owner), "4")
     assert (await anext(stream)).startswith(b"retry:")
     waiting = asyncio.create_task(anext(stream))
@@ -249,3 +250,31 @@ async def test_who_has_seen_more_than_this_process_is_not_told_twice(gallery, se
     async with asyncio.timeout(10):
         assert b"id: 5\n" in await waiting
     feed.cancel()
+
+
+async def test_who_comes_before_the_reader_has_begun_misses_nothing(gallery):
+    """A process has just been started, and its clients of before are back already."""
+    image = await uploaded(gallery)
+    await renamed(gallery, image, 3)
+    await gallery.events.number()
+    stream = gallery.feed.listen(Filter(MAYA.owner), "1")
+    text, waiting = b"", asyncio.create_task(anext(stream))
+    await asyncio.sleep(0.1)
+    feed = asyncio.create_task(gallery.feed.run())
+    async with asyncio.timeout(10):
+        text += await waiting
+        await renamed(gallery, image, 1)
+        while text.count(b"event: image.updated") < 4:
+            text += await anext(stream)
+    feed.cancel()
+    assert [int(n) for n in re.findall(rb"id: (\d+)\nevent", text)] == [2, 3, 4, 5]
+
+
+async def test_who_waits_for_a_reader_that_cannot_begin_hears_signs_of_life(settings):
+    soon = msgspec.structs.replace(settings.notifications, heartbeat=0.05)
+    async with open_gallery(msgspec.structs.replace(settings, notifications=soon)) as gallery:
+        stream = gallery.feed.listen(Filter(MAYA.owner), None)
+        assert await anext(stream) == b": waiting\n\n"
+        gallery.feed.end()
+        async with asyncio.timeout(5):
+            assert [block async for block in stream][-1].startswith(b"retry:")

@@ -14,7 +14,7 @@ import structlog
 import typer
 import uvloop
 
-from gallery import __version__
+from gallery import __version__, crash
 from gallery.errors import Conflict, Misconfigured, NotFound, Unavailable
 from gallery.ops import logs
 from gallery.settings import Settings, unknown
@@ -186,6 +186,9 @@ def _run(
     settings = settings or _settings()
     logs.configure(settings.logs, process=process)
     _warn_of_strangers()
+    if settings.fault:
+        crash.arm(settings.fault)
+        structlog.get_logger(__name__).warning("fault.armed", place=settings.fault)
     try:
         code = uvloop.run(command(settings)) or 0
     except Misconfigured as error:

@@ -23,8 +23,8 @@ async def worker(settings: Settings) -> None:
     end_with_parent()
     stop = asyncio.Event()
     async with (
+        house.gallery(settings) as gallery,  # while it waits for its servers, a signal just ends it
         house.stopped_by_signals(stop.set),
-        house.gallery(settings) as gallery,
         open_processing(gallery) as processing,
         answering(gallery.settings.redis, _handlers(processing), settings.worker.concurrency, processing.name),
         asyncio.TaskGroup() as tasks,

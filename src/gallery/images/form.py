@@ -14,6 +14,7 @@ from typing import BinaryIO, cast
 
 from multipart import MultipartError, MultipartSegment, ParserLimitReached, PushMultipartParser
 
+from gallery.disk import needing_room
 from gallery.errors import InvalidField, MalformedBody, TooLarge
 
 IN_MEMORY = 1024 * 1024
@@ -41,12 +42,13 @@ async def read_form(
 ) -> AsyncIterator[Form]:
     """The form in `body`, whose file has `most` bytes at most; the file is closed at the end of the block.
 
-    Raises `TooLarge` (at once when `length`, the declared size of the body, says so), `MalformedBody`, `InvalidField`.
+    Raises `TooLarge` (at once when `length`, the declared size of the body, says so), `MalformedBody`, `InvalidField`,
+    `NoRoom`.
     """
     boundary = _boundary(content_type)
     if length is not None and length > most + MOST_OTHER_BYTES:
         raise TooLarge(length=length, limit=most)
-    with SpooledTemporaryFile(max_size=IN_MEMORY) as spool:
+    with needing_room(), SpooledTemporaryFile(max_size=IN_MEMORY) as spool:
         form = Form(cast("BinaryIO", spool))  # it is one, though its type does not say so
         await _Reader(form, most).read(body, boundary)
         spool.seek(0)

@@ -7,7 +7,7 @@ its answer nor an answer without its image; what is refused or fails writes none
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from uuid import uuid4
 
@@ -22,8 +22,7 @@ from gallery.images.model import ImageId
 log = structlog.get_logger(__name__)
 
 KEEP = timedelta(hours=24)
-LEASE = timedelta(seconds=30)
-RENEW_EVERY = 10.0  # seconds
+RELEASE_EVERY = 0.5  # seconds, while the database is away
 
 BEGIN = """
     INSERT INTO idempotency (owner, route, key, holder, ends_at) VALUES ($1, $2, $3, $4, now() + $5::interval)
@@ -96,8 +95,10 @@ class Hold:
 
 
 class Idempotency:
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, lease: timedelta) -> None:
         self._database = database
+        self._lease = lease
+        self._releasing: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
     async def hold(self, key: Key | None) -> AsyncIterator[Hold]:
@@ -116,7 +117,7 @@ class Idempotency:
     async def _begin(self, key: Key) -> Hold:
         hold = Hold(key)
         async with self._database.reading() as db:
-            if await db.fetchval(BEGIN, *hold.ours, LEASE):
+            if await db.fetchval(BEGIN, *hold.ours, self._lease):
                 return hold
             row = await db.fetchrow(ANSWERED, *hold.ours[:3])
         if row is None:
@@ -125,21 +126,34 @@ class Idempotency:
 
     async def _renew(self, hold: Hold) -> None:
         while True:
-            await asyncio.sleep(RENEW_EVERY)
+            await asyncio.sleep(self._lease.total_seconds() / 3)
             try:
                 async with self._database.reading() as db:
-                    await db.execute(RENEW, *hold.ours, LEASE)
+                    await db.execute(RENEW, *hold.ours, self._lease)
             except DatabaseAway as error:
                 log.warning("idempotency.not_renewed", error=str(error))  # finishing asks again whose it is
 
     async def _release(self, hold: Hold) -> None:
-        if not hold.ours:
-            return
+        """Give the key back; where the database is away, as soon as it is there again, or the lease ends by itself."""
+        if hold.ours and not await self._released(hold):
+            later = asyncio.create_task(self._release_later(hold))
+            self._releasing.add(later)
+            later.add_done_callback(self._releasing.discard)
+
+    async def _release_later(self, hold: Hold) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._lease.total_seconds()):
+                while not await self._released(hold):  # noqa: ASYNC110  nobody tells us that it is back
+                    await asyncio.sleep(RELEASE_EVERY)
+
+    async def _released(self, hold: Hold) -> bool:
         try:
             async with self._database.reading() as db:
                 await db.execute(RELEASE, *hold.ours)
         except DatabaseAway as error:
-            log.warning("idempotency.not_released", error=str(error))  # the lease ends by itself
+            log.warning("idempotency.not_released", error=str(error))
+            return False
+        return True
 
 
 async def expire(db: Connection, limit: int) -> None:

@@ -13,9 +13,8 @@ from gallery.images.model import ImageId
 GRACE = timedelta(hours=1)  # far more than any upload or attempt takes
 
 RESERVE = """
-    WITH quick AS (SELECT set_config('synchronous_commit', 'off', true))
     INSERT INTO object (key, image_id, attempt, remove_after)
-    SELECT unnest($1::text[]), $2, $3, now() + $4::interval FROM quick
+    SELECT unnest($1::text[]), $2, $3, now() + $4::interval
 """
 KEEP = "UPDATE object SET remove_after = NULL WHERE key = ANY($1) AND remove_after > '-infinity' RETURNING key"
 RELEASE = """
@@ -31,7 +30,7 @@ FORGET = "DELETE FROM object WHERE key = ANY($1)"
 
 
 async def reserve(database: Database, image: ImageId, attempt: int | None, keys: Sequence[str]) -> None:
-    """Write down keys that are about to be put. A lost reservation is one of an object that was never put."""
+    """Write down keys that are about to be put, durably: a PostgreSQL that dies in this moment must not forget them."""
     async with database.reading() as db:
         await db.execute(RESERVE, keys, image, attempt, GRACE)
 

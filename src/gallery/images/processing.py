@@ -19,8 +19,11 @@ from typing import Any, TypeVar
 import structlog
 from msgspec import Struct
 
+from gallery import crash
 from gallery.adapters.database import Database
 from gallery.adapters.objects import Objects
+from gallery.crash import Place
+from gallery.disk import needing_room
 from gallery.errors import (
     DatabaseAway,
     GalleryError,
@@ -117,6 +120,7 @@ class Processing:
                     await self._news.write(db, "image.processing", image)
             wait = None if image else await store.due_in(db, image_id)
         if image is not None:
+            crash.at(Place.WORK_CLAIMED)
             await self._news.tell(image)
         elif wait is not None:
             await call(self._queue, self._database, ring_later(image_id, wait))
@@ -142,13 +146,14 @@ class Processing:
     async def _work(self, image: Image) -> None:
         clock = asyncio.get_running_loop().time
         began = clock()
-        with a_folder(self._desk.scratch) as target:
+        with needing_room(), a_folder(self._desk.scratch) as target:
             original = target / "original"
             await self._objects.fetch(image.original_key, original, size=image.size, sha256=image.sha256)
             fetched = clock()
             rendered = await self._render(original, target)
             done = clock()
             await self._put(image, rendered, target)
+        crash.at(Place.WORK_PUT)
         await self._settle(image, rendered)
         log.info(
             "image.ready",
@@ -183,6 +188,7 @@ class Processing:
                 await keys.release(db, image.id, image.rendered_attempt, REPLACED)
             await timeline.note(db, Stage.READY, ready)
             await self._news.write(db, "image.ready", ready)
+        crash.at(Place.WORK_SETTLED)
         await self._news.tell(ready)
 
     async def _fail(self, image: Image, error: GalleryError) -> None:

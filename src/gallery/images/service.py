@@ -8,9 +8,11 @@ from typing import TypeAlias
 import structlog
 from msgspec import Struct
 
+from gallery import crash
 from gallery.access.model import Caller
 from gallery.adapters.database import Connection, Database
 from gallery.adapters.objects import Objects
+from gallery.crash import Place
 from gallery.errors import ImageNotFound, QuotaExceeded, StillProcessing, VersionMismatch
 from gallery.images import keys, listing, store, timeline
 from gallery.images.model import Draft, Edit, Image, ImageId, Photo, new_id, original_key
@@ -68,13 +70,16 @@ class Images:
         image_id = new_id()
         await keys.reserve(self._database, image_id, None, [original_key(image_id)])
         await self._objects.put(original_key(image_id), photo.file)
+        crash.at(Place.UPLOAD_PUT)
         while (uploaded := await self._add_or_release(image_id, caller, photo, draft, facts, seal)) is None:
             found = await self._again(caller, photo, seal)
             if found is not None:  # somebody else was faster
                 await self._release(image_id)
                 return found
+        crash.at(Place.UPLOAD_COMMITTED)
         await self._news.tell(uploaded.image)
         await call(self._queue, self._database, ring_for(uploaded.image))
+        crash.at(Place.UPLOAD_ANSWER)
         log.info("image.uploaded", image=image_id, size=photo.size, type=facts.mime_type)
         return uploaded
 
@@ -172,6 +177,7 @@ class Images:
                 await self._news.write(db, "image.deleted", image)
         if image is None:
             raise await self._why_not(caller, image_id, versions)
+        crash.at(Place.DELETE_COMMITTED)
         await self._news.tell(image)
         log.info("image.deleted", image=image.id)
         return image

@@ -10,8 +10,10 @@ import structlog
 from asyncpg import Record
 from msgspec import Struct
 
+from gallery import crash
 from gallery.adapters.database import Database
 from gallery.adapters.objects import Objects
+from gallery.crash import Place
 from gallery.errors import ObjectStoreAway, ValkeyAway
 from gallery.images import idempotency, keys
 from gallery.images.model import Lane
@@ -139,12 +141,14 @@ class Sweep:
         while True:
             async with self._database.writing() as db:
                 unneeded = await keys.mark(db, BATCH)
+            if not unneeded:
+                return removed
+            crash.at(Place.SWEEP_MARKED)
             await self._objects.delete(unneeded)
+            crash.at(Place.SWEEP_REMOVED)
             async with self._database.writing() as db:
                 await keys.forget(db, unneeded)
             removed += len(unneeded)
-            if len(unneeded) < BATCH:
-                return removed
 
     async def _bury(self) -> None:
         async with self._database.writing() as db:

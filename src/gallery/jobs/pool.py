@@ -12,14 +12,16 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from functools import partial
 from typing import ParamSpec, TypeVar
 
 import structlog
 from pebble import ProcessExpired, ProcessPool
 
-from gallery.errors import RendererCrashed, RendererOutOfMemory, RendererTimedOut
+from gallery.errors import RendererAway, RendererCrashed, RendererOutOfMemory, RendererTimedOut
 
 log = structlog.get_logger(__name__)
 
@@ -40,12 +42,11 @@ class Pool:
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """What `work` returns or raises in a child, killed when cancelled or after the deadline.
 
-        Raises `RendererCrashed`, `RendererTimedOut`, `RendererOutOfMemory`.
+        Raises `RendererCrashed`, `RendererTimedOut`, `RendererOutOfMemory`; `RendererAway` where no child can work.
         """
         for _ in range(MOST_POOLS):
             try:
-                future = self._whole().schedule(work, args=args, kwargs=kwargs, timeout=self._deadline)
-                return await asyncio.wrap_future(future)
+                return await asyncio.wrap_future(self._scheduled(partial(work, *args, **kwargs)))
             except BrokenProcessPool:  # a child died that had nothing to do: not this job's fault
                 log.warning("pool.broken")
             except TimeoutError as error:
@@ -54,10 +55,16 @@ class Pool:
                 raise RendererCrashed(exit_code=error.exitcode) from error
             except MemoryError as error:
                 raise RendererOutOfMemory from error
-        raise RendererCrashed(pools=MOST_POOLS)
+        raise RendererAway(pools=MOST_POOLS)
 
     def end(self) -> None:
         _end(self._pool)
+
+    def _scheduled(self, work: Callable[[], T]) -> "Future[T]":
+        try:
+            return self._whole().schedule(work, timeout=self._deadline)
+        except RuntimeError as error:  # one of its threads has died: pebble gives no other sign
+            raise BrokenProcessPool from error
 
     def _whole(self) -> ProcessPool:
         """Pebble gives a pool up when an idle child is killed; then there is a new one."""

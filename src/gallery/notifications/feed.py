@@ -39,6 +39,7 @@ class Feed:
         self._subscribers: set[Subscriber] = set()
         self._expected: dict[str, list[Expected]] = {}
         self._head = 0
+        self._begun = asyncio.Event()
         self._look = asyncio.Event()
         self._ended = False
 
@@ -49,6 +50,8 @@ class Feed:
 
         What `over` returns is waited for: then this client may hear no more.
         """
+        async for block in self._until_begun():
+            yield block
         subscriber = Subscriber(wanted, self._head, self._settings.backlog)
         self._subscribers.add(subscriber)
         watch = asyncio.ensure_future(over()) if over else None
@@ -84,6 +87,7 @@ class Feed:
     def end(self) -> None:
         """End every stream, and each new one at once: the process is about to stop."""
         self._ended = True
+        self._begun.set()
         for subscriber in self._subscribers:
             subscriber.end()
         for expected in chain.from_iterable(self._expected.values()):
@@ -96,6 +100,15 @@ class Feed:
     @property
     def listeners(self) -> int:
         return len(self._subscribers)
+
+    async def _until_begun(self) -> AsyncIterator[bytes]:
+        """Nothing but signs of life until the reader knows where it begins: nobody else would tell what lies before."""
+        while not self._begun.is_set():
+            try:
+                async with asyncio.timeout(self._settings.heartbeat):
+                    await self._begun.wait()
+            except TimeoutError:
+                yield b": waiting\n\n"
 
     async def _missed(self, subscriber: "Subscriber", until: int, last_event_id: str) -> AsyncIterator[bytes]:
         """What is in the table between the client's last event and `until`, from where the subscriber follows."""
@@ -124,6 +137,7 @@ class Feed:
                 log.warning("feed.waiting", error=str(error))
                 await asyncio.sleep(POLL)
             else:
+                self._begun.set()
                 return
 
     async def _read(self) -> None:

@@ -3,6 +3,8 @@
 Importing this file loads libvips: only the renderer's process does.
 """
 
+import errno
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +12,7 @@ from typing import TypeAlias
 
 import pyvips  # type: ignore[import-untyped]  # brings stubs, but no py.typed that would let mypy read them
 
-from gallery.errors import GalleryError, RendererOutOfMemory
+from gallery.errors import GalleryError, NoRoom, RendererOutOfMemory
 
 Picture: TypeAlias = pyvips.Image
 PROFILE, EXIF = "icc-profile-data", "exif-data"  # libvips' names for these pieces of metadata
@@ -24,13 +26,17 @@ pyvips.block_untrusted_set(True)
 
 @contextmanager
 def failing_as(kind: type[GalleryError]) -> Iterator[None]:
-    """Libraries have many words for a failure, and for a lack of memory: here are `kind` and `RendererOutOfMemory`."""
+    """Libraries have many words for a failure, and for a lack of memory or of disk: here are `kind`,
+    `RendererOutOfMemory` and `NoRoom`.
+    """
     try:
         yield
     except FAILURES as error:
         reason = " ".join(str(error).split())[:200]
         if "memory" in NOT_OF_MEMORY.sub("", reason.lower()):
             raise RendererOutOfMemory(reason=reason) from error
+        if os.strerror(errno.ENOSPC).lower() in reason.lower():
+            raise NoRoom(reason=reason) from error
         raise kind(reason=reason) from error
 
 

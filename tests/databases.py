@@ -1,0 +1,34 @@
+"""For each test a database, a Valkey and a data directory that nobody else uses, on servers that all share."""
+
+import itertools
+from pathlib import Path
+
+import asyncpg
+import redis.asyncio as redis
+
+import processes
+from gallery.settings import Settings
+
+TEMPLATE = "template_gallery"
+NUMBERS = itertools.count(1)
+
+
+async def surroundings_of_a_house(servers: Settings, folder: Path) -> dict[str, str]:
+    """The environment of Gallery's processes."""
+    number = next(NUMBERS)
+    database = await database_of(str(servers.database.url), f"test_{number}", of=TEMPLATE)
+    valkey = f"{servers.redis.url}/{number % 15 + 1}"
+    async with redis.from_url(valkey) as client:
+        await client.flushdb()
+    data = {"DATABASE_URL": database, "REDIS_URL": valkey, "GALLERY_DATA_DIR": str(folder / "data")}
+    return {**processes.surroundings(), **data, "GALLERY_REDIS__PREFIX": f"test{number}"}
+
+
+async def database_of(server: str, name: str, *, of: str) -> str:
+    """A new database as a copy of another; returns its URL."""
+    connection = await asyncpg.connect(server)
+    try:
+        await connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{of}" STRATEGY FILE_COPY')
+    finally:
+        await connection.close()
+    return f"{server.rsplit('/', 1)[0]}/{name}"
