@@ -34,7 +34,7 @@ test: setup  ## Start the real servers that the tests need and run the whole sui
 
 .PHONY: faults
 faults: setup  ## The long run of tests/faults: kills by the dozen, freezes of 90 s; about an hour
-	FAULTS=long $(BIN)/pytest tests/faults
+	FAULTS=long $(BIN)/pytest tests/faults --numprocesses=3 --dist=worksteal
 
 .PHONY: lint
 lint: .venv/dev.stamp  ## Check format, style, types, import contracts and docs

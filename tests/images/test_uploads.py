@@ -78,3 +78,18 @@ async def test_an_upload_succeeds_while_valkey_is_away(settings):
     async with open_gallery(msgspec.structs.replace(settings, redis=nowhere)) as gallery:
         image = await uploaded(gallery)
         assert (await gallery.images.get(MAYA, image.id)).status is Status.PENDING
+
+
+async def test_an_upload_that_took_longer_than_its_reservation_is_not_kept(gallery, monkeypatch):
+    """The sweep has begun to remove its object: an image without an original would be worse than a refusal."""
+    put = gallery.objects.put
+
+    async def put_late(key, content):
+        await put(key, content)
+        async with gallery.database.writing() as db:
+            await db.execute("UPDATE object SET remove_after = '-infinity'")
+
+    monkeypatch.setattr(gallery.objects, "put", put_late)
+    with pytest.raises(ObjectStoreAway):
+        await uploaded(gallery)
+    assert await rows(gallery, "SELECT FROM image") == []

@@ -13,7 +13,7 @@ from gallery.access.model import Caller
 from gallery.adapters.database import Connection, Database
 from gallery.adapters.objects import Objects
 from gallery.crash import Place
-from gallery.errors import ImageNotFound, QuotaExceeded, StillProcessing, VersionMismatch
+from gallery.errors import ImageNotFound, ObjectStoreAway, QuotaExceeded, StillProcessing, VersionMismatch
 from gallery.images import keys, listing, store, timeline
 from gallery.images.model import Draft, Edit, Image, ImageId, Photo, new_id, original_key
 from gallery.images.news import News
@@ -102,7 +102,8 @@ class Images:
                 return None
             if self._quota and await store.storage(db, caller.owner) > self._quota:
                 raise QuotaExceeded(size=photo.size, limit=self._quota)
-            await keys.keep(db, [image.original_key])
+            if not await keys.keep(db, [image.original_key]):  # it took longer than its reservation holds
+                raise ObjectStoreAway(key=image.original_key)
             await self._news.write(db, "image.uploaded", image)
             await timeline.note(db, Stage.UPLOADED, image)
             await seal(db, Uploaded(image))

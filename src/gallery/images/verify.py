@@ -21,6 +21,7 @@ from gallery.images.timeline import Stage
 
 PREFIXES = ("original", "renditions")
 BATCH = 500
+PATIENCE = 600.0  # seconds for a statement over the whole library; no request waits for it
 YOUNG = timedelta(hours=1)  # an object may be older than its row by as long as an upload takes
 
 LISTED = "CREATE TEMPORARY TABLE listed (key text PRIMARY KEY, changed_at timestamptz NOT NULL) ON COMMIT DROP"
@@ -81,7 +82,8 @@ class Verify:
             began: datetime = await db.fetchval("SELECT now()")
             await db.execute(LISTED)
             await self._list(db)
-            missing, unknown = await db.fetch(MISSING, began), await db.fetch(UNKNOWN, began, YOUNG)
+            missing = await db.fetch(MISSING, began, timeout=PATIENCE)
+            unknown = await db.fetch(UNKNOWN, began, YOUNG, timeout=PATIENCE)
         rebuilt: dict[ImageId, bool] = {}
         for row in missing:
             if await self._says(NEEDED, row["key"]) and await self._objects.size(row["key"]) is None:

@@ -9,7 +9,7 @@ from gallery.access.openness import is_loopback, is_open
 from gallery.errors import Forbidden, ForeignHost, ForeignOrigin
 from gallery.settings import Settings, origins
 from gallery.web.cors import may_write
-from gallery.web.problems import problem
+from gallery.web.problems import answer
 
 READING = ("GET", "HEAD", "OPTIONS")
 
@@ -29,25 +29,21 @@ class LocalOnly:
         self._welcome = origins(settings.cors_origin)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        refused = self._refuses(scope) if self._open and scope["type"] == ScopeType.HTTP else None
-        if refused is None:
+        if self._open and scope["type"] == ScopeType.HTTP and (refused := self._refuses(scope)):
+            await answer(scope, send, refused)
+        else:
             await self._app(scope, receive, send)
-            return
-        body = problem(403, refused.code(), refused.sentence(), scope["path"])
-        headers = [(b"content-type", b"application/problem+json"), (b"content-length", b"%d" % len(body))]
-        await send({"type": "http.response.start", "status": 403, "headers": headers})
-        await send({"type": "http.response.body", "body": body, "more_body": False})
 
-    def _refuses(self, scope: HTTPScope) -> type[Forbidden] | None:
+    def _refuses(self, scope: HTTPScope) -> Forbidden | None:
         headers = dict(scope["headers"])
         host = headers.get(b"host", b"").decode("latin-1").lower()
         if not self._any_host and not is_loopback(_name(host)):
-            return ForeignHost
+            return ForeignHost(host=host)
         if b"origin" not in headers or scope["method"] in READING:
             return None
         origin = headers[b"origin"].decode("latin-1")
         if not same_origin(origin, host) and not may_write(self._welcome, scope, origin):
-            return ForeignOrigin
+            return ForeignOrigin(origin=origin)
         return None
 
 
