@@ -97,7 +97,7 @@ async def main(most: int, folder: Path) -> None:
 
 async def fill(database: Database, size: int) -> None:
     began = time.perf_counter()
-    async with database.reading() as db:
+    async with database.primary() as db:
         await db.execute("TRUNCATE image")
         index = await db.fetchval("SELECT indexdef FROM pg_indexes WHERE indexname = 'image_search'")
         await db.execute("DROP INDEX image_search; SET maintenance_work_mem = '512MB'")
@@ -133,7 +133,7 @@ async def measure(database: Database, size: int, figures: dict[str, list[str]]) 
 async def times(database: Database, ask: Callable[[], Question]) -> list[float]:
     """Seconds, in order; at least five, and no more than fit into our patience."""
     found: list[float] = []
-    async with database.reading() as db:
+    async with database.primary() as db:
         await listing.page(db, EVERYBODY, ask())
         while len(found) < ROUNDS and (len(found) < 5 or sum(found) < PATIENCE):
             question = ask()
@@ -152,7 +152,7 @@ def add(figures: dict[str, list[str]], kind: str, found: list[float]) -> None:
 async def some_rows(database: Database, size: int) -> list[dict[str, object]]:
     seconds = random.sample(range(60, size), min(500, size - 60))
     columns = {"id", *(order.column for order in listing.ORDERS.values())}
-    async with database.reading() as db:
+    async with database.primary() as db:
         rows = await db.fetch(
             f"SELECT {', '.join(columns)} FROM image WHERE owner = 'everybody' AND deleted_at IS NULL "
             "AND created_at = ANY (SELECT '2020-01-01Z'::timestamptz + s * interval '1 s' FROM unnest($1::int[]) s)",
@@ -162,7 +162,7 @@ async def some_rows(database: Database, size: int) -> list[dict[str, object]]:
 
 
 async def plans(database: Database) -> None:
-    async with database.reading() as db:
+    async with database.primary() as db:
         for words in (["lake"], ["heliotrope"]):
             look = listing.Look(EVERYBODY, Question(words=words), words, 51)
             print(f"\n{words[0]}, near:\n{await plan(db, listing.IN_ORDER, look.near(), look.values)}")

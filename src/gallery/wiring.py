@@ -145,5 +145,5 @@ async def _claim(objects: Objects, installation: str) -> None:
 
 
 async def _installation(database: Database) -> str:
-    async with database.reading() as db:
+    async with database.primary() as db:
         return str(await db.fetchval("SELECT id FROM installation"))

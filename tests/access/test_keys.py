@@ -24,7 +24,7 @@ async def test_a_key_says_whose_it_is_and_what_it_may(gallery):
 async def test_the_database_never_sees_the_secret(gallery):
     _, text = await a_key(gallery)
     secret = text.rsplit("_", 1)[1]
-    async with gallery.database.reading() as db:
+    async with gallery.database.primary() as db:
         row = await db.fetchrow("SELECT api_key::text AS everything, hash FROM api_key")
     assert len(row["hash"]) == 32
     assert secret not in row["everything"]

@@ -26,7 +26,7 @@ async def test_all_processes_sign_with_one_key(gallery):
     processes = [Signatures(gallery.database, None) for _ in range(5)]
     signed = await asyncio.gather(*(each.sign(Purpose.LINK, "x") for each in processes))
     assert len(set(signed)) == 1
-    async with gallery.database.reading() as db:
+    async with gallery.database.primary() as db:
         assert await db.fetchval("SELECT count(*) FROM signing_key") == 1
 
 
@@ -56,7 +56,7 @@ async def test_after_a_rotation_old_signatures_hold_until_they_expire(gallery, m
     monkeypatch.setattr(signing, "FRESH", 0.0)
     assert not await ours.verify(Purpose.LINK, "x", *old), "nothing that it signed can still be good"
     await ours.rotate()
-    async with gallery.database.reading() as db:
+    async with gallery.database.primary() as db:
         assert await db.fetchval("SELECT count(*) FROM signing_key") == 2
 
 

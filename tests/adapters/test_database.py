@@ -18,7 +18,7 @@ async def test_a_migrated_database_says_so(settings):
 
 
 async def test_connections_that_are_cut_are_replaced(gallery, servers):
-    async with gallery.database.reading() as db:
+    async with gallery.database.primary() as db:
         name = await db.fetchval("SELECT current_database()")
     cutter = await asyncpg.connect(str(servers.database.url))
     await cutter.execute(
@@ -39,7 +39,7 @@ async def test_a_statement_that_takes_too_long_is_away(settings):
     hasty = msgspec.structs.replace(settings.database, timeout=0.2)
     async with open_database(hasty) as database:
         with pytest.raises(DatabaseAway):
-            async with database.reading() as db:
+            async with database.primary() as db:
                 await db.fetchval("SELECT pg_sleep(5)")
 
 
@@ -52,10 +52,10 @@ async def test_a_read_only_server_is_away_for_writers(gallery):
 
 async def test_a_mistake_of_ours_is_no_absence(gallery):
     with pytest.raises(asyncpg.UndefinedTableError):
-        async with gallery.database.reading() as db:
+        async with gallery.database.primary() as db:
             await db.fetch("SELECT * FROM no_such_table")
     with pytest.raises(asyncpg.exceptions.DataError):
-        async with gallery.database.reading() as db:
+        async with gallery.database.primary() as db:
             await db.fetchval("SELECT $1::integer", "not a number")
 
 
@@ -85,5 +85,5 @@ async def test_a_wrong_password_is_not_waited_for(settings):
 )
 async def test_whatever_a_cut_connection_is_called_it_is_away(gallery, error):
     with pytest.raises(DatabaseAway):
-        async with gallery.database.reading():
+        async with gallery.database.primary():
             raise error

@@ -48,7 +48,7 @@ async def _rows(gallery: Gallery, load: Load) -> None:
 
     What was sent without an answer is there whole, or not at all.
     """
-    async with gallery.database.reading() as db:
+    async with gallery.database.primary() as db:
         rows = {row["id"]: row for row in await db.fetch(ROWS)}
     unanswered = {image for image in rows.keys() - load.acknowledged.keys() if rows[image]["sha256"] in load.abandoned}
     kept = {image: sha256 for image, sha256 in load.acknowledged.items() if image not in load.deleted}
@@ -58,7 +58,7 @@ async def _rows(gallery: Gallery, load: Load) -> None:
 
 
 async def _one_image_for_each_key(gallery: Gallery) -> None:
-    async with gallery.database.reading() as db:
+    async with gallery.database.primary() as db:
         images = [row["image_id"] for row in await db.fetch(ANSWERS)]
     assert len(images) == len(set(images))
 
@@ -76,7 +76,7 @@ async def _objects(gallery: Gallery) -> None:
         async for batch in gallery.objects.list(part)
         for found in batch
     }
-    async with gallery.database.reading() as db:
+    async with gallery.database.primary() as db:
         rows = await db.fetch(KEYS)
     needed, known = {row["key"] for row in rows if row["remove_after"] is None}, {row["key"] for row in rows}
     assert needed <= stored
@@ -118,5 +118,5 @@ async def _until(missing: Callable[[], object]) -> None:
 
 
 async def _count(gallery: Gallery, statement: str) -> int:
-    async with gallery.database.reading() as db:
+    async with gallery.database.primary() as db:
         return int(await db.fetchval(statement) or 0)

@@ -74,7 +74,7 @@ async def test_deletes_and_edits_race_the_workers(city):
 
     async def fault(city: City) -> None:
         titles = dict(await asyncio.gather(*(_race(city, number) for number in range(city.form.races))))
-        async with open_gallery(Settings.read(city.direct)) as gallery, gallery.database.reading() as db:
+        async with open_gallery(Settings.read(city.direct)) as gallery, gallery.database.primary() as db:
             found = {row["id"]: row["title"] for row in await db.fetch("SELECT id::text, title FROM image")}
         assert {image: found[image] for image in titles if titles[image]} == {i: t for i, t in titles.items() if t}
 
@@ -90,7 +90,7 @@ async def test_every_job_is_delivered_three_times(city):
                 await gallery.queue.ring_all([Ring(PROCESS, i, turn=100 + n) for i in more for n in range(3)])
                 known |= more
                 await asyncio.sleep(0.1)
-            async with gallery.database.reading() as db:
+            async with gallery.database.primary() as db:
                 attempts = await db.fetchval("SELECT max(attempt) FROM image")
         assert attempts == 1, "one of all deliveries was the one"
 

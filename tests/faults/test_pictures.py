@@ -29,7 +29,7 @@ async def test_a_picture_that_eats_all_memory_among_many_healthy_ones(city):
         await asyncio.gather(*healthy)
 
     await survives(city, fault)
-    async with open_gallery(Settings.read(city.direct)) as gallery, gallery.database.reading() as db:
+    async with open_gallery(Settings.read(city.direct)) as gallery, gallery.database.primary() as db:
         struck = await db.fetch("SELECT DISTINCT image_id::text FROM timeline WHERE stage = 'strike'")
     assert {row["image_id"] for row in struck} == city.load.failing
 
@@ -61,7 +61,7 @@ async def _ends(gallery: Gallery, count: int) -> list[str]:
     """Whose images became READY, in order."""
     async with asyncio.timeout(20 + count):
         while True:
-            async with gallery.database.reading() as db:
+            async with gallery.database.primary() as db:
                 rows = await db.fetch(READY)
             if len(rows) == count:
                 return [row["owner"] for row in rows]

@@ -12,7 +12,7 @@ PHOTO = photos.a_jpeg(480, 360, seed=5)
 
 
 async def count(gallery, query, *arguments):
-    async with gallery.database.reading() as db:
+    async with gallery.database.primary() as db:
         return await db.fetchval(query, *arguments)
 
 

@@ -22,7 +22,7 @@ async def waiting(gallery, number=1):
 
 
 async def only_image(gallery):
-    async with gallery.database.reading() as db:
+    async with gallery.database.primary() as db:
         return await db.fetchval("SELECT id FROM image")
 
 

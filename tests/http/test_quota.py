@@ -16,7 +16,7 @@ NOOR = Caller(owner=Owner("noor"))
 
 
 async def kept(gallery, owner=MAYA.owner):
-    async with gallery.database.reading() as db:
+    async with gallery.database.primary() as db:
         counted = await store.storage(db, owner)
         summed = await db.fetchval(
             "SELECT coalesce(sum(size), 0) FROM image WHERE owner = $1 AND deleted_at IS NULL", owner
@@ -35,7 +35,7 @@ async def test_uploads_at_once_take_the_quota_and_not_a_byte_more(environment):
         assert await kept(gallery) == sum(answer.json()["size"] for answer in answers if answer.status_code == 201)
         assert await kept(gallery) <= room
         assert room - await kept(gallery) < max(map(len, contents))
-        async with gallery.database.reading() as db:
+        async with gallery.database.primary() as db:
             wanted = await db.fetchval("SELECT count(*) FROM object WHERE remove_after IS NULL")
         assert wanted == found[201]
 
@@ -46,7 +46,7 @@ async def test_who_has_no_room_left_is_told_before_anything_is_stored(environmen
         assert (await post(client, content)).status_code == 201
         answer = await post(client, photos.a_png())
         assert (answer.status_code, answer.json()["code"]) == (413, "quota_exceeded")
-        async with gallery.database.reading() as db:
+        async with gallery.database.primary() as db:
             assert await db.fetchval("SELECT count(*) FROM object") == 1
 
 
@@ -91,10 +91,10 @@ async def test_without_a_quota_all_is_counted_all_the_same(gallery):
 
 async def test_a_worker_does_not_touch_the_count(gallery, processing):
     image = await uploaded(gallery)
-    async with gallery.database.reading() as db:
+    async with gallery.database.primary() as db:
         before = await db.fetchval("SELECT xmin::text FROM storage")
     await processing.process(image.id)
-    async with gallery.database.reading() as db:
+    async with gallery.database.primary() as db:
         assert await db.fetchval("SELECT xmin::text FROM storage") == before
 
 

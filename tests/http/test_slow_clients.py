@@ -69,7 +69,7 @@ def told(answer: bytes) -> dict:
 
 
 async def nothing_left(gallery) -> bool:
-    async with gallery.database.reading() as db:
+    async with gallery.database.primary() as db:
         return await db.fetchval("SELECT (SELECT count(*) FROM object) + (SELECT count(*) FROM image)") == 0
 
 
@@ -175,7 +175,7 @@ async def test_a_hundred_slow_uploaders_do_not_stop_a_healthy_one(environment):
         assert {told(answer)["code"] for answer in answers} == {"too_slow"}
         for _, writer in slow:
             writer.close()
-        async with gallery.database.reading() as db:
+        async with gallery.database.primary() as db:
             assert await db.fetchval("SELECT count(*) FROM object WHERE image_id NOT IN (SELECT id FROM image)") == 0
 
 

@@ -299,7 +299,7 @@ async def test_a_body_that_ends_anywhere_leaves_nothing(client, gallery):
         writer.close()
         await writer.wait_closed()
     await asyncio.sleep(0.3)
-    async with gallery.database.reading() as db:
+    async with gallery.database.primary() as db:
         assert await db.fetchval("SELECT count(*) FROM object") == 0
         assert await db.fetchval("SELECT count(*) FROM image") == 0
     assert (await post(client, PHOTO)).status_code == 201

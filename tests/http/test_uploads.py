@@ -141,7 +141,7 @@ async def test_a_field_that_does_not_fit_is_named(client, gallery, fields, point
     answer = await post(client, **fields)
     assert answer.status_code == 422, answer.text
     assert answer.json()["errors"][0]["pointer"] == pointer
-    async with gallery.database.reading() as db:
+    async with gallery.database.primary() as db:
         assert await db.fetchval("SELECT count(*) FROM object") == 0
 
 
@@ -177,7 +177,7 @@ async def test_a_client_that_goes_away_leaves_nothing(client, gallery):
         writer.close()
         await writer.wait_closed()
     await asyncio.sleep(0.3)
-    async with gallery.database.reading() as db:
+    async with gallery.database.primary() as db:
         assert await db.fetchval("SELECT count(*) FROM object") == 0
 
 

@@ -49,7 +49,7 @@ async def queued(gallery, settings, most=10_000):
 
 
 async def owners(gallery, images):
-    async with gallery.database.reading() as db:
+    async with gallery.database.primary() as db:
         rows = await db.fetch("SELECT id::text, owner FROM image")
     names = {row["id"]: row["owner"] for row in rows}
     return [names[image] for image in images]

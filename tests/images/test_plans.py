@@ -56,7 +56,7 @@ async def plan(house, way, statement, look):
 async def somewhere(house, question):
     """The question for the page after a row in the middle."""
     column = listing.ORDERS[question.sort].column
-    async with house.database.reading() as db:
+    async with house.database.primary() as db:
         row = await db.fetchrow(f"SELECT id, {column} AS key FROM image ORDER BY id OFFSET 10000 LIMIT 1")
     return Question(sort=question.sort, statuses=question.statuses, after=question.cursor(row["key"], row["id"]))
 
@@ -118,7 +118,7 @@ async def test_a_small_gallery_does_not_pay_for_a_large_one(full):
 
 async def test_ids_are_read_by_key(full):
     ids = await hang(full, *(str(n) for n in range(50)))
-    async with full.database.reading() as db:
+    async with full.database.primary() as db:
         rows = await db.fetch(f"EXPLAIN {listing.SEVERAL}", EVERYBODY, [*ids, new_id()])
     text = "\n".join(row[0] for row in rows)
     assert "image_pkey" in text, text

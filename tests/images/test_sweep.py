@@ -19,7 +19,7 @@ async def execute(gallery, statement, *arguments):
 
 
 async def objects_of(gallery):
-    async with gallery.database.reading() as db:
+    async with gallery.database.primary() as db:
         return {row["key"] for row in await db.fetch("SELECT key FROM object")}
 
 

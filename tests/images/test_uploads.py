@@ -14,7 +14,7 @@ from gallery.wiring import Gallery, open_gallery
 
 
 async def rows(gallery: Gallery, query: str, *arguments: object) -> list[dict]:
-    async with gallery.database.reading() as db:
+    async with gallery.database.primary() as db:
         return [dict(row) for row in await db.fetch(query, *arguments)]
 
 

@@ -47,7 +47,7 @@ class ApiKeys:
         return made, f"gk_{key}_{secret}"
 
     async def every(self) -> list[ApiKey]:
-        async with self._database.reading() as db:
+        async with self._database.primary() as db:
             return await store.every(db)
 
     async def revoke(self, key: str) -> ApiKey:
@@ -83,7 +83,7 @@ class ApiKeys:
         now = time.monotonic()
         if now - read_at < FRESH:
             return found
-        async with self._database.reading() as db:
+        async with self._database.primary() as db:
             found = await store.find(db, key)
         self._read[key] = (now, found)
         self._read.move_to_end(key)

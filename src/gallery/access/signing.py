@@ -60,7 +60,7 @@ class Signatures:
     async def _current(self) -> list[SigningKey]:
         if self._given or time.monotonic() - self._read_at < FRESH:
             return self._keys
-        async with self._database.reading() as db:
+        async with self._database.primary() as db:
             keys = await store.signing_keys(db, LONGEST)
             if not keys or keys[0].retired:
                 await store.add_signing_key(db, *_fresh())

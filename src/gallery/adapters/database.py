@@ -1,7 +1,8 @@
 """PostgreSQL: one pool, two ways in, and every failure to reach it under one name.
 
-`reading()` and `writing()` yield a connection; `writing()` opens a transaction. A server that is away, restarting,
-read-only or too slow raises `DatabaseAway`; what is wrong with a statement stays asyncpg's own error.
+`primary()` yields a connection for statements that stand alone, reads and single writes; `writing()` opens a
+transaction. A server that is away, restarting, read-only or too slow raises `DatabaseAway`; what is wrong with a
+statement stays asyncpg's own error.
 """
 
 import asyncio
@@ -44,8 +45,8 @@ class Database:
         self._timeout = timeout
 
     @asynccontextmanager
-    async def reading(self) -> AsyncIterator[Connection]:
-        """A connection for statements that stand alone. Raises `DatabaseAway`."""
+    async def primary(self) -> AsyncIterator[Connection]:
+        """A connection for statements that stand alone, each committed by itself. Raises `DatabaseAway`."""
         with _away_by_name():
             connection = await self._pool.acquire(timeout=self._timeout)
             try:
@@ -56,11 +57,11 @@ class Database:
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[Connection]:
         """A connection in a transaction, committed when the block ends well. Raises `DatabaseAway`."""
-        async with self.reading() as connection, connection.transaction():
+        async with self.primary() as connection, connection.transaction():
             yield connection
 
     async def ping(self) -> None:
-        async with self.reading() as db:
+        async with self.primary() as db:
             await db.fetchval("SELECT 1")
 
     async def _give_back(self, connection: Connection) -> None:

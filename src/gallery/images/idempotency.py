@@ -116,7 +116,7 @@ class Idempotency:
 
     async def _begin(self, key: Key) -> Hold:
         hold = Hold(key)
-        async with self._database.reading() as db:
+        async with self._database.primary() as db:
             if await db.fetchval(BEGIN, *hold.ours, self._lease):
                 return hold
             row = await db.fetchrow(ANSWERED, *hold.ours[:3])
@@ -128,7 +128,7 @@ class Idempotency:
         while True:
             await asyncio.sleep(self._lease.total_seconds() / 3)
             try:
-                async with self._database.reading() as db:
+                async with self._database.primary() as db:
                     await db.execute(RENEW, *hold.ours, self._lease)
             except DatabaseAway as error:
                 log.warning("idempotency.not_renewed", error=str(error))  # finishing asks again whose it is
@@ -148,7 +148,7 @@ class Idempotency:
 
     async def _released(self, hold: Hold) -> bool:
         try:
-            async with self._database.reading() as db:
+            async with self._database.primary() as db:
                 await db.execute(RELEASE, *hold.ours)
         except DatabaseAway as error:
             log.warning("idempotency.not_released", error=str(error))

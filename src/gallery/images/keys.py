@@ -31,7 +31,7 @@ FORGET = "DELETE FROM object WHERE key = ANY($1)"
 
 async def reserve(database: Database, image: ImageId, attempt: int | None, keys: Sequence[str]) -> None:
     """Write down keys that are about to be put, durably: a PostgreSQL that dies in this moment must not forget them."""
-    async with database.reading() as db:
+    async with database.primary() as db:
         await db.execute(RESERVE, keys, image, attempt, GRACE)
 
 

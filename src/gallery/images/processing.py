@@ -255,7 +255,7 @@ class Processing:
         while ours:
             await asyncio.sleep(pause)
             try:
-                async with self._database.reading() as db:
+                async with self._database.primary() as db:
                     ours = await store.renew(db, image, self._desk.lease)
             except DatabaseAway as error:
                 log.warning("image.not_renewed", image=image.id, error=str(error))  # settling asks again whose it is

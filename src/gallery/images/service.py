@@ -111,7 +111,7 @@ class Images:
 
     async def _again(self, caller: Caller, photo: Photo, seal: Seal) -> Uploaded | None:
         """The image that the caller has of the same bytes."""
-        async with self._database.reading() as db:
+        async with self._database.primary() as db:
             if await store.twin(db, caller.owner, photo.sha256) is None:
                 return None
         async with self._database.writing() as db:
@@ -136,7 +136,7 @@ class Images:
 
     async def get(self, caller: Caller, image_id: ImageId) -> Image:
         """Raises `ImageNotFound` for somebody else's image too, unless it is public; and of a stranger who they are."""
-        async with self._database.reading() as db:
+        async with self._database.primary() as db:
             image = await store.find(db, image_id)
         if image is None or not caller.sees(image_id, image.owner, public=image.public):
             raise caller.not_seen(image_id)
@@ -147,7 +147,7 @@ class Images:
 
         Raises `ImageNotFound`.
         """
-        async with self._database.reading() as db:
+        async with self._database.primary() as db:
             image = await store.find(db, image_id)
         if image is None or not caller.acts_for(image.owner):
             raise ImageNotFound(image=image_id)
@@ -155,7 +155,7 @@ class Images:
 
     async def page(self, caller: Caller, question: Question) -> Page[Image]:
         """The caller's images that have what is asked for. Raises `InvalidField`."""
-        async with self._database.reading() as db:
+        async with self._database.primary() as db:
             return await listing.page(db, caller.owner, question)
 
     async def edit(self, caller: Caller, image_id: ImageId, edit: Edit, versions: Versions = None) -> Image:
@@ -204,7 +204,7 @@ class Images:
     async def timeline(self, caller: Caller, image_id: ImageId) -> list[Entry]:
         """What has happened to the image, oldest first. Raises `ImageNotFound`."""
         image = await self.own(caller, image_id)
-        async with self._database.reading() as db:
+        async with self._database.primary() as db:
             return await timeline.read(db, image.id)
 
     async def open(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
@@ -223,7 +223,7 @@ class Images:
         """A first look, so that nothing is stored for a quota that is full already. Raises `QuotaExceeded`."""
         if not self._quota:
             return
-        async with self._database.reading() as db:
+        async with self._database.primary() as db:
             used = await store.storage(db, caller.owner)
         if used + photo.size > self._quota:
             raise QuotaExceeded(size=photo.size, used=used, limit=self._quota)

@@ -75,7 +75,7 @@ class Sweep:
 
     async def turn(self, every: timedelta) -> bool:
         """Whether it is the caller's turn: true once in `every`, for one of all who ask."""
-        async with self._database.reading() as db:
+        async with self._database.primary() as db:
             return bool(await db.fetchval(TURN, every))
 
     async def run(self) -> Swept:
@@ -99,7 +99,7 @@ class Sweep:
         """What `run` would find to do now. Raises `DatabaseAway`, `ValkeyAway`."""
         overdue = _overdue(await self._queue.remembers())
         rung = sum([await self._count(which, patience) for which, patience in overdue])
-        async with self._database.reading() as db:
+        async with self._database.primary() as db:
             removed = await db.fetchval("SELECT count(*) FROM object WHERE remove_after <= now()")
         return Swept(rung, removed)
 
@@ -112,15 +112,15 @@ class Sweep:
         return rung
 
     async def _count(self, overdue: str, patience: timedelta) -> int:
-        async with self._database.reading() as db:
+        async with self._database.primary() as db:
             return len(await db.fetch(overdue, await db.fetchval(BEFORE, patience), None))
 
     async def _ring(self, overdue: str, patience: timedelta) -> int:
-        async with self._database.reading() as db:
+        async with self._database.primary() as db:
             before = await db.fetchval(BEFORE, patience)
         rung = 0
         while True:
-            async with self._database.reading() as db:
+            async with self._database.primary() as db:
                 rows = await db.fetch(overdue, before, BATCH)
             if not rows:
                 return rung
@@ -131,7 +131,7 @@ class Sweep:
 
     async def _raise_longest(self) -> None:
         """Of each owner, what has waited longest goes before everything else, so that nobody starves."""
-        async with self._database.reading() as db:
+        async with self._database.primary() as db:
             rows = await db.fetch(LONGEST, LONG, BATCH)
         if rows:
             await self._queue.ring_all([ring_first(row["id"]) for row in rows])

@@ -100,11 +100,11 @@ class Verify:
         Which ones a share are follows from their ids, so that a later run with the same share reads the same ones.
         Raises `Unavailable`.
         """
-        async with self._database.reading() as db:
+        async with self._database.primary() as db:
             began = await db.fetchval("SELECT now()")
         checked = 0
         while True:
-            async with self._database.reading() as db:
+            async with self._database.primary() as db:
                 rows = await db.fetch(ORIGINALS, began, after, BATCH)
             for row in rows:
                 if not _drawn(row["id"], share):
@@ -158,7 +158,7 @@ class Verify:
         return Finding(Wrong.DAMAGED_ORIGINAL, key, image)
 
     async def _says(self, question: str, key: str) -> bool:
-        async with self._database.reading() as db:
+        async with self._database.primary() as db:
             return bool(await db.fetchval(question, key))
 
 

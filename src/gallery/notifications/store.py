@@ -51,7 +51,7 @@ class EventStore:
 
     async def number(self) -> bool:
         """Number what has been committed. False when another process is at it: look again in a moment."""
-        async with self._database.reading() as db:
+        async with self._database.primary() as db:
             if not await db.fetchval(WAITING):
                 return True
         async with self._database.writing() as db:
@@ -62,14 +62,14 @@ class EventStore:
 
     async def bounds(self) -> tuple[int, int]:
         """The last number given, and the last one that is no longer kept."""
-        async with self._database.reading() as db:
+        async with self._database.primary() as db:
             row = await db.fetchrow("SELECT head, floor FROM event_numbers")
         assert row is not None  # noqa: S101  the migration makes it
         return row["head"], row["floor"]
 
     async def after(self, number: int, until: int | None = None) -> list[Numbered]:
         """The next events after `number`, `PAGE` of them at most, in order."""
-        async with self._database.reading() as db:
+        async with self._database.primary() as db:
             rows = await db.fetch(READ, number, until if until is not None else 2**62, PAGE)
         return [_numbered(row) for row in rows]
 
