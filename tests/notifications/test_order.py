@@ -2,11 +2,14 @@
 
 import asyncio
 import random
+import re
 import uuid
 from datetime import timedelta
 
 from gallery.notifications import store
-from gallery.notifications.model import Event
+from gallery.notifications.feed import Feed
+from gallery.notifications.model import Event, Filter
+from gallery.wiring import open_gallery
 
 IMAGE = str(uuid.uuid4())
 
@@ -55,6 +58,39 @@ async def test_many_writers_and_readers_see_one_order_without_gaps(gallery):
         await asyncio.gather(*(write(n) for n in range(50)), sequence(), sequence(), *(read(mine) for mine in seen))
     assert seen == [list(range(1, total + 1))] * 3
     assert sorted(int(data) for _, data in await numbers(gallery)) == list(range(total))
+
+
+async def test_fifty_writers_and_twenty_streams_in_two_processes(gallery, settings):
+    """Everybody is told the same, by ids without a gap, whatever order the transactions end in."""
+    total, each = 300, 6
+
+    async def write(writer: int) -> None:
+        for turn in range(each):
+            async with gallery.database.writing() as db:
+                await store.add(db, event(f"{writer * each + turn}"))
+                await asyncio.sleep(random.random() * 0.05)
+            await gallery.news._bell.ring()
+
+    async def stream(feed: Feed) -> list[tuple[int, int]]:
+        told, text = [], b""
+        async for block in feed.listen(Filter("everybody"), "0"):
+            text += block
+            told = [(int(n), int(data)) for n, data in re.findall(rb"id: (\d+)\nevent: .*\ndata: (\d+)\n", text)]
+            if len(told) >= total:
+                break
+        return told
+
+    async with open_gallery(settings) as other, asyncio.timeout(60):
+        running = [asyncio.create_task(house.feed.run()) for house in (gallery, other)]
+        streams = [asyncio.create_task(stream(house.feed)) for house in (gallery, other) for _ in range(10)]
+        await asyncio.gather(*(write(n) for n in range(50)))
+        told = await asyncio.gather(*streams)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+    assert told == [told[0]] * 20
+    assert [number for number, _ in told[0]] == list(range(1, total + 1))
+    assert sorted(data for _, data in told[0]) == list(range(total))
 
 
 async def test_expired_events_leave_the_numbers_rising(gallery):
