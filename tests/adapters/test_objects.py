@@ -7,8 +7,8 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from gallery.adapters.objects import Objects, open_objects
-from gallery.errors import CannotStart, ForeignStore, ObjectDamaged, ObjectNotFound, ObjectStoreAway
+from gallery.adapters.objects import Objects, Served, open_objects
+from gallery.errors import CannotStart, ForeignStore, ObjectDamaged, ObjectNotFound, ObjectStoreAway, ObjectTaken
 from gallery.settings import Settings
 from s3 import store
 
@@ -99,3 +99,24 @@ async def test_a_server_that_is_not_there_is_away():
 def test_an_endpoint_without_a_bucket_cannot_start():
     with pytest.raises(CannotStart, match="S3_BUCKET"):
         open_objects(Settings.read({"S3_ENDPOINT": "http://127.0.0.1:9000"}))
+
+
+async def test_nothing_is_overwritten_and_the_same_bytes_may_be_put_again(objects):
+    for content in (b"first", BIG):
+        key = f"a/{len(content)}"
+        await objects.put(key, content)
+        await objects.put(key, io.BytesIO(content))  # the answer was lost, the put was not
+        with pytest.raises(ObjectTaken):
+            await objects.put(key, content[::-1])
+        assert await objects.hash(key) == hashlib.sha256(content).hexdigest()
+
+
+async def test_the_store_itself_serves_a_picture_as_a_file_of_its_type(objects):
+    await objects.put("a/photo", b"x", Served("image/png", "Lac Léman\r\n.png"))
+    url = await objects.sign("a/photo", timedelta(minutes=1))
+    if url is None:
+        return
+    async with httpx.AsyncClient() as stranger:
+        headers = (await stranger.get(url)).headers
+    assert headers["content-type"] == "image/png"
+    assert headers["content-disposition"] == "attachment; filename*=UTF-8''Lac%20L%C3%A9man%0D%0A.png"

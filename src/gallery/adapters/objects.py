@@ -1,6 +1,6 @@
-"""The object store: a directory or S3 behind one interface (`obstore`), and every failure to reach it under one name.
+"""The object store: a directory, S3, GCS or Azure behind one interface (`obstore`), and each failure under one name.
 
-Keys are relative paths. A put is whole or not at all; nothing is ever overwritten (the callers' keys are unique).
+Keys are relative paths. A put is whole or not at all, and nothing is ever overwritten.
 Errors: `ObjectNotFound` for a key that is not there, `ObjectStoreAway` for everything that may pass.
 """
 
@@ -11,21 +11,24 @@ from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple
+from urllib.parse import quote
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
-from obstore.store import LocalStore, S3Store
+from obstore.store import LocalStore
 
-from gallery.errors import CannotStart, ForeignStore, ObjectDamaged, ObjectNotFound, ObjectStoreAway
+from gallery.adapters.stores import Store, make_store
+from gallery.errors import ForeignStore, ObjectDamaged, ObjectNotFound, ObjectStoreAway, ObjectTaken
 from gallery.settings import Settings
 
 if TYPE_CHECKING:
-    from obstore import GetOptions  # a type only: it is not there at run time
+    from obstore import Attributes, GetOptions  # types only: they are not there at run time
 
 INSTALLATION = "installation"  # the key that says whose store this is
 CHUNK = 1024 * 1024
 LISTED = 1000  # objects in one batch
-PARTS = 2  # of CHUNK × 5 that one put holds in memory at most
+PART = 5 * CHUNK
+PARTS = 2  # that one put holds in memory at most
 
 
 class Found(NamedTuple):
@@ -36,22 +39,43 @@ class Found(NamedTuple):
     changed_at: datetime
 
 
+class Served(NamedTuple):
+    """How a browser is to take what it reads from the store itself: of that type, and saved under that name."""
+
+    type: str
+    name: str
+
+
 class Objects:
-    def __init__(self, store: S3Store | LocalStore, timeout: float) -> None:
+    def __init__(self, store: Store, timeout: float) -> None:
         self._store = store
         self._timeout = timeout
 
-    async def put(self, key: str, content: bytes | Path | IO[bytes]) -> None:
-        """Store `content` under `key`, streamed when it is a file. Raises `ObjectStoreAway`."""
-        with _failures_by_name(key):
-            async with asyncio.timeout(self._timeout * 4):
-                await obstore.put_async(
-                    self._store,
-                    key,
-                    content,
-                    chunk_size=5 * CHUNK,
-                    max_concurrency=PARTS,
-                )
+    async def put(self, key: str, content: bytes | Path | IO[bytes], served: Served | None = None) -> None:
+        """Store `content` under `key`, where nothing is yet; what is large and in a file is streamed.
+
+        The same bytes may be put again: an answer may have been lost after the put was done.
+        Raises `ObjectTaken` where other bytes are, `ObjectStoreAway`.
+        """
+        attributes = None if isinstance(self._store, LocalStore) else _attributes(served)
+        size = await asyncio.to_thread(_size, content)
+        try:
+            with _failures_by_name(key):
+                async with asyncio.timeout(self._timeout * 4):
+                    if size > PART * PARTS:  # a multipart upload has no condition: look before it
+                        await self._check_free(key)
+                    await obstore.put_async(
+                        self._store,
+                        key,
+                        content,
+                        attributes=attributes,
+                        mode="create" if size <= PART * PARTS else "overwrite",
+                        chunk_size=PART,
+                        max_concurrency=PARTS,
+                    )
+        except AlreadyExistsError:
+            if await self.hash(key) != await asyncio.to_thread(_hash, content):
+                raise ObjectTaken(key=key) from None
 
     async def open(self, key: str, start: int = 0, end: int | None = None) -> tuple[int, AsyncIterator[bytes]]:
         """The object's size in bytes, and its bytes from `start` until before `end` (or the last one), in chunks.
@@ -79,6 +103,14 @@ class Objects:
                 file.write(chunk)
         if received != size or digest.hexdigest() != sha256:
             raise ObjectDamaged(key=key, size=size, received=received)
+
+    async def hash(self, key: str) -> str:
+        """The SHA-256 of an object's bytes, in hex. Raises `ObjectNotFound`, `ObjectStoreAway`."""
+        digest = hashlib.sha256()
+        _, chunks = await self.open(key)
+        async for chunk in chunks:
+            digest.update(chunk)
+        return digest.hexdigest()
 
     async def delete(self, keys: Sequence[str]) -> None:
         """Remove objects; one that is not there is fine. Raises `ObjectStoreAway`."""
@@ -109,7 +141,7 @@ class Objects:
 
     async def sign(self, key: str, expires: timedelta) -> str | None:
         """A URL that reads `key` without credentials until it expires, or `None` where the store cannot sign."""
-        if not isinstance(self._store, S3Store):
+        if isinstance(self._store, LocalStore):
             return None
         with _failures_by_name(key):
             return await obstore.sign_async(self._store, "GET", key, expires)
@@ -129,6 +161,11 @@ class Objects:
             async with asyncio.timeout(self._timeout):
                 await obstore.head_async(self._store, INSTALLATION)
 
+    async def _check_free(self, key: str) -> None:
+        with suppress(FileNotFoundError):
+            await obstore.head_async(self._store, key)
+            raise AlreadyExistsError
+
     async def _chunks(self, key: str, found: "obstore.GetResult") -> AsyncIterator[bytes]:
         stream = aiter(found.stream(min_chunk_size=CHUNK // 4))
         while True:
@@ -141,34 +178,41 @@ class Objects:
 
 
 def open_objects(settings: Settings) -> Objects:
-    """S3 where a bucket is set, else files under the data directory. Raises `CannotStart`."""
-    s3 = settings.s3
-    if s3.bucket is None and s3.endpoint is None:
-        return Objects(_directory(settings.data / "objects"), timeout=s3.timeout)
-    if s3.bucket is None:
-        raise CannotStart("S3_ENDPOINT is set without S3_BUCKET: say which bucket holds the objects.")
-    store = S3Store(
-        s3.bucket,
-        endpoint=s3.endpoint,
-        region=s3.region,
-        access_key_id=s3.access_key,
-        secret_access_key=s3.secret_key,
-        virtual_hosted_style_request=False,
-        client_options={
-            "timeout": timedelta(seconds=s3.timeout),
-            "connect_timeout": timedelta(seconds=min(5, s3.timeout)),
-            "allow_http": (s3.endpoint or "").startswith("http://"),
-        },
-        retry_config={"max_retries": 2, "retry_timeout": timedelta(seconds=s3.timeout)},
-    )
-    return Objects(store, timeout=s3.timeout)
+    """S3 or another store where one is set, else files under the data directory. Raises `CannotStart`."""
+    return Objects(make_store(settings), settings.s3.timeout)
 
 
-def _directory(path: Path) -> LocalStore:
-    try:
-        return LocalStore(path, mkdir=True)
-    except (BaseError, OSError) as error:
-        raise CannotStart(f"The object directory {path} cannot be used: {error}.") from error
+def _attributes(served: Served | None) -> "Attributes | None":
+    """What the store answers with. `attachment`, so that no browser runs in the store's name what it reads there."""
+    if served is None:
+        return None
+    disposition = f"attachment; filename*=UTF-8''{quote(served.name, safe='')}"
+    return {"Content-Type": served.type, "Content-Disposition": disposition}
+
+
+def _size(content: bytes | Path | IO[bytes]) -> int:
+    """In bytes; a file is at its beginning afterwards."""
+    if isinstance(content, bytes):
+        return len(content)
+    if isinstance(content, Path):
+        return content.stat().st_size
+    content.seek(0, 2)
+    size = content.tell()
+    content.seek(0)
+    return size
+
+
+def _hash(content: bytes | Path | IO[bytes]) -> str:
+    if isinstance(content, bytes):
+        return hashlib.sha256(content).hexdigest()
+    if isinstance(content, Path):
+        with content.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    digest = hashlib.sha256()
+    content.seek(0)
+    while chunk := content.read(CHUNK):
+        digest.update(chunk)
+    return digest.hexdigest()
 
 
 @contextmanager
