@@ -10,14 +10,25 @@ import sys
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
+import httpx
 import obstore
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
 ACCESS_KEY, SECRET_KEY = "the-key", "the-secret"
 PORTS = ("master", "filer", "volume", "s3", "admin")
+DOMAIN = "s3.test"  # whose names nobody resolves
+WHO = {  # the others' keys are their names: see `those_of`
+    ACCESS_KEY: ["Admin", "Read", "Write", "List"],
+    "maker": ["Read", "Write", "List", "Admin:made-*"],
+    "writer": ["Read", "Write", "List"],
+    "reader": ["Read", "List"],
+}
+FIRST_PORT = 18_000  # below the ephemeral ports
 RANGE = range(18_000, 32_000)  # below the ephemeral ports
 
 
@@ -84,6 +95,38 @@ class SeaweedFS:
 
 @asynccontextmanager
 async def s3_server(folder: Path) -> AsyncIterator[dict[str, str]]:
+    """Yields the environment that points Gallery at it; use a bucket of your own: see `store`."""
+    ports = dict(zip((*PORTS, *(f"{name}.grpc" for name in PORTS)), free_ports(2 * len(PORTS)), strict=True))
+    config = folder / "s3.json"
+    config.write_text(json.dumps({"identities": [identity(name, actions) for name, actions in WHO.items()]}))
+    with (folder / "weed.log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(
+            Path(sys.executable).parent / "weed",
+            "mini",
+            f"-dir={folder}",
+            "-ip=127.0.0.1",
+            "-ip.bind=127.0.0.1",
+            f"-s3.config={config}",
+            "-s3.autoCreateBucket=false",
+            f"-s3.domainName={DOMAIN}",
+            "-s3.port.iceberg=0",
+            "-s3.port.lance=0",
+            "-admin.ui=false",
+            *(
+                f"-{name.replace('.grpc', '')}.port{'.grpc' if '.grpc' in name else ''}={port}"
+                for name, port in ports.items()
+            ),
+            stdout=log,
+            stderr=log,
+            cwd=folder,
+            env={"HOME": str(folder), "PATH": os.environ["PATH"]},
+            start_new_session=True,
+        )
+    environment = {
+        "S3_ENDPOINT": f"http://127.0.0.1:{ports['s3']}",
+        "S3_ACCESS_KEY": ACCESS_KEY,
+        "S3_SECRET_KEY": SECRET_KEY,
+    }
     """Yields the environment that points Gallery at it."""
     server = SeaweedFS(folder)
     process = await server.start()
@@ -96,7 +139,26 @@ async def s3_server(folder: Path) -> AsyncIterator[dict[str, str]]:
         await process.wait()
 
 
+def identity(name: str, actions: list[str]) -> dict[str, Any]:
+    secret = SECRET_KEY if name == ACCESS_KEY else f"{name}-secret"
+    return {"name": name, "credentials": [{"accessKey": name, "secretKey": secret}], "actions": actions}
+
+
+def those_of(name: str, environment: dict[str, str], bucket: str) -> dict[str, str]:
+    """The environment of somebody who may do less."""
+    return {**environment, "S3_BUCKET": bucket, "S3_ACCESS_KEY": name, "S3_SECRET_KEY": f"{name}-secret"}
+
+
 def store(environment: dict[str, str], bucket: str) -> S3Store:
+    """A bucket, made where missing."""
+    found = client(environment, bucket)
+    answer = httpx.put(obstore.sign(found, "PUT", "", timedelta(minutes=1)))
+    if not (answer.is_success or "BucketAlreadyOwnedByYou" in answer.text):
+        raise RuntimeError(f"the bucket {bucket} could not be made: {answer.status_code} {answer.text}")
+    return found
+
+
+def client(environment: dict[str, str], bucket: str) -> S3Store:
     return S3Store(
         bucket,
         endpoint=environment["S3_ENDPOINT"],
@@ -122,3 +184,15 @@ def free_ports(count: int) -> list[int]:
         if len(ports) == count:
             return ports
     raise RuntimeError("no free ports")
+
+
+async def _until_it_takes_objects(environment: dict[str, str], log: Path) -> None:
+    """The port opens long before an object can be put."""
+    for _ in range(150):
+        try:
+            await obstore.put_async(store(environment, "probe"), "probe", b"probe")
+        except (BaseError, httpx.HTTPError, RuntimeError):
+            await asyncio.sleep(0.2)
+        else:
+            return
+    raise RuntimeError(f"the S3 server does not take objects:\n{log.read_text()[-2000:]}")

@@ -226,6 +226,10 @@ class ObjectStoreAway(Unavailable):
     """The object store is away; please try again."""
 
 
+class BucketMissing(ObjectStoreAway):
+    """The object store's bucket does not exist."""
+
+
 class ObjectTaken(Unavailable):
     """The object store holds something else under a key of ours; please try again."""
 

@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from gallery.adapters.content import Served
 from gallery.adapters.copying import Copied, Fault, Wanted, copy, copy_all
-from gallery.adapters.objects import Objects, Served, open_objects
+from gallery.adapters.objects import Objects, open_objects
 from gallery.errors import ObjectDamaged, ObjectNotFound, ObjectTaken
 from gallery.settings import Settings
 from s3 import store

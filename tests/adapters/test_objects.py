@@ -7,10 +7,11 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from gallery.adapters.objects import Objects, Served, open_objects
+from gallery.adapters.content import Served
+from gallery.adapters.objects import Objects, open_objects
 from gallery.errors import CannotStart, ForeignStore, ObjectDamaged, ObjectNotFound, ObjectStoreAway, ObjectTaken
 from gallery.settings import Settings
-from s3 import store
+from s3 import client, store
 
 BIG = bytes(range(256)) * 4096 * 12  # 12 MiB: several parts
 
@@ -90,7 +91,7 @@ async def test_only_s3_signs_and_what_it_signs_can_be_read(objects):
 
 async def test_a_server_that_is_not_there_is_away():
     nowhere = {"S3_ENDPOINT": "http://127.0.0.1:1", "S3_ACCESS_KEY": "a", "S3_SECRET_KEY": "b"}
-    objects = Objects(store(nowhere, "bucket"), timeout=5)
+    objects = Objects(client(nowhere, "bucket"), timeout=5)
     for call in (objects.put("a", b"x"), objects.open("a"), objects.delete(["a"]), objects.ping()):
         with pytest.raises(ObjectStoreAway):
             await call

@@ -12,7 +12,8 @@ from typing import IO, NamedTuple, cast
 import structlog
 from msgspec import Struct
 
-from gallery.adapters.objects import CHUNK, Objects, Served
+from gallery.adapters.content import CHUNK, Served
+from gallery.adapters.objects import Objects
 from gallery.errors import GalleryError, ObjectDamaged, ObjectNotFound, ObjectStoreAway, ObjectTaken
 
 log = structlog.get_logger(__name__)

@@ -6,26 +6,36 @@ Errors: `ObjectNotFound` for a key that is not there, `ObjectStoreAway` for ever
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, NamedTuple
-from urllib.parse import quote
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
-from obstore.store import LocalStore
+from obstore.store import LocalStore, S3Store
 
-from gallery.adapters.stores import Store, make_store
-from gallery.errors import ForeignStore, ObjectDamaged, ObjectNotFound, ObjectStoreAway, ObjectTaken
+from gallery.adapters.buckets import create_bucket, describe, no_bucket, refusals_by_name, understand
+from gallery.adapters.content import CHUNK, Content, Served, attributes, measure, sha256
+from gallery.adapters.stores import Store, at, make_store
+from gallery.errors import (
+    BucketMissing,
+    ForeignStore,
+    ObjectDamaged,
+    ObjectNotFound,
+    ObjectStoreAway,
+    ObjectTaken,
+)
 from gallery.settings import Settings
 
 if TYPE_CHECKING:
-    from obstore import Attributes, GetOptions  # types only: they are not there at run time
+    from obstore import GetOptions  # types only: they are not there at run time
+
+MakeBucket: TypeAlias = Callable[[], Awaitable[None]]
 
 INSTALLATION = "installation"  # the key that says whose store this is
-CHUNK = 1024 * 1024
 LISTED = 1000  # objects in one batch
 PART = 5 * CHUNK
 PARTS = 2  # that one put holds in memory at most
@@ -39,26 +49,25 @@ class Found(NamedTuple):
     changed_at: datetime
 
 
-class Served(NamedTuple):
-    """How a browser is to take what it reads from the store itself: of that type, and saved under that name."""
-
-    type: str
-    name: str
-
-
 class Objects:
-    def __init__(self, store: Store, timeout: float) -> None:
+    def __init__(self, store: Store, timeout: float, make_bucket: MakeBucket | None = None) -> None:
         self._store = store
         self._timeout = timeout
+        self._make_bucket = make_bucket
 
-    async def put(self, key: str, content: bytes | Path | IO[bytes], served: Served | None = None) -> None:
+    @property
+    def place(self) -> str:
+        """Where the objects are, for people."""
+        return describe(self._store)
+
+    async def put(self, key: str, content: Content, served: Served | None = None) -> None:
         """Store `content` under `key`, where nothing is yet; what is large and in a file is streamed.
 
         The same bytes may be put again: an answer may have been lost after the put was done.
         Raises `ObjectTaken` where other bytes are, `ObjectStoreAway`.
         """
-        attributes = None if isinstance(self._store, LocalStore) else _attributes(served)
-        size = await asyncio.to_thread(_size, content)
+        shown = None if isinstance(self._store, LocalStore) else attributes(served)
+        size = await asyncio.to_thread(measure, content)
         try:
             with _failures_by_name(key):
                 async with asyncio.timeout(self._timeout * 4):
@@ -68,13 +77,13 @@ class Objects:
                         self._store,
                         key,
                         content,
-                        attributes=attributes,
+                        attributes=shown,
                         mode="create" if size <= PART * PARTS else "overwrite",
                         chunk_size=PART,
                         max_concurrency=PARTS,
                     )
         except AlreadyExistsError:
-            if await self.hash(key) != await asyncio.to_thread(_hash, content):
+            if await self.hash(key) != await asyncio.to_thread(sha256, content):
                 raise ObjectTaken(key=key) from None
 
     async def open(self, key: str, start: int = 0, end: int | None = None) -> tuple[int, AsyncIterator[bytes]]:
@@ -147,19 +156,45 @@ class Objects:
             return await obstore.sign_async(self._store, "GET", key, expires)
 
     async def claim(self, installation: str) -> None:
-        """Write our id into an empty store. Raises `ForeignStore` where another installation's id stands already."""
-        with _failures_by_name(INSTALLATION):
-            try:
-                await obstore.put_async(self._store, INSTALLATION, installation.encode(), mode="create")
-            except AlreadyExistsError:
-                owner = bytes(await (await obstore.get_async(self._store, INSTALLATION)).bytes_async()).decode()
-                if owner != installation:
-                    raise ForeignStore(store=owner, ours=installation) from None
+        """Write our id into an empty store, whose bucket is made where we may.
+
+        Raises `ForeignStore` where another installation's id stands already, `ObjectStoreAway` for what may pass and
+        `CannotStart` for what does not.
+        """
+        try:
+            with refusals_by_name(self.place):
+                await self._sign_in(installation)
+        except BucketMissing:
+            if self._make_bucket is None:
+                raise
+            await self._make_bucket()
+            with refusals_by_name(self.place):
+                await self._sign_in(installation)
+
+    async def owner(self) -> str | None:
+        """Whose store this is. Raises `ObjectStoreAway`, `CannotStart`."""
+        with refusals_by_name(self.place):
+            async with asyncio.timeout(self._timeout):
+                try:
+                    return bytes(await (await obstore.get_async(self._store, INSTALLATION)).bytes_async()).decode()
+                except FileNotFoundError as error:
+                    if no_bucket(error):
+                        raise
+                    return None
 
     async def ping(self) -> None:
         with _failures_by_name(INSTALLATION):
             async with asyncio.timeout(self._timeout):
                 await obstore.head_async(self._store, INSTALLATION)
+
+    async def _sign_in(self, installation: str) -> None:
+        async with asyncio.timeout(self._timeout):
+            try:
+                await obstore.put_async(self._store, INSTALLATION, installation.encode(), mode="create")
+            except AlreadyExistsError:
+                owner = await self.owner()
+                if owner != installation:
+                    raise ForeignStore(store=owner, ours=installation) from None
 
     async def _check_free(self, key: str) -> None:
         with suppress(FileNotFoundError):
@@ -179,40 +214,19 @@ class Objects:
 
 def open_objects(settings: Settings) -> Objects:
     """S3 or another store where one is set, else files under the data directory. Raises `CannotStart`."""
-    return Objects(make_store(settings), settings.s3.timeout)
+    return _opened(make_store(settings), settings)
 
 
-def _attributes(served: Served | None) -> "Attributes | None":
-    """What the store answers with. `attachment`, so that no browser runs in the store's name what it reads there."""
-    if served is None:
-        return None
-    disposition = f"attachment; filename*=UTF-8''{quote(served.name, safe='')}"
-    return {"Content-Type": served.type, "Content-Disposition": disposition}
+def objects_at(url: str, settings: Settings) -> Objects:
+    """The store at an address, with the keys and the endpoint of the settings. Raises `CannotStart`."""
+    return _opened(at(url, settings.s3), settings)
 
 
-def _size(content: bytes | Path | IO[bytes]) -> int:
-    """In bytes; a file is at its beginning afterwards."""
-    if isinstance(content, bytes):
-        return len(content)
-    if isinstance(content, Path):
-        return content.stat().st_size
-    content.seek(0, 2)
-    size = content.tell()
-    content.seek(0)
-    return size
-
-
-def _hash(content: bytes | Path | IO[bytes]) -> str:
-    if isinstance(content, bytes):
-        return hashlib.sha256(content).hexdigest()
-    if isinstance(content, Path):
-        with content.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    digest = hashlib.sha256()
-    content.seek(0)
-    while chunk := content.read(CHUNK):
-        digest.update(chunk)
-    return digest.hexdigest()
+def _opened(store: Store, settings: Settings) -> Objects:
+    make_bucket = None
+    if isinstance(store, S3Store) and settings.s3.create_bucket:
+        make_bucket = partial(create_bucket, settings.s3, store.config["bucket"])
+    return Objects(store, settings.s3.timeout, make_bucket)
 
 
 @contextmanager
@@ -224,4 +238,4 @@ def _failures_by_name(key: str) -> Iterator[None]:
     except AlreadyExistsError:
         raise
     except (BaseError, OSError, TimeoutError) as error:
-        raise ObjectStoreAway(key=key, cause=repr(error)) from error
+        raise ObjectStoreAway(key=key, cause=understand(error).sentence) from error

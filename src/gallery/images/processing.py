@@ -20,8 +20,9 @@ import structlog
 from msgspec import Struct
 
 from gallery import crash
+from gallery.adapters.content import Served
 from gallery.adapters.database import Database
-from gallery.adapters.objects import Objects, Served
+from gallery.adapters.objects import Objects
 from gallery.crash import Place
 from gallery.disk import needing_room
 from gallery.errors import (

@@ -10,8 +10,9 @@ from msgspec import Struct
 
 from gallery import crash
 from gallery.access.model import Caller
+from gallery.adapters.content import Served
 from gallery.adapters.database import Connection, Database
-from gallery.adapters.objects import Objects, Served
+from gallery.adapters.objects import Objects
 from gallery.crash import Place
 from gallery.errors import ImageNotFound, QuotaExceeded, StillProcessing, VersionMismatch
 from gallery.images import keys, listing, store, timeline
