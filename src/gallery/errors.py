@@ -96,6 +96,10 @@ class ForeignStore(Conflict):
     """The object store belongs to another Gallery installation."""
 
 
+class StoreClosed(ForeignStore):
+    """The objects have moved from this object store to another one."""
+
+
 class ForeignHost(Forbidden):
     """This Gallery is open to its own machine only, and the request names another host."""
 

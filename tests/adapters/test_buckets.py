@@ -20,7 +20,7 @@ NUMBERS = itertools.count(1)
 
 
 def opened(environment: dict[str, str]) -> Objects:
-    return open_objects(Settings.read({"GALLERY_S3__TIMEOUT": "3", **environment}))
+    return open_objects(Settings.read({"GALLERY_S3__TIMEOUT": "20", **environment}))
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import httpx
 import obstore
 import structlog
-from obstore.exceptions import BaseError
+from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import GCSStore, LocalStore, S3Store
 
 from gallery.adapters.stores import Store, brief, s3_store
@@ -77,6 +77,8 @@ def refusals_by_name(place: str) -> Iterator[None]:
     """At start it matters what waiting can mend. Raises `BucketMissing`, `CannotStart`, `ObjectStoreAway`."""
     try:
         yield
+    except AlreadyExistsError:
+        raise
     except (BaseError, OSError, TimeoutError) as error:
         refusal = understand(error)
         if no_bucket(error):

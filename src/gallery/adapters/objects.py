@@ -22,16 +22,18 @@ from gallery.adapters.content import CHUNK, Content, Served, attributes, measure
 from gallery.adapters.stores import Store, at, make_store
 from gallery.errors import (
     BucketMissing,
+    CannotStart,
     ForeignStore,
     ObjectDamaged,
     ObjectNotFound,
     ObjectStoreAway,
     ObjectTaken,
+    StoreClosed,
 )
 from gallery.settings import Settings
 
 if TYPE_CHECKING:
-    from obstore import GetOptions  # types only: they are not there at run time
+    from obstore import GetOptions, PutMode  # types only: they are not there at run time
 
 MakeBucket: TypeAlias = Callable[[], Awaitable[None]]
 
@@ -54,6 +56,7 @@ class Objects:
         self._store = store
         self._timeout = timeout
         self._make_bucket = make_bucket
+        self._installation: str | None = None
 
     @property
     def place(self) -> str:
@@ -155,21 +158,24 @@ class Objects:
         with _failures_by_name(key):
             return await obstore.sign_async(self._store, "GET", key, expires)
 
-    async def claim(self, installation: str) -> None:
-        """Write our id into an empty store, whose bucket is made where we may.
+    async def claim(self, installation: str, *, again: bool = False) -> None:
+        """Write our id into an empty store, whose bucket is made where we may; `again` into one that we had closed.
 
         Raises `ForeignStore` where another installation's id stands already, `ObjectStoreAway` for what may pass and
         `CannotStart` for what does not.
         """
         try:
-            with refusals_by_name(self.place):
-                await self._sign_in(installation)
+            await self._sign_in(installation, again=again)
         except BucketMissing:
             if self._make_bucket is None:
                 raise
             await self._make_bucket()
-            with refusals_by_name(self.place):
-                await self._sign_in(installation)
+            await self._sign_in(installation, again=again)
+        self._installation = installation
+
+    async def close(self, installation: str) -> None:
+        """Our objects have moved from here: who does not know it yet is not taken in any more."""
+        await self._write_owner(closed(installation), "overwrite")
 
     async def owner(self) -> str | None:
         """Whose store this is. Raises `ObjectStoreAway`, `CannotStart`."""
@@ -183,18 +189,34 @@ class Objects:
                     return None
 
     async def ping(self) -> None:
-        with _failures_by_name(INSTALLATION):
-            async with asyncio.timeout(self._timeout):
-                await obstore.head_async(self._store, INSTALLATION)
+        """Raises `ObjectStoreAway`, `ObjectNotFound` for an emptied store, `ForeignStore` when it is not ours."""
+        try:
+            owner = await self.owner()
+        except CannotStart as error:
+            raise ObjectStoreAway(cause=error.detail) from error
+        if owner is None:
+            raise ObjectNotFound(key=INSTALLATION)
+        if self._installation not in {owner, None}:
+            raise self._foreign(owner, str(self._installation))
 
-    async def _sign_in(self, installation: str) -> None:
-        async with asyncio.timeout(self._timeout):
-            try:
-                await obstore.put_async(self._store, INSTALLATION, installation.encode(), mode="create")
-            except AlreadyExistsError:
-                owner = await self.owner()
-                if owner != installation:
-                    raise ForeignStore(store=owner, ours=installation) from None
+    def _foreign(self, owner: str | None, ours: str) -> ForeignStore:
+        kind = StoreClosed if owner == closed(ours) else ForeignStore
+        return kind(place=self.place, store=owner, ours=ours)
+
+    async def _sign_in(self, installation: str, *, again: bool) -> None:
+        try:
+            await self._write_owner(installation, "create")
+        except AlreadyExistsError:
+            owner = await self.owner()
+            if again and owner == closed(installation):
+                await self._write_owner(installation, "overwrite")
+            elif owner != installation:
+                raise self._foreign(owner, installation) from None
+
+    async def _write_owner(self, owner: str, mode: "PutMode") -> None:
+        with refusals_by_name(self.place):
+            async with asyncio.timeout(self._timeout):
+                await obstore.put_async(self._store, INSTALLATION, owner.encode(), mode=mode)
 
     async def _check_free(self, key: str) -> None:
         with suppress(FileNotFoundError):
@@ -220,6 +242,11 @@ def open_objects(settings: Settings) -> Objects:
 def objects_at(url: str, settings: Settings) -> Objects:
     """The store at an address, with the keys and the endpoint of the settings. Raises `CannotStart`."""
     return _opened(at(url, settings.s3), settings)
+
+
+def closed(installation: str) -> str:
+    """What stands in a store that an installation has left."""
+    return f"closed {installation}"
 
 
 def _opened(store: Store, settings: Settings) -> Objects:

@@ -7,6 +7,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable, Coroutine
+from datetime import datetime
 from typing import Annotated, Any, NoReturn
 
 import msgspec
@@ -109,6 +110,28 @@ def verify(
     from gallery.cli import verify as command  # noqa: PLC0415
 
     _run(lambda s: command.verify(s, share, after, remove_unknown=remove_unknown, json=json), "verify")
+
+
+@app.command("migrate-objects")
+def migrate_objects(
+    to: Annotated[str, typer.Option(metavar="STORE", help="s3://…, gs://…, az://…, file:///…, or a file of settings")],
+    from_: Annotated[
+        str | None, typer.Option("--from", metavar="STORE", help="The same; without it, what the settings say")
+    ] = None,
+    since: Annotated[
+        datetime | None, typer.Option(help="Only what was written down since then (UTC): the short second pass")
+    ] = None,
+    at_once: Annotated[int, typer.Option(min=1, max=64, help="Objects copied at the same time")] = 8,
+    close: Annotated[
+        bool, typer.Option("--close", help="At the end, let nobody use the old store as this Gallery's any more")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Copy all objects to another store, each checked on its way; exit with 1 if some could not be copied."""
+    from gallery.cli import moving as command  # noqa: PLC0415
+
+    wish = command.Wish(from_, to, since, at_once, close=close, json=json)
+    _run(lambda s: command.migrate_objects(s, wish), "migrate-objects")
 
 
 @app.command()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
-from gallery.adapters.database import SCHEMA, wait_for_database
+from gallery.adapters.database import SCHEMA, Database, open_database, wait_for_database
 from gallery.errors import CannotStart
 from gallery.settings import Settings
 
@@ -58,6 +58,15 @@ async def gallery(settings: Settings) -> "AsyncIterator[Gallery]":
         await bring_up_to_date(found)
         async with open_gallery(found) as house:
             yield house
+
+
+@asynccontextmanager
+async def database(settings: Settings) -> AsyncIterator[Database]:
+    """PostgreSQL alone, its schema in order, for commands that need no more. Raises `CannotStart`."""
+    async with servers(settings) as found:
+        await bring_up_to_date(found)
+        async with open_database(found.database) as opened:
+            yield opened
 
 
 async def bring_up_to_date(settings: Settings) -> None:
