@@ -9,7 +9,15 @@ import pytest
 
 from gallery.adapters.content import Served
 from gallery.adapters.objects import Objects, open_objects
-from gallery.errors import CannotStart, ForeignStore, ObjectDamaged, ObjectNotFound, ObjectStoreAway, ObjectTaken
+from gallery.errors import (
+    CannotStart,
+    ForeignStore,
+    ObjectDamaged,
+    ObjectNotFound,
+    ObjectStoreAway,
+    ObjectTaken,
+    StoreClosed,
+)
 from gallery.settings import Settings
 from s3 import client, store
 
@@ -71,8 +79,10 @@ async def test_other_bytes_than_were_promised_are_not_accepted(objects, tmp_path
 
 
 async def test_a_store_belongs_to_one_installation(objects):
+    assert await objects.owner() is None
     await objects.claim("ours")
     await objects.claim("ours")
+    assert await objects.owner() == "ours"
     with pytest.raises(ForeignStore):
         await objects.claim("theirs")
     await objects.ping()
@@ -121,3 +131,23 @@ async def test_the_store_itself_serves_a_picture_as_a_file_of_its_type(objects):
         headers = (await stranger.get(url)).headers
     assert headers["content-type"] == "image/png"
     assert headers["content-disposition"] == "attachment; filename*=UTF-8''Lac%20L%C3%A9man%0D%0A.png"
+
+
+async def test_a_closed_store_lets_nobody_in_but_its_own_who_comes_back(objects):
+    await objects.claim("ours")
+    await objects.close("ours")
+    with pytest.raises(StoreClosed):
+        await objects.ping()
+    with pytest.raises(StoreClosed):
+        await objects.claim("ours")
+    with pytest.raises(ForeignStore):
+        await objects.claim("theirs", again=True)
+    await objects.claim("ours", again=True)
+    await objects.ping()
+
+
+async def test_a_store_that_was_emptied_is_not_ready(objects):
+    await objects.claim("ours")
+    await objects.delete(["installation"])
+    with pytest.raises(ObjectNotFound):
+        await objects.ping()

@@ -32,8 +32,9 @@ class Refusal(NamedTuple):
     lasting: bool
 
 
+NO_BUCKET = r"NoSuchBucket|BucketNotFound|ContainerNotFound|The specified bucket does not exist"
 MEANINGS = (  # the first that fits
-    (r"NoSuchBucket|BucketNotFound|ContainerNotFound", "There is no such bucket.", False),
+    (NO_BUCKET, "There is no such bucket.", False),
     (r"InvalidAccessKeyId", "The access key is unknown: check S3_ACCESS_KEY.", True),
     (r"SignatureDoesNotMatch", "The secret key does not belong to the access key: check S3_SECRET_KEY.", True),
     (r"ExpiredToken|InvalidToken|TokenRefreshRequired", "The session's token has expired or is not valid.", True),
@@ -89,7 +90,7 @@ def refusals_by_name(place: str) -> Iterator[None]:
 
 
 def no_bucket(error: BaseException) -> bool:
-    return isinstance(error, FileNotFoundError) and "Bucket" in str(error)
+    return isinstance(error, FileNotFoundError) and re.search(NO_BUCKET, str(error)) is not None
 
 
 def describe(store: Store) -> str:

@@ -112,6 +112,25 @@ def verify(
     _run(lambda s: command.verify(s, share, after, remove_unknown=remove_unknown, json=json), "verify")
 
 
+@app.command()
+def doctor(
+    heap: Annotated[
+        int | None, typer.Option(metavar="PID", help="Instead, the largest Python objects of a serve or worker process")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Look at everything Gallery needs, and say what is wrong and what to do; exit with 1 if something is."""
+    from gallery.cli import doctor as command  # noqa: PLC0415
+
+    if heap is not None:
+        return _run(lambda _: command.show_heap(heap, json=json), "doctor")
+    try:
+        settings = Settings.read(os.environ)
+    except Misconfigured as error:
+        raise typer.Exit(command.cannot_read(error, json=json)) from None
+    return _run(lambda s: command.doctor(s, os.environ, json=json), "doctor", settings)
+
+
 @app.command("migrate-objects")
 def migrate_objects(
     to: Annotated[str, typer.Option(metavar="STORE", help="s3://…, gs://…, az://…, file:///…, or a file of settings")],

@@ -12,6 +12,7 @@ import structlog
 
 from gallery.adapters.database import SCHEMA, Database, open_database, wait_for_database
 from gallery.errors import CannotStart
+from gallery.ops import heap
 from gallery.settings import Settings
 
 if TYPE_CHECKING:
@@ -95,12 +96,13 @@ async def migrate_in_a_child(database_url: str) -> None:
 
 @asynccontextmanager
 async def stopped_by_signals(stop: Callable[[], None]) -> AsyncIterator[None]:
-    """SIGTERM and SIGINT call `stop` while the block runs."""
+    """SIGTERM and SIGINT call `stop` while the block runs; SIGUSR1 has the heap told."""
     loop = asyncio.get_running_loop()
+    loop.add_signal_handler(heap.SIGNAL, heap.answer)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
     try:
         yield
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, heap.SIGNAL):
             loop.remove_signal_handler(number)
