@@ -28,7 +28,6 @@ WHO = {  # the others' keys are their names: see `those_of`
     "writer": ["Read", "Write", "List"],
     "reader": ["Read", "List"],
 }
-FIRST_PORT = 18_000  # below the ephemeral ports
 RANGE = range(18_000, 32_000)  # below the ephemeral ports
 
 
@@ -40,13 +39,12 @@ class SeaweedFS:
         self._ports = dict(zip(names, free_ports(len(names)), strict=True))
         self._folder = folder
         self._log = folder / "weed.log"
-        identity = {"name": "gallery", "credentials": [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}]}
-        rights = {"actions": ["Admin", "Read", "Write", "List"]}
-        (folder / "s3.json").write_text(json.dumps({"identities": [identity | rights]}))
+        identities = [identity(name, actions) for name, actions in WHO.items()]
+        (folder / "s3.json").write_text(json.dumps({"identities": identities}))
 
     @property
     def environment(self) -> dict[str, str]:
-        """Points Gallery at it; use a bucket of your own, it is made by the first put."""
+        """Points Gallery at it; use a bucket of your own: see `store`."""
         return {
             "S3_ENDPOINT": f"http://127.0.0.1:{self._ports['s3']}",
             "S3_ACCESS_KEY": ACCESS_KEY,
@@ -66,7 +64,8 @@ class SeaweedFS:
                 "-ip=127.0.0.1",
                 "-ip.bind=127.0.0.1",
                 f"-s3.config={self._folder / 's3.json'}",
-                "-s3.autoCreateBucket=true",
+                "-s3.autoCreateBucket=false",
+                f"-s3.domainName={DOMAIN}",
                 "-s3.port.iceberg=0",
                 "-s3.port.lance=0",
                 "-admin.ui=false",
@@ -81,11 +80,10 @@ class SeaweedFS:
 
     async def ready(self, process: Process) -> None:
         """The port opens long before an object can be put."""
-        probe = store(self.environment, "probe")
         for _ in range(300):
             try:
-                await obstore.put_async(probe, "probe", b"probe")
-            except BaseError:
+                await obstore.put_async(store(self.environment, "probe"), "probe", b"probe")
+            except (BaseError, httpx.HTTPError, RuntimeError):
                 assert process.returncode is None, self._log.read_text()[-2000:]
                 await asyncio.sleep(0.2)
             else:
@@ -95,38 +93,6 @@ class SeaweedFS:
 
 @asynccontextmanager
 async def s3_server(folder: Path) -> AsyncIterator[dict[str, str]]:
-    """Yields the environment that points Gallery at it; use a bucket of your own: see `store`."""
-    ports = dict(zip((*PORTS, *(f"{name}.grpc" for name in PORTS)), free_ports(2 * len(PORTS)), strict=True))
-    config = folder / "s3.json"
-    config.write_text(json.dumps({"identities": [identity(name, actions) for name, actions in WHO.items()]}))
-    with (folder / "weed.log").open("wb") as log:
-        process = await asyncio.create_subprocess_exec(
-            Path(sys.executable).parent / "weed",
-            "mini",
-            f"-dir={folder}",
-            "-ip=127.0.0.1",
-            "-ip.bind=127.0.0.1",
-            f"-s3.config={config}",
-            "-s3.autoCreateBucket=false",
-            f"-s3.domainName={DOMAIN}",
-            "-s3.port.iceberg=0",
-            "-s3.port.lance=0",
-            "-admin.ui=false",
-            *(
-                f"-{name.replace('.grpc', '')}.port{'.grpc' if '.grpc' in name else ''}={port}"
-                for name, port in ports.items()
-            ),
-            stdout=log,
-            stderr=log,
-            cwd=folder,
-            env={"HOME": str(folder), "PATH": os.environ["PATH"]},
-            start_new_session=True,
-        )
-    environment = {
-        "S3_ENDPOINT": f"http://127.0.0.1:{ports['s3']}",
-        "S3_ACCESS_KEY": ACCESS_KEY,
-        "S3_SECRET_KEY": SECRET_KEY,
-    }
     """Yields the environment that points Gallery at it."""
     server = SeaweedFS(folder)
     process = await server.start()
@@ -184,15 +150,3 @@ def free_ports(count: int) -> list[int]:
         if len(ports) == count:
             return ports
     raise RuntimeError("no free ports")
-
-
-async def _until_it_takes_objects(environment: dict[str, str], log: Path) -> None:
-    """The port opens long before an object can be put."""
-    for _ in range(150):
-        try:
-            await obstore.put_async(store(environment, "probe"), "probe", b"probe")
-        except (BaseError, httpx.HTTPError, RuntimeError):
-            await asyncio.sleep(0.2)
-        else:
-            return
-    raise RuntimeError(f"the S3 server does not take objects:\n{log.read_text()[-2000:]}")

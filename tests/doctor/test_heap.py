@@ -32,7 +32,7 @@ async def test_the_report_is_private_and_follows_no_link(listening):
     victim = listening.with_name("victim")
     victim.write_text("mine")
     listening.symlink_to(victim)
-    heap.answer()
+    heap.write()
     assert victim.read_text() == "mine"
     assert not listening.is_symlink()
     assert listening.stat().st_mode & 0o777 == 0o600

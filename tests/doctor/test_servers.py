@@ -201,6 +201,7 @@ async def test_a_queue_that_stands_still(environment, gallery):
         async with answering(gallery.settings.redis, {"process": broken}, 1, "worker"), asyncio.timeout(20):
             while not await bull.getFailedCount():
                 await asyncio.sleep(0.02)
+            assert (await look(environment, "queue"))["queue"].facts["workers"] == 1
     state, text = await verdict(environment, "queue")
     assert (state, "no idea what to do with" in text) == ("wrong", True), text
 

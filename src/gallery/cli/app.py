@@ -227,7 +227,8 @@ def _run(
 ) -> None:
     settings = settings or _settings()
     logs.configure(settings.logs, process=process)
-    _warn_of_strangers()
+    if process != "doctor":  # it says so itself
+        _warn_of_strangers()
     if settings.fault:
         crash.arm(settings.fault)
         structlog.get_logger(__name__).warning("fault.armed", place=settings.fault)

@@ -34,7 +34,7 @@ async def doctor(settings: Settings, environment: Mapping[str, str], *, json: bo
             for finding in group:
                 typer.echo(msgspec.json.encode(finding))
         else:
-            console.print(_table(group))
+            console.print(_table(group), "")
     if not json:
         console.print(_sum(found))
     return _code(found)
@@ -81,7 +81,6 @@ def _table(group: list[Finding]) -> Table:
         do = f"\n[bold]→ {_plain(finding.do)}[/]" if finding.do else ""
         dim = ("[dim]", "[/]") if finding.state is State.SKIPPED else ("", "")
         table.add_row(MARKS[finding.state], finding.check, f"{dim[0]}{_plain(finding.says)}{dim[1]}{do}")
-    table.add_section()
     return table
 
 
@@ -98,7 +97,7 @@ def _sum(found: list[Finding]) -> str:
     counts = {state: sum(finding.state is state for finding in found) for state in State}
     words = [f"{count} {state}" for state, count in counts.items() if count]
     colour = "red" if counts[State.WRONG] else "yellow" if counts[State.UNKNOWN] else "green"
-    return f"\n[bold {colour}]{', '.join(words)}[/]"
+    return f"[bold {colour}]{', '.join(words)}[/]"
 
 
 def _code(found: list[Finding]) -> int:

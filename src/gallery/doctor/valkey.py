@@ -93,7 +93,7 @@ async def queue(patient: Patient) -> Verdict:
     """BullMQ's side: failed jobs, a pause, nobody who takes them."""
     bull = BullQueue(NAME, {"connection": _client(patient), "prefix": PREFIX})
     counts: dict[str, int] = await bull.getJobCounts("wait", "paused", "prioritized", "delayed", "active", "failed")
-    workers = await bull.get_workers_count()
+    workers = len({client.get("rawname", client["name"]) for client in await bull.get_workers()})  # each has several
     waiting = counts["wait"] + counts["prioritized"] + counts["paused"]
     facts = {**counts, "workers": workers}
     if await bull.isPaused():

@@ -2,7 +2,7 @@
 
 Only who may send the process a signal can ask: its own user, or root. The answer has types, sizes and lengths, no
 contents. It lies in the temporary directory, where the process itself makes it: what is there already is not written
-to. Making it stops the process for as long as it takes to look at each object, some tenths of a second.
+to. Counting takes about a second for 200,000 objects, in which the process is slower.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,7 +47,12 @@ class Heap(Struct, frozen=True):
 
 
 def answer() -> None:
-    """The signal's handler: write the report."""
+    """The signal's handler. In a thread, so that the event loop has its turns meanwhile."""
+    threading.Thread(target=write, name="heap", daemon=True).start()
+
+
+def write() -> None:
+    """Write the report."""
     path = _path(os.getpid())
     report = msgspec.json.encode(_heap())
     try:
