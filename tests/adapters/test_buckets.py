@@ -5,6 +5,7 @@ import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from hashlib import sha256
 from urllib.parse import urlsplit
 
 import httpx
@@ -12,7 +13,7 @@ import pytest
 
 from gallery.adapters.objects import Objects, objects_at, open_objects
 from gallery.adapters.stores import make_store
-from gallery.errors import BucketMissing, CannotStart, ObjectStoreAway
+from gallery.errors import BucketMissing, CannotStart, ObjectStoreAway, ObjectTaken
 from gallery.settings import Settings
 from s3 import DOMAIN, store, those_of
 
@@ -162,3 +163,43 @@ async def answering(status: int | None, body: str) -> AsyncIterator[str]:
     async with server:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         server.close()
+
+
+async def test_a_put_whose_answer_is_lost_was_done_once_and_may_be_repeated(s3, bucket):
+    settings = {**s3, "S3_BUCKET": bucket}
+    objects = opened(settings)
+    async with losing_answers(s3["S3_ENDPOINT"]) as endpoint:
+        with pytest.raises(ObjectStoreAway):
+            await opened({**settings, "S3_ENDPOINT": endpoint, "GALLERY_S3__TIMEOUT": "3"}).put("a", b"ours")
+    assert await objects.size("a") == 4
+    await objects.put("a", b"ours")
+    with pytest.raises(ObjectTaken):
+        await objects.put("a", b"no!!")
+    assert await objects.hash("a") == sha256(b"ours").hexdigest()
+
+
+@asynccontextmanager
+async def losing_answers(url: str) -> AsyncIterator[str]:
+    """A way to a server on which requests arrive and no answer comes back."""
+    server = urlsplit(url)
+
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        back, there = await asyncio.open_connection(server.hostname, server.port)
+        while not back.at_eof():
+            done, pending = await asyncio.wait(
+                [asyncio.create_task(back.read(1)), asyncio.create_task(reader.read(65536))],
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            for task in pending:
+                task.cancel()
+            await asyncio.wait(pending)
+            if any(len(task.result()) <= 1 for task in done):  # the answer has begun, or the client has gone
+                break
+            there.write(next(iter(done)).result())
+        for end in (there, writer):
+            end.transport.abort()
+
+    lost = await asyncio.start_server(pass_on, "127.0.0.1", 0)
+    async with lost:
+        yield f"http://127.0.0.1:{lost.sockets[0].getsockname()[1]}"
+        lost.close()
