@@ -10,14 +10,24 @@ import sys
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
+import httpx
 import obstore
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
 ACCESS_KEY, SECRET_KEY = "the-key", "the-secret"
 PORTS = ("master", "filer", "volume", "s3", "admin")
+DOMAIN = "s3.test"  # whose names nobody resolves
+WHO = {  # the others' keys are their names: see `those_of`
+    ACCESS_KEY: ["Admin", "Read", "Write", "List"],
+    "maker": ["Read", "Write", "List", "Admin:made-*"],
+    "writer": ["Read", "Write", "List"],
+    "reader": ["Read", "List"],
+}
 RANGE = range(18_000, 32_000)  # below the ephemeral ports
 
 
@@ -29,13 +39,12 @@ class SeaweedFS:
         self._ports = dict(zip(names, free_ports(len(names)), strict=True))
         self._folder = folder
         self._log = folder / "weed.log"
-        identity = {"name": "gallery", "credentials": [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}]}
-        rights = {"actions": ["Admin", "Read", "Write", "List"]}
-        (folder / "s3.json").write_text(json.dumps({"identities": [identity | rights]}))
+        identities = [identity(name, actions) for name, actions in WHO.items()]
+        (folder / "s3.json").write_text(json.dumps({"identities": identities}))
 
     @property
     def environment(self) -> dict[str, str]:
-        """Points Gallery at it; use a bucket of your own, it is made by the first put."""
+        """Points Gallery at it; use a bucket of your own: see `store`."""
         return {
             "S3_ENDPOINT": f"http://127.0.0.1:{self._ports['s3']}",
             "S3_ACCESS_KEY": ACCESS_KEY,
@@ -55,7 +64,8 @@ class SeaweedFS:
                 "-ip=127.0.0.1",
                 "-ip.bind=127.0.0.1",
                 f"-s3.config={self._folder / 's3.json'}",
-                "-s3.autoCreateBucket=true",
+                "-s3.autoCreateBucket=false",
+                f"-s3.domainName={DOMAIN}",
                 "-s3.port.iceberg=0",
                 "-s3.port.lance=0",
                 "-admin.ui=false",
@@ -70,11 +80,10 @@ class SeaweedFS:
 
     async def ready(self, process: Process) -> None:
         """The port opens long before an object can be put."""
-        probe = store(self.environment, "probe")
         for _ in range(300):
             try:
-                await obstore.put_async(probe, "probe", b"probe")
-            except BaseError:
+                await obstore.put_async(store(self.environment, "probe"), "probe", b"probe")
+            except (BaseError, httpx.HTTPError, RuntimeError):
                 assert process.returncode is None, self._log.read_text()[-2000:]
                 await asyncio.sleep(0.2)
             else:
@@ -96,7 +105,26 @@ async def s3_server(folder: Path) -> AsyncIterator[dict[str, str]]:
         await process.wait()
 
 
+def identity(name: str, actions: list[str]) -> dict[str, Any]:
+    secret = SECRET_KEY if name == ACCESS_KEY else f"{name}-secret"
+    return {"name": name, "credentials": [{"accessKey": name, "secretKey": secret}], "actions": actions}
+
+
+def those_of(name: str, environment: dict[str, str], bucket: str) -> dict[str, str]:
+    """The environment of somebody who may do less."""
+    return {**environment, "S3_BUCKET": bucket, "S3_ACCESS_KEY": name, "S3_SECRET_KEY": f"{name}-secret"}
+
+
 def store(environment: dict[str, str], bucket: str) -> S3Store:
+    """A bucket, made where missing."""
+    found = client(environment, bucket)
+    answer = httpx.put(obstore.sign(found, "PUT", "", timedelta(minutes=1)))
+    if not (answer.is_success or "BucketAlreadyOwnedByYou" in answer.text):
+        raise RuntimeError(f"the bucket {bucket} could not be made: {answer.status_code} {answer.text}")
+    return found
+
+
+def client(environment: dict[str, str], bucket: str) -> S3Store:
     return S3Store(
         bucket,
         endpoint=environment["S3_ENDPOINT"],

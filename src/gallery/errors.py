@@ -96,6 +96,10 @@ class ForeignStore(Conflict):
     """The object store belongs to another Gallery installation."""
 
 
+class StoreClosed(ForeignStore):
+    """The objects have moved from this object store to another one."""
+
+
 class ForeignHost(Forbidden):
     """This Gallery is open to its own machine only, and the request names another host."""
 
@@ -224,6 +228,14 @@ class DatabaseAway(Unavailable):
 
 class ObjectStoreAway(Unavailable):
     """The object store is away; please try again."""
+
+
+class BucketMissing(ObjectStoreAway):
+    """The object store's bucket does not exist."""
+
+
+class ObjectTaken(Unavailable):
+    """The object store holds something else under a key of ours; please try again."""
 
 
 class ValkeyAway(Unavailable):

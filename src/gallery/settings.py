@@ -69,6 +69,26 @@ class S3(Struct, frozen=True):
     secret_key: Annotated[str | None, Meta(description="Secret access key")] = None
     region: Annotated[str, Meta(description="Region")] = "us-east-1"
     timeout: Annotated[Seconds, Meta(description="Longest wait for one request, in seconds")] = 30
+    path_style: Annotated[
+        bool | None,
+        Meta(
+            description="Whether the bucket stands in the path instead of the host; not set: with an endpoint it does"
+        ),
+    ] = None
+    checksum: Annotated[
+        str,
+        Meta(
+            pattern="^(sha256|crc64nvme|)$", description="Checksum that goes with each put: sha256, crc64nvme, or none"
+        ),
+    ] = ""
+    create_bucket: Annotated[bool, Meta(description="Make the bucket at start if there is none")] = True
+
+
+class Objects(Struct, frozen=True):
+    url: Annotated[
+        str | None,
+        Meta(description="Where objects live, instead of `S3_BUCKET`: s3://bucket/path, gs://…, az://…, file:///…"),
+    ] = None
 
 
 class Upload(Struct, frozen=True):
@@ -199,6 +219,7 @@ class Settings(Struct, frozen=True):
     ] = None
     database: Database = Database()
     redis: Redis = Redis()
+    objects: Objects = Objects()
     s3: S3 = S3()
     upload: Upload = Upload()
     worker: Worker = Worker()

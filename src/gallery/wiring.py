@@ -15,7 +15,7 @@ from gallery.access.service import Access
 from gallery.adapters.database import Database, open_database
 from gallery.adapters.objects import Objects, open_objects
 from gallery.adapters.redis import Valkey, open_valkey
-from gallery.errors import ObjectStoreAway
+from gallery.errors import CannotStart, ObjectStoreAway
 from gallery.images.answers import Answers
 from gallery.images.cache import Change, ImageCache
 from gallery.images.idempotency import Idempotency
@@ -134,14 +134,17 @@ def _forgetting(cache: ImageCache) -> Before:
 
 
 async def _claim(objects: Objects, installation: str) -> None:
-    """Say whose store it is, as soon as it answers. Raises `ObjectStoreAway` after a while, `ForeignStore`."""
-    for _ in range(STORE_PATIENCE):
+    """Say whose store it is, as soon as it answers. Raises `CannotStart` after a while, `ForeignStore`."""
+    deadline = asyncio.get_running_loop().time() + STORE_PATIENCE
+    while True:
         try:
             return await objects.claim(installation)
         except ObjectStoreAway as error:
-            log.warning("objects.waiting", error=str(error))
+            if asyncio.get_running_loop().time() > deadline:
+                sentence = f"The object store, {objects.place}, did not take us in within {STORE_PATIENCE} s: {error}."
+                raise CannotStart(sentence) from error
+            log.warning("objects.waiting", place=objects.place, error=str(error))
             await asyncio.sleep(1)
-    return await objects.claim(installation)
 
 
 async def _installation(database: Database) -> str:

@@ -7,10 +7,19 @@ from datetime import timedelta
 import httpx
 import pytest
 
+from gallery.adapters.content import Served
 from gallery.adapters.objects import Objects, open_objects
-from gallery.errors import CannotStart, ForeignStore, ObjectDamaged, ObjectNotFound, ObjectStoreAway
+from gallery.errors import (
+    CannotStart,
+    ForeignStore,
+    ObjectDamaged,
+    ObjectNotFound,
+    ObjectStoreAway,
+    ObjectTaken,
+    StoreClosed,
+)
 from gallery.settings import Settings
-from s3 import store
+from s3 import client, store
 
 BIG = bytes(range(256)) * 4096 * 12  # 12 MiB: several parts
 
@@ -70,8 +79,10 @@ async def test_other_bytes_than_were_promised_are_not_accepted(objects, tmp_path
 
 
 async def test_a_store_belongs_to_one_installation(objects):
+    assert await objects.owner() is None
     await objects.claim("ours")
     await objects.claim("ours")
+    assert await objects.owner() == "ours"
     with pytest.raises(ForeignStore):
         await objects.claim("theirs")
     await objects.ping()
@@ -90,7 +101,7 @@ async def test_only_s3_signs_and_what_it_signs_can_be_read(objects):
 
 async def test_a_server_that_is_not_there_is_away():
     nowhere = {"S3_ENDPOINT": "http://127.0.0.1:1", "S3_ACCESS_KEY": "a", "S3_SECRET_KEY": "b"}
-    objects = Objects(store(nowhere, "bucket"), timeout=5)
+    objects = Objects(client(nowhere, "bucket"), timeout=5)
     for call in (objects.put("a", b"x"), objects.open("a"), objects.delete(["a"]), objects.ping()):
         with pytest.raises(ObjectStoreAway):
             await call
@@ -99,3 +110,44 @@ async def test_a_server_that_is_not_there_is_away():
 def test_an_endpoint_without_a_bucket_cannot_start():
     with pytest.raises(CannotStart, match="S3_BUCKET"):
         open_objects(Settings.read({"S3_ENDPOINT": "http://127.0.0.1:9000"}))
+
+
+async def test_nothing_is_overwritten_and_the_same_bytes_may_be_put_again(objects):
+    for content in (b"first", BIG):
+        key = f"a/{len(content)}"
+        await objects.put(key, content)
+        await objects.put(key, io.BytesIO(content))  # the answer was lost, the put was not
+        with pytest.raises(ObjectTaken):
+            await objects.put(key, content[::-1])
+        assert await objects.hash(key) == hashlib.sha256(content).hexdigest()
+
+
+async def test_the_store_itself_serves_a_picture_as_a_file_of_its_type(objects):
+    await objects.put("a/photo", b"x", Served("image/png", "Lac Léman\r\n.png"))
+    url = await objects.sign("a/photo", timedelta(minutes=1))
+    if url is None:
+        return
+    async with httpx.AsyncClient() as stranger:
+        headers = (await stranger.get(url)).headers
+    assert headers["content-type"] == "image/png"
+    assert headers["content-disposition"] == "attachment; filename*=UTF-8''Lac%20L%C3%A9man%0D%0A.png"
+
+
+async def test_a_closed_store_lets_nobody_in_but_its_own_who_comes_back(objects):
+    await objects.claim("ours")
+    await objects.close("ours")
+    with pytest.raises(StoreClosed):
+        await objects.ping()
+    with pytest.raises(StoreClosed):
+        await objects.claim("ours")
+    with pytest.raises(ForeignStore):
+        await objects.claim("theirs", again=True)
+    await objects.claim("ours", again=True)
+    await objects.ping()
+
+
+async def test_a_store_that_was_emptied_is_not_ready(objects):
+    await objects.claim("ours")
+    await objects.delete(["installation"])
+    with pytest.raises(ObjectNotFound):
+        await objects.ping()

@@ -1,31 +1,46 @@
-"""The object store: a directory or S3 behind one interface (`obstore`), and every failure to reach it under one name.
+"""The object store: a directory, S3, GCS or Azure behind one interface (`obstore`), and each failure under one name.
 
-Keys are relative paths. A put is whole or not at all; nothing is ever overwritten (the callers' keys are unique).
+Keys are relative paths. A put is whole or not at all, and nothing is ever overwritten.
 Errors: `ObjectNotFound` for a key that is not there, `ObjectStoreAway` for everything that may pass.
 """
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
 from obstore.store import LocalStore, S3Store
 
-from gallery.errors import CannotStart, ForeignStore, ObjectDamaged, ObjectNotFound, ObjectStoreAway
+from gallery.adapters.buckets import create_bucket, describe, no_bucket, refusals_by_name, understand
+from gallery.adapters.content import CHUNK, Content, Served, attributes, measure, sha256
+from gallery.adapters.stores import Store, at, make_store
+from gallery.errors import (
+    BucketMissing,
+    CannotStart,
+    ForeignStore,
+    ObjectDamaged,
+    ObjectNotFound,
+    ObjectStoreAway,
+    ObjectTaken,
+    StoreClosed,
+)
 from gallery.settings import Settings
 
 if TYPE_CHECKING:
-    from obstore import GetOptions  # a type only: it is not there at run time
+    from obstore import GetOptions, PutMode  # types only: they are not there at run time
+
+MakeBucket: TypeAlias = Callable[[], Awaitable[None]]
 
 INSTALLATION = "installation"  # the key that says whose store this is
-CHUNK = 1024 * 1024
 LISTED = 1000  # objects in one batch
-PARTS = 2  # of CHUNK × 5 that one put holds in memory at most
+PART = 5 * CHUNK
+PARTS = 2  # that one put holds in memory at most
 
 
 class Found(NamedTuple):
@@ -37,21 +52,42 @@ class Found(NamedTuple):
 
 
 class Objects:
-    def __init__(self, store: S3Store | LocalStore, timeout: float) -> None:
+    def __init__(self, store: Store, timeout: float, make_bucket: MakeBucket | None = None) -> None:
         self._store = store
         self._timeout = timeout
+        self._make_bucket = make_bucket
+        self._installation: str | None = None
 
-    async def put(self, key: str, content: bytes | Path | IO[bytes]) -> None:
-        """Store `content` under `key`, streamed when it is a file. Raises `ObjectStoreAway`."""
-        with _failures_by_name(key):
-            async with asyncio.timeout(self._timeout * 4):
-                await obstore.put_async(
-                    self._store,
-                    key,
-                    content,
-                    chunk_size=5 * CHUNK,
-                    max_concurrency=PARTS,
-                )
+    @property
+    def place(self) -> str:
+        """Where the objects are, for people."""
+        return describe(self._store)
+
+    async def put(self, key: str, content: Content, served: Served | None = None) -> None:
+        """Store `content` under `key`, where nothing is yet; what is large and in a file is streamed.
+
+        The same bytes may be put again: an answer may have been lost after the put was done.
+        Raises `ObjectTaken` where other bytes are, `ObjectStoreAway`.
+        """
+        shown = None if isinstance(self._store, LocalStore) else attributes(served)
+        size = await asyncio.to_thread(measure, content)
+        try:
+            with _failures_by_name(key):
+                async with asyncio.timeout(self._timeout * 4):
+                    if size > PART * PARTS:  # a multipart upload has no condition: look before it
+                        await self._check_free(key)
+                    await obstore.put_async(
+                        self._store,
+                        key,
+                        content,
+                        attributes=shown,
+                        mode="create" if size <= PART * PARTS else "overwrite",
+                        chunk_size=PART,
+                        max_concurrency=PARTS,
+                    )
+        except AlreadyExistsError:
+            if await self.hash(key) != await asyncio.to_thread(sha256, content):
+                raise ObjectTaken(key=key) from None
 
     async def open(self, key: str, start: int = 0, end: int | None = None) -> tuple[int, AsyncIterator[bytes]]:
         """The object's size in bytes, and its bytes from `start` until before `end` (or the last one), in chunks.
@@ -79,6 +115,14 @@ class Objects:
                 file.write(chunk)
         if received != size or digest.hexdigest() != sha256:
             raise ObjectDamaged(key=key, size=size, received=received)
+
+    async def hash(self, key: str) -> str:
+        """The SHA-256 of an object's bytes, in hex. Raises `ObjectNotFound`, `ObjectStoreAway`."""
+        digest = hashlib.sha256()
+        _, chunks = await self.open(key)
+        async for chunk in chunks:
+            digest.update(chunk)
+        return digest.hexdigest()
 
     async def delete(self, keys: Sequence[str]) -> None:
         """Remove objects; one that is not there is fine. Raises `ObjectStoreAway`."""
@@ -109,25 +153,75 @@ class Objects:
 
     async def sign(self, key: str, expires: timedelta) -> str | None:
         """A URL that reads `key` without credentials until it expires, or `None` where the store cannot sign."""
-        if not isinstance(self._store, S3Store):
+        if isinstance(self._store, LocalStore):
             return None
         with _failures_by_name(key):
             return await obstore.sign_async(self._store, "GET", key, expires)
 
-    async def claim(self, installation: str) -> None:
-        """Write our id into an empty store. Raises `ForeignStore` where another installation's id stands already."""
-        with _failures_by_name(INSTALLATION):
-            try:
-                await obstore.put_async(self._store, INSTALLATION, installation.encode(), mode="create")
-            except AlreadyExistsError:
-                owner = bytes(await (await obstore.get_async(self._store, INSTALLATION)).bytes_async()).decode()
-                if owner != installation:
-                    raise ForeignStore(store=owner, ours=installation) from None
+    async def claim(self, installation: str, *, again: bool = False) -> None:
+        """Write our id into an empty store, whose bucket is made where we may; `again` into one that we had closed.
+
+        Raises `ForeignStore` where another installation's id stands already, `ObjectStoreAway` for what may pass and
+        `CannotStart` for what does not.
+        """
+        try:
+            await self._sign_in(installation, again=again)
+        except BucketMissing:
+            if self._make_bucket is None:
+                raise
+            await self._make_bucket()
+            await self._sign_in(installation, again=again)
+        self._installation = installation
+
+    async def close(self, installation: str) -> None:
+        """Our objects have moved from here: who does not know it yet is not taken in any more."""
+        await self._write_owner(closed(installation), "overwrite")
+
+    async def owner(self) -> str | None:
+        """Whose store this is. Raises `ObjectStoreAway`, `CannotStart`."""
+        with refusals_by_name(self.place):
+            async with asyncio.timeout(self._timeout):
+                try:
+                    return bytes(await (await obstore.get_async(self._store, INSTALLATION)).bytes_async()).decode()
+                except FileNotFoundError as error:
+                    if no_bucket(error):
+                        raise
+                    return None
 
     async def ping(self) -> None:
-        with _failures_by_name(INSTALLATION):
+        """Raises `ObjectStoreAway`, `ObjectNotFound` for an emptied store, `ForeignStore` when it is not ours."""
+        try:
+            owner = await self.owner()
+        except CannotStart as error:
+            raise ObjectStoreAway(cause=error.detail) from error
+        if owner is None:
+            raise ObjectNotFound(key=INSTALLATION)
+        if self._installation not in {owner, None}:
+            raise self._foreign(owner, str(self._installation))
+
+    def _foreign(self, owner: str | None, ours: str) -> ForeignStore:
+        kind = StoreClosed if owner == closed(ours) else ForeignStore
+        return kind(place=self.place, store=owner, ours=ours)
+
+    async def _sign_in(self, installation: str, *, again: bool) -> None:
+        try:
+            await self._write_owner(installation, "create")
+        except AlreadyExistsError:
+            owner = await self.owner()
+            if again and owner == closed(installation):
+                await self._write_owner(installation, "overwrite")
+            elif owner != installation:
+                raise self._foreign(owner, installation) from None
+
+    async def _write_owner(self, owner: str, mode: "PutMode") -> None:
+        with refusals_by_name(self.place):
             async with asyncio.timeout(self._timeout):
-                await obstore.head_async(self._store, INSTALLATION)
+                await obstore.put_async(self._store, INSTALLATION, owner.encode(), mode=mode)
+
+    async def _check_free(self, key: str) -> None:
+        with suppress(FileNotFoundError):
+            await obstore.head_async(self._store, key)
+            raise AlreadyExistsError
 
     async def _chunks(self, key: str, found: "obstore.GetResult") -> AsyncIterator[bytes]:
         stream = aiter(found.stream(min_chunk_size=CHUNK // 4))
@@ -141,34 +235,25 @@ class Objects:
 
 
 def open_objects(settings: Settings) -> Objects:
-    """S3 where a bucket is set, else files under the data directory. Raises `CannotStart`."""
-    s3 = settings.s3
-    if s3.bucket is None and s3.endpoint is None:
-        return Objects(_directory(settings.data / "objects"), timeout=s3.timeout)
-    if s3.bucket is None:
-        raise CannotStart("S3_ENDPOINT is set without S3_BUCKET: say which bucket holds the objects.")
-    store = S3Store(
-        s3.bucket,
-        endpoint=s3.endpoint,
-        region=s3.region,
-        access_key_id=s3.access_key,
-        secret_access_key=s3.secret_key,
-        virtual_hosted_style_request=False,
-        client_options={
-            "timeout": timedelta(seconds=s3.timeout),
-            "connect_timeout": timedelta(seconds=min(5, s3.timeout)),
-            "allow_http": (s3.endpoint or "").startswith("http://"),
-        },
-        retry_config={"max_retries": 2, "retry_timeout": timedelta(seconds=s3.timeout)},
-    )
-    return Objects(store, timeout=s3.timeout)
+    """S3 or another store where one is set, else files under the data directory. Raises `CannotStart`."""
+    return _opened(make_store(settings), settings)
 
 
-def _directory(path: Path) -> LocalStore:
-    try:
-        return LocalStore(path, mkdir=True)
-    except (BaseError, OSError) as error:
-        raise CannotStart(f"The object directory {path} cannot be used: {error}.") from error
+def objects_at(url: str, settings: Settings) -> Objects:
+    """The store at an address, with the keys and the endpoint of the settings. Raises `CannotStart`."""
+    return _opened(at(url, settings.s3), settings)
+
+
+def closed(installation: str) -> str:
+    """What stands in a store that an installation has left."""
+    return f"closed {installation}"
+
+
+def _opened(store: Store, settings: Settings) -> Objects:
+    make_bucket = None
+    if isinstance(store, S3Store) and settings.s3.create_bucket:
+        make_bucket = partial(create_bucket, settings.s3, store.config["bucket"])
+    return Objects(store, settings.s3.timeout, make_bucket)
 
 
 @contextmanager
@@ -180,4 +265,4 @@ def _failures_by_name(key: str) -> Iterator[None]:
     except AlreadyExistsError:
         raise
     except (BaseError, OSError, TimeoutError) as error:
-        raise ObjectStoreAway(key=key, cause=repr(error)) from error
+        raise ObjectStoreAway(key=key, cause=understand(error).sentence) from error

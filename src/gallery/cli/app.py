@@ -7,6 +7,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable, Coroutine
+from datetime import datetime
 from typing import Annotated, Any, NoReturn
 
 import msgspec
@@ -112,6 +113,47 @@ def verify(
 
 
 @app.command()
+def doctor(
+    heap: Annotated[
+        int | None, typer.Option(metavar="PID", help="Instead, the largest Python objects of a serve or worker process")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Look at everything Gallery needs, and say what is wrong and what to do; exit with 1 if something is."""
+    from gallery.cli import doctor as command  # noqa: PLC0415
+
+    if heap is not None:
+        return _run(lambda _: command.show_heap(heap, json=json), "doctor")
+    try:
+        settings = Settings.read(os.environ)
+    except Misconfigured as error:
+        raise typer.Exit(command.cannot_read(error, json=json)) from None
+    return _run(lambda s: command.doctor(s, os.environ, json=json), "doctor", settings)
+
+
+@app.command("migrate-objects")
+def migrate_objects(
+    to: Annotated[str, typer.Option(metavar="STORE", help="s3://…, gs://…, az://…, file:///…, or a file of settings")],
+    from_: Annotated[
+        str | None, typer.Option("--from", metavar="STORE", help="The same; without it, what the settings say")
+    ] = None,
+    since: Annotated[
+        datetime | None, typer.Option(help="Only what was written down since then (UTC): the short second pass")
+    ] = None,
+    at_once: Annotated[int, typer.Option(min=1, max=64, help="Objects copied at the same time")] = 8,
+    close: Annotated[
+        bool, typer.Option("--close", help="At the end, let nobody use the old store as this Gallery's any more")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Copy all objects to another store, each checked on its way; exit with 1 if some could not be copied."""
+    from gallery.cli import moving as command  # noqa: PLC0415
+
+    wish = command.Wish(from_, to, since, at_once, close=close, json=json)
+    _run(lambda s: command.migrate_objects(s, wish), "migrate-objects")
+
+
+@app.command()
 def config(json: Json = False) -> None:
     """Print every setting in force, secrets masked."""
     settings = _settings()
@@ -185,7 +227,8 @@ def _run(
 ) -> None:
     settings = settings or _settings()
     logs.configure(settings.logs, process=process)
-    _warn_of_strangers()
+    if process != "doctor":  # it says so itself
+        _warn_of_strangers()
     if settings.fault:
         crash.arm(settings.fault)
         structlog.get_logger(__name__).warning("fault.armed", place=settings.fault)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
-from gallery.adapters.database import SCHEMA, wait_for_database
+from gallery.adapters.database import SCHEMA, Database, open_database, wait_for_database
 from gallery.errors import CannotStart
+from gallery.ops import heap
 from gallery.settings import Settings
 
 if TYPE_CHECKING:
@@ -60,6 +61,15 @@ async def gallery(settings: Settings) -> "AsyncIterator[Gallery]":
             yield house
 
 
+@asynccontextmanager
+async def database(settings: Settings) -> AsyncIterator[Database]:
+    """PostgreSQL alone, its schema in order, for commands that need no more. Raises `CannotStart`."""
+    async with servers(settings) as found:
+        await bring_up_to_date(found)
+        async with open_database(found.database) as opened:
+            yield opened
+
+
 async def bring_up_to_date(settings: Settings) -> None:
     """Wait for PostgreSQL, and migrate it if it is behind and we may. Raises `CannotStart`."""
     revision = await wait_for_database(settings.database)
@@ -86,12 +96,13 @@ async def migrate_in_a_child(database_url: str) -> None:
 
 @asynccontextmanager
 async def stopped_by_signals(stop: Callable[[], None]) -> AsyncIterator[None]:
-    """SIGTERM and SIGINT call `stop` while the block runs."""
+    """SIGTERM and SIGINT call `stop` while the block runs; SIGUSR1 has the heap told."""
     loop = asyncio.get_running_loop()
+    loop.add_signal_handler(heap.SIGNAL, heap.answer)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
     try:
         yield
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, heap.SIGNAL):
             loop.remove_signal_handler(number)

@@ -20,6 +20,7 @@ import structlog
 from msgspec import Struct
 
 from gallery import crash
+from gallery.adapters.content import Served
 from gallery.adapters.database import Database
 from gallery.adapters.objects import Objects
 from gallery.crash import Place
@@ -177,7 +178,8 @@ class Processing:
         await keys.reserve(self._database, image.id, image.attempt, _keys(image, rendered))
         for rendition in rendered.renditions:
             key = rendition_key(image.id, image.attempt, rendition.name, rendition.format)
-            await self._objects.put(key, folder / f"{rendition.name}.{rendition.format}")
+            file = f"{rendition.name}.{rendition.format}"
+            await self._objects.put(key, folder / file, Served(f"image/{rendition.format}", f"{image.id}-{file}"))
 
     async def _settle(self, image: Image, rendered: Rendered) -> None:
         async with self._database.writing() as db:

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from gallery import crash
 from gallery.access.model import Caller
+from gallery.adapters.content import Served
 from gallery.adapters.database import Connection, Database
 from gallery.adapters.objects import Objects
 from gallery.crash import Place
@@ -69,7 +70,7 @@ class Images:
         await self._check_room(caller, photo)
         image_id = new_id()
         await keys.reserve(self._database, image_id, None, [original_key(image_id)])
-        await self._objects.put(original_key(image_id), photo.file)
+        await self._objects.put(original_key(image_id), photo.file, Served(facts.mime_type, photo.name or image_id))
         crash.at(Place.UPLOAD_PUT)
         while (uploaded := await self._add_or_release(image_id, caller, photo, draft, facts, seal)) is None:
             found = await self._again(caller, photo, seal)

@@ -1,0 +1,54 @@
+"""What is put into a store: bytes or a file, how large it is, its hash, and how the store may serve it."""
+
+import hashlib
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, NamedTuple, TypeAlias
+from urllib.parse import quote
+
+if TYPE_CHECKING:
+    from obstore import Attributes  # a type only: it is not there at run time
+
+Content: TypeAlias = bytes | Path | IO[bytes]
+
+CHUNK = 1024 * 1024
+
+
+class Served(NamedTuple):
+    """How a browser is to take what it reads from the store itself: of that type, and saved under that name."""
+
+    type: str
+    name: str
+
+
+def attributes(served: Served | None) -> "Attributes | None":
+    """What the store answers with. `attachment`, so that no browser runs in the store's name what it reads there."""
+    if served is None:
+        return None
+    disposition = f"attachment; filename*=UTF-8''{quote(served.name, safe='')}"
+    return {"Content-Type": served.type, "Content-Disposition": disposition}
+
+
+def measure(content: Content) -> int:
+    """In bytes; a file is at its beginning afterwards."""
+    if isinstance(content, bytes):
+        return len(content)
+    if isinstance(content, Path):
+        return content.stat().st_size
+    content.seek(0, 2)
+    end = content.tell()
+    content.seek(0)
+    return end
+
+
+def sha256(content: Content) -> str:
+    """In hex."""
+    if isinstance(content, bytes):
+        return hashlib.sha256(content).hexdigest()
+    if isinstance(content, Path):
+        with content.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    digest = hashlib.sha256()
+    content.seek(0)
+    while chunk := content.read(CHUNK):
+        digest.update(chunk)
+    return digest.hexdigest()

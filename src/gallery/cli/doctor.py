@@ -1,0 +1,110 @@
+"""`gallery doctor`: what is wrong and what to do, for people and for scripts."""
+
+from collections.abc import Mapping
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.filesize import decimal
+from rich.table import Table
+
+from gallery.doctor.checks import CHECKS
+from gallery.doctor.examination import examine
+from gallery.doctor.model import Finding, State
+from gallery.errors import CannotStart, Misconfigured
+from gallery.ops import heap
+from gallery.settings import Settings
+
+MARKS = {
+    State.WELL: "[green]✓[/]",
+    State.NOTICE: "[yellow]![/]",
+    State.WRONG: "[bold red]✗[/]",
+    State.SKIPPED: "[dim]–[/]",
+    State.UNKNOWN: "[bold magenta]?[/]",
+}
+HEADS = {"machine": "Machine", "database": "PostgreSQL", "valkey": "Valkey", "objects": "Object store"}
+
+
+async def doctor(settings: Settings, environment: Mapping[str, str], *, json: bool) -> int:
+    """0 when all is well, 1 when something is wrong, 2 when something cannot be said."""
+    console, found = Console(highlight=False), list[Finding]()
+    async for group in examine(settings, environment, CHECKS):
+        found += group
+        if json:
+            for finding in group:
+                typer.echo(msgspec.json.encode(finding))
+        else:
+            console.print(_table(group), "")
+    if not json:
+        console.print(_sum(found))
+    return _code(found)
+
+
+def cannot_read(error: Misconfigured, *, json: bool) -> int:
+    """A setting that cannot be read is a finding too; nothing else can be looked at then."""
+    do = "Mend it; docs/configuration.md lists every setting."
+    finding = Finding("machine", "settings", State.WRONG, error.detail, do, 0, {})
+    if json:
+        typer.echo(msgspec.json.encode(finding))
+    else:
+        Console(highlight=False).print(_table([finding]))
+    return 1
+
+
+async def show_heap(pid: int, *, json: bool) -> int:
+    """Raises `CannotStart` where that process does not tell."""
+    try:
+        found = await heap.ask(pid)
+    except ValueError as error:
+        raise CannotStart(str(error)) from None
+    except TimeoutError:
+        raise CannotStart(
+            f"Process {pid} did not answer: see heap.not_written in its log, or whether it hangs."
+        ) from None
+    if json:
+        typer.echo(msgspec.json.encode(found))
+        return 0
+    console = Console(highlight=False)
+    console.print(f"Process {pid} keeps {found.objects:,} Python objects of {decimal(found.bytes)} together.\n")
+    console.print(_heap_table("By type", found.types))
+    console.print(_heap_table("Largest objects (count: their length)", found.largest))
+    return 0
+
+
+def _table(group: list[Finding]) -> Table:
+    table = Table(box=None, show_header=False, pad_edge=False, title_justify="left", title_style="bold", padding=(0, 1))
+    table.title = HEADS[group[0].group]
+    table.add_column(width=1)
+    table.add_column(width=15, style="cyan")
+    table.add_column(overflow="fold")
+    for finding in group:
+        do = f"\n[bold]→ {_plain(finding.do)}[/]" if finding.do else ""
+        dim = ("[dim]", "[/]") if finding.state is State.SKIPPED else ("", "")
+        table.add_row(MARKS[finding.state], finding.check, f"{dim[0]}{_plain(finding.says)}{dim[1]}{do}")
+    return table
+
+
+def _heap_table(title: str, kinds: list[heap.Kind]) -> Table:
+    table = Table("bytes", "count", "type", box=None, title=title, title_justify="left", title_style="bold")
+    for column in table.columns[:2]:
+        column.justify = "right"
+    for kind in kinds:
+        table.add_row(decimal(kind.bytes), f"{kind.count:,}", _plain(kind.type))
+    return table
+
+
+def _sum(found: list[Finding]) -> str:
+    counts = {state: sum(finding.state is state for finding in found) for state in State}
+    words = [f"{count} {state}" for state, count in counts.items() if count]
+    colour = "red" if counts[State.WRONG] else "yellow" if counts[State.UNKNOWN] else "green"
+    return f"[bold {colour}]{', '.join(words)}[/]"
+
+
+def _code(found: list[Finding]) -> int:
+    states = {finding.state for finding in found}
+    return 1 if State.WRONG in states else 2 if State.UNKNOWN in states else 0
+
+
+def _plain(text: str) -> str:
+    """Brackets are no markup here."""
+    return text.replace("[", r"\[")

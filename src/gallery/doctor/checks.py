@@ -1,0 +1,29 @@
+"""All checks, in the order in which they are told."""
+
+from gallery.doctor import machine, postgres, rows, store, valkey
+from gallery.doctor.model import Check
+
+CHECKS = (
+    Check("machine", "settings", machine.settings),
+    Check("machine", "memory", machine.memory),
+    Check("machine", "disk", machine.disk),
+    Check("machine", "shared-memory", machine.shared_memory),
+    Check("machine", "limits", machine.limits),
+    Check("machine", "processes", machine.processes),
+    Check("database", "postgresql", postgres.postgresql),
+    Check("database", "migrations", postgres.migrations, needs=("postgresql",)),
+    Check("database", "database-clock", postgres.clock, needs=("postgresql",)),
+    Check("database", "connections", postgres.connections, needs=("postgresql",)),
+    Check("database", "slow-queries", postgres.slow_queries, needs=("postgresql",)),
+    Check("database", "stuck-images", rows.stuck_images, needs=("migrations",)),
+    Check("database", "failed-images", rows.failed_images, needs=("migrations",)),
+    Check("valkey", "valkey", valkey.valkey),
+    Check("valkey", "eviction", valkey.eviction, needs=("valkey",)),
+    Check("valkey", "persistence", valkey.persistence, needs=("valkey",)),
+    Check("valkey", "hit-rate", valkey.hit_rate, needs=("valkey",)),
+    Check("valkey", "queue", valkey.queue, needs=("valkey",)),
+    Check("objects", "store", store.store, patience=15),
+    Check("objects", "ownership", store.ownership, needs=("store", "migrations")),
+    Check("objects", "permissions", store.permissions, needs=("store",), patience=20),
+    Check("objects", "store-clock", store.clock),
+)

@@ -1,0 +1,143 @@
+"""The machine and the settings."""
+
+import asyncio
+import os
+import resource
+import shutil
+import tempfile
+from pathlib import Path
+
+import httpx
+
+from gallery.access.openness import is_loopback, is_open
+from gallery.doctor.model import Patient, Verdict, notice, skipped, well, wrong
+from gallery.settings import Settings, unknown
+
+GIB = 1024**3
+LITTLE_DISK = 0.5 * GIB
+LITTLE_MEMORY = 0.05  # of all
+FEW_FILES = 1024
+SHARED, LITTLE_SHARED = Path("/dev/shm"), 32 * 1024**2  # noqa: S108  PostgreSQL's choice
+CGROUP = Path("/sys/fs/cgroup")
+
+
+async def settings(patient: Patient) -> Verdict:
+    """Names that nobody knows, and values that let strangers in."""
+    if strangers := unknown(patient.environment):
+        meant = ", ".join(f"{name} (meant {near}?)" if near else name for name, near in strangers.items())
+        return wrong(f"Nobody knows {meant}.", "Mend the name or unset it: it has no effect.", names=[*strangers])
+    here = patient.settings
+    reachable = not is_loopback(here.host)
+    if reachable and is_open(here):
+        return wrong(
+            f"Everybody who reaches {here.host} may read and delete everything.",
+            "Set GALLERY_ACCESS__OPEN=false and make keys with gallery keys create.",
+        )
+    if reachable and here.rate.enabled is False:
+        return notice("There are no limits on how often strangers may ask.", "Unset GALLERY_RATE__ENABLED.")
+    if plain := _in_clear(here):
+        return notice(f"{plain} travels unencrypted.", "Use TLS unless the network is yours alone.")
+    return well("All are known, and none is dangerous.")
+
+
+async def memory(patient: Patient) -> Verdict:
+    """What is free here, of the machine or of the container, against what workers may take."""
+    total, free = _memory()
+    if free < total * LITTLE_MEMORY:
+        return wrong(
+            f"Only {free / GIB:.1f} of {total / GIB:.1f} GiB of memory are free.",
+            "Look at the queue's length, at gallery doctor --heap PID of the largest process, or give it more memory.",
+            free=free,
+            total=total,
+        )
+    worker = patient.settings.worker
+    needed = worker.concurrency * worker.memory
+    if needed > total:
+        return notice(
+            f"{worker.concurrency} renderers may take {needed / GIB:.1f} GiB, and here are {total / GIB:.1f}.",
+            "Lower GALLERY_WORKER__CONCURRENCY or GALLERY_WORKER__MEMORY.",
+        )
+    return well(f"{free / GIB:.1f} of {total / GIB:.1f} GiB are free.", free=free, total=total)
+
+
+async def disk(patient: Patient) -> Verdict:
+    """Room for files of ours: embedded data, objects, uploads and renderings under way."""
+    places = {
+        "the temporary directory": Path(tempfile.gettempdir()),
+        "the data directory": _there(patient.settings.data),
+    }
+    free = {name: (path, (await asyncio.to_thread(shutil.disk_usage, path)).free) for name, path in places.items()}
+    name, (path, least) = min(free.items(), key=lambda entry: entry[1][1])
+    if least < LITTLE_DISK:
+        return wrong(
+            f"Only {least / GIB:.2f} GiB are free in {name}, {path}.",
+            "Remove what is not needed, or put it on a larger disk (GALLERY_DATA_DIR, TMPDIR).",
+            free=least,
+        )
+    return well(f"{least / GIB:.1f} GiB are free in {name}, and no less in the other.", free=least)
+
+
+async def shared_memory(patient: Patient) -> Verdict:
+    """The embedded PostgreSQL's; a container has 64 MiB of it unless told otherwise."""
+    if patient.settings.database.url is not None:
+        return skipped("PostgreSQL is not embedded")
+    free = (await asyncio.to_thread(shutil.disk_usage, SHARED)).free
+    if free < LITTLE_SHARED:
+        return wrong(
+            f"Only {free / 1024**2:.0f} MiB of shared memory are free.",
+            "Give the container more: --shm-size, shm_size.",
+            free=free,
+        )
+    return well(f"{free / 1024**2:,.0f} MiB of shared memory are free.", free=free)
+
+
+async def limits(_: Patient) -> Verdict:
+    """Open files: one for each client that listens."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < FEW_FILES:
+        return wrong(
+            f"A process may have {soft} files open; each listening client is one.",
+            "Raise it: ulimit -n, LimitNOFILE= of systemd, or the container's ulimits.",
+            soft=soft,
+            hard=hard,
+        )
+    return well(f"A process may have {soft:,} files open.", soft=soft, hard=hard)
+
+
+async def processes(patient: Patient) -> Verdict:
+    """Whether the API of a running `gallery dev` is ready."""
+    running = patient.running
+    if running is None or running.api_port is None:
+        return skipped(f"no gallery dev runs in {patient.settings.data}")
+    url = f"http://127.0.0.1:{running.api_port}/readyz"
+    try:
+        async with httpx.AsyncClient(timeout=4) as client:
+            answer = await client.get(url)
+    except httpx.HTTPError as error:
+        return wrong(f"The API at {url} does not answer: {error!r}.", "Look at its log; gallery dev starts it again.")
+    if answer.is_success:
+        return well(f"gallery dev runs, and its API is ready on port {running.api_port}.")
+    return wrong(f"The API is not ready: {answer.text}", "See what is said of that server below.")
+
+
+def _memory() -> tuple[int, int]:
+    """All, and what is free of it, in bytes."""
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    kib = {line.split(":")[0]: int(line.split()[1]) for line in lines}
+    total, free = kib["MemTotal"] * 1024, kib["MemAvailable"] * 1024
+    try:
+        limit, used = (CGROUP / "memory.max").read_text().strip(), int((CGROUP / "memory.current").read_text())
+    except OSError:
+        return total, free
+    return (total, free) if limit == "max" else (int(limit), max(0, min(free, int(limit) - used)))
+
+
+def _there(path: Path) -> Path:
+    """The path, or what is there of it."""
+    return next(place for place in (path, *path.parents) if os.path.lexists(place))
+
+
+def _in_clear(here: Settings) -> str:
+    endpoint = here.s3.endpoint or ""
+    host = endpoint.partition("://")[2].partition(":")[0].partition("/")[0]
+    return f"What goes to {endpoint}" if endpoint.startswith("http://") and not is_loopback(host) else ""

@@ -1,0 +1,152 @@
+"""Valkey or Redis: can we come in, does it keep what it is given, and is the queue moving."""
+
+import asyncio
+import statistics
+from time import perf_counter
+from typing import Any
+
+import msgspec
+import redis.asyncio as redis
+from bullmq import Queue as BullQueue
+from redis.exceptions import AuthenticationError, BusyLoadingError, NoPermissionError, RedisError
+
+from gallery.adapters.redis import connect
+from gallery.doctor.model import Patient, Verdict, notice, well, wrong
+from gallery.jobs.queue import NAME, PREFIX
+
+OLDEST = 7
+FAR = 10  # milliseconds
+PATIENCE = 3.0  # seconds
+FULL = 0.9
+LOOKUPS = 1000  # before a hit rate says anything
+FEW_HITS = 0.5
+MANY_WAIT = 1000
+
+
+async def valkey(patient: Patient) -> Verdict:
+    """Connect with a client of our own, and say precisely why not."""
+    url = patient.settings.redis.url or (patient.running and patient.running.redis_url)
+    if not url:
+        return wrong("No Valkey is set, and the embedded one does not run.", "Start gallery dev, or set REDIS_URL.")
+    client = connect(msgspec.structs.replace(patient.settings.redis, url=url, timeout=PATIENCE), decode=True)
+    patient.stack.push_async_callback(client.aclose)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            info = await client.info()
+            took = [await _ping(client) for _ in range(5)]
+    except (OSError, TimeoutError, RedisError, ValueError) as error:
+        says, do = _why_not(error)
+        return wrong(says, do, error=repr(error))
+    patient.valkey = client
+    return _greeted(info, statistics.median(took))
+
+
+async def eviction(patient: Patient) -> Verdict:
+    """Queue and limits must not be thrown away to make room."""
+    info = await _client(patient).info("everything")
+    policy, evicted = str(info.get("maxmemory_policy")), int(info.get("evicted_keys", 0))
+    most, used = int(info.get("maxmemory", 0)), int(info.get("used_memory", 0))
+    facts = {"policy": policy, "evicted": evicted, "used": used, "most": most}
+    if policy != "noeviction":
+        return wrong(
+            f"maxmemory-policy is {policy}: it may throw jobs and limits away ({evicted} keys so far).",
+            "CONFIG SET maxmemory-policy noeviction, and in its configuration file. Every cache entry ends by itself.",
+            **facts,
+        )
+    if most and used > most * FULL:
+        return wrong(f"{used / most:.0%} of maxmemory are used; writes fail at 100 %.", "Raise maxmemory.", **facts)
+    if evicted:
+        return notice(
+            f"{evicted} keys have been evicted since it started.", "The policy is right now; watch it.", **facts
+        )
+    return well(
+        f"noeviction; {used / 1024**2:.0f} MiB used, {'no limit' if not most else f'{used / most:.0%}'}.", **facts
+    )
+
+
+async def persistence(patient: Patient) -> Verdict:
+    info = await _client(patient).info("persistence")
+    failed = [name for name in ("rdb_last_bgsave_status", "aof_last_write_status") if info.get(name, "ok") != "ok"]
+    if failed:
+        return wrong(
+            f"It cannot write to its disk ({', '.join(failed)}).", "Look at its log and its disk.", failed=failed
+        )
+    return well("What it writes to disk, it writes well.")
+
+
+async def hit_rate(patient: Patient) -> Verdict:
+    """Of the whole server, since it started."""
+    stats = await _client(patient).info("stats")
+    hits, misses = int(stats["keyspace_hits"]), int(stats["keyspace_misses"])
+    if not patient.settings.cache.enabled:
+        return notice("The cache is off: every read goes to PostgreSQL.", "Unset GALLERY_CACHE__ENABLED.")
+    if hits + misses < LOOKUPS:
+        return well(f"{hits + misses} lookups so far: too few for a hit rate.", hits=hits, misses=misses)
+    rate = hits / (hits + misses)
+    if rate < FEW_HITS:
+        do = "Look for many images that are read once each; GALLERY_CACHE__SECONDS may be longer."
+        return notice(f"Only {rate:.0%} of lookups find something.", do, hits=hits, misses=misses)
+    return well(f"{rate:.0%} of lookups find something.", hits=hits, misses=misses)
+
+
+async def queue(patient: Patient) -> Verdict:
+    """BullMQ's side: failed jobs, a pause, nobody who takes them."""
+    bull = BullQueue(NAME, {"connection": _client(patient), "prefix": PREFIX})
+    counts: dict[str, int] = await bull.getJobCounts("wait", "paused", "prioritized", "delayed", "active", "failed")
+    workers = len({client.get("rawname", client["name"]) for client in await bull.get_workers()})  # each has several
+    waiting = counts["wait"] + counts["prioritized"] + counts["paused"]
+    facts = {**counts, "workers": workers}
+    if await bull.isPaused():
+        return wrong(f"The queue is paused, and {waiting} jobs wait.", "Resume it.", **facts)
+    if waiting and not workers:
+        return wrong(f"{waiting} jobs wait, and no worker is connected.", "Start gallery worker.", **facts)
+    if counts["failed"]:
+        job = (await bull.getFailed(0, 0))[0]
+        return wrong(
+            f"{counts['failed']} jobs have failed: bugs of ours. The latest says: {job.failedReason}",
+            "Please tell us, with the worker's log (job.failed); the images themselves are tried again.",
+            **facts,
+        )
+    if waiting > MANY_WAIT:
+        return notice(
+            f"{waiting} jobs wait for {workers} workers.", "Add workers, unless an import is under way.", **facts
+        )
+    return well(f"{waiting} jobs wait, {counts['active']} run, {workers} workers are connected.", **facts)
+
+
+def _greeted(info: dict[str, Any], away: float) -> Verdict:
+    name, version = ("Valkey", info["valkey_version"]) if "valkey_version" in info else ("Redis", info["redis_version"])
+    facts = {"version": version, "milliseconds": round(away, 2)}
+    if int(str(version).split(".")[0]) < OLDEST:
+        return wrong(f"{name} {version} is too old.", f"Upgrade it to {OLDEST} or newer.", **facts)
+    if info.get("role") != "master":
+        return wrong(f"{name} is a replica and cannot be written.", "Point REDIS_URL at the primary.", **facts)
+    if away > FAR:
+        return notice(f"{name} {version} answers after {away:.0f} ms.", "Bring it nearer.", **facts)
+    return well(f"{name} {version} answers within {away:.1f} ms.", **facts)
+
+
+def _why_not(error: Exception) -> tuple[str, str]:
+    match error:
+        case AuthenticationError() | NoPermissionError():
+            return f"It refuses us: {error}.", "Check user and password in REDIS_URL, and the user's rights (ACL)."
+        case BusyLoadingError():
+            return "It is still loading its file.", "Wait."
+        case redis.TimeoutError() | TimeoutError():
+            return "It does not answer within 3 s.", "Look for a firewall, or whether it hangs."
+        case redis.ConnectionError() if "Name or service" in str(error) or "name resolution" in str(error):
+            return "The host's name is unknown.", "Check the host in REDIS_URL, and DNS."
+        case redis.ConnectionError() | OSError():
+            return f"Nothing listens there: {error}", "Start it, or mend REDIS_URL. Until then everything is slower."
+    return f"It cannot be asked: {error}", "Check REDIS_URL."
+
+
+async def _ping(client: "redis.Redis") -> float:
+    began = perf_counter()
+    await client.ping()
+    return (perf_counter() - began) * 1000
+
+
+def _client(patient: Patient) -> "redis.Redis":
+    assert patient.valkey is not None, "the check before has connected"  # noqa: S101
+    return patient.valkey

@@ -1,0 +1,144 @@
+"""What a process keeps in Python's memory, asked of it by a signal and answered in a private file.
+
+Only who may send the process a signal can ask: its own user, or root. The answer has types, sizes and lengths, no
+contents. It lies in the temporary directory, where the process itself makes it: what is there already is not written
+to. Counting takes about a second for 200,000 objects, in which the process is slower.
+"""
+
+import asyncio
+import contextlib
+import gc
+import os
+import signal
+import sys
+import tempfile
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import structlog
+from msgspec import Struct
+
+log = structlog.get_logger(__name__)
+
+SIGNAL = signal.SIGUSR1
+MOST = 15  # types and objects in a report
+POLL = 0.05
+
+
+class Kind(Struct, frozen=True):
+    """All objects of a type: how many, and their bytes without what they refer to."""
+
+    type: str
+    count: int
+    bytes: int
+
+
+class Heap(Struct, frozen=True):
+    """The largest types and the largest single objects (with `count` as their length)."""
+
+    pid: int
+    objects: int
+    bytes: int
+    types: list[Kind]
+    largest: list[Kind]
+
+
+def answer() -> None:
+    """The signal's handler. In a thread, so that the event loop has its turns meanwhile."""
+    threading.Thread(target=write, name="heap", daemon=True).start()
+
+
+def write() -> None:
+    """Write the report."""
+    path = _path(os.getpid())
+    report = msgspec.json.encode(_heap())
+    try:
+        path.unlink(missing_ok=True)
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as file:  # noqa: PTH123
+            file.write(report)
+    except OSError as error:
+        log.warning("heap.not_written", path=str(path), error=repr(error))
+    else:
+        log.info("heap.written", path=str(path))
+
+
+async def ask(pid: int, patience: float = 20) -> Heap:
+    """The report of another process. Raises `ValueError` with a sentence where it cannot be had, `TimeoutError`."""
+    _check_listens(pid)
+    path = _path(pid)
+    with contextlib.suppress(OSError):  # an older one
+        path.unlink()
+    try:
+        os.kill(pid, SIGNAL)
+    except PermissionError:
+        raise ValueError(f"Process {pid} is somebody else's: ask as its user.") from None
+    async with asyncio.timeout(patience):
+        while (heap := _read(path, pid)) is None:  # noqa: ASYNC110  a file tells nobody
+            await asyncio.sleep(POLL)
+    path.unlink()
+    return heap
+
+
+def _check_listens(pid: int) -> None:
+    """Whom the signal would kill is not sent it."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        raise ValueError(f"There is no process {pid}.") from None
+    caught = next(int(line.split()[1], 16) for line in lines if line.startswith("SigCgt:"))
+    if not caught >> (SIGNAL - 1) & 1:
+        raise ValueError(f"Process {pid} does not answer: name a gallery serve or a gallery worker.")
+
+
+def _read(path: Path, pid: int) -> Heap | None:
+    """Nothing until it is whole, and nothing that another user has put there."""
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:  # noqa: PTH123
+            if os.fstat(file.fileno()).st_uid != Path(f"/proc/{pid}").stat().st_uid:
+                return None
+            return msgspec.json.decode(file.read(), type=Heap)
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def _heap() -> Heap:
+    counts: Counter[str] = Counter()
+    sizes: Counter[str] = Counter()
+    largest: list[Kind] = []
+    for one in _objects():
+        name, size = _name(one), sys.getsizeof(one, 0)
+        counts[name] += 1
+        sizes[name] += size
+        if len(largest) < MOST or size > largest[-1].bytes:
+            largest = sorted([*largest, Kind(name, _length(one), size)], key=lambda k: -k.bytes)[:MOST]
+    types = [Kind(name, counts[name], size) for name, size in sizes.most_common(MOST)]
+    return Heap(os.getpid(), sum(counts.values()), sum(sizes.values()), types, largest)
+
+
+def _objects() -> Iterator[object]:
+    """What the collector knows, and what that leads to: bytes and texts, and whatever holds nothing else."""
+    seen: set[int] = set()
+    for known in gc.get_objects():
+        ahead = [known]
+        while ahead:
+            one = ahead.pop()
+            if id(one) not in seen:
+                seen.add(id(one))
+                ahead += [other for other in gc.get_referents(one) if not gc.is_tracked(other)]
+                yield one
+
+
+def _name(one: object) -> str:
+    kind = type(one)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _length(one: object) -> int:
+    return len(one) if isinstance(one, (bytes, bytearray, str, list, dict, set, tuple)) else 1
+
+
+def _path(pid: int) -> Path:
+    return Path(tempfile.gettempdir()) / f"gallery-heap-{pid}.json"

@@ -1,0 +1,28 @@
+"""Asks the doctor about a few things only."""
+
+from collections.abc import Mapping
+
+from gallery.doctor.checks import CHECKS
+from gallery.doctor.examination import examine
+from gallery.doctor.model import Check, Finding
+from gallery.settings import Settings
+
+
+async def look(environment: Mapping[str, str], *names: str, patience: float = 5) -> dict[str, Finding]:
+    """The findings of these checks and of those that they need, by their names."""
+    wanted = set(names) or {check.name for check in CHECKS}
+    for check in reversed(CHECKS):
+        wanted |= set(check.needs) if check.name in wanted else set()
+    chosen = [
+        Check(c.group, c.name, c.look, c.needs, min(patience, c.patience) if patience < 5 else c.patience)
+        for c in CHECKS
+        if c.name in wanted
+    ]
+    groups = examine(Settings.read(environment), environment, chosen)
+    return {finding.check: finding async for group in groups for finding in group}
+
+
+async def verdict(environment: Mapping[str, str], name: str) -> tuple[str, str]:
+    """What one check says, in one text with its advice."""
+    found = (await look(environment, name))[name]
+    return found.state, f"{found.says} {found.do}"

@@ -1,0 +1,85 @@
+"""The machine, and the command as people and scripts use it."""
+
+import json
+import resource
+
+import pytest
+
+from doctor.looking import look, verdict
+from gallery.doctor import machine
+from gallery.doctor.checks import CHECKS
+from gallery.doctor.model import Check, Verdict
+from processes import running, surroundings
+
+
+async def said(environment, folder, *words) -> tuple[int, list[dict]]:
+    async with running({**surroundings(), **environment}, folder, "doctor", "--json", *words) as command:
+        code = await command.process.wait()
+        return code, [json.loads(line) for line in command.text().splitlines() if '"event"' not in line]
+
+
+async def test_beside_a_running_gallery_all_is_well(stack, tmp_path):
+    code, found = await said({"GALLERY_DATA_DIR": str(stack.data)}, tmp_path / "logs")
+    assert code == 0, found
+    assert [finding["check"] for finding in found] == [check.name for check in CHECKS]
+    states = {finding["check"]: finding["state"] for finding in found}
+    answered = {states[name] for name in ("processes", "postgresql", "valkey", "permissions")}
+    assert answered <= {"well", "notice"}, "all but far, perhaps: this machine is busy"
+
+
+async def test_where_nothing_runs_it_says_so_and_starts_nothing(tmp_path):
+    code, found = await said({"GALLERY_DATA_DIR": str(tmp_path / "data")}, tmp_path / "logs")
+    assert code == 1
+    does = {finding["check"]: finding["do"] for finding in found if finding["state"] == "wrong"}
+    assert set(does) == {"postgresql", "valkey"}
+    assert all("Start gallery dev" in do for do in does.values())
+    assert not (tmp_path / "data" / "postgres").exists()
+
+
+async def test_a_setting_that_cannot_be_read_is_a_finding(tmp_path):
+    code, found = await said({"PORT": "many"}, tmp_path / "logs")
+    assert code == 1
+    assert [(f["check"], f["state"], "PORT is 'many'" in f["says"]) for f in found] == [("settings", "wrong", True)]
+
+
+@pytest.mark.parametrize(
+    ("change", "state", "says"),
+    [
+        ({}, "well", "none is dangerous"),
+        ({"GALLERY_ACESS__OPEN": "1"}, "wrong", "GALLERY_ACESS__OPEN (meant GALLERY_ACCESS__OPEN?)"),
+        ({"GALLERY_HOST": "0.0.0.0", "GALLERY_ACCESS__OPEN": "true"}, "wrong", "delete everything"),
+        ({"GALLERY_HOST": "0.0.0.0", "GALLERY_ACCESS__OPEN": "false"}, "well", ""),
+        ({"S3_BUCKET": "a", "S3_ENDPOINT": "http://minio.example.org:9000"}, "notice", "unencrypted"),
+        ({"S3_BUCKET": "a", "S3_ENDPOINT": "http://127.0.0.1:9000"}, "well", ""),
+    ],
+)
+async def test_settings_that_nobody_knows_or_that_let_strangers_in(change, state, says):
+    found = await verdict(change, "settings")
+    assert (found[0], says in found[1]) == (state, True), found
+
+
+async def test_little_room_of_every_kind(monkeypatch, tmp_path):
+    names, here = ("memory", "disk", "shared-memory", "limits"), {"GALLERY_DATA_DIR": str(tmp_path)}
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (4096, hard))
+    try:
+        assert {f.state for f in (await look(here, *names)).values()} == {"well"}
+        monkeypatch.setattr(machine, "LITTLE_DISK", 2**60)
+        monkeypatch.setattr(machine, "LITTLE_SHARED", 2**60)
+        monkeypatch.setattr(machine, "LITTLE_MEMORY", 1.0)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (900, hard))
+        found = await look(here, *names)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert {f.state for f in found.values()} == {"wrong"}
+    assert all(f.do for f in found.values())
+
+
+async def test_a_check_that_fails_says_so_and_the_others_go_on(monkeypatch):
+    async def broken(_) -> Verdict:
+        raise KeyError("surprise")
+
+    monkeypatch.setattr("doctor.looking.CHECKS", (Check("machine", "broken", broken), CHECKS[0]))
+    found = await look({})
+    assert (found["broken"].state, "surprise" in found["broken"].says) == ("unknown", True)
+    assert found["settings"].state == "well"

@@ -1,0 +1,57 @@
+"""What a process keeps in memory, told on request and to nobody else."""
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from gallery.ops import heap
+from processes import api
+
+
+@pytest.fixture
+async def listening(monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    asyncio.get_running_loop().add_signal_handler(heap.SIGNAL, heap.answer)
+    yield tmp_path / f"gallery-heap-{os.getpid()}.json"
+    asyncio.get_running_loop().remove_signal_handler(heap.SIGNAL)
+
+
+async def test_the_largest_objects_are_told_by_type_and_size_without_their_contents(listening):
+    photos = {"held": b"secret" * 10_000_000}
+    found = await heap.ask(os.getpid())
+    assert (found.largest[0].type, found.largest[0].count) == ("bytes", len(photos["held"]))
+    assert found.largest[0].bytes >= len(photos["held"])
+    assert found.types[0].type == "bytes"
+    assert found.objects > 10_000
+    assert not listening.exists()
+
+
+async def test_the_report_is_private_and_follows_no_link(listening):
+    victim = listening.with_name("victim")
+    victim.write_text("mine")
+    listening.symlink_to(victim)
+    heap.write()
+    assert victim.read_text() == "mine"
+    assert not listening.is_symlink()
+    assert listening.stat().st_mode & 0o777 == 0o600
+
+
+async def test_a_process_that_would_die_of_the_question_is_not_asked():
+    stranger = await asyncio.create_subprocess_exec("sleep", "60")
+    with pytest.raises(ValueError, match="does not answer: name a gallery serve"):
+        await heap.ask(stranger.pid)
+    assert stranger.returncode is None
+    stranger.kill()
+    await stranger.wait()
+    with pytest.raises(ValueError, match="There is no process"):
+        await heap.ask(stranger.pid)
+
+
+async def test_a_serving_process_tells(environment, tmp_path):
+    async with api(environment, tmp_path / "logs") as server:
+        found = await heap.ask(server.pid)
+        assert (found.pid, found.bytes > 10_000_000) == (server.pid, True)
+        await server.logs("heap.written")
+    assert not Path(f"/tmp/gallery-heap-{server.pid}.json").exists()

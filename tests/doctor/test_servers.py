@@ -1,0 +1,253 @@
+"""Each thing that the doctor looks at in a server, well and ill, on real ones."""
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import asyncpg
+import pytest
+import redis.asyncio as redis
+from bullmq import Queue as BullQueue
+
+from cast import uploaded
+from doctor.looking import look, verdict
+from faults.proxy import Proxy
+from gallery.adapters.database import SCHEMA
+from gallery.adapters.objects import Objects, open_objects
+from gallery.doctor import postgres, store, valkey
+from gallery.doctor.model import Patient
+from gallery.jobs.queue import NAME, PREFIX
+from gallery.jobs.worker import answering
+from gallery.settings import Settings
+from rows import hang
+from s3 import store as bucket
+from s3 import those_of
+
+
+@pytest.fixture
+async def db(environment):
+    connection = await asyncpg.connect(environment["DATABASE_URL"])
+    yield connection
+    await connection.close()
+
+
+@asynccontextmanager
+async def server(environment):
+    async with redis.from_url(environment["REDIS_URL"]) as client:
+        yield client
+
+
+async def test_of_a_sound_gallery_nothing_bad_is_said(environment, gallery):
+    found = await look(environment)
+    assert {f.check for f in found.values() if f.state in {"wrong", "unknown"}} == set()
+    assert found["postgresql"].facts["version"] >= 16
+    assert found["queue"].state == found["permissions"].state == found["ownership"].state == "well"
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda url: url.replace(":", ":not-the-", 2).replace(":not-the-", ":", 1), "password"),
+        (lambda url: url + "-not", "no such database"),
+        (lambda url: f"postgresql://127.0.0.1:1/{url.rpartition('/')[2]}", "Start PostgreSQL"),
+        (lambda _: "postgresql://nowhere.invalid/x", "nowhere.invalid is unknown"),
+        (lambda _: "postgresql://host:port/x", "cannot be asked"),
+    ],
+)
+async def test_why_postgresql_does_not_let_us_in(environment, change, says):
+    found = await look({**environment, "DATABASE_URL": change(environment["DATABASE_URL"])}, "stuck-images")
+    assert (found["postgresql"].state, found["stuck-images"].state) == ("wrong", "skipped")
+    assert says in found["postgresql"].says + found["postgresql"].do
+
+
+@pytest.mark.parametrize(("url", "says"), [("127.0.0.1:1", "mend REDIS_URL"), ("nowhere.invalid", "name is unknown")])
+async def test_why_valkey_does_not_let_us_in(environment, url, says):
+    state, text = await verdict({**environment, "REDIS_URL": f"redis://{url}"}, "valkey")
+    assert (state, says in text) == ("wrong", True), text
+
+
+async def test_a_wrong_password_of_valkey(environment):
+    async with server(environment) as client:
+        await client.execute_command("ACL", "SETUSER", "gallery", "on", ">secret", "~*", "+@all")
+        try:
+            with_password = environment["REDIS_URL"].replace("redis://", "redis://gallery:{}@")
+            right = await verdict({**environment, "REDIS_URL": with_password.format("secret")}, "valkey")
+            state, text = await verdict({**environment, "REDIS_URL": with_password.format("guess")}, "valkey")
+        finally:
+            await client.execute_command("ACL", "DELUSER", "gallery")
+    assert right[0] == "well"
+    assert (state, "password" in text) == ("wrong", True), text
+
+
+async def test_servers_that_hang_do_not_hang_the_doctor(environment):
+    async with Proxy(environment["DATABASE_URL"]) as one, Proxy(environment["REDIS_URL"]) as other:
+        one.swallows = other.swallows = True
+        async with asyncio.timeout(15):
+            found = await look({**environment, "DATABASE_URL": one.url, "REDIS_URL": other.url})
+    assert {found["postgresql"].state, found["valkey"].state} == {"wrong"}
+    assert "does not answer" in found["postgresql"].says
+    assert "does not answer" in found["valkey"].says
+    assert found["store"].state == "well"
+
+
+@pytest.mark.parametrize(("revision", "do"), [("0001", "Run gallery migrate"), ("9999", "Upgrade Gallery")])
+async def test_another_schema(environment, db, revision, do):
+    assert (await verdict(environment, "migrations"))[0] == "well"
+    await db.execute("UPDATE alembic_version SET version_num = $1", revision)
+    state, text = await verdict(environment, "migrations")
+    assert (state, do in text, SCHEMA in text) == ("wrong", True, True)
+
+
+async def test_what_takes_long_and_who_holds_it(environment, db, monkeypatch):
+    monkeypatch.setattr(postgres, "LONG", 0.05)
+    assert (await verdict(environment, "slow-queries"))[0] == "well"
+    async with db.transaction():
+        await db.execute("LOCK TABLE event")
+        await asyncio.sleep(0.1)
+        state, text = await verdict(environment, "slow-queries")
+    assert (state, "idle in transaction" in text, "LOCK TABLE event" in text) == ("wrong", True, True)
+
+
+async def test_what_takes_long_on_average(environment, db):
+    """The extension cannot be loaded into a server that runs: a table with its columns stands for it."""
+    columns = "1000::bigint AS calls, 250.0::float AS mean_exec_time, 1.0::float AS total_exec_time"
+    await db.execute(
+        f"CREATE TABLE pg_stat_statements AS SELECT 'SELECT slow' AS query, oid AS dbid, {columns} FROM pg_database "
+        "WHERE datname = current_database()"
+    )
+    state, text = await verdict(environment, "slow-queries")
+    assert (state, "1000 times, 250 ms on average: SELECT slow" in text) == ("wrong", True)
+    await db.execute("UPDATE pg_stat_statements SET mean_exec_time = 1")
+    assert (await verdict(environment, "slow-queries"))[0] == "well"
+
+
+async def test_images_that_wait_and_nobody_who_comes(environment, gallery, db):
+    await hang(gallery, "fresh", work="due")
+    assert (await verdict(environment, "stuck-images"))[0] == "notice"  # nobody has swept yet
+    await db.execute("UPDATE installation SET swept_at = now()")
+    assert (await verdict(environment, "stuck-images"))[0] == "well"
+    await db.execute("UPDATE image SET next_attempt_at = now() - interval '1 hour', deferrals = 7")
+    state, text = await verdict(environment, "stuck-images")
+    assert (state, "put off 7 times" in text) == ("wrong", True), text
+    await db.execute("UPDATE image SET work = 'taken', lease_until = now() - interval '1 hour'")
+    await db.execute("UPDATE installation SET swept_at = now() - interval '1 hour'")
+    state, text = await verdict(environment, "stuck-images")
+    assert (state, "1 lost their worker" in text, "Start gallery worker" in text) == ("wrong", True, True)
+
+
+async def test_images_that_have_failed_are_counted_by_their_reason(environment, gallery):
+    assert (await verdict(environment, "failed-images"))[0] == "well"
+    await hang(gallery, "one", "two", status="FAILED", error_code="damaged_picture")
+    state, text = await verdict(environment, "failed-images")
+    assert (state, "2 damaged_picture" in text) == ("notice", True)
+
+
+async def test_few_connections_are_left(environment, monkeypatch):
+    assert (await verdict(environment, "connections"))[0] == "well"
+    monkeypatch.setattr(postgres, "FULL", 0.0)
+    assert (await verdict(environment, "connections"))[0] == "wrong"
+
+
+async def test_clocks_that_differ(environment, s3, gallery, monkeypatch):
+    with_s3 = {**environment, **s3, "S3_BUCKET": "clocks"}
+    assert {(await verdict(with_s3, name))[0] for name in ("database-clock", "store-clock")} == {"well"}
+    monkeypatch.setattr(postgres, "CLOCK", -1)
+    monkeypatch.setattr(store, "CLOCK", -1)
+    assert {(await verdict(with_s3, name))[0] for name in ("database-clock", "store-clock")} == {"wrong"}
+
+
+async def test_a_valkey_that_throws_keys_away(environment):
+    assert (await verdict(environment, "eviction"))[0] == "well"
+    async with server(environment) as client:
+        try:
+            await client.config_set("maxmemory-policy", "allkeys-lru")
+            state, text = await verdict(environment, "eviction")
+            await client.config_set("maxmemory-policy", "noeviction")
+            await client.config_set("maxmemory", (await client.info("memory"))["used_memory"])
+            full = await verdict(environment, "eviction")
+        finally:
+            await client.config_set("maxmemory-policy", "noeviction")
+            await client.config_set("maxmemory", 0)
+    assert (state, "allkeys-lru" in text) == ("wrong", True)
+    assert (full[0], "Raise maxmemory" in full[1]) == ("wrong", True)
+
+
+async def test_a_cache_that_finds_nothing(environment, monkeypatch):
+    monkeypatch.setattr(valkey, "LOOKUPS", 50)
+    async with server(environment) as client:
+        await client.config_resetstat()
+        assert "too few" in (await verdict(environment, "hit-rate"))[1]
+        for number in range(100):
+            await client.get(f"nothing:{number}")
+        assert (await verdict(environment, "hit-rate"))[0] == "notice"
+        await client.set("something", "1")
+        for _ in range(200):
+            await client.get("something")
+        assert (await verdict(environment, "hit-rate"))[0] == "well"
+
+
+async def test_a_queue_that_stands_still(environment, gallery):
+    async def broken(subject: str) -> None:
+        raise RuntimeError(f"no idea what to do with {subject}")
+
+    assert (await verdict(environment, "queue"))[0] == "well"
+    await uploaded(gallery)
+    state, text = await verdict(environment, "queue")
+    assert (state, "1 jobs wait, and no worker is connected" in text) == ("wrong", True)
+    async with redis.from_url(environment["REDIS_URL"], decode_responses=True) as client:
+        bull = BullQueue(NAME, {"connection": client, "prefix": PREFIX})
+        await bull.pause()
+        assert "The queue is paused" in (await verdict(environment, "queue"))[1]
+        await bull.resume()
+        async with answering(gallery.settings.redis, {"process": broken}, 1, "worker"), asyncio.timeout(20):
+            while not await bull.getFailedCount():
+                await asyncio.sleep(0.02)
+            assert (await look(environment, "queue"))["queue"].facts["workers"] == 1
+    state, text = await verdict(environment, "queue")
+    assert (state, "no idea what to do with" in text) == ("wrong", True), text
+
+
+@pytest.mark.parametrize(
+    ("change", "check", "says"),
+    [
+        ({"S3_ACCESS_KEY": "nobody"}, "store", "access key is unknown"),
+        ({"S3_SECRET_KEY": "guess"}, "store", "check S3_SECRET_KEY"),
+        ({"S3_BUCKET": "not-there"}, "store", "nothing at the bucket not-there"),
+        ({"S3_ENDPOINT": "http://127.0.0.1:1"}, "store", "Nothing listens at the endpoint"),
+        (those_of("reader", {}, "looked-at"), "permissions", "We may not put objects"),
+    ],
+)
+async def test_why_the_store_does_not_let_us_in(environment, s3, change, check, says):
+    bucket(s3, "looked-at")
+    state, text = await verdict({**environment, **s3, "S3_BUCKET": "looked-at", **change}, check)
+    assert (state, says in text) == ("wrong", True), text
+
+
+async def test_whose_the_store_is(environment, gallery):
+    installation = str(await gallery.objects.owner())
+    assert (await verdict(environment, "ownership"))[0] == "well"
+    for owner, says in (("theirs", "another installation"), (f"closed {installation}", "moved from here")):
+        (gallery.settings.data / "objects" / "installation").write_text(owner)
+        state, text = await verdict(environment, "ownership")
+        assert (state, says in text) == ("wrong", True)
+
+
+async def test_a_store_that_overwrites_is_found_out(environment, stack_of_exits):
+    class Careless(Objects):
+        async def put(self, key, content, served=None):
+            await super().delete([key])
+            await super().put(key, content, served)
+
+    settings = Settings.read(environment)
+    patient = Patient(settings, {}, None, stack_of_exits)
+    patient.objects = open_objects(settings)
+    assert (await store.permissions(patient)).state == "well"
+    patient.objects = Careless(patient.objects._store, 5)
+    assert "If-None-Match" in (await store.permissions(patient)).do
+
+
+@pytest.fixture
+async def stack_of_exits():
+    from contextlib import AsyncExitStack  # noqa: PLC0415
+
+    async with AsyncExitStack() as stack:
+        yield stack

@@ -1,0 +1,31 @@
+"""Nobody has to be the first: a process whose servers are not there yet says so and waits."""
+
+from contextlib import AsyncExitStack
+
+import httpx
+
+from faults.proxy import Proxy
+from processes import free_port, ready, running
+
+
+async def test_a_process_waits_for_each_of_its_servers_and_says_so(environment, s3, tmp_path):
+    async with AsyncExitStack() as stack:
+        urls = {name: {**environment, **s3}[name] for name in ("DATABASE_URL", "REDIS_URL", "S3_ENDPOINT")}
+        cables = {name: await stack.enter_async_context(Proxy(url)) for name, url in urls.items()}
+        for cable in cables.values():
+            cable.refuses = True
+        there = {name: cable.url for name, cable in cables.items()}
+        port = free_port()
+        bucket = environment["GALLERY_REDIS__PREFIX"] + "-later"
+        given = {**environment, **s3, **there, "S3_BUCKET": bucket, "PORT": str(port), "GALLERY_S3__TIMEOUT": "5"}
+        process = await stack.enter_async_context(running(given, tmp_path / "logs", "serve"))
+        await process.logs("database.waiting")
+        cables["DATABASE_URL"].heal()
+        await process.logs("objects.waiting")
+        cables["S3_ENDPOINT"].heal()
+        await process.logs("api.serving")
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            assert (await client.get("/readyz")).status_code == 503
+            assert (await client.get("/readyz?exclude=valkey")).status_code == 200  # slower, and whole
+        cables["REDIS_URL"].heal()
+        await ready(f"http://127.0.0.1:{port}", process)
