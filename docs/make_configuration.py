@@ -32,6 +32,8 @@ ROOMS = {
     "notifications": "Notifications",
     "access": "Access",
     "logs": "Logs",
+    "datadog": "Datadog",
+    "tracing": "Traces",
 }
 
 

@@ -7,7 +7,7 @@ import tempfile
 
 import pytest
 
-from gallery.jobs.scratch import PREFIX, a_folder, open_scratch
+from gallery.jobs.scratch import WORK, a_folder, open_scratch
 
 
 @pytest.fixture(autouse=True)
@@ -28,9 +28,9 @@ def test_it_goes_with_its_work_and_with_its_process(elsewhere):
 def test_what_a_dead_process_has_left_goes_and_a_living_ones_stays(elsewhere):
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    (elsewhere / f"{PREFIX}{dead.pid}-x").mkdir()
-    mine = elsewhere / f"{PREFIX}{os.getppid()}-x"
+    (elsewhere / f"{WORK}{dead.pid}-x").mkdir()
+    mine = elsewhere / f"{WORK}{os.getppid()}-x"
     mine.mkdir()
     with open_scratch():
-        assert not (elsewhere / f"{PREFIX}{dead.pid}-x").exists()
+        assert not (elsewhere / f"{WORK}{dead.pid}-x").exists()
         assert mine.exists()

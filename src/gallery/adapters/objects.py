@@ -7,7 +7,7 @@ Errors: `ObjectNotFound` for a key that is not there, `ObjectStoreAway` for ever
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple
@@ -17,6 +17,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
 from obstore.store import LocalStore, S3Store
 
 from gallery.errors import CannotStart, ForeignStore, ObjectDamaged, ObjectNotFound, ObjectStoreAway
+from gallery.ops import metrics, tracing
 from gallery.settings import Settings
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class Objects:
 
     async def put(self, key: str, content: bytes | Path | IO[bytes]) -> None:
         """Store `content` under `key`, streamed when it is a file. Raises `ObjectStoreAway`."""
-        with _failures_by_name(key):
+        with _asking("put", key), _failures_by_name(key):
             async with asyncio.timeout(self._timeout * 4):
                 await obstore.put_async(
                     self._store,
@@ -63,7 +64,7 @@ class Objects:
             options["range"] = (start, end)
         elif start:
             options["range"] = {"offset": start}
-        with _failures_by_name(key):
+        with _asking("get", key), _failures_by_name(key):
             async with asyncio.timeout(self._timeout):
                 found = await obstore.get_async(self._store, key, options=options)
         return found.meta["size"], self._chunks(key, found)
@@ -180,4 +181,9 @@ def _failures_by_name(key: str) -> Iterator[None]:
     except AlreadyExistsError:
         raise
     except (BaseError, OSError, TimeoutError) as error:
+        metrics.AWAY.add("objects")
         raise ObjectStoreAway(key=key, cause=repr(error)) from error
+
+
+def _asking(what: str, key: str) -> AbstractContextManager[tracing.Span]:
+    return tracing.span(f"objects {what}", "CLIENT", gallery__object__key=key)

@@ -12,6 +12,7 @@ import structlog
 
 from gallery.adapters.database import SCHEMA, wait_for_database
 from gallery.errors import CannotStart
+from gallery.ops import dogstatsd, tracing
 from gallery.settings import Settings
 
 if TYPE_CHECKING:
@@ -57,6 +58,14 @@ async def gallery(settings: Settings) -> "AsyncIterator[Gallery]":
     async with servers(settings) as found:
         await bring_up_to_date(found)
         async with open_gallery(found) as house:
+            yield house
+
+
+@asynccontextmanager
+async def observed(settings: Settings, service: str) -> "AsyncIterator[Gallery]":
+    """The house of a process that stays: it tells the agent and sends traces, where there is somebody to take them."""
+    with tracing.exporting(settings.tracing, service):
+        async with gallery(settings) as house, dogstatsd.telling(settings.datadog, house.readings):
             yield house
 
 

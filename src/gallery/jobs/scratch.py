@@ -1,4 +1,4 @@
-"""Room for the files of work in progress. It goes with its process; what a killed one left goes at the next start."""
+"""Room for files that go with their process; what a killed one left goes at the next start."""
 
 import os
 import shutil
@@ -7,14 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-PREFIX = "gallery-work-"
+WORK = "gallery-work-"
+METRICS = "gallery-metrics-"
 
 
 @contextmanager
-def open_scratch() -> Iterator[Path]:
+def open_scratch(prefix: str = WORK) -> Iterator[Path]:
     """A private directory of this process."""
-    _remove_what_was_left()
-    folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
+    _remove_what_was_left(prefix)
+    folder = Path(tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-"))
     try:
         yield folder
     finally:
@@ -31,9 +32,9 @@ def a_folder(scratch: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _remove_what_was_left() -> None:
-    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        pid = folder.name.removeprefix(PREFIX).partition("-")[0]
+def _remove_what_was_left(prefix: str) -> None:
+    for folder in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+        pid = folder.name.removeprefix(prefix).partition("-")[0]
         if pid.isdigit() and not _lives(int(pid)):
             shutil.rmtree(folder, ignore_errors=True)
 
