@@ -58,9 +58,15 @@ class Counter(Instrument):
     def __init__(self, name: str, says: str, *labels: str, known_as: str = "") -> None:
         super().__init__(name, labels, known_as)
         self._prometheus = prometheus_client.Counter(f"gallery_{name}", says, labels)
+        self._of: dict[tuple[str, ...], prometheus_client.Counter] = {}  # asking for it takes as long as counting
+        if not labels:
+            self._of[()] = self._prometheus
 
     def add(self, *labels: str, n: float = 1) -> None:
-        (self._prometheus.labels(*labels) if labels else self._prometheus).inc(n)
+        found = self._of.get(labels)
+        if found is None:
+            found = self._of[labels] = self._prometheus.labels(*labels)
+        found.inc(n)
         if self.agent is not None:
             self.agent.increment(self._dotted, n, self._tags(labels))
 
@@ -69,9 +75,15 @@ class Histogram(Instrument):
     def __init__(self, name: str, says: str, *labels: str, buckets: Sequence[float], known_as: str = "") -> None:
         super().__init__(name, labels, known_as)
         self._prometheus = prometheus_client.Histogram(f"gallery_{name}", says, labels, buckets=buckets)
+        self._of: dict[tuple[str, ...], prometheus_client.Histogram] = {}
+        if not labels:
+            self._of[()] = self._prometheus
 
     def observe(self, value: float, *labels: str) -> None:
-        (self._prometheus.labels(*labels) if labels else self._prometheus).observe(value)
+        found = self._of.get(labels)
+        if found is None:
+            found = self._of[labels] = self._prometheus.labels(*labels)
+        found.observe(value)
         if self.agent is not None:
             self.agent.histogram(self._dotted, value, self._tags(labels))
 
