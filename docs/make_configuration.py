@@ -33,6 +33,8 @@ ROOMS = {
     "notifications": "Notifications",
     "access": "Access",
     "logs": "Logs",
+    "datadog": "Datadog",
+    "tracing": "Traces",
 }
 
 

@@ -22,6 +22,7 @@ from gallery.errors import Misconfigured
 MIB = 1024 * 1024
 Seconds = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1)]
+Address = Annotated[str, Meta(pattern="^https?://")]
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 LIMIT = "^[1-9][0-9]{0,6} per [1-9][0-9]{0,5}( s)?$"
 
@@ -36,6 +37,13 @@ OTHER_NAMES = {
     "s3.access_key": "S3_ACCESS_KEY",
     "s3.secret_key": "S3_SECRET_KEY",
     "s3.region": "S3_REGION",
+    "datadog.agent_host": "DD_AGENT_HOST",
+    "datadog.port": "DD_DOGSTATSD_PORT",
+    "tracing.endpoint": "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "tracing.traces_endpoint": "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+    "tracing.protocol": "OTEL_EXPORTER_OTLP_PROTOCOL",
+    "tracing.service_name": "OTEL_SERVICE_NAME",
+    "tracing.disabled": "OTEL_SDK_DISABLED",
 }
 SECRETS = {
     "database.url",
@@ -109,6 +117,9 @@ class Worker(Struct, frozen=True):
     memory: Annotated[int, Meta(ge=256 * MIB, description="Most memory of one renderer, in bytes")] = 1536 * MIB
     lease: Annotated[Seconds, Meta(description="How long a picture is a worker's own without renewal, in seconds")] = 15
     sweep_every: Annotated[Seconds, Meta(description="Pause between two sweeps, in seconds")] = 5
+    metrics_port: Annotated[
+        int, Meta(ge=0, le=65535, description="Where a worker answers /metrics, /livez and /readyz; 0: nowhere")
+    ] = 0
 
 
 class Serve(Struct, frozen=True):
@@ -200,6 +211,37 @@ class Logs(Struct, frozen=True):
     ] = "auto"
 
 
+class Datadog(Struct, frozen=True):
+    agent_host: Annotated[
+        str | None, Meta(description="The Datadog agent that is sent metrics (DogStatsD); without it nobody is")
+    ] = None
+    port: Annotated[int, Meta(ge=1, le=65535, description="Its UDP port")] = 8125
+
+
+class Tracing(Struct, frozen=True):
+    endpoint: Annotated[
+        Address | None,
+        Meta(description="Where traces go by OTLP, e.g. http://collector:4318; without it there are none"),
+    ] = None
+    traces_endpoint: Annotated[
+        Address | None, Meta(description="The same with the whole path, e.g. …/v1/traces; goes before the other")
+    ] = None
+    protocol: Annotated[str, Meta(pattern="^http/protobuf$", description="How; there is only http/protobuf")] = (
+        "http/protobuf"
+    )
+    service_name: Annotated[
+        str | None, Meta(description="What we are called in traces; not set: gallery-api and gallery-worker")
+    ] = None
+    disabled: Annotated[bool, Meta(description="No traces, whatever the endpoint")] = False
+
+    @property
+    def url(self) -> str | None:
+        """Where traces are posted to: https://opentelemetry.io/docs/specs/otel/protocol/exporter/."""
+        if self.traces_endpoint or not self.endpoint:
+            return self.traces_endpoint
+        return f"{self.endpoint.rstrip('/')}/v1/traces"
+
+
 class Settings(Struct, frozen=True):
     """The whole tree."""
 
@@ -229,6 +271,8 @@ class Settings(Struct, frozen=True):
     notifications: Notifications = Notifications()
     access: Access = Access()
     logs: Logs = Logs()
+    datadog: Datadog = Datadog()
+    tracing: Tracing = Tracing()
 
     @property
     def data(self) -> Path:

@@ -23,6 +23,7 @@ from gallery.images.links import Sharing
 from gallery.images.model import ImageId
 from gallery.images.news import News
 from gallery.images.processing import Desk, Processing
+from gallery.images.readings import of_images, of_queue
 from gallery.images.service import Images
 from gallery.images.sweep import Sweep
 from gallery.images.uploads import Uploads
@@ -33,8 +34,10 @@ from gallery.jobs.scratch import open_scratch
 from gallery.notifications.bell import Bell
 from gallery.notifications.feed import Before, Feed
 from gallery.notifications.model import Event
+from gallery.notifications.readings import of_events
 from gallery.notifications.store import EventStore
 from gallery.ops.health import Health
+from gallery.ops.readings import Readings
 from gallery.rendering.probe import Limits
 from gallery.rendering.recipe import Recipe
 from gallery.settings import Settings
@@ -64,6 +67,7 @@ class Gallery:
     sweep: Sweep
     verify: Verify
     health: Health
+    readings: Readings
 
 
 @asynccontextmanager
@@ -104,6 +108,7 @@ def furnish(settings: Settings, database: Database, valkey: Valkey, queue: Queue
         sweep=Sweep(database, objects, queue, events, timedelta(hours=settings.notifications.keep_hours)),
         verify=Verify(database, objects, news),
         health=Health({"postgresql": database.ping, "valkey": valkey.ping, "objects": objects.ping}),
+        readings=Readings({"images": of_images(database), "queue": of_queue(queue), "events": of_events(events)}),
     )
 
 

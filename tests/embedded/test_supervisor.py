@@ -269,7 +269,8 @@ async def test_a_child_does_not_hear_the_terminal_and_is_told_of_by_its_process(
         ctrl_c()
 
     await Supervisor(told.append).run(begin)
-    assert not told[-1]["api"].alive
+    assert not told[0]["api"].alive
+    assert told[-1] == {}, "and that it has ended is told as well"
 
 
 async def test_killed_servers_come_back_at_the_same_place_with_all_they_knew(data_dir):

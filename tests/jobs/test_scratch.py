@@ -4,10 +4,11 @@ import os
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
 import pytest
 
-from gallery.jobs.scratch import PREFIX, a_folder, open_scratch
+from gallery.jobs.scratch import a_folder, open_scratch
 
 
 @pytest.fixture(autouse=True)
@@ -26,11 +27,19 @@ def test_it_goes_with_its_work_and_with_its_process(elsewhere):
 
 
 def test_what_a_dead_process_has_left_goes_and_a_living_ones_stays(elsewhere):
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    (elsewhere / f"{PREFIX}{dead.pid}-x").mkdir()
-    mine = elsewhere / f"{PREFIX}{os.getppid()}-x"
-    mine.mkdir()
-    with open_scratch():
-        assert not (elsewhere / f"{PREFIX}{dead.pid}-x").exists()
-        assert mine.exists()
+    code = "import os, signal; from gallery.jobs.scratch import open_scratch\nwith open_scratch() as s: {}"
+    environment = {**os.environ, "TMPDIR": str(elsewhere)}
+    lives = [sys.executable, "-c", code.format("print(s, flush=True); input()")]
+    with subprocess.Popen(lives, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as living:
+        others = Path(living.stdout.readline().strip())
+        killed = [sys.executable, "-c", code.format("print(s, flush=True); os.kill(os.getpid(), signal.SIGKILL)")]
+        said = subprocess.run(killed, env=environment, stdout=subprocess.PIPE, text=True, check=False).stdout
+        left = Path(said.strip())
+        assert left.exists()
+        with open_scratch() as mine, open_scratch() as another:
+            assert not left.exists()
+            assert others.exists()
+            assert mine.exists()
+            assert another != mine
+        living.communicate("\n")
+    assert list(elsewhere.iterdir()) == []

@@ -12,9 +12,11 @@ from typing import TypeAlias
 
 import asyncpg
 import structlog
+from asyncpg.connection import LoggedQuery
 from asyncpg.pool import PoolConnectionProxy
 
 from gallery.errors import CannotStart, DatabaseAway
+from gallery.ops import metrics, tracing
 from gallery.settings import Database as Settings
 
 log = structlog.get_logger(__name__)
@@ -47,12 +49,16 @@ class Database:
     @asynccontextmanager
     async def primary(self) -> AsyncIterator[Connection]:
         """A connection for statements that stand alone, each committed by itself. Raises `DatabaseAway`."""
-        with _away_by_name():
-            connection = await self._pool.acquire(timeout=self._timeout)
-            try:
-                yield connection
-            finally:
-                await self._give_back(connection)
+        metrics.CONNECTIONS.add(1)
+        try:
+            with _away_by_name():
+                connection = await self._pool.acquire(timeout=self._timeout)
+                try:
+                    yield connection
+                finally:
+                    await self._give_back(connection)
+        finally:
+            metrics.CONNECTIONS.add(-1)
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[Connection]:
@@ -84,9 +90,11 @@ async def open_database(settings: Settings) -> AsyncIterator[Database]:
         server_settings={"application_name": "gallery", "timezone": "UTC"},
     )
     await pool
+    metrics.MOST_CONNECTIONS.add(settings.pool_size)
     try:
         yield Database(pool, settings.timeout)
     finally:
+        metrics.MOST_CONNECTIONS.add(-settings.pool_size)
         await _close(pool)
 
 
@@ -114,6 +122,7 @@ def _away_by_name() -> Iterator[None]:
     except ValueError:  # asyncpg's word for an argument that does not fit is an InterfaceError too
         raise
     except AWAY as error:
+        metrics.AWAY.add("postgresql")
         raise DatabaseAway(cause=repr(error)) from error
 
 
@@ -133,6 +142,13 @@ async def _prepare(connection: "asyncpg.Connection[asyncpg.Record] | Connection"
     await connection.set_type_codec("uuid", schema="pg_catalog", encoder=str, decoder=str, format="text")
     for kind in ("json", "jsonb"):
         await connection.set_type_codec(kind, schema="pg_catalog", encoder=_text, decoder=str.encode, format="text")
+    if tracing.on():
+        connection.add_query_logger(_traced)
+
+
+def _traced(query: "LoggedQuery") -> None:
+    """Called right after it, in the context that has asked."""
+    tracing.statement(query.query, query.elapsed, query.exception)
 
 
 def _text(json: bytes) -> str:

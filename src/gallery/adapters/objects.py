@@ -7,7 +7,7 @@ Errors: `ObjectNotFound` for a key that is not there, `ObjectStoreAway` for ever
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,7 @@ from gallery.errors import (
     ObjectTaken,
     StoreClosed,
 )
+from gallery.ops import metrics, tracing
 from gallery.settings import Settings
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class Objects:
         shown = None if isinstance(self._store, LocalStore) else attributes(served)
         size = await asyncio.to_thread(measure, content)
         try:
-            with _failures_by_name(key):
+            with _asking("put", key), _failures_by_name(key):
                 async with asyncio.timeout(self._timeout * 4):
                     if size > PART * PARTS:  # a multipart upload has no condition: look before it
                         await self._check_free(key)
@@ -99,7 +100,7 @@ class Objects:
             options["range"] = (start, end)
         elif start:
             options["range"] = {"offset": start}
-        with _failures_by_name(key):
+        with _asking("get", key), _failures_by_name(key):
             async with asyncio.timeout(self._timeout):
                 found = await obstore.get_async(self._store, key, options=options)
         return found.meta["size"], self._chunks(key, found)
@@ -265,4 +266,9 @@ def _failures_by_name(key: str) -> Iterator[None]:
     except AlreadyExistsError:
         raise
     except (BaseError, OSError, TimeoutError) as error:
+        metrics.AWAY.add("objects")
         raise ObjectStoreAway(key=key, cause=understand(error).sentence) from error
+
+
+def _asking(what: str, key: str) -> AbstractContextManager[tracing.Span]:
+    return tracing.span(f"objects {what}", "CLIENT", gallery__object__key=key)

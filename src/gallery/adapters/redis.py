@@ -15,6 +15,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from gallery.errors import ValkeyAway
+from gallery.ops import metrics
 from gallery.settings import Redis as Settings
 
 T = TypeVar("T")
@@ -46,6 +47,7 @@ class Valkey:
                 answer = await ask(self._client)
         except AWAY as error:
             self._away_until = now + self._settings.timeout + REST
+            metrics.AWAY.add("valkey")
             raise ValkeyAway(cause=repr(error)) from error
         self._away_until = 0.0
         return answer

@@ -12,7 +12,7 @@ import structlog
 
 from gallery.adapters.database import SCHEMA, Database, open_database, wait_for_database
 from gallery.errors import CannotStart
-from gallery.ops import heap
+from gallery.ops import dogstatsd, heap, tracing
 from gallery.settings import Settings
 
 if TYPE_CHECKING:
@@ -68,6 +68,14 @@ async def database(settings: Settings) -> AsyncIterator[Database]:
         await bring_up_to_date(found)
         async with open_database(found.database) as opened:
             yield opened
+
+
+@asynccontextmanager
+async def observed(settings: Settings, service: str) -> "AsyncIterator[Gallery]":
+    """The house of a process that stays: it tells the agent and sends traces, where there is somebody to take them."""
+    with tracing.exporting(settings.tracing, service):
+        async with gallery(settings) as house, dogstatsd.telling(settings.datadog, house.readings):
+            yield house
 
 
 async def bring_up_to_date(settings: Settings) -> None:

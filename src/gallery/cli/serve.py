@@ -3,6 +3,8 @@
 import asyncio
 import os
 import socket
+from collections.abc import Collection
+from pathlib import Path
 
 import structlog
 
@@ -12,6 +14,8 @@ from gallery.cli import house
 from gallery.cli.listening import bind
 from gallery.cli.supervisor import Command, Supervisor
 from gallery.cli.supervisor import gallery as command_line
+from gallery.jobs.scratch import METRICS, open_scratch
+from gallery.ops.instruments import left, shared_by
 from gallery.settings import Settings
 from gallery.web.app import make_app
 from gallery.web.server import Server
@@ -27,22 +31,29 @@ async def serve(settings: Settings, fd: int | None) -> int:
     with socket.socket(fileno=fd) if fd is not None else bind(settings) as sock:
         if settings.serve.workers > 1:
             return await _serve_with_many(settings, sock)
-        async with house.gallery(settings) as gallery:
+        async with house.observed(settings, "gallery-api") as gallery:
             await _serve(gallery, sock)
     return 0
 
 
 async def _serve_with_many(settings: Settings, sock: socket.socket) -> int:
-    """One process for each worker, all on our socket, each started again when it dies."""
+    """One process for each worker, all on our socket, each started again when it dies. They measure together."""
+    seats = [f"api-{number}" for number in range(1, settings.serve.workers + 1)]
     async with house.servers(settings) as found:
         await house.bring_up_to_date(found)
         environment = {**os.environ, **house.environment(found), "GALLERY_SERVE__WORKERS": "1"}
         line = command_line("serve", "--fd", str(sock.fileno()))
-        children = [
-            Command(f"api-{number}", line, environment, pass_fds=(sock.fileno(),))
-            for number in range(1, settings.serve.workers + 1)
-        ]
-        return await Supervisor().run(lambda supervisor: supervisor.start(*children))
+        with open_scratch(METRICS) as folder:
+            children = [
+                Command(seat, line, environment | shared_by(folder, seat), pass_fds=(sock.fileno(),)) for seat in seats
+            ]
+            supervisor = Supervisor(on_change=lambda living: _bury(folder, set(seats) - living.keys()))
+            return await supervisor.run(lambda it: it.start(*children))
+
+
+def _bury(folder: Path, seats: Collection[str]) -> None:
+    for seat in seats:
+        left(folder, seat)
 
 
 async def _serve(gallery: Gallery, sock: socket.socket) -> None:

@@ -90,7 +90,7 @@ def gallery(*words: str) -> list[str]:
 
 class Supervisor:
     def __init__(self, on_change: Callable[[dict[str, processes.Process]], None] = lambda _: None) -> None:
-        """`on_change` is told, each time one has started, which processes of ours (the `Command`s) now live."""
+        """`on_change` is told, each time one has started or ended, which processes of ours (the `Command`s) live."""
         self._on_change = on_change
         self._groups: list[list[Life]] = []
         self._end: asyncio.Future[int]
@@ -226,4 +226,5 @@ class Life:
             return None
         await processes.end_child(process, self.child.stop_signals, self.child.stop_seconds)
         self._process = None
+        self._changed()
         return process.returncode

@@ -7,6 +7,7 @@ import structlog
 
 from gallery.adapters.processes import end_with_parent
 from gallery.cli import house
+from gallery.cli.door import door
 from gallery.errors import Unavailable
 from gallery.images.model import ImageId
 from gallery.images.processing import Processing
@@ -23,8 +24,10 @@ async def worker(settings: Settings) -> None:
     end_with_parent()
     stop = asyncio.Event()
     async with (
-        house.gallery(settings) as gallery,  # while it waits for its servers, a signal just ends it
+        door(settings) as open_door,
+        house.observed(settings, "gallery-worker") as gallery,  # while it waits for its servers, a signal just ends it
         house.stopped_by_signals(stop.set),
+        open_door(gallery),
         open_processing(gallery) as processing,
         answering(gallery.settings.redis, _handlers(processing), settings.worker.concurrency, processing.name),
         asyncio.TaskGroup() as tasks,

@@ -21,6 +21,7 @@ from gallery.access.model import Owner
 from gallery.adapters.redis import Valkey
 from gallery.errors import ValkeyAway
 from gallery.images.model import ImageId
+from gallery.ops import metrics
 from gallery.settings import Cache as Settings
 
 log = structlog.get_logger(__name__)
@@ -86,11 +87,14 @@ class ImageCache:
 
     async def image(self, image: ImageId) -> CachedImage | None:
         if not self._trusted():
+            metrics.CACHE.add("image", "off")
             return None
         try:
             entry = await self._valkey.call(lambda server: server.hget(self._image_key(image), "entry"))
         except ValkeyAway:
+            metrics.CACHE.add("image", "away")
             return None
+        metrics.CACHE.add("image", "hit" if entry else "miss")
         return msgspec.msgpack.decode(cast("bytes", entry), type=CachedImage) if entry else None
 
     async def keep_image(self, image: ImageId, entry: CachedImage) -> None:
@@ -107,6 +111,7 @@ class ImageCache:
     async def list(self, owner: Owner, query: str) -> tuple[CachedList | None, str | None]:
         """The kept answer, and the token under which a new one may be kept (`None`: do not keep it)."""
         if not self._trusted():
+            metrics.CACHE.add("list", "off")
             return None, None
         fresh = secrets.token_hex(8)
         try:
@@ -114,7 +119,9 @@ class ImageCache:
                 lambda server: server.eval(LOOK, 1, self._list_key(owner), fresh, self._life, query)
             )
         except ValkeyAway:
+            metrics.CACHE.add("list", "away")
             return None, None
+        metrics.CACHE.add("list", "hit" if entry else "miss")
         return msgspec.msgpack.decode(entry, type=CachedList) if entry else None, token
 
     async def keep_list(self, owner: Owner, query: str, token: str | None, entry: CachedList) -> None:

@@ -37,11 +37,13 @@ from gallery.errors import (
 from gallery.images import keys, store, timeline
 from gallery.images.model import Image, ImageId, Status, rendition_key
 from gallery.images.news import News
+from gallery.images.steps import step
 from gallery.images.tasks import call, ring_for, ring_later
 from gallery.images.timeline import Stage
 from gallery.jobs.pool import Pool
 from gallery.jobs.queue import Queue
 from gallery.jobs.scratch import a_folder
+from gallery.ops import metrics
 from gallery.rendering.pipeline import Rendered, render
 from gallery.rendering.recipe import Recipe
 
@@ -122,6 +124,8 @@ class Processing:
             wait = None if image else await store.due_in(db, image_id)
         if image is not None:
             crash.at(Place.WORK_CLAIMED)
+            if image.losses:
+                metrics.ATTEMPTS.add(Stage.LOST)
             await self._news.tell(image)
         elif wait is not None:
             await call(self._queue, self._database, ring_later(image_id, wait))
@@ -149,19 +153,21 @@ class Processing:
         began = clock()
         with needing_room(), a_folder(self._desk.scratch) as target:
             original = target / "original"
-            await self._objects.fetch(image.original_key, original, size=image.size, sha256=image.sha256)
-            fetched = clock()
-            rendered = await self._render(original, target)
-            done = clock()
-            await self._put(image, rendered, target)
+            with step("fetch") as fetching:
+                await self._objects.fetch(image.original_key, original, size=image.size, sha256=image.sha256)
+            with step("render") as rendering:
+                rendered = await self._render(original, target)
+            with step("put"):
+                await self._put(image, rendered, target)
         crash.at(Place.WORK_PUT)
-        await self._settle(image, rendered)
+        with step("settle"):
+            await self._settle(image, rendered)
         log.info(
             "image.ready",
             image=image.id,
             attempt=image.attempt,
-            fetch=round(fetched - began, 3),
-            render=round(done - fetched, 3),
+            fetch=round(fetching.seconds, 3),
+            render=round(rendering.seconds, 3),
             seconds=round(clock() - began, 3),
         )
 
@@ -191,6 +197,9 @@ class Processing:
             await timeline.note(db, Stage.READY, ready)
             await self._news.write(db, "image.ready", ready)
         crash.at(Place.WORK_SETTLED)
+        metrics.ATTEMPTS.add(Stage.READY)
+        if image.rendered_attempt is None:
+            metrics.READY.observe((ready.updated_at - ready.created_at).total_seconds())
         await self._news.tell(ready)
 
     async def _fail(self, image: Image, error: GalleryError) -> None:
@@ -201,6 +210,8 @@ class Processing:
                 again = failed.status is Status.READY
                 await self._news.write(db, "image.updated" if again else "image.failed", failed)
         if failed is not None:
+            metrics.ATTEMPTS.add(Stage.FAILED)
+            metrics.FAILURES.add(error.code())
             await self._news.tell(failed)
             log.warning("image.failed", image=image.id, attempt=image.attempt, error=str(error))
 
@@ -228,11 +239,13 @@ class Processing:
                 await timeline.note(db, back.stage, due, code=back.code, due=due.next_attempt_at)
             await keys.release(db, image.id, image.attempt)
         if due is not None:
+            metrics.ATTEMPTS.add(back.stage)
             await self._news.tell(due)
             await call(self._queue, self._database, ring_for(due, back.wait))
 
     async def _withdraw(self, image: Image) -> None:
         """Somebody else has the image, or nobody wants it any more: only what this attempt has put goes."""
+        metrics.ATTEMPTS.add("withdrawn")
         log.info("image.lost", image=image.id, attempt=image.attempt)
         async with self._database.writing() as db:
             await keys.release(db, image.id, image.attempt)

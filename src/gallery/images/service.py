@@ -23,6 +23,7 @@ from gallery.images.store import Versions
 from gallery.images.tasks import call, ring_for
 from gallery.images.timeline import Entry, Stage
 from gallery.jobs.queue import Queue
+from gallery.ops import metrics
 from gallery.paging import Page
 from gallery.rendering.probe import Facts, Limits, probe
 
@@ -80,6 +81,8 @@ class Images:
         crash.at(Place.UPLOAD_COMMITTED)
         await self._news.tell(uploaded.image)
         await call(self._queue, self._database, ring_for(uploaded.image))
+        metrics.UPLOADED.add()
+        metrics.UPLOAD_SIZE.observe(photo.size)
         crash.at(Place.UPLOAD_ANSWER)
         log.info("image.uploaded", image=image_id, size=photo.size, type=facts.mime_type)
         return uploaded
@@ -128,6 +131,7 @@ class Images:
         if revived is not None:
             await self._news.tell(revived)
             await call(self._queue, self._database, ring_for(revived))
+        metrics.UPLOADED_AGAIN.add()
         log.info("image.uploaded_again", image=twin.id, revived=revived is not None)
         return uploaded
 

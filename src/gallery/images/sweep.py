@@ -20,6 +20,7 @@ from gallery.images.model import Lane
 from gallery.images.tasks import ring_again, ring_first
 from gallery.jobs.queue import Queue, Ring
 from gallery.notifications.store import EventStore
+from gallery.ops import metrics
 
 log = structlog.get_logger(__name__)
 
@@ -91,6 +92,9 @@ class Sweep:
             log.warning("sweep.not_removed", error=str(error))
         await self._bury()
         await self._events.expire(self._keep_events)
+        metrics.SWEEPS.add()
+        metrics.SWEPT.add("rung", n=rung)
+        metrics.SWEPT.add("removed", n=removed)
         if rung or removed:
             log.info("sweep.done", rung=rung, removed=removed)
         return Swept(rung, removed)

@@ -29,6 +29,11 @@ def priority(lane: Lane, place: int) -> int:
     return BEHIND[lane] + min(place, MOST_PLACES)
 
 
+def priorities(lane: Lane) -> tuple[int, int]:
+    """The first and the last priority of a lane; the first one has what has waited too long as well."""
+    return BEHIND[lane] + 1, BEHIND[lane] + MOST_PLACES
+
+
 def ring_for(image: Image, delay: timedelta = timedelta()) -> Ring:
     """Rings for different attempts are told apart: a retry's ring is not a double of the ring before it."""
     return Ring(PROCESS, image.id, turn=image.attempt, delay=delay, priority=priority(image.lane, image.queue_place))

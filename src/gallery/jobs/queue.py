@@ -14,6 +14,7 @@ from bullmq import Queue as BullQueue
 from msgspec import Struct
 
 from gallery.adapters.redis import Valkey, connect
+from gallery.ops import tracing
 from gallery.settings import Redis as Settings
 
 log = structlog.get_logger(__name__)
@@ -21,6 +22,7 @@ log = structlog.get_logger(__name__)
 NAME = "image-processing"
 PREFIX = "bull"
 DEDUPLICATION = timedelta(seconds=5)
+STEP = 2**32  # between two priorities, in BullMQ's scores
 WAITING = ("wait", "paused", "prioritized", "delayed", "active")
 
 
@@ -49,13 +51,27 @@ class Queue:
         await self.ring_all([ring])
 
     async def ring_all(self, rings: Sequence[Ring]) -> None:
-        jobs = [{"name": r.job, "data": {"id": r.subject}, "opts": _options(r)} for r in rings]
-        await self._valkey.call(lambda _: self._bull.addBulk(jobs))
+        with tracing.span(f"send {NAME}", "PRODUCER", messaging__system="bullmq", messaging__destination__name=NAME):
+            trace = tracing.context()  # whoever answers goes on with it
+            jobs = [{"name": r.job, "data": {"id": r.subject, **trace}, "opts": _options(r)} for r in rings]
+            await self._valkey.call(lambda _: self._bull.addBulk(jobs))
 
     async def counts(self) -> dict[str, int]:
         """Jobs by BullMQ's states. Raises `ValkeyAway`."""
         counts: dict[str, int] = await self._valkey.call(lambda _: self._bull.getJobCounts(*WAITING))
         return counts
+
+    async def prioritized(self, ranges: Sequence[tuple[int, int]]) -> list[int]:
+        """How many wait with a priority in each of the ranges, both ends included. Raises `ValkeyAway`."""
+
+        async def ask(_: object) -> list[int]:
+            key = self._bull.toKey("prioritized")
+            async with self._bull.client.pipeline(transaction=False) as pipe:
+                for first, last in ranges:
+                    pipe.zcount(key, first * STEP, f"({(last + 1) * STEP}")
+                return list(await pipe.execute())
+
+        return await self._valkey.call(ask)
 
     async def remembers(self) -> bool:
         """Whether the queue still holds what was rung since `mark`; False after Valkey has lost its memory."""

@@ -6,7 +6,7 @@ whose it is and when it is tried again stands in its row.
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from typing import Any, TypeAlias
 
 import structlog
@@ -15,6 +15,7 @@ from bullmq import Worker as BullWorker
 
 from gallery.adapters.redis import connect
 from gallery.jobs.queue import NAME, PREFIX
+from gallery.ops import metrics, tracing
 from gallery.settings import Redis as Settings
 
 log = structlog.get_logger(__name__)
@@ -35,7 +36,7 @@ async def answering(
     under_way: set[asyncio.Task[None]] = set()
 
     async def answer(job: Job, _token: str) -> None:
-        with structlog.contextvars.bound_contextvars(job=job.id, image=job.data["id"]):
+        with structlog.contextvars.bound_contextvars(job=job.id, image=job.data["id"]), _span(job):
             task = asyncio.ensure_future(handlers[job.name](job.data["id"]))
             under_way.add(task)
             await asyncio.wait([task])
@@ -83,7 +84,15 @@ def _options(client: Any, concurrency: int, name: str) -> dict[str, Any]:
     }
 
 
+def _span(job: Job) -> AbstractContextManager[tracing.Span]:
+    facts = {"messaging.message.id": str(job.id), "gallery.image": str(job.data["id"])}
+    return tracing.span(
+        f"process {NAME}", "CONSUMER", job.data, messaging__system="bullmq", messaging__destination__name=NAME, **facts
+    )
+
+
 def _failed(job: Job, error: Exception) -> None:
+    metrics.BUGS.add()
     log.error("job.failed", job=job.id, image=job.data.get("id"), exc_info=error)
 
 

@@ -20,6 +20,7 @@ from gallery.errors import DatabaseAway, ValkeyAway
 from gallery.notifications.bell import CHANNEL
 from gallery.notifications.model import Event, Filter, Numbered, heartbeat, reset
 from gallery.notifications.store import PAGE, EventStore
+from gallery.ops import metrics
 from gallery.settings import Notifications as Settings
 
 log = structlog.get_logger(__name__)
@@ -54,6 +55,7 @@ class Feed:
             yield block
         subscriber = Subscriber(wanted, self._head, self._settings.backlog)
         self._subscribers.add(subscriber)
+        metrics.STREAMS.add(1)
         watch = asyncio.ensure_future(over()) if over else None
         if watch:
             watch.add_done_callback(lambda _: subscriber.end())
@@ -69,6 +71,7 @@ class Feed:
             yield _goodbye()
         finally:
             self._subscribers.discard(subscriber)
+            metrics.STREAMS.add(-1)
             if watch:
                 watch.cancel()
 
@@ -133,6 +136,7 @@ class Feed:
         while True:
             try:
                 self._head, _ = await self._store.bounds()
+                metrics.EVENTS_READ.set(self._head)
             except DatabaseAway as error:
                 log.warning("feed.waiting", error=str(error))
                 await asyncio.sleep(POLL)
@@ -162,6 +166,9 @@ class Feed:
             framed = [(e, e.frame()) for e in events]
             for subscriber in self._subscribers:
                 subscriber.take(framed)
+            metrics.EVENTS_READ.set(self._head)
+            for event in events:
+                metrics.EVENT_DELAY.observe(event.age)
             if len(events) < PAGE:
                 return
 

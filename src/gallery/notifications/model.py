@@ -26,10 +26,14 @@ class Event(Struct, frozen=True):
 
 
 class Numbered(Struct, frozen=True):
-    """An event in its place: `number` rises by one from event to event, in the order of commits."""
+    """An event in its place: `number` rises by one from event to event, in the order of commits.
+
+    `age` is how many seconds ago the change began, when it was read.
+    """
 
     number: int
     event: Event
+    age: float = 0.0
 
     def frame(self) -> bytes:
         """The event as a server-sent event; see https://html.spec.whatwg.org/multipage/server-sent-events.html."""

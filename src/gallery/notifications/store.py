@@ -28,8 +28,11 @@ NUMBER = """
     )
     UPDATE event SET number = raised.base + fresh.place FROM fresh, raised WHERE event.id = fresh.id
 """
+UNNUMBERED = "SELECT count(*) FROM (SELECT FROM event WHERE number IS NULL LIMIT $1) AS waiting"
 READ = """
-    SELECT number, type, owner, image_id, version, data FROM event
+    SELECT number, type, owner, image_id, version, data,
+           extract(epoch FROM clock_timestamp() - created_at)::double precision AS age
+    FROM event
     WHERE number > $1 AND number <= $2 ORDER BY number LIMIT $3
 """
 EXPIRE = """
@@ -67,6 +70,11 @@ class EventStore:
         assert row is not None  # noqa: S101  the migration makes it
         return row["head"], row["floor"]
 
+    async def unnumbered(self, most: int) -> int:
+        """How many committed events nobody has numbered yet, up to `most`."""
+        async with self._database.primary() as db:
+            return int(await db.fetchval(UNNUMBERED, most))
+
     async def after(self, number: int, until: int | None = None) -> list[Numbered]:
         """The next events after `number`, `PAGE` of them at most, in order."""
         async with self._database.primary() as db:
@@ -81,4 +89,4 @@ class EventStore:
 
 def _numbered(row: Record) -> Numbered:
     event = Event(row["type"], row["owner"], row["image_id"], row["version"], row["data"])
-    return Numbered(row["number"], event)
+    return Numbered(row["number"], event, row["age"])

@@ -1,1 +1,1 @@
-"""How it feels: logs and health."""
+"""How it feels: logs, health, metrics and traces."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import structlog
 
+from gallery.ops import tracing
 from gallery.settings import Logs as Settings
 
 QUIET = ("uvicorn.access", "uvicorn.error", "httpx", "httpcore", "alembic", "asyncio")
@@ -18,6 +19,7 @@ def configure(settings: Settings, **facts: str) -> None:
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _with(facts),
+        tracing.add_ids,
     ]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],

@@ -11,7 +11,7 @@ import gallery.images.api
 import gallery.notifications.api
 from gallery.adapters.rates import Rates
 from gallery.settings import networks, origins
-from gallery.web import docs, pages, probes, problems
+from gallery.web import docs, metrics, pages, probes, problems
 from gallery.web.compression import Compression
 from gallery.web.cors import Cors
 from gallery.web.doors import Doorkeeper, caller_of, known_to
@@ -19,7 +19,7 @@ from gallery.web.guards import LocalOnly
 from gallery.web.headers import SafeHeaders
 from gallery.web.heads import Heads
 from gallery.web.limits import Limits, limited
-from gallery.web.middleware import Requests
+from gallery.web.middleware import Requests, Routes
 from gallery.web.proxies import Proxies
 from gallery.wiring import Gallery
 
@@ -33,6 +33,7 @@ def make_app(house: Gallery) -> ASGIApp:
             probes.health,
             probes.livez,
             probes.readyz,
+            metrics.metrics,
             *pages.handlers(),
         ],
         dependencies={
@@ -45,6 +46,7 @@ def make_app(house: Gallery) -> ASGIApp:
             "feed": _given(house.feed),
             "settings": _given(house.settings),
             "health": _given(house.health),
+            "readings": _given(house.readings),
         },
         guards=[Doorkeeper(house.access, house.settings)],
         exception_handlers=problems.HANDLERS,
@@ -56,9 +58,24 @@ def make_app(house: Gallery) -> ASGIApp:
     return _guarded(app, house)
 
 
+def make_worker_app(house: Gallery) -> ASGIApp:
+    """What a worker answers: how it is, at the same doors."""
+    app = Litestar(
+        route_handlers=[probes.livez, probes.readyz, metrics.metrics],
+        dependencies={"health": _given(house.health), "readings": _given(house.readings)},
+        guards=[Doorkeeper(house.access, house.settings)],
+        exception_handlers=problems.HANDLERS,
+        openapi_config=None,
+        logging_config=None,
+        debug=False,
+    )
+    return _guarded(app, house)
+
+
 def _guarded(app: ASGIApp, house: Gallery) -> ASGIApp:
     """The application behind its doors; the last one here is the outermost."""
     settings = house.settings
+    app = Routes(app)
     welcome = origins(settings.cors_origin)
     if limited(settings):
         app = Limits(app, Rates(house.valkey), settings, known_to(house.access))

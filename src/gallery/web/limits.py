@@ -17,6 +17,7 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 from gallery.access.openness import is_loopback, is_open
 from gallery.adapters.rates import Limit, Rates, Verdict
 from gallery.errors import TooManyRequests, ValkeyAway
+from gallery.ops import metrics
 from gallery.settings import Settings
 from gallery.web.problems import answer
 
@@ -76,6 +77,7 @@ class Limits:
         headers = _headers(name, limit, verdict)
         if not verdict.allowed:
             again = (b"retry-after", b"%d" % verdict.retry)
+            metrics.LIMITED.add(name)
             refused = TooManyRequests(kind=name, who=who or place(scope))
             await answer(scope, send, refused, [*headers, again])
             return

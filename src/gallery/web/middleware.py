@@ -1,17 +1,24 @@
-"""Around every request: an id that is echoed and logged, and one log line when it is over."""
+"""Around every request: an id that is echoed and logged, a span, and one measurement and log line when it is over."""
 
 import re
 import secrets
 import time
+from typing import Any
 
 import structlog
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
+from gallery.ops import metrics, tracing
+
 log = structlog.get_logger(__name__)
 
 REQUEST_ID = re.compile(rb"[\w.:@/+=-]{1,128}")
-CALM = ("/livez", "/readyz", "/health")  # asked every few seconds; no news
+CALM = ("/livez", "/readyz", "/health", "/metrics")  # asked every few seconds; no news
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+ROUTE = "gallery.route"  # in the scope's extensions, which a copy of the scope shares
+NOWHERE = "none"  # the route of a request that has not come so far, or asks for what there is not
+TRACE = ("traceparent", "tracestate")
 
 
 class Requests:
@@ -27,29 +34,90 @@ class Requests:
         request_id = _request_id(scope)
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request=request_id.decode())
-        began, answer = time.perf_counter(), {"status": 0}
+        answer = Answer(scope)
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                answer["status"] = message["status"]
+                answer.begins(message["status"], message["headers"])
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id)]
             await send(message)
 
+        with tracing.span(answer.method, "SERVER", _trace(scope)) as span:
+            try:
+                await self._app(scope, receive, send_with_id)
+            finally:
+                answer.ends(span)
+
+
+class Routes:
+    """The innermost one: leaves word of the route, a template that many paths have."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            await self._app(scope, receive, send_with_id)
+            await self._app(scope, receive, send)
         finally:
-            _log(scope, answer["status"], time.perf_counter() - began)
+            _extensions(scope)[ROUTE] = scope.get("path_template") or NOWHERE
 
 
-def _log(scope: HTTPScope, status: int, seconds: float) -> None:
-    write = log.debug if scope["path"] in CALM and status < 400 else log.info
-    write(
-        "request",
-        method=scope["method"],
-        path=scope["path"],
-        status=status or None,  # nothing was answered: the client has gone
-        ms=round(seconds * 1000, 1),
-    )
+class Answer:
+    """What there is to say of a request: asked now, begun with its head, over."""
+
+    def __init__(self, scope: HTTPScope) -> None:
+        _extensions(scope)
+        self._scope = scope
+        self._began = time.perf_counter()
+        self._until = 0.0
+        self._status = 0
+        self.method = scope["method"] if scope["method"] in METHODS else "OTHER"
+
+    def begins(self, status: int, headers: Any) -> None:
+        self._status = status
+        if dict(headers).get(b"content-type", b"").startswith(b"text/event-stream"):
+            self._until = time.perf_counter()  # how long somebody listens is no measure of ours
+
+    def ends(self, span: tracing.Span) -> None:
+        now = time.perf_counter()
+        route = str(_extensions(self._scope).get(ROUTE, NOWHERE))
+        kind = f"{self._status // 100}xx" if self._status else "gone"
+        metrics.REQUESTS.observe((self._until or now) - self._began, self.method, route, kind)
+        if tracing.on():
+            span.update_name(f"{self.method} {route}")
+            span.set_attribute("http.request.method", self.method)
+            span.set_attribute("http.route", route)
+            span.set_attribute("url.path", self._scope["path"])  # without its query, where tickets and signatures are
+            span.set_attribute("http.response.status_code", self._status)
+            if self._status >= 500:
+                tracing.failed(span, str(self._status))
+        self._log(round((now - self._began) * 1000, 1))
+
+    def _log(self, milliseconds: float) -> None:
+        write = log.debug if self._scope["path"] in CALM and self._status < 400 else log.info
+        write(
+            "request",
+            method=self._scope["method"],
+            path=self._scope["path"],
+            status=self._status or None,  # nothing was answered: the client has gone
+            ms=milliseconds,
+        )
+
+
+def _extensions(scope: Scope) -> dict[str, Any]:
+    if scope.get("extensions") is None:
+        scope["extensions"] = {}
+    found: dict[str, Any] = scope["extensions"]  # type: ignore[assignment]  # ours, beside the server's
+    return found
+
+
+def _trace(scope: HTTPScope) -> dict[str, str]:
+    """The trace that whoever asks has begun: https://www.w3.org/TR/trace-context/."""
+    if not tracing.on():
+        return {}
+    return {
+        name.decode(): value.decode("latin-1") for name, value in scope["headers"] if name.decode("latin-1") in TRACE
+    }
 
 
 def _request_id(scope: Scope) -> bytes:

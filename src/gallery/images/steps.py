@@ -1,0 +1,23 @@
+"""The steps of an attempt, each measured and traced."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from gallery.ops import metrics, tracing
+
+
+class Clock:
+    """How long something took, once it is over."""
+
+    seconds = 0.0
+
+
+@contextmanager
+def step(name: str) -> Iterator[Clock]:
+    """One that fails is not measured: it would say how quickly things go wrong."""
+    clock, began = Clock(), time.perf_counter()
+    with tracing.span(f"image {name}"):
+        yield clock
+    clock.seconds = time.perf_counter() - began
+    metrics.STEP.observe(clock.seconds, name)

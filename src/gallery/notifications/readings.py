@@ -1,0 +1,20 @@
+"""How it stands with the events: what has been written and numbered, so that one sees which feed is behind."""
+
+from collections.abc import Iterable
+
+from gallery.notifications.store import EventStore
+from gallery.ops.readings import Reading, Source
+
+MOST = 1000  # events without a number that are counted
+
+
+def of_events(events: EventStore) -> Source:
+    async def read() -> Iterable[Reading]:
+        head, _ = await events.bounds()
+        waiting = await events.unnumbered(MOST)
+        return [
+            Reading("events_numbered", "The number of the last event that has one", {(): head}),
+            Reading("events_unnumbered", f"Events that nobody has numbered yet, up to {MOST}", {(): waiting}),
+        ]
+
+    return read

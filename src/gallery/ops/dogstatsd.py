@@ -1,0 +1,58 @@
+"""What the Datadog agent is told: every count and duration as it happens, and every ten seconds how it stands.
+
+A thread sends, from a queue that forgets what it cannot hold: an agent that is away, or slow to resolve, costs nobody
+anything. Without `DD_AGENT_HOST` nothing of this is even imported.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import cast
+
+import structlog
+
+from gallery.ops.instruments import Agent, Gauge, Instrument, dotted
+from gallery.ops.readings import Readings
+from gallery.settings import Datadog as Settings
+
+log = structlog.get_logger(__name__)
+
+EVERY = 10.0  # seconds between two reports of how it stands
+WAITING = 10_000  # packets for a sender that is behind
+
+
+@asynccontextmanager
+async def telling(settings: Settings, readings: Readings, every: float = EVERY) -> AsyncIterator[None]:
+    """Tell the agent, where there is one, while the block runs."""
+    if settings.agent_host is None:
+        yield
+        return
+    from datadog.dogstatsd.base import DogStatsd  # noqa: PLC0415  only who has an agent pays for it
+
+    client = DogStatsd(
+        host=settings.agent_host,
+        port=settings.port,
+        disable_buffering=False,
+        disable_telemetry=True,
+        disable_background_sender=False,
+        sender_queue_size=WAITING,
+    )
+    Instrument.agent = agent = cast("Agent", client)
+    reporting = asyncio.create_task(_report(agent, readings, every), name="dogstatsd")
+    try:
+        yield
+    finally:
+        reporting.cancel()
+        Instrument.agent = None
+        await asyncio.to_thread(client.stop, timeout=1.0)
+
+
+async def _report(agent: Agent, readings: Readings, every: float) -> None:
+    while True:
+        for reading in await readings.take():
+            name = reading.known_as or dotted(reading.name)
+            for labels, value in reading.values.items():
+                agent.gauge(name, value, [f"{n}:{v}" for n, v in zip(reading.labels, labels, strict=True) if v])
+        for gauge in Gauge.all:
+            gauge.tell(agent)
+        await asyncio.sleep(every)

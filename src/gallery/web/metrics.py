@@ -1,0 +1,27 @@
+"""`/metrics`: how it stands, for Prometheus. For admins: it tells how much there is, and how busy we are."""
+
+from typing import Any
+
+from litestar import Request, get
+from litestar.di import NamedDependency
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.response import Response
+
+from gallery.access.model import ADMINISTERS
+from gallery.ops.exposition import exposition
+from gallery.ops.readings import Readings
+
+
+@get(
+    "/metrics",
+    opt=ADMINISTERS,
+    operation_id="metrics",
+    summary="Counts, durations and how it stands, in Prometheus' format",
+    media_type="text/plain",
+    responses={200: ResponseSpec(str, description="Prometheus' text, or OpenMetrics", media_type="text/plain")},
+    tags=["operation"],
+)
+async def metrics(request: Request[Any, Any, Any], readings: NamedDependency[Readings]) -> Response[bytes]:
+    text, media_type = await exposition(readings, request.headers.get("accept", ""))
+    plain = media_type.removesuffix("; charset=utf-8")  # which Litestar adds
+    return Response(text, media_type=plain, headers={"Cache-Control": "no-store"})

@@ -1,0 +1,126 @@
+"""The dashboard and the alerts ask for what there is: names and labels of every query, held against real scrapes."""
+
+import asyncio
+import json
+import re
+import shutil
+import subprocess
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+import yaml
+
+import photos
+from cast import listening, post
+from conftest import housed
+from gallery.cli.listening import listen
+from gallery.errors import ValkeyAway
+from gallery.web.app import make_worker_app
+from gallery.web.server import Server
+from gallery.wiring import open_processing
+from scrape import scraped
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+METRIC = re.compile(r"\b((?:gallery|process)_\w+)(?:\{([^}]*)\})?")
+LABEL = re.compile(r'(\w+)\s*(?:=~|!~|!=|=)\s*"')
+GROUPED = re.compile(r"\bby \(([^)]*)\)")
+FROM_PROMETHEUS = {"job", "instance", "le"}
+
+
+def dashboard():
+    return json.loads((DEPLOY / "grafana" / "gallery.json").read_text())
+
+
+def rules():
+    (group,) = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yml").read_text())["groups"]
+    return group["rules"]
+
+
+def queries():
+    for panel in dashboard()["panels"]:
+        for target in panel.get("targets", []):
+            yield panel["title"], target["expr"]
+    for rule in rules():
+        yield rule["alert"], rule["expr"]
+
+
+@asynccontextmanager
+async def answering(app, gallery):
+    """Somebody who speaks to the app."""
+    server = Server(app, before_stop=lambda: None, settings=gallery.settings.serve)
+    with listen("127.0.0.1", 0) as sock:
+        serving = asyncio.create_task(server.serve(sockets=[sock]))
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{sock.getsockname()[1]}", timeout=20) as client:
+            yield client
+        server.stop()
+        await serving
+
+
+@pytest.fixture
+async def known(environment):
+    """The labels of each metric, as an API and a worker tell that have done something of everything."""
+    limits = {"GALLERY_RATE__ENABLED": "true", "GALLERY_RATE__UPLOADS": "2 per 60"}
+    async with housed(environment, **limits) as (gallery, client), open_processing(gallery) as processing:
+        async with listening(client) as listener:
+            for content in (photos.a_jpeg(), photos.a_jpeg()[:5000], b""):
+                answer = await post(client, content)
+                if answer.status_code == 201:
+                    await listener.next("image.uploaded")
+                    await processing.process(answer.json()["id"])
+        assert answer.status_code == 429
+        await client.get("/api/v1/images")
+        await gallery.sweep.run()
+        with pytest.raises(ValkeyAway):
+            await gallery.valkey.call(out_of_reach)
+        await gallery.valkey.ping()  # and it is back
+        async with answering(make_worker_app(gallery), gallery) as door:
+            scrapes = [await scraped(client), await scraped(door)]
+    return {sample.name: set(sample.labels) for scrape in scrapes for sample in scrape.samples}
+
+
+async def out_of_reach(_):
+    raise OSError
+
+
+async def test_every_query_asks_for_metrics_and_labels_that_there_are(known):
+    asked = list(queries())
+    assert len(asked) > 40
+    for place, query in asked:
+        found = METRIC.findall(query)
+        names = {name for name, _ in found}
+        assert names <= known.keys(), place
+        labels = {label for _, matchers in found for label in LABEL.findall(matchers)}
+        labels |= {label.strip() for group in GROUPED.findall(query) for label in group.split(",")}
+        assert labels <= FROM_PROMETHEUS.union(*(known[name] for name in names)), place
+
+
+def test_every_panel_has_its_place_and_says_what_it_shows():
+    board = dashboard()
+    taken = {}
+    for panel in board["panels"]:
+        place = panel["gridPos"]
+        cells = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
+        assert not cells & taken.keys(), (panel["title"], taken[next(iter(cells & taken.keys()))])
+        assert place["x"] + place["w"] <= 24
+        taken |= dict.fromkeys(cells, panel["title"])
+        assert panel["type"] == "row" or panel["description"]
+    assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
+    assert [variable["name"] for variable in board["templating"]["list"]] == ["datasource", "job"]
+
+
+def test_every_alert_says_what_to_do():
+    for rule in rules():
+        assert rule["annotations"]["summary"], rule
+        assert rule["annotations"]["description"], rule
+        assert rule["labels"]["severity"] in ("page", "ticket")
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="Prometheus' own checker is not installed here")
+def test_prometheus_takes_the_rules():
+    subprocess.run(["promtool", "check", "rules", DEPLOY / "prometheus" / "alerts.yml"], check=True)

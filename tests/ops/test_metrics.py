@@ -1,0 +1,249 @@
+"""What is measured, as Prometheus reads it: stories of one house, and what they have added."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+import photos
+from cast import MAYA, listening, post, uploaded
+from conftest import housed
+from gallery.errors import DatabaseAway
+from gallery.images import readings, store
+from gallery.images.model import Lane
+from gallery.jobs.queue import Ring
+from gallery.ops.readings import Reading, Readings
+from rows import hang
+from scrape import scraped
+
+FILL = """
+    INSERT INTO image (id, owner, title, original_name, mime_type, size, sha256, animated, status, work, deleted_at)
+    SELECT gen_random_uuid(), 'everybody', 'x', 'x.jpg', 'image/jpeg', 1, i::text, false,
+           CASE WHEN i % 10 = 0 THEN 'FAILED' ELSE 'READY' END, NULL, CASE WHEN i % 3 = 0 THEN now() END
+    FROM generate_series(1, 5000) i
+"""
+
+
+@pytest.fixture
+async def before(client):
+    return await scraped(client)
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch):
+    """Each scrape of a test computes anew."""
+    monkeypatch.setattr("gallery.ops.readings.KEEP", 0.0)
+    monkeypatch.setattr("gallery.ops.readings.SHARE", 0.0)
+
+
+async def test_a_photo_from_its_upload_to_ready(before, client, processing):
+    content = photos.a_jpeg(comment=b"measured")
+    image = (await post(client, content)).json()["id"]
+    assert (await scraped(client)).value("images", status="PENDING") == 1
+    await post(client, content)
+    await processing.process(image)
+    after = await scraped(client)
+
+    def more(name, **labels):
+        return after.value(name, **labels) - before.value(name, **labels)
+
+    assert more("images_uploaded_total") == more("images_uploaded_again_total") == 1
+    assert more("upload_size_bytes_sum") == len(content)
+    assert more("http_request_duration_seconds_count", method="POST", route="/api/v1/images", status="2xx") == 2
+    assert more("attempts_total", outcome="ready") == 1
+    assert {step: more("attempt_step_seconds_count", step=step) for step in ("fetch", "render", "put", "settle")} == {
+        "fetch": 1, "render": 1, "put": 1, "settle": 1,
+    }  # fmt: skip
+    assert more("attempt_step_seconds_sum", step="render") > 0
+    assert more("image_ready_seconds_count") == 1
+    assert after.value("images", status="READY") == 1
+    assert after.value("images", status="PENDING") == 0
+
+
+async def test_what_the_cache_answered(before, client):
+    for _ in range(3):
+        await client.get("/api/v1/images")
+    after = await scraped(client)
+    looked = {r: after.value("cache_lookups_total", kind="list", result=r) for r in ("miss", "hit")}
+    assert looked["miss"] - before.value("cache_lookups_total", kind="list", result="miss") == 1
+    assert looked["hit"] - before.value("cache_lookups_total", kind="list", result="hit") == 2
+
+
+async def test_routes_are_templates_and_nothing_that_a_client_says_becomes_a_label(client):
+    await client.get("/api/v1/images/0190a0a0-0000-7000-8000-000000000000")
+    await client.get("/api/v1/images/lake-of-secrets")
+    await client.get("/lake-of-secrets")
+    await client.request("BREW", "/api/v1/images")
+    await client.head("/static/base.css")
+    after = await scraped(client)
+    assert after.has("http_request_duration_seconds_count", method="GET", route="/api/v1/images/{image_id}")
+    assert after.has("http_request_duration_seconds_count", method="HEAD", route="/static/{name}", status="2xx")
+    assert after.has("http_request_duration_seconds_count", method="GET", route="none", status="4xx")
+    assert "lake-of-secrets" not in after.text
+    assert "BREW" not in after.text
+
+
+async def test_listeners_are_counted_while_they_listen(before, client):
+    async with listening(client) as listener:
+        during = await scraped(client)
+        await post(client)
+        await listener.next("image.uploaded")
+    async with asyncio.timeout(5):
+        while (after := await scraped(client)).value("sse_clients") != before.value("sse_clients"):
+            await asyncio.sleep(0.02)
+    assert during.value("sse_clients") == before.value("sse_clients") + 1
+    assert after.value("event_delay_seconds_count") > before.value("event_delay_seconds_count")
+    assert after.value("events_read") == after.value("events_numbered") == 1
+    assert after.value("http_request_duration_seconds_sum", route="/api/v1/notifications/stream") < 1, "to its head"
+
+
+async def test_what_waits_by_lane_from_the_rows_and_from_the_queue(gallery, client):
+    await hang(gallery, "a", "b", lane="bulk")
+    old = await hang(gallery, "c")
+    async with gallery.database.writing() as db:
+        await db.execute("UPDATE image SET next_attempt_at = now() - interval '90 s' WHERE id = $1", old[0])
+    await uploaded(gallery)
+    await gallery.queue.ring(Ring("x", "later", delay=timedelta(hours=1)))
+    now = await scraped(client)
+    assert {lane: now.value("backlog_images", lane=lane) for lane in Lane} == {
+        "interactive": 2, "bulk": 2, "maintenance": 0,
+    }  # fmt: skip
+    assert 90 <= now.value("backlog_oldest_seconds", lane="interactive") < 120
+    assert now.value("backlog_oldest_seconds", lane="bulk") < 30
+    assert now.value("queue_jobs", lane="interactive", state="prioritized") == 1
+    assert now.value("queue_jobs", state="delayed") == 1
+    assert now.value("queue_length") == 2
+
+
+@pytest.mark.parametrize(("most", "ready"), [(100_000, 3000), (1000, pytest.approx(3000, rel=0.1))])
+async def test_few_are_counted_and_many_are_estimated_without_a_look_at_them(gallery, client, monkeypatch, most, ready):
+    """A third of them is deleted, a tenth of all has failed."""
+    async with gallery.database.writing() as db:
+        await db.execute(FILL)
+        await db.execute("ANALYZE image")
+    await hang(gallery, "one that waits")
+    monkeypatch.setattr(readings, "MOST", most)
+    if most < 5000:
+        monkeypatch.setattr(readings, "SETTLED", "SELECT 'nobody', 'asks', 'this'")
+    now = await scraped(client)
+    assert now.value("images", status="READY") == ready
+    assert now.value("images", status="FAILED") == pytest.approx(334, rel=0 if most > 5000 else 0.15)
+    assert now.value("images", status="PENDING") == 1
+
+
+async def test_the_oldest_of_a_lane_is_found_by_an_index(gallery):
+    async with gallery.database.primary() as db:
+        await db.execute("SET enable_seqscan = off")
+        for statement, arguments in ((readings.OLDEST, ["bulk"]), (readings.IN_FLIGHT, [])):
+            plan = await db.fetch(f"EXPLAIN {statement}", *arguments)
+            assert "Seq Scan" not in str(plan), plan
+
+
+async def test_how_attempts_end(before, gallery, client, processing, monkeypatch):
+    """Each ends in one way, and is counted once."""
+    whole = photos.a_jpeg()
+    damaged = await uploaded(gallery, whole[: len(whole) // 2])
+    await processing.process(damaged.id)
+
+    lost = await uploaded(gallery)
+    async with gallery.database.writing() as db:
+        await store.claim(db, lost.id, timedelta(), "a worker that died")
+    await processing.process(lost.id)
+
+    gone = await uploaded(gallery)
+    await gallery.objects.delete([gone.original_key])
+    await processing.process(gone.id)
+
+    async def surprised(*_):
+        raise IndexError
+
+    monkeypatch.setattr(processing._desk.pool, "run", surprised)
+    struck = await uploaded(gallery)
+    await processing.process(struck.id)
+
+    began = asyncio.Event()
+
+    async def slow(*_):
+        began.set()
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(processing._desk.pool, "run", slow)
+    stopped = await uploaded(gallery)
+    working = asyncio.create_task(processing.process(stopped.id))
+    await began.wait()
+    working.cancel()
+    await asyncio.wait([working])
+
+    after = await scraped(client)
+    outcomes = ("failed", "lost", "ready", "deferred", "strike", "handed-back", "withdrawn")
+    more = {o: after.value("attempts_total", outcome=o) - before.value("attempts_total", outcome=o) for o in outcomes}
+    assert more == dict.fromkeys(outcomes, 1.0) | {"withdrawn": 0}
+    code = {"code": "damaged_picture"}
+    assert after.value("images_failed_total", **code) == before.value("images_failed_total", **code) + 1
+
+
+async def test_what_the_sweep_did(before, gallery, client):
+    image = await uploaded(gallery)
+    await gallery.images.delete(MAYA, image.id)
+    await gallery.sweep.run()
+    after = await scraped(client)
+    assert after.value("sweeps_total") == before.value("sweeps_total") + 1
+    assert after.value("swept_total", what="removed") == before.value("swept_total", what="removed") + 1
+
+
+async def test_who_asks_too_often_is_counted(environment):
+    async with housed(environment, GALLERY_RATE__ENABLED="true", GALLERY_RATE__UPLOADS="1 per 60") as (_, client):
+        before = await scraped(client)
+        for _ in range(3):
+            await post(client)
+        after = await scraped(client)
+    assert after.value("rate_limited_total", limit="uploads") - before.value("rate_limited_total", limit="uploads") == 2
+    assert after.has("http_request_duration_seconds_count", method="POST", route="none", status="4xx")
+
+
+async def test_a_server_that_is_away_is_said_and_the_rest_stands(environment):
+    async with housed(environment, REDIS_URL="redis://127.0.0.1:1/0") as (gallery, client):
+        await hang(gallery, "a")
+        now = await scraped(client)
+    assert {name: now.value("source_up", source=name) for name in ("images", "queue", "events")} == {
+        "images": 1, "queue": 0, "events": 1,
+    }  # fmt: skip
+    assert now.value("away_total", server="valkey") >= 1
+    assert now.value("images", status="PENDING") == 1
+    assert not now.has("queue_length")
+
+
+async def test_connections_that_are_lent(before, gallery, client):
+    async with gallery.database.primary(), gallery.database.writing():
+        during = await scraped(client)
+    in_use = "database_connections_in_use"
+    assert during.value(in_use) == before.value(in_use) + 2
+    assert (await scraped(client)).value(in_use) == before.value(in_use)
+    assert during.value("database_connections_max") >= gallery.settings.database.pool_size
+
+
+async def test_the_door_and_openmetrics(client):
+    answer = await client.get("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
+    assert answer.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
+    assert answer.text.endswith("# EOF\n")
+    plain = await client.get("/metrics")
+    assert plain.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert plain.headers["cache-control"] == "no-store"
+
+
+async def test_a_source_is_asked_rarely_the_more_it_costs_the_rarer(monkeypatch):
+    monkeypatch.undo()
+    asked = []
+
+    async def cheap():
+        asked.append("cheap")
+        return [Reading("x", "X", {(): 1})]
+
+    async def away():
+        asked.append("away")
+        raise DatabaseAway
+
+    house = Readings({"cheap": cheap, "away": away})
+    taken = await asyncio.gather(*(house.take() for _ in range(5)))
+    assert sorted(asked) == ["away", "cheap"], "once for all who ask at the same time"
+    assert taken[0][-1].values == {("cheap",): 1, ("away",): 0}

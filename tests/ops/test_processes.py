@@ -1,0 +1,110 @@
+"""What several processes measure together, and the door of a worker: real processes, as an operator starts them."""
+
+import asyncio
+import os
+import signal
+import socket
+import stat
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+import processes
+from cast import post, settled
+from doors import gallery_command, shown
+from scrape import scraped
+
+POOL = 20  # connections of one process
+
+
+def folder_of(pid):
+    """Where its processes measure together."""
+    child = next(c for c in psutil.Process(pid).children() if "serve" in processes.command(c))
+    return Path(child.environ()["PROMETHEUS_MULTIPROC_DIR"])
+
+
+async def with_a_connection_each(url, times, path="/livez"):
+    """As many requests, spread over the processes by the kernel."""
+    for _ in range(times):
+        async with httpx.AsyncClient(base_url=url) as client:
+            assert (await client.get(path)).status_code == 200
+
+
+async def lent_at_most(client, wanted):
+    async with asyncio.timeout(20):
+        while (found := await scraped(client)).value("database_connections_max") != wanted:
+            await asyncio.sleep(0.02)
+    return found
+
+
+async def test_several_processes_behind_one_socket_measure_together(environment, tmp_path):
+    async with (
+        processes.api(environment, tmp_path, GALLERY_SERVE__WORKERS="2") as stack,
+        httpx.AsyncClient(base_url=stack.url, timeout=20) as client,
+    ):
+        folder = folder_of(stack.pid)
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        await lent_at_most(client, 2 * POOL)
+        probes = {"route": "/livez", "status": "2xx"}
+        await with_a_connection_each(stack.url, 40)
+        before = await scraped(client)
+        assert before.value("http_request_duration_seconds_count", **probes) == 40
+        assert not before.has("http_request_duration_seconds_count", pid="api-1")
+
+        one = next(c for c in psutil.Process(stack.pid).children() if "serve" in processes.command(c))
+        os.kill(one.pid, signal.SIGKILL)
+        async with httpx.AsyncClient(base_url=stack.url, timeout=20) as another:
+            await lent_at_most(another, POOL)
+        await with_a_connection_each(stack.url, 5)
+        async with httpx.AsyncClient(base_url=stack.url, timeout=20) as another:
+            after = await lent_at_most(another, 2 * POOL)
+        assert after.value("http_request_duration_seconds_count", **probes) == 45, "what a dead one counted stays"
+        assert len(list(folder.glob("counter_*"))) == 2, "who follows it goes on in its place"
+    assert not folder.exists()
+
+
+@pytest.fixture
+def port():
+    return str(processes.free_port())
+
+
+async def test_a_worker_says_how_it_is(environment, tmp_path, port):
+    url = f"http://127.0.0.1:{port}"
+    async with (
+        processes.api(environment, tmp_path) as api,
+        processes.worker({**environment, "GALLERY_WORKER__METRICS_PORT": port}, tmp_path),
+        httpx.AsyncClient(base_url=api.url, timeout=20) as client,
+        httpx.AsyncClient(base_url=url, timeout=20) as door,
+    ):
+        image = (await post(client)).json()["id"]
+        assert (await settled(client, image))["status"] == "READY"
+        found = await scraped(door)
+        assert found.value("attempts_total", outcome="ready") == 1
+        assert found.value("attempt_step_seconds_sum", step="render") > 0
+        assert "process_resident_memory_bytes" in found.names
+        assert [(await door.get(path)).status_code for path in ("/livez", "/readyz", "/", "/api/v1/images")] == [
+            200, 200, 404, 404,
+        ]  # fmt: skip
+        assert (await door.get("/livez", headers={"Host": "evil.example.org"})).status_code == 403, "as the API's"
+
+
+async def test_a_workers_door_is_closed_like_the_apis(environment, tmp_path, port):
+    closed = {**environment, "GALLERY_ACCESS__OPEN": "false", "GALLERY_WORKER__METRICS_PORT": port}
+    made = ("keys", "create", "--owner", "monitoring", "--scope", "admin")
+    _, key, _ = await gallery_command(closed, *made)
+    async with processes.worker(closed, tmp_path), httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as door:
+        assert (await door.get("/livez")).status_code == 200
+        assert (await door.get("/metrics")).status_code == 401
+        assert (await door.get("/metrics", headers=shown(key.strip()))).status_code == 200
+
+
+@pytest.mark.parametrize("more", [{}, {"GALLERY_HOST": "0.0.0.0"}])
+async def test_a_worker_whose_door_cannot_open_says_so_and_does_not_start(environment, port, more):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", int(port)))
+        taken.listen()
+        code, _, said = await gallery_command({**environment, "GALLERY_WORKER__METRICS_PORT": port, **more}, "worker")
+    assert code == 2
+    assert ("GALLERY_ACCESS__OPEN=false" if more else "Set GALLERY_WORKER__METRICS_PORT to a free port") in said

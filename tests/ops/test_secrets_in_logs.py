@@ -1,0 +1,65 @@
+"""What must never stand in a log, at its wordiest: what opens doors, and what somebody has written or drawn."""
+
+import re
+import secrets
+
+import httpx
+
+import photos
+import processes
+from cast import settled
+from doors import SECRET, a_token, gallery_command, shown
+
+MARK = b"pixels of a private picture"
+
+
+async def test_no_secret_and_no_body_is_logged_even_when_everything_is(environment, tmp_path):
+    key_of_signing = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+    closed = {
+        **environment,
+        "GALLERY_ACCESS__OPEN": "false",
+        "GALLERY_ACCESS__JWT_SECRET": SECRET,
+        "GALLERY_ACCESS__SIGNING_KEYS": f"one:{key_of_signing}",
+        "GALLERY_LOGS__LEVEL": "debug",
+        "GALLERY_LOGS__FORMAT": "json",
+    }
+    _, key, _ = await gallery_command(
+        closed, "keys", "create", "--owner", "maya", "--scope", "images:read", "--scope", "images:write"
+    )
+    key, token = key.strip(), a_token("maya")
+    words = {name: f"{name}-{secrets.token_hex(8)}" for name in ("title", "description", "alt")}
+    file = {"file": ("lake.jpg", photos.a_jpeg(comment=MARK))}
+    async with (
+        processes.api(closed, tmp_path) as api,
+        processes.worker(closed, tmp_path) as worker,
+        httpx.AsyncClient(base_url=api.url, timeout=20, headers={"X-API-Key": key}) as client,
+        httpx.AsyncClient(base_url=api.url, timeout=20) as stranger,
+    ):
+        image = (await client.post("/api/v1/images", files=file, data=words)).json()["id"]
+        await settled(client, image)
+        damaged = {"file": ("x.jpg", b"\xff\xd8" + MARK)}
+        assert (await client.post("/api/v1/images", files=damaged)).status_code == 415
+        assert (await stranger.get("/api/v1/images", headers=shown(token))).status_code == 200
+        assert (await stranger.get("/api/v1/images", headers=shown(token + "x"))).status_code == 401
+        assert (await stranger.get("/api/v1/images", headers={"X-API-Key": key + "x"})).status_code == 401
+        links = (await client.post(f"/api/v1/images/{image}/links")).text
+        signature = re.search(r"sig=([\w-]+)", links)[1]
+        link = re.search(r"/api/v1/[^\"\s,]+sig=[^\"\s,]+", links)[0]
+        assert (await stranger.get(link)).status_code == 200
+        assert (await stranger.get(link.replace(signature, signature[::-1]))).status_code in (401, 403, 404)
+        ticket = (await client.post("/api/v1/notifications/ticket")).json()["ticket"]
+        async with stranger.stream("GET", "/api/v1/notifications/stream", params={"ticket": ticket}) as stream:
+            assert stream.status_code == 200
+        assert (await stranger.get(f"/api/v1/notifications/stream?ticket={ticket}x")).status_code == 401
+        cookie = (await stranger.post("/api/v1/session", headers=shown(token))).headers["set-cookie"]
+        session = re.match(r"[^=]+=([^;]+)", cookie)[1]
+    said = api.text() + worker.text()
+    assert said.count('"level": "debug"') > 5, "it is as wordy as it can be"
+    assert f'"image": "{image}"' in said
+    hidden = {
+        "API key": key.split("_", 2)[2], "JWT": token.rpartition(".")[2], "signature of a link": signature,
+        "its reverse": signature[::-1], "ticket": ticket, "session": session, "signing key": key_of_signing,
+        "secret of JWTs": SECRET, "password": environment["DATABASE_URL"].split("@")[0].rpartition(":")[2],
+        "bytes": MARK.decode(), **words,
+    }  # fmt: skip
+    assert {name: text for name, text in hidden.items() if not text or text in said} == {}

@@ -1,0 +1,148 @@
+"""One trace from a request to READY, as a collector receives it from the real processes."""
+
+import secrets
+
+import httpx
+import pytest
+
+import processes
+from cast import post, settled, uploaded
+from conftest import housed
+from gallery.ops import tracing
+from gallery.ops.otlp import summary
+from gallery.settings import Settings, Tracing
+from otlp import collecting
+
+TITLE = "A title that no span tells"
+
+
+async def test_one_trace_from_the_request_to_ready(environment, tmp_path, s3):
+    trace, caller = secrets.token_hex(16), secrets.token_hex(8)
+    with collecting() as collector:
+        traced = {
+            **environment,
+            **s3,
+            "S3_BUCKET": f"traced-{secrets.token_hex(4)}",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
+            "OTEL_BSP_SCHEDULE_DELAY": "100",
+        }
+        async with (
+            processes.api(traced, tmp_path) as api,
+            processes.worker(traced, tmp_path) as worker,
+            httpx.AsyncClient(base_url=api.url, timeout=20) as client,
+        ):
+            image = await post(client, title=TITLE, headers={"traceparent": f"00-{trace}-{caller}-01"})
+            assert (await settled(client, image.json()["id"]))["status"] == "READY"
+            line = await worker.logs("image.ready")
+
+    request = next(s for s in collector.named("POST /api/v1/images"))
+    assert (request.service, request.kind, request.trace, request.parent) == ("gallery-api", "SERVER", trace, caller)
+    assert request.facts["http.response.status_code"] == 201
+    mine = [s for s in collector.spans if s.trace == trace]
+
+    def path(name):
+        found = next(s for s in mine if s.name == name)
+        return [f"{found.service}: {found.name}", *collector.above(found)]
+
+    asked = "gallery-api: POST /api/v1/images"
+    answered = ["gallery-worker: process image-processing", "gallery-api: send image-processing", asked]
+    assert path("INSERT image") == ["gallery-api: INSERT image", asked]
+    assert path("objects put") == ["gallery-api: objects put", asked]
+    assert path("objects get") == ["gallery-worker: objects get", "gallery-worker: image fetch", *answered]
+    assert path("image render") == ["gallery-worker: image render", *answered]
+    settling = [s for s in mine if s.name == "UPDATE image" and "gallery-worker: image settle" in collector.above(s)]
+    assert collector.above(settling[0]) == ["gallery-worker: image settle", *answered]
+    put = [s for s in mine if s.name == "objects put" and s.service == "gallery-worker"]
+    assert len(put) == 6
+    assert all(s.kind == "CLIENT" for s in (*put, *settling))
+
+    assert settling[0].facts["db.query.text"].strip().startswith("UPDATE image SET")
+    assert TITLE not in str(collector.spans), "statements carry no values"
+    assert line["trace_id"] == trace, "and a line of the log leads here"
+    assert line["span_id"] == next(s.id for s in mine if s.name == "process image-processing")
+    strangers = [s for s in collector.spans if s.kind == "CLIENT" and not s.parent]
+    assert strangers == [], "what runs by itself is not traced"
+
+
+@pytest.fixture
+async def traced(environment, monkeypatch):
+    """A house in this process that sends traces, who speaks to it, and the collector."""
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
+    with collecting() as collector, tracing.exporting(Tracing(endpoint=collector.url), "gallery-api"):
+        async with housed(environment) as (gallery, client):
+            yield gallery, client, collector
+
+
+async def test_what_fails_is_marked_and_an_error_tells_nothing(traced):
+    gallery, client, collector = traced
+    with tracing.span("a story", "SERVER"):
+        with pytest.raises(ZeroDivisionError), tracing.span("a mistake"):
+            raise ZeroDivisionError("with somebody's data")
+        with pytest.raises(Exception, match="does not exist"):
+            async with gallery.database.primary() as db:
+                await db.fetch("SELECT 'data' FROM nowhere")
+    await client.get("/api/v1/images/not-an-id")
+    mistake = await collector.heard("a mistake")
+    statement = await collector.heard("SELECT nowhere")
+    refused = await collector.heard("GET /api/v1/images/{image_id}")
+    assert (mistake.failed, mistake.facts["error.type"]) == (True, "ZeroDivisionError")
+    assert (statement.failed, statement.facts["error.type"]) == (True, "UndefinedTableError")
+    assert not refused.failed, "whoever asks for what there is not is no failure of ours"
+    assert "somebody's data" not in str(collector.spans)
+
+
+async def test_who_asked_not_to_be_sampled_is_not(traced):
+    _, client, collector = traced
+    trace = secrets.token_hex(16)
+    await client.get("/api/v1/images", headers={"traceparent": f"00-{trace}-{secrets.token_hex(8)}-00"})
+    await client.get("/livez", headers={"traceparent": "00-nonsense"})
+    await collector.heard("GET /livez")
+    assert [s for s in collector.spans if s.trace == trace] == []
+
+
+async def test_a_collector_that_is_away_holds_nobody_up(environment, monkeypatch):
+    monkeypatch.setattr("gallery.ops.otlp.LAST_WORDS", 0.5)
+    nowhere = Tracing(endpoint="http://127.0.0.1:1")
+    with tracing.exporting(nowhere, "gallery-api"):
+        async with housed(environment) as (_, client):
+            assert (await post(client)).status_code == 201
+    assert not tracing.on()
+
+
+async def test_without_an_endpoint_there_are_no_spans_and_no_context(gallery, client):
+    assert tracing.span("x", "SERVER") is tracing.span("y", "CLIENT") is tracing.UNTRACED
+    assert tracing.context() == {}
+    image = await uploaded(gallery)
+    jobs = await gallery.queue._bull.getJobs(["prioritized"])
+    assert [job.data for job in jobs] == [{"id": image.id}]
+
+
+@pytest.mark.parametrize(
+    ("given", "url"),
+    [
+        ({}, None),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://agent:4318/"}, "http://agent:4318/v1/traces"),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://agent/take"}, "http://agent/take"),
+        (
+            {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://a", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "https://b/c"},
+            "https://b/c",
+        ),
+    ],
+)
+def test_where_traces_go(given, url):
+    assert Settings.read(given).tracing.url == url
+
+
+@pytest.mark.parametrize(
+    ("statement", "name"),
+    [
+        ("SELECT id FROM image WHERE id = $1", "SELECT image"),
+        ("\n    UPDATE image SET x = 1 RETURNING true", "UPDATE image"),
+        ("WITH quick AS (SELECT 1) INSERT INTO object (key) SELECT unnest($1::text[]) FROM quick", "INSERT object"),
+        ("DELETE FROM timeline WHERE id <= (SELECT id FROM timeline)", "DELETE timeline"),
+        ("COMMIT;", "COMMIT"),
+        ("SELECT 1", "SELECT"),
+    ],
+)
+def test_what_a_statement_is_called(statement, name):
+    assert summary(statement) == name
