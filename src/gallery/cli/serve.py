@@ -39,14 +39,14 @@ async def _serve_with_many(settings: Settings, sock: socket.socket) -> int:
         environment = {**os.environ, **house.environment(found), "GALLERY_SERVE__WORKERS": "1"}
         line = command_line("serve", "--fd", str(sock.fileno()))
         children = [
-            Command(f"api-{number}", line, environment, pass_fds=(sock.fileno(),))
-            for number in range(1, settings.serve.workers + 1)
+            Command(f"api-{n}", line, environment, pass_fds=(sock.fileno(),), stop_seconds=settings.serve.longest_stop)
+            for n in range(1, settings.serve.workers + 1)
         ]
         return await Supervisor().run(lambda supervisor: supervisor.start(*children))
 
 
 async def _serve(gallery: Gallery, sock: socket.socket) -> None:
-    server = Server(make_app(gallery), before_stop=gallery.feed.end, settings=gallery.settings.serve)
+    server = Server(make_app(gallery), gallery.settings.serve, gallery.health.leave, gallery.feed.end)
     host, port = sock.getsockname()[:2]
     async with house.stopped_by_signals(server.stop), asyncio.TaskGroup() as tasks:
         feed = tasks.create_task(gallery.feed.run(), name="feed")
