@@ -46,7 +46,7 @@ async def _serve_with_many(settings: Settings, sock: socket.socket) -> int:
 
 
 async def _serve(gallery: Gallery, sock: socket.socket) -> None:
-    server = Server(make_app(gallery), gallery.settings.serve, gallery.health.leave, gallery.feed.end)
+    server = Server(make_app(gallery), gallery.settings.serve, gallery.feed.end, gallery.health.leave)
     host, port = sock.getsockname()[:2]
     async with house.stopped_by_signals(server.stop), asyncio.TaskGroup() as tasks:
         feed = tasks.create_task(gallery.feed.run(), name="feed")

@@ -185,7 +185,11 @@ class Server(uvicorn.Server):
     """
 
     def __init__(
-        self, app: ASGIApp, settings: Serve, before_drain: Callable[[], None], before_stop: Callable[[], None]
+        self,
+        app: ASGIApp,
+        settings: Serve,
+        before_stop: Callable[[], None],
+        before_drain: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(_config(in_time(app), settings, lambda: self._draining))
         self._drain = settings.drain
