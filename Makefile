@@ -22,7 +22,7 @@ help:  ## Print the targets
 
 .PHONY: setup
 setup: .venv/dev.stamp  ## Set up everything for working on Gallery, in .venv
-	@tests/install-browser
+	@tests/install-tools
 
 .PHONY: run
 run: .venv/run.stamp  ## Serve Gallery at http://127.0.0.1:3000 with its own servers and a data directory

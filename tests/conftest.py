@@ -96,7 +96,7 @@ async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[proce
 @asynccontextmanager
 async def served(gallery: Gallery) -> AsyncIterator[str]:
     """The house's API in this process, on a free port; yields its URL."""
-    server = Server(make_app(gallery), before_stop=gallery.feed.end, settings=gallery.settings.serve)
+    server = Server(make_app(gallery), gallery.settings.serve, gallery.feed.end, gallery.health.leave)
     with listen("127.0.0.1", 0) as sock:
         async with AsyncExitStack() as stack:
             tasks = await stack.enter_async_context(asyncio.TaskGroup())

@@ -24,6 +24,7 @@ Seconds = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1)]
 Address = Annotated[str, Meta(pattern="^https?://")]
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+FINISH = 25  # seconds for requests that are under way when a process stops
 LIMIT = "^[1-9][0-9]{0,6} per [1-9][0-9]{0,5}( s)?$"
 
 OTHER_NAMES = {
@@ -131,6 +132,15 @@ class Serve(Struct, frozen=True):
     body_grace: Annotated[
         Seconds, Meta(description="How long a body may fall short of that rate, or pause, in seconds")
     ] = 10
+    drain: Annotated[
+        float,
+        Meta(ge=0, description="How long to serve on after SIGTERM, until the load balancer has noticed, in seconds"),
+    ] = 0
+
+    @property
+    def longest_stop(self) -> float:
+        """Seconds from SIGTERM until we have ended, whatever our clients do."""
+        return self.drain + FINISH + 5
 
 
 class Rate(Struct, frozen=True):

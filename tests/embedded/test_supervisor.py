@@ -63,14 +63,21 @@ async def test_groups_begin_in_order_and_end_in_reverse_each_child_in_its_place(
     assert story.read_text().splitlines()[3:] == ["worker ends", "api ends", "server ends"]
 
 
-async def test_within_a_group_the_first_ends_first(story):
+async def test_a_group_ends_side_by_side(story):
+    """Processes behind one port drain together: the first does not keep the second waiting."""
+    second_ended = f"until grep -q 'api-2 ends' {story}; do sleep 0.01; done; echo api-1 ends >> {story}; exit"
+    first = Command(
+        "api-1", ["sh", "-c", f'trap "{second_ended}" TERM; echo api-1 begins >> {story}; sleep 100 & wait']
+    )
+
     async def begin(house: Supervisor) -> None:
-        await house.start(child("api", story), child("worker", story))
+        await house.start(first, child("api-2", story))
         await lines(story, 2)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    await Supervisor().run(begin)
-    assert story.read_text().splitlines()[2:] == ["api ends", "worker ends"]
+    async with asyncio.timeout(SECONDS):
+        await Supervisor().run(begin)
+    assert story.read_text().splitlines()[2:] == ["api-2 ends", "api-1 ends"]
 
 
 async def test_a_child_that_dies_is_started_again_and_the_others_live_on(story, events, monkeypatch):

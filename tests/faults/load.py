@@ -50,24 +50,30 @@ class Load:
     def __init__(self, url: str, rate: float = 10) -> None:
         self.url = url
         self._rate = rate
-        self._sending: set[asyncio.Task[None]] = set()
+        self._sending: list[asyncio.Task[None]] = []  # all of them: one that failed is not to be forgotten
         self._seed = random.randrange(2**32)
         self.acknowledged: dict[str, str] = {}  # id → the SHA-256 that was sent
         self.deleted: set[str] = set()  # ids whose delete was acknowledged
         self.failing: set[str] = set()  # ids of pictures that cannot be rendered
         self.abandoned: set[str] = set()  # SHA-256 of what was sent and never acknowledged: there whole, or not at all
         self.trouble = 0
+        self._over = False
 
     async def run(self, seconds: float) -> None:
-        """Begin uploads for so long, and return when all of them are acknowledged."""
+        """Begin uploads for so long, or until `end`, and return when all of them are acknowledged."""
         end = asyncio.get_running_loop().time() + seconds
-        while asyncio.get_running_loop().time() < end:
-            task = asyncio.create_task(self._upload())
-            self._sending.add(task)
-            task.add_done_callback(self._sending.discard)
+        while asyncio.get_running_loop().time() < end and not self._over:
+            self.begin()
             await asyncio.sleep(1 / self._rate)
         async with asyncio.timeout(90):
             await asyncio.gather(*self._sending)
+
+    def begin(self, count: int = 1) -> None:
+        """So many uploads at once."""
+        self._sending.extend(asyncio.create_task(self._upload()) for _ in range(count))
+
+    def end(self) -> None:
+        self._over = True
 
     async def upload(self, content: bytes | None = None, **fields: str) -> str:
         """Until it is acknowledged; the image's id."""
@@ -77,7 +83,7 @@ class Load:
         def send(client: httpx.AsyncClient) -> Awaitable[httpx.Response]:
             return client.post("/api/v1/images", files={"file": ("a.jpg", content)}, data=fields, headers=headers)
 
-        answer = await self.insist(send, (200, 201), (409, 503))
+        answer = await self.insist(send, (200, 201), (409, 502, 503))
         image = str(answer.json()["id"])
         assert image not in self.acknowledged, "two uploads of different bytes are one image"
         self.acknowledged[image] = hashlib.sha256(content).hexdigest()

@@ -263,7 +263,7 @@ async def test_a_refused_body_is_drained_however_large_it_is(environment):
 @asynccontextmanager
 async def serving(app):
     settings = Serve(header_timeout=0.5, body_grace=0.5, min_body_rate=1000)
-    running = Server(app, before_stop=lambda: None, settings=settings)
+    running = Server(app, settings, before_stop=lambda: None)
     with listen("127.0.0.1", 0) as sock:
         task = asyncio.create_task(running.serve(sockets=[sock]))
         while not running.started:

@@ -38,16 +38,22 @@ async def dev(settings: Settings) -> int:
 
 
 async def _open(settings: Settings, supervisor: Supervisor, hold: Hold, sock: socket.socket) -> None:
-    """Start our own parts on servers that run, and say where to look. The API is the first to end, then the worker."""
+    """Start our own parts on servers that run, and say where to look. The API, the last to start, ends first."""
     found = house.located(settings, hold.running.database_url, hold.running.redis_url)
     await house.bring_up_to_date(found)
     host, port = sock.getsockname()[:2]
     environment = {**os.environ, **house.environment(found)}
     serve = gallery("serve", "--fd", str(sock.fileno()))
-    await supervisor.start(
-        Command("api", serve, environment, answers=_livez(host, port), pass_fds=(sock.fileno(),)),
-        Command("worker", gallery("worker"), environment),
+    await supervisor.start(Command("worker", gallery("worker"), environment))
+    api = Command(
+        "api",
+        serve,
+        environment,
+        answers=_livez(host, port),
+        pass_fds=(sock.fileno(),),
+        stop_seconds=settings.serve.longest_stop,
     )
+    await supervisor.start(api)
     hold.publish(api_port=port)
     typer.echo(f"Gallery is at http://{host}:{port} (API: /api, data: {settings.data}). Ctrl-C ends it.")
 

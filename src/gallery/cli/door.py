@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from socket import socket
 from typing import TypeAlias
 
+import msgspec
 import structlog
 
 from gallery.access.openness import check_openness
@@ -54,7 +55,8 @@ async def _answering(gallery: Gallery, sock: socket) -> AsyncIterator[None]:
     from gallery.web.app import make_worker_app  # noqa: PLC0415  a worker without a door does without a framework
     from gallery.web.server import Server  # noqa: PLC0415
 
-    server = Server(make_worker_app(gallery), before_stop=lambda: None, settings=gallery.settings.serve)
+    at_once = msgspec.structs.replace(gallery.settings.serve, drain=0)  # no balancer sends anybody to a worker
+    server = Server(make_worker_app(gallery), at_once, before_stop=lambda: None)
     serving = asyncio.create_task(server.serve(sockets=[sock]), name="door")
     host, port = sock.getsockname()[:2]
     log.info("worker.door", url=f"http://{host}:{port}")

@@ -45,7 +45,14 @@ async def _serve_with_many(settings: Settings, sock: socket.socket) -> int:
         line = command_line("serve", "--fd", str(sock.fileno()))
         with open_scratch(METRICS) as folder:
             children = [
-                Command(seat, line, environment | shared_by(folder, seat), pass_fds=(sock.fileno(),)) for seat in seats
+                Command(
+                    seat,
+                    line,
+                    environment | shared_by(folder, seat),
+                    pass_fds=(sock.fileno(),),
+                    stop_seconds=settings.serve.longest_stop,
+                )
+                for seat in seats
             ]
             supervisor = Supervisor(on_change=lambda living: _bury(folder, set(seats) - living.keys()))
             return await supervisor.run(lambda it: it.start(*children))
@@ -57,7 +64,7 @@ def _bury(folder: Path, seats: Collection[str]) -> None:
 
 
 async def _serve(gallery: Gallery, sock: socket.socket) -> None:
-    server = Server(make_app(gallery), before_stop=gallery.feed.end, settings=gallery.settings.serve)
+    server = Server(make_app(gallery), gallery.settings.serve, gallery.feed.end, gallery.health.leave)
     host, port = sock.getsockname()[:2]
     async with house.stopped_by_signals(server.stop), asyncio.TaskGroup() as tasks:
         feed = tasks.create_task(gallery.feed.run(), name="feed")

@@ -99,8 +99,8 @@ class Supervisor:
     async def run(self, begin: Callable[["Supervisor"], Awaitable[None]]) -> int:
         """Do `begin`, which starts the children, and keep them until a signal. Then end all and return the exit code.
 
-        The last group that was started ends first. A second Ctrl-C hurries them, a third kills. What `begin` raises is
-        raised, when all has ended; so is `CannotStart` of a child.
+        The last group that was started ends first, its children side by side. A second Ctrl-C hurries them, a third
+        kills. What `begin` raises is raised, when all has ended; so is `CannotStart` of a child.
         """
         self._end = asyncio.get_running_loop().create_future()
         with self._signals():
@@ -126,8 +126,7 @@ class Supervisor:
 
     async def _stop(self) -> None:
         for group in reversed(self._groups):
-            for life in group:
-                await life.stop()
+            await asyncio.gather(*(life.stop() for life in group))
 
     def _watch(self, task: asyncio.Future[None]) -> None:
         if not task.cancelled() and (error := task.exception()) and not self._end.done():

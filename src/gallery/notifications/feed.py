@@ -91,6 +91,7 @@ class Feed:
         """End every stream, and each new one at once: the process is about to stop."""
         self._ended = True
         self._begun.set()
+        self._look.set()
         for subscriber in self._subscribers:
             subscriber.end()
         for expected in chain.from_iterable(self._expected.values()):
@@ -126,7 +127,7 @@ class Feed:
             yield subscriber.wanted.frames(events) or heartbeat(seen)
 
     async def run(self) -> None:
-        """Read for ever; what is away is waited for."""
+        """Read until the end; what is away is waited for."""
         await self._start()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._hear())
@@ -145,7 +146,7 @@ class Feed:
                 return
 
     async def _read(self) -> None:
-        while True:
+        while not self._ended:
             with suppress(TimeoutError):
                 async with asyncio.timeout(POLL):
                     await self._look.wait()
@@ -179,10 +180,10 @@ class Feed:
                     expected.news.set()
 
     async def _hear(self) -> None:
-        while True:
+        while not self._ended:  # a client library has been seen to swallow a cancellation
             try:
                 async with self._valkey.listening(CHANNEL) as heard:
-                    while True:
+                    while not self._ended:
                         if await heard(POLL * 10) is not None:
                             self._look.set()
             except ValkeyAway as error:

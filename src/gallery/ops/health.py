@@ -16,6 +16,11 @@ PATIENCE = 2.0  # seconds; a probe wants an answer
 class Health:
     def __init__(self, needs: Mapping[str, Ping]) -> None:
         self._needs = needs
+        self.leaving = False
+
+    def leave(self) -> None:
+        """From now on we are not to be asked for anything new."""
+        self.leaving = True
 
     @property
     def needs(self) -> Collection[str]:

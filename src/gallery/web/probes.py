@@ -38,7 +38,11 @@ async def livez() -> dict[str, str]:
 
 
 @get(
-    "/readyz", opt=LETS_IN, operation_id="readyz", summary="503 while something is away, naming it", tags=["operation"]
+    "/readyz",
+    opt=LETS_IN,
+    operation_id="readyz",
+    summary="503 while something is away, naming it, and while this process drains",
+    tags=["operation"],
 )
 async def readyz(
     health: NamedDependency[Health],
@@ -48,7 +52,12 @@ async def readyz(
 ) -> Response[dict[str, Any]]:
     if strangers := set(exclude or []) - set(health.needs):
         raise InvalidField("/exclude", f"{', '.join(sorted(strangers))}: there is only {', '.join(health.needs)}")
-    away = await health.away(exclude or [])
-    status = {"status": "unavailable", "away": away} if away else {"status": "ok"}
-    headers = {"Retry-After": "2"} if away else {}
-    return Response(status, status_code=503 if away else 200, headers={"Cache-Control": "no-store", **headers})
+    if health.leaving:
+        return _not_now({"status": "draining"})
+    if away := await health.away(exclude or []):
+        return _not_now({"status": "unavailable", "away": away})
+    return Response({"status": "ok"}, headers={"Cache-Control": "no-store"})
+
+
+def _not_now(status: dict[str, Any]) -> Response[dict[str, Any]]:
+    return Response(status, status_code=503, headers={"Cache-Control": "no-store", "Retry-After": "2"})

@@ -1,10 +1,11 @@
-"""Runs the ASGI application in our own event loop (uvicorn), so that a stop goes in our order: streams, then requests.
+"""Runs the ASGI application in our own event loop (uvicorn): a stop goes in our order, drain, streams, requests.
 
 Uvicorn leaves some things to us: a connection whose reader has stopped reading has to be cut off, a body that was
 refused early has to be drained for a while (a client that is still sending would not see the answer), but not for ever,
 and who sends a request drop by drop must not keep a place for ever either.
 """
 
+import asyncio
 import contextlib
 from asyncio import TimerHandle, Transport
 from collections.abc import Callable, Iterator
@@ -18,12 +19,12 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gallery.errors import HeadersTooLarge, TooSlow
-from gallery.settings import Serve
+from gallery.settings import FINISH, Serve
 from gallery.web.problems import problem, status_of
 
 log = structlog.get_logger(__name__)
 
-DRAIN = 10.0  # seconds for a client to notice that its body is not wanted
+UNWANTED = 10.0  # seconds for a client to notice that its body is not wanted
 LAST_WORDS = 5.0  # seconds for the application to answer 408
 MOST_HEADER_BYTES = 64 * 1024
 
@@ -37,9 +38,10 @@ class Protocol(HttpToolsProtocol):
     take, but never farther than the grace from now, so that no quick beginning pays for a long pause.
     """
 
-    def __init__(self, settings: Serve, **given: Any) -> None:
+    def __init__(self, settings: Serve, draining: Callable[[], bool], **given: Any) -> None:
         super().__init__(**given)
         self._settings = settings
+        self._draining = draining
         self._timer: TimerHandle | None = None
         self._stage: tuple[str, Any] | None = None
         self._deadline = 0.0
@@ -69,11 +71,13 @@ class Protocol(HttpToolsProtocol):
         self._in_headers = False
         self._header_bytes = 0
         super().on_headers_complete()
+        if self._draining():
+            self.cycle.keep_alive = False
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
         if self.cycle.more_body and not self.transport.is_closing():
-            self.loop.call_later(DRAIN, self._give_up, self.cycle)
+            self.loop.call_later(UNWANTED, self._give_up, self.cycle)
 
     def _give_up(self, cycle: Any) -> None:
         if self.cycle is cycle and cycle.more_body:
@@ -175,10 +179,22 @@ def in_time(app: ASGIApp) -> ASGIApp:
 
 
 class Server(uvicorn.Server):
-    """Stopped by `stop`, never by a signal of its own. `before_stop` ends what would hold a graceful stop up."""
+    """Stopped by `stop`, never by a signal of its own.
 
-    def __init__(self, app: ASGIApp, before_stop: Callable[[], None], settings: Serve) -> None:
-        super().__init__(_config(in_time(app), settings))
+    `before_drain` tells who asks that we are leaving; `before_stop` ends what would hold a graceful stop up.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        settings: Serve,
+        before_stop: Callable[[], None],
+        before_drain: Callable[[], None] = lambda: None,
+    ) -> None:
+        super().__init__(_config(in_time(app), settings, lambda: self._draining))
+        self._drain = settings.drain
+        self._draining = False
+        self._before_drain = before_drain
         self._before_stop = before_stop
 
     @contextlib.contextmanager
@@ -186,15 +202,25 @@ class Server(uvicorn.Server):
         yield
 
     def stop(self) -> None:
+        """Drain: serve on for a while, so that nobody is sent to us any more. Asked again, or without a drain: end."""
+        if self._draining or not self._drain:
+            self._end()
+            return
+        self._draining = True
+        self._before_drain()
+        log.info("api.draining", seconds=self._drain)
+        asyncio.get_running_loop().call_later(self._drain, self._end)
+
+    def _end(self) -> None:
         """Answer what has been asked, then end."""
         self._before_stop()
         self.should_exit = True
 
 
-def _config(app: ASGIApp, settings: Serve) -> uvicorn.Config:
+def _config(app: ASGIApp, settings: Serve, draining: Callable[[], bool]) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http=partial(Protocol, settings),  # type: ignore[arg-type]  # called, and nothing else
+        http=partial(Protocol, settings, draining),  # type: ignore[arg-type]  # called, and nothing else
         loop="uvloop",
         lifespan="off",
         log_config=None,
@@ -202,6 +228,6 @@ def _config(app: ASGIApp, settings: Serve) -> uvicorn.Config:
         server_header=False,
         proxy_headers=False,  # uvicorn believes whoever asks from this machine; we believe whom we are told to
         timeout_keep_alive=65,  # longer than a load balancer's
-        timeout_graceful_shutdown=25,
+        timeout_graceful_shutdown=FINISH,
         backlog=1024,
     )

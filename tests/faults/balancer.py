@@ -1,0 +1,112 @@
+"""The load balancer of deploy/haproxy/haproxy.cfg as a process, and the name server that it asks for its instances."""
+
+import asyncio
+import ipaddress
+import os
+import re
+import shutil
+import socket
+import struct
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from processes import free_port, surroundings
+
+CONFIGURATION = Path(__file__).parents[2] / "deploy" / "haproxy" / "haproxy.cfg"
+HAPROXY = shutil.which("haproxy", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+
+TYPE_A, CLASS_IN = 1, 1
+
+
+@dataclass
+class Balancer:
+    url: str
+    watch: str
+    log: Path
+
+    async def sees(self, count: int, seconds: float = 20) -> None:
+        """Wait until it sends to so many instances."""
+        async with asyncio.timeout(seconds):
+            while await self.count("active_servers") != count:
+                await asyncio.sleep(0.1)
+
+    async def count(self, name: str) -> int:
+        """One of its own numbers about the API."""
+        async with httpx.AsyncClient() as client:
+            text = (await client.get(f"{self.watch}/metrics", params={"scope": "backend"})).text
+        found = re.search(rf'^haproxy_backend_{name}{{proxy="api"}} (\d+)', text, re.MULTILINE)
+        assert found, f"HAProxy does not count {name}"
+        return int(found[1])
+
+
+@asynccontextmanager
+async def balancer(hosts: Sequence[str], port: int, folder: Path) -> AsyncIterator[Balancer]:
+    """Before instances at `port` of each of `hosts`, which it finds by one name."""
+    bind, watch = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
+    async with name_server(hosts) as dns:
+        log = folder / "haproxy.log"
+        environment = {
+            **surroundings(),
+            "BALANCER_BIND": bind,
+            "BALANCER_WATCH": watch,
+            "BALANCER_DNS": dns,
+            "BALANCER_API": f"api:{port}",
+        }
+        with log.open("wb") as output:
+            process = await asyncio.create_subprocess_exec(
+                str(HAPROXY), "-f", str(CONFIGURATION), env=environment, stdout=output, stderr=output
+            )
+        try:
+            async with httpx.AsyncClient() as client, asyncio.timeout(10):
+                while not await _answers(client, f"http://{watch}/livez"):
+                    assert process.returncode is None, log.read_text()
+                    await asyncio.sleep(0.02)
+            yield Balancer(f"http://{bind}", f"http://{watch}", log)
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+
+
+async def _answers(client: httpx.AsyncClient, url: str) -> bool:
+    try:
+        return (await client.get(url)).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+@asynccontextmanager
+async def name_server(hosts: Sequence[str]) -> AsyncIterator[str]:
+    """Says of every name that it has these addresses, as Docker's does of a scaled service. Yields its own address."""
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.create_datagram_endpoint(
+        lambda: Names(hosts), local_addr=("127.0.0.1", 0), family=socket.AF_INET
+    )
+    try:
+        host, port = transport.get_extra_info("sockname")
+        yield f"{host}:{port}"
+    finally:
+        transport.close()
+
+
+class Names(asyncio.DatagramProtocol):
+    def __init__(self, hosts: Sequence[str]) -> None:
+        self._addresses = [ipaddress.IPv4Address(host).packed for host in hosts]
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
+    def datagram_received(self, data: bytes, address: tuple[str, int]) -> None:
+        """One question, answered with all addresses (RFC 1035, 4.1)."""
+        number = data[:2]
+        end = data.index(b"\0", 12) + 1  # the name's last, empty label
+        kind, _ = struct.unpack(">HH", data[end : end + 4])
+        found = self._addresses if kind == TYPE_A else []
+        head = number + struct.pack(">HHHHH", 0x8180, 1, len(found), 0, 0)  # an answer, with recursion, no error
+        to_the_name = b"\xc0\x0c"
+        answers = [to_the_name + struct.pack(">HHIH", TYPE_A, CLASS_IN, 1, 4) + packed for packed in found]
+        self._transport.sendto(head + data[12 : end + 4] + b"".join(answers), address)  # type: ignore[attr-defined]

@@ -1,0 +1,44 @@
+"""A process that is asked to stop serves on for a while, and says so, until nobody is sent to it any more."""
+
+import asyncio
+import signal
+
+import httpx
+
+from cast import another_photo, listening, post
+from processes import api
+
+
+async def test_who_drains_serves_on_and_says_so(environment, tmp_path):
+    async with (
+        api(environment, tmp_path / "logs", GALLERY_SERVE__DRAIN="60") as server,
+        httpx.AsyncClient(base_url=server.url, timeout=20) as client,
+        httpx.AsyncClient(base_url=server.url, timeout=20) as newcomer,
+        listening(client) as maya,
+    ):
+        kept = await client.get("/readyz")
+        assert kept.status_code == 200
+        assert "connection" not in kept.headers
+        server.process.send_signal(signal.SIGTERM)
+        await server.logs("api.draining")
+
+        readiness = await client.get("/readyz")
+        assert (readiness.status_code, readiness.json()) == (503, {"status": "draining"})
+        assert (await client.get("/livez")).status_code == 200
+        answer = await post(newcomer, another_photo())
+        assert (answer.status_code, answer.headers["connection"]) == (201, "close")
+        assert (await maya.next()).event == "image.uploaded", "streams go on meanwhile"
+
+        assert await server.stop(signal.SIGTERM, seconds=5) == 0, "who asks twice does not want to wait"
+
+
+async def test_processes_behind_one_port_drain_together(environment, tmp_path):
+    """One that still said 200 beside one that drains would keep the port in the balancer's list."""
+    more = {"GALLERY_SERVE__DRAIN": "1", "GALLERY_SERVE__WORKERS": "2"}
+    async with api(environment, tmp_path / "logs", **more) as server:
+        async with asyncio.timeout(60):
+            while len(server.lines("api.serving")) < 2:
+                await asyncio.sleep(0.02)
+        assert await server.stop(signal.SIGTERM, seconds=20) == 0
+        events = [line["event"] for line in server.lines() if line["event"] in ("api.draining", "api.ended")]
+        assert events == ["api.draining", "api.draining", "api.ended", "api.ended"]
