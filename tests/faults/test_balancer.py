@@ -75,6 +75,9 @@ async def visited(url: str) -> AsyncIterator[tuple[Reads, list[Heard]]]:
     reads, listeners = Reads(url), [Heard() for _ in range(LISTENERS)]
     tasks = [asyncio.create_task(reads.run()), *(asyncio.create_task(listen(url, heard)) for heard in listeners)]
     try:
+        async with asyncio.timeout(20):
+            while not all(heard.connections for heard in listeners):  # who comes late was not told of the first
+                await asyncio.sleep(0.02)
         yield reads, listeners
     finally:
         for task in tasks:
