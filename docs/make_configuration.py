@@ -31,6 +31,7 @@ ROOMS = {
     "cache": "The cache",
     "notifications": "Notifications",
     "access": "Access",
+    "backup": "Backups",
     "logs": "Logs",
 }
 
