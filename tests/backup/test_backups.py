@@ -1,5 +1,6 @@
 """What a backup keeps from being removed while it is made, what it copies, and what it costs the second time."""
 
+import hashlib
 import stat
 from datetime import timedelta
 from pathlib import Path
@@ -83,6 +84,21 @@ async def test_a_second_backup_reads_only_what_is_new(gallery, processing, backu
     assert second.objects == 21
     assert {key.split("/")[1] for key in library.read[14:]} == {new.id}
     assert await place.whole() == [first.id, second.id]
+
+
+async def test_an_object_that_was_made_anew_is_copied_anew(gallery, processing, backup, place):
+    """As in a store that has outlived its database: another object under a key that an earlier backup knows."""
+    [image] = await rendered(gallery, processing)
+    await backup.run(place, 7, quiet)
+    image = await gallery.images.get(ANYONE, image.id)
+    key = image.rendition_key(image.renditions[0])
+    await gallery.objects.delete([key])
+    await gallery.objects.put(key, b"another picture")
+    async with gallery.database.writing() as db:
+        await db.execute("UPDATE object SET created_at = now() WHERE key = $1", key)
+    manifest = await backup.run(place, 7, quiet)
+    [entry] = [entry async for entries in place.entries(manifest) for entry in entries if entry.key == key]
+    assert entry.sha256 == hashlib.sha256(b"another picture").hexdigest()
 
 
 async def test_an_interrupted_backup_goes_on_where_it_was(gallery, processing, backup, library, place, monkeypatch):

@@ -150,7 +150,9 @@ async def test_nothing_is_given_out_a_second_time(environment, tmp_path, place):
         seen = await client.get(f"/api/v1/images/{image}")
 
     fresh = {**await elsewhere(environment, tmp_path), "GALLERY_DATA_DIR": environment["GALLERY_DATA_DIR"]}
-    await done(fresh, "restore", place.name)  # the store has outlived its database
+    rotten = Path(environment["GALLERY_DATA_DIR"]) / "objects" / waiting.original_key
+    rotten.write_bytes(bytes(rotten.stat().st_size))
+    await done(fresh, "restore", place.name)  # the store has outlived its database, not quite
     async with housed(fresh) as (gallery, client), open_processing(gallery, name="worker") as processing:
         answer = await client.get(f"/api/v1/images/{image}", headers={"If-None-Match": seen.headers["ETag"]})
         assert (answer.status_code, answer.json()["title"]) == (200, "lake"), "nothing of it is in the cache"

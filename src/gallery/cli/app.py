@@ -79,11 +79,13 @@ def worker(
 
 
 @app.command()
-def migrate() -> None:
+def migrate(
+    slow: Annotated[bool, typer.Option("--slow", help="A step may take as long as it needs, and the API wait")] = False,
+) -> None:
     """Bring the database's schema up to date."""
     from gallery.cli import once as command  # noqa: PLC0415
 
-    _run(command.migrate, "migrate")
+    _run(lambda s: command.migrate(s, slow=slow), "migrate")
 
 
 @app.command()
