@@ -47,7 +47,6 @@ async def elsewhere(environment: Mapping[str, str], tmp_path: Any) -> dict[str, 
     fresh = {"DATABASE_URL": f"{environment['DATABASE_URL'].rsplit('/', 1)[0]}/{name}"}
     if "S3_BUCKET" in environment:
         fresh["S3_BUCKET"] = f"restored-{name[-12:]}"
-        await make_bucket(environment, f"s3://{fresh['S3_BUCKET']}")
     return {**environment, **fresh, "GALLERY_DATA_DIR": str(tmp_path / f"data-{name}")}
 
 

@@ -31,7 +31,7 @@ async def test_what_was_ready_at_the_snapshot_is_served_again(story, tmp_path):
     lively = {**environment, "GALLERY_WORKER__SWEEP_EVERY": "0.2"}
     async with api(lively, tmp_path / "logs") as server, worker(lively, tmp_path / "logs"):
         load = Load(server.url, rate=8)
-        working = asyncio.create_task(load.run(5))
+        working = asyncio.create_task(load.run(4))
         async with open_gallery(Settings.read(environment)) as gallery:
             while len(before := await ready(gallery)) < 5:
                 await asyncio.sleep(0.1)

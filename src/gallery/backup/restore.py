@@ -73,8 +73,7 @@ class Restore:
         if manifest.schema > SCHEMA:
             raise CannotStart(f"The backup has schema {manifest.schema}, this Gallery {SCHEMA}: upgrade Gallery.")
         programs = await self._programs()
-        await self._check_store()
-        await self._objects.claim(manifest.installation)
+        await self._claim(manifest.installation)
         with tempfile.TemporaryDirectory(prefix="gallery-restore-") as folder:
             file = Path(folder) / "database.dump"
             await place.get_dump(manifest, file)  # whole, or nothing is touched
@@ -95,13 +94,14 @@ class Restore:
                 )
             return await dump.programs(await snapshot.server_major(db))
 
-    async def _check_store(self) -> None:
-        """A store that says whose it is will be asked; one that does not must hold nothing that looks like ours."""
-        if await self._objects.size(INSTALLATION) is not None:
-            return
-        for prefix in PREFIXES:
+    async def _claim(self, installation: str) -> None:
+        """A store that says whose it is must be of the same one; another must hold nothing that looks like ours."""
+        nobodys = await self._objects.size(INSTALLATION) is None
+        await self._objects.claim(installation)
+        for prefix in PREFIXES if nobodys else ():
             async for found in self._objects.list(prefix):
                 if found:
+                    await self._objects.delete([INSTALLATION])
                     raise CannotStart(f"The object store is not empty: it holds {found[0].key}. Give it a new one.")
 
     async def _put_all(self, place: Place, manifest: Manifest, tell: Tell) -> None:
