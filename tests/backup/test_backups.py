@@ -127,6 +127,17 @@ async def test_old_backups_go_with_the_bytes_that_only_they_need(gallery, proces
     assert sum([len(batch) async for batch in place.objects.list("objects")]) == 1
 
 
+@pytest.mark.parametrize("name", ["objects.000000", "manifest.json"])
+async def test_a_damaged_backup_keeps_nobody_from_making_the_next(gallery, backup, place, library, name):
+    await uploaded(gallery)
+    first = await backup.run(place, 7, quiet)
+    (Path(place.name) / "backups" / first.id / name).write_bytes(b"{")
+    await uploaded(gallery)
+    second = await backup.run(place, 1, quiet)
+    assert second.objects == 2
+    assert second.id in await place.whole()
+
+
 async def test_a_backup_is_private(backup, place, gallery):
     await uploaded(gallery)
     await backup.run(place, 7, quiet)

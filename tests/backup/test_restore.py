@@ -116,6 +116,9 @@ async def test_a_restore_replaces_nothing(gallery, environment, backup, place, t
     with changed(dump, lambda content: content[: len(content) // 2]):
         code, _, said = await command(fresh, "restore", place.name)
         assert (code, "The backup is damaged" in said) == (1, True)
+        code, lines, _ = await command(environment, "backup", "verify", place.name)
+        assert (code, lines[0]["found"]) == (1, "dump-damaged")
+        assert await store.verified_age(gallery.database) is None
     await done(fresh, "restore", place.name)  # nothing was left behind
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from backup.library import command, done, make_bucket, ready, restored, served
 from faults.load import Load
+from gallery.backup.store import verified_age
 from gallery.settings import Settings
 from gallery.wiring import open_gallery
 from processes import api, worker
@@ -46,6 +47,8 @@ async def test_what_was_ready_at_the_snapshot_is_served_again(story, tmp_path):
 
     code, findings, said = await command(environment, "backup", "verify", place)
     assert code == 0, (findings, said)
+    async with open_gallery(Settings.read(environment)) as gallery:
+        assert await verified_age(gallery.database) is not None
     fresh = await restored(environment, place, tmp_path)
     there = await served(fresh)
     assert {id_: sha for id_, sha in before.items() if id_ in after}.items() <= there.items(), "older images stay"

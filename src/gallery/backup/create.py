@@ -22,7 +22,7 @@ from gallery.backup.model import Entry, File, Manifest, Progress, Tell, blob
 from gallery.backup.place import MANIFEST, Place
 from gallery.backup.snapshot import Needed, Taken
 from gallery.backup.together import together
-from gallery.errors import BackupForeign, ObjectNotFound, RemovedMeanwhile
+from gallery.errors import BackupDamaged, BackupForeign, ObjectNotFound, RemovedMeanwhile
 
 log = structlog.get_logger(__name__)
 
@@ -54,7 +54,7 @@ class Create:
                 manifest = _manifest(id_, taken, dump, copying, await copying.run(id_, taken, tell))
             await place.put_manifest(manifest)
             await store.created(self._database, id_)
-            await prune(place, keep)
+            await _prune(place, keep)
         log.info("backup.created", id=id_, objects=manifest.objects, copied=copying.copied, missing=manifest.missing)
         return manifest
 
@@ -162,8 +162,20 @@ async def prune(place: Place, keep: int) -> None:
         await place.objects.delete([key for key in found if bytes.fromhex(key.rpartition("/")[2]) not in needed])
 
 
+async def _prune(place: Place, keep: int) -> None:
+    """Damage to an older backup is no reason to fail: nobody knows what it needs, so all stays."""
+    try:
+        await prune(place, keep)
+    except BackupDamaged as error:
+        log.warning("backup.not_pruned", place=place.name, error=str(error))
+
+
 async def _newest(place: Place) -> Manifest | None:
-    return await place.manifest() if await place.whole() else None
+    try:
+        return await place.manifest() if await place.whole() else None
+    except BackupDamaged as error:
+        log.warning("backup.earlier_unreadable", error=str(error))  # it saves no work
+        return None
 
 
 async def _known(place: Place, earlier: Manifest | None) -> Known:
@@ -174,9 +186,12 @@ async def _known(place: Place, earlier: Manifest | None) -> Known:
 
 
 async def _one_by_one(place: Place, manifest: Manifest) -> AsyncIterator[Entry]:
-    async for entries in place.entries(manifest):
-        for entry in entries:
-            yield entry
+    try:
+        async for entries in place.entries(manifest):
+            for entry in entries:
+                yield entry
+    except BackupDamaged as error:
+        log.warning("backup.earlier_unreadable", error=str(error))  # it saves no more work
 
 
 def _batches(listing: Path) -> Iterator[list[Needed]]:
