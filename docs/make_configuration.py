@@ -32,6 +32,7 @@ ROOMS = {
     "cache": "The cache",
     "notifications": "Notifications",
     "access": "Access",
+    "backup": "Backups",
     "logs": "Logs",
     "datadog": "Datadog",
     "tracing": "Traces",

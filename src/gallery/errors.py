@@ -80,6 +80,10 @@ class ObjectNotFound(NotFound):
     """The object store does not hold this key."""
 
 
+class BackupNotFound(NotFound):
+    """There is no such backup at this place."""
+
+
 class VersionMismatch(Conflict):
     """The image has changed since you read it."""
 
@@ -98,6 +102,22 @@ class ForeignStore(Conflict):
 
 class StoreClosed(ForeignStore):
     """The objects have moved from this object store to another one."""
+
+
+class BackupUnderWay(Conflict):
+    """Another backup of this Gallery is under way."""
+
+
+class BackupForeign(Conflict):
+    """There are backups of another Gallery at this place."""
+
+
+class BackupDamaged(Conflict):
+    """The backup is damaged."""
+
+
+class RemovedMeanwhile(Conflict):
+    """An object was removed while it was to be copied: run the backup again, it goes on where it was."""
 
 
 class ForeignHost(Forbidden):
@@ -244,6 +264,10 @@ class ValkeyAway(Unavailable):
 
 class RendererAway(Unavailable):
     """No renderer can be started at the moment; the picture is tried again."""
+
+
+class DumpFailed(Unavailable):
+    """A program of PostgreSQL's has failed."""
 
 
 class IssuerAway(Unavailable):

@@ -53,6 +53,8 @@ SECRETS = {
     "s3.secret_key",
     "access.jwt_secret",
     "access.signing_keys",
+    "backup.access_key",
+    "backup.secret_key",
 }
 
 
@@ -212,6 +214,16 @@ class Access(Struct, frozen=True):
     ] = None
 
 
+class Backup(Struct, frozen=True):
+    endpoint: Annotated[
+        str | None, Meta(description="The S3 server that holds backups; not set: that of `S3_ENDPOINT`")
+    ] = None
+    access_key: Annotated[str | None, Meta(description="Access key id for backups; not set: `S3_ACCESS_KEY`")] = None
+    secret_key: Annotated[str | None, Meta(description="Secret key for backups; not set: `S3_SECRET_KEY`")] = None
+    region: Annotated[str | None, Meta(description="Region of the backups' bucket; not set: `S3_REGION`")] = None
+    keep: Annotated[Count, Meta(description="How many backups stay at one place; older ones go")] = 7
+
+
 class Logs(Struct, frozen=True):
     level: Annotated[
         str, Meta(pattern="^(?i:debug|info|warning|error)$", description="debug, info, warning, error")
@@ -280,6 +292,7 @@ class Settings(Struct, frozen=True):
     cache: Cache = Cache()
     notifications: Notifications = Notifications()
     access: Access = Access()
+    backup: Backup = Backup()
     logs: Logs = Logs()
     datadog: Datadog = Datadog()
     tracing: Tracing = Tracing()

@@ -1,30 +1,81 @@
 """Brings the schema up to date. Imports Alembic, so only a process that migrates pays for it."""
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine, make_url
+from psycopg.errors import LockNotAvailable, QueryCanceled
+from sqlalchemy import Engine, create_engine, make_url, text
 from sqlalchemy.exc import OperationalError
 
 import gallery
-from gallery.errors import DatabaseAway
+from gallery.errors import CannotStart, DatabaseAway
+
+if TYPE_CHECKING:
+    from alembic.operations import Operations
+
+TRIES = 20  # each waits for a lock for two seconds, and lets others pass for
+PAUSE = 1.0  # second
 
 
-def migrate(database_url: str, to: str = "head") -> str:
-    """Run what is missing, under a lock; returns the newest revision. Raises `DatabaseAway`."""
-    config = _config()
+def migrate(database_url: str, to: str = "head", *, slow: bool = False, tries: int = TRIES) -> str:
+    """Run what is missing, under a lock; returns the newest revision. A `slow` step may take as long as it needs.
+
+    A step that finds a table in use is begun again. Raises `DatabaseAway`, `CannotStart`.
+    """
     engine = create_engine(make_url(database_url).set(drivername="postgresql+psycopg"))
+    try:
+        while not _upgraded(engine, to, slow=slow):
+            tries -= 1
+            if not tries:
+                raise CannotStart(
+                    "The schema cannot be changed: a transaction keeps a table in use. Find it in pg_stat_activity, "
+                    "end it, and run gallery migrate."
+                )
+            time.sleep(PAUSE)
+    finally:
+        engine.dispose()
+    return newest()
+
+
+def _upgraded(engine: Engine, to: str, *, slow: bool) -> bool:
+    """False when a step has waited for a lock in vain; what was before it is done."""
+    config = _config()
+    config.attributes["slow"] = slow
     try:
         with engine.connect() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, to)
     except OperationalError as error:
+        if isinstance(error.orig, LockNotAvailable):
+            return False
+        if isinstance(error.orig, QueryCanceled):
+            raise CannotStart(
+                f"A step takes too long ({error.orig}): run gallery migrate --slow when the API may wait for it."
+            ) from error
         raise DatabaseAway(cause=repr(error.orig)) from error
-    finally:
-        engine.dispose()
-    return newest()
+    return True
+
+
+@contextmanager
+def beside_everybody(op: "Operations | ModuleType") -> Iterator[None]:
+    """For what blocks nobody and takes long, such as CREATE INDEX CONCURRENTLY: no transaction, and no hurry."""
+    limits = ("lock_timeout", "statement_timeout")
+    with op.get_context().autocommit_block():
+        usual = [op.get_bind().execute(text(f"SHOW {limit}")).scalar() for limit in limits]
+        for limit in limits:
+            op.execute(f"SET {limit} = 0")
+        try:
+            yield
+        finally:
+            for limit, value in zip(limits, usual, strict=True):
+                op.execute(f"SET {limit} = '{value}'")
 
 
 def newest() -> str:

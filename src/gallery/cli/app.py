@@ -31,6 +31,11 @@ app = typer.Typer(
 keys_app = typer.Typer(help="API keys, and the keys that sign links and cookies.", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
 
+backup_app = typer.Typer(help="Backups that prove themselves.", no_args_is_help=True)
+app.add_typer(backup_app, name="backup")
+
+Place = Annotated[str, typer.Argument(metavar="DIR", help="A directory, or s3://bucket/prefix")]
+Which = Annotated[str | None, typer.Option("--backup", metavar="ID", help="Not the newest, but this one")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON lines instead of text")]
 
 
@@ -75,11 +80,13 @@ def worker(
 
 
 @app.command()
-def migrate() -> None:
+def migrate(
+    slow: Annotated[bool, typer.Option("--slow", help="A step may take as long as it needs, and the API wait")] = False,
+) -> None:
     """Bring the database's schema up to date."""
     from gallery.cli import once as command  # noqa: PLC0415
 
-    _run(command.migrate, "migrate")
+    _run(lambda s: command.migrate(s, slow=slow), "migrate")
 
 
 @app.command()
@@ -110,6 +117,44 @@ def verify(
     from gallery.cli import verify as command  # noqa: PLC0415
 
     _run(lambda s: command.verify(s, share, after, remove_unknown=remove_unknown, json=json), "verify")
+
+
+@backup_app.command("create")
+def backup_create(
+    place: Place,
+    keep: Annotated[int | None, typer.Option(min=1, help="How many backups stay there (GALLERY_BACKUP__KEEP)")] = None,
+    json: Json = False,
+) -> None:
+    """Copy the database and all objects that it needs; what is there already is not copied again."""
+    from gallery.cli import backup as command  # noqa: PLC0415
+
+    _run(lambda s: command.create(s, place, keep, json=json), "backup")
+
+
+@backup_app.command("verify")
+def backup_verify(
+    place: Place,
+    backup: Which = None,
+    share: Annotated[
+        float, typer.Option("--bytes", min=0, max=1, help="Which share of the files is read: 1 all, 0.05 a sample")
+    ] = 1,
+    database_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="An empty database to try it in; else one is made and dropped")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Restore a backup into a scratch database and compare; exit with 1 if something is wrong."""
+    from gallery.cli import backup as command  # noqa: PLC0415
+
+    _run(lambda s: command.verify(s, place, backup, share, database_url, json=json), "backup")
+
+
+@app.command()
+def restore(place: Place, backup: Which = None, json: Json = False) -> None:
+    """Put a backup back, into an empty database and an empty object store."""
+    from gallery.cli import backup as command  # noqa: PLC0415
+
+    _run(lambda s: command.restore(s, place, backup, json=json), "restore")
 
 
 @app.command()

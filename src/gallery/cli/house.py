@@ -80,19 +80,33 @@ async def observed(settings: Settings, service: str) -> "AsyncIterator[Gallery]"
 
 async def bring_up_to_date(settings: Settings) -> None:
     """Wait for PostgreSQL, and migrate it if it is behind and we may. Raises `CannotStart`."""
-    revision = await wait_for_database(settings.database)
+    revision = await revision_not_newer(settings)
     if revision == SCHEMA:
         return
-    if revision is not None and revision > SCHEMA:
-        raise CannotStart(f"The database is at schema {revision}, newer than this Gallery's {SCHEMA}: upgrade Gallery.")
     if not settings.database.migrate:
         raise CannotStart(f"The database is at schema {revision}, this Gallery needs {SCHEMA}: run gallery migrate.")
     await migrate_in_a_child(str(settings.database.url))
 
 
-async def migrate_in_a_child(database_url: str) -> None:
+async def revision_not_newer(settings: Settings) -> str | None:
+    """The revision of the schema, when PostgreSQL answers. Raises `CannotStart` for one that is newer than we are."""
+    revision = await wait_for_database(settings.database)
+    if revision is not None and revision > SCHEMA:
+        raise CannotStart(f"The database is at schema {revision}, newer than this Gallery's {SCHEMA}: upgrade Gallery.")
+    return revision
+
+
+async def migrate_in_a_child(database_url: str, *, slow: bool = False) -> None:
     """In a process of its own, so that this one does not carry Alembic in its memory. Raises `CannotStart`."""
-    code = "import sys; from gallery.adapters.migrations import migrate; migrate(sys.stdin.read())"
+    code = (
+        "import sys\n"
+        "from gallery.adapters.migrations import migrate\n"
+        "from gallery.errors import CannotStart\n"
+        "try:\n"
+        f"    migrate(sys.stdin.read(), slow={slow})\n"
+        "except CannotStart as error:\n"
+        "    sys.exit(error.detail)\n"
+    )
     child = await asyncio.create_subprocess_exec(
         sys.executable, "-c", code, stdin=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )

@@ -3,16 +3,17 @@
 import msgspec
 import typer
 
-from gallery.adapters.database import SCHEMA, wait_for_database
+from gallery.adapters.database import SCHEMA
 from gallery.cli import house
 from gallery.settings import Settings
 
 
-async def migrate(settings: Settings) -> None:
+async def migrate(settings: Settings, *, slow: bool = False) -> None:
+    """Raises `CannotStart`."""
     async with house.servers(settings) as found:
-        before = await wait_for_database(found.database)
+        before = await house.revision_not_newer(found)
         if before != SCHEMA:
-            await house.migrate_in_a_child(str(found.database.url))
+            await house.migrate_in_a_child(str(found.database.url), slow=slow)
         typer.echo(f"The database is at schema {SCHEMA} (it was at {before or 'none'}).")
 
 

@@ -22,9 +22,12 @@ RELEASE = """
     WHERE image_id = $1 AND ($2::integer IS NULL OR attempt = $2) AND remove_after IS DISTINCT FROM '-infinity'
       AND ($2 IS NULL OR NOT EXISTS (SELECT FROM image WHERE id = $1 AND rendered_attempt = $2))
 """
-MARK = """
+NOT_FROZEN = "NOT EXISTS (SELECT FROM backup WHERE frozen_until > now())"  # a backup is copying what its snapshot shows
+MARK = f"""
     UPDATE object SET remove_after = '-infinity'
-    WHERE key IN (SELECT key FROM object WHERE remove_after <= now() ORDER BY remove_after LIMIT $1) RETURNING key
+    WHERE key IN (SELECT key FROM object WHERE remove_after <= now() AND {NOT_FROZEN} ORDER BY remove_after LIMIT $1)
+      AND remove_after <= now()  -- asked again of a row that somebody else has changed meanwhile
+    RETURNING key
 """
 FORGET = "DELETE FROM object WHERE key = ANY($1)"
 
@@ -46,7 +49,7 @@ async def release(db: Connection, image: ImageId, attempt: int | None = None, af
 
 
 async def mark(db: Connection, limit: int) -> list[str]:
-    """The next keys whose objects are to be removed now."""
+    """The next keys whose objects are to be removed now; none while a backup has them frozen."""
     return [row["key"] for row in await db.fetch(MARK, limit)]
 
 

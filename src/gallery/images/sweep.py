@@ -104,7 +104,9 @@ class Sweep:
         overdue = _overdue(await self._queue.remembers())
         rung = sum([await self._count(which, patience) for which, patience in overdue])
         async with self._database.primary() as db:
-            removed = await db.fetchval("SELECT count(*) FROM object WHERE remove_after <= now()")
+            removed = await db.fetchval(
+                f"SELECT count(*) FROM object WHERE remove_after <= now() AND {keys.NOT_FROZEN}"
+            )
         return Swept(rung, removed)
 
     async def _ring_all(self) -> int:

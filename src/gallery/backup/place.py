@@ -1,0 +1,185 @@
+"""A place where backups are: a directory or a bucket, read and written through the same interface as the library."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, nullcontext
+from datetime import timedelta
+from hashlib import sha256
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+import structlog
+from obstore.exceptions import BaseError
+from obstore.store import LocalStore, S3Store
+
+from gallery.adapters.objects import Objects
+from gallery.backup.model import FORMAT, Entry, File, Manifest
+from gallery.errors import BackupDamaged, BackupNotFound, CannotStart, ObjectNotFound
+from gallery.settings import S3, Settings
+
+log = structlog.get_logger(__name__)
+
+PART = 32 * 1024 * 1024  # of a dump: each is put within one time-out
+MANIFEST = "manifest.json"
+ENTRIES = msgspec.json.Decoder(Entry)
+
+
+class Place:
+    """`name` is what people call it; `directory` is where it is, if it is one."""
+
+    def __init__(self, objects: Objects, name: str, directory: Path | None = None) -> None:
+        self.objects = objects
+        self.name = name
+        self._directory = directory
+
+    async def whole(self) -> list[str]:
+        """The ids of whole backups, oldest first."""
+        return sorted(id_ for id_, names in (await self.files()).items() if MANIFEST in names)
+
+    async def files(self) -> dict[str, list[str]]:
+        """The names of each backup's files, sorted; of those too that are not whole."""
+        found: dict[str, list[str]] = {}
+        async for batch in self.objects.list("backups"):
+            for each in batch:
+                _, id_, name = each.key.split("/", 2)
+                found.setdefault(id_, []).append(name)
+        return {id_: sorted(names) for id_, names in found.items()}
+
+    async def manifest(self, id_: str | None = None) -> Manifest:
+        """Of that backup, or the newest. Raises `BackupNotFound`, `BackupDamaged`."""
+        whole = await self.whole()
+        if not whole or (id_ is not None and id_ not in whole):
+            raise BackupNotFound(place=self.name, id=id_)
+        chosen = id_ or whole[-1]
+        try:
+            manifest = msgspec.json.decode(await self._read(f"backups/{chosen}/{MANIFEST}"), type=Manifest)
+        except msgspec.DecodeError as error:
+            raise BackupDamaged(place=self.name, id=chosen, cause=str(error)) from error
+        if manifest.format > FORMAT:
+            raise CannotStart(f"The backup {chosen} was made by a newer Gallery ({manifest.gallery}): upgrade Gallery.")
+        return manifest
+
+    async def put_manifest(self, manifest: Manifest) -> None:
+        """The backup is whole from here on: all that it is made of reaches the disk before."""
+        if self._directory:
+            await asyncio.to_thread(os.sync)
+        await self.objects.put(f"backups/{manifest.id}/{MANIFEST}", msgspec.json.encode(manifest))
+
+    async def put_dump(self, id_: str, dump: Path) -> list[File]:
+        files: list[File] = []
+        with dump.open("rb") as whole:
+            while part := await asyncio.to_thread(whole.read, PART):
+                files.append(await self._put(f"backups/{id_}/database.{len(files):03}", part))
+        return files
+
+    async def get_dump(self, manifest: Manifest, target: Path) -> None:
+        """Raises `BackupDamaged`."""
+        with target.open("wb") as whole:
+            for file in manifest.dump:
+                whole.write(await self._get(file))
+
+    async def put_entries(self, id_: str, number: int, entries: list[Entry]) -> File:
+        return await self._put(f"backups/{id_}/objects.{number:06}", msgspec.json.Encoder().encode_lines(entries))
+
+    async def entries(self, manifest: Manifest) -> AsyncIterator[list[Entry]]:
+        """Which object is which file, sorted by key. Raises `BackupDamaged`."""
+        for file in manifest.inventory:
+            yield ENTRIES.decode_lines(await self._get(file))
+
+    async def interrupted(self) -> list[AsyncIterator[Entry]]:
+        """What backups that were not finished have written down of their objects, sorted by key."""
+        return [
+            self._noted(id_, [name for name in names if name.startswith("objects.")])
+            for id_, names in (await self.files()).items()
+            if MANIFEST not in names
+        ]
+
+    async def _noted(self, id_: str, names: list[str]) -> AsyncIterator[Entry]:
+        try:
+            for name in names:
+                for entry in ENTRIES.decode_lines(await self._read(f"backups/{id_}/{name}")):
+                    yield entry
+        except msgspec.DecodeError as error:
+            log.warning("backup.note_unreadable", id=id_, error=str(error))  # its objects are read once more
+
+    async def _put(self, key: str, content: bytes) -> File:
+        await self.objects.put(key, content)
+        return File(key, len(content), sha256(content).hexdigest())
+
+    async def _get(self, file: File) -> bytes:
+        try:
+            content = await self._read(file.key)
+        except ObjectNotFound:
+            raise BackupDamaged(missing=file.key) from None
+        if (len(content), sha256(content).hexdigest()) != (file.size, file.sha256):
+            raise BackupDamaged(damaged=file.key)
+        return content
+
+    async def _read(self, key: str) -> bytes:
+        _, chunks = await self.objects.open(key)
+        return b"".join([chunk async for chunk in chunks])
+
+
+@contextmanager
+def open_place(where: str, settings: Settings, *, make: bool = False) -> Iterator[Place]:
+    """A directory, or `s3://bucket/prefix`. To `make` backups there, files are private in this block.
+
+    Raises `BackupNotFound`, `CannotStart`.
+    """
+    s3 = _s3(settings)
+    if "://" not in where:
+        with _private() if make else nullcontext():
+            directory = Path(where).expanduser().absolute()
+            if not make and not directory.is_dir():
+                raise BackupNotFound(place=str(directory))
+            yield Place(Objects(_directory(directory), timeout=s3.timeout), str(directory), directory)
+        return
+    parts = urlsplit(where)
+    if parts.scheme != "s3" or not parts.netloc:
+        raise CannotStart(f"A backup goes to a directory or to s3://bucket/prefix, not to {where}.")
+    yield Place(Objects(_bucket(s3, parts.netloc, parts.path.strip("/")), timeout=s3.timeout), where)
+
+
+@contextmanager
+def _private() -> Iterator[None]:
+    """There are secrets in a dump: files of 0600 and directories of 0700."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def _directory(path: Path) -> LocalStore:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        return LocalStore(path)
+    except (BaseError, OSError) as error:
+        raise CannotStart(f"The directory {path} cannot be used: {error}.") from error
+
+
+def _s3(settings: Settings) -> S3:
+    """How to reach the backups' bucket: as the library's, where nothing else is said."""
+    own = settings.backup
+    given = {name: getattr(own, name) for name in ("endpoint", "access_key", "secret_key", "region")}
+    return msgspec.structs.replace(settings.s3, **{name: value for name, value in given.items() if value})
+
+
+def _bucket(s3: S3, bucket: str, prefix: str) -> S3Store:
+    return S3Store(
+        bucket,
+        prefix=prefix or None,
+        endpoint=s3.endpoint,
+        region=s3.region,
+        access_key_id=s3.access_key,
+        secret_access_key=s3.secret_key,
+        virtual_hosted_style_request=False,
+        client_options={
+            "timeout": timedelta(seconds=s3.timeout),
+            "connect_timeout": timedelta(seconds=min(5, s3.timeout)),
+            "allow_http": (s3.endpoint or "").startswith("http://"),
+        },
+        retry_config={"max_retries": 2, "retry_timeout": timedelta(seconds=s3.timeout)},
+    )

@@ -1,0 +1,153 @@
+"""Puts a backup back: the objects first, then all rows in one transaction, so that a restore may be begun again.
+
+Time went on after the snapshot, and clients and caches have seen it. So nothing that they may remember is given out a
+second time: event numbers, versions and attempts go on from the clock. A cursor from before is answered with `reset`.
+"""
+
+import asyncio
+import hashlib
+import tempfile
+from functools import partial
+from pathlib import Path
+
+import structlog
+from redis.asyncio import Redis as Server
+
+from gallery.adapters import dump
+from gallery.adapters.database import SCHEMA
+from gallery.adapters.objects import INSTALLATION, Objects
+from gallery.adapters.redis import Valkey
+from gallery.backup import snapshot
+from gallery.backup.model import Entry, Manifest, Progress, Tell, blob
+from gallery.backup.place import Place
+from gallery.backup.together import together
+from gallery.errors import BackupDamaged, CannotStart, ObjectNotFound, ValkeyAway
+
+log = structlog.get_logger(__name__)
+
+AT_ONCE = 8
+PREFIXES = ("original", "renditions")
+
+IS_EMPTY = """
+    SELECT NOT EXISTS (
+        SELECT FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+        WHERE relkind IN ('r', 'p', 'v', 'm', 'S') AND nspname !~ '^pg_' AND nspname <> 'information_schema'
+          AND NOT EXISTS (SELECT FROM pg_depend WHERE objid = pg_class.oid AND deptype = 'e')
+    )
+"""
+# At the schema of the dump, which may be older than ours: only what the first version with backups had.
+# A number must not come twice, also when one backup is restored twice: microseconds run ahead of any rate of events,
+# and seconds since 2026 of any one image's changes.
+AFTER = """
+    RESET search_path;
+    DELETE FROM event;
+    UPDATE event_numbers SET head = now_in_us, floor = now_in_us FROM (
+        SELECT greatest(head + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) AS now_in_us
+        FROM event_numbers
+    ) AS clock;
+    UPDATE image SET
+        version = greatest(version + 1, seconds), attempt = greatest(attempt + 1, seconds),
+        status = CASE status WHEN 'PROCESSING' THEN 'PENDING' ELSE status END,
+        work = CASE work WHEN 'taken' THEN 'due' ELSE work END, lease_until = NULL,
+        next_attempt_at = least(next_attempt_at, now()), rung_at = '-infinity'
+    FROM (SELECT extract(epoch FROM now() - timestamptz '2026-01-01 00:00Z')::integer AS seconds) AS clock;
+    DELETE FROM idempotency WHERE status IS NULL;
+    UPDATE backup SET frozen_until = now() WHERE frozen_until > now();
+    UPDATE installation SET swept_at = '-infinity';
+"""
+
+
+class Restore:
+    def __init__(self, objects: Objects, valkey: Valkey, url: str) -> None:
+        self._objects = objects
+        self._valkey = valkey
+        self._url = url
+        self._turns = asyncio.Semaphore(AT_ONCE)
+
+    async def run(self, place: Place, id_: str | None, tell: Tell) -> Manifest:
+        """Into an empty database and an empty store, or one of the same installation.
+
+        Raises `BackupNotFound`, `BackupDamaged`, `ForeignStore`, `DumpFailed`, `Unavailable`, `CannotStart`.
+        """
+        manifest = await place.manifest(id_)
+        if manifest.schema > SCHEMA:
+            raise CannotStart(f"The backup has schema {manifest.schema}, this Gallery {SCHEMA}: upgrade Gallery.")
+        programs = await self._programs()
+        await self._claim(manifest.installation)
+        with tempfile.TemporaryDirectory(prefix="gallery-restore-") as folder:
+            file = Path(folder) / "database.dump"
+            await place.get_dump(manifest, file)  # whole, or nothing is touched
+            await self._put_all(place, manifest, tell)
+            tell(Progress("database", file.stat().st_size))
+            await programs.restore(file, self._url, AFTER)
+        await self._forget()
+        log.info("backup.restored", id=manifest.id, objects=manifest.objects, missing=manifest.missing)
+        return manifest
+
+    async def _programs(self) -> dump.Programs:
+        async with snapshot.connected(self._url) as db:
+            if not await db.fetchval(IS_EMPTY):
+                name = await db.fetchval("SELECT current_database()")
+                raise CannotStart(
+                    f"The database {name} is not empty, and a restore replaces nothing: "
+                    "give it a new database (or, with the embedded servers, a new GALLERY_DATA_DIR)."
+                )
+            return await dump.programs(await snapshot.server_major(db))
+
+    async def _claim(self, installation: str) -> None:
+        """A store that says whose it is must be of the same one; another must hold nothing that looks like ours."""
+        nobodys = await self._objects.size(INSTALLATION) is None
+        await self._objects.claim(installation)
+        for prefix in PREFIXES if nobodys else ():
+            async for found in self._objects.list(prefix):
+                if found:
+                    await self._objects.delete([INSTALLATION])
+                    raise CannotStart(f"The object store is not empty: it holds {found[0].key}. Give it a new one.")
+
+    async def _put_all(self, place: Place, manifest: Manifest, tell: Tell) -> None:
+        done = 0
+        async for entries in place.entries(manifest):
+            await together([self._put(place, entry) for entry in entries])
+            done += len(entries)
+            tell(Progress("objects", done, manifest.objects))
+
+    async def _put(self, place: Place, entry: Entry) -> None:
+        if entry.sha256 is None:
+            log.warning("backup.object_missing", key=entry.key)  # it was, in the library
+            return
+        async with self._turns:
+            if await self._has(entry):
+                return
+            with tempfile.NamedTemporaryFile(prefix="gallery-restore-") as file:
+                source = blob(entry.sha256)
+                try:
+                    await place.objects.fetch(source, Path(file.name), size=entry.size, sha256=entry.sha256)
+                except ObjectNotFound:
+                    raise BackupDamaged(missing=source, of=entry.key) from None
+                await self._objects.delete([entry.key])  # other bytes under that key are not those of the backup
+                await self._objects.put(entry.key, Path(file.name))
+
+    async def _has(self, entry: Entry) -> bool:
+        if await self._objects.size(entry.key) != entry.size:
+            return False
+        digest = hashlib.sha256()
+        _, chunks = await self._objects.open(entry.key)
+        async for chunk in chunks:
+            digest.update(chunk)
+        return digest.hexdigest() == entry.sha256
+
+    async def _forget(self) -> None:
+        """What Valkey remembers is of another time. Without its mark the next sweep rings for all that is due."""
+        cursor = 0
+        try:
+            while True:
+                cursor = await self._valkey.call(partial(self._forget_some, cursor))
+                if not cursor:
+                    return
+        except ValkeyAway as error:
+            log.warning("backup.cache_not_cleared", error=str(error))  # its entries end within a minute
+
+    async def _forget_some(self, cursor: int, server: Server) -> int:
+        after, found = await server.scan(cursor, match=f"{self._valkey.prefix}:cache:*", count=1000)
+        await server.unlink(*found, f"{self._valkey.prefix}:queue:mark")
+        return int(after)

@@ -1,0 +1,110 @@
+"""One moment of the database: its dump, its counts, and the objects that it needs, all by one exported snapshot."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from pathlib import Path
+
+import asyncpg
+import msgspec
+from msgspec import Struct
+
+from gallery.adapters import dump
+from gallery.adapters.database import AWAY
+from gallery.backup.model import Progress, Tell
+from gallery.errors import DatabaseAway
+
+FETCH = 1000
+LINE = msgspec.json.Encoder()
+
+OBJECTS = """
+    SELECT object.key, object.created_at, image.size, image.sha256 FROM object
+    LEFT JOIN image ON image.id = object.image_id AND object.attempt IS NULL
+    WHERE object.remove_after IS NULL ORDER BY object.key COLLATE "C"
+"""
+# Others that an administrator has added are not ours, and may need an administrator to be restored.
+EXTENSIONS = """
+    SELECT DISTINCT extname::text FROM pg_extension JOIN pg_available_extension_versions ON name = extname
+    WHERE trusted ORDER BY 1
+"""
+TABLES = """
+    SELECT tablename::text AS name, format('SELECT count(*) FROM %I.%I', schemaname, tablename) AS counting
+    FROM pg_tables WHERE schemaname = current_schema() ORDER BY tablename
+"""
+
+
+class Needed(Struct, frozen=True, array_like=True):
+    """An object that the snapshot's rows need; size and hash are known of originals."""
+
+    key: str
+    since: datetime
+    size: int | None
+    sha256: str | None
+
+
+class Taken(Struct, frozen=True):
+    """What a snapshot has shown. `listing` is a file of `Needed`, a JSON line each, sorted by key."""
+
+    at: datetime
+    installation: str
+    schema: str
+    postgres: int
+    tables: dict[str, int]
+    dump: Path
+    listing: Path
+    objects: int
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+    """A connection of one's own, for what takes long. Raises `DatabaseAway`."""
+    try:
+        connection = await asyncpg.connect(url, timeout=10, server_settings={"application_name": "gallery backup"})
+        try:
+            yield connection
+        finally:
+            await connection.close(timeout=5)
+    except AWAY as error:
+        raise DatabaseAway(cause=repr(error)) from error
+
+
+async def take(url: str, folder: Path, tell: Tell) -> Taken:
+    """Dump and list into `folder`. Raises `DatabaseAway`, `DumpFailed`, `CannotStart`."""
+    async with connected(url) as db:
+        major = await server_major(db)
+        programs = await dump.programs(major)
+        async with db.transaction(isolation="repeatable_read", readonly=True):
+            snapshot = await db.fetchval("SELECT pg_export_snapshot()")
+            extensions = [row["extname"] for row in await db.fetch(EXTENSIONS)]
+            taken = Taken(
+                at=await db.fetchval("SELECT now()"),
+                installation=str(await db.fetchval("SELECT id FROM installation")),
+                schema=await db.fetchval("SELECT version_num FROM alembic_version"),
+                postgres=major,
+                tables=await count(db),
+                dump=folder / "database.dump",
+                listing=folder / "listing",
+                objects=await _list(db, folder / "listing"),
+            )
+            tell(Progress("dump", 0))
+            await programs.dump(url, snapshot, extensions, taken.dump)
+    tell(Progress("dump", taken.dump.stat().st_size))
+    return taken
+
+
+async def count(db: "asyncpg.Connection[asyncpg.Record]") -> dict[str, int]:
+    """The rows of each table."""
+    return {row["name"]: await db.fetchval(row["counting"]) for row in await db.fetch(TABLES)}
+
+
+async def server_major(db: "asyncpg.Connection[asyncpg.Record]") -> int:
+    return int(await db.fetchval("SHOW server_version_num")) // 10_000
+
+
+async def _list(db: "asyncpg.Connection[asyncpg.Record]", target: Path) -> int:
+    listed = 0
+    with target.open("wb") as file:
+        async for row in db.cursor(OBJECTS, prefetch=FETCH):
+            file.write(LINE.encode(Needed(*row)) + b"\n")
+            listed += 1
+    return listed

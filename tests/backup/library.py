@@ -1,0 +1,88 @@
+"""A Gallery to be backed up, one to be restored into, and the commands in between."""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import asyncpg
+import obstore
+
+from gallery.access.model import ANYONE
+from gallery.settings import Settings
+from gallery.wiring import Gallery, open_gallery
+from processes import GALLERY
+from s3 import store
+
+READY = "SELECT id::text, sha256 FROM image WHERE status = 'READY' AND deleted_at IS NULL"
+
+
+async def command(environment: Mapping[str, str], *words: str) -> tuple[int, list[dict[str, Any]], str]:
+    """`gallery … --json`: its exit code, its lines, and what it has written to stderr."""
+    child = await asyncio.create_subprocess_exec(
+        GALLERY, *words, "--json", env=dict(environment), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    out, err = await child.communicate()
+    return child.returncode or 0, [json.loads(line) for line in out.splitlines()], err.decode()
+
+
+async def done(environment: Mapping[str, str], *words: str) -> dict[str, Any]:
+    """The last line of a command that must go well."""
+    code, lines, err = await command(environment, *words)
+    assert code == 0, (lines, err)
+    return lines[-1]
+
+
+async def elsewhere(environment: Mapping[str, str], tmp_path: Any) -> dict[str, str]:
+    """The same servers, but an empty database and an empty store."""
+    name = f"restored_{uuid4().hex}"
+    db = await asyncpg.connect(environment["DATABASE_URL"])
+    try:
+        await db.execute(f'CREATE DATABASE "{name}" TEMPLATE template0')
+    finally:
+        await db.close()
+    fresh = {"DATABASE_URL": f"{environment['DATABASE_URL'].rsplit('/', 1)[0]}/{name}"}
+    if "S3_BUCKET" in environment:
+        fresh["S3_BUCKET"] = f"restored-{name[-12:]}"
+    return {**environment, **fresh, "GALLERY_DATA_DIR": str(tmp_path / f"data-{name}")}
+
+
+async def make_bucket(environment: Mapping[str, str], place: str) -> None:
+    """The test's S3 server makes a bucket with its first object."""
+    await obstore.put_async(store(dict(environment), urlsplit(place).netloc), "there", b"")
+
+
+async def restored(environment: Mapping[str, str], place: str, tmp_path: Any) -> dict[str, str]:
+    fresh = await elsewhere(environment, tmp_path)
+    await done(fresh, "restore", place)
+    return fresh
+
+
+async def ready(gallery: Gallery) -> dict[str, str]:
+    """Which images are READY, with the hash of what was sent."""
+    async with gallery.database.primary() as db:
+        return {row["id"]: row["sha256"] for row in await db.fetch(READY)}
+
+
+async def served(environment: Mapping[str, str]) -> dict[str, str]:
+    """The READY images whose original and renditions can all be read, with the hash of the original's bytes."""
+    found = {}
+    async with open_gallery(Settings.read(environment)) as gallery:
+        for id_ in await ready(gallery):
+            image = await gallery.images.get(ANYONE, id_)
+            for rendition in image.renditions:
+                content = await _bytes(gallery, image.rendition_key(rendition))
+                assert len(content) == rendition.size
+            found[id_] = hashlib.sha256(await _bytes(gallery, image.original_key)).hexdigest()
+    return found
+
+
+async def _bytes(gallery: Gallery, key: str) -> bytes:
+    return b"".join([chunk async for chunk in await gallery.images.open(key)])
+
+
+def quiet(_: object) -> None:
+    """Nobody hears how far it is."""

@@ -1,0 +1,189 @@
+"""A backup is put back where nothing is, is wholly back or not at all, and lies to nobody who remembers more."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import httpx
+import msgspec
+import pytest
+
+from backup.library import command, done, elsewhere, quiet, served
+from cast import another_photo, listening, post, settled, uploaded
+from conftest import housed
+from gallery.access.model import ANYONE
+from gallery.adapters.dump import programs
+from gallery.backup import store
+from gallery.backup.create import Create
+from gallery.backup.place import open_place
+from gallery.backup.proof import Proof, scratch
+from gallery.backup.restore import IS_EMPTY
+from gallery.backup.snapshot import connected
+from gallery.errors import DumpFailed
+from gallery.wiring import open_processing
+from processes import surroundings
+
+
+@pytest.fixture
+def place(tmp_path, settings):
+    with open_place(str(tmp_path / "backups"), settings, make=True) as place:
+        yield place
+
+
+@contextmanager
+def changed(path: Path, change: Callable[[bytes], bytes | None]) -> Iterator[None]:
+    """The file with other bytes, or without any, until the end of the block."""
+    content = path.read_bytes()
+    other = change(content)
+    path.unlink() if other is None else path.write_bytes(other)
+    yield
+    path.write_bytes(content)
+
+
+@pytest.fixture
+def backup(gallery):
+    return Create(gallery.database, gallery.objects, str(gallery.settings.database.url))
+
+
+async def test_damage_is_found_and_a_good_backup_is_remembered(gallery, processing, backup, place):
+    image = await uploaded(gallery)
+    await processing.process(image.id)
+    manifest = await backup.run(place, 7, quiet)
+    url = str(gallery.settings.database.url)
+
+    async def found(share=1.0):
+        async with scratch(url, None) as empty:
+            return [(each.found, each.what) async for each in Proof(place, manifest, empty).findings(share, quiet)]
+
+    assert await found() == []
+    files = Path(place.name)
+    original = f"objects/{image.sha256[:2]}/{image.sha256}"
+    with changed(files / original, lambda content: content[:-1] + bytes([content[-1] ^ 1])):
+        assert await found() == [("object-damaged", original)]
+        assert await found(share=0) == [], "nobody has read it"
+    with changed(files / original, lambda _: None):
+        assert await found() == [("object-missing", f"{original} of {image.original_key}")]
+    with changed(files / manifest.dump[0].key, lambda content: content[:-1000]):
+        [(wrong, what)] = await found()
+        assert (wrong, manifest.dump[0].key in what) == ("dump-damaged", True)
+    with changed(files / manifest.inventory[0].key, lambda content: content[:-1]):
+        assert [wrong for wrong, _ in await found(share=0)] == ["inventory-damaged"]
+
+    assert await store.verified_age(gallery.database) is None
+    await store.verified(gallery.database, manifest.id, place.name, manifest.taken_at)
+    assert 0 < (await store.verified_age(gallery.database)).total_seconds() < 120
+    async with gallery.database.primary() as db:
+        assert await db.fetchval("SELECT count(*) FROM pg_database WHERE datname LIKE 'gallery_verify_%'") == 0
+
+
+async def test_rows_that_do_not_fit_the_objects_are_found(gallery, backup, place):
+    """A dump that is whole, with counts and objects of another moment."""
+    await uploaded(gallery)
+    manifest = await backup.run(place, 7, quiet)
+    later = await uploaded(gallery)
+    newer = await backup.run(place, 7, quiet)
+    mixed = msgspec.structs.replace(newer, inventory=manifest.inventory, tables=manifest.tables)
+    async with scratch(str(gallery.settings.database.url), None) as empty:
+        found = [(each.found, each.what) async for each in Proof(place, mixed, empty).findings(1, quiet)]
+    assert ("count-differs", "image: 2 instead of 1") in found
+    assert ("object-not-listed", later.original_key) in found
+
+
+async def test_a_restore_replaces_nothing(gallery, environment, backup, place, tmp_path):
+    await uploaded(gallery)
+    code, _, said = await command(environment, "restore", place.name)
+    assert (code, "There is no such backup" in said) == (1, True)
+    manifest = await backup.run(place, 7, quiet)
+
+    code, _, said = await command(environment, "restore", place.name)
+    assert (code, "is not empty, and a restore replaces nothing" in said) == (2, True)
+
+    fresh = await elsewhere(environment, tmp_path)
+    foreign = Path(fresh["GALLERY_DATA_DIR"]) / "objects" / "installation"
+    foreign.parent.mkdir(parents=True)
+    foreign.write_text(str(uuid4()))
+    code, _, said = await command(fresh, "restore", place.name)
+    assert (code, "belongs to another Gallery installation" in said) == (1, True)
+    foreign.unlink()
+    (foreign.parent / "original").mkdir()
+    (foreign.parent / "original" / "a-photo").write_bytes(b"precious")
+    code, _, said = await command(fresh, "restore", place.name)
+    assert (code, "The object store is not empty: it holds original/a-photo" in said) == (2, True)
+    (foreign.parent / "original" / "a-photo").unlink()
+
+    dump = Path(place.name) / manifest.dump[0].key
+    with changed(dump, lambda content: content[: len(content) // 2]):
+        code, _, said = await command(fresh, "restore", place.name)
+        assert (code, "The backup is damaged" in said) == (1, True)
+        code, lines, _ = await command(environment, "backup", "verify", place.name)
+        assert (code, lines[0]["found"]) == (1, "dump-damaged")
+        assert await store.verified_age(gallery.database) is None
+    await done(fresh, "restore", place.name)  # nothing was left behind
+
+
+async def test_a_dump_that_breaks_off_is_rolled_back(gallery, environment, backup, place, tmp_path):
+    """Were its hash right: as when a program of another version cannot read it to its end."""
+    await uploaded(gallery)
+    await backup.run(place, 7, quiet)
+    manifest = await place.manifest()
+    content = (Path(place.name) / manifest.dump[0].key).read_bytes()
+    half = tmp_path / "half"
+    half.write_bytes(content[:-200])
+    fresh = (await elsewhere(environment, tmp_path))["DATABASE_URL"]
+    with pytest.raises(DumpFailed):
+        await (await programs(18)).restore(half, fresh, "")
+    async with connected(fresh) as db:
+        assert await db.fetchval(IS_EMPTY) is True
+
+
+async def test_nothing_is_given_out_a_second_time(environment, tmp_path, place):
+    """Clients have seen more than the backup holds: later events, later versions, a later attempt's renditions."""
+    async with housed(environment) as (gallery, client), open_processing(gallery, name="worker") as processing:
+        image = (await post(client)).json()["id"]
+        await processing.process(image)
+        waiting = await uploaded(gallery)
+        async with gallery.database.writing() as db:
+            await db.execute("UPDATE image SET status = 'PROCESSING', work = 'taken', attempt = 1, "
+                             "lease_until = now() + interval '1 hour' WHERE id = $1", waiting.id)  # fmt: skip
+        await Create(gallery.database, gallery.objects, str(gallery.settings.database.url)).run(place, 7, quiet)
+        async with listening(client) as maya:
+            await client.patch(f"/api/v1/images/{image}", json={"title": "Later"})
+            last = await maya.next("image.updated")
+        seen = await client.get(f"/api/v1/images/{image}")
+
+    fresh = {**await elsewhere(environment, tmp_path), "GALLERY_DATA_DIR": environment["GALLERY_DATA_DIR"]}
+    rotten = Path(environment["GALLERY_DATA_DIR"]) / "objects" / waiting.original_key
+    rotten.write_bytes(bytes(rotten.stat().st_size))
+    await done(fresh, "restore", place.name)  # the store has outlived its database, not quite
+    async with housed(fresh) as (gallery, client), open_processing(gallery, name="worker") as processing:
+        answer = await client.get(f"/api/v1/images/{image}", headers={"If-None-Match": seen.headers["ETag"]})
+        assert (answer.status_code, answer.json()["title"]) == (200, "lake"), "nothing of it is in the cache"
+        assert answer.json()["version"] > seen.json()["version"]
+        async with listening(client, last_event_id=last.id) as maya:
+            reset = await maya.next("reset")
+            assert int(reset.id) > int(last.id)
+            found = await gallery.images.get(ANYONE, waiting.id)
+            assert (found.status, found.lease_until) == ("PENDING", None)
+            await processing.process(waiting.id)
+            assert (await settled(client, waiting.id))["status"] == "READY"
+            ready = await maya.next("image.ready")
+            assert int(ready.id) > int(reset.id)
+        assert (await gallery.images.reprocess(ANYONE, image)).attempt > 1_000_000
+        await processing.process(image)
+        assert set(await served(fresh)) == {image, waiting.id}
+
+
+async def test_a_laptops_backup_is_restored_into_another_data_directory(stack, tmp_path):
+    async with httpx.AsyncClient(base_url=stack.url, timeout=30) as client:
+        image = (await post(client, another_photo())).json()["id"]
+        assert (await settled(client, image))["status"] == "READY"
+    here = {**surroundings(), "GALLERY_DATA_DIR": str(stack.data)}
+    await done(here, "backup", "create", str(tmp_path / "backups"))
+    code, _, said = await command(here, "restore", str(tmp_path / "backups"))
+    assert (code, "is not empty" in said) == (2, True)
+
+    there = {**surroundings(), "GALLERY_DATA_DIR": str(tmp_path / "new")}
+    await done(there, "restore", str(tmp_path / "backups"))
+    code, lines, said = await command(there, "verify", "--bytes", "1")
+    assert (code, lines[-1]["checked"] >= 1) == (0, True), said

@@ -1,0 +1,115 @@
+"""What a migration must not do, because the version before runs on its schema while it is being replaced.
+
+Looks at the SQL that a migration runs. Whatever takes something away (contracts) may only come a release after the code
+that used it has gone, and says so: `CONTRACTS = "nothing has used image.colour since 0.3.0"` in the migration.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import ModuleType, SimpleNamespace
+
+SINCE = "0009"  # those before are of the first release: no version ran beside them
+CONTRACTS = (
+    r"DROP TABLE",
+    r"DROP COLUMN",
+    r"DROP FUNCTION",
+    r"DROP TYPE",
+    r"ALTER TABLE \S+ DROP (?!CONSTRAINT|COLUMN|EXPRESSION|DEFAULT|NOT NULL)",
+    r"RENAME",
+    r"ALTER (COLUMN )?\S+ (SET DATA )?TYPE",
+    r"DROP DEFAULT",
+)
+COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
+STRING = re.compile(r"'(?:[^']|'')*'|\$(\w*)\$.*?\$\1\$", re.DOTALL)
+CREATED = re.compile(r"CREATE TABLE (?:IF NOT EXISTS )?(\w+)", re.IGNORECASE)
+INDEX = re.compile(r"CREATE (?:UNIQUE )?INDEX (CONCURRENTLY )?.*? ON (?:ONLY )?(\w+)", re.IGNORECASE)
+ALTERED = re.compile(r"ALTER TABLE (?:IF EXISTS )?(?:ONLY )?(\w+)", re.IGNORECASE)
+WRITTEN = re.compile(r"(?:UPDATE|DELETE FROM) (?:ONLY )?(\w+)", re.IGNORECASE)
+
+
+@dataclass
+class Step:
+    """A statement, and whether it stands in the migration's transaction."""
+
+    sql: str
+    alone: bool
+
+
+@dataclass
+class Recorder:
+    """Stands in for Alembic's `op`: only what we use of it is there."""
+
+    steps: list[Step] = field(default_factory=list)
+    _alone: bool = False
+
+    def execute(self, statement: str) -> None:
+        bare = STRING.sub("''", COMMENT.sub("", statement))
+        self.steps.append(Step(" ".join(bare.split()), self._alone))
+
+    def get_bind(self) -> SimpleNamespace:
+        return SimpleNamespace(execute=lambda _: SimpleNamespace(scalar=lambda: "1s"))
+
+    def get_context(self) -> SimpleNamespace:
+        return SimpleNamespace(autocommit_block=self._by_itself)
+
+    @contextmanager
+    def _by_itself(self) -> Iterator[None]:
+        self._alone = True
+        yield
+        self._alone = False
+
+
+def broken(migration: ModuleType) -> list[str]:
+    """The rules that a migration breaks, each as a sentence."""
+    recorder = Recorder()
+    before, migration.op = migration.op, recorder
+    try:
+        migration.upgrade()
+    finally:
+        migration.op = before
+    new = {name for step in recorder.steps for name in CREATED.findall(step.sql)}
+    allowed = bool(getattr(migration, "CONTRACTS", ""))
+    return [
+        *(fault for step in recorder.steps for fault in _of_one(step, new, contracts=allowed)),
+        *_of_all(recorder.steps, new),
+    ]
+
+
+def _of_one(step: Step, new: set[str], *, contracts: bool) -> Iterator[str]:
+    sql = step.sql
+    if not contracts and any(re.search(rule, sql, re.IGNORECASE) for rule in CONTRACTS):
+        yield f"takes away what the version before may use: {sql}"
+    for concurrently, table in INDEX.findall(sql):
+        if table not in new and not concurrently:
+            yield f"an index on a table with rows is made CONCURRENTLY, in a beside_everybody: {sql}"
+    if "CONCURRENTLY" in sql.upper() and not step.alone:
+        yield f"CONCURRENTLY cannot stand in a transaction, but in a beside_everybody: {sql}"
+    if not set(ALTERED.findall(sql)) <= new:
+        yield from _of_an_old_table(sql)
+
+
+def _of_an_old_table(sql: str) -> Iterator[str]:
+    adds = [part for part in re.split(r", (?=ADD|ALTER|DROP)", sql, flags=re.IGNORECASE) if " ADD " in f" {part} "]
+    for part in adds:
+        if "NOT NULL" in part and not re.search(r"DEFAULT|GENERATED", part):
+            yield f"the version before does not know this column, and leaves it empty: {part}"
+        if re.search(r"GENERATED ALWAYS AS .* STORED|DEFAULT (gen_random_uuid|clock_timestamp|random)\(", part):
+            yield f"writes every row anew while nobody can read: {part}"
+        if re.search(r"\b(CHECK|FOREIGN KEY|REFERENCES|UNIQUE|PRIMARY KEY|EXCLUDE)\b", part) and not re.search(
+            r"NOT VALID|USING INDEX", part
+        ):
+            yield f"reads every row while nobody can write: add it NOT VALID, and validate it by itself: {part}"
+    if re.search(r"SET NOT NULL", sql):
+        yield f"the version before may leave it empty, and every row is read: {sql}"
+
+
+def _of_all(steps: list[Step], new: set[str]) -> Iterator[str]:
+    locked = {table for step in steps if not step.alone for table in ALTERED.findall(step.sql)} - new
+    for step in steps:
+        for table in WRITTEN.findall(step.sql):
+            if table in locked and not step.alone and "ALTER TABLE" not in step.sql:
+                yield f"rows are changed in a migration after the one that locks {table}: {step.sql}"
+    if len(locked) > 1:
+        yield f"locks several tables at once, and may meet somebody who does so the other way round: {sorted(locked)}"

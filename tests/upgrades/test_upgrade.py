@@ -1,0 +1,94 @@
+"""The version before goes on serving and rendering on the new schema, and hands over to the new one, under load."""
+
+import asyncio
+import io
+import shutil
+import subprocess
+import sys
+import tarfile
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from faults.checker import check
+from faults.load import Heard, Load, listen
+from gallery.adapters.database import SCHEMA
+from processes import api, running, worker
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def before(tmp_path_factory):
+    """The source of the last version that did not have the newest migration, from the repository's history."""
+    newest = next((ROOT / "migrations" / "versions").glob(f"{SCHEMA}_*.py")).relative_to(ROOT)
+    added = _git("log", "--diff-filter=A", "--format=%H", "-1", "--", str(newest)).strip()
+    parent = _git("rev-parse", "--verify", "--quiet", f"{added}^").strip() if added else ""
+    if not parent:
+        pytest.skip("The history is not here (git clone --unshallow): without it there is no version before.")
+    folder = tmp_path_factory.mktemp("before")
+    archive = subprocess.run(["git", "archive", parent, "src", "migrations"], cwd=ROOT, capture_output=True, check=True)
+    with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
+        files.extractall(folder, filter="data")
+    return folder
+
+
+async def test_an_upgrade_under_load_loses_nothing_and_refuses_nobody(before, environment, database, tmp_path):
+    environment = {**environment, "DATABASE_URL": database}
+    old = {**environment, "PYTHONPATH": str(before / "src")}
+    its_schema = _schema(before)
+    assert "0001" <= its_schema < SCHEMA
+    async with AsyncExitStack() as cluster, AsyncExitStack() as replaced:
+        old_api = await replaced.enter_async_context(api(old, tmp_path / "old"))
+        old_worker = await replaced.enter_async_context(worker(old, tmp_path / "old"))
+        assert await _revision(database) == its_schema, "it has made its own schema"
+        heard = Heard()
+        hearing = asyncio.create_task(listen(old_api.url, heard))
+        load = Load(old_api.url, rate=6)
+        loading = asyncio.create_task(load.run(4))
+        await asyncio.sleep(1)
+
+        async with running(environment, tmp_path / "migrate", "migrate") as migrating:
+            assert await migrating.process.wait() == 0
+        assert await _revision(database) == SCHEMA
+        new_api = await cluster.enter_async_context(api(environment, tmp_path / "new"))
+        await cluster.enter_async_context(worker(environment, tmp_path / "new"))
+        await loading  # all of it by the version before
+
+        load.url = new_api.url
+        loading = asyncio.create_task(load.run(2))
+        await asyncio.gather(old_worker.stop(), old_api.stop())
+        hearing.cancel()
+        hearing = asyncio.create_task(listen(new_api.url, heard))  # comes back with the last id from the version before
+        await loading
+        try:
+            await check(environment, new_api.url, load, [heard])
+        finally:
+            hearing.cancel()
+        assert load.trouble == 0, "nobody was refused"
+        assert (old_api.process.returncode, old_worker.process.returncode) == (0, 0)
+        assert "Traceback" not in old_api.text() + old_worker.text() + new_api.text()
+
+
+def _git(*words: str) -> str:
+    if shutil.which("git") is None:
+        return ""
+    return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False).stdout
+
+
+def _schema(source: Path) -> str:
+    code = "from gallery.adapters.database import SCHEMA; print(SCHEMA)"
+    environment = {"PYTHONPATH": str(source / "src")}
+    return subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+async def _revision(database: str) -> str:
+    db = await asyncpg.connect(database)
+    try:
+        return await db.fetchval("SELECT version_num FROM alembic_version")
+    finally:
+        await db.close()
