@@ -15,6 +15,7 @@ from gallery.access.service import Access
 from gallery.adapters.database import Database, open_database
 from gallery.adapters.objects import Objects, open_objects
 from gallery.adapters.redis import Valkey, open_valkey
+from gallery.admin.dossier import Dossiers
 from gallery.errors import CannotStart, ObjectStoreAway
 from gallery.images.answers import Answers
 from gallery.images.cache import Change, ImageCache
@@ -63,6 +64,7 @@ class Gallery:
     images: Images
     uploads: Uploads
     answers: Answers
+    dossiers: Dossiers
     links: Sharing
     sweep: Sweep
     verify: Verify
@@ -104,6 +106,7 @@ def furnish(settings: Settings, database: Database, valkey: Valkey, queue: Queue
             images, Idempotency(database, timedelta(seconds=settings.upload.key_lease)), feed, settings.public_url
         ),
         answers=Answers(images, cache, settings.public_url),
+        dossiers=Dossiers(database),
         links=Sharing(images, access.links, settings.public_url),
         sweep=Sweep(database, objects, queue, events, timedelta(hours=settings.notifications.keep_hours)),
         verify=Verify(database, objects, news),

@@ -7,6 +7,7 @@ from litestar.di import Provide
 from litestar.types import ASGIApp
 
 import gallery.access.api
+import gallery.admin.api
 import gallery.images.api
 import gallery.notifications.api
 from gallery.adapters.rates import Rates
@@ -28,6 +29,7 @@ def make_app(house: Gallery) -> ASGIApp:
     app = Litestar(
         route_handlers=[
             gallery.access.api.router(),
+            gallery.admin.api.router(),
             gallery.images.api.router(),
             gallery.notifications.api.router(),
             probes.health,
@@ -43,6 +45,7 @@ def make_app(house: Gallery) -> ASGIApp:
             "links": _given(house.links),
             "uploads": _given(house.uploads),
             "answers": _given(house.answers),
+            "dossiers": _given(house.dossiers),
             "feed": _given(house.feed),
             "settings": _given(house.settings),
             "health": _given(house.health),
