@@ -80,6 +80,14 @@ class ObjectNotFound(NotFound):
     """The object store does not hold this key."""
 
 
+class JobNotFound(NotFound):
+    """There is no failed job with this id."""
+
+
+class NotFailed(Conflict):
+    """The image is not FAILED, or has been dropped already."""
+
+
 class VersionMismatch(Conflict):
     """The image has changed since you read it."""
 

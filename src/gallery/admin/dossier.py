@@ -18,7 +18,7 @@ from gallery.images.timeline import Entry
 READ = """
     SELECT id, owner, title, original_name, mime_type, size, sha256, visibility, status, version, work, lane,
            queue_place, attempt, strikes, losses, deferrals, next_attempt_at, lease_until, worker, rung_at,
-           rendered_attempt, recipe, error_code, error_message, created_at, updated_at, deleted_at,
+           rendered_attempt, recipe, error_code, error_message, created_at, updated_at, dropped_at, deleted_at,
            (SELECT count(*) FROM object WHERE image_id = image.id) AS objects
     FROM image WHERE id = $1
 """
@@ -28,7 +28,7 @@ class Dossier(Struct, frozen=True, kw_only=True, rename="camel"):
     """An image as operators read it. `work` says whether a worker is wanted (`due`) or has it (`taken`).
 
     `worker` is the one that had it last, `rungAt` when the queue was last told of it (null: never), `objects` how many
-    keys of the object store are known as its own.
+    keys of the object store are known as its own, `droppedAt` when an operator has taken its failure off the list.
     """
 
     id: ImageId
@@ -58,6 +58,7 @@ class Dossier(Struct, frozen=True, kw_only=True, rename="camel"):
     objects: int
     created_at: datetime
     updated_at: datetime
+    dropped_at: datetime | None
     deleted_at: datetime | None
     timeline: list[Entry]
 
