@@ -23,7 +23,16 @@ rules = st.builds(
     st.integers(1, 20), st.integers(0, 50), st.integers(0, 200), st.integers(1, 500),
     st.floats(0.1, 600), st.floats(0.1, 600), st.floats(0.1, 3600),
 )  # fmt: skip
-loads = st.builds(Load, st.integers(0, 100), st.integers(0, 100_000), st.floats(0, 10_000), ages, ages, st.booleans())
+loads = st.builds(
+    Load,
+    st.integers(0, 100),
+    st.integers(0, 100_000),
+    st.floats(0, 10_000),
+    st.floats(0, 1),
+    ages,
+    ages,
+    st.booleans(),
+)
 CALM = settings(max_examples=300, deadline=None, database=None)
 
 
@@ -55,6 +64,13 @@ def test_after_a_change_there_is_a_pause():
     assert wanted(2, 500, joined=31, left=1) == (4, Rule.LENGTH), "who has just removed one may add"
     assert wanted(2, 0, joined=299) == (2, Rule.COOLDOWN), "what has just come shall not go"
     assert wanted(2, 0, left=299) == (2, Rule.COOLDOWN), "one after the other"
+
+
+def test_nobody_goes_whose_work_the_others_have_no_room_for():
+    assert wanted(5, 0, busy=0.7) == (5, Rule.STEADY)
+    assert wanted(5, 0, busy=0.6) == (4, Rule.QUIET)
+    assert wanted(2, 0, busy=0.5) == (2, Rule.STEADY)
+    assert wanted(2, 0, busy=0.25) == (1, Rule.QUIET)
 
 
 def test_ends_are_ends():
@@ -144,5 +160,13 @@ async def test_the_advice_goes_by_heartbeats_and_by_what_is_due(client, gallery)
     found = await advice()
     assert (found["wanted"], found["rule"]) == (3, "latency")
     assert found["oldestSeconds"] >= 31
+    async with gallery.database.writing() as db:
+        await db.execute("UPDATE image SET work = NULL, status = 'READY'")
+        await db.execute("""
+            INSERT INTO timeline (image_id, stage, attempt, duration)
+            SELECT id, 'ready', n, interval '6 s' FROM image, generate_series(1, 30) AS n
+        """)
+    found = await advice()
+    assert (found["waiting"], found["busy"], found["rule"]) == (0, 0.75, "steady"), "180 of 4 × 60 seconds were work"
     await client.post("/admin/queues/pause")
     assert ((await advice())["wanted"], (await advice())["rule"]) == (2, "paused")

@@ -40,6 +40,7 @@ TABLE = {
     "POST /api/v1/session":                (401, 201, 201, 201, 201, 201, 401),
     "DELETE /api/v1/session":              (204, 204, 204, 204, 204, 204, 204),
     "GET /admin/images/{image_id}":        (401, 403, 403, 403, 403, 200, 401),
+    "GET /admin/queues":                  (401, 403, 403, 403, 403, 200, 401),
     "GET /admin/queues/state":             (401, 403, 403, 403, 403, 200, 401),
     "POST /admin/queues/pause":            (401, 403, 403, 403, 403, 200, 401),
     "POST /admin/queues/resume":           (401, 403, 403, 403, 403, 200, 401),

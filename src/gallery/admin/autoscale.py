@@ -1,8 +1,9 @@
 """How many workers there should be. A pure decision: what is seen goes in, a number with its reason comes out.
 
-The rules are: too many images wait, or one has waited too long: add. Few wait, and none for long: remove one. Between
-the two nothing changes, and after every change there is a pause in which it can show what it does. The state is the
-workers themselves, so who asks twice gets the same answer, and any API process may be asked.
+The rules are: too many images wait, or one has waited too long: add. Few wait, none for long, and the others have room
+for the work of one: remove one. Between the two nothing changes, and after every change there is a pause in which it
+can show what it does. The state is the workers themselves, so who asks twice gets the same answer, and any API process
+may be asked.
 """
 
 from enum import StrEnum
@@ -13,6 +14,8 @@ from msgspec import Struct
 
 from gallery.errors import Misconfigured
 from gallery.settings import Autoscale as Settings
+
+ROOM = 0.8  # the most of those who remain that may be busy, when one goes: else it is missed at once
 
 
 class Rule(StrEnum):
@@ -29,11 +32,16 @@ class Rule(StrEnum):
 
 
 class Load(Struct, frozen=True):
-    """What is seen. `workers` are those that are there or just lost; times are in seconds ago, `inf` for never."""
+    """What is seen. `workers` are those that are there or just lost, `busy` is the part of their time that went
+    into work lately (0 to 1).
+
+    Times are in seconds, `joined` and `left` so long ago, `inf` for never.
+    """
 
     workers: int
     waiting: int
     oldest: float = 0.0
+    busy: float = 0.0
     joined: float = inf
     left: float = inf
     paused: bool = False
@@ -102,6 +110,8 @@ def _which(load: Load, rules: Rules) -> tuple[Rule, str]:
 
 def _less(load: Load, rules: Rules) -> Decision:
     why = f"{load.waiting} images wait, fewer than {rules.remove_below}"
+    if load.busy * load.workers > ROOM * (load.workers - 1) and load.workers > rules.min:
+        return Decision(load.workers, Rule.STEADY, f"{why}, but workers are busy for {load.busy:.0%} of their time.")
     if load.workers == rules.min:
         return Decision(rules.min, Rule.MINIMUM, f"{why}, but {rules.min} is the minimum.")
     fresh = min(load.joined, load.left)

@@ -49,11 +49,11 @@ FAILURES = f"""
     ORDER BY updated_at DESC, id DESC LIMIT $4
 """
 TIMELINES = """
-    SELECT image_id, entry.* FROM unnest($1::uuid[]) AS image_id, LATERAL (
-        SELECT at, stage, attempt, worker, round(extract(epoch FROM duration) * 1000)::bigint AS duration_ms,
+    SELECT image, entry.* FROM unnest($1::uuid[]) AS image, LATERAL (
+        SELECT id, at, stage, attempt, worker, round(extract(epoch FROM duration) * 1000)::bigint AS duration_ms,
                code, next_attempt_at
-        FROM timeline WHERE timeline.image_id = image_id ORDER BY id DESC LIMIT $2
-    ) AS entry ORDER BY image_id, entry.at
+        FROM timeline WHERE image_id = image ORDER BY id DESC LIMIT $2
+    ) AS entry ORDER BY entry.id
 """
 DROP = f"""
     WITH dropped AS (
@@ -124,9 +124,8 @@ async def drop(db: Connection, image: str | None, code: str | None, most: int) -
 async def _timelines(db: Connection, images: Sequence[str]) -> dict[str, list[Entry]]:
     found: dict[str, list[Entry]] = {}
     for row in await db.fetch(TIMELINES, images, MOST_ENTRIES):
-        values = dict(row)
-        image = values.pop("image_id")
-        found.setdefault(image, []).append(Entry(**{**values, "stage": Stage(values["stage"])}))
+        values = {name: row[name] for name in Entry.__struct_fields__} | {"stage": Stage(row["stage"])}
+        found.setdefault(row["image"], []).append(Entry(**values))
     return found
 
 

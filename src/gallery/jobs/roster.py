@@ -31,7 +31,7 @@ READ = """
     SELECT name, version, concurrency, started_at, seen_at,
            CASE WHEN ended_at IS NOT NULL THEN 'ended' WHEN seen_at < now() - $1::interval THEN 'lost'
                 ELSE 'alive' END AS presence
-    FROM worker ORDER BY presence, started_at, name LIMIT $2
+    FROM worker ORDER BY ended_at IS NOT NULL, presence, started_at, name LIMIT $2
 """
 
 
@@ -57,7 +57,7 @@ class Roster:
         self._database = database
 
     async def read(self) -> list[Member]:
-        """Who is there, then who has gone within the last hour."""
+        """Who is there, then who is lost, then who has ended within the last hour."""
         async with self._database.primary() as db:
             rows = await db.fetch(READ, LOST_AFTER, MOST)
         return [Member(**{**row, "presence": Presence(row["presence"])}) for row in rows]

@@ -12,7 +12,7 @@ import gallery.images.api
 import gallery.notifications.api
 from gallery.adapters.rates import Rates
 from gallery.settings import networks, origins
-from gallery.web import docs, metrics, pages, probes, problems
+from gallery.web import docs, metrics, pages, probes, problems, queues
 from gallery.web.compression import Compression
 from gallery.web.cors import Cors
 from gallery.web.doors import Doorkeeper, caller_of, known_to
@@ -36,6 +36,7 @@ def make_app(house: Gallery) -> ASGIApp:
             probes.livez,
             probes.readyz,
             metrics.metrics,
+            queues.page,
             *pages.handlers(),
         ],
         dependencies={
