@@ -27,6 +27,7 @@ ROOMS = {
     "s3": "Objects in S3",
     "upload": "Uploads",
     "worker": "Workers",
+    "autoscale": "How many workers to ask for",
     "serve": "The API",
     "rate": "Limits",
     "cache": "The cache",

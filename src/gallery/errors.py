@@ -84,6 +84,14 @@ class BackupNotFound(NotFound):
     """There is no such backup at this place."""
 
 
+class JobNotFound(NotFound):
+    """There is no failed job with this id."""
+
+
+class NotFailed(Conflict):
+    """The image is not FAILED, or has been dropped already."""
+
+
 class VersionMismatch(Conflict):
     """The image has changed since you read it."""
 

@@ -125,6 +125,20 @@ class Worker(Struct, frozen=True):
     ] = 0
 
 
+class Autoscale(Struct, frozen=True):
+    min: Annotated[Count, Meta(description="The fewest workers to ask for; somebody has to sweep")] = 1
+    max: Annotated[Count, Meta(description="The most workers to ask for")] = 10
+    add_above: Annotated[Count, Meta(description="Add workers when more images wait than this")] = 100
+    remove_below: Annotated[int, Meta(ge=0, description="Remove a worker when fewer images wait than this")] = 20
+    latency: Annotated[Seconds, Meta(description="Add a worker when one has waited longer than this, in seconds")] = 30
+    add_cooldown: Annotated[
+        Seconds, Meta(description="Pause after a worker has come before more are asked for, in seconds")
+    ] = 30
+    remove_cooldown: Annotated[
+        Seconds, Meta(description="Pause after a worker has come or gone before one is removed, in seconds")
+    ] = 300
+
+
 class Serve(Struct, frozen=True):
     workers: Annotated[Count, Meta(description="API processes behind the one port")] = 1
     header_timeout: Annotated[Seconds, Meta(description="Longest time for a request's headers, in seconds")] = 10
@@ -287,6 +301,7 @@ class Settings(Struct, frozen=True):
     s3: S3 = S3()
     upload: Upload = Upload()
     worker: Worker = Worker()
+    autoscale: Autoscale = Autoscale()
     serve: Serve = Serve()
     rate: Rate = Rate()
     cache: Cache = Cache()

@@ -15,6 +15,10 @@ from gallery.access.service import Access
 from gallery.adapters.database import Database, open_database
 from gallery.adapters.objects import Objects, open_objects
 from gallery.adapters.redis import Valkey, open_valkey
+from gallery.admin.autoscale import Rules
+from gallery.admin.console import Console
+from gallery.admin.dossier import Dossiers
+from gallery.admin.scaler import Scaler
 from gallery.errors import CannotStart, ObjectStoreAway
 from gallery.images.answers import Answers
 from gallery.images.cache import Change, ImageCache
@@ -30,6 +34,7 @@ from gallery.images.uploads import Uploads
 from gallery.images.verify import Verify
 from gallery.jobs.pool import open_pool
 from gallery.jobs.queue import Queue, open_queue
+from gallery.jobs.roster import Roster
 from gallery.jobs.scratch import open_scratch
 from gallery.notifications.bell import Bell
 from gallery.notifications.feed import Before, Feed
@@ -63,6 +68,11 @@ class Gallery:
     images: Images
     uploads: Uploads
     answers: Answers
+    cache: ImageCache
+    dossiers: Dossiers
+    console: Console
+    scaler: Scaler
+    roster: Roster
     links: Sharing
     sweep: Sweep
     verify: Verify
@@ -88,6 +98,7 @@ def furnish(settings: Settings, database: Database, valkey: Valkey, queue: Queue
     news = News(cache, Bell(valkey), settings.public_url)
     images = Images(database, objects, queue, news, limits(settings), settings.upload.quota_bytes)
     access = Access(settings, database)
+    roster = Roster(database)
     feed = Feed(events, valkey, _forgetting(cache), settings.notifications)
     return Gallery(
         settings=settings,
@@ -104,6 +115,11 @@ def furnish(settings: Settings, database: Database, valkey: Valkey, queue: Queue
             images, Idempotency(database, timedelta(seconds=settings.upload.key_lease)), feed, settings.public_url
         ),
         answers=Answers(images, cache, settings.public_url),
+        cache=cache,
+        dossiers=Dossiers(database),
+        console=Console(database, queue, roster, images),
+        scaler=Scaler(database, Rules.of(settings.autoscale)),
+        roster=roster,
         links=Sharing(images, access.links, settings.public_url),
         sweep=Sweep(database, objects, queue, events, timedelta(hours=settings.notifications.keep_hours)),
         verify=Verify(database, objects, news),

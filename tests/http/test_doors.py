@@ -39,6 +39,23 @@ TABLE = {
     "POST /api/v1/notifications/ticket":   (401, 201, 201, 403, 201, 201, 401),
     "POST /api/v1/session":                (401, 201, 201, 201, 201, 201, 401),
     "DELETE /api/v1/session":              (204, 204, 204, 204, 204, 204, 204),
+    "GET /admin/images/{image_id}":        (401, 403, 403, 403, 403, 200, 401),
+    "GET /admin/queues":                  (401, 403, 403, 403, 403, 200, 401),
+    "GET /admin/queues/state":             (401, 403, 403, 403, 403, 200, 401),
+    "POST /admin/queues/pause":            (401, 403, 403, 403, 403, 200, 401),
+    "POST /admin/queues/resume":           (401, 403, 403, 403, 403, 200, 401),
+    "GET /admin/autoscale":                (401, 403, 403, 403, 403, 200, 401),
+    "GET /admin/queues/failed":            (401, 403, 403, 403, 403, 200, 401),
+    "POST /admin/queues/failed/retry":     (401, 403, 403, 403, 403, 200, 401),
+    "POST /admin/queues/failed/drop":      (401, 403, 403, 403, 403, 200, 401),
+    "GET /admin/queues/jobs":              (401, 403, 403, 403, 403, 200, 401),
+    "POST /admin/queues/jobs/retry":       (401, 403, 403, 403, 403, 200, 401),
+    "POST /admin/queues/jobs/drop":        (401, 403, 403, 403, 403, 200, 401),
+    "DELETE /admin/cache":                 (401, 403, 403, 403, 403, 200, 401),
+    "POST /admin/queues/failed/{image_id}/retry": (401, 403, 403, 403, 403, 409, 401),
+    "POST /admin/queues/failed/{image_id}/drop": (401, 403, 403, 403, 403, 409, 401),
+    "POST /admin/queues/jobs/{job_id}/retry": (401, 403, 403, 403, 403, 404, 401),
+    "POST /admin/queues/jobs/{job_id}/drop": (401, 403, 403, 403, 403, 404, 401),
     "GET /":                               (200, 200, 200, 200, 200, 200, 200),
     "GET /api":                            (200, 200, 200, 200, 200, 200, 200),
     "GET /api/{path}":                     (404, 404, 404, 404, 404, 404, 404),
@@ -141,7 +158,7 @@ async def answer(client: httpx.AsyncClient, route: str, image: str, headers: dic
     if route == "POST /api/v1/images":
         sent = {"files": {"file": ("a.jpg", a_new_photo())}}
     sent["headers"] = {**sent.get("headers", {}), **headers}
-    url = path.format(image_id=image, file="320.webp", name="home.js", path="nothing")
+    url = path.format(image_id=image, job_id="1", file="320.webp", name="home.js", path="nothing")
     async with client.stream(method, url, **sent) as response:
         if response.headers.get("content-type", "").startswith("text/event-stream"):
             return response

@@ -1,8 +1,10 @@
 """A browser, and pages of it that know what has gone wrong in them."""
 
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 import httpx
 import pytest
@@ -42,6 +44,9 @@ class Visit:
         return [*self.errors, *self.refused, *await self.page.evaluate("window.violations")]
 
 
+Opened: TypeAlias = Callable[..., Awaitable[Visit]]
+
+
 @pytest.fixture(scope="session")
 async def browser() -> AsyncIterator[Browser]:
     path = next(filter(None, map(shutil.which, BROWSERS)), None)
@@ -65,6 +70,21 @@ async def visit(browser: Browser, stack) -> AsyncIterator[Visit]:
     await page.locator("body[data-read]").wait_for()
     yield visit
     await context.close()
+
+
+@pytest.fixture
+async def opened(browser: Browser) -> AsyncIterator[Opened]:
+    """Opens pages of any house; what they are like is said as for a browser's context."""
+    async with AsyncExitStack() as stack:
+
+        async def visit(url: str, **more: Any) -> Visit:
+            context = await browser.new_context(base_url=url, viewport={"width": 1280, "height": 900}, **more)
+            stack.push_async_callback(context.close)
+            page = await context.new_page()
+            await page.add_init_script(WATCH)
+            return Visit(page)
+
+        yield visit
 
 
 @pytest.fixture

@@ -5,9 +5,10 @@ moment, so that a server that hangs costs one time-out and not one per request.
 """
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import redis.asyncio as redis
 from redis.asyncio.retry import Retry
@@ -22,6 +23,7 @@ T = TypeVar("T")
 
 AWAY = (RedisError, OSError, TimeoutError)
 BLOCKING = 15.0  # seconds, longer than any BZPOPMIN of BullMQ
+BATCH = 500  # keys that one SCAN looks at
 REST = 1.0  # seconds in which nobody asks a server that has just failed
 
 
@@ -56,6 +58,18 @@ class Valkey:
         """Ask even if the last call has failed: this is how readiness sees that it is back. Raises `ValkeyAway`."""
         self._away_until = 0.0
         await self.call(_ping)
+
+    async def keys(self, beginning: str) -> AsyncIterator[list[str]]:
+        """Our keys that begin like that, in small batches, some perhaps twice. Raises `ValkeyAway`."""
+        pattern = _literally(f"{self.prefix}:{beginning}") + "*"
+        cursor = 0
+        while True:
+            at = cursor
+            cursor, found = await self.call(lambda server: server.scan(at, match=pattern, count=BATCH))  # noqa: B023
+            if found:
+                yield [str(key, "utf-8") for key in cast("list[bytes]", found)]
+            if cursor == 0:
+                return
 
     async def publish(self, channel: str, message: bytes) -> None:
         await self.call(lambda server: server.publish(f"{self.prefix}:{channel}", message))
@@ -107,6 +121,11 @@ def connect(settings: Settings, *, decode: bool = False, blocking: bool = False)
         client_name="gallery",
     )
     return redis.Redis.from_pool(pool)  # closed with the client
+
+
+def _literally(text: str) -> str:
+    """A pattern of SCAN that means just this text."""
+    return re.sub(r"([*?\[\]^\\-])", r"\\\1", text)
 
 
 async def _ping(server: "redis.Redis") -> None:

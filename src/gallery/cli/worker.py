@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import structlog
 
+from gallery import __version__
 from gallery.adapters.processes import end_with_parent
 from gallery.cli import house
 from gallery.cli.door import door
@@ -29,6 +30,7 @@ async def worker(settings: Settings) -> None:
         house.stopped_by_signals(stop.set),
         open_door(gallery),
         open_processing(gallery) as processing,
+        gallery.roster.present(processing.name, __version__, settings.worker.concurrency),
         answering(gallery.settings.redis, _handlers(processing), settings.worker.concurrency, processing.name),
         asyncio.TaskGroup() as tasks,
     ):

@@ -26,6 +26,7 @@ from gallery.settings import Cache as Settings
 
 log = structlog.get_logger(__name__)
 
+UNDERWAY = 10_000  # milliseconds that an answer may take from the database into the cache
 MOST_LISTS = 200  # of one owner
 
 PUT_NEWER = """
@@ -46,6 +47,18 @@ TURN = """
     redis.call('DEL', KEYS[1])
     redis.call('HSET', KEYS[1], 'token', ARGV[1])
     redis.call('PEXPIRE', KEYS[1], ARGV[2])
+"""
+EMPTY = """
+    local entry = redis.call('HGET', KEYS[1], 'entry')
+    if not entry then
+        local answers = redis.call('HLEN', KEYS[1]) - 1
+        redis.call('DEL', KEYS[1])
+        return answers > 0 and 1 or 0
+    end
+    if entry == '' then return 0 end
+    redis.call('HSET', KEYS[1], 'entry', '')
+    redis.call('PEXPIRE', KEYS[1], ARGV[1])
+    return 1
 """
 LOOK = """
     redis.call('HSETNX', KEYS[1], 'token', ARGV[1])
@@ -144,6 +157,16 @@ class ImageCache:
                 self._distrusted_until = asyncio.get_running_loop().time() + self._seconds
                 return
 
+    async def clear(self) -> int:
+        """Forget every answer; returns how many keys held one. Raises `ValkeyAway`.
+
+        An image's version stays a moment longer: an answer from before it, which is on its way now, is too old still.
+        """
+        cleared = 0
+        async for keys in self._valkey.keys("cache:"):
+            cleared += await self._valkey.call(partial(_empty, keys))
+        return cleared
+
     async def _turn(self, change: Change, server: "Redis") -> None:
         async with server.pipeline(transaction=False) as pipe:
             pipe.eval(PUT_NEWER, 1, self._image_key(change.image), change.version, b"", self._life)
@@ -162,6 +185,13 @@ class ImageCache:
 
     def _list_key(self, owner: Owner) -> str:
         return f"{self._valkey.prefix}:cache:lists:{owner}"
+
+
+async def _empty(keys: list[str], server: "Redis") -> int:
+    async with server.pipeline(transaction=False) as pipe:
+        for key in keys:
+            pipe.eval(EMPTY, 1, key, UNDERWAY)
+        return sum(await pipe.execute())
 
 
 def _newest(changes: Iterable[Change]) -> list[Change]:

@@ -21,7 +21,7 @@ from msgspec import Struct
 
 from gallery import crash
 from gallery.adapters.content import Served
-from gallery.adapters.database import Database
+from gallery.adapters.database import Connection, Database
 from gallery.adapters.objects import Objects
 from gallery.crash import Place
 from gallery.disk import needing_room
@@ -40,6 +40,7 @@ from gallery.images.news import News
 from gallery.images.steps import step
 from gallery.images.tasks import call, ring_for, ring_later
 from gallery.images.timeline import Stage
+from gallery.jobs import pause, progress
 from gallery.jobs.pool import Pool
 from gallery.jobs.queue import Queue
 from gallery.jobs.scratch import a_folder
@@ -121,7 +122,7 @@ class Processing:
                 await timeline.claimed(db, image, self._desk.name)
                 if image.status is Status.PROCESSING:
                     await self._news.write(db, "image.processing", image)
-            wait = None if image else await store.due_in(db, image_id)
+            wait = None if image else await self._not_yet(db, image_id)
         if image is not None:
             crash.at(Place.WORK_CLAIMED)
             if image.losses:
@@ -130,6 +131,13 @@ class Processing:
         elif wait is not None:
             await call(self._queue, self._database, ring_later(image_id, wait))
         return image
+
+    async def _not_yet(self, db: Connection, image_id: ImageId) -> timedelta | None:
+        """How long until the image can be claimed; `None` too while the queue is paused: then the sweep rings later."""
+        if await pause.since(db) is None:
+            return await store.due_in(db, image_id)
+        await store.unheard(db, image_id)
+        return None
 
     async def _attempt(self, image: Image) -> None:
         if image.losses >= MOST_LOSSES:
@@ -153,10 +161,13 @@ class Processing:
         began = clock()
         with needing_room(), a_folder(self._desk.scratch) as target:
             original = target / "original"
+            await progress.at("fetching", 5)
             with step("fetch") as fetching:
                 await self._objects.fetch(image.original_key, original, size=image.size, sha256=image.sha256)
+            await progress.at("rendering", 20)
             with step("render") as rendering:
                 rendered = await self._render(original, target)
+            await progress.at("storing", 80)
             with step("put"):
                 await self._put(image, rendered, target)
         crash.at(Place.WORK_PUT)

@@ -15,6 +15,7 @@ from asyncpg import Record
 from gallery.access.model import Owner
 from gallery.adapters.database import Connection
 from gallery.images.model import COLUMNS, Draft, Edit, Image, ImageId, Photo, from_row
+from gallery.jobs.pause import NOBODY_PAUSES
 from gallery.rendering.pipeline import Rendered
 from gallery.rendering.probe import Facts
 
@@ -47,7 +48,7 @@ TWIN = f"SELECT {ALL} FROM image WHERE owner = $1 AND sha256 = $2 AND deleted_at
 ANEW = """
     status = CASE status WHEN 'READY' THEN 'READY' ELSE 'PENDING' END, work = 'due',
     version = version + 1, updated_at = now(), error_code = NULL, error_message = NULL,
-    strikes = 0, losses = 0, deferrals = 0, next_attempt_at = now(), rung_at = now()
+    strikes = 0, losses = 0, deferrals = 0, next_attempt_at = now(), rung_at = now(), dropped_at = NULL
 """
 REVIVE = f"""
     UPDATE image SET {ANEW} WHERE id = $1 AND status = 'FAILED' AND deleted_at IS NULL RETURNING {ALL}
@@ -135,6 +136,7 @@ CLAIM = f"""
                      losses = CASE work WHEN 'taken' THEN losses + 1 ELSE 0 END
     WHERE id = $1 AND deleted_at IS NULL
       AND (work = 'due' AND next_attempt_at <= now() OR work = 'taken' AND lease_until <= now())
+      AND {NOBODY_PAUSES}
     RETURNING {ALL}
 """
 DUE = """
@@ -171,7 +173,7 @@ async def unheard(db: Connection, image: ImageId) -> None:
 
 
 async def claim(db: Connection, image: ImageId, lease: timedelta, worker: str) -> Image | None:
-    """Make the image this worker's own for `lease`, if it is due and nobody else's."""
+    """Make the image this worker's own for `lease`, if it is due, nobody else's, and the queue is not paused."""
     return _maybe(await db.fetchrow(CLAIM, image, lease, worker))
 
 

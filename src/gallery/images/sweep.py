@@ -18,6 +18,7 @@ from gallery.errors import ObjectStoreAway, ValkeyAway
 from gallery.images import idempotency, keys
 from gallery.images.model import Lane
 from gallery.images.tasks import ring_again, ring_first
+from gallery.jobs import pause
 from gallery.jobs.queue import Queue, Ring
 from gallery.notifications.store import EventStore
 from gallery.ops import metrics
@@ -101,7 +102,7 @@ class Sweep:
 
     async def plan(self) -> Swept:
         """What `run` would find to do now. Raises `DatabaseAway`, `ValkeyAway`."""
-        overdue = _overdue(await self._queue.remembers())
+        overdue = [] if await self._paused() else _overdue(await self._queue.remembers())
         rung = sum([await self._count(which, patience) for which, patience in overdue])
         async with self._database.primary() as db:
             removed = await db.fetchval(
@@ -110,12 +111,21 @@ class Sweep:
         return Swept(rung, removed)
 
     async def _ring_all(self) -> int:
+        """Nothing into a paused queue: nobody would come, and whoever is not rung for now is when it goes on."""
+        paused = await self._paused()
+        await self._queue.obey(paused)
+        if paused:
+            return 0
         remembers = await self._queue.remembers()
         rung = sum([await self._ring(overdue, patience) for overdue, patience in _overdue(remembers)])
         await self._raise_longest()
         if not remembers:
             await self._queue.mark()
         return rung
+
+    async def _paused(self) -> bool:
+        async with self._database.primary() as db:
+            return await pause.since(db) is not None
 
     async def _count(self, overdue: str, patience: timedelta) -> int:
         async with self._database.primary() as db:

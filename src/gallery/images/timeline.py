@@ -27,6 +27,7 @@ class Stage(StrEnum):
     HANDED_BACK = "handed-back"  # its worker was stopped
     READY = "ready"
     FAILED = "failed"
+    DROPPED = "dropped"  # an operator has seen that it failed
 
 
 class Entry(Struct, frozen=True, rename="camel"):

@@ -13,7 +13,9 @@ import structlog
 from bullmq import Job
 from bullmq import Worker as BullWorker
 
-from gallery.adapters.redis import connect
+from gallery.adapters.redis import AWAY, connect
+from gallery.jobs import progress
+from gallery.jobs.progress import Progress
 from gallery.jobs.queue import NAME, PREFIX
 from gallery.ops import metrics, tracing
 from gallery.settings import Redis as Settings
@@ -26,6 +28,7 @@ LOCK = 5_000  # milliseconds; a killed worker's job is found after lock + stalle
 STALLED_EVERY = 3_000
 STALLED_OFTEN = 1_000  # the row counts losses, not the queue
 RETRY = 500
+REPORT = 1.0  # seconds that telling of progress may take
 
 
 @asynccontextmanager
@@ -36,6 +39,7 @@ async def answering(
     under_way: set[asyncio.Task[None]] = set()
 
     async def answer(job: Job, _token: str) -> None:
+        progress.report.set(_reporter(job))  # in the context of this job's own task
         with structlog.contextvars.bound_contextvars(job=job.id, image=job.data["id"]), _span(job):
             task = asyncio.ensure_future(handlers[job.name](job.data["id"]))
             under_way.add(task)
@@ -89,6 +93,18 @@ def _span(job: Job) -> AbstractContextManager[tracing.Span]:
     return tracing.span(
         f"process {NAME}", "CONSUMER", job.data, messaging__system="bullmq", messaging__destination__name=NAME, **facts
     )
+
+
+def _reporter(job: Job) -> progress.Report:
+    async def report(how_far: Progress) -> None:
+        """The words are those that Bull Board shows; who cannot be told has missed nothing but a picture."""
+        try:
+            async with asyncio.timeout(REPORT):
+                await job.updateProgress({"stage": how_far.stage, "progress": how_far.percent})
+        except AWAY as error:
+            log.debug("job.progress_unheard", error=repr(error))
+
+    return report
 
 
 def _failed(job: Job, error: Exception) -> None:

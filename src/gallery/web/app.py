@@ -7,11 +7,12 @@ from litestar.di import Provide
 from litestar.types import ASGIApp
 
 import gallery.access.api
+import gallery.admin.api
 import gallery.images.api
 import gallery.notifications.api
 from gallery.adapters.rates import Rates
 from gallery.settings import networks, origins
-from gallery.web import docs, metrics, pages, probes, problems
+from gallery.web import docs, metrics, pages, probes, problems, queues
 from gallery.web.compression import Compression
 from gallery.web.cors import Cors
 from gallery.web.doors import Doorkeeper, caller_of, known_to
@@ -28,12 +29,14 @@ def make_app(house: Gallery) -> ASGIApp:
     app = Litestar(
         route_handlers=[
             gallery.access.api.router(),
+            gallery.admin.api.router(),
             gallery.images.api.router(),
             gallery.notifications.api.router(),
             probes.health,
             probes.livez,
             probes.readyz,
             metrics.metrics,
+            queues.page,
             *pages.handlers(),
         ],
         dependencies={
@@ -43,6 +46,10 @@ def make_app(house: Gallery) -> ASGIApp:
             "links": _given(house.links),
             "uploads": _given(house.uploads),
             "answers": _given(house.answers),
+            "dossiers": _given(house.dossiers),
+            "console": _given(house.console),
+            "scaler": _given(house.scaler),
+            "cache": _given(house.cache),
             "feed": _given(house.feed),
             "settings": _given(house.settings),
             "health": _given(house.health),

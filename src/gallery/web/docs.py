@@ -108,7 +108,7 @@ def _errors(path: str, operation: Document) -> dict[str, str]:
     places = {parameter["in"] for parameter in operation.get("parameters", [])}
     body = operation.get("requestBody", {}).get("content", {})
     found = {"403": "Not from there"}
-    if path.startswith("/api/v1"):
+    if path.startswith(("/api/v1", "/admin")):
         found |= {"401": "Nobody whom we know", "429": "Too often", "503": "Something that we need is away"}
     if "path" in places:
         found |= {"404": "There is no such thing"}

@@ -1,0 +1,1 @@
+"""What operators see and do, of all owners' images and of the queue."""

@@ -1,0 +1,196 @@
+"""Operators' calls over HTTP. Each of them is for admins only."""
+
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+from litestar import Router, delete, get, post
+from litestar.di import NamedDependency
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import FromPath, QueryParameter
+from litestar.response import Response
+from msgspec import Struct
+
+from gallery.access.model import ADMINISTERS, Caller
+from gallery.admin import store
+from gallery.admin.console import Console
+from gallery.admin.dossier import Dossier, Dossiers
+from gallery.admin.model import DoneView, FailureView, PauseView, QueueView
+from gallery.admin.scaler import Scaler, ScaleView
+from gallery.errors import InvalidField
+from gallery.images.cache import ImageCache
+from gallery.images.model import id_from
+from gallery.jobs.queue import Bug
+from gallery.paging import NOT_OURS, Cursor
+from gallery.settings import Settings
+
+NO_STORE = {"Cache-Control": "no-store"}
+NOT_FAILED = ResponseSpec(None, description="It is not FAILED, or has been dropped already")
+
+Code = Annotated[
+    str | None, QueryParameter(description="Only what failed with this code", min_length=1, max_length=100)
+]
+Limit = Annotated[int, QueryParameter(description="How many on a page", ge=1, le=200)]
+
+
+class ClearedView(Struct, frozen=True):
+    """How many cached answers were forgotten."""
+
+    cleared: int
+
+
+@get(
+    "/images/{image_id:str}",
+    operation_id="readDossier",
+    summary="All that is known of an image and its timeline, of a deleted one too",
+    responses={200: ResponseSpec(Dossier, description="The image as operators read it", generate_examples=False)},
+)
+async def dossier(image_id: FromPath[str], dossiers: NamedDependency[Dossiers]) -> Response[Dossier]:
+    return Response(await dossiers.get(id_from(image_id)), headers=NO_STORE)
+
+
+@get("/queues/state", operation_id="readQueue", summary="How the queue stands")
+async def state(console: NamedDependency[Console]) -> Response[QueueView]:
+    return Response(await console.look(), headers=NO_STORE)
+
+
+@post("/queues/pause", status_code=200, operation_id="pauseQueue", summary="Let no worker take work any more")
+async def pause(console: NamedDependency[Console]) -> Response[PauseView]:
+    return Response(await console.pause(), headers=NO_STORE)
+
+
+@post("/queues/resume", status_code=200, operation_id="resumeQueue", summary="Let workers take work again")
+async def resume(console: NamedDependency[Console]) -> Response[PauseView]:
+    return Response(await console.resume(), headers=NO_STORE)
+
+
+# --- images that failed -----------------------------------------------------------------------------------------------
+
+
+@get("/queues/failed", operation_id="listFailed", summary="Images that failed and wait for an operator, newest first")
+async def failed(
+    console: NamedDependency[Console],
+    settings: NamedDependency[Settings],
+    code: Code = None,
+    cursor: Annotated[str | None, QueryParameter(description="From the Link of the page before")] = None,
+    limit: Limit = 50,
+) -> Response[list[FailureView]]:
+    page = await console.failures(code, after(code, cursor), limit)
+    headers = dict(NO_STORE)
+    if page.next is not None:
+        query = {"limit": limit, "cursor": page.next.encode()} | ({"code": code} if code else {})
+        headers["Link"] = f'<{settings.public_url}/admin/queues/failed?{urlencode(query)}>; rel="next"'
+    return Response(list(page.items), headers=headers)
+
+
+def after(code: str | None, cursor: str | None) -> Cursor | None:
+    """Where a page of failures begins. Raises `InvalidField` for the cursor of another list."""
+    if cursor is None:
+        return None
+    found = Cursor.decode(cursor)
+    if found.question != store.question(code) or not store.is_key(found.key):
+        raise InvalidField("/cursor", NOT_OURS)
+    return found
+
+
+@post(
+    "/queues/failed/{image_id:str}/retry",
+    status_code=202,
+    operation_id="retryFailed",
+    summary="Render a failed image again",
+    responses={
+        202: ResponseSpec(Dossier, description="It is PENDING now", generate_examples=False),
+        409: NOT_FAILED,
+    },
+)
+async def retry(
+    image_id: FromPath[str],
+    caller: NamedDependency[Caller],
+    console: NamedDependency[Console],
+    dossiers: NamedDependency[Dossiers],
+) -> Response[Dossier]:
+    await console.retry(caller, id_from(image_id))
+    return Response(await dossiers.get(id_from(image_id)), status_code=202, headers=NO_STORE)
+
+
+@post("/queues/failed/retry", status_code=200, operation_id="retryAllFailed", summary="Render failed images again")
+async def retry_all(
+    caller: NamedDependency[Caller], console: NamedDependency[Console], code: Code = None
+) -> Response[DoneView]:
+    return Response(await console.retry_all(caller, code), headers=NO_STORE)
+
+
+@post(
+    "/queues/failed/{image_id:str}/drop",
+    status_code=200,
+    operation_id="dropFailed",
+    summary="Take a failed image off this list; it stays FAILED, and nothing is deleted",
+    responses={
+        200: ResponseSpec(Dossier, description="As it stands now", generate_examples=False),
+        409: NOT_FAILED,
+    },
+)
+async def drop(
+    image_id: FromPath[str], console: NamedDependency[Console], dossiers: NamedDependency[Dossiers]
+) -> Response[Dossier]:
+    found = await dossiers.get(id_from(image_id))
+    await console.drop(found.id)
+    return Response(await dossiers.get(found.id), headers=NO_STORE)
+
+
+@post("/queues/failed/drop", status_code=200, operation_id="dropAllFailed", summary="Take failed images off this list")
+async def drop_all(console: NamedDependency[Console], code: Code = None) -> Response[DoneView]:
+    return Response(await console.drop_all(code), headers=NO_STORE)
+
+
+# --- jobs that failed -------------------------------------------------------------------------------------------------
+
+
+@get("/queues/jobs", operation_id="listFailedJobs", summary="Failed jobs with their stacks, newest first: our bugs")
+async def jobs(
+    console: NamedDependency[Console],
+    start: Annotated[int, QueryParameter(description="How many newer ones to leave out", ge=0, le=10_000)] = 0,
+    limit: Limit = 50,
+) -> Response[list[Bug]]:
+    return Response(await console.bugs(start, limit), headers=NO_STORE)
+
+
+@post(
+    "/queues/jobs/{job_id:str}/retry", status_code=204, operation_id="retryJob", summary="Let a failed job wait again"
+)
+async def retry_job(job_id: FromPath[str], console: NamedDependency[Console]) -> None:
+    await console.retry_bug(job_id)
+
+
+@post("/queues/jobs/retry", status_code=200, operation_id="retryAllJobs", summary="Let failed jobs wait again")
+async def retry_jobs(console: NamedDependency[Console]) -> Response[DoneView]:
+    return Response(await console.retry_bugs(), headers=NO_STORE)
+
+
+@post("/queues/jobs/{job_id:str}/drop", status_code=204, operation_id="dropJob", summary="Forget a failed job")
+async def drop_job(job_id: FromPath[str], console: NamedDependency[Console]) -> None:
+    await console.drop_bug(job_id)
+
+
+@post("/queues/jobs/drop", status_code=200, operation_id="dropAllJobs", summary="Forget failed jobs")
+async def drop_jobs(console: NamedDependency[Console]) -> Response[DoneView]:
+    return Response(await console.drop_bugs(), headers=NO_STORE)
+
+
+# --- the rest ---------------------------------------------------------------------------------------------------------
+
+
+@get("/autoscale", operation_id="adviseScale", summary="How many workers there should be, and why")
+async def autoscale(scaler: NamedDependency[Scaler]) -> Response[ScaleView]:
+    return Response(await scaler.advise(), headers=NO_STORE)
+
+
+@delete("/cache", status_code=200, operation_id="clearCache", summary="Forget all cached answers, and nothing else")
+async def clear(cache: NamedDependency[ImageCache]) -> Response[ClearedView]:
+    return Response(ClearedView(await cache.clear()), headers=NO_STORE)
+
+
+def router() -> Router:
+    handlers: list[Any] = [dossier, state, pause, resume, autoscale, clear]
+    handlers += [failed, retry, retry_all, drop, drop_all]
+    handlers += [jobs, retry_job, retry_jobs, drop_job, drop_jobs]
+    return Router("/admin", route_handlers=handlers, tags=["administration"], opt=ADMINISTERS)

@@ -1,0 +1,175 @@
+"""The on-call person's console: how the queue stands, and what can be done about it.
+
+Rows are what counts; what only Valkey knows is left out while it is away, so that the page is there when it is needed
+most. A failed image is a picture's fault or an outage's and stands in its row; a failed *job* is a bug of ours.
+"""
+
+import structlog
+
+from gallery.access.model import Caller
+from gallery.adapters.database import Database
+from gallery.admin import store
+from gallery.admin.model import DoneView, FailureView, LaneView, PauseView, QueueView, RunningView, WorkerView
+from gallery.errors import ImageNotFound, JobNotFound, NotFailed, StillProcessing, ValkeyAway
+from gallery.images.model import ImageId, Lane, Status
+from gallery.images.service import Images
+from gallery.images.tasks import priorities
+from gallery.jobs import pause
+from gallery.jobs.progress import Progress
+from gallery.jobs.queue import MOST as MOST_JOBS
+from gallery.jobs.queue import Bug, Queue
+from gallery.jobs.roster import Roster
+from gallery.paging import Cursor, Page
+
+log = structlog.get_logger(__name__)
+
+MOST = 500  # images that are retried or dropped by one request
+
+
+class Console:
+    def __init__(self, database: Database, queue: Queue, roster: Roster, images: Images) -> None:
+        self._database = database
+        self._queue = queue
+        self._roster = roster
+        self._images = images
+
+    async def look(self) -> QueueView:
+        """How everything stands. Raises `DatabaseAway`; what Valkey knows is missing while it is away."""
+        async with self._database.primary() as db:
+            at, paused = await store.now(db), await pause.since(db)
+            backlog, running = await store.backlog(db), await store.running(db)
+            failed, throughput = await store.reasons(db), await store.throughput(db)
+        queued, jobs, progress = await self._ask_the_queue()
+        return QueueView(
+            at=at,
+            paused_since=paused,
+            lanes=[LaneView(lane, *backlog.get(lane, (0, 0, None)), queued.get(lane)) for lane in Lane],
+            jobs=jobs,
+            bugs=None if jobs is None else jobs.pop("failed"),
+            running=[_with(progress.get(image.id), image) for image in running],
+            failed=failed,
+            workers=await self._workers(running),
+            throughput=throughput,
+        )
+
+    async def _ask_the_queue(self) -> tuple[dict[Lane, int], dict[str, int] | None, dict[str, Progress]]:
+        try:
+            queued = dict(zip(Lane, await self._queue.prioritized([priorities(lane) for lane in Lane]), strict=True))
+            jobs = await self._queue.counts("failed")
+            active = await self._queue.active(store.MOST_RUNNING)
+        except ValkeyAway as error:
+            log.info("queue.unseen", error=str(error))
+            return {}, None, {}
+        return queued, jobs, {job.subject: job.progress for job in active if job.progress}
+
+    async def _workers(self, running: list[RunningView]) -> list[WorkerView]:
+        return [
+            WorkerView(
+                name=member.name,
+                version=member.version,
+                concurrency=member.concurrency,
+                presence=member.presence,
+                started_at=member.started_at,
+                seen_at=member.seen_at,
+                doing=[image.id for image in running if image.worker == member.name],
+            )
+            for member in await self._roster.read()
+        ]
+
+    # --- pause --------------------------------------------------------------------------------------------------------
+
+    async def pause(self) -> PauseView:
+        """Nobody takes work any more; what is under way is finished."""
+        async with self._database.writing() as db:
+            await pause.begin(db)
+            since = await pause.since(db)
+        await self._tell_the_queue(paused=True)
+        log.warning("queue.paused")
+        return PauseView(since)
+
+    async def resume(self) -> PauseView:
+        async with self._database.writing() as db:
+            await pause.end(db)
+        await self._tell_the_queue(paused=False)
+        log.info("queue.resumed")
+        return PauseView(None)
+
+    async def _tell_the_queue(self, *, paused: bool) -> None:
+        try:
+            await self._queue.obey(paused)
+        except ValkeyAway as error:  # the sweep tells it
+            log.warning("queue.not_told", error=str(error))
+
+    # --- images that failed -------------------------------------------------------------------------------------------
+
+    async def failures(self, code: str | None, after: Cursor | None, limit: int) -> Page[FailureView]:
+        async with self._database.primary() as db:
+            return await store.failures(db, code, after, limit)
+
+    async def retry(self, caller: Caller, image_id: ImageId) -> None:
+        """Have a FAILED image rendered again, as if it were new. Raises `ImageNotFound`, `NotFailed`."""
+        image = await self._images.own(caller, image_id)
+        if image.status is not Status.FAILED:
+            raise NotFailed(image=image_id, status=image.status)
+        await self._images.reprocess(caller, image_id)
+
+    async def retry_all(self, caller: Caller, code: str | None) -> DoneView:
+        """Those that wait for an operator (and failed with that code), newest first, at most `MOST` of them."""
+        page = await self.failures(code, None, MOST)
+        count = 0
+        for failure in page.items:
+            try:
+                await self.retry(caller, ImageId(failure.id))
+            except (ImageNotFound, NotFailed, StillProcessing):  # somebody else was faster
+                continue
+            count += 1
+        return DoneView(count, page.next is not None)
+
+    async def drop(self, image_id: ImageId) -> None:
+        """Take it off the list. The image stays FAILED and its original stays; a retry brings it back.
+
+        Raises `NotFailed`.
+        """
+        async with self._database.writing() as db:
+            if not await store.drop(db, image_id, None, 1):
+                raise NotFailed(image=image_id)
+
+    async def drop_all(self, code: str | None) -> DoneView:
+        async with self._database.writing() as db:
+            count = await store.drop(db, None, code, MOST)
+        return DoneView(count, count == MOST)
+
+    # --- jobs that failed: bugs ---------------------------------------------------------------------------------------
+
+    async def bugs(self, start: int, limit: int) -> list[Bug]:
+        """Raises `ValkeyAway`."""
+        return await self._queue.bugs(start, limit)
+
+    async def retry_bug(self, job: str) -> None:
+        """Raises `JobNotFound`, `ValkeyAway`."""
+        await self._queue.retry(job)
+
+    async def retry_bugs(self) -> DoneView:
+        bugs = await self._queue.bugs(0, MOST_JOBS)
+        count = 0
+        for bug in bugs:
+            try:
+                await self._queue.retry(bug.id)
+            except JobNotFound:  # somebody else was faster
+                continue
+            count += 1
+        return DoneView(count, len(bugs) == MOST_JOBS)
+
+    async def drop_bug(self, job: str) -> None:
+        await self._queue.drop(job)
+
+    async def drop_bugs(self) -> DoneView:
+        count = await self._queue.drop_all()
+        return DoneView(count, count == MOST_JOBS)
+
+
+def _with(progress: Progress | None, image: RunningView) -> RunningView:
+    if progress is None:
+        return image
+    values = {name: getattr(image, name) for name in image.__struct_fields__}
+    return RunningView(**{**values, "stage": progress.stage, "percent": progress.percent})

@@ -1,0 +1,27 @@
+"""Whether workers may take work at all. It stands in a row, since Valkey may forget it; BullMQ's own pause follows.
+
+A paused queue takes no new job; what is under way is finished.
+"""
+
+from datetime import datetime
+
+from gallery.adapters.database import Connection
+
+NOBODY_PAUSES = "NOT EXISTS (SELECT FROM installation WHERE paused_at IS NOT NULL)"  # for the statements that claim
+READ = "SELECT paused_at FROM installation"
+BEGIN = "UPDATE installation SET paused_at = now() WHERE paused_at IS NULL"
+END = "UPDATE installation SET paused_at = NULL WHERE paused_at IS NOT NULL"
+
+
+async def since(db: Connection) -> datetime | None:
+    """`None` when it is not paused."""
+    at: datetime | None = await db.fetchval(READ)
+    return at
+
+
+async def begin(db: Connection) -> None:
+    await db.execute(BEGIN)
+
+
+async def end(db: Connection) -> None:
+    await db.execute(END)

@@ -1,0 +1,101 @@
+/** The operators' page: fetched anew every few seconds, and walked through by keyboard. What it shows is the server's. */
+
+import { askToSignIn } from "./signin.js";
+
+const EVERY = 3000; // ms
+const connection = document.getElementById("connection");
+const status = document.getElementById("status");
+const KEYS = { r: ".retry", d: ".drop" };
+const DONE = {
+  pause: "Paused",
+  resume: "Resumed",
+  retry: "To be tried again",
+  drop: "Dropped",
+};
+
+if (document.body.hasAttribute("data-signin")) {
+  askToSignIn();
+} else {
+  setInterval(() => document.hidden || refresh(), EVERY);
+  document.addEventListener("submit", act);
+  document.addEventListener("keydown", walk);
+}
+
+/** Ask for the page as it is now, and put its parts in the place of ours. Focus and what is open stay. */
+async function refresh() {
+  const page = await fetched().catch(() => null);
+  connection.dataset.state = page ? "live" : "lost";
+  connection.textContent = page ? "Live" : "Not reached";
+  if (!page || document.querySelector("button:active, summary:active, a:active")) return;
+  for (const part of page.querySelectorAll("[data-live]")) replace(document.getElementById(part.id), part);
+  document.body.dataset.refreshed = String(Number(document.body.dataset.refreshed ?? 0) + 1);
+}
+
+/** A document that no script of it runs in: our policy lets no string become markup. */
+function fetched() {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    request.open("GET", location.href);
+    request.responseType = "document";
+    request.setRequestHeader("Accept", "text/html");
+    request.onload = () => (request.status === 200 ? resolve(request.response) : left(request.status, reject));
+    request.onerror = reject;
+    request.send();
+  });
+}
+
+function left(code, reject) {
+  if (code === 401 || code === 403) location.reload(); // it says how to come in
+  else reject();
+}
+
+function replace(old, fresh) {
+  const focused = old.contains(document.activeElement) ? document.activeElement : null;
+  const place = focused && rows(old).indexOf(rowOf(focused));
+  for (const details of old.querySelectorAll("details[open]")) fresh.querySelector(`#${CSS.escape(details.id)}`)?.setAttribute("open", "");
+  old.replaceWith(fresh);
+  if (focused) (again(focused, fresh) ?? rows(fresh).at(Math.min(place, rows(fresh).length - 1)))?.focus();
+}
+
+const again = (element, part) => (element.id ? part.querySelector(`#${CSS.escape(element.id)}`) : null);
+const rows = (part) => [...part.querySelectorAll("summary")];
+const rowOf = (element) => element.closest(".rows > li")?.querySelector("summary");
+
+/** Send what a button says, and show what has become of it. */
+async function act(event) {
+  event.preventDefault();
+  const { action } = event.target;
+  const button = event.submitter ?? event.target.querySelector("button");
+  if (button.ariaBusy) return;
+  button.ariaBusy = "true"; // and not disabled: it would lose the focus
+  try {
+    const response = await fetch(action, { method: "POST", headers: { Accept: "application/json" } });
+    status.textContent = await said(response, new URL(action).pathname.split("/").at(-1));
+  } catch {
+    status.textContent = "Gallery cannot be reached.";
+  }
+  button.ariaBusy = null;
+  await refresh();
+}
+
+async function said(response, deed) {
+  const body = response.status === 204 ? {} : await response.json();
+  if (!response.ok) return body.detail;
+  return "count" in body ? `${DONE[deed]}: ${body.count}${body.more ? ", and there are more" : ""}.` : `${DONE[deed]}.`;
+}
+
+/** Up and down through the rows of a list, and a letter for each button of a row. */
+function walk(event) {
+  const row = rowOf(event.target);
+  if (!row || event.ctrlKey || event.metaKey || event.altKey || event.target.matches("pre, input")) return;
+  const key = event.key.toLowerCase();
+  if (key === "arrowdown" || key === "arrowup") step(row, key === "arrowdown" ? 1 : -1);
+  else if (key in KEYS) row.closest("li").querySelector(KEYS[key]).click();
+  else return;
+  event.preventDefault();
+}
+
+function step(row, by) {
+  const all = rows(row.closest(".rows"));
+  all[all.indexOf(row) + by]?.focus();
+}

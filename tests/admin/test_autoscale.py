@@ -1,0 +1,172 @@
+"""How many workers there should be."""
+
+from math import inf
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cast import uploaded
+from gallery.admin.autoscale import Load, Rule, Rules, decide
+from gallery.errors import Misconfigured
+from gallery.settings import Autoscale, Settings
+
+RULES = Rules()
+OLD = {"joined": inf, "left": inf}
+
+ages = st.one_of(st.floats(0, 10_000), st.just(inf))
+rules = st.builds(
+    lambda least, more, below, above, latency, add, remove: Rules(
+        least, least + more, below + above, below, latency, add, remove
+    ),
+    st.integers(1, 20), st.integers(0, 50), st.integers(0, 200), st.integers(1, 500),
+    st.floats(0.1, 600), st.floats(0.1, 600), st.floats(0.1, 3600),
+)  # fmt: skip
+loads = st.builds(
+    Load,
+    st.integers(0, 100),
+    st.integers(0, 100_000),
+    st.floats(0, 10_000),
+    st.floats(0, 1),
+    ages,
+    ages,
+    st.booleans(),
+)
+CALM = settings(max_examples=300, deadline=None, database=None)
+
+
+def wanted(workers, waiting, oldest=0.0, **more):
+    decision = decide(Load(workers, waiting, oldest, **(OLD | more)), RULES)
+    return decision.wanted, decision.rule
+
+
+@pytest.mark.parametrize(
+    ("waiting", "oldest", "expected"),
+    [
+        (101, 0, (3, Rule.LENGTH)),
+        (100, 0, (2, Rule.STEADY)),
+        (20, 30, (2, Rule.STEADY)),
+        (19, 30, (1, Rule.QUIET)),
+        (19, 30.1, (3, Rule.LATENCY)),
+        (0, 31, (3, Rule.LATENCY)),
+        (399, 0, (4, Rule.LENGTH)),
+        (9_000, 600, (4, Rule.LENGTH)),
+    ],
+)
+def test_the_rules_of_the_seed(waiting, oldest, expected):
+    """More than 100 waiting: add. Fewer than 20: remove. One waits for more than 30 seconds: add."""
+    assert wanted(2, waiting, oldest) == expected
+
+
+def test_after_a_change_there_is_a_pause():
+    assert wanted(2, 500, joined=29) == (2, Rule.COOLDOWN)
+    assert wanted(2, 500, joined=31, left=1) == (4, Rule.LENGTH), "who has just removed one may add"
+    assert wanted(2, 0, joined=299) == (2, Rule.COOLDOWN), "what has just come shall not go"
+    assert wanted(2, 0, left=299) == (2, Rule.COOLDOWN), "one after the other"
+
+
+def test_nobody_goes_whose_work_the_others_have_no_room_for():
+    assert wanted(5, 0, busy=0.7) == (5, Rule.STEADY)
+    assert wanted(5, 0, busy=0.6) == (4, Rule.QUIET)
+    assert wanted(2, 0, busy=0.5) == (2, Rule.STEADY)
+    assert wanted(2, 0, busy=0.25) == (1, Rule.QUIET)
+
+
+def test_ends_are_ends():
+    assert wanted(0, 0) == (1, Rule.MINIMUM)
+    assert wanted(1, 0) == (1, Rule.MINIMUM)
+    assert wanted(10, 5_000, 300) == (10, Rule.MAXIMUM)
+    assert wanted(12, 50) == (10, Rule.MAXIMUM)
+    assert wanted(3, 5_000, 300, paused=True) == (3, Rule.PAUSED)
+
+
+@CALM
+@given(loads, rules)
+def test_it_stays_within_its_bounds_and_steps(load, rules):
+    decision = decide(load, rules)
+    assert rules.min <= decision.wanted <= rules.max
+    if rules.min <= load.workers <= rules.max:
+        assert load.workers - 1 <= decision.wanted <= 2 * load.workers
+    assert decision.reason.endswith(".")
+
+
+@CALM
+@given(loads, rules, st.integers(0, 10_000), st.floats(0, 1_000))
+def test_a_heavier_load_never_asks_for_fewer(load, rules, more, older):
+    heavier = msgspec.structs.replace(load, waiting=load.waiting + more, oldest=load.oldest + older)
+    assert decide(heavier, rules).wanted >= decide(load, rules).wanted
+
+
+@CALM
+@given(loads, rules)
+def test_what_has_just_come_shows_first_what_it_does(load, rules):
+    """Once there are as many as were asked for, the same load asks for no others."""
+    asked = decide(load, rules)
+    joined = 0.0 if asked.wanted > load.workers else load.joined
+    left = 0.0 if asked.wanted < load.workers else load.left
+    then = msgspec.structs.replace(load, workers=asked.wanted, joined=joined, left=left)
+    if asked.wanted != load.workers:
+        again = decide(then, rules)
+        assert again.wanted == asked.wanted or (asked.wanted < load.workers and again.wanted > asked.wanted)
+
+
+@CALM
+@given(st.integers(1, 10), st.integers(20, 100), st.floats(0, 30))
+def test_between_the_marks_nothing_changes(workers, waiting, oldest):
+    assert decide(Load(workers, waiting, oldest), RULES).wanted == workers
+
+
+@CALM
+@given(st.integers(1, 10), st.integers(0, 10_000))
+def test_a_steady_load_finds_its_number_and_stays_there(workers, waiting):
+    counts = []
+    for _ in range(20):
+        workers = decide(Load(workers, waiting), RULES).wanted
+        counts.append(workers)
+    assert counts[-1] == counts[-2], "no number of workers is left and found again"
+    assert counts == sorted(counts) or counts == sorted(counts, reverse=True)
+
+
+def test_rules_that_do_not_fit_together_are_refused():
+    with pytest.raises(Misconfigured, match="MIN"):
+        Rules.of(Autoscale(min=5, max=4))
+    with pytest.raises(Misconfigured, match="REMOVE_BELOW"):
+        Rules.of(Autoscale(add_above=10, remove_below=11))
+    read = Settings.read({"GALLERY_AUTOSCALE__MAX": "40", "GALLERY_AUTOSCALE__LATENCY": "5"})
+    assert Rules.of(read.autoscale) == Rules(max=40, latency=5)
+
+
+async def test_the_advice_goes_by_heartbeats_and_by_what_is_due(client, gallery):
+    async def advice():
+        return (await client.get("/admin/autoscale")).json()
+
+    assert ((await advice())["wanted"], (await advice())["rule"]) == (1, "minimum")
+    async with gallery.database.writing() as db:
+        await db.execute("""
+            INSERT INTO worker (name, version, concurrency, started_at, seen_at, ended_at) VALUES
+                ('here', '1', 2, now() - interval '1 hour', now(), NULL),
+                ('restarting', '1', 2, now() - interval '1 hour', now() - interval '40 s', NULL),
+                ('lost', '1', 2, now() - interval '1 hour', now() - interval '10 minutes', NULL),
+                ('ended', '1', 2, now() - interval '1 hour', now() - interval '6 minutes', now())
+        """)
+    await uploaded(gallery)
+    found = await advice()
+    assert (found["workers"], found["alive"], found["waiting"]) == (2, 1, 1)
+    assert (found["wanted"], found["rule"]) == (1, "quiet")
+
+    async with gallery.database.writing() as db:
+        await db.execute("UPDATE image SET next_attempt_at = now() - interval '31 s'")
+    found = await advice()
+    assert (found["wanted"], found["rule"]) == (3, "latency")
+    assert found["oldestSeconds"] >= 31
+    async with gallery.database.writing() as db:
+        await db.execute("UPDATE image SET work = NULL, status = 'READY'")
+        await db.execute("""
+            INSERT INTO timeline (image_id, stage, attempt, duration)
+            SELECT id, 'ready', n, interval '6 s' FROM image, generate_series(1, 30) AS n
+        """)
+    found = await advice()
+    assert (found["waiting"], found["busy"], found["rule"]) == (0, 0.75, "steady"), "180 of 4 × 60 seconds were work"
+    await client.post("/admin/queues/pause")
+    assert ((await advice())["wanted"], (await advice())["rule"]) == (2, "paused")

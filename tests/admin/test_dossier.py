@@ -1,0 +1,56 @@
+"""One image, as the on-call person reads it."""
+
+import photos
+from cast import another_photo, post, uploaded
+from doors import a_key, asking
+from gallery.errors import ObjectStoreAway
+
+
+async def read(client, image: str, **headers):
+    return await client.get(f"/admin/images/{image}", headers=headers)
+
+
+async def test_a_dossier_says_why_an_image_is_not_ready(client, gallery, processing, monkeypatch):
+    image = (await post(client, lane="bulk")).json()
+
+    async def away(*_, **__):
+        raise ObjectStoreAway
+
+    monkeypatch.setattr(gallery.objects, "fetch", away)
+    await processing.process(image["id"])
+    found = (await read(client, image["id"])).json()
+    assert (found["owner"], found["status"], found["work"], found["lane"]) == ("everybody", "PENDING", "due", "bulk")
+    assert (found["attempt"], found["deferrals"], found["strikes"], found["losses"]) == (1, 1, 0, 0)
+    assert (found["worker"], found["queuePlace"], found["objects"]) == ("worker", 1, 1)
+    assert found["nextAttemptAt"] > found["createdAt"]
+    assert [entry["stage"] for entry in found["timeline"]] == ["uploaded", "processing", "deferred"]
+    assert found["timeline"][-1]["code"] == "object_store_away"
+
+
+async def test_a_picture_that_failed_says_with_what(client, gallery, processing):
+    image = await uploaded(gallery, photos.a_jpeg(400, 300)[:2000])
+    await processing.process(image.id)
+    found = (await read(client, image.id)).json()
+    assert (found["status"], found["work"], found["error"]["code"]) == ("FAILED", None, "damaged_picture")
+
+
+async def test_a_deleted_image_can_be_read_until_it_is_buried(client, gallery):
+    image = await uploaded(gallery)
+    await client.delete(f"/api/v1/images/{image.id}")
+    assert (await read(client, image.id)).json()["deletedAt"]
+    async with gallery.database.writing() as db:
+        await db.execute("UPDATE image SET deleted_at = now() - interval '2 hours'")
+    await gallery.sweep.run()
+    answer = await read(client, image.id)
+    assert (answer.status_code, answer.json()["code"]) == (404, "image_not_found")
+
+
+async def test_only_an_admin_reads_it_and_anybodys(settings):
+    async with asking(settings) as (house, client):
+        _, maya = await a_key(house, "maya")
+        _, admin = await a_key(house, "ops", "admin")
+        file = {"file": ("lake.jpg", another_photo())}
+        image = (await client.post("/api/v1/images", files=file, headers={"X-Api-Key": maya})).json()["id"]
+        assert (await read(client, image)).status_code == 401
+        assert (await read(client, image, **{"X-Api-Key": maya})).status_code == 403
+        assert (await read(client, image, **{"X-Api-Key": admin})).json()["owner"] == "maya"

@@ -1,0 +1,36 @@
+"""What has gone wrong in a house, for operators to look at."""
+
+import asyncio
+
+import photos
+from cast import uploaded
+from gallery.images.model import ImageId
+from gallery.images.processing import Processing
+from gallery.images.tasks import PROCESS
+from gallery.jobs.queue import Ring
+from gallery.jobs.worker import answering
+from gallery.settings import Settings
+from gallery.wiring import Gallery
+
+
+async def broken_pictures(gallery: Gallery, processing: Processing, *titles: str) -> list[ImageId]:
+    """Pictures that were cut on their way, and have FAILED for it."""
+    images = [
+        await uploaded(gallery, photos.a_jpeg(400, 300, comment=title.encode())[:2000], title=title) for title in titles
+    ]
+    for image in images:
+        await processing.process(image.id)
+    return [image.id for image in images]
+
+
+async def broken_job(gallery: Gallery, settings: Settings, *subjects: str) -> None:
+    """Jobs whose handler has a bug."""
+
+    async def broken(subject: str) -> None:
+        raise ZeroDivisionError(f"{subject} by nothing")
+
+    wanted = subjects or ("nothing",)
+    await gallery.queue.ring_all([Ring(PROCESS, subject, priority=7) for subject in wanted])
+    async with answering(settings.redis, {PROCESS: broken}, 1, "worker"), asyncio.timeout(15):
+        while (await gallery.queue.counts("failed"))["failed"] < len(wanted):
+            await asyncio.sleep(0.02)

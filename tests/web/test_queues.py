@@ -1,0 +1,130 @@
+"""The operators' page in a real browser, by keyboard, on a real queue."""
+
+import re
+
+import httpx
+import pytest
+from playwright.async_api import expect
+
+from admin_house import broken_job, broken_pictures
+from conftest import served
+from doors import a_key, closed
+from gallery.web.queues import span
+from gallery.wiring import open_gallery
+
+
+async def test_an_operator_finds_out_why_and_tries_again_by_keyboard_alone(opened, gallery, processing, settings):
+    await broken_job(gallery, settings)
+    first, second, third = await broken_pictures(gallery, processing, "Ferry", "<b>Lake</b>", "Tower")
+    async with served(gallery) as url:
+        visit = await opened(url)
+        page = visit.page
+        await page.goto("/admin/queues")
+        await expect(page.get_by_role("heading", name="Failed 3")).to_be_visible()
+        await expect(page.locator("#row-" + second)).to_contain_text("<b>Lake</b>")  # as it was written
+
+        await page.locator("#row-" + third).focus()
+        await page.keyboard.press("ArrowDown")
+        await expect(page.locator("#row-" + second)).to_be_focused()
+        await page.keyboard.press("Enter")
+        why = page.locator("#failed-" + second)
+        await expect(why).to_contain_text("The picture is damaged or incomplete")
+        await expect(why.locator(".timeline")).to_contain_text(re.compile("uploaded.*processing.*failed", re.DOTALL))
+
+        await page.keyboard.press("r")
+        await expect(page.get_by_role("status")).to_have_text("To be tried again.")
+        await expect(page.get_by_role("heading", name="Failed 2")).to_be_visible()
+        await expect(page.locator("#row-" + first)).to_be_focused()  # the next one: the walk goes on
+        await page.keyboard.press("d")
+        await expect(page.get_by_role("heading", name="Failed 1")).to_be_visible()
+        await expect(page.get_by_label("Interactive")).to_contain_text("1 waiting")
+        statuses = {image: (await gallery.dossiers.get(image)).status for image in (first, second, third)}
+        assert statuses == {first: "FAILED", second: "PENDING", third: "FAILED"}
+
+        bug = page.locator("#live-bugs")
+        await bug.locator("summary").focus()
+        await page.keyboard.press("Enter")
+        await expect(bug.locator("pre")).to_contain_text("ZeroDivisionError")
+        await page.keyboard.press("Tab")  # into the stack, which scrolls
+        await expect(bug.locator("pre")).to_be_focused()
+        await page.keyboard.press("Shift+Tab")
+        await page.keyboard.press("d")
+        await expect(bug.locator("h2")).to_have_count(0)
+        assert await visit.troubles() == []
+
+
+async def test_a_pause_shows_and_what_is_open_stays_open(opened, gallery, processing):
+    (image,) = await broken_pictures(gallery, processing, "Ferry")
+    async with served(gallery) as url:
+        visit = await opened(url, color_scheme="dark")
+        page = visit.page
+        await page.goto("/admin/queues")
+        await page.locator("#row-" + image).press("Enter")
+        await page.get_by_role("button", name="Pause").focus()
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("note")).to_contain_text("Paused for")
+        await expect(page.get_by_role("button", name="Resume")).to_be_focused()
+        assert (await gallery.console.look()).paused_since
+        refreshed = int(await page.locator("body").get_attribute("data-refreshed"))
+        await expect(page.locator("body")).to_have_attribute("data-refreshed", str(refreshed + 1), timeout=15_000)
+        await expect(page.locator("#failed-" + image)).to_have_attribute("open", "")
+
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("button", name="Pause")).to_be_focused()
+        assert (await gallery.console.look()).paused_since is None
+        assert await visit.troubles() == []
+
+
+async def test_an_operator_signs_in_and_nobody_else_gets_in(opened, settings):
+    async with open_gallery(closed(settings)) as house, served(house) as url:
+        _, admin = await a_key(house, "ops", "admin")
+        _, maya = await a_key(house, "maya")
+        page = (await opened(url)).page
+        await page.goto("/admin/queues")
+        await page.get_by_label("API key or token").fill(admin)
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("heading", name="Workers 0")).to_be_visible()
+        await page.get_by_role("button", name="Pause").click()
+        await expect(page.get_by_role("button", name="Resume")).to_be_visible()  # by the cookie, from our own page
+        await page.get_by_role("button", name="Sign out").click()
+        await expect(page.get_by_label("API key or token")).to_be_visible()
+        await page.get_by_label("API key or token").fill(maya)
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_text("with the scope admin")).to_be_visible()
+
+
+async def test_a_program_gets_json_and_a_browser_a_page_in_which_nothing_inline_runs(gallery):
+    async with served(gallery) as url, httpx.AsyncClient(base_url=url) as client:
+        program = await client.get("/admin/queues", headers={"Accept": "application/json"})
+        assert program.json()["lanes"] == (await client.get("/admin/queues/state")).json()["lanes"]
+        assert "Accept" in program.headers["vary"]
+        page = await client.get("/admin/queues", headers={"Accept": "text/html"})
+        assert "unsafe" not in page.headers["content-security-policy"]
+        assert page.headers["cache-control"] == "no-store"
+        assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=", page.text)
+        refused = await client.get("/admin/queues?cursor=x")
+        assert refused.status_code == 422
+
+
+async def test_a_stranger_is_told_how_to_come_in(settings):
+    async with open_gallery(closed(settings)) as house, served(house) as url, httpx.AsyncClient(base_url=url) as client:
+        person = await client.get("/admin/queues", headers={"Accept": "text/html"})
+        assert (person.status_code, person.headers["content-type"].partition(";")[0]) == (401, "text/html")
+        program = await client.get("/admin/queues", headers={"Accept": "application/json"})
+        assert (program.status_code, program.json()["code"]) == (401, "credentials_required")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-1, "0 s"),
+        (59.9, "59 s"),
+        (60, "1 min"),
+        (61, "1 min 1 s"),
+        (3600, "1 h"),
+        (7290, "2 h 1 min"),
+        (90_000, "1 d 1 h"),
+    ],
+)
+def test_spans_are_told_in_two_units(seconds, text):
+    assert span(seconds) == text
