@@ -4,21 +4,16 @@ from collections.abc import Mapping
 
 from gallery.doctor.checks import CHECKS
 from gallery.doctor.examination import examine
-from gallery.doctor.model import Check, Finding
+from gallery.doctor.model import Finding
 from gallery.settings import Settings
 
 
-async def look(environment: Mapping[str, str], *names: str, patience: float = 5) -> dict[str, Finding]:
-    """The findings of these checks and of those that they need, by their names."""
+async def look(environment: Mapping[str, str], *names: str) -> dict[str, Finding]:
+    """The findings of these checks and of those that they need (or of all), by their names."""
     wanted = set(names) or {check.name for check in CHECKS}
     for check in reversed(CHECKS):
         wanted |= set(check.needs) if check.name in wanted else set()
-    chosen = [
-        Check(c.group, c.name, c.look, c.needs, min(patience, c.patience) if patience < 5 else c.patience)
-        for c in CHECKS
-        if c.name in wanted
-    ]
-    groups = examine(Settings.read(environment), environment, chosen)
+    groups = examine(Settings.read(environment), environment, [c for c in CHECKS if c.name in wanted])
     return {finding.check: finding async for group in groups for finding in group}
 
 

@@ -6,9 +6,10 @@ import resource
 import pytest
 
 from doctor.looking import look, verdict
+from gallery.cli.doctor import exit_code
 from gallery.doctor import machine
 from gallery.doctor.checks import CHECKS
-from gallery.doctor.model import Check, Verdict
+from gallery.doctor.model import Check, Finding, State, Verdict
 from processes import running, surroundings
 
 
@@ -47,6 +48,7 @@ async def test_a_setting_that_cannot_be_read_is_a_finding(tmp_path):
     [
         ({}, "well", "none is dangerous"),
         ({"GALLERY_ACESS__OPEN": "1"}, "wrong", "GALLERY_ACESS__OPEN (meant GALLERY_ACCESS__OPEN?)"),
+        ({"GALLERY_FAULT": "upload-put:1"}, "wrong", "kill themselves"),
         ({"GALLERY_HOST": "0.0.0.0", "GALLERY_ACCESS__OPEN": "true"}, "wrong", "delete everything"),
         ({"GALLERY_HOST": "0.0.0.0", "GALLERY_ACCESS__OPEN": "false"}, "well", ""),
         ({"S3_BUCKET": "a", "S3_ENDPOINT": "http://minio.example.org:9000"}, "notice", "unencrypted"),
@@ -83,3 +85,12 @@ async def test_a_check_that_fails_says_so_and_the_others_go_on(monkeypatch):
     found = await look({})
     assert (found["broken"].state, "surprise" in found["broken"].says) == ("unknown", True)
     assert found["settings"].state == "well"
+
+
+@pytest.mark.parametrize(
+    ("states", "code"),
+    [(["well", "notice", "skipped"], 0), (["well", "unknown"], 2), (["unknown", "wrong", "well"], 1)],
+)
+def test_scripts_get_an_exit_code(states, code):
+    found = [Finding("machine", "some", State(state), "", "", 0, {}) for state in states]
+    assert exit_code(found) == code

@@ -37,7 +37,7 @@ async def doctor(settings: Settings, environment: Mapping[str, str], *, json: bo
             console.print(_table(group), "")
     if not json:
         console.print(_sum(found))
-    return _code(found)
+    return exit_code(found)
 
 
 def cannot_read(error: Misconfigured, *, json: bool) -> int:
@@ -100,7 +100,7 @@ def _sum(found: list[Finding]) -> str:
     return f"[bold {colour}]{', '.join(words)}[/]"
 
 
-def _code(found: list[Finding]) -> int:
+def exit_code(found: list[Finding]) -> int:
     states = {finding.state for finding in found}
     return 1 if State.WRONG in states else 2 if State.UNKNOWN in states else 0
 

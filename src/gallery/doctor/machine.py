@@ -27,6 +27,8 @@ async def settings(patient: Patient) -> Verdict:
         meant = ", ".join(f"{name} (meant {near}?)" if near else name for name, near in strangers.items())
         return wrong(f"Nobody knows {meant}.", "Mend the name or unset it: it has no effect.", names=[*strangers])
     here = patient.settings
+    if here.fault:
+        return wrong(f"GALLERY_FAULT is {here.fault}: processes kill themselves there.", "Unset it: it is for tests.")
     reachable = not is_loopback(here.host)
     if reachable and is_open(here):
         return wrong(
