@@ -3,9 +3,10 @@
 import asyncio
 import itertools
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from hashlib import sha256
+from io import BytesIO
 from urllib.parse import urlsplit
 
 import httpx
@@ -168,7 +169,7 @@ async def answering(status: int | None, body: str) -> AsyncIterator[str]:
 async def test_a_put_whose_answer_is_lost_was_done_once_and_may_be_repeated(s3, bucket):
     settings = {**s3, "S3_BUCKET": bucket}
     objects = opened(settings)
-    async with losing_answers(s3["S3_ENDPOINT"]) as endpoint:
+    async with losing_answers(s3["S3_ENDPOINT"], of=100) as endpoint:
         with pytest.raises(ObjectStoreAway):
             await opened({**settings, "S3_ENDPOINT": endpoint, "GALLERY_S3__TIMEOUT": "3"}).put("a", b"ours")
     assert await objects.size("a") == 4
@@ -178,28 +179,33 @@ async def test_a_put_whose_answer_is_lost_was_done_once_and_may_be_repeated(s3, 
     assert await objects.hash("a") == sha256(b"ours").hexdigest()
 
 
-@asynccontextmanager
-async def losing_answers(url: str) -> AsyncIterator[str]:
-    """A way to a server on which requests arrive and no answer comes back."""
-    server = urlsplit(url)
+async def test_a_lost_connection_costs_a_put_nothing_but_a_moment(s3, bucket):
+    async with losing_answers(s3["S3_ENDPOINT"], of=1) as endpoint:
+        objects = opened({**s3, "S3_BUCKET": bucket, "S3_ENDPOINT": endpoint})
+        await objects.put("b", BytesIO(b"ours"))
+        assert await objects.hash("b") == sha256(b"ours").hexdigest()
 
-    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+
+@asynccontextmanager
+async def losing_answers(url: str, of: int) -> AsyncIterator[str]:
+    """A way to a server on which requests arrive, and the answers of so many connections do not come back."""
+    server, connections = urlsplit(url), itertools.count()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        lost = next(connections) < of
         back, there = await asyncio.open_connection(server.hostname, server.port)
-        while not back.at_eof():
-            done, pending = await asyncio.wait(
-                [asyncio.create_task(back.read(1)), asyncio.create_task(reader.read(65536))],
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-            for task in pending:
-                task.cancel()
-            await asyncio.wait(pending)
-            if any(len(task.result()) <= 1 for task in done):  # the answer has begun, or the client has gone
-                break
-            there.write(next(iter(done)).result())
+        pumps = [asyncio.create_task(pump(reader, there)), asyncio.create_task(pump(back, writer, lost=lost))]
+        await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
         for end in (there, writer):
             end.transport.abort()
+        await asyncio.wait(pumps)
 
-    lost = await asyncio.start_server(pass_on, "127.0.0.1", 0)
-    async with lost:
-        yield f"http://127.0.0.1:{lost.sockets[0].getsockname()[1]}"
-        lost.close()
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, lost: bool = False) -> None:
+        with suppress(OSError):
+            while (data := await reader.read(65536)) and not lost:
+                writer.write(data)
+
+    proxy = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with proxy:
+        yield f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}"
+        proxy.close()
