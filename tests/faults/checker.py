@@ -16,7 +16,7 @@ UNSETTLED = """
     SELECT count(*) FROM image
     WHERE deleted_at IS NULL AND (work IS NOT NULL OR status IN ('PENDING', 'PROCESSING'))
 """
-ROWS = "SELECT id::text, status, sha256 FROM image WHERE deleted_at IS NULL"
+ROWS = "SELECT id::text, status, sha256, error_code, error_message FROM image WHERE deleted_at IS NULL"
 KEYS = "SELECT key, remove_after FROM object"
 ANSWERS = "SELECT image_id::text FROM idempotency WHERE status = 201"
 
@@ -53,7 +53,10 @@ async def _rows(gallery: Gallery, load: Load) -> None:
     unanswered = {image for image in rows.keys() - load.acknowledged.keys() if rows[image]["sha256"] in load.abandoned}
     kept = {image: sha256 for image, sha256 in load.acknowledged.items() if image not in load.deleted}
     assert {image: rows[image]["sha256"] for image in rows.keys() - unanswered} == kept
-    assert {image for image, row in rows.items() if row["status"] == "FAILED"} == load.failing
+    failed = {
+        image: (row["error_code"], row["error_message"]) for image, row in rows.items() if row["status"] == "FAILED"
+    }
+    assert failed.keys() == load.failing, failed
     assert {row["status"] for row in rows.values()} <= {"READY", "FAILED"}
 
 

@@ -46,6 +46,9 @@ async def test_an_upgrade_under_load_loses_nothing_and_refuses_nobody(before, en
         assert await _revision(database) == its_schema, "it has made its own schema"
         heard = Heard()
         hearing = asyncio.create_task(listen(old_api.url, heard))
+        async with asyncio.timeout(20):
+            while not heard.connections:
+                await asyncio.sleep(0.02)
         load = Load(old_api.url, rate=6)
         loading = asyncio.create_task(load.run(4))
         await asyncio.sleep(1)
