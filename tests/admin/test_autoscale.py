@@ -1,9 +1,12 @@
 """How many workers there should be."""
 
+import runpy
 from math import inf
+from pathlib import Path
 
 import msgspec
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,6 +15,7 @@ from gallery.admin.autoscale import Load, Rule, Rules, decide
 from gallery.errors import Misconfigured
 from gallery.settings import Autoscale, Settings
 
+ROOT = Path(__file__).parents[2]
 RULES = Rules()
 OLD = {"joined": inf, "left": inf}
 
@@ -170,3 +174,24 @@ async def test_the_advice_goes_by_heartbeats_and_by_what_is_due(client, gallery)
     assert (found["waiting"], found["busy"], found["rule"]) == (0, 0.75, "steady"), "180 of 4 × 60 seconds were work"
     await client.post("/admin/queues/pause")
     assert ((await advice())["wanted"], (await advice())["rule"]) == (2, "paused")
+
+
+async def test_keda_reads_the_number_that_we_answer(client):
+    ask, scale = yaml.safe_load_all((ROOT / "deploy" / "keda" / "scaledobject.yaml").read_text())
+    (trigger,) = scale["spec"]["triggers"]
+    assert trigger["authenticationRef"]["name"] == ask["metadata"]["name"]
+    assert (trigger["metadata"]["targetValue"], trigger["metricType"]) == ("1", "AverageValue"), "as many as are wanted"
+    path = trigger["metadata"]["url"].partition(":3000")[2]
+    assert isinstance((await client.get(path)).json()[trigger["metadata"]["valueLocation"]], int)
+    assert scale["spec"]["scaleTargetRef"]["name"] == "gallery-worker"
+    assert (scale["spec"]["minReplicaCount"], scale["spec"]["maxReplicaCount"]) == (RULES.min, RULES.max)
+
+
+def test_the_picture_of_a_day_is_what_the_rules_make_of_it():
+    day = runpy.run_path(str(ROOT / "docs" / "simulate_autoscale.py"))
+    seconds = day["simulate"](day["day"](), day["RULES"])
+    assert day["draw"](seconds) == day["PICTURE"].read_text(), "run python docs/simulate_autoscale.py"
+    page = " ".join((ROOT / "docs" / "scaling.md").read_text().split())
+    for number in ("452,251 images", "99.4 % of the day", "126 s", "4,794 waited", "56 worker hours", "43 changes"):
+        assert number in day["summary"](seconds)
+        assert number.replace(" s", " seconds") in page if number == "126 s" else number in page, number
