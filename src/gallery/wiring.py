@@ -19,6 +19,7 @@ from gallery.admin.autoscale import Rules
 from gallery.admin.console import Console
 from gallery.admin.dossier import Dossiers
 from gallery.admin.scaler import Scaler
+from gallery.backup.readings import of_backups
 from gallery.errors import CannotStart, ObjectStoreAway
 from gallery.images.answers import Answers
 from gallery.images.cache import Change, ImageCache
@@ -124,7 +125,14 @@ def furnish(settings: Settings, database: Database, valkey: Valkey, queue: Queue
         sweep=Sweep(database, objects, queue, events, timedelta(hours=settings.notifications.keep_hours)),
         verify=Verify(database, objects, news),
         health=Health({"postgresql": database.ping, "valkey": valkey.ping, "objects": objects.ping}),
-        readings=Readings({"images": of_images(database), "queue": of_queue(queue), "events": of_events(events)}),
+        readings=Readings(
+            {
+                "images": of_images(database),
+                "queue": of_queue(queue),
+                "events": of_events(events),
+                "backups": of_backups(database),
+            }
+        ),
     )
 
 

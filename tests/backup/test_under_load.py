@@ -29,6 +29,7 @@ async def test_what_was_ready_at_the_snapshot_is_served_again(story, tmp_path):
     environment, place = story
     if place.startswith("s3:"):
         await make_bucket(environment, place)
+    environment = {**environment, "TMPDIR": str(tmp_path)}  # nobody else tidies up there
     lively = {**environment, "GALLERY_WORKER__SWEEP_EVERY": "0.2"}
     async with api(lively, tmp_path / "logs") as server, worker(lively, tmp_path / "logs"):
         load = Load(server.url, rate=8)

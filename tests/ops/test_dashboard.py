@@ -6,7 +6,9 @@ import re
 import shutil
 import subprocess
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -15,6 +17,7 @@ import yaml
 import photos
 from cast import listening, post
 from conftest import housed
+from gallery.backup.store import verified
 from gallery.cli.listening import listen
 from gallery.errors import ValkeyAway
 from gallery.web.app import make_worker_app
@@ -72,6 +75,7 @@ async def known(environment):
         assert answer.status_code == 429
         await client.get("/api/v1/images")
         await gallery.sweep.run()
+        await verified(gallery.database, str(uuid4()), "somewhere", datetime.now(UTC))
         with pytest.raises(ValkeyAway):
             await gallery.valkey.call(out_of_reach)
         await gallery.valkey.ping()  # and it is back

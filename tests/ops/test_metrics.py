@@ -1,13 +1,15 @@
 """What is measured, as Prometheus reads it: stories of one house, and what they have added."""
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 import pytest
 
 import photos
 from cast import MAYA, listening, post, uploaded
 from conftest import housed
+from gallery.backup.store import verified
 from gallery.errors import DatabaseAway
 from gallery.images import readings, store
 from gallery.images.model import Lane
@@ -201,12 +203,23 @@ async def test_who_asks_too_often_is_counted(environment):
     assert after.has("http_request_duration_seconds_count", method="POST", route="none", status="4xx")
 
 
+async def test_the_age_of_the_newest_verified_backup(gallery, client):
+    assert not (await scraped(client)).has("backup_verified_age_seconds")
+    hour = timedelta(hours=1)
+    for age in (3 * hour, hour, 2 * hour):
+        await verified(gallery.database, str(uuid4()), "somewhere", datetime.now(UTC) - age)
+    async with asyncio.timeout(20):
+        while not (now := await scraped(client)).has("backup_verified_age_seconds"):
+            await asyncio.sleep(0.5)  # an answer is kept for some seconds
+    assert 3600 <= now.value("backup_verified_age_seconds") < 2 * 3600
+
+
 async def test_a_server_that_is_away_is_said_and_the_rest_stands(environment):
     async with housed(environment, REDIS_URL="redis://127.0.0.1:1/0") as (gallery, client):
         await hang(gallery, "a")
         now = await scraped(client)
-    assert {name: now.value("source_up", source=name) for name in ("images", "queue", "events")} == {
-        "images": 1, "queue": 0, "events": 1,
+    assert {name: now.value("source_up", source=name) for name in ("images", "queue", "events", "backups")} == {
+        "images": 1, "queue": 0, "events": 1, "backups": 1,
     }  # fmt: skip
     assert now.value("away_total", server="valkey") >= 1
     assert now.value("images", status="PENDING") == 1

@@ -36,7 +36,7 @@ def before(tmp_path_factory):
 
 
 async def test_an_upgrade_under_load_loses_nothing_and_refuses_nobody(before, environment, database, tmp_path):
-    environment = {**environment, "DATABASE_URL": database}
+    environment = {**environment, "DATABASE_URL": database, "TMPDIR": str(tmp_path)}  # nobody else tidies up there
     old = {**environment, "PYTHONPATH": str(before / "src")}
     its_schema = _schema(before)
     assert "0001" <= its_schema < SCHEMA

@@ -7,11 +7,9 @@ second time: event numbers, versions and attempts go on from the clock. A cursor
 import asyncio
 import hashlib
 import tempfile
-from functools import partial
 from pathlib import Path
 
 import structlog
-from redis.asyncio import Redis as Server
 
 from gallery.adapters import dump
 from gallery.adapters.database import SCHEMA
@@ -22,6 +20,7 @@ from gallery.backup.model import Entry, Manifest, Progress, Tell, blob
 from gallery.backup.place import Place
 from gallery.backup.together import together
 from gallery.errors import BackupDamaged, CannotStart, ObjectNotFound, ValkeyAway
+from gallery.images.cache import ImageCache
 
 log = structlog.get_logger(__name__)
 
@@ -58,9 +57,10 @@ AFTER = """
 
 
 class Restore:
-    def __init__(self, objects: Objects, valkey: Valkey, url: str) -> None:
+    def __init__(self, objects: Objects, valkey: Valkey, cache: ImageCache, url: str) -> None:
         self._objects = objects
         self._valkey = valkey
+        self._cache = cache
         self._url = url
         self._turns = asyncio.Semaphore(AT_ONCE)
 
@@ -138,16 +138,8 @@ class Restore:
 
     async def _forget(self) -> None:
         """What Valkey remembers is of another time. Without its mark the next sweep rings for all that is due."""
-        cursor = 0
         try:
-            while True:
-                cursor = await self._valkey.call(partial(self._forget_some, cursor))
-                if not cursor:
-                    return
+            await self._cache.clear()
+            await self._valkey.call(lambda server: server.unlink(f"{self._valkey.prefix}:queue:mark"))
         except ValkeyAway as error:
             log.warning("backup.cache_not_cleared", error=str(error))  # its entries end within a minute
-
-    async def _forget_some(self, cursor: int, server: Server) -> int:
-        after, found = await server.scan(cursor, match=f"{self._valkey.prefix}:cache:*", count=1000)
-        await server.unlink(*found, f"{self._valkey.prefix}:queue:mark")
-        return int(after)

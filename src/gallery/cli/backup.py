@@ -19,6 +19,7 @@ from gallery.backup.place import Place, open_place
 from gallery.backup.proof import Proof, scratch
 from gallery.backup.restore import Restore
 from gallery.cli import house
+from gallery.images.cache import ImageCache
 from gallery.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -49,7 +50,7 @@ async def restore(settings: Settings, where: str, id_: str | None, *, json: bool
     async with house.servers(settings) as found, open_valkey(found.redis) as valkey:
         await wait_for_database(found.database)
         with open_place(where, settings) as place, _telling(json) as tell:
-            command = Restore(open_objects(found), valkey, str(found.database.url))
+            command = Restore(open_objects(found), valkey, ImageCache(valkey, found.cache), str(found.database.url))
             manifest = await command.run(place, id_, tell)
         await house.bring_up_to_date(found)
     _finish(manifest, f"Restored the backup {manifest.id}", json=json)

@@ -1,0 +1,20 @@
+"""How old the state is that can surely be restored."""
+
+from collections.abc import Iterable
+
+from gallery.adapters.database import Database
+from gallery.backup.store import verified_age
+from gallery.ops.readings import Reading, Source
+
+
+def of_backups(database: Database) -> Source:
+    """Nothing is read where no backup was ever verified: there is no number for never."""
+
+    async def read() -> Iterable[Reading]:
+        age = await verified_age(database)
+        if age is None:
+            return []
+        says = "Age of the state in the newest verified backup, in seconds"
+        return [Reading("backup_verified_age_seconds", says, {(): age.total_seconds()})]
+
+    return read
