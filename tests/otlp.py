@@ -25,6 +25,7 @@ class Span:
     parent: str
     facts: dict[str, object]
     failed: bool
+    said: str  # its events and what stands beside its status
 
 
 @dataclass
@@ -93,4 +94,5 @@ def _read(service: str, sent: Sent) -> Span:
     facts = {a.key: getattr(a.value, a.value.WhichOneof("value")) for a in sent.attributes}
     kind = Sent.SpanKind.Name(sent.kind).removeprefix("SPAN_KIND_")
     ids = sent.trace_id.hex(), sent.span_id.hex(), sent.parent_span_id.hex()
-    return Span(service, sent.name, kind, *ids, facts, sent.status.code == sent.status.STATUS_CODE_ERROR)
+    failed = sent.status.code == sent.status.STATUS_CODE_ERROR
+    return Span(service, sent.name, kind, *ids, facts, failed, f"{sent.events}{sent.status.message}")

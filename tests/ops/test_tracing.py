@@ -77,7 +77,7 @@ async def test_what_fails_is_marked_and_an_error_tells_nothing(traced):
     gallery, client, collector = traced
     with tracing.span("a story", "SERVER"):
         with pytest.raises(ZeroDivisionError), tracing.span("a mistake"):
-            raise ZeroDivisionError("with somebody's data")
+            raise ZeroDivisionError("with private data")
         with pytest.raises(Exception, match="does not exist"):
             async with gallery.database.primary() as db:
                 await db.fetch("SELECT 'data' FROM nowhere")
@@ -88,16 +88,18 @@ async def test_what_fails_is_marked_and_an_error_tells_nothing(traced):
     assert (mistake.failed, mistake.facts["error.type"]) == (True, "ZeroDivisionError")
     assert (statement.failed, statement.facts["error.type"]) == (True, "UndefinedTableError")
     assert not refused.failed, "whoever asks for what there is not is no failure of ours"
-    assert "somebody's data" not in str(collector.spans)
+    assert "private data" not in str(collector.spans)
 
 
-async def test_who_asked_not_to_be_sampled_is_not(traced):
-    _, client, collector = traced
+async def test_who_asked_not_to_be_sampled_is_not_and_nobody_is_not_either(traced):
+    gallery, client, collector = traced
     trace = secrets.token_hex(16)
+    await uploaded(gallery)  # by nobody's request
     await client.get("/api/v1/images", headers={"traceparent": f"00-{trace}-{secrets.token_hex(8)}-00"})
     await client.get("/livez", headers={"traceparent": "00-nonsense"})
     await collector.heard("GET /livez")
     assert [s for s in collector.spans if s.trace == trace] == []
+    assert {s.name for s in collector.spans} == {"GET /livez"}, "nor is what nobody has asked for"
 
 
 async def test_a_collector_that_is_away_holds_nobody_up(environment, monkeypatch):

@@ -1,0 +1,101 @@
+"""What watching costs: CPU of the API for each request, with and without, in one run and by turns.
+
+`python bench/observing.py` compares traces off and on (sent to a collector in this process, every request sampled), and
+one API process with two that measure together. `--against BIN/gallery` adds another version's command, such as the one
+before there were metrics: its house must know the same schema.
+
+What is measured is CPU time of the server's processes. Other work on the machine disturbs it through the caches, so the
+figure is that of the calmest tenth of the turns.
+"""
+
+import argparse
+import asyncio
+import statistics
+import sys
+import tempfile
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import httpx
+import psutil
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+import photos
+import processes
+from cast import post
+from gallery.adapters import embedded
+from otlp import collecting
+
+ROUNDS = 100
+REQUESTS = 30  # in one turn
+WHAT = {"/livez": "nothing at all", "/api/v1/images/{id}": "an image, from the cache", "/api/v1/images": "a list of 50"}
+
+
+async def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--against", help="another version's gallery command")
+    against = parser.parse_args().against
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gallery-bench-")))
+        servers = await stack.enter_async_context(embedded.servers(folder / "servers"))
+        collector = stack.enter_context(collecting())
+        base = {
+            **processes.surroundings(),
+            "DATABASE_URL": str(servers.database_url),
+            "REDIS_URL": str(servers.redis_url),
+            "GALLERY_DATA_DIR": str(folder / "data"),
+            "GALLERY_LOGS__LEVEL": "warning",
+        }
+        kinds = {
+            "as it is": {},
+            "two processes": {"GALLERY_SERVE__WORKERS": "2"},
+            "traced": {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url},
+        }
+        apis = {
+            name: await stack.enter_async_context(processes.api(base, folder, **more)) for name, more in kinds.items()
+        }
+        if against:
+            processes.GALLERY = Path(against)
+            apis["before"] = await stack.enter_async_context(processes.api(base, folder))
+        clients = {
+            name: await stack.enter_async_context(httpx.AsyncClient(base_url=api.url, timeout=30))
+            for name, api in apis.items()
+        }
+        image = [(await post(clients["as it is"], photos.a_jpeg(comment=b"%d" % n))).json()["id"] for n in range(50)][
+            -1
+        ]
+        await measure(apis, clients, image)
+
+
+async def measure(apis: dict[str, processes.Stack], clients: dict[str, httpx.AsyncClient], image: str) -> None:
+    names = list(apis)
+    print(f"{'microseconds of CPU a request':32}" + "".join(f"{name:>18}" for name in names))
+    for path, what in WHAT.items():
+        found: dict[str, list[float]] = {name: [] for name in names}
+        for turn in range(ROUNDS + 1):
+            for name in names if turn % 2 else reversed(names):
+                spent = await cost(apis[name].pid, clients[name], path.format(id=image))
+                if turn:  # the first one warms up
+                    found[name].append(spent)
+        calm = {name: statistics.quantiles(found[name], n=10)[0] for name in names}
+        print(f"{what:32}" + "".join(f"{calm[name]:18.0f}" for name in names), flush=True)
+
+
+async def cost(pid: int, client: httpx.AsyncClient, path: str) -> float:
+    """Microseconds of CPU that a request takes of a process and its children."""
+    before = spent(pid)
+    for _ in range(REQUESTS):
+        (await client.get(path)).raise_for_status()
+    return (spent(pid) - before) / REQUESTS * 1e6
+
+
+def spent(pid: int) -> float:
+    """From the scheduler, in nanoseconds: `times` counts in hundredths of a second."""
+    family = [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]
+    tasks = [task for member in family for task in Path(f"/proc/{member}/task").iterdir()]
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
