@@ -1,7 +1,7 @@
 #!/bin/sh
 # Once, when the database is made: Gallery owns it and is no superuser.
 set -eu
-psql -v ON_ERROR_STOP=1 -v password="$GALLERY_DATABASE_PASSWORD" --username postgres --dbname image_gallery <<'SQL'
+psql -v ON_ERROR_STOP=1 -v password="$DATABASE_PASSWORD" --username postgres --dbname image_gallery <<'SQL'
 CREATE ROLE gallery LOGIN PASSWORD :'password';
 ALTER DATABASE image_gallery OWNER TO gallery;
 CREATE EXTENSION IF NOT EXISTS pg_stat_statements;
