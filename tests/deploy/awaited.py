@@ -1,7 +1,3 @@
-"""What deploy/ names and other changes bring: the workers' own port, Datadog, dashboard, rules and Bull Board.
+"""What deploy/ names and another change brings. Empty it when it is there."""
 
-Empty these when all of it is there.
-"""
-
-VARIABLES = {"GALLERY_WORKER__METRICS_PORT", "DD_AGENT_HOST"}
-FILES = {"deploy/prometheus", "deploy/grafana/gallery.json", "deploy/bull-board"}
+FILES = {"deploy/bull-board"}

@@ -4,8 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
-from deploy.awaited import FILES, VARIABLES
+from deploy.awaited import FILES
 from deploy.manifests import (
     DEPLOY,
     ROOT,
@@ -20,7 +21,7 @@ from deploy.manifests import (
 )
 from gallery.settings import FINISH, Settings, entries
 
-SETTINGS = {entry.variable for entry in entries()} | VARIABLES
+SETTINGS = {entry.variable for entry in entries()}
 OURS = ("api", "worker", "migrate")
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 
@@ -115,6 +116,13 @@ def test_ports_agree():
     allowed = {p["port"] for policy in of_kind("NetworkPolicy").values() for rule in policy["spec"].get("ingress", [])
                for p in rule["ports"]}  # fmt: skip
     assert allowed == {3000, int(config()["GALLERY_WORKER__METRICS_PORT"])}
+
+
+def test_prometheus_finds_every_instance():
+    jobs = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())["scrape_configs"]
+    found = {(name, sd["port"]) for job in jobs for sd in job["dns_sd_configs"] for name in sd["names"]}
+    assert found == {("api", int(environment("api")["PORT"])),
+                     ("worker", int(environment("worker")["GALLERY_WORKER__METRICS_PORT"]))}  # fmt: skip
 
 
 def test_who_stops_is_given_the_time_for_it():
