@@ -6,7 +6,7 @@ import signal
 import httpx
 
 from cast import another_photo, listening, post
-from processes import api
+from processes import api, free_port, worker
 
 
 async def test_who_drains_serves_on_and_says_so(environment, tmp_path):
@@ -42,3 +42,10 @@ async def test_processes_behind_one_port_drain_together(environment, tmp_path):
         assert await server.stop(signal.SIGTERM, seconds=20) == 0
         events = [line["event"] for line in server.lines() if line["event"] in ("api.draining", "api.ended")]
         assert events == ["api.draining", "api.draining", "api.ended", "api.ended"]
+
+
+async def test_a_worker_has_nobody_to_wait_for(environment, tmp_path):
+    """Its own port is asked by probes only, so the drain of an image or a config for all does not hold it up."""
+    more = {"GALLERY_SERVE__DRAIN": "60", "GALLERY_WORKER__METRICS_PORT": str(free_port())}
+    async with worker({**environment, **more}, tmp_path / "logs") as hands:
+        assert await hands.stop(signal.SIGTERM, seconds=20) == 0

@@ -7,7 +7,7 @@ import pytest
 
 import photos
 from cast import fetched, listening, post, settled
-from processes import api, running, worker
+from processes import api, free_port, running, worker
 
 
 @pytest.fixture(params=["files", "s3"])
@@ -90,3 +90,16 @@ async def test_a_worker_by_environment(environment, tmp_path):
     """`docker run -e WORKER_MODE=true`: the command serves, the variable makes it a worker."""
     async with running({**environment, "WORKER_MODE": "true"}, tmp_path / "logs", "serve") as hands:
         assert (await hands.logs("worker.working"))["process"] == "worker"
+
+
+async def test_how_many_by_command_line(environment, tmp_path):
+    """What the command line says goes before the environment."""
+    more = {**environment, "GALLERY_SERVE__WORKERS": "1", "PORT": str(free_port())}
+    async with (
+        worker({**environment, "GALLERY_WORKER__CONCURRENCY": "1"}, tmp_path / "logs", "--concurrency", "3") as hands,
+        running(more, tmp_path / "logs", "serve", "--workers", "2") as server,
+    ):
+        assert hands.lines("worker.working")[0]["concurrency"] == 3
+        async with asyncio.timeout(60):
+            while len(server.lines("api.serving")) < 2:
+                await asyncio.sleep(0.02)

@@ -1,0 +1,30 @@
+"""Whether the Gallery in this container lives: exit code 0, or 1 with a sentence. Asked by the image's HEALTHCHECK.
+
+An API answers /livez on PORT; a worker does on GALLERY_WORKER__METRICS_PORT, if it has one. A worker without one is
+looked after by its orchestrator, which sees whether the process is there.
+"""
+
+import os
+import sys
+import urllib.request
+
+TIMEOUT = 4
+
+
+def main() -> int:
+    if os.environ.get("WORKER_MODE", "").lower() == "true":
+        port = os.environ.get("GALLERY_WORKER__METRICS_PORT", "0")
+    else:
+        port = os.environ.get("PORT") or "3000"
+    if port == "0":
+        return 0
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/livez", timeout=TIMEOUT):  # an error status raises
+            return 0
+    except OSError as error:  # URLError is one
+        print(f"/livez on port {port}: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,54 @@
+"""The files of deploy/ as data."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
+
+Manifest = dict[str, Any]
+
+
+def compose() -> Manifest:
+    """With its anchors and merges resolved."""
+    return dict(yaml.safe_load((DEPLOY / "compose.yaml").read_text()))
+
+
+def kubernetes() -> list[Manifest]:
+    """What the kustomization applies."""
+    names = kustomization()["resources"]
+    return [document for name in names for document in yaml.safe_load_all((DEPLOY / "kubernetes" / name).read_text())]
+
+
+def kustomization() -> Manifest:
+    return dict(yaml.safe_load((DEPLOY / "kubernetes" / "kustomization.yaml").read_text()))
+
+
+def secret_example() -> Manifest:
+    return dict(yaml.safe_load((DEPLOY / "kubernetes" / "secret.example.yaml").read_text()))
+
+
+def of_kind(*kinds: str) -> dict[str, Manifest]:
+    """By name."""
+    return {found["metadata"]["name"]: found for found in kubernetes() if found["kind"] in kinds}
+
+
+def pods() -> dict[str, Manifest]:
+    """What runs, by the name of what runs it."""
+    return {name: found["spec"]["template"]["spec"] for name, found in of_kind("Deployment", "Job").items()}
+
+
+def units() -> dict[str, str]:
+    """By name the text of each systemd unit."""
+    return {path.name: path.read_text() for path in sorted((DEPLOY / "systemd").glob("*.service"))}
+
+
+def assignments(text: str) -> Iterator[str]:
+    """The variables that an environment file sets, those that stand there as an example too."""
+    for line in text.splitlines():
+        name, sign, _ = line.removeprefix("# ").partition("=")
+        if sign and name.isupper() and " " not in name:
+            yield name

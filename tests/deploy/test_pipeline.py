@@ -1,0 +1,54 @@
+"""The pipeline does what operators expect of it, and may do no more than that."""
+
+import re
+
+import yaml
+
+from deploy.manifests import ROOT
+
+TEXT = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
+PIPELINE = yaml.safe_load(TEXT)
+JOBS = PIPELINE["jobs"]
+
+
+def test_main_and_develop_are_linted_built_tested_and_made_into_an_image():
+    assert PIPELINE[True]["push"]["branches"] == ["main", "develop"]  # YAML 1.1 reads `on` as a truth
+    assert set(JOBS["image"]["needs"]) == {"lint", "build", "test"}
+    assert "make lint" in steps("lint")
+    assert "pip wheel" in steps("build")
+    assert "make test" in steps("test")
+    assert "docker build" in steps("image")
+
+
+def test_only_main_is_deployed_and_somebody_may_have_to_agree():
+    deploy = JOBS["deploy"]
+    assert deploy["needs"] == "image"
+    assert "github.ref == 'refs/heads/main'" in deploy["if"]
+    assert "github.event_name == 'push'" in deploy["if"]
+    assert deploy["environment"] == "production"
+    assert [name for name in JOBS if "secrets." in str(JOBS[name])] == ["deploy"]
+
+
+def test_nobody_may_write_but_the_image_job_its_package():
+    assert PIPELINE["permissions"] == {"contents": "read"}
+    assert {name: job["permissions"] for name, job in JOBS.items() if "permissions" in job} == {
+        "image": {"contents": "read", "packages": "write"}
+    }
+    checkouts = [step for job in JOBS.values() for step in job["steps"] if "checkout" in step.get("uses", "")]
+    assert len(checkouts) == len(JOBS)
+    assert all(step["with"]["persist-credentials"] is False for step in checkouts)
+
+
+def test_actions_are_pinned():
+    used = re.findall(r"uses: (\S+)", TEXT)
+    assert used
+    assert [action for action in used if not re.fullmatch(r"actions/[\w-]+@[0-9a-f]{40}", action)] == []
+
+
+def test_no_script_is_pieced_together_from_what_others_write():
+    """An expression inside a script is text that its author runs; scripts get the environment's variables instead."""
+    assert [step["run"] for job in JOBS.values() for step in job["steps"] if "${{" in step.get("run", "")] == []
+
+
+def steps(job: str) -> str:
+    return "\n".join(step.get("run", "") for step in JOBS[job]["steps"])

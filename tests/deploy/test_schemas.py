@@ -1,0 +1,65 @@
+"""What we hand to Docker, Kubernetes, GitHub and systemd is what they accept, by their own published schemas and tools.
+
+None of them runs here: docs/deployment.md says what has been run otherwise.
+"""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import kubernetes_validate
+import pytest
+
+from deploy.manifests import DEPLOY, ROOT, kubernetes, secret_example, units
+
+BIN = Path(sys.executable).parent
+OLDEST, NEWEST = "1.32", "1.37"  # of Kubernetes, as far as the validator knows them
+
+
+def passes(*line: object) -> None:
+    words = [str(word) for word in line]
+    done = subprocess.run(words, check=False, capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_compose():
+    passes(BIN / "check-jsonschema", "--builtin-schema", "vendor.compose-spec", DEPLOY / "compose.yaml")
+
+
+def test_workflows():
+    for path in (ROOT / ".github" / "workflows").iterdir():
+        passes(BIN / "check-jsonschema", "--builtin-schema", "vendor.github-workflows", path)
+
+
+@pytest.mark.parametrize("version", [OLDEST, NEWEST])
+def test_kubernetes(version):
+    for manifest in [*kubernetes(), secret_example()]:
+        kubernetes_validate.validate(manifest, version, strict=True)
+
+
+def test_the_dockerfile():
+    passes(BIN / "hadolint", "--failure-threshold", "style", "Dockerfile")
+
+
+def test_shell_scripts_parse():
+    for path in (DEPLOY / "postgres").glob("*.sh"):
+        passes("sh", "-n", path)
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="there is no systemd here")
+def test_systemd_units(tmp_path):
+    """Verified with a command that is there, and exposed no more than systemd itself calls OK."""
+    for name, text in units().items():
+        (tmp_path / name).write_text(text.replace("/opt/gallery/bin/gallery", "/bin/true"))
+    for name in units():
+        passes("systemd-analyze", "verify", tmp_path / name)
+        passes("systemd-analyze", "security", "--offline=true", "--threshold=20", tmp_path / name)
+
+
+def test_the_load_balancer():
+    """tests/faults/test_balancer.py runs it; here are the defaults that the compose file leaves as they are."""
+    haproxy = shutil.which("haproxy", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
+    if haproxy is None:
+        pytest.skip("There is no load balancer here: please install haproxy.")
+    passes(haproxy, "-c", "-f", DEPLOY / "haproxy" / "haproxy.cfg")
