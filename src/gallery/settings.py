@@ -8,6 +8,7 @@ know from elsewhere (`OTHER_NAMES`).
 
 import difflib
 import ipaddress
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeAlias, get_type_hints
@@ -32,6 +33,7 @@ OTHER_NAMES = {
     "cors_origin": "CORS_ORIGIN",
     "worker_mode": "WORKER_MODE",
     "database.url": "DATABASE_URL",
+    "database.read_replica_url": "DATABASE_READ_REPLICA_URL",
     "redis.url": "REDIS_URL",
     "s3.endpoint": "S3_ENDPOINT",
     "s3.bucket": "S3_BUCKET",
@@ -48,7 +50,9 @@ OTHER_NAMES = {
 }
 SECRETS = {
     "database.url",
+    "database.read_replica_url",
     "redis.url",
+    "cache.url",
     "s3.access_key",
     "s3.secret_key",
     "access.jwt_secret",
@@ -60,7 +64,17 @@ SECRETS = {
 
 class Database(Struct, frozen=True):
     url: Annotated[str | None, Meta(description="PostgreSQL, postgresql://…; without it an embedded one starts")] = None
-    pool_size: Annotated[Count, Meta(description="Connections of one process at most")] = 20
+    read_replica_url: Annotated[
+        str, Meta(description="Its streaming replicas, for reads that may be a little old; several by commas")
+    ] = ""
+    replica_max_lag: Annotated[
+        Seconds, Meta(description="How far a replica may be behind and still be read from, in seconds")
+    ] = 10
+    pgbouncer: Annotated[
+        bool,
+        Meta(description="These URLs lead to PgBouncer with pool_mode=transaction: nothing outlives a transaction"),
+    ] = False
+    pool_size: Annotated[Count, Meta(description="Connections of one process at most, to each server")] = 20
     timeout: Annotated[Seconds, Meta(description="Longest wait for a connection or an answer, in seconds")] = 10
     migrate: Annotated[bool, Meta(description="Bring the schema up to date at start; else `gallery migrate` does")] = (
         True
@@ -362,7 +376,8 @@ class Entry(Struct, frozen=True):
                 READ_BY[self.path](value)
         except ValueError as error:  # msgspec's are ValueErrors too
             expected = str(error).split(" - at")[0].replace("`", "")
-            raise Misconfigured(f"{self.variable} is {text!r}: {expected}.") from None
+            shown = "********" if self.path in SECRETS else text
+            raise Misconfigured(f"{self.variable} is {shown!r}: {expected}.") from None
         return value
 
 
@@ -390,6 +405,15 @@ def networks(text: str) -> list[Network]:
     return [ipaddress.ip_network(word.strip()) for word in text.split(",") if word.strip()]
 
 
+def addresses(text: str) -> list[str]:
+    """The PostgreSQL URLs of a comma list. Raises `ValueError`."""
+    found = [word.strip() for word in re.split(r",\s*(?=postgres)", text) if word.strip()]  # hosts may have commas too
+    for url in found:
+        if urlsplit(url).scheme not in ("postgresql", "postgres") or not urlsplit(url).netloc:
+            raise ValueError("Expected postgresql://… URLs, separated by commas")
+    return found
+
+
 def origins(text: str) -> frozenset[str]:
     """The origins of a comma list, as browsers send them, or `*` alone. Raises `ValueError`."""
     found = frozenset(word.strip().lower().rstrip("/") for word in text.split(",") if word.strip())
@@ -406,6 +430,7 @@ READ_BY: dict[str, Callable[[str], object]] = {  # what a type cannot say
     "proxies": networks,
     "cors_origin": origins,
     "fault": crash.read,
+    "database.read_replica_url": addresses,
 }
 
 

@@ -84,8 +84,8 @@ class Gallery:
 async def open_gallery(settings: Settings) -> AsyncIterator[Gallery]:
     """The house, with its servers connected. Raises `CannotStart`, `Unavailable`, `ForeignStore`."""
     async with AsyncExitStack() as stack:
-        database = await stack.enter_async_context(open_database(settings.database))
         valkey = await stack.enter_async_context(open_valkey(settings.redis))
+        database = await stack.enter_async_context(open_database(settings.database, valkey))
         queue = await stack.enter_async_context(open_queue(settings.redis, valkey))
         objects = open_objects(settings)
         await _claim(objects, await _installation(database))
@@ -95,11 +95,11 @@ async def open_gallery(settings: Settings) -> AsyncIterator[Gallery]:
 def furnish(settings: Settings, database: Database, valkey: Valkey, queue: Queue, objects: Objects) -> Gallery:
     cache = ImageCache(valkey, settings.cache)
     events = EventStore(database)
-    news = News(cache, Bell(valkey), settings.public_url)
+    news = News(database, cache, Bell(valkey), settings.public_url)
     images = Images(database, objects, queue, news, limits(settings), settings.upload.quota_bytes)
     access = Access(settings, database)
     roster = Roster(database)
-    feed = Feed(events, valkey, _forgetting(cache), settings.notifications)
+    feed = Feed(events, valkey, _turning(news), settings.notifications)
     return Gallery(
         settings=settings,
         access=access,
@@ -147,9 +147,9 @@ def limits(settings: Settings) -> Limits:
     return Limits(max_pixels=settings.upload.max_pixels, max_side=settings.upload.max_side)
 
 
-def _forgetting(cache: ImageCache) -> Before:
+def _turning(news: News) -> Before:
     async def before(events: Sequence[Event]) -> None:
-        await cache.changed(Change(Owner(e.owner), ImageId(e.image_id), e.version) for e in events)
+        await news.turn([Change(Owner(e.owner), ImageId(e.image_id), e.version) for e in events])
 
     return before
 

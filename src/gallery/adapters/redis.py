@@ -32,6 +32,7 @@ class Valkey:
         self._client = client
         self._settings = settings
         self._away_until = 0.0
+        self.trouble_at = float("-inf")  # when it was last away
 
     @property
     def prefix(self) -> str:
@@ -50,6 +51,7 @@ class Valkey:
         except AWAY as error:
             self._away_until = now + self._settings.timeout + REST
             metrics.AWAY.add("valkey")
+            self.trouble_at = asyncio.get_running_loop().time()
             raise ValkeyAway(cause=repr(error)) from error
         self._away_until = 0.0
         return answer
@@ -88,6 +90,7 @@ class Valkey:
                 try:
                     message = await pubsub.get_message(timeout=seconds)
                 except AWAY as error:
+                    self.trouble_at = asyncio.get_running_loop().time()
                     raise ValkeyAway(cause=repr(error)) from error
                 return message["data"] if message else None
 

@@ -98,6 +98,11 @@ class ImageCache:
         self._seconds = settings.seconds
         self._distrusted_until = 0.0
 
+    @property
+    def usable(self) -> bool:
+        """Whether what is read now can be kept, as far as we know."""
+        return self._trusted()
+
     async def image(self, image: ImageId) -> CachedImage | None:
         if not self._trusted():
             metrics.CACHE.add("image", "off")
