@@ -82,7 +82,16 @@ class Database(Struct, frozen=True):
 
 
 class Redis(Struct, frozen=True):
-    url: Annotated[str | None, Meta(description="Valkey or Redis, redis://…; without it an embedded one starts")] = None
+    url: Annotated[
+        str | None,
+        Meta(
+            description="Valkey or Redis, redis://…; a cluster is redis+cluster://… or several nodes by commas. "
+            "Without it an embedded one starts"
+        ),
+    ] = None
+    queues: Annotated[
+        int, Meta(ge=1, le=64, description="Queues that the jobs are spread over: in a cluster, each may have its node")
+    ] = 1
     timeout: Annotated[Seconds, Meta(description="Longest wait for an answer, in seconds")] = 1
     prefix: Annotated[str, Meta(description="What every key of ours begins with")] = "gallery"
 
@@ -192,6 +201,11 @@ class Rate(Struct, frozen=True):
 
 class Cache(Struct, frozen=True):
     enabled: Annotated[bool, Meta(description="Keep answers in Valkey")] = True
+    url: Annotated[
+        str | None,
+        Meta(description="A Valkey of its own, which may evict (maxmemory with allkeys-lru); else that of REDIS_URL"),
+    ] = None
+    max_entry_bytes: Annotated[Count, Meta(description="The largest answer that is kept, in bytes")] = 512 * 1024
     seconds: Annotated[int, Meta(ge=1, le=60, description="Longest life of a cached answer, in seconds")] = 60
 
 
@@ -405,6 +419,27 @@ def networks(text: str) -> list[Network]:
     return [ipaddress.ip_network(word.strip()) for word in text.split(",") if word.strip()]
 
 
+class Nodes(Struct, frozen=True):
+    """Where Valkey is: one server, or some nodes of a cluster, each as `redis://` or `rediss://`."""
+
+    urls: list[str]
+    cluster: bool
+
+    @classmethod
+    def read(cls, text: str) -> "Nodes":
+        """From one URL, from `redis+cluster://a,b`, or from a comma list. Raises `ValueError`."""
+        scheme, _, rest = text.strip().partition("://")
+        if scheme not in ("redis", "rediss", "redis+cluster", "rediss+cluster", "unix"):
+            raise ValueError("Expected redis://…, rediss://…, redis+cluster://…, or several of them by commas")
+        if not scheme.endswith("+cluster") and "," not in rest:
+            return cls([text.strip()], cluster=False)
+        scheme, login = scheme.removesuffix("+cluster"), rest[: rest.rfind("@", 0, rest.find(",") % len(rest)) + 1]
+        hosts = [word.strip().rpartition("://")[2].rpartition("@")[2] for word in rest.split(",")]
+        if any(host.partition("/")[2] not in ("", "0") or not host for host in hosts):
+            raise ValueError("Expected hosts and ports: a cluster has no other database than 0")
+        return cls([f"{scheme}://{login}{host.partition('/')[0]}" for host in hosts], cluster=True)
+
+
 def addresses(text: str) -> list[str]:
     """The PostgreSQL URLs of a comma list. Raises `ValueError`."""
     found = [word.strip() for word in re.split(r",\s*(?=postgres)", text) if word.strip()]  # hosts may have commas too
@@ -431,6 +466,8 @@ READ_BY: dict[str, Callable[[str], object]] = {  # what a type cannot say
     "cors_origin": origins,
     "fault": crash.read,
     "database.read_replica_url": addresses,
+    "redis.url": Nodes.read,
+    "cache.url": Nodes.read,
 }
 
 
