@@ -9,6 +9,7 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import asyncpg
 import httpx
 import pytest
 import redis.asyncio as redis
@@ -16,6 +17,7 @@ import redis.asyncio as redis
 from cast import listening, uploaded
 from conftest import served
 from gallery.access.model import Caller, Owner, Scope
+from gallery.adapters import replicas
 from gallery.adapters.replicas import NOT_YET
 from gallery.errors import DatabaseAway, ImageNotFound
 from gallery.images.model import Edit
@@ -43,7 +45,7 @@ async def environment(environment, pair) -> dict[str, str]:
     async with redis.from_url(environment["REDIS_URL"]) as valkey:
         await valkey.set(f"{{{environment['GALLERY_REDIS__PREFIX']}:replicas}}:born", 1)
     own = {"DATABASE_URL": primary.url, "DATABASE_READ_REPLICA_URL": replica.url}
-    return {**environment, **own, "GALLERY_DATABASE__REPLICA_MAX_LAG": "60"}
+    return {**environment, **own, "GALLERY_DATABASE__REPLICA_MAX_LAG": "60", "GALLERY_REDIS__TIMEOUT": "10"}
 
 
 @asynccontextmanager
@@ -135,7 +137,8 @@ async def test_without_valkey_the_primary_is_asked(environment, pair):
         assert not await answered_by_one(deaf)
 
 
-async def test_who_cannot_leave_word_waits_until_the_replica_has_it(environment, pair):
+async def test_who_cannot_leave_word_waits_until_the_replica_has_it(environment, pair, monkeypatch):
+    monkeypatch.setattr(replicas, "FEEDS_HAVE_SEEN", 60.0)
     async with an_api(environment) as one, an_api(environment) as another:
         image = await uploaded(one, caller=MAYA, title="Lake")
         one.valkey._away_until = asyncio.get_running_loop().time() + 60  # its cable is cut, the other's is not
@@ -168,7 +171,8 @@ async def test_one_that_dies_costs_no_answer_and_comes_back(environment, pair):
         await until(house, by_a_replica=True)
 
 
-async def test_one_that_hangs_costs_one_wait(environment, pair):
+async def test_one_that_hangs_costs_one_wait(environment, pair, monkeypatch):
+    monkeypatch.setattr(replicas, "PATIENCE", 1.0)
     async with an_api(environment) as house:
         image = await uploaded(house, caller=MAYA)
         await until(house, of_image(image.id), by_a_replica=True)
@@ -180,7 +184,7 @@ async def test_one_that_hangs_costs_one_wait(environment, pair):
 
 
 async def test_without_the_primary_replicas_answer_for_as_long_as_they_may_lag(environment, pair):
-    async with an_api(environment, GALLERY_DATABASE__REPLICA_MAX_LAG="2") as house:
+    async with an_api(environment, GALLERY_DATABASE__REPLICA_MAX_LAG="4") as house:
         image = await uploaded(house, caller=MAYA)
         await until(house, of_image(image.id), by_a_replica=True)
         await pair[0].kill()
@@ -192,6 +196,15 @@ async def test_without_the_primary_replicas_answer_for_as_long_as_they_may_lag(e
             await house.images.get(MAYA, image.id)
         await pair[0].start()
         await until(house, by_a_replica=True)
+
+
+async def test_what_is_wrong_with_a_question_is_no_fault_of_a_replica(environment):
+    async with an_api(environment) as house:
+        with pytest.raises(asyncpg.DataError):
+            await house.database.read(lambda db: db.fetchval("SELECT $1::integer", "not a number"), "nothing")
+        with pytest.raises(asyncpg.UndefinedTableError):  # the primary's word
+            await house.database.read(lambda db: db.fetchval("SELECT 1 FROM no_such_table"), "nothing")
+        assert house.database.replicas[0].used
 
 
 async def test_what_is_no_replica_of_ours_is_not_read(environment, pair, servers):

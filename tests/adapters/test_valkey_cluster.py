@@ -32,7 +32,7 @@ async def environment(environment: dict[str, str], cluster: Cluster) -> dict[str
     for node in cluster.alive:
         if "master" in await node.say("ROLE"):
             await node.say("FLUSHALL")
-    return {**environment, "REDIS_URL": cluster.url, "GALLERY_REDIS__QUEUES": "5"}
+    return {**environment, "REDIS_URL": cluster.url, "GALLERY_REDIS__QUEUES": "5", "GALLERY_REDIS__TIMEOUT": "5"}
 
 
 async def test_answers_are_kept_and_turned(gallery):

@@ -71,6 +71,10 @@ class Replica:
                 if self.replayed < needed:
                     raise NoReplica(f"{self.name} is not there yet")
                 return await ask(db)
+        except ValueError:  # of an argument that does not fit anywhere
+            raise
+        except TimeoutError as error:  # it may only be busy: whether it hangs is seen by who looks at it
+            raise NoReplica(f"{self.name} takes too long") from error
         except AWAY as error:
             self.fails(repr(error))
             raise NoReplica(self.name) from error
