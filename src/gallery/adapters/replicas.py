@@ -4,12 +4,14 @@ A task looks at all of them: what the primary has written, then what each has re
 moment at which the primary had no more than that: no clock but ours is compared, and a replica that is cut off from its
 primary ages like one that is slow. One that is too old, dead, or no replica of this primary is left out until it is
 well again.
+
+Each connection is asked anew how far its server is, for a name may stand for several servers.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from typing import TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
@@ -50,6 +52,7 @@ class Replica:
         self.replayed = 0
         self._as_of = NEVER
         self._longest_lag = settings.replica_max_lag
+        self._bounced = settings.pgbouncer
         self._pool = make_pool(url, settings)
         self._probe = make_pool(url, settings, most=1)  # has a place also when all the others are taken
 
@@ -60,15 +63,17 @@ class Replica:
 
     @property
     def used(self) -> bool:
-        return self.trouble is None and self.lag <= self._longest_lag
+        return self.trouble is None and not self._late(self._as_of)
 
-    async def ask(self, ask: Callable[[Connection], Awaitable[T]], needed: int) -> T:
-        """What `ask` reads here. Raises `NoReplica` if it has not replayed `needed`, or fails at it."""
+    def _late(self, as_of: float) -> bool:
+        return asyncio.get_running_loop().time() - as_of > self._longest_lag
+
+    async def ask(self, ask: Callable[[Connection], Awaitable[T]], needed: int, history: "History") -> T:
+        """What `ask` reads here. Raises `NoReplica` if it has not replayed `needed`, is late, or fails at it."""
         try:
-            async with asyncio.timeout(PATIENCE), self._connected() as db, db.transaction(readonly=True):
-                if self.replayed < needed:
-                    self.replayed = max(self.replayed, await db.fetchval(REPLAYED) or 0)
-                if self.replayed < needed:
+            async with asyncio.timeout(PATIENCE), self._connected() as db:
+                replayed = await db.fetchval(REPLAYED)
+                if replayed is None or replayed < needed or self._late(history.as_of(replayed)):
                     raise NoReplica(f"{self.name} is not there yet")
                 return await ask(db)
         except ValueError:  # of an argument that does not fit anywhere
@@ -86,7 +91,7 @@ class Replica:
         """See whether it is well, and how far."""
         before = self.used
         try:
-            async with asyncio.timeout(PATIENCE), self._probe.acquire() as db, db.transaction(readonly=True):
+            async with asyncio.timeout(PATIENCE), self._probe.acquire() as db, self._held(db):
                 replayed, theirs = await db.fetchval(REPLAYED), str(await db.fetchval(WHO))
         except (*AWAY, asyncpg.PostgresError) as error:
             self.fails(repr(error))
@@ -112,11 +117,16 @@ class Replica:
         await close(self._pool)
         await close(self._probe)
 
+    def _held(self, connection: Connection) -> AbstractAsyncContextManager[object]:
+        """So that all statements go to one server."""
+        return connection.transaction(readonly=True) if self._bounced else nullcontext()
+
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[Connection]:
         connection = await self._pool.acquire()
         try:
-            yield connection
+            async with self._held(connection):
+                yield connection
         except (*AWAY, asyncio.CancelledError):
             connection.terminate()  # whatever it waits for, nobody else shall wait for it
             raise
@@ -157,7 +167,7 @@ class Replicas:
         needed = await self._positions.newest(subject)
         if needed is None:
             raise NoReplica("what it would need is not known")
-        return await replica.ask(ask, needed)
+        return await replica.ask(ask, needed, self._history)
 
     async def changed(self, subjects: Iterable[str]) -> None:
         """Nobody reads of `subjects` from a replica without what has been committed by now."""

@@ -59,11 +59,13 @@ async def answering(
                 task.result()
 
     async with AsyncExitStack() as stack:
-        client = connect(settings, decode=True, blocking=True)
-        stack.push_async_callback(client.aclose)
         each = math.ceil(concurrency / settings.queues)
-        workers = [BullWorker(NAME, answer, _options(client, prefix, each, name)) for prefix in prefixes(settings)]
-        for worker in workers:
+        workers = []
+        for prefix in prefixes(settings):
+            client = connect(settings, decode=True, blocking=True)  # its own: BullMQ closes it
+            stack.push_async_callback(client.aclose)
+            worker = BullWorker(NAME, answer, _options(client, prefix, each, name))
+            workers.append(worker)
             worker.on("failed", _failed)
             worker.on("error", _error)
         running = [asyncio.create_task(_run(worker), name="bullmq") for worker in workers]
