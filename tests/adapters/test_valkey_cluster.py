@@ -8,6 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from cast import MAYA, listening, post, settled, uploaded
+from doctor.looking import verdict
 from gallery.adapters.rates import Limit, Rates
 from gallery.adapters.redis import open_valkey
 from gallery.images.model import Edit
@@ -54,7 +55,7 @@ async def test_each_slate_is_one_for_all_processes(gallery, settings):
     assert sum(verdict.allowed for verdict in verdicts) == 6 * 4
 
 
-async def test_jobs_are_spread_and_doubles_meet(gallery, settings, cluster):
+async def test_jobs_are_spread_and_doubles_meet(gallery, settings, environment, cluster):
     heard = []
 
     async def listen(subject):
@@ -63,6 +64,8 @@ async def test_jobs_are_spread_and_doubles_meet(gallery, settings, cluster):
     rings = [Ring("listen", f"image {n % 60}", priority=n % 7 + 1) for n in range(120)]
     await gallery.queue.ring_all(rings)
     assert sum((await gallery.queue.counts()).values()) == 60
+    assert "60 jobs wait" in (await verdict(environment, "queue"))[1]
+    assert await gallery.queue.prioritized([(1, 6), (7, 7)]) == [52, 8]
     homes = {(await cluster.master_of(f"{prefix}:{NAME}:id")).port for prefix in prefixes(settings.redis)}
     assert len(homes) == 3
     async with answering(settings.redis, {"listen": listen}, 4, "worker"), asyncio.timeout(20):
@@ -87,13 +90,15 @@ async def test_a_message_goes_through_its_shard_alone(gallery, settings, cluster
         assert message == b"look"
 
 
-async def test_a_server_that_throws_things_away_is_warned_of(gallery, settings, cluster):
+async def test_a_server_that_throws_things_away_is_warned_of(gallery, settings, environment, cluster):
     assert await gallery.valkey.evicting() == {}
+    assert (await verdict(environment, "eviction"))[0] == "well"
     first = await cluster.master_of("anything")
     await first.say("CONFIG", "SET", "maxmemory", "100mb", "maxmemory-policy", "allkeys-lru")
     with capture_logs() as said:
         async with open_gallery(settings):
             pass
+    assert (await verdict(environment, "eviction"))[0] == "wrong"
     await first.say("CONFIG", "SET", "maxmemory", "0", "maxmemory-policy", "noeviction")
     assert [(line["event"], line["policy"]) for line in said] == [("valkey.may_evict", "allkeys-lru")]
 

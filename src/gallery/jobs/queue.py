@@ -86,7 +86,8 @@ class Queue:
             for place, bull in enumerate(self._bulls):
                 ours = [ring for ring in rings if self._place(ring) == place]
                 jobs = [{"name": r.job, "data": {"id": r.subject, **trace}, "opts": _options(r)} for r in ours]
-                await self._add(bull, jobs)
+                if jobs:
+                    await self._add(bull, jobs)
 
     async def counts(self, *more: str) -> dict[str, int]:
         """Jobs by those of BullMQ's states in which there is something to do (and `more`), of all queues together.
@@ -165,7 +166,7 @@ class Queue:
 
     async def _add(self, bull: BullQueue, jobs: list[dict[str, Any]]) -> None:
         """In one trip, or in a cluster, whose client has no pipeline that BullMQ could use, side by side."""
-        if not self._valkey.cluster and jobs:
+        if not self._valkey.cluster:
             await self._valkey.call(lambda _: bull.addBulk(jobs))
             return
         for first in range(0, len(jobs), TOGETHER):

@@ -77,14 +77,23 @@ async def answering(
 
 async def _run(worker: BullWorker) -> None:
     """BullMQ begins by telling the server its name, and gives up for good when the server is away just then."""
-    if isinstance(worker.client, RedisCluster):  # it would tell all nodes, and one of them may be dead
-        worker._client_name_set = True  # noqa: SLF001  there is no other way to leave it
+    if isinstance(worker.client, RedisCluster):
+        await _introduce(worker)
     while not worker.closing:
         try:
             await worker.run()
         except AWAY as error:
             log.warning("queue.waiting", error=repr(error))
             await asyncio.sleep(RETRY / 1000)
+
+
+async def _introduce(worker: BullWorker) -> None:
+    """Tell all nodes of a cluster; one of them may be dead, and then it has to do without."""
+    try:
+        await worker._ensure_client_names()  # noqa: SLF001  else it insists on it whenever it asks for a job
+    except AWAY as error:
+        log.info("queue.without_name", error=repr(error))
+        worker._client_name_set = True  # noqa: SLF001
 
 
 async def _end(
