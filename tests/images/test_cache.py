@@ -85,7 +85,8 @@ async def test_every_key_expires_and_an_owners_lists_are_bounded(gallery):
 
 async def test_a_whole_story_leaves_nothing_in_valkey_for_ever_but_the_mark(environment):
     """What has no end could fill it; BullMQ's own keys apart, which the queue's length bounds."""
-    async with housed(environment, GALLERY_RATE__ENABLED="true") as (gallery, client):
+    slow = {"GALLERY_RATE__ENABLED": "true", "GALLERY_RATE__STRANGER": "100 per 9000"}  # a slate that lasts
+    async with housed(environment, **slow) as (gallery, client):
         async with open_processing(gallery) as processing:
             image = (await post(client)).json()["id"]
             await processing.process(image)
