@@ -51,6 +51,7 @@ OTHER_NAMES = {
 SECRETS = {
     "database.url",
     "database.read_replica_url",
+    "database.direct_url",
     "redis.url",
     "cache.url",
     "s3.access_key",
@@ -70,6 +71,9 @@ class Database(Struct, frozen=True):
     replica_max_lag: Annotated[
         Seconds, Meta(description="How far a replica may be behind and still be read from, in seconds")
     ] = 10
+    direct_url: Annotated[
+        str | None, Meta(description="The way past PgBouncer, for migrations and backups; not set: as the others")
+    ] = None
     pgbouncer: Annotated[
         bool,
         Meta(description="These URLs lead to PgBouncer with pool_mode=transaction: nothing outlives a transaction"),

@@ -5,16 +5,19 @@ from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
 import asyncpg
+import msgspec
 import pytest
 
 from bouncer import pgbouncer
 from cast import MAYA, listening, post, uploaded
 from conftest import housed
 from databases import database_of
-from gallery.adapters.database import SCHEMA
-from gallery.cli.house import migrate_in_a_child
+from gallery.adapters.database import SCHEMA, wait_for_database
+from gallery.cli.house import bring_up_to_date
+from gallery.errors import CannotStart
 from gallery.images.model import Edit
 from gallery.images.question import Question
+from gallery.settings import Settings
 from gallery.wiring import open_processing
 
 
@@ -51,15 +54,16 @@ async def test_what_one_transaction_sets_the_next_does_not_see(environment):
         assert {await switch(gallery) for _ in range(10)} == {"on"}
 
 
-async def test_migrations_run_through_it_one_at_a_time(servers, environment):
-    """Their lock is a transaction that stays open, so it cannot stay behind on a server of the pool."""
-    empty = await database_of(str(servers.database.url), "an_empty_one", of="template0")
+async def test_migrations_go_past_it(servers, environment):
+    """They set time-outs and hold a lock for longer than a transaction; started through it, they say what to set."""
+    direct = await database_of(str(servers.database.url), "an_empty_one", of="template0")
     through = f"{environment['DATABASE_URL'].rsplit('/', 1)[0]}/an_empty_one"
-    await asyncio.gather(*(migrate_in_a_child(through) for _ in range(3)))
-    direct = await asyncpg.connect(empty)
-    assert await direct.fetchval("SELECT version_num FROM alembic_version") == SCHEMA
-    assert await direct.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == 0
-    await direct.close()
+    settings = Settings.read({**environment, "DATABASE_URL": through})
+    with pytest.raises(CannotStart, match="GALLERY_DATABASE__DIRECT_URL"):
+        await bring_up_to_date(settings)
+    straight = msgspec.structs.replace(settings.database, direct_url=direct)
+    await bring_up_to_date(msgspec.structs.replace(settings, database=straight))
+    assert await wait_for_database(settings.database) == SCHEMA
 
 
 async def switch(gallery) -> str:

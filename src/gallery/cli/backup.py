@@ -38,7 +38,7 @@ async def create(settings: Settings, where: str, keep: int | None, *, json: bool
     """1 when something is missing from the library, which is in no backup then. Raises what `Create.run` does."""
     async with house.gallery(settings) as gallery:
         with open_place(where, settings, make=True) as place, _telling(json) as tell:
-            command = Create(gallery.database, gallery.objects, str(gallery.settings.database.url))
+            command = Create(gallery.database, gallery.objects, house.direct_url(gallery.settings))
             manifest = await command.run(place, keep or settings.backup.keep, tell)
     _finish(manifest, f"The backup {manifest.id} is at {where}", json=json)
     return 1 if manifest.missing else 0
@@ -49,7 +49,7 @@ async def restore(settings: Settings, where: str, id_: str | None, *, json: bool
     async with house.servers(settings) as found, open_valkey(found.redis) as valkey:
         await wait_for_database(found.database)
         with open_place(where, settings) as place, _telling(json) as tell:
-            command = Restore(open_objects(found), valkey, str(found.database.url))
+            command = Restore(open_objects(found), valkey, house.direct_url(found))
             manifest = await command.run(place, id_, tell)
         await house.bring_up_to_date(found)
     _finish(manifest, f"Restored the backup {manifest.id}", json=json)
@@ -64,7 +64,7 @@ async def verify(
         await wait_for_database(located.database)
         with open_place(where, settings) as place:
             manifest = await place.manifest(id_)
-            async with scratch(str(located.database.url), database_url) as url:
+            async with scratch(house.direct_url(located), database_url) as url:
                 with _telling(json) as tell:
                     async for finding in Proof(place, manifest, url).findings(share, tell):
                         found += 1
