@@ -8,6 +8,7 @@ know from elsewhere (`OTHER_NAMES`).
 
 import difflib
 import ipaddress
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeAlias, get_type_hints
@@ -32,6 +33,7 @@ OTHER_NAMES = {
     "cors_origin": "CORS_ORIGIN",
     "worker_mode": "WORKER_MODE",
     "database.url": "DATABASE_URL",
+    "database.read_replica_url": "DATABASE_READ_REPLICA_URL",
     "redis.url": "REDIS_URL",
     "s3.endpoint": "S3_ENDPOINT",
     "s3.bucket": "S3_BUCKET",
@@ -48,7 +50,10 @@ OTHER_NAMES = {
 }
 SECRETS = {
     "database.url",
+    "database.read_replica_url",
+    "database.direct_url",
     "redis.url",
+    "cache.url",
     "s3.access_key",
     "s3.secret_key",
     "access.jwt_secret",
@@ -60,7 +65,20 @@ SECRETS = {
 
 class Database(Struct, frozen=True):
     url: Annotated[str | None, Meta(description="PostgreSQL, postgresql://…; without it an embedded one starts")] = None
-    pool_size: Annotated[Count, Meta(description="Connections of one process at most")] = 20
+    read_replica_url: Annotated[
+        str, Meta(description="Its streaming replicas, for reads that may be a little old; several by commas")
+    ] = ""
+    replica_max_lag: Annotated[
+        Seconds, Meta(description="How far a replica may be behind and still be read from, in seconds")
+    ] = 10
+    direct_url: Annotated[
+        str | None, Meta(description="The way past PgBouncer, for migrations and backups; not set: as the others")
+    ] = None
+    pgbouncer: Annotated[
+        bool,
+        Meta(description="These URLs lead to PgBouncer with pool_mode=transaction: nothing outlives a transaction"),
+    ] = False
+    pool_size: Annotated[Count, Meta(description="Connections of one process at most, to each server")] = 20
     timeout: Annotated[Seconds, Meta(description="Longest wait for a connection or an answer, in seconds")] = 10
     migrate: Annotated[bool, Meta(description="Bring the schema up to date at start; else `gallery migrate` does")] = (
         True
@@ -68,7 +86,16 @@ class Database(Struct, frozen=True):
 
 
 class Redis(Struct, frozen=True):
-    url: Annotated[str | None, Meta(description="Valkey or Redis, redis://…; without it an embedded one starts")] = None
+    url: Annotated[
+        str | None,
+        Meta(
+            description="Valkey or Redis, redis://…; a cluster is redis+cluster://… or several nodes by commas. "
+            "Without it an embedded one starts"
+        ),
+    ] = None
+    queues: Annotated[
+        int, Meta(ge=1, le=64, description="Queues that the jobs are spread over: in a cluster, each may have its node")
+    ] = 1
     timeout: Annotated[Seconds, Meta(description="Longest wait for an answer, in seconds")] = 1
     prefix: Annotated[str, Meta(description="What every key of ours begins with")] = "gallery"
 
@@ -178,6 +205,11 @@ class Rate(Struct, frozen=True):
 
 class Cache(Struct, frozen=True):
     enabled: Annotated[bool, Meta(description="Keep answers in Valkey")] = True
+    url: Annotated[
+        str | None,
+        Meta(description="A Valkey of its own, which may evict (maxmemory with allkeys-lru); else that of REDIS_URL"),
+    ] = None
+    max_entry_bytes: Annotated[Count, Meta(description="The largest answer that is kept, in bytes")] = 512 * 1024
     seconds: Annotated[int, Meta(ge=1, le=60, description="Longest life of a cached answer, in seconds")] = 60
 
 
@@ -362,7 +394,8 @@ class Entry(Struct, frozen=True):
                 READ_BY[self.path](value)
         except ValueError as error:  # msgspec's are ValueErrors too
             expected = str(error).split(" - at")[0].replace("`", "")
-            raise Misconfigured(f"{self.variable} is {text!r}: {expected}.") from None
+            shown = "********" if self.path in SECRETS else text
+            raise Misconfigured(f"{self.variable} is {shown!r}: {expected}.") from None
         return value
 
 
@@ -390,6 +423,36 @@ def networks(text: str) -> list[Network]:
     return [ipaddress.ip_network(word.strip()) for word in text.split(",") if word.strip()]
 
 
+class Nodes(Struct, frozen=True):
+    """Where Valkey is: one server, or some nodes of a cluster, each as `redis://` or `rediss://`."""
+
+    urls: list[str]
+    cluster: bool
+
+    @classmethod
+    def read(cls, text: str) -> "Nodes":
+        """From one URL, from `redis+cluster://a,b`, or from a comma list. Raises `ValueError`."""
+        scheme, _, rest = text.strip().partition("://")
+        if scheme not in ("redis", "rediss", "redis+cluster", "rediss+cluster", "unix"):
+            raise ValueError("Expected redis://…, rediss://…, redis+cluster://…, or several of them by commas")
+        if not scheme.endswith("+cluster") and "," not in rest:
+            return cls([text.strip()], cluster=False)
+        scheme, login = scheme.removesuffix("+cluster"), rest[: rest.rfind("@", 0, rest.find(",") % len(rest)) + 1]
+        hosts = [word.strip().rpartition("://")[2].rpartition("@")[2] for word in rest.split(",")]
+        if any(host.partition("/")[2] not in ("", "0") or not host for host in hosts):
+            raise ValueError("Expected hosts and ports: a cluster has no other database than 0")
+        return cls([f"{scheme}://{login}{host.partition('/')[0]}" for host in hosts], cluster=True)
+
+
+def addresses(text: str) -> list[str]:
+    """The PostgreSQL URLs of a comma list. Raises `ValueError`."""
+    found = [word.strip() for word in re.split(r",\s*(?=postgres)", text) if word.strip()]  # hosts may have commas too
+    for url in found:
+        if urlsplit(url).scheme not in ("postgresql", "postgres") or not urlsplit(url).netloc:
+            raise ValueError("Expected postgresql://… URLs, separated by commas")
+    return found
+
+
 def origins(text: str) -> frozenset[str]:
     """The origins of a comma list, as browsers send them, or `*` alone. Raises `ValueError`."""
     found = frozenset(word.strip().lower().rstrip("/") for word in text.split(",") if word.strip())
@@ -406,6 +469,9 @@ READ_BY: dict[str, Callable[[str], object]] = {  # what a type cannot say
     "proxies": networks,
     "cors_origin": origins,
     "fault": crash.read,
+    "database.read_replica_url": addresses,
+    "redis.url": Nodes.read,
+    "cache.url": Nodes.read,
 }
 
 

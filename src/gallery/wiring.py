@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
+import msgspec
 import structlog
 
 from gallery.access.model import Owner
@@ -20,7 +21,7 @@ from gallery.admin.console import Console
 from gallery.admin.dossier import Dossiers
 from gallery.admin.scaler import Scaler
 from gallery.backup.readings import of_backups
-from gallery.errors import CannotStart, ObjectStoreAway
+from gallery.errors import CannotStart, ObjectStoreAway, ValkeyAway
 from gallery.images.answers import Answers
 from gallery.images.cache import Change, ImageCache
 from gallery.images.idempotency import Idempotency
@@ -46,6 +47,7 @@ from gallery.ops.health import Health
 from gallery.ops.readings import Readings
 from gallery.rendering.probe import Limits
 from gallery.rendering.recipe import Recipe
+from gallery.settings import Redis as RedisSettings
 from gallery.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -85,22 +87,31 @@ class Gallery:
 async def open_gallery(settings: Settings) -> AsyncIterator[Gallery]:
     """The house, with its servers connected. Raises `CannotStart`, `Unavailable`, `ForeignStore`."""
     async with AsyncExitStack() as stack:
-        database = await stack.enter_async_context(open_database(settings.database))
         valkey = await stack.enter_async_context(open_valkey(settings.redis))
+        cached = await stack.enter_async_context(open_valkey(of_the_cache(settings))) if settings.cache.url else valkey
+        database = await stack.enter_async_context(open_database(settings.database, valkey))
         queue = await stack.enter_async_context(open_queue(settings.redis, valkey))
+        await _warn_of_eviction(valkey)
         objects = open_objects(settings)
         await _claim(objects, await _installation(database))
-        yield furnish(settings, database, valkey, queue, objects)
+        yield furnish(settings, database, valkey, queue, objects, cached)
 
 
-def furnish(settings: Settings, database: Database, valkey: Valkey, queue: Queue, objects: Objects) -> Gallery:
-    cache = ImageCache(valkey, settings.cache)
+def furnish(
+    settings: Settings,
+    database: Database,
+    valkey: Valkey,
+    queue: Queue,
+    objects: Objects,
+    cached: Valkey | None = None,
+) -> Gallery:
+    cache = ImageCache(cached or valkey, settings.cache)
     events = EventStore(database)
-    news = News(cache, Bell(valkey), settings.public_url)
+    news = News(database, cache, Bell(valkey), settings.public_url)
     images = Images(database, objects, queue, news, limits(settings), settings.upload.quota_bytes)
     access = Access(settings, database)
     roster = Roster(database)
-    feed = Feed(events, valkey, _forgetting(cache), settings.notifications)
+    feed = Feed(events, valkey, _turning(news), settings.notifications)
     return Gallery(
         settings=settings,
         access=access,
@@ -151,15 +162,29 @@ async def open_processing(gallery: Gallery, name: str | None = None) -> AsyncIte
         yield Processing(gallery.database, gallery.objects, gallery.queue, gallery.news, desk)
 
 
+def of_the_cache(settings: Settings) -> RedisSettings:
+    """Its Valkey: one of its own if there is one."""
+    return msgspec.structs.replace(settings.redis, url=settings.cache.url or settings.redis.url)
+
+
 def limits(settings: Settings) -> Limits:
     return Limits(max_pixels=settings.upload.max_pixels, max_side=settings.upload.max_side)
 
 
-def _forgetting(cache: ImageCache) -> Before:
+def _turning(news: News) -> Before:
     async def before(events: Sequence[Event]) -> None:
-        await cache.changed(Change(Owner(e.owner), ImageId(e.image_id), e.version) for e in events)
+        await news.turn([Change(Owner(e.owner), ImageId(e.image_id), e.version) for e in events])
 
     return before
+
+
+async def _warn_of_eviction(valkey: Valkey) -> None:
+    """Jobs, limits and notes are not to be thrown away; only the cache may be, on a server of its own."""
+    try:
+        for server, policy in (await valkey.evicting()).items():
+            log.warning("valkey.may_evict", server=server, policy=policy, wanted="noeviction")
+    except ValkeyAway as error:
+        log.warning("valkey.not_asked", error=str(error))
 
 
 async def _claim(objects: Objects, installation: str) -> None:

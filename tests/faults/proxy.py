@@ -25,6 +25,7 @@ class Proxy:
         self._open: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
         self.refuses = False  # new connections are reset at once
+        self.refused = 0  # so many of them
         self.swallows = False  # nothing arrives any more, and nobody is told
         self.throttled = 0.0  # share of the connections that are told to slow down, as S3 does
         self.delay = 0.0  # seconds before each block is passed on
@@ -63,6 +64,7 @@ class Proxy:
         there: asyncio.StreamWriter | None = None
         try:
             if self.refuses:
+                self.refused += 1
                 return
             if random.random() < self.throttled:
                 await reader.readuntil(b"\r\n\r\n")

@@ -3,7 +3,7 @@
 import pytest
 
 from gallery.errors import Misconfigured
-from gallery.settings import Settings, entries, unknown
+from gallery.settings import Nodes, Settings, addresses, entries, unknown
 
 
 def test_nothing_set_is_the_laptop():
@@ -43,6 +43,42 @@ def test_a_value_that_does_not_fit_is_named_with_what_was_expected(name, value, 
         Settings.read({name: value})
     assert raised.value.detail.startswith(f"{name} is '{value}': ")
     assert expected in raised.value.detail
+
+
+@pytest.mark.parametrize(
+    ("text", "urls"),
+    [
+        ("redis://:pw@a:1/3", None),
+        ("rediss://a", None),
+        ("redis+cluster://a:1", ["redis://a:1"]),
+        ("redis+cluster://me:pw@a:1,b:2/0", ["redis://me:pw@a:1", "redis://me:pw@b:2"]),
+        ("redis://a:1, redis://b:2", ["redis://a:1", "redis://b:2"]),
+        ("rediss://:pw@a:1,rediss://:pw@b:2", ["rediss://:pw@a:1", "rediss://:pw@b:2"]),
+    ],
+)
+def test_a_cluster_is_named_by_its_scheme_or_by_several_nodes(text, urls):
+    assert Nodes.read(text) == (Nodes([text], cluster=False) if urls is None else Nodes(urls, cluster=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("REDIS_URL", "http://me:secret@a", "redis+cluster://"),
+        ("REDIS_URL", "redis+cluster://:secret@a:1,b:2/3", "no other database than 0"),
+        ("GALLERY_CACHE__URL", "secret", "redis://"),
+        ("DATABASE_READ_REPLICA_URL", "mysql://me:secret@a/x", "postgresql://"),
+    ],
+)
+def test_an_address_that_does_not_fit_is_named_without_its_secret(name, value, expected):
+    with pytest.raises(Misconfigured) as raised:
+        Settings.read({name: value})
+    assert raised.value.detail.startswith(f"{name} is '********': ")
+    assert expected in raised.value.detail
+    assert "secret" not in raised.value.detail
+
+
+def test_a_replica_may_have_several_hosts():
+    assert addresses("postgresql://a:1,b:2/x, postgresql://c/x") == ["postgresql://a:1,b:2/x", "postgresql://c/x"]
 
 
 def test_a_misspelt_setting_is_found_with_the_right_one():

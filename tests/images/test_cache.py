@@ -4,12 +4,14 @@ import asyncio
 
 import msgspec
 
-from cast import MAYA, uploaded
+from cast import MAYA, post, uploaded
+from conftest import housed
+from gallery.adapters.redis import open_valkey
 from gallery.images import store
 from gallery.images.cache import MOST_LISTS, CachedImage, CachedList, Change
 from gallery.images.model import Edit
 from gallery.images.question import Question
-from gallery.wiring import open_gallery
+from gallery.wiring import of_the_cache, open_gallery, open_processing
 
 
 async def titles(gallery):
@@ -78,7 +80,72 @@ async def test_every_key_expires_and_an_owners_lists_are_bounded(gallery):
     assert len(names) == 2
     assert all(0 < life <= 60_000 for life in lives)
     fields = await server.call(lambda valkey: valkey.hlen(cache._list_key(MAYA.owner)))
-    assert fields <= MOST_LISTS + 1
+    assert fields <= MOST_LISTS + 2
+
+
+async def test_a_whole_story_leaves_nothing_in_valkey_for_ever_but_the_mark(environment):
+    """What has no end could fill it; BullMQ's own keys apart, which the queue's length bounds."""
+    slow = {"GALLERY_RATE__ENABLED": "true", "GALLERY_RATE__STRANGER": "100 per 9000"}  # a slate that lasts
+    async with housed(environment, **slow) as (gallery, client):
+        async with open_processing(gallery) as processing:
+            image = (await post(client)).json()["id"]
+            await processing.process(image)
+            await client.get(f"/api/v1/images/{image}")
+            await client.get("/api/v1/images")
+            await client.delete(f"/api/v1/images/{image}")
+            await gallery.sweep.run()
+        prefix = gallery.valkey.prefix
+        keys = await gallery.valkey.call(lambda server: server.keys("*"))
+        lives = {key.decode(): await gallery.valkey.call(lambda server, key=key: server.pttl(key)) for key in keys}
+    ours = {key for key in lives if prefix in key}
+    assert {kind for key in ours for kind in ("cache:image", "cache:lists", "rate", "mark") if kind in key} == {
+        "cache:image",
+        "cache:lists",
+        "rate",
+        "mark",
+    }
+    assert {key for key in ours if lives[key] < 0} == {f"{prefix}:queue:mark"}
+
+
+async def test_what_is_too_large_is_answered_and_not_kept(settings):
+    small = msgspec.structs.replace(settings, cache=msgspec.structs.replace(settings.cache, max_entry_bytes=100))
+    async with open_gallery(small) as gallery:
+        image = await uploaded(gallery, title="Lake")
+        assert (await gallery.answers.image(MAYA, image.id)).body
+        assert await titles(gallery) == ["Lake"]
+        await rename_behind_our_back(gallery, image, "Hill")
+        assert await titles(gallery) == ["Hill"]
+        assert await gallery.answers._cache.image(image.id) is None
+
+
+async def test_the_lists_of_one_owner_take_so_many_bytes_and_no_more(gallery, monkeypatch):
+    monkeypatch.setattr("gallery.images.cache.MOST_BYTES", 1000)
+    cache = gallery.answers._cache
+    for number in range(20):
+        _, token = await cache.list(MAYA.owner, str(number))
+        await cache.keep_list(MAYA.owner, str(number), token, CachedList(b"x" * 100, None))
+    kept = [await cache.list(MAYA.owner, str(number)) for number in range(20)]
+    assert 5 < sum(entry is not None for entry, _ in kept) < 10
+    await cache.changed([Change(MAYA.owner, "an image", 2)])
+    _, token = await cache.list(MAYA.owner, "anew")
+    await cache.keep_list(MAYA.owner, "anew", token, CachedList(b"x" * 100, None))
+    assert (await cache.list(MAYA.owner, "anew"))[0]
+
+
+async def test_the_cache_may_have_a_server_of_its_own_and_do_without_it(environment, servers):
+    own = f"{servers.redis.url}/0"
+    async with housed(environment, GALLERY_CACHE__URL=own) as (gallery, client):
+        image = (await post(client, title="Lake")).json()["id"]
+        await client.get(f"/api/v1/images/{image}")
+        pattern = f"{gallery.valkey.prefix}:cache:*"
+        assert await gallery.valkey.call(lambda server: server.keys(pattern)) == []
+        async with open_valkey(of_the_cache(gallery.settings)) as cached:
+            assert await cached.call(lambda server: server.keys(pattern))
+    async with housed(environment, GALLERY_CACHE__URL="redis://127.0.0.1:1") as (gallery, client):
+        for title in ("Dawn", "Dusk"):
+            await client.patch(f"/api/v1/images/{image}", json={"title": title})
+            assert (await client.get(f"/api/v1/images/{image}")).json()["title"] == title
+        assert sum((await gallery.queue.counts()).values()) == 1, "the queue does not mind"
 
 
 async def test_when_valkey_has_not_heard_of_a_change_nothing_is_read_from_it(gallery, monkeypatch):

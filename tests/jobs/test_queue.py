@@ -7,6 +7,7 @@ import msgspec
 import pytest
 import redis.asyncio as redis
 
+from faults.proxy import Proxy
 from gallery.adapters.redis import open_valkey
 from gallery.errors import ValkeyAway
 from gallery.jobs.queue import Ring, open_queue
@@ -34,6 +35,25 @@ async def test_a_ring_is_answered(gallery, settings):
 async def test_doubles_are_one_and_a_later_turn_is_another(gallery):
     await gallery.queue.ring_all([Ring("x", "a"), Ring("x", "a"), Ring("x", "a", turn=1), Ring("x", "b")])
     assert sum((await gallery.queue.counts()).values()) == 3
+
+
+async def test_a_worker_that_starts_while_valkey_is_away_hears_later(gallery, settings):
+    heard = asyncio.Event()
+
+    async def listen(_subject):
+        heard.set()
+
+    async with Proxy(str(settings.redis.url)) as cable:
+        cable.refuses = True
+        away = msgspec.structs.replace(settings.redis, url=cable.url)
+        async with answering(away, {"listen": listen}, 1, "worker"):
+            async with asyncio.timeout(10):
+                while not cable.refused:
+                    await asyncio.sleep(0.01)
+            cable.refuses = False
+            await gallery.queue.ring(Ring("listen", "a"))
+            async with asyncio.timeout(10):
+                await heard.wait()
 
 
 async def test_a_delayed_ring_comes_later(gallery, settings):

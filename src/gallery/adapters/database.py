@@ -1,57 +1,48 @@
-"""PostgreSQL: one pool, two ways in, and every failure to reach it under one name.
+"""PostgreSQL: three ways in, and every failure to reach it under one name.
 
 `primary()` yields a connection for statements that stand alone, reads and single writes; `writing()` opens a
-transaction. A server that is away, restarting, read-only or too slow raises `DatabaseAway`; what is wrong with a
-statement stays asyncpg's own error.
+transaction; `read()` may ask a replica. A server that is away, restarting, read-only or too slow raises `DatabaseAway`;
+what is wrong with a statement stays asyncpg's own error.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from typing import TypeAlias
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import TypeVar
 
 import asyncpg
 import structlog
-from asyncpg.connection import LoggedQuery
-from asyncpg.pool import PoolConnectionProxy
 
-from gallery.errors import CannotStart, DatabaseAway
-from gallery.ops import metrics, tracing
+from gallery.adapters.pools import AWAY, Connection, Pool, away_by_name, close, make_pool
+from gallery.adapters.positions import Positions
+from gallery.adapters.redis import Valkey
+from gallery.adapters.replicas import NoReplica, Replica, Replicas
+from gallery.errors import CannotStart
+from gallery.ops import metrics
 from gallery.settings import Database as Settings
+from gallery.settings import addresses
+
+__all__ = ["SCHEMA", "Connection", "Database", "open_database", "wait_for_database"]
 
 log = structlog.get_logger(__name__)
 
-Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
+T = TypeVar("T")
 
 SCHEMA = "0009"  # the newest migration; a test holds it against the folder
-AWAY = (
-    OSError,
-    TimeoutError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # a connection that was cut just when it was asked something
-    asyncpg.PostgresConnectionError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.TooManyConnectionsError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.QueryCanceledError,
-    asyncpg.ReadOnlySQLTransactionError,
-    asyncpg.DiskFullError,
-    asyncpg.OutOfMemoryError,
-)
 
 
 class Database:
-    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", timeout: float) -> None:
+    def __init__(self, pool: Pool, settings: Settings) -> None:
         self._pool = pool
-        self._timeout = timeout
+        self._timeout = settings.timeout
+        self._replicas: Replicas | None = None
 
     @asynccontextmanager
     async def primary(self) -> AsyncIterator[Connection]:
         """A connection for statements that stand alone, each committed by itself. Raises `DatabaseAway`."""
         metrics.CONNECTIONS.add(1)
         try:
-            with _away_by_name():
+            with away_by_name():
                 connection = await self._pool.acquire(timeout=self._timeout)
                 try:
                     yield connection
@@ -66,9 +57,50 @@ class Database:
         async with self.primary() as connection, connection.transaction():
             yield connection
 
+    async def read(self, ask: Callable[[Connection], Awaitable[T]], subject: str) -> T:
+        """What `ask` reads of `subject`, perhaps from a replica: never older than what anybody has been told.
+
+        For what may be some seconds old else; `ask` only reads, and may be called again. That there is nothing
+        (`None`) is never a replica's last word. Raises `DatabaseAway`.
+        """
+        if self._replicas is not None:
+            try:
+                answer = await self._replicas.read(ask, subject)
+            except NoReplica as reason:
+                log.debug("database.not_from_a_replica", subject=subject, reason=str(reason))
+            else:
+                if answer is not None:
+                    return answer
+        async with self.primary() as db:
+            return await ask(db)
+
+    async def changed(self, subjects: Iterable[str]) -> None:
+        """Something was committed about `subjects`: to be called before anybody is told."""
+        if self._replicas is not None:
+            await self._replicas.changed(subjects)
+
     async def ping(self) -> None:
         async with self.primary() as db:
             await db.fetchval("SELECT 1")
+
+    @property
+    def replicas(self) -> list[Replica]:
+        """What is known of each replica."""
+        return self._replicas.all if self._replicas is not None else []
+
+    @asynccontextmanager
+    async def with_replicas(self, settings: Settings, valkey: Valkey) -> AsyncIterator["Database"]:
+        """The same database, with its replicas while the block runs."""
+        replicas = [Replica(url, settings) for url in addresses(settings.read_replica_url)]
+        if not replicas:
+            yield self
+            return
+        positions = Positions(valkey, settings.replica_max_lag)
+        self._replicas = Replicas(replicas, self.primary, positions, settings.replica_max_lag)
+        try:
+            yield self
+        finally:
+            await self._replicas.close()
 
     async def _give_back(self, connection: Connection) -> None:
         try:
@@ -78,24 +110,24 @@ class Database:
 
 
 @asynccontextmanager
-async def open_database(settings: Settings) -> AsyncIterator[Database]:
-    """The database at `settings.url`, which must answer already; see `wait_for_database`."""
-    pool = asyncpg.create_pool(
-        settings.url,
-        min_size=1,
-        max_size=settings.pool_size,
-        timeout=settings.timeout,
-        command_timeout=settings.timeout,
-        init=_prepare,
-        server_settings={"application_name": "gallery", "timezone": "UTC"},
-    )
+async def open_database(settings: Settings, valkey: Valkey | None = None) -> AsyncIterator[Database]:
+    """The database at `settings.url`, which must answer already; see `wait_for_database`.
+
+    Its replicas are used where there is a Valkey, in which their readers tell each other what they must have.
+    """
+    pool = make_pool(str(settings.url), settings, least=1)
     await pool
     metrics.MOST_CONNECTIONS.add(settings.pool_size)
     try:
-        yield Database(pool, settings.timeout)
+        database = Database(pool, settings)
+        if valkey is None:
+            yield database
+            return
+        async with database.with_replicas(settings, valkey):
+            yield database
     finally:
         metrics.MOST_CONNECTIONS.add(-settings.pool_size)
-        await _close(pool)
+        await close(pool)
 
 
 async def wait_for_database(settings: Settings, patience: float = 60) -> str | None:
@@ -115,49 +147,13 @@ async def wait_for_database(settings: Settings, patience: float = 60) -> str | N
             await asyncio.sleep(0.5)
 
 
-@contextmanager
-def _away_by_name() -> Iterator[None]:
-    try:
-        yield
-    except ValueError:  # asyncpg's word for an argument that does not fit is an InterfaceError too
-        raise
-    except AWAY as error:
-        metrics.AWAY.add("postgresql")
-        raise DatabaseAway(cause=repr(error)) from error
-
-
 async def _revision(settings: Settings) -> str | None:
-    connection = await asyncpg.connect(settings.url, timeout=settings.timeout)
+    connection = await asyncpg.connect(settings.url, timeout=settings.timeout, statement_cache_size=0)
     try:
-        if await connection.fetchval("SELECT to_regclass('alembic_version')") is None:
-            return None
-        revision: str | None = await connection.fetchval("SELECT version_num FROM alembic_version")
+        async with connection.transaction():  # one server for all of it, behind PgBouncer too
+            if await connection.fetchval("SELECT to_regclass('alembic_version')") is None:
+                return None
+            revision: str | None = await connection.fetchval("SELECT version_num FROM alembic_version")
         return revision
     finally:
         await connection.close(timeout=settings.timeout)
-
-
-async def _prepare(connection: "asyncpg.Connection[asyncpg.Record] | Connection") -> None:
-    """Ids travel as text; JSON stays the bytes that it is."""
-    await connection.set_type_codec("uuid", schema="pg_catalog", encoder=str, decoder=str, format="text")
-    for kind in ("json", "jsonb"):
-        await connection.set_type_codec(kind, schema="pg_catalog", encoder=_text, decoder=str.encode, format="text")
-    if tracing.on():
-        connection.add_query_logger(_traced)
-
-
-def _traced(query: "LoggedQuery") -> None:
-    """Called right after it, in the context that has asked."""
-    tracing.statement(query.query, query.elapsed, query.exception)
-
-
-def _text(json: bytes) -> str:
-    return json.decode()
-
-
-async def _close(pool: "asyncpg.Pool[asyncpg.Record]") -> None:
-    try:
-        async with asyncio.timeout(3):
-            await pool.close()
-    except TimeoutError:
-        pool.terminate()

@@ -6,13 +6,13 @@ longer than `limit` requests. So a burst of `limit` is let through, exactly, by 
 one request for each `period / limit` that passes.
 """
 
+import hashlib
 import math
 
-import redis.asyncio as redis
 from msgspec import Struct
 from redis.exceptions import NoScriptError
 
-from gallery.adapters.redis import Valkey
+from gallery.adapters.redis import Client, Valkey
 
 GCRA = """
     local limit, period = tonumber(ARGV[1]), tonumber(ARGV[2]) * 1000000
@@ -27,6 +27,8 @@ GCRA = """
     redis.call('SET', KEYS[1], string.format('%.0f', now + slate), 'PX', math.ceil(slate / 1000))
     return {1, math.floor((step * limit - slate) / step), slate, 0}
 """
+
+SHA = hashlib.sha1(GCRA.encode()).hexdigest()  # noqa: S324  Valkey's name for it
 
 
 class Limit(Struct, frozen=True):
@@ -57,7 +59,6 @@ class Verdict(Struct, frozen=True):
 class Rates:
     def __init__(self, valkey: Valkey) -> None:
         self._valkey = valkey
-        self._sha = ""
 
     async def take(self, name: str, who: str, limit: Limit) -> Verdict:
         """Count one request of that name by `who`. Raises `ValkeyAway`."""
@@ -65,16 +66,13 @@ class Rates:
         allowed, remaining, reset, retry = await self._valkey.call(lambda server: self._run(server, key, limit))
         return Verdict(bool(allowed), remaining, _seconds(reset), _seconds(retry))
 
-    async def _run(self, server: "redis.Redis", key: str, limit: Limit) -> list[int]:
-        """By the script's hash, which the server has forgotten after a restart only."""
+    async def _run(self, server: Client, key: str, limit: Limit) -> list[int]:
+        """By the script's hash, which a server does not know before its first time, nor after a restart or failover."""
         arguments = (1, key, limit.requests, limit.seconds)
-        if self._sha:
-            try:
-                return list(await server.evalsha(self._sha, *arguments))
-            except NoScriptError:
-                pass
-        self._sha = await server.script_load(GCRA)
-        return list(await server.eval(GCRA, *arguments))
+        try:
+            return list(await server.evalsha(SHA, *arguments))
+        except NoScriptError:
+            return list(await server.eval(GCRA, *arguments))
 
 
 def _seconds(microseconds: int) -> int:

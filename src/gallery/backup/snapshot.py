@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from gallery.adapters import dump
-from gallery.adapters.database import AWAY
+from gallery.adapters.pools import AWAY
 from gallery.backup.model import Progress, Tell
 from gallery.errors import DatabaseAway
 

@@ -21,6 +21,7 @@ from gallery.backup.restore import Restore
 from gallery.cli import house
 from gallery.images.cache import ImageCache
 from gallery.settings import Settings
+from gallery.wiring import of_the_cache
 
 log = structlog.get_logger(__name__)
 
@@ -39,7 +40,7 @@ async def create(settings: Settings, where: str, keep: int | None, *, json: bool
     """1 when something is missing from the library, which is in no backup then. Raises what `Create.run` does."""
     async with house.gallery(settings) as gallery:
         with open_place(where, settings, make=True) as place, _telling(json) as tell:
-            command = Create(gallery.database, gallery.objects, str(gallery.settings.database.url))
+            command = Create(gallery.database, gallery.objects, house.direct_url(gallery.settings))
             manifest = await command.run(place, keep or settings.backup.keep, tell)
     _finish(manifest, f"The backup {manifest.id} is at {where}", json=json)
     return 1 if manifest.missing else 0
@@ -47,10 +48,14 @@ async def create(settings: Settings, where: str, keep: int | None, *, json: bool
 
 async def restore(settings: Settings, where: str, id_: str | None, *, json: bool) -> None:
     """Raises what `Restore.run` does."""
-    async with house.servers(settings) as found, open_valkey(found.redis) as valkey:
+    async with (
+        house.servers(settings) as found,
+        open_valkey(found.redis) as valkey,
+        open_valkey(of_the_cache(found)) as cached,
+    ):
         await wait_for_database(found.database)
         with open_place(where, settings) as place, _telling(json) as tell:
-            command = Restore(open_objects(found), valkey, ImageCache(valkey, found.cache), str(found.database.url))
+            command = Restore(open_objects(found), valkey, ImageCache(cached, found.cache), house.direct_url(found))
             manifest = await command.run(place, id_, tell)
         await house.bring_up_to_date(found)
     _finish(manifest, f"Restored the backup {manifest.id}", json=json)
@@ -65,7 +70,7 @@ async def verify(
         await wait_for_database(located.database)
         with open_place(where, settings) as place:
             manifest = await place.manifest(id_)
-            async with scratch(str(located.database.url), database_url) as url:
+            async with scratch(house.direct_url(located), database_url) as url:
                 with _telling(json) as tell:
                     async for finding in Proof(place, manifest, url).findings(share, tell):
                         found += 1

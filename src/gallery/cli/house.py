@@ -85,7 +85,15 @@ async def bring_up_to_date(settings: Settings) -> None:
         return
     if not settings.database.migrate:
         raise CannotStart(f"The database is at schema {revision}, this Gallery needs {SCHEMA}: run gallery migrate.")
-    await migrate_in_a_child(str(settings.database.url))
+    await migrate_in_a_child(direct_url(settings))
+
+
+def direct_url(settings: Settings) -> str:
+    """For what outlives a transaction: migrations and dumps. Raises `CannotStart`."""
+    database = settings.database
+    if database.pgbouncer and not database.direct_url:
+        raise CannotStart("This cannot go through PgBouncer: set GALLERY_DATABASE__DIRECT_URL to PostgreSQL itself.")
+    return str(database.direct_url or database.url)
 
 
 async def revision_not_newer(settings: Settings) -> str | None:

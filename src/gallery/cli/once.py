@@ -13,7 +13,7 @@ async def migrate(settings: Settings, *, slow: bool = False) -> None:
     async with house.servers(settings) as found:
         before = await house.revision_not_newer(found)
         if before != SCHEMA:
-            await house.migrate_in_a_child(str(found.database.url), slow=slow)
+            await house.migrate_in_a_child(house.direct_url(found), slow=slow)
         typer.echo(f"The database is at schema {SCHEMA} (it was at {before or 'none'}).")
 
 

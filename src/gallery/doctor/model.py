@@ -9,11 +9,11 @@ from enum import StrEnum
 from typing import Any, TypeAlias
 
 import asyncpg
-import redis.asyncio as redis
 from msgspec import Struct
 
 from gallery.adapters.datadir import Running
 from gallery.adapters.objects import Objects
+from gallery.adapters.redis import Client
 from gallery.settings import Settings
 
 
@@ -57,7 +57,7 @@ class Patient:
     running: Running | None  # what runs in the data directory, if anything does
     stack: AsyncExitStack
     db: "asyncpg.Connection[asyncpg.Record] | None" = None
-    valkey: "redis.Redis | None" = None
+    valkey: Client | None = None
     objects: Objects | None = None
     installation: str | None = None  # whose the database is
     owner: str | None = None  # whose the object store is

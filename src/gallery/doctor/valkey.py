@@ -8,11 +8,12 @@ from typing import Any
 import msgspec
 import redis.asyncio as redis
 from bullmq import Queue as BullQueue
+from redis.asyncio.cluster import RedisCluster
 from redis.exceptions import AuthenticationError, BusyLoadingError, NoPermissionError, RedisError
 
-from gallery.adapters.redis import connect
-from gallery.doctor.model import Patient, Verdict, notice, well, wrong
-from gallery.jobs.queue import NAME, PREFIX
+from gallery.adapters.redis import Client, connect
+from gallery.doctor.model import Patient, State, Verdict, notice, well, wrong
+from gallery.jobs.queue import NAME, prefixes
 
 OLDEST = 7
 FAR = 10  # milliseconds
@@ -25,7 +26,7 @@ MANY_WAIT = 1000
 
 async def valkey(patient: Patient) -> Verdict:
     """Connect with a client of our own, and say precisely why not."""
-    url = patient.settings.redis.url or (patient.running and patient.running.redis_url)
+    url = _url(patient)
     if not url:
         return wrong("No Valkey is set, and the embedded one does not run.", "Start gallery dev, or set REDIS_URL.")
     client = connect(msgspec.structs.replace(patient.settings.redis, url=url, timeout=PATIENCE), decode=True)
@@ -42,8 +43,17 @@ async def valkey(patient: Patient) -> Verdict:
 
 
 async def eviction(patient: Patient) -> Verdict:
-    """Queue and limits must not be thrown away to make room."""
-    info = await _client(patient).info("everything")
+    """Queue and limits must not be thrown away to make room: by no server of a cluster."""
+    client = _client(patient)
+    if not isinstance(client, RedisCluster):
+        return _keeping(await client.info("everything"))
+    infos: dict[str, Any] = await client.info("everything", target_nodes=RedisCluster.PRIMARIES)
+    verdicts = [(name, _keeping(info)) for name, info in infos.items()]
+    name, worst = next((each for each in verdicts if each[1].state is not State.WELL), verdicts[0])
+    return msgspec.structs.replace(worst, says=f"{name}: {worst.says}")
+
+
+def _keeping(info: dict[str, Any]) -> Verdict:
     policy, evicted = str(info.get("maxmemory_policy")), int(info.get("evicted_keys", 0))
     most, used = int(info.get("maxmemory", 0)), int(info.get("used_memory", 0))
     facts = {"policy": policy, "evicted": evicted, "used": used, "most": most}
@@ -91,19 +101,21 @@ async def hit_rate(patient: Patient) -> Verdict:
 
 async def queue(patient: Patient) -> Verdict:
     """BullMQ's side: failed jobs, a pause, nobody who takes them."""
-    bull = BullQueue(NAME, {"connection": _client(patient), "prefix": PREFIX})
-    counts: dict[str, int] = await bull.getJobCounts("wait", "paused", "prioritized", "delayed", "active", "failed")
-    workers = len({client.get("rawname", client["name"]) for client in await bull.get_workers()})  # each has several
+    known = msgspec.structs.replace(patient.settings.redis, url=_url(patient))
+    bulls = [BullQueue(NAME, {"connection": _client(patient), "prefix": prefix}) for prefix in prefixes(known)]
+    each = [await bull.getJobCounts("wait", "paused", "prioritized", "delayed", "active", "failed") for bull in bulls]
+    counts: dict[str, int] = {state: sum(count[state] for count in each) for state in each[0]}
+    workers = len({client.get("rawname", client["name"]) for client in await bulls[0].get_workers()})  # several of each
     waiting = counts["wait"] + counts["prioritized"] + counts["paused"]
     facts = {**counts, "workers": workers}
-    if await bull.isPaused():
+    if any([await bull.isPaused() for bull in bulls]):
         return wrong(f"The queue is paused, and {waiting} jobs wait.", "Resume it.", **facts)
     if waiting and not workers:
         return wrong(f"{waiting} jobs wait, and no worker is connected.", "Start gallery worker.", **facts)
     if counts["failed"]:
-        job = (await bull.getFailed(0, 0))[0]
+        failed = [job for bull in bulls for job in await bull.getFailed(0, 0)]
         return wrong(
-            f"{counts['failed']} jobs have failed: bugs of ours. The latest says: {job.failedReason}",
+            f"{counts['failed']} jobs have failed: bugs of ours. The latest says: {failed[0].failedReason}",
             "Please tell us, with the worker's log (job.failed); the images themselves are tried again.",
             **facts,
         )
@@ -141,12 +153,16 @@ def _why_not(error: Exception) -> tuple[str, str]:
     return f"It cannot be asked: {error}", "Check REDIS_URL."
 
 
-async def _ping(client: "redis.Redis") -> float:
+def _url(patient: Patient) -> str | None:
+    return patient.settings.redis.url or (patient.running.redis_url if patient.running else None)
+
+
+async def _ping(client: Client) -> float:
     began = perf_counter()
     await client.ping()
     return (perf_counter() - began) * 1000
 
 
-def _client(patient: Patient) -> "redis.Redis":
+def _client(patient: Patient) -> Client:
     assert patient.valkey is not None, "the check before has connected"  # noqa: S101
     return patient.valkey

@@ -8,6 +8,7 @@ from gallery.images.model import Image, ImageId
 from gallery.images.question import Question
 from gallery.images.schema import view
 from gallery.images.service import Images
+from gallery.paging import Page
 
 
 class Answers:
@@ -22,7 +23,8 @@ class Answers:
         """Raises `ImageNotFound`."""
         entry = await self._cache.image(image_id)
         if entry is None:
-            entry = self.of(await self._images.get(caller, image_id))
+            read = self._images.current if self._cache.usable else self._images.get  # only what is current is kept
+            entry = self.of(await read(caller, image_id))
             await self._cache.keep_image(image_id, entry)
         if not caller.sees(image_id, entry.owner, public=entry.public):
             raise caller.not_seen(image_id)
@@ -30,13 +32,19 @@ class Answers:
 
     async def page(self, caller: Caller, question: Question) -> CachedList:
         """Raises `InvalidField`."""
+        if question.words and self._images.replicated:  # a search is dear and seldom asked twice: a replica's work
+            return self._list(await self._images.page(caller, question))
         entry, token = await self._cache.list(caller.owner, question.fingerprint)
-        if entry is None:
-            page = await self._images.page(caller, question)
-            body = msgspec.json.encode([view(image, self._base) for image in page.items])
-            entry = CachedList(body, page.next.encode() if page.next else None)
+        if entry is None and token is None:
+            entry = self._list(await self._images.page(caller, question))
+        elif entry is None:  # only what is current is kept
+            entry = self._list(await self._images.current_page(caller, question))
             await self._cache.keep_list(caller.owner, question.fingerprint, token, entry)
         return entry
+
+    def _list(self, page: Page[Image]) -> CachedList:
+        body = msgspec.json.encode([view(image, self._base) for image in page.items])
+        return CachedList(body, page.next.encode() if page.next else None)
 
     def of(self, image: Image) -> CachedImage:
         return CachedImage(image.owner, image.public, image.version, msgspec.json.encode(view(image, self._base)))

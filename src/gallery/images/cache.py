@@ -15,10 +15,9 @@ from typing import cast
 import msgspec
 import structlog
 from msgspec import Struct
-from redis.asyncio import Redis
 
 from gallery.access.model import Owner
-from gallery.adapters.redis import Valkey
+from gallery.adapters.redis import Client, Valkey
 from gallery.errors import ValkeyAway
 from gallery.images.model import ImageId
 from gallery.ops import metrics
@@ -28,6 +27,7 @@ log = structlog.get_logger(__name__)
 
 UNDERWAY = 10_000  # milliseconds that an answer may take from the database into the cache
 MOST_LISTS = 200  # of one owner
+MOST_BYTES = 8 * 1024 * 1024  # of one owner's lists
 
 PUT_NEWER = """
     local have = redis.call('HGET', KEYS[1], 'version')
@@ -40,6 +40,7 @@ PUT_NEWER = """
 PUT_LIST = """
     if redis.call('HGET', KEYS[1], 'token') ~= ARGV[1] then return 0 end
     if redis.call('HLEN', KEYS[1]) > tonumber(ARGV[4]) then return 0 end
+    if redis.call('HINCRBY', KEYS[1], 'bytes', #ARGV[3]) > tonumber(ARGV[5]) then return 0 end
     redis.call('HSET', KEYS[1], ARGV[2], ARGV[3])
     return 1
 """
@@ -51,7 +52,7 @@ TURN = """
 EMPTY = """
     local entry = redis.call('HGET', KEYS[1], 'entry')
     if not entry then
-        local answers = redis.call('HLEN', KEYS[1]) - 1
+        local answers = redis.call('HLEN', KEYS[1]) - 1 - redis.call('HEXISTS', KEYS[1], 'bytes')
         redis.call('DEL', KEYS[1])
         return answers > 0 and 1 or 0
     end
@@ -96,7 +97,13 @@ class ImageCache:
         self._valkey = valkey
         self._enabled = settings.enabled
         self._seconds = settings.seconds
+        self._largest = settings.max_entry_bytes
         self._distrusted_until = 0.0
+
+    @property
+    def usable(self) -> bool:
+        """Whether what is read now can be kept, as far as we know."""
+        return self._trusted()
 
     async def image(self, image: ImageId) -> CachedImage | None:
         if not self._trusted():
@@ -111,9 +118,9 @@ class ImageCache:
         return msgspec.msgpack.decode(cast("bytes", entry), type=CachedImage) if entry else None
 
     async def keep_image(self, image: ImageId, entry: CachedImage) -> None:
-        if not self._trusted():
-            return
         body = msgspec.msgpack.encode(entry)
+        if not self._trusted() or len(body) > self._largest:
+            return
         try:
             await self._valkey.call(
                 lambda server: server.eval(PUT_NEWER, 1, self._image_key(image), entry.version, body, self._life)
@@ -138,12 +145,13 @@ class ImageCache:
         return msgspec.msgpack.decode(entry, type=CachedList) if entry else None, token
 
     async def keep_list(self, owner: Owner, query: str, token: str | None, entry: CachedList) -> None:
-        if token is None:
-            return
         body = msgspec.msgpack.encode(entry)
+        if token is None or len(body) > self._largest:
+            return
+        most = (MOST_LISTS + 1, MOST_BYTES)  # beside the lists there are the token and the sum
         try:
             await self._valkey.call(
-                lambda server: server.eval(PUT_LIST, 1, self._list_key(owner), token, query, body, MOST_LISTS)
+                lambda server: server.eval(PUT_LIST, 1, self._list_key(owner), token, query, body, *most)
             )
         except ValkeyAway:
             log.debug("cache.away")
@@ -167,7 +175,7 @@ class ImageCache:
             cleared += await self._valkey.call(partial(_empty, keys))
         return cleared
 
-    async def _turn(self, change: Change, server: "Redis") -> None:
+    async def _turn(self, change: Change, server: Client) -> None:
         async with server.pipeline(transaction=False) as pipe:
             pipe.eval(PUT_NEWER, 1, self._image_key(change.image), change.version, b"", self._life)
             pipe.eval(TURN, 1, self._list_key(change.owner), secrets.token_hex(8), self._life)
@@ -187,7 +195,7 @@ class ImageCache:
         return f"{self._valkey.prefix}:cache:lists:{owner}"
 
 
-async def _empty(keys: list[str], server: "Redis") -> int:
+async def _empty(keys: list[str], server: Client) -> int:
     async with server.pipeline(transaction=False) as pipe:
         for key in keys:
             pipe.eval(EMPTY, 1, key, UNDERWAY)

@@ -1,12 +1,15 @@
-"""What follows a change of an image: its event in the same transaction; after the commit the cache is turned and the
-feed is rung, so that nobody who has heard of a change is answered from before it.
+"""What follows a change of an image: its event in the same transaction; after the commit it is noted what replicas
+need, the cache is turned and the feed is rung, so that nobody who has heard of a change is answered from before it.
 """
+
+from collections.abc import Sequence
 
 import msgspec
 
-from gallery.adapters.database import Connection
+from gallery.access.model import Owner
+from gallery.adapters.database import Connection, Database
 from gallery.images.cache import Change, ImageCache
-from gallery.images.model import Image
+from gallery.images.model import Image, ImageId
 from gallery.images.schema import event_view
 from gallery.notifications import store as events
 from gallery.notifications.bell import Bell
@@ -14,7 +17,8 @@ from gallery.notifications.model import Event
 
 
 class News:
-    def __init__(self, cache: ImageCache, bell: Bell, base: str) -> None:
+    def __init__(self, database: Database, cache: ImageCache, bell: Bell, base: str) -> None:
+        self._database = database
         self._cache = cache
         self._bell = bell
         self._base = base
@@ -26,5 +30,21 @@ class News:
 
     async def tell(self, image: Image) -> None:
         """The change is committed: forget older answers, let the feed look."""
-        await self._cache.changed([Change(image.owner, image.id, image.version)])
+        await self.turn([Change(image.owner, image.id, image.version)])
         await self._bell.ring()
+
+    async def turn(self, changes: Sequence[Change]) -> None:
+        """From now on nobody is answered from before these changes: by no replica, and not from the cache."""
+        images, owners = {of_image(c.image) for c in changes}, {of_owner(c.owner) for c in changes}
+        await self._database.changed(images | owners)
+        await self._cache.changed(changes)
+
+
+def of_image(image: ImageId) -> str:
+    """What a read of one image is about, for `Database.read`."""
+    return f"image:{image}"
+
+
+def of_owner(owner: Owner) -> str:
+    """What a read of somebody's images is about."""
+    return f"owner:{owner}"

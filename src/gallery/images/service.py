@@ -17,7 +17,7 @@ from gallery.crash import Place
 from gallery.errors import ImageNotFound, ObjectStoreAway, QuotaExceeded, StillProcessing, VersionMismatch
 from gallery.images import keys, listing, store, timeline
 from gallery.images.model import Draft, Edit, Image, ImageId, Photo, new_id, original_key
-from gallery.images.news import News
+from gallery.images.news import News, of_image, of_owner
 from gallery.images.question import Question
 from gallery.images.store import Versions
 from gallery.images.tasks import call, ring_for
@@ -141,11 +141,14 @@ class Images:
 
     async def get(self, caller: Caller, image_id: ImageId) -> Image:
         """Raises `ImageNotFound` for somebody else's image too, unless it is public; and of a stranger who they are."""
+        image = await self._database.read(lambda db: store.find(db, image_id), of_image(image_id))
+        return _seen(caller, image_id, image)
+
+    async def current(self, caller: Caller, image_id: ImageId) -> Image:
+        """The same from the primary: what may be kept. Raises as `get` does."""
         async with self._database.primary() as db:
             image = await store.find(db, image_id)
-        if image is None or not caller.sees(image_id, image.owner, public=image.public):
-            raise caller.not_seen(image_id)
-        return image
+        return _seen(caller, image_id, image)
 
     async def own(self, caller: Caller, image_id: ImageId) -> Image:
         """An image that the caller may change: who writes hears of it, also without `images:read`.
@@ -160,8 +163,18 @@ class Images:
 
     async def page(self, caller: Caller, question: Question) -> Page[Image]:
         """The caller's images that have what is asked for. Raises `InvalidField`."""
+        owner = caller.owner
+        return await self._database.read(lambda db: listing.page(db, owner, question), of_owner(owner))
+
+    async def current_page(self, caller: Caller, question: Question) -> Page[Image]:
+        """The same from the primary: what may be kept. Raises `InvalidField`."""
         async with self._database.primary() as db:
             return await listing.page(db, caller.owner, question)
+
+    @property
+    def replicated(self) -> bool:
+        """Whether what is not kept may be read from a replica."""
+        return bool(self._database.replicas)
 
     async def edit(self, caller: Caller, image_id: ImageId, edit: Edit, versions: Versions = None) -> Image:
         """Change the words. With `versions`, only if it has one of them. Raises `ImageNotFound`, `VersionMismatch`."""
@@ -208,9 +221,15 @@ class Images:
 
     async def timeline(self, caller: Caller, image_id: ImageId) -> list[Entry]:
         """What has happened to the image, oldest first. Raises `ImageNotFound`."""
-        image = await self.own(caller, image_id)
-        async with self._database.primary() as db:
-            return await timeline.read(db, image.id)
+
+        async def read(db: Connection) -> list[Entry] | None:
+            image = await store.find(db, image_id)
+            return await timeline.read(db, image.id) if image and caller.acts_for(image.owner) else None
+
+        entries = await self._database.read(read, of_image(image_id))
+        if entries is None:
+            raise ImageNotFound(image=image_id)
+        return entries
 
     async def open(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         """The bytes of an original or a rendition, from `start` until before `end`.
@@ -236,3 +255,9 @@ class Images:
     async def _why_not(self, caller: Caller, image_id: ImageId, versions: Versions) -> Exception:
         image = await self.own(caller, image_id)  # raises where there is none
         return VersionMismatch(image=image_id, version=image.version, wanted=versions)
+
+
+def _seen(caller: Caller, image_id: ImageId, image: Image | None) -> Image:
+    if image is None or not caller.sees(image_id, image.owner, public=image.public):
+        raise caller.not_seen(image_id)
+    return image

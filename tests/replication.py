@@ -1,0 +1,96 @@
+"""A PostgreSQL and its streaming replica, both real: the embedded server, and a second one made by `pg_basebackup`."""
+
+import asyncio
+import shutil
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import psutil
+
+from gallery.adapters import processes
+from gallery.adapters.datadir import DataDir
+from gallery.adapters.embedded import Postgres
+from gallery.adapters.embedded.launch import free_port
+from gallery.adapters.migrations import migrate
+
+STREAMING = ("wal_level=replica", "max_wal_senders=5", "wal_sender_timeout=5s", "hot_standby=on")
+
+
+class Standby(Postgres):
+    """A copy of another server, which follows it."""
+
+    def __init__(self, home: DataDir, primary: Postgres) -> None:
+        super().__init__(home, more=STREAMING)
+        self._primary = primary
+
+    async def _make_cluster(self) -> None:
+        shutil.copy(self._primary._home.postgres_password, self._home.postgres_password)
+        self._directory.mkdir(mode=0o700)
+        if self._account:
+            self._account = self._account.owning(self._directory)
+        source = self._primary.url.replace("/image_gallery", "")
+        words = ["-d", source, "-D", str(self._directory), "--write-recovery-conf", "--wal-method=stream"]
+        copy = await asyncio.create_subprocess_exec(
+            *self._program("pg_basebackup"), *words, "--checkpoint=fast", "--no-sync", cwd="/"
+        )
+        assert await copy.wait() == 0
+
+
+class Server:
+    """One that runs, and can be killed, stopped and started again."""
+
+    def __init__(self, server: Postgres) -> None:
+        self._server = server
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def url(self) -> str:
+        return self._server.url
+
+    async def start(self) -> None:
+        await self._server.prepare()
+        self._server.port = self._server.port or free_port(None, set())
+        self._process = await self._server.start()
+        await self._server.ready(self._process)
+
+    async def kill(self) -> None:
+        assert self._process is not None
+        self._process.kill()
+        await self._process.wait()
+
+    async def end(self) -> None:
+        if self._process is not None and self._process.returncode is None:
+            self.send(signal.SIGCONT)
+            await processes.end_child(self._process, Postgres.stop_signals, Postgres.stop_seconds)
+
+    def send(self, number: int) -> None:
+        """To the server and all its backends."""
+        assert self._process is not None
+        for process in (parent := psutil.Process(self._process.pid), *parent.children(recursive=True)):
+            process.send_signal(number)
+
+    async def ask(self, statement: str) -> Any:
+        connection = await asyncpg.connect(self.url)
+        try:
+            return await connection.fetchval(statement)
+        finally:
+            await connection.close()
+
+
+@asynccontextmanager
+async def twins(folder: Path) -> AsyncIterator[tuple[Server, Server]]:
+    """A migrated primary and its replica."""
+    first = Postgres(DataDir.open(folder / "primary"), more=STREAMING)
+    primary, replica = Server(first), Server(Standby(DataDir.open(folder / "replica"), first))
+    try:
+        await primary.start()
+        await asyncio.to_thread(migrate, primary.url)
+        await replica.start()
+        yield primary, replica
+    finally:
+        await replica.end()
+        await primary.end()
