@@ -61,7 +61,7 @@ async def test_jobs_are_spread_and_doubles_meet(gallery, settings, environment, 
     async def listen(subject):
         heard.append(subject)
 
-    rings = [Ring("listen", f"image {n % 60}", priority=n % 7 + 1) for n in range(120)]
+    rings = [Ring("listen", f"image {n % 60}", priority=n % 60 % 7 + 1) for n in range(120)]
     await gallery.queue.ring_all(rings)
     assert sum((await gallery.queue.counts()).values()) == 60
     assert "60 jobs wait" in (await verdict(environment, "queue"))[1]
