@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from deploy.awaited import FILES
 from deploy.manifests import (
     DEPLOY,
     ROOT,
@@ -215,7 +214,7 @@ def test_every_file_that_is_named_is_there():
     copied = [ROOT / name for line in re.findall(r"^COPY ([^-].*)$", DOCKERFILE, re.MULTILINE) for name in
               line.split()[:-1]]  # fmt: skip
     named = {str(path.resolve().relative_to(ROOT)): path for path in [*mounted, *contexts, *copied]}
-    assert [name for name, path in named.items() if not path.exists() and name not in FILES] == []
+    assert [name for name, path in named.items() if not path.exists()] == []
     allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     assert allowed == {str(path.relative_to(ROOT)) for path in copied}
 
@@ -240,3 +239,11 @@ def test_units_run_what_there_is():
     assert commands == {f"/opt/gallery/bin/gallery {word}" for word in ("serve", "worker", "migrate")}
     assert "/opt/gallery/bin" in DOCKERFILE
     assert Path(DEPLOY / "systemd" / "gallery.env.example").is_file()
+
+
+def test_keda_scales_the_workers_by_what_the_api_says():
+    documents = yaml.safe_load_all((DEPLOY / "keda" / "scaledobject.yaml").read_text())
+    scaled = next(found for found in documents if found["kind"] == "ScaledObject")
+    assert scaled["spec"]["scaleTargetRef"]["name"] in of_kind("Deployment")
+    host, port = re.findall(r"//([\w-]+)\.gallery[^:/]*:(\d+)/", str(scaled["spec"]["triggers"]))[0]
+    assert of_kind("Service")[host]["spec"]["ports"][0]["port"] == int(port)
