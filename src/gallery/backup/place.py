@@ -4,17 +4,15 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, nullcontext
-from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import msgspec
 import structlog
 from obstore.exceptions import BaseError
-from obstore.store import LocalStore, S3Store
+from obstore.store import LocalStore
 
-from gallery.adapters.objects import Objects
+from gallery.adapters.objects import Objects, objects_at
 from gallery.backup.model import FORMAT, Entry, File, Manifest
 from gallery.errors import BackupDamaged, BackupNotFound, CannotStart, ObjectNotFound
 from gallery.settings import S3, Settings
@@ -136,10 +134,9 @@ def open_place(where: str, settings: Settings, *, make: bool = False) -> Iterato
                 raise BackupNotFound(place=str(directory))
             yield Place(Objects(_directory(directory), timeout=s3.timeout), str(directory), directory)
         return
-    parts = urlsplit(where)
-    if parts.scheme != "s3" or not parts.netloc:
+    if not where.startswith("s3://"):
         raise CannotStart(f"A backup goes to a directory or to s3://bucket/prefix, not to {where}.")
-    yield Place(Objects(_bucket(s3, parts.netloc, parts.path.strip("/")), timeout=s3.timeout), where)
+    yield Place(objects_at(where, msgspec.structs.replace(settings, s3=s3)), where)
 
 
 @contextmanager
@@ -165,21 +162,3 @@ def _s3(settings: Settings) -> S3:
     own = settings.backup
     given = {name: getattr(own, name) for name in ("endpoint", "access_key", "secret_key", "region")}
     return msgspec.structs.replace(settings.s3, **{name: value for name, value in given.items() if value})
-
-
-def _bucket(s3: S3, bucket: str, prefix: str) -> S3Store:
-    return S3Store(
-        bucket,
-        prefix=prefix or None,
-        endpoint=s3.endpoint,
-        region=s3.region,
-        access_key_id=s3.access_key,
-        secret_access_key=s3.secret_key,
-        virtual_hosted_style_request=False,
-        client_options={
-            "timeout": timedelta(seconds=s3.timeout),
-            "connect_timeout": timedelta(seconds=min(5, s3.timeout)),
-            "allow_http": (s3.endpoint or "").startswith("http://"),
-        },
-        retry_config={"max_retries": 2, "retry_timeout": timedelta(seconds=s3.timeout)},
-    )
