@@ -50,8 +50,8 @@ async def cluster(environment: dict[str, str], tmp_path: Path) -> AsyncIterator[
         "GALLERY_WORKER__SWEEP_EVERY": "1",
         "GALLERY_WORKER__CONCURRENCY": "1",
         "GALLERY_RATE__ENABLED": "false",
-        "GALLERY_UPLOAD__KEY_LEASE": "2",
-        "GALLERY_DATABASE__TIMEOUT": "60",  # whoever else keeps the disk busy is not our trouble
+        "GALLERY_UPLOAD__KEY_LEASE": "15",  # long enough for an upload while others keep the machine busy
+        "GALLERY_DATABASE__TIMEOUT": "60",
         "GALLERY_PROXIES": "127.0.0.1",
         "GALLERY_SERVE__DRAIN": "30",
         "PORT": str(free_port()),
@@ -64,10 +64,11 @@ async def cluster(environment: dict[str, str], tmp_path: Path) -> AsyncIterator[
         await asyncio.gather(*(here.start_api(host) for host in HOSTS), here.start_worker(), here.start_worker())
         await front.sees(len(HOSTS))
         yield here
-        for _ in range(2):
-            for process in (*here.apis.values(), *here.workers):
-                process.process.send_signal(signal.SIGTERM)
-            await asyncio.sleep(0.1)
+        living = [one for one in (*here.apis.values(), *here.workers) if one.process.returncode is None]
+        for one in living:  # asked twice, a draining API ends at once
+            one.process.send_signal(signal.SIGTERM)
+        await asyncio.sleep(0.1)
+        await asyncio.gather(*(one.stop() for one in living))
 
 
 @asynccontextmanager
