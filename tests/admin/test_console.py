@@ -145,21 +145,21 @@ async def test_the_console_stands_while_valkey_is_away(settings):
 async def test_a_paused_queue_stays_so_when_valkey_forgets_everything(client, gallery, processing, settings):
     await gallery.sweep.run()
     assert (await client.post("/admin/queues/pause")).json()["pausedSince"]
-    assert await gallery.queue._bull.isPaused(), "and Bull Board says so"
+    assert await gallery.queue._bulls[0].isPaused(), "and Bull Board says so"
     image = await uploaded(gallery)
     async with redis.from_url(settings.redis.url) as valkey:
         await valkey.flushdb()
     assert (await gallery.sweep.plan()).rung == 0
     assert (await gallery.sweep.run()).rung == 0, "nobody is rung for what nobody may take"
-    assert await gallery.queue._bull.isPaused()
+    assert await gallery.queue._bulls[0].isPaused()
 
-    await gallery.queue._bull.resume()  # by somebody's hand, in Valkey alone
+    await gallery.queue._bulls[0].resume()  # by somebody's hand, in Valkey alone
     await gallery.queue.ring(Ring(PROCESS, image.id))
     async with working(settings, processing):
         await until(lambda: _nothing_is_left(gallery))
         assert (await gallery.images.get(MAYA, image.id)).attempt == 0, "the row refuses"
         await gallery.sweep.run()
-        assert await gallery.queue._bull.isPaused(), "and the sweep takes the row's side"
+        assert await gallery.queue._bulls[0].isPaused(), "and the sweep takes the row's side"
 
         assert (await client.post("/admin/queues/resume")).json() == {"pausedSince": None}
         assert (await gallery.sweep.run()).rung == 1
