@@ -84,8 +84,8 @@ async def test_an_upload_that_took_longer_than_its_reservation_is_not_kept(galle
     """The sweep has begun to remove its object: an image without an original would be worse than a refusal."""
     put = gallery.objects.put
 
-    async def put_late(key, content):
-        await put(key, content)
+    async def put_late(*given):
+        await put(*given)
         async with gallery.database.writing() as db:
             await db.execute("UPDATE object SET remove_after = '-infinity'")
 
