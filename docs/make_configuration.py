@@ -8,7 +8,7 @@ from gallery.settings import SECRETS, Entry, entries
 PAGE = Path(__file__).with_name("configuration.md")
 
 HEAD = """\
-<!-- Written by docs/make_configuration.py; change the settings in src/gallery/settings.py instead. -->
+<!-- Written by docs/make_configuration.py; change the settings in src/gallery/settings instead. -->
 
 # Configuration
 

@@ -1,0 +1,57 @@
+"""Settings that name places on the network: lists of addresses, servers and origins, each read from one text."""
+
+import ipaddress
+import re
+from typing import TypeAlias
+from urllib.parse import urlsplit
+
+from msgspec import Struct
+
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def networks(text: str) -> list[Network]:
+    """The addresses and networks of a comma list. Raises `ValueError`."""
+    return [ipaddress.ip_network(word.strip()) for word in text.split(",") if word.strip()]
+
+
+class Nodes(Struct, frozen=True):
+    """Where Valkey is: one server, or some nodes of a cluster, each as `redis://` or `rediss://`."""
+
+    urls: list[str]
+    cluster: bool
+
+    @classmethod
+    def read(cls, text: str) -> "Nodes":
+        """From one URL, from `redis+cluster://a,b`, or from a comma list. Raises `ValueError`."""
+        scheme, _, rest = text.strip().partition("://")
+        if scheme not in ("redis", "rediss", "redis+cluster", "rediss+cluster", "unix"):
+            raise ValueError("Expected redis://…, rediss://…, redis+cluster://…, or several of them by commas")
+        if not scheme.endswith("+cluster") and "," not in rest:
+            return cls([text.strip()], cluster=False)
+        scheme, login = scheme.removesuffix("+cluster"), rest[: rest.rfind("@", 0, rest.find(",") % len(rest)) + 1]
+        hosts = [word.strip().rpartition("://")[2].rpartition("@")[2] for word in rest.split(",")]
+        if any(host.partition("/")[2] not in ("", "0") or not host for host in hosts):
+            raise ValueError("Expected hosts and ports: a cluster has no other database than 0")
+        return cls([f"{scheme}://{login}{host.partition('/')[0]}" for host in hosts], cluster=True)
+
+
+def addresses(text: str) -> list[str]:
+    """The PostgreSQL URLs of a comma list. Raises `ValueError`."""
+    found = [word.strip() for word in re.split(r",\s*(?=postgres)", text) if word.strip()]  # hosts may have commas too
+    for url in found:
+        if urlsplit(url).scheme not in ("postgresql", "postgres") or not urlsplit(url).netloc:
+            raise ValueError("Expected postgresql://… URLs, separated by commas")
+    return found
+
+
+def origins(text: str) -> frozenset[str]:
+    """The origins of a comma list, as browsers send them, or `*` alone. Raises `ValueError`."""
+    found = frozenset(word.strip().lower().rstrip("/") for word in text.split(",") if word.strip())
+    if "*" in found and len(found) > 1:
+        raise ValueError("Expected * alone, or origins without it")
+    for origin in found - {"*"}:
+        parts = urlsplit(origin)
+        if f"{parts.scheme}://{parts.netloc}" != origin or not parts.scheme or not parts.netloc or "@" in origin:
+            raise ValueError(f"Expected origins such as https://app.example.org, not {origin!r}")
+    return found
