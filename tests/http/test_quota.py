@@ -7,7 +7,8 @@ import asyncpg
 
 import photos
 from cast import MAYA, post, uploaded
-from conftest import NUMBERS, _database, housed
+from conftest import housed
+from databases import NUMBERS, database_of
 from gallery.access.model import Caller, Owner
 from gallery.adapters.migrations import migrate
 from gallery.images import store
@@ -99,7 +100,7 @@ async def test_a_worker_does_not_touch_the_count(gallery, processing):
 
 
 async def test_what_was_there_before_is_counted(servers):
-    url = await _database(str(servers.database.url), f"before_{next(NUMBERS)}", of="template0")
+    url = await database_of(str(servers.database.url), f"before_{next(NUMBERS)}", of="template0")
     await asyncio.to_thread(migrate, url, "0001")
     connection = await asyncpg.connect(url)
     try:

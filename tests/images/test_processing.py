@@ -159,7 +159,7 @@ async def test_a_live_lease_is_left_alone_and_rung_for_when_it_ends(gallery, pro
 
 
 async def test_a_killed_renderer_is_a_strike_and_another_takes_over(gallery, processing):
-    image = await uploaded(gallery, photos.a_twelve_megapixel_photo())
+    image = await uploaded(gallery, photos.an_interlaced_png(6000, 6000))  # takes some seconds
     working = asyncio.create_task(processing.process(image.id))
     await kill_a_renderer()
     await working

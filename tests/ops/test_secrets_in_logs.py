@@ -54,7 +54,7 @@ async def test_no_secret_and_no_body_is_logged_even_when_everything_is(environme
         cookie = (await stranger.post("/api/v1/session", headers=shown(token))).headers["set-cookie"]
         session = re.match(r"[^=]+=([^;]+)", cookie)[1]
     said = api.text() + worker.text()
-    assert said.count('"level": "debug"') > 5, "it is as wordy as it can be"
+    assert '"level": "debug"' in said, "it is as wordy as it can be"
     assert f'"image": "{image}"' in said
     hidden = {
         "API key": key.split("_", 2)[2], "JWT": token.rpartition(".")[2], "signature of a link": signature,
