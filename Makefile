@@ -33,7 +33,7 @@ test: setup  ## Start the real servers that the tests need and run the whole sui
 	$(BIN)/pytest --numprocesses=3 --dist=worksteal
 
 .PHONY: faults
-faults: setup  ## The long run of tests/faults: kills by the dozen, freezes of 90 s; about an hour
+faults: setup  ## The long run of tests/faults: kills by the dozen, freezes of 90 s; some fifteen minutes
 	FAULTS=long $(BIN)/pytest tests/faults --numprocesses=3 --dist=worksteal
 
 .PHONY: lint
