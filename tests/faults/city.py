@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
+import asyncpg
 import httpx
 
-from faults.checker import check
+from faults.checker import PATIENCE, check
 from faults.engines import Engines
 from faults.forms import Form
 from faults.load import Heard, Load, listen
@@ -20,6 +21,7 @@ from faults.watch import Watch
 from processes import Running, Stack, api, worker
 
 LISTENERS = 5
+UNSETTLED = "SELECT count(*) FROM image WHERE work IS NOT NULL AND deleted_at IS NULL AND created_at <= $1"
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
@@ -38,6 +40,7 @@ class City:
     stack: AsyncExitStack
     watch: Watch
     load: Load
+    tell: Callable[[str, object], None]
     apis: list[Stack] = field(default_factory=list)
     workers: list[Running] = field(default_factory=list)
 
@@ -93,7 +96,9 @@ Fault = Callable[[City], Awaitable[None]]
 
 
 @asynccontextmanager
-async def opened(direct: Mapping[str, str], behind: Engines, form: Form, logs: Path) -> AsyncIterator[City]:
+async def opened(
+    direct: Mapping[str, str], behind: Engines, form: Form, logs: Path, tell: Callable[[str, object], None]
+) -> AsyncIterator[City]:
     """Nothing of ours runs in it yet."""
     async with AsyncExitStack() as stack:
         names = ("DATABASE_URL", "REDIS_URL", "S3_ENDPOINT")
@@ -101,7 +106,7 @@ async def opened(direct: Mapping[str, str], behind: Engines, form: Form, logs: P
         environment = {**direct, **{name: cable.url for name, cable in zip(names, cables, strict=True)}}
         watch = await stack.enter_async_context(Watch())
         load = Load(f"http://127.0.0.1:{direct['PORT']}")
-        city = City(environment, dict(direct), behind, form, *cables, logs, stack, watch, load)
+        city = City(environment, dict(direct), behind, form, *cables, logs, stack, watch, load, tell)
         try:
             yield city
         finally:
@@ -130,6 +135,7 @@ async def survives(
         try:
             await fault(city)
             city.heal()
+            city.tell("recovery", round(await recovery(city), 1))
             await uploading
             await check(city.direct, city.url, city.load, heard)
         finally:
@@ -137,6 +143,22 @@ async def survives(
             await asyncio.gather(uploading, return_exceptions=True)
     city.watch.check()
     city.watch.check_sizes([running.pid for running in (*city.apis, *city.workers)])
+
+
+async def recovery(city: City) -> float:
+    """Seconds until whoever has waited for an answer has one, and until all is settled that was there already."""
+    clock = asyncio.get_running_loop().time
+    began = clock()
+    connection = await asyncpg.connect(city.direct["DATABASE_URL"])
+    try:
+        now = await connection.fetchval("SELECT now()")
+        await asyncio.gather(*city.load.under_way())
+        async with asyncio.timeout(PATIENCE):
+            while await connection.fetchval(UNSETTLED, now):
+                await asyncio.sleep(0.1)
+    finally:
+        await connection.close()
+    return clock() - began
 
 
 async def warmed_up(city: City) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -25,6 +25,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(PATIENCE[FORM]))
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How long each recovery took, which docs/reliability.md tells."""
+    for report in terminalreporter.getreports("passed"):
+        for name, seconds in report.user_properties:
+            if name == "recovery" and report.when == "call":
+                terminalreporter.write_line(f"recovered in {seconds:5} s  {report.nodeid.rpartition('::')[2]}")
+
+
 @pytest.fixture(scope="session")
 async def behind(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Engines]:
     """PostgreSQL with a migrated template, Valkey and S3, which the tests of this folder may kill."""
@@ -40,7 +48,9 @@ def form() -> Form:
 
 
 @pytest.fixture
-async def city(behind: Engines, form: Form, tmp_path: Path) -> AsyncIterator[City]:
+async def city(
+    behind: Engines, form: Form, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> AsyncIterator[City]:
     for engine in behind.all:
         await engine.start()
     name = f"faults_{os.urandom(4).hex()}"
@@ -63,5 +73,5 @@ async def city(behind: Engines, form: Form, tmp_path: Path) -> AsyncIterator[Cit
         "GALLERY_UPLOAD__KEY_LEASE": "2",
         "PORT": str(free_port()),
     }
-    async with opened(environment, behind, form, tmp_path / "logs") as here:
+    async with opened(environment, behind, form, tmp_path / "logs", record_property) as here:
         yield here

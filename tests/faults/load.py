@@ -72,6 +72,9 @@ class Load:
         """So many uploads at once."""
         self._sending.extend(asyncio.create_task(self._upload()) for _ in range(count))
 
+    def under_way(self) -> list[asyncio.Task[None]]:
+        return [task for task in self._sending if not task.done()]
+
     def end(self) -> None:
         self._over = True
 
