@@ -26,6 +26,14 @@ from s3 import s3_server
 CALLER = ANYONE
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How long each recovery of tests/faults took, which docs/reliability.md tells."""
+    for report in terminalreporter.getreports("passed"):
+        for name, seconds in report.user_properties:
+            if name == "recovery" and report.when == "call":
+                terminalreporter.write_line(f"recovered in {seconds:5} s  {report.nodeid.rpartition('::')[2]}")
+
+
 @pytest.fixture(autouse=True, scope="session")
 def nobodys_settings() -> Iterator[None]:
     """What is set where the tests run is not what they test."""

@@ -25,14 +25,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(PATIENCE[FORM]))
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """How long each recovery took, which docs/reliability.md tells."""
-    for report in terminalreporter.getreports("passed"):
-        for name, seconds in report.user_properties:
-            if name == "recovery" and report.when == "call":
-                terminalreporter.write_line(f"recovered in {seconds:5} s  {report.nodeid.rpartition('::')[2]}")
-
-
 @pytest.fixture(scope="session")
 async def behind(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Engines]:
     """PostgreSQL with a migrated template, Valkey and S3, which the tests of this folder may kill."""
