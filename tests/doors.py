@@ -54,6 +54,11 @@ def a_token(
     return jwt.PyJWS().encode(payload, key, algorithm, {"typ": "JWT", **(headers or {})})
 
 
+def secret_of(key: str) -> str:
+    """The part of an API key's text that nobody may see again; it may itself hold the `_` that joins the parts."""
+    return key.strip().split("_", 2)[2]
+
+
 def a_new_photo() -> bytes:
     """Bytes that nobody has uploaded yet."""
     return photos.a_jpeg(comment=secrets.token_hex(8).encode())

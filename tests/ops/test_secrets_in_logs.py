@@ -8,7 +8,7 @@ import httpx
 import photos
 import processes
 from cast import settled
-from doors import SECRET, a_token, gallery_command, shown
+from doors import SECRET, a_token, gallery_command, secret_of, shown
 
 MARK = b"pixels of a private picture"
 
@@ -57,7 +57,7 @@ async def test_no_secret_and_no_body_is_logged_even_when_everything_is(environme
     assert '"level": "debug"' in said, "it is as wordy as it can be"
     assert f'"image": "{image}"' in said
     hidden = {
-        "API key": key.split("_", 2)[2], "JWT": token.rpartition(".")[2], "signature of a link": signature,
+        "API key": secret_of(key), "JWT": token.rpartition(".")[2], "signature of a link": signature,
         "its reverse": signature[::-1], "ticket": ticket, "session": session, "signing key": key_of_signing,
         "secret of JWTs": SECRET, "password": environment["DATABASE_URL"].split("@")[0].rpartition(":")[2],
         "bytes": MARK.decode(), **words,
