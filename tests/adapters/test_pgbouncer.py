@@ -12,6 +12,7 @@ from bouncer import pgbouncer
 from cast import MAYA, listening, post, uploaded
 from conftest import housed
 from databases import database_of
+from doctor.looking import look
 from gallery.adapters.database import SCHEMA, wait_for_database
 from gallery.cli.house import bring_up_to_date
 from gallery.errors import CannotStart
@@ -64,6 +65,12 @@ async def test_migrations_go_past_it(servers, environment):
     straight = msgspec.structs.replace(settings.database, direct_url=direct)
     await bring_up_to_date(msgspec.structs.replace(settings, database=straight))
     assert await wait_for_database(settings.database) == SCHEMA
+
+
+async def test_the_doctor_comes_through_it(environment):
+    async with housed(environment):
+        found = await look(environment, "slow-queries", "failed-images", "backups")
+    assert {name: finding.says for name, finding in found.items() if finding.state in ("wrong", "unknown")} == {}
 
 
 async def switch(gallery) -> str:

@@ -16,6 +16,7 @@ import redis.asyncio as redis
 
 from cast import listening, uploaded
 from conftest import served
+from doctor.looking import verdict
 from gallery.access.model import Caller, Owner, Scope
 from gallery.adapters import replicas
 from gallery.adapters.replicas import NOT_YET
@@ -214,3 +215,22 @@ async def test_what_is_no_replica_of_ours_is_not_read(environment, pair, servers
         await looked_at(house)
         assert [replica.used for replica in house.database.replicas] == [False, False]
         assert house.database.replicas[0].trouble == "it is no replica"
+
+
+async def test_the_doctor_says_which_is_not_well(environment, pair, servers, monkeypatch):
+    primary, replica = pair
+    assert (await verdict(environment, "replicas"))[0] == "well"
+    monkeypatch.setattr("gallery.doctor.replicas.PATIENCE", 0.5)
+    async with lagging(replica):
+        await primary.ask("SELECT pg_logical_emit_message(true, 'test', 'a commit')")
+        state, text = await verdict(environment, "replicas")
+        assert (state, "is behind" in text) == ("notice", True)
+    for url, says in (
+        (primary.url, "is a primary of its own"),
+        ("postgresql://127.0.0.1:1/image_gallery", "mend DATABASE_READ_REPLICA_URL"),
+    ):
+        both = {**environment, "DATABASE_READ_REPLICA_URL": f"{replica.url},{url}"}
+        state, text = await verdict(both, "replicas")
+        assert (state, says in text, "left out" in text) == ("wrong", True, True), text
+    alone = {**environment, "DATABASE_READ_REPLICA_URL": ""}
+    assert (await verdict(alone, "replicas"))[0] == "skipped"

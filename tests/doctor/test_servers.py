@@ -2,6 +2,8 @@
 
 import asyncio
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -13,6 +15,7 @@ from doctor.looking import look, verdict
 from faults.proxy import Proxy
 from gallery.adapters.database import SCHEMA
 from gallery.adapters.objects import Objects, open_objects
+from gallery.backup.store import created, freeze, verified
 from gallery.doctor import postgres, store, valkey
 from gallery.doctor.model import Patient
 from gallery.jobs.queue import NAME, PREFIX
@@ -141,6 +144,21 @@ async def test_images_that_have_failed_are_counted_by_their_reason(environment, 
     assert (state, "2 damaged_picture" in text) == ("notice", True)
 
 
+async def test_how_old_the_state_is_that_can_be_restored(environment, gallery):
+    async def told() -> tuple[str, str]:
+        return await verdict(environment, "backups")
+
+    assert "no backup that we know of" in (await told())[1]
+    async with freeze(gallery.database, "somewhere") as first:
+        await created(gallery.database, first)
+    assert ((state := await told())[0], "ever verified" in state[1]) == ("notice", True)
+    now = datetime.now(UTC)
+    await verified(gallery.database, str(uuid4()), "somewhere", now - timedelta(days=3))
+    assert ((state := await told())[0], "72 hours" in state[1]) == ("wrong", True)
+    await verified(gallery.database, str(uuid4()), "somewhere", now - timedelta(hours=5))
+    assert ((state := await told())[0], "5 hours" in state[1]) == ("well", True)
+
+
 async def test_few_connections_are_left(environment, monkeypatch):
     assert (await verdict(environment, "connections"))[0] == "well"
     monkeypatch.setattr(postgres, "FULL", 0.0)
@@ -183,6 +201,20 @@ async def test_a_cache_that_finds_nothing(environment, monkeypatch):
         for _ in range(200):
             await client.get("something")
         assert (await verdict(environment, "hit-rate"))[0] == "well"
+
+
+async def test_a_cache_with_a_server_of_its_own(environment):
+    assert "the same server" in (await verdict(environment, "cache"))[1]
+    own = environment["REDIS_URL"].rpartition("/")[0] + "/0"
+    assert "answers within" in (await verdict({**environment, "GALLERY_CACHE__URL": own}, "cache"))[1]
+    found = await look({**environment, "GALLERY_CACHE__URL": "redis://127.0.0.1:1"}, "hit-rate", "queue")
+    assert {name: finding.state for name, finding in found.items()} == {
+        "valkey": "well",
+        "cache": "wrong",
+        "hit-rate": "skipped",
+        "queue": "well",
+    }
+    assert "GALLERY_CACHE__URL" in found["cache"].do
 
 
 async def test_a_queue_that_stands_still(environment, gallery):

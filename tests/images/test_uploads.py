@@ -8,8 +8,8 @@ import pytest
 import photos
 from cast import MAYA, a_photo, uploaded
 from gallery.errors import NotAPicture, ObjectStoreAway, SideTooLong, TooManyPixels
-from gallery.images import schema
-from gallery.images.model import Status
+from gallery.images import keys, schema
+from gallery.images.model import Status, new_id
 from gallery.wiring import Gallery, open_gallery
 
 
@@ -37,6 +37,15 @@ async def test_its_event_and_its_object_are_written_with_it(gallery):
     assert await rows(gallery, "SELECT key, remove_after FROM object") == [
         {"key": f"original/{image.id}", "remove_after": None}
     ]
+
+
+async def test_a_key_is_on_disk_before_anything_is_put_under_it(gallery):
+    """A PostgreSQL that writes a reservation later than it says so would forget it when it is killed."""
+    for number in range(20):
+        (before,) = await rows(gallery, "SELECT pg_current_wal_insert_lsn() AS place")
+        await keys.reserve(gallery.database, new_id(), None, [f"original/{number}"])
+        (after,) = await rows(gallery, "SELECT pg_current_wal_flush_lsn() > $1 AS written", before["place"])
+        assert after["written"]
 
 
 async def test_it_rings_once(gallery):

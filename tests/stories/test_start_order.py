@@ -1,8 +1,9 @@
-"""Nobody has to be the first: a process whose servers are not there yet says so and waits."""
+"""Nobody has to be the first: a process whose servers are not there yet says so and waits, and ends when it is told."""
 
 from contextlib import AsyncExitStack
 
 import httpx
+import pytest
 
 from faults.proxy import Proxy
 from processes import free_port, ready, running
@@ -29,3 +30,21 @@ async def test_a_process_waits_for_each_of_its_servers_and_says_so(environment, 
             assert (await client.get("/readyz?exclude=valkey")).status_code == 200  # slower, and whole
         cables["REDIS_URL"].heal()
         await ready(f"http://127.0.0.1:{port}", process)
+
+
+@pytest.mark.parametrize("command", ["serve", "worker"])
+@pytest.mark.parametrize(
+    ("away", "waiting"), [("DATABASE_URL", "database.waiting"), ("S3_ENDPOINT", "objects.waiting")]
+)
+async def test_a_process_that_waits_for_a_server_ends_at_once_on_sigterm(
+    command, away, waiting, environment, s3, tmp_path
+):
+    """143 says that it has handled the signal: a container's first process gets no other."""
+    async with Proxy({**environment, **s3}[away]) as cable:
+        cable.refuses = True
+        bucket = environment["GALLERY_REDIS__PREFIX"] + "-never"
+        given = {**environment, **s3, away: cable.url, "S3_BUCKET": bucket, "PORT": str(free_port())}
+        async with running(given, tmp_path / "logs", command) as process:
+            await process.logs(waiting)
+            assert await process.stop(seconds=10) == 143
+        assert "Traceback" not in process.text()

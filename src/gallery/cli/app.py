@@ -1,24 +1,16 @@
-"""The commands. Each reads the settings, does one thing, and says what went wrong in one sentence.
+"""The commands. Each reads the settings and does one thing; how it runs and ends is in `cli/running.py`."""
 
-Exit codes: 0 done, 1 something is away or failed, 2 a setting or the machine does not fit.
-"""
-
-import asyncio
 import os
-import sys
-from collections.abc import Callable, Coroutine
 from datetime import datetime
-from typing import Annotated, Any, NoReturn
+from typing import Annotated
 
 import msgspec
-import structlog
 import typer
-import uvloop
 
-from gallery import __version__, crash
-from gallery.errors import Conflict, Misconfigured, NotFound, Unavailable
-from gallery.ops import logs
-from gallery.settings import Settings, unknown
+from gallery import __version__
+from gallery.cli.running import read_settings, run
+from gallery.errors import Misconfigured
+from gallery.settings import Settings
 
 app = typer.Typer(
     help="Gallery: the image backend behind an app.",
@@ -48,7 +40,7 @@ def dev() -> None:
     """Everything on this machine: embedded servers, API and worker, watched and started again when they die."""
     from gallery.cli import dev as command  # noqa: PLC0415  each command imports only what it needs
 
-    _run(command.dev, "dev")
+    run(command.dev, "dev")
 
 
 @app.command()
@@ -62,11 +54,11 @@ def serve(
     from gallery.cli import serve as command  # noqa: PLC0415
     from gallery.cli import worker as other  # noqa: PLC0415
 
-    settings = _settings(GALLERY_HOST=host, PORT=port, GALLERY_SERVE__WORKERS=workers)
+    settings = read_settings(GALLERY_HOST=host, PORT=port, GALLERY_SERVE__WORKERS=workers)
     if settings.worker_mode:
-        _run(other.worker, "worker", settings)
+        run(other.worker, "worker", settings)
     else:
-        _run(lambda s: command.serve(s, fd), "api", settings)
+        run(lambda s: command.serve(s, fd), "api", settings)
 
 
 @app.command()
@@ -76,7 +68,7 @@ def worker(
     """Render what has been uploaded."""
     from gallery.cli import worker as command  # noqa: PLC0415
 
-    _run(command.worker, "worker", _settings(GALLERY_WORKER__CONCURRENCY=concurrency))
+    run(command.worker, "worker", read_settings(GALLERY_WORKER__CONCURRENCY=concurrency))
 
 
 @app.command()
@@ -86,7 +78,7 @@ def migrate(
     """Bring the database's schema up to date."""
     from gallery.cli import once as command  # noqa: PLC0415
 
-    _run(lambda s: command.migrate(s, slow=slow), "migrate")
+    run(lambda s: command.migrate(s, slow=slow), "migrate")
 
 
 @app.command()
@@ -97,7 +89,7 @@ def sweep(
     """Finish what was left half done: ring for waiting images, remove objects that nobody needs."""
     from gallery.cli import once as command  # noqa: PLC0415
 
-    _run(lambda s: command.sweep(s, dry_run=dry_run, json=json), "sweep")
+    run(lambda s: command.sweep(s, dry_run=dry_run, json=json), "sweep")
 
 
 @app.command()
@@ -116,7 +108,7 @@ def verify(
     """Compare the rows with the object store, and stored bytes with their hashes; exit with 1 if they differ."""
     from gallery.cli import verify as command  # noqa: PLC0415
 
-    _run(lambda s: command.verify(s, share, after, remove_unknown=remove_unknown, json=json), "verify")
+    run(lambda s: command.verify(s, share, after, remove_unknown=remove_unknown, json=json), "verify")
 
 
 @backup_app.command("create")
@@ -128,7 +120,7 @@ def backup_create(
     """Copy the database and all objects that it needs; what is there already is not copied again."""
     from gallery.cli import backup as command  # noqa: PLC0415
 
-    _run(lambda s: command.create(s, place, keep, json=json), "backup")
+    run(lambda s: command.create(s, place, keep, json=json), "backup")
 
 
 @backup_app.command("verify")
@@ -146,7 +138,7 @@ def backup_verify(
     """Restore a backup into a scratch database and compare; exit with 1 if something is wrong."""
     from gallery.cli import backup as command  # noqa: PLC0415
 
-    _run(lambda s: command.verify(s, place, backup, share, database_url, json=json), "backup")
+    run(lambda s: command.verify(s, place, backup, share, database_url, json=json), "backup")
 
 
 @app.command()
@@ -154,7 +146,7 @@ def restore(place: Place, backup: Which = None, json: Json = False) -> None:
     """Put a backup back, into an empty database and an empty object store."""
     from gallery.cli import backup as command  # noqa: PLC0415
 
-    _run(lambda s: command.restore(s, place, backup, json=json), "restore")
+    run(lambda s: command.restore(s, place, backup, json=json), "restore")
 
 
 @app.command()
@@ -168,12 +160,12 @@ def doctor(
     from gallery.cli import doctor as command  # noqa: PLC0415
 
     if heap is not None:
-        return _run(lambda _: command.show_heap(heap, json=json), "doctor")
+        run(lambda _: command.show_heap(heap, json=json), "doctor")
     try:
         settings = Settings.read(os.environ)
     except Misconfigured as error:
         raise typer.Exit(command.cannot_read(error, json=json)) from None
-    return _run(lambda s: command.doctor(s, os.environ, json=json), "doctor", settings)
+    run(lambda s: command.doctor(s, os.environ, json=json), "doctor", settings)
 
 
 @app.command("migrate-objects")
@@ -195,13 +187,13 @@ def migrate_objects(
     from gallery.cli import moving as command  # noqa: PLC0415
 
     wish = command.Wish(from_, to, since, at_once, close=close, json=json)
-    _run(lambda s: command.migrate_objects(s, wish), "migrate-objects")
+    run(lambda s: command.migrate_objects(s, wish), "migrate-objects")
 
 
 @app.command()
 def config(json: Json = False) -> None:
     """Print every setting in force, secrets masked."""
-    settings = _settings()
+    settings = read_settings()
     for entry, value in settings.items():
         if json:
             typer.echo(msgspec.json.encode({"name": entry.variable, "value": value}))
@@ -226,7 +218,7 @@ def keys_create(
     """Make an API key, and show it this once."""
     from gallery.cli import keys as command  # noqa: PLC0415
 
-    _run(lambda s: command.create(s, owner, scope, expires, name, json=json), "keys")
+    run(lambda s: command.create(s, owner, scope, expires, name, json=json), "keys")
 
 
 @keys_app.command("list")
@@ -234,7 +226,7 @@ def keys_list(json: Json = False) -> None:
     """List all API keys, without their secrets."""
     from gallery.cli import keys as command  # noqa: PLC0415
 
-    _run(lambda s: command.list_(s, json=json), "keys")
+    run(lambda s: command.list_(s, json=json), "keys")
 
 
 @keys_app.command("revoke")
@@ -244,7 +236,7 @@ def keys_revoke(
     """Revoke an API key; whatever was opened with it ends within seconds."""
     from gallery.cli import keys as command  # noqa: PLC0415
 
-    _run(lambda s: command.revoke(s, key, json=json), "keys")
+    run(lambda s: command.revoke(s, key, json=json), "keys")
 
 
 @keys_app.command("rotate")
@@ -255,44 +247,4 @@ def keys_rotate(
     """Sign links, cookies and tickets with a new key from now on."""
     from gallery.cli import keys as command  # noqa: PLC0415
 
-    _run(lambda s: command.rotate(s, at_once=at_once, json=json), "keys")
-
-
-def _settings(**given: object) -> Settings:
-    """The environment, and what the command line says over it."""
-    overrides = {name: str(value) for name, value in given.items() if value is not None}
-    try:
-        return Settings.read({**os.environ, **overrides})
-    except Misconfigured as error:
-        _give_up(error.detail)
-
-
-def _run(
-    command: Callable[[Settings], Coroutine[Any, Any, int | None]], process: str, settings: Settings | None = None
-) -> None:
-    settings = settings or _settings()
-    logs.configure(settings.logs, process=process)
-    if process != "doctor":  # it says so itself
-        _warn_of_strangers()
-    if settings.fault:
-        crash.arm(settings.fault)
-        structlog.get_logger(__name__).warning("fault.armed", place=settings.fault)
-    try:
-        code = uvloop.run(command(settings)) or 0
-    except Misconfigured as error:
-        _give_up(error.detail)
-    except (Unavailable, Conflict, NotFound) as error:
-        _give_up(f"{error.sentence()} ({error})", code=1)
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        code = 130
-    raise typer.Exit(code)
-
-
-def _warn_of_strangers() -> None:
-    for name, nearest in unknown(os.environ).items():
-        structlog.get_logger(__name__).warning("settings.unknown", name=name, nearest=nearest)
-
-
-def _give_up(sentence: str, code: int = 2) -> NoReturn:
-    print(f"gallery: {sentence}", file=sys.stderr)  # noqa: T201  for the person at the terminal
-    raise typer.Exit(code)
+    run(lambda s: command.rotate(s, at_once=at_once, json=json), "keys")

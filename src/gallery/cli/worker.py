@@ -26,7 +26,7 @@ async def worker(settings: Settings) -> None:
     stop = asyncio.Event()
     async with (
         door(settings) as open_door,
-        house.observed(settings, "gallery-worker") as gallery,  # while it waits for its servers, a signal just ends it
+        house.observed(settings, "gallery-worker") as gallery,
         house.stopped_by_signals(stop.set),
         open_door(gallery),
         open_processing(gallery) as processing,

@@ -1,6 +1,6 @@
 """All checks, in the order in which they are told."""
 
-from gallery.doctor import machine, postgres, rows, store, valkey
+from gallery.doctor import machine, postgres, replicas, rows, store, valkey
 from gallery.doctor.model import Check
 
 CHECKS = (
@@ -15,12 +15,15 @@ CHECKS = (
     Check("database", "database-clock", postgres.clock, needs=("postgresql",)),
     Check("database", "connections", postgres.connections, needs=("postgresql",)),
     Check("database", "slow-queries", postgres.slow_queries, needs=("postgresql",)),
+    Check("database", "replicas", replicas.replicas, needs=("migrations",), patience=20),
     Check("database", "stuck-images", rows.stuck_images, needs=("migrations",)),
     Check("database", "failed-images", rows.failed_images, needs=("migrations",)),
+    Check("database", "backups", rows.backups, needs=("migrations",)),
     Check("valkey", "valkey", valkey.valkey),
     Check("valkey", "eviction", valkey.eviction, needs=("valkey",)),
     Check("valkey", "persistence", valkey.persistence, needs=("valkey",)),
-    Check("valkey", "hit-rate", valkey.hit_rate, needs=("valkey",)),
+    Check("valkey", "cache", valkey.cache, needs=("valkey",)),
+    Check("valkey", "hit-rate", valkey.hit_rate, needs=("cache",)),
     Check("valkey", "queue", valkey.queue, needs=("valkey",)),
     Check("objects", "store", store.store, patience=15),
     Check("objects", "ownership", store.ownership, needs=("store", "migrations")),

@@ -58,6 +58,7 @@ class Patient:
     stack: AsyncExitStack
     db: "asyncpg.Connection[asyncpg.Record] | None" = None
     valkey: Client | None = None
+    cached: Client | None = None  # the server of the cache
     objects: Objects | None = None
     installation: str | None = None  # whose the database is
     owner: str | None = None  # whose the object store is

@@ -48,15 +48,25 @@ async def postgresql(patient: Patient) -> Verdict:
         return wrong(
             "No PostgreSQL is set, and the embedded one does not run.", "Start gallery dev, or set DATABASE_URL."
         )
+    db = await open_connection(patient, url)
+    if isinstance(db, Verdict):
+        return db
+    patient.db = db
+    return await _greeted(db)
+
+
+async def open_connection(patient: Patient, url: str) -> "asyncpg.Connection[asyncpg.Record] | Verdict":
+    """A connection that ends with the examination, or why there is none."""
+    named = {"application_name": "doctor"}
     try:
         async with asyncio.timeout(PATIENCE):  # asyncpg's own time-out holds for each of its tries
-            db = await asyncpg.connect(url, command_timeout=PATIENCE, server_settings={"application_name": "doctor"})
+            # PgBouncer forgets prepared statements, and none of ours comes twice
+            db = await asyncpg.connect(url, command_timeout=PATIENCE, server_settings=named, statement_cache_size=0)
     except (OSError, TimeoutError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         says, do = _why_not(error, urlsplit(url).hostname)
         return wrong(says, do, error=repr(error))
     patient.stack.callback(db.terminate)
-    patient.db = db
-    return await _greeted(db)
+    return db
 
 
 async def migrations(patient: Patient) -> Verdict:

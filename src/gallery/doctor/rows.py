@@ -1,4 +1,4 @@
-"""What the rows say: images that wait, and nobody who comes for them."""
+"""What the rows say: images that wait and nobody who comes for them, images that failed, backups."""
 
 from gallery.doctor.model import Patient, Verdict, notice, well, wrong
 from gallery.doctor.postgres import connection
@@ -6,6 +6,7 @@ from gallery.doctor.postgres import connection
 LONG = 300  # seconds that a due image may wait
 LOST = 60  # seconds after the end of a lease in which the sweep has found it
 QUIET = 120  # seconds without any sweep
+OLD = 2 * 86_400  # seconds, as for the alert in deploy/prometheus/alerts.yml
 
 WAITING = """
     SELECT count(*) FILTER (WHERE work = 'due' AND next_attempt_at < now() - $1 * interval '1 s') AS overdue,
@@ -19,6 +20,11 @@ FAILED = """
     SELECT error_code, count(*) FROM image
     WHERE status = 'FAILED' AND deleted_at IS NULL AND updated_at > now() - interval '1 day'
     GROUP BY error_code ORDER BY 2 DESC
+"""
+BACKUPS = """
+    SELECT extract(epoch FROM now() - max(created_at))::float AS created,
+           extract(epoch FROM now() - max(began_at) FILTER (WHERE verified_at IS NOT NULL))::float AS proved
+    FROM backup
 """
 
 
@@ -56,6 +62,23 @@ async def failed_images(patient: Patient) -> Verdict:
         "Bad pictures stay so; others get a new try by POST /images/ID/reprocess.",
         failed=counts,
     )
+
+
+async def backups(patient: Patient) -> Verdict:
+    """How old the state is that can surely be restored."""
+    row = await connection(patient).fetchrow(BACKUPS)
+    assert row is not None  # an aggregate  # noqa: S101
+    created, proved = row["created"], row["proved"]
+    if created is None:
+        return notice("There is no backup that we know of.", "Make one, and prove it: gallery backup create, verify.")
+    if proved is None:
+        return notice("No backup was ever verified.", "Prove the newest one: gallery backup verify.")
+    says = f"What can surely be restored is {proved / 3600:.0f} hours old."
+    if proved > OLD:
+        return wrong(
+            says, "Run gallery backup create and verify, and see what their timer says.", seconds=round(proved)
+        )
+    return well(says, seconds=round(proved))
 
 
 def _long(seconds: float) -> str:

@@ -29,22 +29,24 @@ async def valkey(patient: Patient) -> Verdict:
     url = _url(patient)
     if not url:
         return wrong("No Valkey is set, and the embedded one does not run.", "Start gallery dev, or set REDIS_URL.")
-    client = connect(msgspec.structs.replace(patient.settings.redis, url=url, timeout=PATIENCE), decode=True)
-    patient.stack.push_async_callback(client.aclose)
-    try:
-        async with asyncio.timeout(PATIENCE):
-            info = await client.info()
-            took = [await _ping(client) for _ in range(5)]
-    except (OSError, TimeoutError, RedisError, ValueError) as error:
-        says, do = _why_not(error)
-        return wrong(says, do, error=repr(error))
-    patient.valkey = client
-    return _greeted(info, statistics.median(took))
+    patient.valkey = _opened(patient, url)
+    return await _greeting(patient.valkey)
+
+
+async def cache(patient: Patient) -> Verdict:
+    """The cache's server, where it has one of its own. That one may throw keys away."""
+    url = patient.settings.cache.url
+    if not url:
+        patient.cached = patient.valkey
+        return well("The cache is on the same server.")
+    patient.cached = _opened(patient, url)
+    found = await _greeting(patient.cached)
+    return msgspec.structs.replace(found, do=found.do.replace("REDIS_URL", "GALLERY_CACHE__URL"))
 
 
 async def eviction(patient: Patient) -> Verdict:
     """Queue and limits must not be thrown away to make room: by no server of a cluster."""
-    client = _client(patient)
+    client = _client(patient.valkey)
     if not isinstance(client, RedisCluster):
         return _keeping(await client.info("everything"))
     infos: dict[str, Any] = await client.info("everything", target_nodes=RedisCluster.PRIMARIES)
@@ -75,7 +77,7 @@ def _keeping(info: dict[str, Any]) -> Verdict:
 
 
 async def persistence(patient: Patient) -> Verdict:
-    info = await _client(patient).info("persistence")
+    info = await _client(patient.valkey).info("persistence")
     failed = [name for name in ("rdb_last_bgsave_status", "aof_last_write_status") if info.get(name, "ok") != "ok"]
     if failed:
         return wrong(
@@ -85,8 +87,8 @@ async def persistence(patient: Patient) -> Verdict:
 
 
 async def hit_rate(patient: Patient) -> Verdict:
-    """Of the whole server, since it started."""
-    stats = await _client(patient).info("stats")
+    """Of the cache's whole server, since it started."""
+    stats = await _client(patient.cached).info("stats")
     hits, misses = int(stats["keyspace_hits"]), int(stats["keyspace_misses"])
     if not patient.settings.cache.enabled:
         return notice("The cache is off: every read goes to PostgreSQL.", "Unset GALLERY_CACHE__ENABLED.")
@@ -102,7 +104,7 @@ async def hit_rate(patient: Patient) -> Verdict:
 async def queue(patient: Patient) -> Verdict:
     """BullMQ's side: failed jobs, a pause, nobody who takes them."""
     known = msgspec.structs.replace(patient.settings.redis, url=_url(patient))
-    bulls = [BullQueue(NAME, {"connection": _client(patient), "prefix": prefix}) for prefix in prefixes(known)]
+    bulls = [BullQueue(NAME, {"connection": _client(patient.valkey), "prefix": prefix}) for prefix in prefixes(known)]
     each = [await bull.getJobCounts("wait", "paused", "prioritized", "delayed", "active", "failed") for bull in bulls]
     counts: dict[str, int] = {state: sum(count[state] for count in each) for state in each[0]}
     workers = len({client.get("rawname", client["name"]) for client in await bulls[0].get_workers()})  # several of each
@@ -124,6 +126,24 @@ async def queue(patient: Patient) -> Verdict:
             f"{waiting} jobs wait for {workers} workers.", "Add workers, unless an import is under way.", **facts
         )
     return well(f"{waiting} jobs wait, {counts['active']} run, {workers} workers are connected.", **facts)
+
+
+def _opened(patient: Patient, url: str) -> Client:
+    """A client of our own, closed with the examination."""
+    client = connect(msgspec.structs.replace(patient.settings.redis, url=url, timeout=PATIENCE), decode=True)
+    patient.stack.push_async_callback(client.aclose)
+    return client
+
+
+async def _greeting(client: Client) -> Verdict:
+    try:
+        async with asyncio.timeout(PATIENCE):
+            info = await client.info()
+            took = [await _ping(client) for _ in range(5)]
+    except (OSError, TimeoutError, RedisError, ValueError) as error:
+        says, do = _why_not(error)
+        return wrong(says, do, error=repr(error))
+    return _greeted(info, statistics.median(took))
 
 
 def _greeted(info: dict[str, Any], away: float) -> Verdict:
@@ -163,6 +183,6 @@ async def _ping(client: Client) -> float:
     return (perf_counter() - began) * 1000
 
 
-def _client(patient: Patient) -> Client:
-    assert patient.valkey is not None, "the check before has connected"  # noqa: S101
-    return patient.valkey
+def _client(opened: Client | None) -> Client:
+    assert opened is not None, "the check before has connected"  # noqa: S101
+    return opened
