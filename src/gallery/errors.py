@@ -286,6 +286,10 @@ class NoRoom(Unavailable):
     """This machine has no room for another file at the moment; please try again."""
 
 
+class FileGone(Unavailable):
+    """A file that we were working on has gone from this machine; please try again."""
+
+
 class ObjectDamaged(Unavailable):
     """The object store gave back other bytes than it was given."""
 

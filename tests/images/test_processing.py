@@ -96,6 +96,24 @@ async def test_a_decoder_that_raises_what_nobody_expects_has_three_strikes(galle
     assert (failed.status, failed.error_code, failed.attempt) == (Status.FAILED, "renderer_failed", 3)
 
 
+async def test_an_original_that_goes_from_the_disk_is_not_the_pictures_fault(gallery, processing, monkeypatch):
+    run = processing._desk.pool.run
+
+    async def without_its_file(work, original, *more):
+        await asyncio.to_thread(original.unlink)
+        return await run(work, original, *more)
+
+    image = await uploaded(gallery)
+    with monkeypatch.context() as patched:
+        patched.setattr(processing._desk.pool, "run", without_its_file)
+        await processing.process(image.id)
+    put_off = await gallery.images.get(MAYA, image.id)
+    assert (put_off.status, put_off.strikes, put_off.deferrals) == (Status.PENDING, 0, 1)
+    await make_due(gallery, image)
+    await processing.process(image.id)
+    assert await status(gallery, image) is Status.READY
+
+
 async def test_a_deleted_image_stays_deleted(gallery, processing):
     image = await uploaded(gallery)
     await gallery.images.delete(MAYA, image.id)

@@ -27,6 +27,7 @@ from gallery.crash import Place
 from gallery.disk import needing_room
 from gallery.errors import (
     DatabaseAway,
+    FileGone,
     GalleryError,
     ObjectNotFound,
     Rejected,
@@ -185,9 +186,11 @@ class Processing:
     async def _render(self, original: Path, target: Path) -> Rendered:
         try:
             return await self._desk.pool.run(render, original, target, self._desk.recipe)
-        except GalleryError:
-            raise
         except Exception as error:  # decoders parse a stranger's bytes and may raise whatever they like
+            if not await asyncio.to_thread(original.exists):  # somebody has tidied up here: no fault of the picture's
+                raise FileGone(cause=repr(error)) from error
+            if isinstance(error, GalleryError):
+                raise
             log.warning("image.surprise", exc_info=error)
             raise RendererFailed(reason=repr(error)[:200]) from error
 
