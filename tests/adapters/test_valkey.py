@@ -8,6 +8,8 @@ import pytest
 from gallery.adapters.redis import REST, open_valkey
 from gallery.errors import ValkeyAway
 
+TIMEOUT = 1.0  # seconds
+
 
 @pytest.fixture
 async def hung(settings):
@@ -21,7 +23,7 @@ async def hung(settings):
 
     server = await asyncio.start_server(silent, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    impatient = msgspec.structs.replace(settings.redis, url=f"redis://127.0.0.1:{port}/0", timeout=0.3)
+    impatient = msgspec.structs.replace(settings.redis, url=f"redis://127.0.0.1:{port}/0", timeout=TIMEOUT)
     async with open_valkey(impatient) as valkey:
         yield valkey, came
     server.close()
@@ -41,7 +43,7 @@ async def test_a_hung_server_costs_one_time_out_and_then_nothing_for_a_while(hun
     began = loop.time()
     for _ in range(100):
         await ask(valkey)
-    assert loop.time() - began < 0.2
+    assert loop.time() - began < TIMEOUT, "nobody has waited for it"
 
 
 async def test_when_it_is_time_to_ask_again_one_asks_and_nobody_else_waits(hung):
@@ -54,7 +56,7 @@ async def test_when_it_is_time_to_ask_again_one_asks_and_nobody_else_waits(hung)
     await asyncio.sleep(0)
     for _ in range(100):
         await ask(valkey)
-    assert loop.time() - began < 0.2
+    assert loop.time() - began < TIMEOUT, "nobody has waited for it"
     await one
 
 

@@ -39,13 +39,16 @@ async def test_a_client_hears_of_a_photo_from_upload_to_ready(gallery, client, p
     assert ready["timestamp"].endswith("Z")
 
 
-async def test_it_is_told_within_a_moment_though_the_feed_polls_only_each_second(gallery, client):
+@pytest.fixture
+def never_polling(monkeypatch):
+    monkeypatch.setattr("gallery.notifications.feed.POLL", 600)
+
+
+async def test_the_bell_is_heard_when_nobody_polls(never_polling, gallery, client):
     async with listening(client) as maya:
         for _ in range(5):
-            began = asyncio.get_running_loop().time()
             await uploaded(gallery)
             await maya.next("image.uploaded")
-            assert asyncio.get_running_loop().time() - began < 0.9, "the bell was not heard"
 
 
 async def test_an_event_whose_bell_was_lost_is_told_all_the_same(gallery, client):
