@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 from datetime import timedelta
 
@@ -111,6 +112,18 @@ async def test_an_original_that_goes_from_the_disk_is_not_the_pictures_fault(gal
     assert (put_off.status, put_off.strikes, put_off.deferrals) == (Status.PENDING, 0, 1)
     await make_due(gallery, image)
     await processing.process(image.id)
+    assert await status(gallery, image) is Status.READY
+
+
+async def test_a_worker_whose_scratch_has_gone_leaves_the_work_to_others(gallery, processing):
+    shutil.rmtree(processing._desk.scratch)
+    image = await uploaded(gallery)
+    await processing.process(image.id)
+    put_off = await gallery.images.get(MAYA, image.id)
+    assert (put_off.status, put_off.strikes, put_off.deferrals) == (Status.PENDING, 0, 1)
+    await make_due(gallery, image)
+    async with open_processing(gallery, "another") as another:
+        await another.process(image.id)
     assert await status(gallery, image) is Status.READY
 
 

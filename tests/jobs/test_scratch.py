@@ -43,3 +43,9 @@ def test_what_a_dead_process_has_left_goes_and_a_living_ones_stays(elsewhere):
             assert another != mine
         living.communicate("\n")
     assert list(elsewhere.iterdir()) == []
+
+
+def test_where_a_version_without_locks_is_at_work_is_left_alone(elsewhere):
+    (elsewhere / f"gallery-work-{os.getppid()}-abc").mkdir()
+    with open_scratch():
+        assert (elsewhere / f"gallery-work-{os.getppid()}-abc").exists()

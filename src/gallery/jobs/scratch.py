@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-WORK = "gallery-work-"
+from gallery.errors import FileGone
+
+WORK = "gallery-scratch-"  # not as before there were locks: a version from then, which has none, may still be at work
 METRICS = "gallery-metrics-"
 
 
@@ -30,8 +32,14 @@ def open_scratch(prefix: str = WORK) -> Iterator[Path]:
 
 @contextmanager
 def a_folder(scratch: Path) -> Iterator[Path]:
-    """For one piece of work. A renderer that is being killed may still write into it: then the rest goes at the end."""
-    folder = Path(tempfile.mkdtemp(dir=scratch))
+    """For one piece of work. A renderer that is being killed may still write into it: then the rest goes at the end.
+
+    Raises `FileGone` when somebody has removed `scratch`.
+    """
+    try:
+        folder = Path(tempfile.mkdtemp(dir=scratch))
+    except FileNotFoundError as error:
+        raise FileGone(cause=repr(error)) from error
     try:
         yield folder
     finally:
