@@ -12,9 +12,12 @@ import pytest
 
 import photos
 from cast import MAYA, uploaded
+from faults.proxy import Proxy
 from gallery.errors import ImageNotFound
 from gallery.images import keys, store
 from gallery.images.model import Edit, Status
+from gallery.images.timeline import Stage
+from gallery.settings import Settings
 from gallery.wiring import open_gallery, open_processing
 from processes import command
 
@@ -337,3 +340,70 @@ async def test_an_image_is_not_ready_when_its_renditions_are_being_removed(galle
     await processing.process(image.id)
     assert await status(gallery, image) is Status.PROCESSING, "its lease runs out, and another attempt is made"
     assert "image.ready" not in await types(gallery)
+
+
+# --- a database that goes away ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def by_cable(environment):
+    """A house whose cable to PostgreSQL can be pulled, its worker, and the cable."""
+    async with Proxy(environment["DATABASE_URL"]) as cable:
+        given = {**environment, "DATABASE_URL": cable.url, "GALLERY_DATABASE__TIMEOUT": "2"}
+        async with open_gallery(Settings.read(given)) as gallery, open_processing(gallery) as processing:
+            yield gallery, processing, cable
+
+
+def pull(cable):
+    cable.refuses = True
+    cable.cut()
+
+
+async def test_a_database_that_is_away_for_a_claim_is_waited_for(by_cable, capsys):
+    gallery, processing, cable = by_cable
+    image = await uploaded(gallery)
+    pull(cable)
+    working = asyncio.create_task(processing.process(image.id))
+    while "image.waiting" not in capsys.readouterr().out:
+        await asyncio.sleep(0.05)
+    cable.heal()
+    await working
+    assert await status(gallery, image) is Status.READY
+
+
+async def test_what_was_under_way_is_given_back_as_soon_as_the_database_is_there(by_cable, capsys, monkeypatch):
+    gallery, processing, cable = by_cable
+    render = processing._desk.pool.run
+
+    async def rendered(*work):
+        done = await render(*work)
+        pull(cable)
+        return done
+
+    image = await uploaded(gallery)
+    with monkeypatch.context() as patched:
+        patched.setattr(processing._desk.pool, "run", rendered)
+        working = asyncio.create_task(processing.process(image.id))
+        while "image.waiting" not in capsys.readouterr().out:
+            await asyncio.sleep(0.05)
+    cable.heal()
+    await working
+    put_off = await gallery.images.get(MAYA, image.id)
+    assert (put_off.status, put_off.strikes, put_off.deferrals, put_off.attempt) == (Status.PENDING, 0, 1, 1)
+    entries = await gallery.images.timeline(MAYA, image.id)
+    assert (entries[-1].stage, entries[-1].code) == (Stage.DEFERRED, "database_away")
+    await make_due(gallery, image)
+    await processing.process(image.id)
+    assert await status(gallery, image) is Status.READY
+
+
+async def test_who_waits_for_the_database_ends_when_it_is_told(by_cable, capsys):
+    gallery, processing, cable = by_cable
+    image = await uploaded(gallery)
+    pull(cable)
+    working = asyncio.create_task(processing.process(image.id))
+    while "image.waiting" not in capsys.readouterr().out:
+        await asyncio.sleep(0.05)
+    working.cancel()
+    await asyncio.wait([working], timeout=5)
+    assert working.cancelled()

@@ -11,10 +11,12 @@ worker which has lost its lease changes nothing any more. What goes wrong is tol
 
 import asyncio
 import random
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import structlog
 from msgspec import Struct
@@ -36,6 +38,7 @@ from gallery.errors import (
     WorkerLost,
 )
 from gallery.images import keys, store, timeline
+from gallery.images.lease import LostLease, while_ours
 from gallery.images.model import Image, ImageId, Status, rendition_key
 from gallery.images.news import News
 from gallery.images.steps import step
@@ -57,11 +60,8 @@ MOST_STRIKES = 3
 MOST_LOSSES = 10
 FIRST_WAIT = timedelta(seconds=1)
 LONGEST_WAIT = timedelta(seconds=60)
+PAUSE = (0.5, 1.0)  # seconds between two tries while the database is away
 REPLACED = timedelta(hours=24)  # that renditions stay after newer ones: whoever has their URLs may still come
-
-
-class LostLease(Exception):
-    """The image is no longer this worker's."""
 
 
 class Desk(Struct, frozen=True):
@@ -97,13 +97,13 @@ class Processing:
         return self._desk.name
 
     async def process(self, image_id: ImageId) -> None:
-        """Bring an image one attempt further, if it is due; if it is not yet, ring again when it is."""
-        try:
-            image = await self._claim_whole(image_id)
-            if image is not None:
-                await self._attempt(image)
-        except DatabaseAway as error:  # the lease runs out, or it was never ours; the sweep rings either way
-            log.warning("image.interrupted", error=str(error))
+        """Bring an image one attempt further, if it is due; if it is not yet, ring again when it is.
+
+        A database that is away is waited for: nobody else would come before the sweep, or the end of the lease.
+        """
+        image = await _insist(lambda: self._claim_whole(image_id))
+        if image is not None:
+            await self._attempt(image)
 
     async def _claim_whole(self, image_id: ImageId) -> Image | None:
         """A claim that is cancelled on its way is finished and handed back: else nobody had the image for a lease."""
@@ -111,9 +111,9 @@ class Processing:
         try:
             return await asyncio.shield(claiming)
         except asyncio.CancelledError:
-            image = await claiming
-            if image is not None:
-                await self._hand_back(image)
+            with suppress(DatabaseAway):  # then it was not ours, or its lease runs out
+                if (image := await claiming) is not None:
+                    await self._hand_back(image)
             raise
 
     async def _claim(self, image_id: ImageId) -> Image | None:
@@ -144,7 +144,7 @@ class Processing:
         if image.losses >= MOST_LOSSES:
             return await self._fail(image, WorkerLost(losses=image.losses))
         try:
-            await self._while_ours(image, self._work(image))
+            await while_ours(self._database, image, self._desk.lease, self._work(image))
         except Rejected as error:
             await self._fail(image, error)
         except RendererFailed as error:
@@ -154,7 +154,8 @@ class Processing:
         except LostLease:
             await self._withdraw(image)
         except asyncio.CancelledError:
-            await asyncio.shield(self._hand_back(image))
+            with suppress(DatabaseAway):  # then the lease runs out
+                await asyncio.shield(self._hand_back(image))
             raise
 
     async def _work(self, image: Image) -> None:
@@ -217,17 +218,21 @@ class Processing:
         await self._news.tell(ready)
 
     async def _fail(self, image: Image, error: GalleryError) -> None:
+        failed = await _insist(partial(self._settle_failed, image, error))
+        if failed is not None:
+            metrics.ATTEMPTS.add(Stage.FAILED)
+            metrics.FAILURES.add(error.code())
+            await self._news.tell(failed)
+            log.warning("image.failed", image=image.id, attempt=image.attempt, error=str(error))
+
+    async def _settle_failed(self, image: Image, error: GalleryError) -> Image | None:
         async with self._database.writing() as db:
             failed = await store.settle_failed(db, image, error.code(), error.sentence())
             if failed is not None:
                 await timeline.note(db, Stage.FAILED, failed, code=error.code())
                 again = failed.status is Status.READY
                 await self._news.write(db, "image.updated" if again else "image.failed", failed)
-        if failed is not None:
-            metrics.ATTEMPTS.add(Stage.FAILED)
-            metrics.FAILURES.add(error.code())
-            await self._news.tell(failed)
-            log.warning("image.failed", image=image.id, attempt=image.attempt, error=str(error))
+        return failed
 
     async def _strike(self, image: Image, error: RendererFailed) -> None:
         strikes = image.strikes + 1
@@ -236,12 +241,13 @@ class Processing:
             await self._fail(image, error)
         else:
             back = Back(Stage.STRIKE, strikes, image.deferrals, _wait(strikes), error.code())
-            await self._give_back(image, back)
+            await _insist(partial(self._give_back, image, back))
 
     async def _defer(self, image: Image, error: GalleryError) -> None:
         deferrals = image.deferrals + 1
         log.warning("image.deferred", image=image.id, attempt=image.attempt, deferrals=deferrals, error=str(error))
-        await self._give_back(image, Back(Stage.DEFERRED, image.strikes, deferrals, _wait(deferrals), error.code()))
+        back = Back(Stage.DEFERRED, image.strikes, deferrals, _wait(deferrals), error.code())
+        await _insist(partial(self._give_back, image, back))
 
     async def _hand_back(self, image: Image) -> None:
         await self._give_back(image, Back(Stage.HANDED_BACK, image.strikes, image.deferrals, timedelta()))
@@ -261,33 +267,21 @@ class Processing:
         """Somebody else has the image, or nobody wants it any more: only what this attempt has put goes."""
         metrics.ATTEMPTS.add("withdrawn")
         log.info("image.lost", image=image.id, attempt=image.attempt)
+        await _insist(partial(self._release, image))
+
+    async def _release(self, image: Image) -> None:
         async with self._database.writing() as db:
             await keys.release(db, image.id, image.attempt)
 
-    async def _while_ours(self, image: Image, work: Coroutine[Any, Any, T]) -> T:
-        """What `work` returns, while the lease is renewed. Raises `LostLease` as soon as the image is not ours."""
-        working, lost = asyncio.ensure_future(work), asyncio.ensure_future(self._until_lost(image))
-        try:
-            await asyncio.wait({working, lost}, return_when=asyncio.FIRST_COMPLETED)
-            if not working.done():
-                await lost
-                raise LostLease
-            return working.result()
-        finally:
-            working.cancel()
-            lost.cancel()
-            await asyncio.gather(working, lost, return_exceptions=True)
 
-    async def _until_lost(self, image: Image) -> None:
-        pause = self._desk.lease.total_seconds() / 3
-        ours = True
-        while ours:
-            await asyncio.sleep(pause)
-            try:
-                async with self._database.primary() as db:
-                    ours = await store.renew(db, image, self._desk.lease)
-            except DatabaseAway as error:
-                log.warning("image.not_renewed", image=image.id, error=str(error))  # settling asks again whose it is
+async def _insist(step: Callable[[], Awaitable[T]]) -> T:
+    """What `step` returns, once the database is there for it. Whatever it does, it asks first whether it still may."""
+    while True:
+        try:
+            return await step()
+        except DatabaseAway as error:
+            log.warning("image.waiting", error=str(error))
+        await asyncio.sleep(random.uniform(*PAUSE))  # noqa: S311  no secret
 
 
 def _keys(image: Image, rendered: Rendered) -> list[str]:
