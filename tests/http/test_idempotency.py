@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import httpx
 import pytest
+import redis.asyncio as redis
 
 import photos
 from cast import post
@@ -43,6 +44,18 @@ async def test_the_same_request_again_is_answered_as_it_was(client, gallery):
     assert again.headers["idempotency-replayed"] == "true"
     assert "idempotency-replayed" not in first.headers
     assert await images(gallery) == 1
+
+
+@pytest.mark.parametrize("headers", [MINE, {}])
+async def test_who_sends_again_what_nobody_was_rung_for_need_not_wait_for_the_sweep(client, gallery, headers):
+    """The process that took it died before it rang; its client comes back to another one."""
+    await post(client, PHOTO, headers=headers)
+    async with redis.from_url(gallery.settings.redis.url) as valkey:
+        await valkey.flushdb()
+    assert (await gallery.queue.counts())["prioritized"] == 0
+    for _ in range(3):
+        await post(client, PHOTO, headers=headers)
+    assert (await gallery.queue.counts())["prioritized"] == 1
 
 
 async def test_a_duplicate_is_replayed_as_one(client):

@@ -16,11 +16,11 @@ from gallery.adapters.objects import Objects
 from gallery.crash import Place
 from gallery.errors import ImageNotFound, ObjectStoreAway, QuotaExceeded, StillProcessing, VersionMismatch
 from gallery.images import keys, listing, store, timeline
-from gallery.images.model import Draft, Edit, Image, ImageId, Photo, new_id, original_key
+from gallery.images.model import Draft, Edit, Image, ImageId, Photo, Status, new_id, original_key
 from gallery.images.news import News, of_image, of_owner
 from gallery.images.question import Question
 from gallery.images.store import Versions
-from gallery.images.tasks import call, ring_for
+from gallery.images.tasks import call, ring_again, ring_for
 from gallery.images.timeline import Entry, Stage
 from gallery.jobs.queue import Queue
 from gallery.ops import metrics
@@ -131,9 +131,23 @@ class Images:
         if revived is not None:
             await self._news.tell(revived)
             await call(self._queue, self._database, ring_for(revived))
+        else:
+            await self._ring_again(twin)
         metrics.UPLOADED_AGAIN.add()
         log.info("image.uploaded_again", image=twin.id, revived=revived is not None)
         return uploaded
+
+    async def sent_again(self, image_id: ImageId) -> None:
+        """Whoever sends an upload again may have had no answer because we died, and perhaps before anybody was rung."""
+        async with self._database.primary() as db:
+            image = await store.find(db, image_id)
+        if image is not None:
+            await self._ring_again(image)
+
+    async def _ring_again(self, image: Image) -> None:
+        if image.status is Status.PENDING:
+            again = ring_again(image.id, image.attempt, image.lane, image.queue_place)
+            await call(self._queue, self._database, again)
 
     async def _release(self, image_id: ImageId) -> None:
         async with self._database.writing() as db:

@@ -65,6 +65,7 @@ class Uploads:
             draft = schema.draft(form.fields, form.file_name)
             answer = hold.answered(_fingerprint(form))
             if answer is not None:
+                await self._images.sent_again(answer.image)
                 return Receipt(answer.status, answer.image, answer.body, replayed=True)
             photo = Photo(form.file, form.file_name, form.size, form.sha256)
             seal = self._sealing(hold, _fingerprint(form))
