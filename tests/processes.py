@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import random
 import signal
 import socket
 import sys
@@ -14,6 +15,10 @@ from typing import Any
 
 import httpx
 import psutil
+
+PORTS = range(10_000, 20_000)  # below those from which the kernel takes one for each connection
+RUNNERS = 8  # of pytest-xdist, of which each has its own ports
+_given: set[int] = set()
 
 GALLERY = Path(sys.executable).parent / "gallery"
 
@@ -143,10 +148,23 @@ async def ready(url: str, process: Running, seconds: float = 60) -> None:
 
 
 def free_port() -> int:
+    """One that no other test gets either, in whatever process it runs."""
+    own = PORTS[int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % RUNNERS :: RUNNERS]
+    for port in random.sample(own, len(own)):
+        if port not in _given and _is_free(port):
+            _given.add(port)
+            return port
+    raise RuntimeError("no port is free")
+
+
+def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

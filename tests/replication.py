@@ -4,7 +4,7 @@ import asyncio
 import shutil
 import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,8 @@ class Server:
         """To the server and all its backends."""
         assert self._process is not None
         for process in (parent := psutil.Process(self._process.pid), *parent.children(recursive=True)):
-            process.send_signal(number)
+            with suppress(psutil.NoSuchProcess):  # a backend that has ended meanwhile
+                process.send_signal(number)
 
     async def ask(self, statement: str) -> Any:
         connection = await asyncpg.connect(self.url)

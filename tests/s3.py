@@ -3,9 +3,7 @@
 import asyncio
 import json
 import os
-import random
 import signal
-import socket
 import sys
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
@@ -19,6 +17,8 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
+from processes import free_port
+
 ACCESS_KEY, SECRET_KEY = "the-key", "the-secret"
 PORTS = ("master", "filer", "volume", "s3", "admin")
 DOMAIN = "s3.test"  # whose names nobody resolves
@@ -28,7 +28,6 @@ WHO = {  # the others' keys are their names: see `those_of`
     "writer": ["Read", "Write", "List"],
     "reader": ["Read", "List"],
 }
-RANGE = range(18_000, 32_000)  # below the ephemeral ports
 
 
 class SeaweedFS:
@@ -36,7 +35,7 @@ class SeaweedFS:
 
     def __init__(self, folder: Path) -> None:
         names = (*PORTS, *(f"{name}.grpc" for name in PORTS))
-        self._ports = dict(zip(names, free_ports(len(names)), strict=True))
+        self._ports = {name: free_port() for name in names}
         self._folder = folder
         self._log = folder / "weed.log"
         identities = [identity(name, actions) for name, actions in WHO.items()]
@@ -134,19 +133,3 @@ def client(environment: dict[str, str], bucket: str) -> S3Store:
         client_options={"allow_http": True},
         retry_config={"max_retries": 0},
     )
-
-
-def free_ports(count: int) -> list[int]:
-    """Drawn, not counted: other tests look for ports at the same time."""
-    ports: list[int] = []
-    for port in random.sample(RANGE, len(RANGE)):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        ports.append(port)
-        if len(ports) == count:
-            return ports
-    raise RuntimeError("no free ports")

@@ -47,12 +47,15 @@ class Engine:
         await asyncio.to_thread(psutil.wait_procs, family[1:], timeout=10)  # they hold what the next one needs
 
     def freeze(self) -> None:
-        for process in self._all():
-            process.suspend()
+        self._tell_all(signal.SIGSTOP)
 
     def thaw(self) -> None:
+        self._tell_all(signal.SIGCONT)
+
+    def _tell_all(self, number: int) -> None:
         for process in self._all():
-            process.resume()
+            with suppress(psutil.NoSuchProcess):  # a backend that has ended meanwhile
+                process.send_signal(number)
 
     def send(self, number: int) -> None:
         if self._process is not None and self._process.returncode is None:
