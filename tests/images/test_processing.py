@@ -13,7 +13,7 @@ import pytest
 import photos
 from cast import MAYA, uploaded
 from faults.proxy import Proxy
-from gallery.errors import ImageNotFound
+from gallery.errors import ImageNotFound, ObjectStoreAway
 from gallery.images import keys, store
 from gallery.images.model import Edit, Status
 from gallery.images.timeline import Stage
@@ -116,6 +116,24 @@ async def test_an_original_that_goes_from_the_disk_is_not_the_pictures_fault(gal
     await make_due(gallery, image)
     await processing.process(image.id)
     assert await status(gallery, image) is Status.READY
+
+
+async def test_a_put_that_arrives_after_its_attempt_was_given_up_does_not_stay(gallery, processing, monkeypatch):
+    """The store may go on with a request whose sender has waited long enough."""
+    image, late = await uploaded(gallery), []
+
+    async def give_up(key, content, served=None):
+        late.append(key)
+        raise ObjectStoreAway(key=key)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(gallery.objects, "put", give_up)
+        await processing.process(image.id)
+    await gallery.sweep.run()
+    await gallery.objects.put(late[0], b"late")
+    await execute(gallery, "UPDATE object SET remove_after = remove_after - $1::interval", keys.UNDER_WAY)
+    await gallery.sweep.run()
+    assert await gallery.objects.size(late[0]) is None
 
 
 async def test_a_worker_whose_scratch_has_gone_leaves_the_work_to_others(gallery, processing):

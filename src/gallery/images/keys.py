@@ -11,6 +11,7 @@ from gallery.adapters.database import Connection, Database
 from gallery.images.model import ImageId
 
 GRACE = timedelta(hours=1)  # far more than any upload or attempt takes
+UNDER_WAY = timedelta(minutes=5)  # longer than a put goes on that its sender has given up
 
 RESERVE = """
     INSERT INTO object (key, image_id, attempt, remove_after)
