@@ -377,13 +377,24 @@ def pull(cable):
     cable.cut()
 
 
-async def test_a_database_that_is_away_for_a_claim_is_waited_for(by_cable, capsys):
+async def waits(capsys):
+    while "image.waiting" not in capsys.readouterr().out:
+        await asyncio.sleep(0.05)
+
+
+async def at_work_without_a_database(by_cable, capsys):
+    """An image, and who works on it and waits."""
     gallery, processing, cable = by_cable
     image = await uploaded(gallery)
     pull(cable)
     working = asyncio.create_task(processing.process(image.id))
-    while "image.waiting" not in capsys.readouterr().out:
-        await asyncio.sleep(0.05)
+    await waits(capsys)
+    return image, working
+
+
+async def test_a_database_that_is_away_for_a_claim_is_waited_for(by_cable, capsys):
+    gallery, _, cable = by_cable
+    image, working = await at_work_without_a_database(by_cable, capsys)
     cable.heal()
     await working
     assert await status(gallery, image) is Status.READY
@@ -402,8 +413,7 @@ async def test_what_was_under_way_is_given_back_as_soon_as_the_database_is_there
     with monkeypatch.context() as patched:
         patched.setattr(processing._desk.pool, "run", rendered)
         working = asyncio.create_task(processing.process(image.id))
-        while "image.waiting" not in capsys.readouterr().out:
-            await asyncio.sleep(0.05)
+        await waits(capsys)
     cable.heal()
     await working
     put_off = await gallery.images.get(MAYA, image.id)
@@ -416,12 +426,7 @@ async def test_what_was_under_way_is_given_back_as_soon_as_the_database_is_there
 
 
 async def test_who_waits_for_the_database_ends_when_it_is_told(by_cable, capsys):
-    gallery, processing, cable = by_cable
-    image = await uploaded(gallery)
-    pull(cable)
-    working = asyncio.create_task(processing.process(image.id))
-    while "image.waiting" not in capsys.readouterr().out:
-        await asyncio.sleep(0.05)
+    _, working = await at_work_without_a_database(by_cable, capsys)
     working.cancel()
     await asyncio.wait([working], timeout=5)
     assert working.cancelled()
