@@ -111,7 +111,7 @@ class Processing:
         try:
             return await asyncio.shield(claiming)
         except asyncio.CancelledError:
-            with suppress(DatabaseAway):  # then it was not ours, or its lease runs out
+            with suppress(DatabaseAway):  # then it was most likely not ours; if it was, its lease runs out
                 if (image := await claiming) is not None:
                     await self._hand_back(image)
             raise
@@ -154,8 +154,7 @@ class Processing:
         except LostLease:
             await self._withdraw(image)
         except asyncio.CancelledError:
-            with suppress(DatabaseAway):  # then the lease runs out
-                await asyncio.shield(self._hand_back(image))
+            await asyncio.shield(self._hand_back(image))
             raise
 
     async def _work(self, image: Image) -> None:
@@ -250,7 +249,11 @@ class Processing:
         await _insist(partial(self._give_back, image, back))
 
     async def _hand_back(self, image: Image) -> None:
-        await self._give_back(image, Back(Stage.HANDED_BACK, image.strikes, image.deferrals, timedelta()))
+        """At once or not at all: whoever does it is about to end."""
+        try:
+            await self._give_back(image, Back(Stage.HANDED_BACK, image.strikes, image.deferrals, timedelta()))
+        except DatabaseAway as error:  # the lease runs out, and the sweep rings
+            log.warning("image.not_handed_back", image=image.id, error=str(error))
 
     async def _give_back(self, image: Image, back: Back) -> None:
         async with self._database.writing() as db:
