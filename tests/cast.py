@@ -14,10 +14,14 @@ from httpx_sse import ServerSentEvent, aconnect_sse
 
 import photos
 from gallery.access.model import ANYONE, Caller
-from gallery.images import schema
+from gallery.images import keys, schema
 from gallery.images.model import Image, Photo
 from gallery.wiring import Gallery
 
+OVER = """
+    UPDATE object SET remove_after = remove_after - $1::interval, look_again_at = look_again_at - $1::interval
+    WHERE look_again_at IS NOT NULL
+"""
 NUMBERS = itertools.count(1)
 MAYA = ANYONE  # everybody is one person in open mode
 
@@ -63,6 +67,22 @@ async def settled(client: httpx.AsyncClient, image: str, seconds: float = 30) ->
             if found["status"] in ("READY", "FAILED"):
                 return dict(found)
             await asyncio.sleep(0.05)
+
+
+async def stored(gallery: Gallery) -> set[str]:
+    """The keys of all that is in the object store."""
+    return {
+        found.key
+        for part in ("original", "renditions")
+        async for batch in gallery.objects.list(part)
+        for found in batch
+    }
+
+
+async def nothing_is_under_way(gallery: Gallery) -> None:
+    """So much time has passed since keys were released that no put can be going on any more."""
+    async with gallery.database.writing() as db:
+        await db.execute(OVER, keys.UNDER_WAY)
 
 
 @asynccontextmanager

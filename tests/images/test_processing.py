@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 import photos
-from cast import MAYA, uploaded
+from cast import MAYA, nothing_is_under_way, stored, uploaded
 from faults.proxy import Proxy
 from gallery.errors import ImageNotFound, ObjectStoreAway
 from gallery.images import keys, store
@@ -129,11 +129,43 @@ async def test_a_put_that_arrives_after_its_attempt_was_given_up_does_not_stay(g
     with monkeypatch.context() as patched:
         patched.setattr(gallery.objects, "put", give_up)
         await processing.process(image.id)
+    await arrives_late(gallery, late[0])
+
+
+async def arrives_late(gallery, key):
+    """A put is applied after the sweep has removed its key; it does not stay."""
     await gallery.sweep.run()
-    await gallery.objects.put(late[0], b"late")
-    await execute(gallery, "UPDATE object SET remove_after = remove_after - $1::interval", keys.UNDER_WAY)
+    assert key not in await stored(gallery)
+    await gallery.objects.put(key, b"late")
     await gallery.sweep.run()
-    assert await gallery.objects.size(late[0]) is None
+    assert key in await stored(gallery), "it is not looked for all the time"
+    await nothing_is_under_way(gallery)
+    await gallery.sweep.run()
+    assert key not in await stored(gallery)
+    assert await execute(gallery, "SELECT count(*) FROM object WHERE key = $1", key) == 0, "and then it is forgotten"
+
+
+async def test_a_put_that_arrives_after_its_image_was_deleted_does_not_stay(gallery, processing, monkeypatch):
+    """The worker dies with its put on the way: nobody but the delete gives its keys up."""
+    image, late = await uploaded(gallery), []
+
+    async def die(key, content, served=None):
+        late.append(key)
+        raise SystemError("as if killed")
+
+    with monkeypatch.context() as patched, pytest.raises(SystemError):
+        patched.setattr(gallery.objects, "put", die)
+        await processing.process(image.id)
+    await execute(gallery, "UPDATE object SET created_at = now() - interval '20 minutes'")  # a slow store
+    await gallery.images.delete(MAYA, image.id)
+    await arrives_late(gallery, late[0])
+
+
+async def test_a_second_copy_of_a_put_that_arrives_after_a_delete_does_not_stay(gallery):
+    """A store's client tries again what seems lost; what it sent first may still be under way when all is over."""
+    image = await uploaded(gallery)
+    await gallery.images.delete(MAYA, image.id)
+    await arrives_late(gallery, image.original_key)
 
 
 async def test_a_worker_whose_scratch_has_gone_leaves_the_work_to_others(gallery, processing):
@@ -167,7 +199,7 @@ async def test_a_delete_during_processing_wins(gallery, processing):
     assert "image.ready" not in await types(gallery)
     swept = await gallery.sweep.run()
     assert swept.removed >= 1
-    assert await execute(gallery, "SELECT count(*) FROM object") == 0, "what the worker had put is gone too"
+    assert await stored(gallery) == set(), "what the worker had put is gone too"
 
 
 async def types(gallery):

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 import photos
-from cast import MAYA, post, settled, uploaded
+from cast import MAYA, post, settled, stored, uploaded
 from gallery.errors import DamagedPicture, ImageNotFound, ObjectStoreAway, StillProcessing
 from gallery.images import store
 from gallery.images.model import Status
@@ -136,7 +136,7 @@ async def test_a_delete_while_it_is_rendered_again_wins(gallery, processing):
     with pytest.raises(ImageNotFound):
         await gallery.images.reprocess(MAYA, before.id)
     await gallery.sweep.run()
-    assert await value(gallery, "SELECT count(*) FROM object") == 0
+    assert await stored(gallery) == set()
 
 
 async def test_the_timeline_of_a_long_day(gallery, processing, monkeypatch):

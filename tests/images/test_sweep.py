@@ -6,7 +6,7 @@ from datetime import timedelta
 import msgspec
 import redis.asyncio as redis
 
-from cast import MAYA, uploaded
+from cast import MAYA, nothing_is_under_way, uploaded
 from gallery.images import keys, store
 from gallery.images.model import Status
 from gallery.images.sweep import BATCH
@@ -89,6 +89,8 @@ async def test_the_objects_of_a_deleted_image_go(gallery, processing, settings):
     assert (await gallery.sweep.run()).removed > 1
 
     assert [f for f in folder.rglob("*") if f.is_file() and image.id in str(f)] == []
+    await nothing_is_under_way(gallery)
+    await gallery.sweep.run()
     assert await objects_of(gallery) == set()
 
 
@@ -111,6 +113,18 @@ async def test_what_is_being_removed_cannot_be_kept(gallery):
         assert not await keys.keep(db, ["a", "b"])
 
 
+async def test_what_was_given_up_cannot_be_kept(gallery):
+    """Neither before the sweep has removed it nor while it waits to be removed again."""
+    nobody = "00000000-0000-7000-8000-000000000001"
+    await keys.reserve(gallery.database, nobody, None, ["original/orphan"])
+    async with gallery.database.writing() as db:
+        await keys.release(db, nobody)
+    for _ in range(2):
+        async with gallery.database.writing() as db:
+            assert not await keys.keep(db, ["original/orphan"])
+        await gallery.sweep.run()
+
+
 async def test_the_objects_of_a_ready_image_stay(gallery, processing):
     image = await uploaded(gallery)
     await processing.process(image.id)
@@ -130,6 +144,7 @@ async def test_the_remains_of_a_deleted_image_go_at_last(gallery):
     image = await uploaded(gallery)
     await gallery.images.delete(MAYA, image.id)
     await gallery.sweep.run()
+    await nothing_is_under_way(gallery)
     await execute(gallery, "UPDATE image SET deleted_at = now() - interval '2 hours'")
     await gallery.sweep.run()
     assert await execute(gallery, "SELECT count(*) FROM image") == 0

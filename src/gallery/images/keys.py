@@ -2,6 +2,9 @@
 
 A new key is to be removed after a while; only what an image comes to need is kept. Removing begins by marking the
 keys, and what is marked cannot be kept any more: an object is either whole and kept, or gone.
+
+A put may go on after its sender has given it up, or has tried again. So a key that is released young, or before it was
+kept, is removed twice: at once, and again when nothing can be under way any more. Only then it is forgotten.
 """
 
 from collections.abc import Sequence
@@ -17,9 +20,14 @@ RESERVE = """
     INSERT INTO object (key, image_id, attempt, remove_after)
     SELECT unnest($1::text[]), $2, $3, now() + $4::interval
 """
-KEEP = "UPDATE object SET remove_after = NULL WHERE key = ANY($1) AND remove_after > '-infinity' RETURNING key"
+KEEP = """
+    UPDATE object SET remove_after = NULL
+    WHERE key = ANY($1) AND remove_after > '-infinity' AND look_again_at IS NULL RETURNING key
+"""
 RELEASE = """
-    UPDATE object SET remove_after = least(remove_after, now() + $3::interval)
+    UPDATE object SET remove_after = least(remove_after, now() + $3::interval),
+        look_again_at = CASE WHEN remove_after IS NOT NULL OR created_at > now() - $4::interval
+                             THEN coalesce(look_again_at, now() + $4::interval) END
     WHERE image_id = $1 AND ($2::integer IS NULL OR attempt = $2) AND remove_after IS DISTINCT FROM '-infinity'
       AND ($2 IS NULL OR NOT EXISTS (SELECT FROM image WHERE id = $1 AND rendered_attempt = $2))
 """
@@ -30,7 +38,12 @@ MARK = f"""
       AND remove_after <= now()  -- asked again of a row that somebody else has changed meanwhile
     RETURNING key
 """
-FORGET = "DELETE FROM object WHERE key = ANY($1)"
+FORGET = """
+    WITH forgotten AS (
+        DELETE FROM object WHERE key = ANY($1) AND (look_again_at IS NULL OR look_again_at <= now())
+    )
+    UPDATE object SET remove_after = look_again_at WHERE key = ANY($1) AND look_again_at > now()
+"""
 
 
 async def reserve(database: Database, image: ImageId, attempt: int | None, keys: Sequence[str]) -> None:
@@ -46,7 +59,7 @@ async def keep(db: Connection, keys: Sequence[str]) -> bool:
 
 async def release(db: Connection, image: ImageId, attempt: int | None = None, after: timedelta = timedelta()) -> None:
     """Nobody needs the image's objects (of that attempt) any more; they go `after` that time."""
-    await db.execute(RELEASE, image, attempt, after)
+    await db.execute(RELEASE, image, attempt, after, UNDER_WAY)
 
 
 async def mark(db: Connection, limit: int) -> list[str]:
@@ -55,5 +68,5 @@ async def mark(db: Connection, limit: int) -> list[str]:
 
 
 async def forget(db: Connection, keys: Sequence[str]) -> None:
-    """The objects are removed."""
+    """The objects are removed; those that may still arrive are to be removed again."""
     await db.execute(FORGET, keys)

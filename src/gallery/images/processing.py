@@ -260,7 +260,7 @@ class Processing:
             due = await store.give_back(db, image, back.strikes, back.deferrals, back.wait)
             if due is not None:
                 await timeline.note(db, back.stage, due, code=back.code, due=due.next_attempt_at)
-            await keys.release(db, image.id, image.attempt, keys.UNDER_WAY)
+            await keys.release(db, image.id, image.attempt)
         if due is not None:
             metrics.ATTEMPTS.add(back.stage)
             await self._news.tell(due)
