@@ -1,7 +1,7 @@
 """One image, as the on-call person reads it."""
 
 import photos
-from cast import another_photo, post, uploaded
+from cast import another_photo, nothing_is_under_way, post, uploaded
 from doors import a_key, asking
 from gallery.errors import ObjectStoreAway
 
@@ -40,6 +40,8 @@ async def test_a_deleted_image_can_be_read_until_it_is_buried(client, gallery):
     assert (await read(client, image.id)).json()["deletedAt"]
     async with gallery.database.writing() as db:
         await db.execute("UPDATE image SET deleted_at = now() - interval '2 hours'")
+    await gallery.sweep.run()
+    await nothing_is_under_way(gallery)
     await gallery.sweep.run()
     answer = await read(client, image.id)
     assert (answer.status_code, answer.json()["code"]) == (404, "image_not_found")

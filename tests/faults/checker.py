@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import httpx
 
+from cast import stored
 from faults.load import TERMINAL, TLS, Heard, Load
 from gallery.images.verify import Progress
 from gallery.settings import Settings
@@ -73,17 +74,12 @@ async def _objects(gallery: Gallery) -> None:
             await gallery.sweep.run()
     assert [finding async for finding in gallery.verify.differences()] == []
     assert [said async for said in gallery.verify.originals() if not isinstance(said, Progress)] == []
-    stored = {
-        found.key
-        for part in ("original", "renditions")
-        async for batch in gallery.objects.list(part)
-        for found in batch
-    }
+    there = await stored(gallery)
     async with gallery.database.primary() as db:
         rows = await db.fetch(KEYS)
     needed, known = {row["key"] for row in rows if row["remove_after"] is None}, {row["key"] for row in rows}
-    assert needed <= stored
-    assert stored <= known
+    assert needed <= there
+    assert there <= known
 
 
 async def _heard(load: Load, listeners: Sequence[Heard]) -> None:
