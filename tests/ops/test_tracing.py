@@ -1,6 +1,7 @@
 """One trace from a request to READY, as a collector receives it from the real processes."""
 
 import secrets
+import threading
 
 import httpx
 import pytest
@@ -109,6 +110,10 @@ async def test_a_collector_that_is_away_holds_nobody_up(environment, monkeypatch
         async with housed(environment) as (_, client):
             assert (await post(client)).status_code == 201
     assert not tracing.on()
+    for thread in threading.enumerate():  # it would go on trying beside the tests that follow
+        if thread.name == "last spans":
+            thread.join(60)
+            assert not thread.is_alive()
 
 
 async def test_without_an_endpoint_there_are_no_spans_and_no_context(gallery, client):
