@@ -4,7 +4,9 @@ import asyncio
 import random
 import signal
 from pathlib import Path
+from uuid import uuid4
 
+import asyncpg
 import httpx
 import psutil
 
@@ -14,6 +16,12 @@ from faults.load import TLS
 from processes import Running
 
 TWICE = ":2"
+DONE = "nobody any more"
+AT_WORK = f"""
+    SELECT CASE WHEN work IS NULL THEN '{DONE}' ELSE coalesce((
+        SELECT worker FROM timeline WHERE image_id = $1 AND stage = 'processing' ORDER BY id DESC LIMIT 1
+    ), 'nobody yet') END FROM image WHERE id = $1
+"""
 
 
 async def test_the_api_is_killed(city):
@@ -44,9 +52,7 @@ async def test_workers_are_killed_while_they_decode(city):
     """Pictures large enough that a worker is in the middle of one whenever it is killed."""
 
     async def fault(city: City) -> None:
-        large = photos.a_twelve_megapixel_photo()
-        for number in range(city.form.decodes):
-            await city.load.upload(large + number.to_bytes(4, "big"))
+        for _ in range(city.form.decodes):
             victim = await _a_decoding_worker(city)
             await city.start_worker()
             city.workers.remove(victim)
@@ -133,13 +139,23 @@ async def _delete(city: City, count: int) -> None:
 
 
 async def _a_decoding_worker(city: City) -> Running:
-    """One whose renderer has just used its core."""
-    used: dict[int, float] = {}
-    async with asyncio.timeout(30):
-        while True:
-            for running in random.sample(city.workers, len(city.workers)):
-                for child in psutil.Process(running.pid).children():
-                    before, used[child.pid] = used.get(child.pid), sum(child.cpu_times()[:2])
-                    if before is not None and used[child.pid] - before >= 0.03:
-                        return running
-            await asyncio.sleep(0.05)
+    """One whose renderer works at a large photo. A photo that was done before we looked is followed by another."""
+    connection = await asyncpg.connect(city.direct["DATABASE_URL"])
+    try:
+        async with asyncio.timeout(60):
+            while True:
+                image = await city.load.upload(photos.a_twelve_megapixel_photo() + uuid4().bytes)
+                used: dict[str, float] = {}
+                while (worker := await connection.fetchval(AT_WORK, image)) != DONE:
+                    for running in [one for one in city.workers if worker.endswith(f":{one.pid}")]:
+                        now = _renderers_used(running)
+                        if now - used.setdefault(worker, now) >= 0.03:
+                            return running
+                    await asyncio.sleep(0.02)
+    finally:
+        await connection.close()
+
+
+def _renderers_used(running: Running) -> float:
+    """Seconds of a core."""
+    return sum(sum(child.cpu_times()[:2]) for child in psutil.Process(running.pid).children())
