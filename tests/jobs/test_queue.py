@@ -1,6 +1,7 @@
 """The queue: rings that are heard, not doubled, and never swallow a later one."""
 
 import asyncio
+from contextlib import suppress
 from datetime import timedelta
 
 import msgspec
@@ -10,6 +11,7 @@ import redis.asyncio as redis
 from faults.proxy import Proxy
 from gallery.adapters.redis import open_valkey
 from gallery.errors import ValkeyAway
+from gallery.jobs import worker
 from gallery.jobs.queue import Ring, open_queue
 from gallery.jobs.worker import answering
 
@@ -117,6 +119,48 @@ async def test_the_end_of_a_worker_cancels_what_is_under_way(gallery, settings):
     assert sum((await gallery.queue.counts()).values()) == 0, (
         "and the job is done with: its row says what is left to do"
     )
+
+
+async def test_a_handler_that_loses_its_cancellation_does_not_keep_a_worker(gallery, settings, monkeypatch):
+    monkeypatch.setattr(worker, "IN_ORDER", 0.2)
+    began, ended = asyncio.Event(), asyncio.Event()
+
+    async def deaf(_subject):
+        began.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.set()
+
+    async def work():
+        async with answering(settings.redis, {"deaf": deaf}, 2, "worker"):
+            await began.wait()
+        assert ended.is_set()
+
+    await gallery.queue.ring(Ring("deaf", "a"))
+    working = asyncio.create_task(work())
+    await asyncio.wait({working}, timeout=10)
+    assert working.done()
+    await working
+
+
+async def test_a_worker_ends_while_valkey_is_away(settings, monkeypatch):
+    monkeypatch.setattr(worker, "IN_ORDER", 0.2)
+    async with Proxy(str(settings.redis.url)) as cable:
+        away = msgspec.structs.replace(settings.redis, url=cable.url)
+        async with asyncio.timeout(20):
+            async with answering(away, {}, 2, "worker"):
+                await asyncio.sleep(1)  # it waits for a job
+                cable.refuses = True
+                cable.cut()
+                while not cable.refused:
+                    await asyncio.sleep(0.01)
+                await asyncio.sleep(worker.RETRY / 2000)  # it is about to ask again
+        tried = cable.refused
+        await asyncio.sleep(0.5)
+        assert cable.refused == tried, "nothing of it goes on"
 
 
 async def test_it_remembers_until_valkey_forgets(gallery, settings):

@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from gallery.adapters.content import CHUNK, Served
 from gallery.adapters.objects import Objects
+from gallery.background import end
 from gallery.errors import GalleryError, ObjectDamaged, ObjectNotFound, ObjectStoreAway, ObjectTaken
 
 log = structlog.get_logger(__name__)
@@ -81,9 +82,7 @@ async def copy_all(
         for finished in asyncio.as_completed(under_way):
             yield await finished
     finally:
-        for task in under_way:
-            task.cancel()
-        await asyncio.gather(*under_way, return_exceptions=True)
+        await end(*under_way)
 
 
 async def _patiently(source: Objects, target: Objects, wanted: Wanted) -> Copied | Fault:

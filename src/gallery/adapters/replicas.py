@@ -20,6 +20,7 @@ import structlog
 
 from gallery.adapters.pools import AWAY, Connection, close, make_pool
 from gallery.adapters.positions import UNKNOWN, Positions
+from gallery.background import end
 from gallery.errors import DatabaseAway, ValkeyAway
 from gallery.settings import Database as Settings
 
@@ -183,9 +184,7 @@ class Replicas:
 
     async def close(self) -> None:
         if self._looking is not None:
-            self._looking.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._looking
+            await end(self._looking)
             await asyncio.gather(*(replica.close() for replica in self.all))
 
     def _next(self) -> Replica:

@@ -12,6 +12,7 @@ import structlog
 import uuid_utils
 
 from gallery.adapters.database import Database
+from gallery.background import beside
 from gallery.errors import BackupUnderWay, DatabaseAway
 
 log = structlog.get_logger(__name__)
@@ -44,11 +45,10 @@ async def freeze(database: Database, place: str, lease: timedelta = LEASE) -> As
     """
     id_ = str(uuid_utils.uuid7())
     await _begin(database, id_, place, lease)
-    renewing = asyncio.create_task(_renew(database, id_, lease))
     try:
-        yield id_
+        async with beside(_renew(database, id_, lease), "freeze"):
+            yield id_
     finally:
-        renewing.cancel()
         with suppress(DatabaseAway):  # then it ends by itself
             await asyncio.shield(_execute(database, THAW, id_))
 

@@ -10,6 +10,7 @@ import structlog
 
 from gallery.access.openness import check_openness
 from gallery.adapters.processes import end_with_parent
+from gallery.background import end
 from gallery.cli import house
 from gallery.cli.listening import bind
 from gallery.cli.supervisor import Command, Supervisor
@@ -70,5 +71,5 @@ async def _serve(gallery: Gallery, sock: socket.socket) -> None:
         feed = tasks.create_task(gallery.feed.run(), name="feed")
         log.info("api.serving", url=f"http://{host}:{port}")
         await server.serve(sockets=[sock])
-        feed.cancel()
+        await end(feed)
     log.info("api.ended")

@@ -7,6 +7,7 @@ import structlog
 
 from gallery import __version__
 from gallery.adapters.processes import end_with_parent
+from gallery.background import end
 from gallery.cli import house
 from gallery.cli.door import door
 from gallery.errors import Unavailable
@@ -37,7 +38,7 @@ async def worker(settings: Settings) -> None:
         sweeping = tasks.create_task(_sweep(gallery), name="sweep")
         log.info("worker.working", concurrency=settings.worker.concurrency)
         await stop.wait()
-        sweeping.cancel()
+        await end(sweeping)
     log.info("worker.ended")
 
 

@@ -7,7 +7,7 @@ its answer nor an answer without its image; what is refused or fails writes none
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from datetime import timedelta
 from uuid import uuid4
 
@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from gallery.access.model import Owner
 from gallery.adapters.database import Connection, Database
+from gallery.background import beside
 from gallery.errors import DatabaseAway, IdempotencyKeyReused, StillInFlight
 from gallery.images.model import ImageId
 
@@ -104,15 +105,13 @@ class Idempotency:
     async def hold(self, key: Key | None) -> AsyncIterator[Hold]:
         """This request's hold on its key, given back at the end unless it was finished. Raises `StillInFlight`."""
         hold = await self._begin(key) if key else Hold(None)
-        renewing = asyncio.create_task(self._renew(hold)) if key else None
+        renewing = beside(self._renew(hold), "idempotency") if key else nullcontext()
         try:
-            yield hold
+            async with renewing:
+                yield hold
         except BaseException:
             await asyncio.shield(self._release(hold))
             raise
-        finally:
-            if renewing is not None:
-                renewing.cancel()
 
     async def _begin(self, key: Key) -> Hold:
         hold = Hold(key)

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import structlog
 
 from gallery.adapters.database import Database
+from gallery.background import end
 from gallery.errors import DatabaseAway
 from gallery.images import store
 from gallery.images.model import Image
@@ -32,9 +33,7 @@ async def while_ours(database: Database, image: Image, lease: timedelta, work: C
             raise LostLease
         return working.result()
     finally:
-        working.cancel()
-        lost.cancel()
-        await asyncio.gather(working, lost, return_exceptions=True)
+        await end(working, lost)
 
 
 async def _until_lost(database: Database, image: Image, lease: timedelta) -> None:

@@ -10,6 +10,7 @@ import structlog
 from msgspec import Struct
 
 from gallery.adapters.database import Database
+from gallery.background import beside
 from gallery.errors import DatabaseAway
 
 log = structlog.get_logger(__name__)
@@ -65,12 +66,10 @@ class Roster:
     @asynccontextmanager
     async def present(self, name: str, version: str, concurrency: int) -> AsyncIterator[None]:
         """Say so while the block runs, and at its end that it has ended."""
-        beating = asyncio.create_task(self._beat(name, version, concurrency), name="heartbeat")
         try:
-            yield
+            async with beside(self._beat(name, version, concurrency), "heartbeat"):
+                yield
         finally:
-            beating.cancel()
-            await asyncio.gather(beating, return_exceptions=True)
             await self._try(END, name)
 
     async def _beat(self, name: str, version: str, concurrency: int) -> None:

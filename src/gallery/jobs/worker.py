@@ -16,6 +16,7 @@ from bullmq import Worker as BullWorker
 from redis.asyncio.cluster import RedisCluster
 
 from gallery.adapters.redis import AWAY, connect
+from gallery.background import AGAIN
 from gallery.jobs import progress
 from gallery.jobs.progress import Progress
 from gallery.jobs.queue import NAME, prefixes
@@ -30,6 +31,7 @@ LOCK = 5_000  # milliseconds; a killed worker's job is found after lock + stalle
 STALLED_EVERY = 3_000
 STALLED_OFTEN = 1_000  # the row counts losses, not the queue
 RETRY = 500
+IN_ORDER = 5.0  # seconds that the end may take by itself
 REPORT = 1.0  # seconds that telling of progress may take
 
 
@@ -99,17 +101,21 @@ async def _introduce(worker: BullWorker) -> None:
 async def _end(
     workers: "list[BullWorker]", running: "list[asyncio.Task[None]]", under_way: "set[asyncio.Task[None]]"
 ) -> None:
+    """In time: BullMQ by itself waits for every job, and asks a server that is away again and again without a pause."""
     for worker in workers:
         worker.closing = True  # no further job
     for task in under_way:
         task.cancel()
-    try:
-        async with asyncio.timeout(5):
-            await asyncio.gather(*(worker.close() for worker in workers), *running)
-    except TimeoutError:
-        log.warning("worker.slow_end")
-        for task in running:
+    closing = [asyncio.ensure_future(worker.close()) for worker in workers]
+    _, late = await asyncio.wait({*closing, *running, *under_way}, timeout=IN_ORDER)
+    if late:
+        log.warning("worker.slow_end", under_way=len(under_way))
+    while late:  # a client library may swallow a cancellation, and a job may have come just after the first one
+        for worker in workers:
+            worker.cancelProcessing()
+        for task in late.difference(closing) | under_way:
             task.cancel()
+        _, late = await asyncio.wait(late | under_way, timeout=AGAIN)
 
 
 def _options(client: Any, prefix: str, concurrency: int, name: str) -> dict[str, Any]:

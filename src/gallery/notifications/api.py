@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import suppress
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -16,6 +15,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from gallery.access.model import STREAMS, Caller
 from gallery.access.service import Access
+from gallery.background import end
 from gallery.errors import InvalidField
 from gallery.notifications.feed import Feed
 from gallery.notifications.model import TYPES, Filter
@@ -53,7 +53,7 @@ class EventStream(Response[None]):
             if abort is not None:
                 abort()  # type: ignore[operator]  # our server's own extension: a function
         finally:
-            await _cancel(sending, gone)
+            await end(sending, gone)
             await self._blocks.aclose()  # one cut off in the middle of a block would be forgotten by chance
 
     async def _send(self, send: Send) -> None:
@@ -114,11 +114,3 @@ def _image(text: str | None) -> str | None:
 async def _gone(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-async def _cancel(*tasks: "asyncio.Future[None]") -> None:
-    for task in tasks:
-        task.cancel()
-    for task in tasks:
-        with suppress(asyncio.CancelledError, TimeoutError):
-            await task

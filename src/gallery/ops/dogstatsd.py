@@ -11,6 +11,7 @@ from typing import cast
 
 import structlog
 
+from gallery.background import beside
 from gallery.ops.instruments import Agent, Gauge, Instrument, dotted
 from gallery.ops.readings import Readings
 from gallery.settings import Datadog as Settings
@@ -38,11 +39,10 @@ async def telling(settings: Settings, readings: Readings, every: float = EVERY) 
         sender_queue_size=WAITING,
     )
     Instrument.agent = agent = cast("Agent", client)
-    reporting = asyncio.create_task(_report(agent, readings, every), name="dogstatsd")
     try:
-        yield
+        async with beside(_report(agent, readings, every), "dogstatsd"):
+            yield
     finally:
-        reporting.cancel()
         Instrument.agent = None
         await asyncio.to_thread(client.stop, timeout=1.0)
 

@@ -1,0 +1,70 @@
+"""What runs beside something ends with it."""
+
+import asyncio
+from contextlib import suppress
+
+import pytest
+from structlog.testing import capture_logs
+
+from gallery import background
+from gallery.background import beside, end
+
+
+async def deaf(times):
+    """Works on for ever, and loses so many cancellations, as a loop around `asyncio.wait_for` does."""
+    while True:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            if times == 0:
+                raise
+            times -= 1
+
+
+async def test_what_loses_a_cancellation_is_cancelled_again(monkeypatch):
+    monkeypatch.setattr(background, "AGAIN", 0.05)
+    task = asyncio.create_task(deaf(2))
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await end(task)
+    assert task.cancelled()
+
+
+async def test_what_is_cleaning_up_is_left_to_it():
+    clean = False
+
+    async def tidy():
+        nonlocal clean
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        await asyncio.sleep(0.1)
+        clean = True
+
+    async with beside(tidy(), "tidy"):
+        await asyncio.sleep(0)
+    assert clean
+
+
+async def test_the_end_of_the_block_is_the_end_of_the_task_also_when_it_fails():
+    with pytest.raises(ValueError, match="of the block"):
+        async with beside(deaf(0), "beside"):
+            await asyncio.sleep(0)
+            raise ValueError("of the block")
+    assert "beside" not in {task.get_name() for task in asyncio.all_tasks()}
+
+
+async def test_what_has_ended_keeps_its_result():
+    task = asyncio.create_task(asyncio.sleep(0, "result"))
+    await task
+    await end(task)
+    assert task.result() == "result"
+
+
+async def test_a_failure_is_logged_when_it_happens():
+    async def fails():
+        raise ValueError("a bug")
+
+    with capture_logs() as logged:
+        async with beside(fails(), "heartbeat"):
+            await asyncio.sleep(0.01)
+            assert [(line["event"], line["task"]) for line in logged] == [("background.failed", "heartbeat")]
