@@ -4,6 +4,7 @@ import asyncio
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from gallery.ops import heap
@@ -26,6 +27,15 @@ async def test_the_largest_objects_are_told_by_type_and_size_without_their_conte
     assert found.types[0].type == "bytes"
     assert found.objects > 10_000
     assert not listening.exists()
+
+
+async def test_what_only_a_running_coroutine_holds_is_told_too(listening):
+    async def write():
+        heap.write()
+
+    photos = {"held": b"secret" * 10_000_000}
+    await write()
+    assert msgspec.json.decode(listening.read_bytes(), type=heap.Heap).largest[0].count == len(photos["held"])
 
 
 async def test_the_report_is_private_and_follows_no_link(listening):

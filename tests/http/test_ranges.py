@@ -11,6 +11,7 @@ import photos
 from cast import post, settled
 from gallery.conditions import part
 from gallery.errors import RangeOutside
+from gallery.web.app import make_app
 
 CONTENT = photos.a_jpeg(600, 450, seed=3)
 SIZE = len(CONTENT)
@@ -45,6 +46,27 @@ async def test_a_part_is_answered_with_that_part(client, picture, asked, start, 
     assert answer.headers["content-length"] == str(end - start)
     assert answer.headers["content-type"] == "image/jpeg"
     assert answer.headers["accept-ranges"] == "bytes"
+
+
+async def test_a_picture_of_usual_size_leaves_in_the_same_turn_as_its_headers(gallery, picture):
+    """So an API that is killed has answered, or has not begun to: then a balancer asks another."""
+    happened = []
+
+    async def send(message):
+        happened.append(message["type"])
+        asyncio.get_running_loop().call_soon(happened.append, "turn")
+
+    async def receive():
+        await asyncio.sleep(5)  # nothing more comes
+        return {"type": "http.disconnect"}
+
+    nowhere = {"root_path": "", "query_string": b"", "server": ("127.0.0.1", 80), "client": ("127.0.0.1", 1)}
+    asked = {"type": "http", "method": "GET", "path": picture, "raw_path": picture.encode()}
+    asked["headers"] = [(b"host", b"127.0.0.1")]
+    about = {"scheme": "http", "http_version": "1.1", "asgi": {"version": "3.0"}, "extensions": {}, "state": {}}
+    await make_app(gallery)({**asked, **about, **nowhere}, receive, send)
+    await asyncio.sleep(0)
+    assert happened[:3] == ["http.response.start", "http.response.body", "turn"]
 
 
 @pytest.mark.parametrize("asked", [f"bytes={SIZE}-", f"bytes={SIZE}-{SIZE + 5}", "bytes=-0", f"bytes={10**29}-"])

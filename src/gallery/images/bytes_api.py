@@ -17,6 +17,7 @@ from gallery.errors import RenditionNotFound
 from gallery.images.model import Image, id_from
 from gallery.images.service import Images
 
+WHOLE = 256 * 1024  # bytes; no more than a slow reader of a stream has waiting for it
 HEAD = "gallery.head"  # in the scope of a request whose answer has no body; see `web.heads`
 RESPONSES = {
     200: ResponseSpec(
@@ -132,8 +133,12 @@ async def _answer(
     if limits is not None:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{picture.size}"
     headers["Content-Length"] = str(end - start)
+    status = 206 if limits else 200
     chunks = await images.open(picture.key, start, end if limits else None)
-    return Stream(chunks, status_code=206 if limits else 200, media_type=picture.type, headers=headers)
+    if end - start > WHOLE:
+        return Stream(chunks, status_code=status, media_type=picture.type, headers=headers)
+    body = b"".join([chunk async for chunk in chunks])  # before a word is said: the store may still fail, or we die
+    return Response(body, status_code=status, media_type=picture.type, headers=headers)
 
 
 def _lifetime(image: Image, caller: Caller, recipe: str | None = None) -> str:

@@ -16,6 +16,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from types import CoroutineType
 
 import msgspec
 import structlog
@@ -127,8 +128,16 @@ def _objects() -> Iterator[object]:
             one = ahead.pop()
             if id(one) not in seen:
                 seen.add(id(one))
-                ahead += [other for other in gc.get_referents(one) if not gc.is_tracked(other)]
+                ahead += [other for other in _referents(one) if not gc.is_tracked(other)]
                 yield one
+
+
+def _referents(one: object) -> list[object]:
+    """Of a coroutine that is running just now the collector does not see what its variables hold."""
+    found = gc.get_referents(one)
+    if isinstance(one, CoroutineType) and one.cr_running and one.cr_frame is not None:
+        found += one.cr_frame.f_locals.values()
+    return found
 
 
 def _name(one: object) -> str:
