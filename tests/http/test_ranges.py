@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 import photos
 from cast import post, settled
+from conftest import housed
+from faults.proxy import Proxy
 from gallery.conditions import part
 from gallery.errors import RangeOutside
 from gallery.web.app import make_app
@@ -67,6 +69,17 @@ async def test_a_picture_of_usual_size_leaves_in_the_same_turn_as_its_headers(ga
     await make_app(gallery)({**asked, **about, **nowhere}, receive, send)
     await asyncio.sleep(0)
     assert happened[:3] == ["http.response.start", "http.response.body", "turn"]
+
+
+async def test_a_store_that_breaks_off_is_said_before_anything_else(environment, s3):
+    async with Proxy(s3["S3_ENDPOINT"]) as cable:
+        away = {**s3, "S3_ENDPOINT": cable.url, "S3_BUCKET": environment["GALLERY_REDIS__PREFIX"] + "-breaks-off"}
+        async with housed(environment, **away) as (_, client):
+            image = (await post(client, CONTENT)).json()
+            cable.cut_after = SIZE // 2
+            answer = await client.get(f"/api/v1/images/{image['id']}/original", timeout=60)
+    assert answer.status_code == 503
+    assert answer.json()["code"] == "object_store_away"
 
 
 @pytest.mark.parametrize("asked", [f"bytes={SIZE}-", f"bytes={SIZE}-{SIZE + 5}", "bytes=-0", f"bytes={10**29}-"])
