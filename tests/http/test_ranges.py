@@ -13,6 +13,7 @@ from conftest import housed
 from faults.proxy import Proxy
 from gallery.conditions import part
 from gallery.errors import RangeOutside
+from gallery.images.bytes_api import WHOLE
 from gallery.web.app import make_app
 
 CONTENT = photos.a_jpeg(600, 450, seed=3)
@@ -75,8 +76,9 @@ async def test_a_store_that_breaks_off_is_said_before_anything_else(environment,
     async with Proxy(s3["S3_ENDPOINT"]) as cable:
         away = {**s3, "S3_ENDPOINT": cable.url, "S3_BUCKET": environment["GALLERY_REDIS__PREFIX"] + "-breaks-off"}
         async with housed(environment, **away) as (_, client):
-            image = (await post(client, CONTENT)).json()
-            cable.cut_after = SIZE // 2
+            image = (await post(client, photos.a_jpeg(1600, 1200, seed=4))).json()
+            assert 150_000 < image["size"] < WHOLE
+            cable.cut_after = 100_000  # in the middle of it: one block has come already
             answer = await client.get(f"/api/v1/images/{image['id']}/original", timeout=60)
     assert answer.status_code == 503
     assert answer.json()["code"] == "object_store_away"
