@@ -1,26 +1,21 @@
-"""What a page shows before the picture is there: a thumbhash of about 25 bytes, and one colour.
-
-The format of the first: https://evanw.github.io/thumbhash/.
-"""
+"""What a page shows before the picture is there: a thumbhash of about 25 bytes, and one colour."""
 
 import base64
 from collections import Counter
 
-from fast_thumbhash import rgba_to_thumb_hash  # type: ignore[import-untyped]  # has no types
-
+from gallery.rendering import thumbhash as hashing
 from gallery.rendering.steps import flat
 from gallery.rendering.vips import Picture
 
-HASHED_SIDE = 100  # px, the most that a thumbhash takes
 COUNTED_SIDE = 32  # px, enough to say what colour a picture mostly has
 
 
 def thumbhash(picture: Picture) -> str:
     """In base64."""
-    small = _small(picture, HASHED_SIDE)
+    small = _small(picture, hashing.MAX_SIDE)
     pixels = small if small.hasalpha() else small.bandjoin(255)
-    hashed = rgba_to_thumb_hash(small.width, small.height, bytes(pixels.write_to_memory()))
-    return base64.b64encode(bytes(hashed)).decode()
+    hashed = hashing.thumbhash(bytes(pixels.write_to_memory()), small.width, small.height)
+    return base64.b64encode(hashed).decode()
 
 
 def color(picture: Picture) -> str:
