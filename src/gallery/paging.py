@@ -37,7 +37,7 @@ class Cursor(Struct, frozen=True, array_like=True, tag=2, tag_field="v"):
         try:
             raw = urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4)) if len(text) <= LONGEST else b""
             return msgspec.json.decode(raw, type=cls)
-        except (ValueError, binascii.Error) as error:
+        except (ValueError, binascii.Error, RecursionError) as error:
             raise InvalidField("/cursor", NOT_OURS) from error
 
 

@@ -107,6 +107,22 @@ async def test_a_key_id_leads_nowhere(kid):
         {"exp": float("nan")},
         {"exp": float("inf")},
         {"exp": [1]},
+        {"exp": 10**400},
+        {"exp": "9" * 400},
+        {"exp": "99999999999"},
+        {"exp": 1e300},
+        {"exp": 253_402_300_800.0},
+        {"exp": True},
+        {"exp": {}},
+        {"nbf": -(10**400)},
+        {"nbf": True},
+        {"nbf": "0"},
+        {"nbf": float("-inf")},
+        {"iat": -(10**400)},
+        {"iat": -1.5e300},
+        {"iat": "0"},
+        {"iat": False},
+        {"iat": []},
         {"nbf": 120},
         {"nbf": "x"},
         {"iat": 120},
@@ -124,6 +140,13 @@ async def test_a_key_id_leads_nowhere(kid):
 )
 async def test_a_token_that_does_not_say_what_it_must_is_refused(claims):
     assert await refused(tokens(), a_token(**from_now(claims)))
+
+
+@pytest.mark.parametrize("space", ["\u2003", "\u00a0", "\t", "\n", "\u3000", "\x1f", "\x85"])
+async def test_scopes_are_told_apart_by_the_space_alone(space):
+    """RFC 6749, section 3.3: an issuer may know of no scope `x<space>admin`, and let its client ask for it."""
+    caller = await tokens().caller(a_token("maya", f"images:read x{space}admin  openid"))
+    assert caller.scopes == {Scope.READ}
 
 
 @pytest.mark.parametrize("claims", [{"exp": -5}, {"nbf": 5}, {"iat": 5}, {"scope": None}])

@@ -3,8 +3,10 @@
 import asyncio
 from contextlib import asynccontextmanager
 from datetime import datetime
+from uuid import UUID
 
 import msgspec
+import pytest
 import redis.asyncio as redis
 
 import photos
@@ -15,6 +17,7 @@ from gallery.images.model import ImageId
 from gallery.images.tasks import PROCESS
 from gallery.jobs.queue import Ring
 from gallery.jobs.worker import answering
+from gallery.paging import Cursor
 from gallery.wiring import open_gallery
 from rows import hang
 
@@ -207,6 +210,46 @@ async def test_failures_come_newest_first_in_pages_and_by_reason(client, gallery
     cursor = first.links["next"]["url"].partition("cursor=")[2]
     for query in (f"code=worker_lost&cursor={cursor}", "cursor=x", "limit=0", "limit=201", "code="):
         assert (await client.get(f"/admin/queues/failed?{query}")).status_code == 422, query
+
+
+@pytest.mark.parametrize("code", ["%00", "a%00b", "%FF", "A", "a-b", "%F0%9F%8F%94", "a" * 101, "_a"])
+async def test_a_code_that_is_none_is_refused(client, code):
+    for method, path in (
+        ("GET", "/admin/queues"),
+        ("GET", "/admin/queues/failed"),
+        ("POST", "/admin/queues/failed/retry"),
+        ("POST", "/admin/queues/failed/drop"),
+    ):
+        answer = await client.request(method, f"{path}?code={code}")
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_field"), (method, path)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "0001-01-01T00:00:00+14:00",
+        "9999-12-31T23:59:59-14:00",
+        "2026-01-01T00:00:00+00:00:00.000001",
+        "2026-01-01T00:00:00Z",
+        "2026-01-01T00:00:00",
+        "2026-01-01",
+        "2026-W01-1T00:00:00+00:00",
+        5,
+        None,
+        "",
+    ],
+)
+async def test_a_cursor_with_a_time_that_we_do_not_write_is_refused(client, key):
+    for path in ("/admin/queues", "/admin/queues/failed"):
+        cursor = Cursor("failed:", key, UUID(int=0)).encode()
+        answer = await client.get(f"{path}?cursor={cursor}")
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_field")
+
+
+async def test_the_first_and_the_last_time_of_all_are_cursors(client):
+    for key in ("0001-01-01T00:00:00+00:00", "9999-12-31T23:59:59.999999+00:00"):
+        cursor = Cursor("failed:", key, UUID(int=0)).encode()
+        assert (await client.get(f"/admin/queues/failed?cursor={cursor}")).status_code == 200
 
 
 async def test_a_failure_says_why_and_is_tried_again(client, gallery, processing):

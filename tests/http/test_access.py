@@ -238,8 +238,30 @@ async def test_a_cookie_is_strict_and_scripts_cannot_read_it(settings):
         assert 0 < answer.json()["expiresIn"] <= 300, "no longer than the token"
         assert {"httponly", "samesite=strict", "path=/"} <= {part.strip() for part in cookie.split(";")}
         assert "secure" not in cookie
-        behind = await client.post("/api/v1/session", headers={**MAYA, "X-Forwarded-Proto": "https"})
-        assert "secure" in behind.headers["set-cookie"].lower()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "secure"),
+    [
+        ("X-Forwarded-Proto", "https", True),
+        ("X-Forwarded-Proto", "https, http", True),
+        ("X-Forwarded-Proto", "http ,HTTPS", True),
+        ("X-Forwarded-Proto", "http", False),
+        ("X-Forwarded-Proto", "httpsx, ,", False),
+        ("Forwarded", "proto=https", True),
+        ("Forwarded", 'for=10.0.0.1;Proto="HTTPS", for=10.0.0.2;proto=http', True),
+        ("Forwarded", 'for="unclosed, proto = https', True),
+        ("Forwarded", "proto=http;host=https", False),
+        ("Forwarded", "for=https", False),
+    ],
+)
+async def test_a_cookie_is_secure_when_any_hop_was(settings, name, value, secure):
+    async with asking(settings) as (_, client):
+        answer = await client.post("/api/v1/session", headers={**MAYA, name: value})
+        assert ("secure" in answer.headers["set-cookie"].lower()) == secure
+        twice = [*MAYA.items(), (name, value), (name, "http")]
+        answer = await client.post("/api/v1/session", headers=twice)
+        assert ("secure" in answer.headers["set-cookie"].lower()) == secure
 
 
 async def test_a_cookie_reads_and_writes_from_our_pages_only(settings):

@@ -1,13 +1,18 @@
 """What load balancers and operators ask."""
 
+import asyncio
 import os
+from collections import Counter
 
 import httpx
 import msgspec
 import psutil
 
 from conftest import served
+from gallery import ops
 from gallery.adapters.redis import open_valkey
+from gallery.errors import ObjectStoreAway
+from gallery.ops.health import Health
 from gallery.wiring import furnish
 
 
@@ -47,6 +52,47 @@ async def test_a_store_that_is_away_is_named(gallery, settings):
     (settings.data / "objects").rename(settings.data / "elsewhere")
     async with served(gallery) as url, httpx.AsyncClient(base_url=url) as client:
         assert list((await client.get("/readyz")).json()["away"]) == ["objects"]
+
+
+async def test_however_many_ask_each_server_is_asked_once_a_second(monkeypatch):
+    pings: Counter[str] = Counter()
+
+    def pinging(name: str, seconds: float = 0.0):
+        async def ping() -> None:
+            pings[name] += 1
+            await asyncio.sleep(seconds)
+            if name == "objects":
+                raise ObjectStoreAway
+
+        return ping
+
+    health = Health(
+        {"postgresql": pinging("postgresql", 0.1), "valkey": pinging("valkey"), "objects": pinging("objects")}
+    )
+    said = await asyncio.gather(*(health.away(e) for e in ((), ("valkey",), ("objects",), ("valkey", "valkey")) * 50))
+    assert pings == {"postgresql": 1, "valkey": 1, "objects": 1}
+    assert [sorted(away) for away in said[:4]] == [["objects"], ["objects"], [], ["objects"]]
+    assert await health.away() == {"objects": ObjectStoreAway.sentence()}
+    assert pings.total() == 3
+    monkeypatch.setattr(ops.health, "FRESH", 0.0)
+    health = Health({"valkey": pinging("valkey")})
+    await health.away()
+    await health.away()
+    assert pings["valkey"] == 3, "an answer is no older than that"
+
+
+async def test_a_probe_that_is_given_up_leaves_the_others_their_answer(monkeypatch):
+    never = asyncio.Event()
+
+    async def hang() -> None:
+        await never.wait()
+
+    monkeypatch.setattr(ops.health, "PATIENCE", 0.2)
+    health = Health({"postgresql": hang})
+    first, second = (asyncio.create_task(health.away()) for _ in range(2))
+    await asyncio.sleep(0.05)
+    first.cancel()
+    assert list(await second) == ["postgresql"]
 
 
 async def test_what_cannot_be_excluded_is_told(client):

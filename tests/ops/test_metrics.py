@@ -244,6 +244,14 @@ async def test_the_door_and_openmetrics(client):
     assert plain.headers["cache-control"] == "no-store"
 
 
+@pytest.mark.parametrize("version", ["abc", "2", "1.x", "9" * 5000, "1.0.0é", "", "1.0.0\u00a0", "-1", "1..0"])
+async def test_a_version_that_there_is_not_is_no_error(client, version):
+    for kind in ("application/openmetrics-text", "text/plain"):
+        answer = await client.get("/metrics", headers={"Accept": f"{kind};version={version}".encode("latin-1")})
+        assert answer.status_code == 200, (kind, answer.text)
+        assert answer.headers["content-type"].startswith("text/plain; version=0.0.4"), version
+
+
 async def test_a_source_is_asked_rarely_the_more_it_costs_the_rarer(monkeypatch):
     monkeypatch.undo()
     asked = []

@@ -23,6 +23,14 @@ async def test_a_program_gets_json(http: httpx.AsyncClient):
     assert answer.json()["status"] == "ok"
 
 
+@pytest.mark.parametrize("accept", ["text/html;q=inf", "*/*;q=1e999", "text/html;q=-inf", "a;q=nan,text/html"])
+async def test_a_weight_without_sense_is_no_error(http: httpx.AsyncClient, accept):
+    for path in ("/", "/admin/queues"):
+        answer = await http.get(path, headers={"Accept": accept})
+        assert answer.status_code == 200
+        assert answer.headers["content-type"].startswith("text/html")
+
+
 @pytest.mark.parametrize("path", ["/", "/api"])
 async def test_nothing_inline_runs_on_our_pages(http: httpx.AsyncClient, path):
     answer = await http.get(path, headers={"Accept": "text/html"})

@@ -1,5 +1,6 @@
 """Passes over HTTP: a browser's session, and tickets for the notification stream."""
 
+import re
 from typing import Any
 
 from litestar import Request, Router, delete, post
@@ -15,6 +16,7 @@ from gallery.errors import CredentialsRequired
 from gallery.settings import Settings
 
 COOKIE = "gallery_session"
+HTTPS = re.compile(r'\bproto\s*=\s*"?https\b', re.IGNORECASE)  # in a Forwarded header (RFC 7239)
 NO_STORE = {"Cache-Control": "no-store"}
 
 Handled = Request[Any, Any, Any]
@@ -97,6 +99,11 @@ def _cookie(request: Handled, settings: Settings, value: str, seconds: int) -> C
 
 
 def _behind_tls(request: Handled, settings: Settings) -> bool:
-    """A proxy's word is enough here: it can only make the cookie stricter."""
-    forwarded = request.headers.get("x-forwarded-proto", "")
-    return "https" in (request.url.scheme, forwarded.lower()) or settings.public_url.startswith("https:")
+    """Whether any hop to us was HTTPS. Any proxy's word is enough: it can only make the cookie stricter."""
+    hops = ",".join(request.headers.getall("x-forwarded-proto", [])).lower().split(",")
+    forwarded = ",".join(request.headers.getall("forwarded", []))
+    return (
+        "https" in (request.url.scheme, *(hop.strip() for hop in hops))
+        or HTTPS.search(forwarded) is not None
+        or settings.public_url.lower().startswith("https:")
+    )

@@ -31,6 +31,8 @@ PUBLIC = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384"
 BY_DEFAULT = ("RS256", "ES256", "EdDSA")
 CURVES = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
 MOST = 8 * 1024  # characters of a token
+TIMES = ("exp", "nbf", "iat")
+LATEST = 253_402_300_799  # seconds since 1970: the end of the year 9999
 SHORTEST = 32  # bytes of an HS256 secret, as RFC 7518 wants them
 BROKEN = (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError, UnsupportedAlgorithm)
 
@@ -146,7 +148,9 @@ def _caller(claims: Mapping[str, Any], skew: float) -> Caller:
     owner, words = claims["sub"], claims.get("scope", "")
     if not is_owner(owner) or not isinstance(words, str):
         raise CredentialNotValid(reason="sub or scope")
-    scopes = frozenset(Scope(word) for word in words.split() if word in list(Scope))
+    scopes = frozenset(Scope(word) for word in words.split(" ") if word in list(Scope))
+    if not all(_is_time(claims[name]) for name in TIMES if name in claims):
+        raise CredentialNotValid(reason="exp, nbf or iat")
     ends = float(claims["exp"])
     return Caller(
         owner=Owner(owner),
@@ -154,6 +158,11 @@ def _caller(claims: Mapping[str, Any], skew: float) -> Caller:
         kind=Kind.TOKEN,
         expires_at=ends if ends > time.time() else ends + skew,  # let in late, out a little later still
     )
+
+
+def _is_time(value: object) -> bool:
+    """Whether that is a `NumericDate` (RFC 7519, section 2) of our era; no issuer means a time beyond."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LATEST
 
 
 def _lines(pem: str) -> str:

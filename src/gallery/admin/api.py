@@ -27,7 +27,8 @@ NO_STORE = {"Cache-Control": "no-store"}
 NOT_FAILED = ResponseSpec(None, description="It is not FAILED, or has been dropped already")
 
 Code = Annotated[
-    str | None, QueryParameter(description="Only what failed with this code", min_length=1, max_length=100)
+    str | None,
+    QueryParameter(description="Only what failed with this code", pattern="^[a-z][a-z0-9_]*$", max_length=100),
 ]
 Limit = Annotated[int, QueryParameter(description="How many on a page", ge=1, le=200)]
 

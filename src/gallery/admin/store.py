@@ -1,7 +1,7 @@
 """What the rows say of the queue. Every list has an end, and every count one that it stops at or an index."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from gallery.adapters.database import Connection
@@ -109,11 +109,12 @@ def question(code: str | None) -> str:
 
 
 def is_key(key: object) -> bool:
-    """Whether such a cursor's key can be ours: the time of a failure."""
+    """Whether such a cursor's key can be ours: the time of a failure, as `failures` writes it."""
     try:
-        return datetime.fromisoformat(str(key)).tzinfo is not None
+        at = datetime.fromisoformat(str(key))
     except ValueError:
         return False
+    return at.tzinfo is UTC and at.isoformat() == key
 
 
 async def drop(db: Connection, image: str | None, code: str | None, most: int) -> int:

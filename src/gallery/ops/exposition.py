@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 from collections.abc import Iterable, Sequence
 
 from prometheus_client import REGISTRY, CollectorRegistry
@@ -14,6 +15,8 @@ from prometheus_client.registry import Collector
 from gallery.ops.instruments import SHARED
 from gallery.ops.readings import Reading, Readings
 
+VERSION = re.compile(r";\s*version=(?!(?:0\.0\.[14]|1\.0\.0)\s*(?:;|$))", re.ASCII)  # one that there is not
+
 
 async def exposition(readings: Readings, accept: str) -> tuple[bytes, str]:
     """The text and its type, as `accept` asks for it: Prometheus' own format, or OpenMetrics."""
@@ -22,7 +25,7 @@ async def exposition(readings: Readings, accept: str) -> tuple[bytes, str]:
 
 
 def _write(readings: Sequence[Reading], accept: str) -> tuple[bytes, str]:
-    encode, media_type = choose_encoder(accept)
+    encode, media_type = choose_encoder(_understood(accept))
     registry = CollectorRegistry()
     registry.register(_Read(readings))
     if SHARED in os.environ:
@@ -30,6 +33,11 @@ def _write(readings: Sequence[Reading], accept: str) -> tuple[bytes, str]:
     else:
         registry.register(_Own())
     return encode(registry), media_type
+
+
+def _understood(accept: str) -> str:
+    """Without the formats whose version there is not: the library compares and repeats whatever stands there."""
+    return ",".join(item for item in accept.split(",") if VERSION.search(item) is None)
 
 
 class _Own(Collector):

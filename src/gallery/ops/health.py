@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
@@ -11,11 +12,22 @@ from gallery.errors import GalleryError
 Ping: TypeAlias = Callable[[], Awaitable[None]]
 
 PATIENCE = 2.0  # seconds; a probe wants an answer
+FRESH = 1.0  # seconds for which an answer is shared: probes need no credential and have no limit
+
+
+@dataclass
+class _Answer:
+    """Why one of our needs did not answer, or `None`; good until a time of the loop's clock."""
+
+    reason: str | None = None
+    until: float = float("-inf")
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class Health:
     def __init__(self, needs: Mapping[str, Ping]) -> None:
         self._needs = needs
+        self._answers = {name: _Answer() for name in needs}
         self.leaving = False
 
     def leave(self) -> None:
@@ -28,12 +40,21 @@ class Health:
         return self._needs.keys()
 
     async def away(self, exclude: Collection[str] = ()) -> dict[str, str]:
-        """What does not answer, and why; empty when all is well."""
+        """What does not answer, and why; empty when all is well. Each need is asked once a second at most."""
         names = [name for name in self._needs if name not in exclude]
         reasons = await asyncio.gather(*(self._ask(name) for name in names))
         return {name: reason for name, reason in zip(names, reasons, strict=True) if reason is not None}
 
     async def _ask(self, name: str) -> str | None:
+        """Callers that come while the need is asked share its answer."""
+        answer, clock = self._answers[name], asyncio.get_running_loop().time
+        async with answer.lock:
+            if clock() >= answer.until:
+                answer.reason = await self._ping(name)
+                answer.until = clock() + FRESH
+            return answer.reason
+
+    async def _ping(self, name: str) -> str | None:
         try:
             async with asyncio.timeout(PATIENCE):
                 await self._needs[name]()

@@ -22,6 +22,6 @@ from gallery.ops.readings import Readings
     tags=["operation"],
 )
 async def metrics(request: Request[Any, Any, Any], readings: NamedDependency[Readings]) -> Response[bytes]:
-    text, media_type = await exposition(readings, request.headers.get("accept", ""))
+    text, media_type = await exposition(readings, ",".join(request.headers.getall("accept", [])))
     plain = media_type.removesuffix("; charset=utf-8")  # which Litestar adds
     return Response(text, media_type=plain, headers={"Cache-Control": "no-store"})

@@ -18,6 +18,7 @@ from gallery import __version__
 from gallery.access.model import LETS_IN
 from gallery.access.service import Access
 from gallery.conditions import unchanged
+from gallery.negotiation import best
 from gallery.settings import Settings
 
 HERE = Path(__file__).parent
@@ -46,7 +47,7 @@ async def home(
     request: Request[Any, Any, Any], access: NamedDependency[Access], settings: NamedDependency[Settings]
 ) -> Response[Any]:
     headers = {"Vary": "Accept", "Cache-Control": CALM}
-    if request.accept.best_match(["text/html", "application/json"], "text/html") == "application/json":
+    if not wants_html(request):
         return Response({"status": "ok", "version": __version__}, headers=headers)
     context = {"version": __version__, "max_bytes": settings.upload.max_bytes, "closed": not access.open}
     safe = {"Content-Security-Policy": policy(_origin(settings.public_url))}
@@ -69,6 +70,12 @@ async def favicon() -> Response[bytes]:
     """For whoever asks without having read the page: browsers go by the type, not by the name."""
     icon = ASSETS["icon.svg"]
     return Response(icon.body, media_type=icon.media_type, headers={"Cache-Control": "max-age=86400"})
+
+
+def wants_html(request: Request[Any, Any, Any]) -> bool:
+    """Whether a browser has asked, which is shown a page; else a program, which reads JSON."""
+    accept = ",".join(request.headers.getall("accept", []))
+    return best(accept, ["text/html", "application/json"]) != "application/json"
 
 
 def handlers() -> list[Any]:

@@ -18,7 +18,7 @@ from gallery.admin.model import MinuteView
 from gallery.admin.scaler import Scaler
 from gallery.errors import GalleryError, ScopeMissing, Unauthorized
 from gallery.web import problems
-from gallery.web.pages import policy
+from gallery.web.pages import policy, wants_html
 
 PAGE = 25  # failures on one page
 HIGH = 72  # of the sparkline, in units of its own
@@ -30,7 +30,7 @@ Handled = Request[Any, Any, Any]
 
 def ask_for_credentials(request: Handled, error: GalleryError) -> Response[Any]:
     """A browser is shown how to sign in; a program is told as everywhere."""
-    if not _for_a_browser(request):
+    if not wants_html(request):
         return problems.of_gallery(request, error)
     context = {"sentence": error.sentence(), "known": isinstance(error, ScopeMissing)}
     return Template("queues_signin.html", context=context, status_code=problems.status_of(error), headers=SAFE)
@@ -51,7 +51,7 @@ async def page(
     cursor: Annotated[str | None, QueryParameter()] = None,
 ) -> Response[Any]:
     queue = await console.look()
-    if not _for_a_browser(request):
+    if not wants_html(request):
         return Response(queue, headers={"Vary": "Accept", **NO_STORE})
     context = {
         "version": __version__,
@@ -97,7 +97,3 @@ def span(seconds: float) -> str:
 
 def _ago(now: datetime, at: datetime) -> str:
     return span((now - at).total_seconds())
-
-
-def _for_a_browser(request: Handled) -> bool:
-    return request.accept.best_match(["text/html", "application/json"], "text/html") == "text/html"
