@@ -75,6 +75,13 @@ async def a_key(house: Gallery, owner: str = "maya", *scopes: str, life: timedel
     return key.id, text
 
 
+async def a_ticket(client: httpx.AsyncClient, headers: dict[str, str]) -> str:
+    answer = await client.post("/api/v1/notifications/ticket", headers=headers)
+    assert (answer.status_code, answer.headers["cache-control"]) == (201, "no-store")
+    assert 0 < answer.json()["expiresIn"] <= 300
+    return answer.json()["ticket"]
+
+
 async def gallery_command(environment: dict[str, str], *words: str) -> tuple[int, str, str]:
     """`gallery …` as an operator runs it: its exit code, and what it printed."""
     process = await asyncio.create_subprocess_exec(

@@ -124,7 +124,11 @@ def furnish(
         news=news,
         images=images,
         uploads=Uploads(
-            images, Idempotency(database, timedelta(seconds=settings.upload.key_lease)), feed, settings.public_url
+            images,
+            Idempotency(database, timedelta(seconds=settings.upload.key_lease)),
+            feed,
+            access,
+            settings.public_url,
         ),
         answers=Answers(images, cache, settings.public_url),
         cache=cache,

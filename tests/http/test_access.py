@@ -11,8 +11,8 @@ import pytest
 
 from cast import listening, post
 from conftest import served
-from doors import a_key, a_new_photo, a_token, asking, closed, shown
-from gallery.access import keys, service
+from doors import a_key, a_new_photo, a_ticket, a_token, asking, closed, shown
+from gallery.access import keys
 from gallery.images.model import new_id
 from gallery.wiring import open_gallery, open_processing
 
@@ -143,19 +143,12 @@ async def test_the_cache_asks_the_same_question(settings):
             assert (await client.get(where, headers={**NILS, "If-None-Match": '"1"'})).status_code == 404
 
 
-# --- tickets, and the ends of streams ---------------------------------------------------------------------------------
-
-
-async def a_ticket(client: httpx.AsyncClient, headers=MAYA) -> str:
-    answer = await client.post("/api/v1/notifications/ticket", headers=headers)
-    assert (answer.status_code, answer.headers["cache-control"]) == (201, "no-store")
-    assert 0 < answer.json()["expiresIn"] <= 300
-    return answer.json()["ticket"]
+# --- tickets --------------------------------------------------------------------------------------------------------
 
 
 async def test_a_ticket_opens_the_stream_again_and_again_and_nothing_else(settings):
     async with asking(settings) as (_, client):
-        ticket = await a_ticket(client)
+        ticket = await a_ticket(client, MAYA)
         for _ in range(2):
             async with listening(client, ticket=ticket) as maya:
                 await uploaded(client, headers=NILS)
@@ -180,50 +173,10 @@ async def test_a_ticket_opens_the_stream_again_and_again_and_nothing_else(settin
 async def test_a_ticket_expires(settings, monkeypatch):
     monkeypatch.setattr("gallery.access.passes.TICKET", timedelta(seconds=1))
     async with asking(settings) as (_, client):
-        ticket = await a_ticket(client)
+        ticket = await a_ticket(client, MAYA)
         await asyncio.sleep(1.1)
         answer = await client.get("/api/v1/notifications/stream", params={"ticket": ticket})
         assert answer.status_code == 401
-
-
-async def ends(client: httpx.AsyncClient, within: float, headers=None, **query) -> float:
-    """How long a stream lasts."""
-    began = time.monotonic()
-    async with (
-        asyncio.timeout(within),
-        client.stream("GET", "/api/v1/notifications/stream", params=query, headers=headers) as answer,
-    ):
-        assert answer.status_code == 200
-        text = (await answer.aread()).decode()
-    assert text.count("retry:") == 2, "told when to come back"
-    return time.monotonic() - began
-
-
-async def test_a_stream_ends_with_its_token(settings):
-    async with asking(settings) as (_, client):
-        short = shown(a_token("maya", exp=int(time.time()) + 2))
-        ticket = await a_ticket(client, headers=short)
-        lasted = await asyncio.gather(ends(client, 8, short), ends(client, 8, ticket=ticket))
-        assert max(lasted) < 3
-
-
-async def test_a_stream_ends_with_its_key(settings, monkeypatch):
-    monkeypatch.setattr(keys, "FRESH", 0.2)
-    monkeypatch.setattr(service, "CHECK", 0.2)
-    async with asking(settings) as (house, client):
-        key_id, text = await a_key(house)
-        ticket = await a_ticket(client, headers=shown(text))
-        streams = asyncio.gather(ends(client, 8, shown(text)), ends(client, 8, ticket=ticket))
-        await asyncio.sleep(0.5)
-        assert house.feed.listeners == 2
-        await house.access.keys.revoke(key_id)
-        await streams
-        _, text = await a_key(house, life=timedelta(seconds=1))
-        await ends(client, 8, shown(text))
-
-
-def test_a_revocation_is_noticed_within_ten_seconds():
-    assert keys.FRESH + service.CHECK < 10
 
 
 # --- the cookie -------------------------------------------------------------------------------------------------------

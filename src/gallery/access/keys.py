@@ -22,7 +22,7 @@ from gallery.errors import CredentialNotValid, KeyNotFound
 
 log = structlog.get_logger(__name__)
 
-FRESH = 4.0  # seconds
+FRESH = 2.0  # seconds
 MOST = 5_000  # keys remembered, known or not
 FORMAT = re.compile(r"gk_([0-9a-f]{16})_([A-Za-z0-9_-]{43})")
 

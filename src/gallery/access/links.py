@@ -44,7 +44,7 @@ class Links:
             raise LinkNotValid(reason="signature", key=key_id)
         if int(expires) <= time.time():
             raise LinkNotValid(reason="expired")
-        return Caller(owner=NOBODY, kind=Kind.LINK, expires_at=float(expires), image=image)
+        return Caller(owner=NOBODY, kind=Kind.LINK, expires_at=float(expires), signing_key=key_id, image=image)
 
 
 def _message(image: str, expires: int) -> str:

@@ -40,6 +40,7 @@ class Caller(Struct, frozen=True, kw_only=True):
     kind: Kind = Kind.ANYONE
     expires_at: float | None = None  # seconds since 1970; then the credential, and all that came of it, ends
     key: str | None = None  # the API key that must not be revoked
+    signing_key: str | None = None  # of a session, ticket or link: our signing key, which must not be dropped
     image: str | None = None  # of a signed link: the one image that may be read
 
     def may(self, scope: Scope) -> bool:

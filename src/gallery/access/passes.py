@@ -1,7 +1,8 @@
 """Passes: what we give out in exchange for a credential, signed by us and valid for a short while.
 
 A ticket opens the notification stream and nothing else. A session is a browser's cookie. Neither outlives the
-credential that it was made from, and both end with the API key when that is revoked.
+credential that it was made from, and both end with the API key when that is revoked, and with our signing key when that
+is dropped.
 """
 
 import time
@@ -43,13 +44,13 @@ class Passes:
 
     async def read_ticket(self, text: str) -> Caller:
         """Whoever it was given to; what it opens may last as long as the credential. Raises `CredentialNotValid`."""
-        found = await self._read(Purpose.TICKET, text)
-        return _caller(found, Kind.TICKET, found.credential_until)
+        found, signing_key = await self._read(Purpose.TICKET, text)
+        return _caller(found, signing_key, Kind.TICKET, found.credential_until)
 
     async def read_session(self, text: str) -> Caller:
         """Whoever it was given to, until it ends. Raises `CredentialNotValid`."""
-        found = await self._read(Purpose.SESSION, text)
-        return _caller(found, Kind.SESSION, found.until)
+        found, signing_key = await self._read(Purpose.SESSION, text)
+        return _caller(found, signing_key, Kind.SESSION, found.until)
 
     async def _issue(
         self, purpose: Purpose, caller: Caller, scopes: frozenset[Scope], life: timedelta
@@ -61,7 +62,8 @@ class Passes:
         key_id, signature = await self._signatures.sign(purpose, message)
         return f"{message}.{key_id}.{signature}", max(0, until - now)
 
-    async def _read(self, purpose: Purpose, text: str) -> Pass:
+    async def _read(self, purpose: Purpose, text: str) -> tuple[Pass, str]:
+        """The pass, and the id of the key that has signed it."""
         message, _, rest = text.partition(".")
         key_id, _, signature = rest.rpartition(".")
         if len(text) > MOST or not await self._signatures.verify(purpose, message, key_id, signature):
@@ -69,8 +71,15 @@ class Passes:
         found = msgspec.json.decode(decoded(message), type=Pass)
         if found.until <= time.time():
             raise CredentialNotValid(reason=f"{purpose} expired")
-        return found
+        return found, key_id
 
 
-def _caller(found: Pass, kind: Kind, until: float | None) -> Caller:
-    return Caller(owner=found.owner, scopes=frozenset(found.scopes), kind=kind, expires_at=until, key=found.key)
+def _caller(found: Pass, signing_key: str, kind: Kind, until: float | None) -> Caller:
+    return Caller(
+        owner=found.owner,
+        scopes=frozenset(found.scopes),
+        kind=kind,
+        expires_at=until,
+        key=found.key,
+        signing_key=signing_key,
+    )

@@ -21,7 +21,7 @@ from gallery.settings import Settings as AllSettings
 
 log = structlog.get_logger(__name__)
 
-CHECK = 4.0  # seconds between two looks whether the key behind an open stream still stands
+CHECK = 2.0  # seconds between two looks whether the keys behind an open stream still stand
 
 
 class Shown(Struct, frozen=True):
@@ -63,20 +63,27 @@ class Access:
         return await self._standing(await self.passes.read_ticket(text))
 
     async def over(self, caller: Caller) -> None:
-        """Returns when the caller's credential has expired or its key is revoked, at most some seconds late."""
-        while await self._lasts(caller):
-            left = CHECK if caller.key else 3600.0
+        """Returns when the caller's credential has expired or was withdrawn, at most some seconds late."""
+        while not _expired(caller) and not await self.withdrawn(caller):
+            left = CHECK if caller.key or caller.signing_key else 3600.0
             if caller.expires_at is not None:
                 left = min(left, caller.expires_at - time.time())
             await asyncio.sleep(max(0.01, left))
 
-    async def _lasts(self, caller: Caller) -> bool:
-        if caller.expires_at is not None and caller.expires_at <= time.time():
-            return False
+    async def withdrawn(self, caller: Caller) -> bool:
+        """Whether the API key behind the caller is revoked, or the signing key dropped.
+
+        While the database is away it cannot be told, and the answer is no.
+        """
         try:
-            return caller.key is None or await self.keys.stands(caller.key)
+            return not await self._keys_stand(caller)
         except DatabaseAway:
-            return True  # nobody can have been told anything meanwhile
+            return False
+
+    async def _keys_stand(self, caller: Caller) -> bool:
+        if caller.signing_key is not None and not await self.signatures.stands(caller.signing_key):
+            return False
+        return caller.key is None or await self.keys.stands(caller.key)
 
     async def _session(self, text: str) -> Caller:
         return await self._standing(await self.passes.read_session(text))
@@ -92,6 +99,10 @@ class Access:
         if caller.key is not None and not await self.keys.stands(caller.key):
             raise CredentialNotValid(reason="key revoked or expired", key=caller.key, kind=caller.kind)
         return caller
+
+
+def _expired(caller: Caller) -> bool:
+    return caller.expires_at is not None and caller.expires_at <= time.time()
 
 
 def _tokens(settings: Settings) -> Tokens | None:

@@ -20,7 +20,7 @@ from gallery.adapters.database import Database
 from gallery.errors import CannotStart
 
 LONGEST = timedelta(days=7)  # that anything signed may live
-FRESH = 5.0  # seconds for which the keys that were read are taken as they are
+FRESH = 2.0  # seconds for which the keys that were read are taken as they are
 SHORTEST = 32  # bytes of a secret
 GIVEN = re.compile(r"([\w.-]{1,32}):([\w+/-]+=*)")
 
@@ -45,6 +45,10 @@ class Signatures:
         key = next((key for key in await self._current() if key.id == key_id), None)
         expected = _signature(key or _NO_KEY, purpose, message)
         return hmac.compare_digest(expected.encode(), signature.encode()) and key is not None
+
+    async def stands(self, key_id: str) -> bool:
+        """Whether the key with this id still verifies. Raises `DatabaseAway`."""
+        return any(key.id == key_id for key in await self._current())
 
     async def rotate(self, *, at_once: bool = False) -> str:
         """A new key signs from now on; with `at_once` all others are dropped. Returns its id. Raises `CannotStart`."""

@@ -10,8 +10,10 @@ import msgspec
 from msgspec import Struct
 
 from gallery.access.model import Caller
+from gallery.access.service import Access
 from gallery.adapters.database import Connection
-from gallery.errors import ImageNotFound, InvalidHeader, Unavailable
+from gallery.background import end
+from gallery.errors import CredentialNotValid, ImageNotFound, InvalidHeader, Unavailable
 from gallery.images import schema
 from gallery.images.form import Form
 from gallery.images.idempotency import Answer, Hold, Idempotency, Key
@@ -49,8 +51,9 @@ class Receipt(Struct, frozen=True):
 
 
 class Uploads:
-    def __init__(self, images: Images, idempotency: Idempotency, feed: Feed, base: str) -> None:
+    def __init__(self, images: Images, idempotency: Idempotency, feed: Feed, access: Access, base: str) -> None:
         self._images = images
+        self._access = access
         self._idempotency = idempotency
         self._feed = feed
         self._base = base
@@ -58,10 +61,13 @@ class Uploads:
     async def take(self, caller: Caller, key: str | None, body: AbstractAsyncContextManager[Form]) -> Receipt:
         """Keep the photo that `body` brings, or answer what was answered to its `key` before.
 
-        Raises `StillInFlight`, `IdempotencyKeyReused`, and what reading the body and `Images.upload` raise.
+        Raises `StillInFlight`, `IdempotencyKeyReused`, `CredentialNotValid` when the credential was withdrawn while
+        the body arrived, and what reading the body and `Images.upload` raise.
         """
         held = Key(caller.owner, ROUTE, key) if key is not None else None
         async with self._idempotency.hold(held) as hold, body as form:
+            if await self._access.withdrawn(caller):
+                raise CredentialNotValid(reason="withdrawn during the upload", key=caller.key)
             draft = schema.draft(form.fields, form.file_name)
             answer = hold.answered(_fingerprint(form))
             if answer is not None:
@@ -74,20 +80,29 @@ class Uploads:
     async def settled(self, caller: Caller, receipt: Receipt, seconds: int) -> Receipt:
         """The receipt as it reads once the image is READY or FAILED, or after that time, or when the process stops.
 
-        Of an image that is deleted meanwhile, as it read before.
+        Of an image that is deleted meanwhile, or once the caller's credential has ended, as it read before.
         """
-        with self._feed.expecting(receipt.image, SETTLED) as news, suppress(ImageNotFound):
-            with suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    while _in_flight(receipt := await self._now(caller, receipt)) and not self._feed.ended:
-                        await news.wait()
-                        news.clear()
-            if _in_flight(receipt):
-                receipt = await self._now(caller, receipt)
+        over = asyncio.ensure_future(self._access.over(caller))
+        try:
+            with self._feed.expecting(receipt.image, SETTLED) as news, suppress(ImageNotFound):
+                over.add_done_callback(lambda _: news.set())
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(seconds):
+                        while _in_flight(receipt := await self._now(caller, receipt, over)) and not (
+                            self._feed.ended or over.done()
+                        ):
+                            await news.wait()
+                            news.clear()
+                if _in_flight(receipt):
+                    receipt = await self._now(caller, receipt, over)
+        finally:
+            await end(over)
         return receipt
 
-    async def _now(self, caller: Caller, receipt: Receipt) -> Receipt:
-        """As it reads now, or as it did while the database is away. Raises `ImageNotFound`."""
+    async def _now(self, caller: Caller, receipt: Receipt, over: "asyncio.Future[None]") -> Receipt:
+        """As it reads now, or as it did while the database is away, or once it is `over`. Raises `ImageNotFound`."""
+        if over.done():
+            return receipt
         try:
             image = await self._images.own(caller, receipt.image)
         except Unavailable:

@@ -16,6 +16,7 @@ from typing import NamedTuple, TypeAlias
 import structlog
 
 from gallery.adapters.redis import Valkey
+from gallery.background import end
 from gallery.errors import DatabaseAway, ValkeyAway
 from gallery.notifications.bell import CHANNEL
 from gallery.notifications.model import Event, Filter, Numbered, heartbeat, reset
@@ -73,7 +74,7 @@ class Feed:
             self._subscribers.discard(subscriber)
             metrics.STREAMS.add(-1)
             if watch:
-                watch.cancel()
+                await end(watch)
 
     @contextmanager
     def expecting(self, image_id: str, types: frozenset[str]) -> Iterator[asyncio.Event]:
