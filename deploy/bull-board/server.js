@@ -1,8 +1,9 @@
 /**
  * Bull Board on Gallery's queue: http://127.0.0.1:3001.
  *
- * REDIS_URL is Gallery's own. HOST and PORT say where to listen; anybody who reaches it may retry and remove jobs, so
- * leave it on loopback or put something before it that asks who they are. The row is the truth: a job is only a bell.
+ * REDIS_URL is Gallery's own. HOST and PORT say where to listen; every client that reaches it may retry and remove jobs,
+ * so leave it on loopback or put a proxy before it that authenticates, and that sends `Host: localhost`. The row is the
+ * truth: a job is only a bell.
  */
 
 import { createBullBoard } from "@bull-board/api";
@@ -11,6 +12,8 @@ import { ExpressAdapter } from "@bull-board/express";
 import { Queue } from "bullmq";
 import express from "express";
 import { Redis } from "ioredis";
+
+import { loopbackOnly } from "./loopback.js";
 
 const { REDIS_URL = "redis://127.0.0.1:6379/0", HOST = "127.0.0.1", PORT = "3001" } = process.env;
 const { QUEUE = "image-processing", QUEUE_PREFIX = "bull" } = process.env; // as in src/gallery/jobs/queue.py
@@ -29,6 +32,7 @@ createBullBoard({
 
 const app = express();
 app.disable("x-powered-by");
+app.use(loopbackOnly);
 app.use("/", board.getRouter());
 const server = app.listen(Number(PORT), HOST, (error) => {
   if (error) throw error;

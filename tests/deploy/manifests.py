@@ -27,8 +27,30 @@ def kustomization() -> Manifest:
     return dict(yaml.safe_load((DEPLOY / "kubernetes" / "kustomization.yaml").read_text()))
 
 
-def secret_example() -> Manifest:
-    return dict(yaml.safe_load((DEPLOY / "kubernetes" / "secret.example.yaml").read_text()))
+def secret_examples() -> dict[str, Manifest]:
+    """By name."""
+    text = (DEPLOY / "kubernetes" / "secret.example.yaml").read_text()
+    return {found["metadata"]["name"]: found for found in yaml.safe_load_all(text)}
+
+
+def pod_environment(name: str) -> dict[str, str]:
+    """What its container is given, secrets by their example."""
+    container = pods()[name]["containers"][0]
+    given: dict[str, str] = {}
+    for source in container.get("envFrom", []):
+        ((kind, reference),) = source.items()
+        given |= of_kind("ConfigMap")[reference["name"]]["data"] if kind == "configMapRef" else _secret(reference)
+    for entry in container.get("env", []):
+        secret = entry.get("valueFrom", {}).get("secretKeyRef")
+        if secret is None:
+            given[entry["name"]] = entry["value"]
+        elif not secret.get("optional"):
+            given[entry["name"]] = _secret(secret)[secret["key"]]
+    return given
+
+
+def _secret(reference: Manifest) -> dict[str, str]:
+    return dict(secret_examples()[reference["name"]]["stringData"])
 
 
 def of_kind(*kinds: str) -> dict[str, Manifest]:

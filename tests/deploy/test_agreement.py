@@ -14,8 +14,9 @@ from deploy.manifests import (
     kubernetes,
     kustomization,
     of_kind,
+    pod_environment,
     pods,
-    secret_example,
+    secret_examples,
     units,
 )
 from gallery.settings import FINISH, Settings, entries
@@ -33,13 +34,6 @@ def config() -> dict[str, str]:
     return dict(of_kind("ConfigMap")["gallery"]["data"])
 
 
-def pod_environment(name: str) -> dict[str, str]:
-    """What its container is given, secrets by their example."""
-    container = pods()[name]["containers"][0]
-    own = {entry["name"]: entry["value"] for entry in container.get("env", [])}
-    return {**config(), **secret_example()["stringData"], **own}
-
-
 # --- names that are known ---------------------------------------------------------------------------------------------
 
 
@@ -49,7 +43,7 @@ def test_images_deployments_and_database_have_the_names_that_operators_know():
     assert {"gallery-api", "gallery-worker"} == set(of_kind("Deployment"))
     assert compose()["services"]["postgres"]["environment"]["POSTGRES_DB"] == "image_gallery"
     assert compose()["services"]["postgres"]["container_name"] == "gallery-postgres"
-    for url in (environment("api")["DATABASE_URL"], secret_example()["stringData"]["DATABASE_URL"]):
+    for url in (environment("api")["DATABASE_URL"], secret_examples()["gallery"]["stringData"]["DATABASE_URL"]):
         assert url.endswith("/image_gallery")
 
 
@@ -88,8 +82,9 @@ def test_examples_hold_no_secret():
 
 @pytest.mark.parametrize("name", ["gallery-api", "gallery-worker", "gallery-migrate"])
 def test_kubernetes_sets_only_what_is_a_setting(name):
-    assert set(pod_environment(name)) <= SETTINGS
-    assert Settings.read(pod_environment(name))
+    given = pod_environment(name)
+    assert set(given) <= SETTINGS
+    assert Settings.read({**given, "GALLERY_PROXIES": "10.42.7.0/24"})
 
 
 def test_systemd_and_the_image_set_only_what_is_a_setting():

@@ -29,6 +29,11 @@ def test_only_main_is_deployed_and_somebody_may_have_to_agree():
     assert [name for name in JOBS if "secrets." in str(JOBS[name])] == ["deploy"]
 
 
+def test_the_base_with_its_placeholders_is_never_what_is_deployed():
+    assert 'kubectl apply --kustomize "$KUSTOMIZATION"' in steps("deploy")
+    assert "deploy/kubernetes" not in steps("deploy")
+
+
 def test_nobody_may_write_but_the_image_job_its_package():
     assert PIPELINE["permissions"] == {"contents": "read"}
     assert {name: job["permissions"] for name, job in JOBS.items() if "permissions" in job} == {

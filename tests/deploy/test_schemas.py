@@ -11,7 +11,7 @@ from pathlib import Path
 import kubernetes_validate
 import pytest
 
-from deploy.manifests import DEPLOY, ROOT, kubernetes, secret_example, units
+from deploy.manifests import DEPLOY, ROOT, kubernetes, secret_examples, units
 
 BIN = Path(sys.executable).parent
 OLDEST, NEWEST = "1.32", "1.37"  # of Kubernetes, as far as the validator knows them
@@ -34,7 +34,7 @@ def test_workflows():
 
 @pytest.mark.parametrize("version", [OLDEST, NEWEST])
 def test_kubernetes(version):
-    for manifest in [*kubernetes(), secret_example()]:
+    for manifest in [*kubernetes(), *secret_examples().values()]:
         kubernetes_validate.validate(manifest, version, strict=True)
 
 

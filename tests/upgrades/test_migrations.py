@@ -13,7 +13,7 @@ from gallery.adapters import migrations
 from gallery.adapters.database import SCHEMA
 from gallery.adapters.migrations import migrate
 from gallery.errors import CannotStart
-from processes import running
+from processes import running, surroundings
 
 ADD = """
     INSERT INTO image (id, owner, title, original_name, mime_type, size, sha256, animated, status, lease_until)
@@ -74,6 +74,15 @@ async def test_three_processes_that_start_at_once_migrate_once(environment, data
     async with connected(database) as db:
         assert await db.fetch("SELECT version_num FROM alembic_version") == [(SCHEMA,)]
         assert await db.fetchval("SELECT count(*) FROM installation") == 1
+
+
+async def test_a_migration_needs_the_database_only(database, tmp_path):
+    """No Valkey, no store, no secret of theirs: as the pod and the container that migrate are given."""
+    given = {**surroundings(), "DATABASE_URL": database, "GALLERY_DATA_DIR": str(tmp_path / "data")}
+    async with running(given, tmp_path / "logs", "migrate") as alone:
+        assert await alone.process.wait() == 0, alone.text()
+        assert f"at schema {SCHEMA}" in alone.text()
+    assert not (tmp_path / "data").exists()
 
 
 async def test_every_step_is_taken_while_the_first_versions_statements_run(database):

@@ -22,9 +22,12 @@ log = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
-async def servers(settings: Settings) -> AsyncIterator[Settings]:
-    """The settings with the addresses of embedded servers where none are set; started ones end with the block."""
-    postgres, valkey = settings.database.url is None, settings.redis.url is None
+async def servers(settings: Settings, *, valkey: bool = True) -> AsyncIterator[Settings]:
+    """The settings with the addresses of embedded servers where none are set; started ones end with the block.
+
+    Without `valkey`, for a command that needs PostgreSQL only.
+    """
+    postgres, valkey = settings.database.url is None, valkey and settings.redis.url is None
     if not (postgres or valkey):
         yield settings
         return
@@ -64,7 +67,7 @@ async def gallery(settings: Settings) -> "AsyncIterator[Gallery]":
 @asynccontextmanager
 async def database(settings: Settings) -> AsyncIterator[Database]:
     """PostgreSQL alone, its schema in order, for commands that need no more. Raises `CannotStart`."""
-    async with servers(settings) as found:
+    async with servers(settings, valkey=False) as found:
         await bring_up_to_date(found)
         async with open_database(found.database) as opened:
             yield opened

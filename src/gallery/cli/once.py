@@ -10,7 +10,7 @@ from gallery.settings import Settings
 
 async def migrate(settings: Settings, *, slow: bool = False) -> None:
     """Raises `CannotStart`."""
-    async with house.servers(settings) as found:
+    async with house.servers(settings, valkey=False) as found:
         before = await house.revision_not_newer(found)
         if before != SCHEMA:
             await house.migrate_in_a_child(house.direct_url(found), slow=slow)
