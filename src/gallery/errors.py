@@ -163,6 +163,14 @@ class KeyNotFound(NotFound):
 # --- rejected at the front door ----------------------------------------------------------------------------------
 
 
+class MalformedRequest(Rejected):
+    """The request is not valid HTTP."""
+
+
+class MalformedHost(MalformedRequest):
+    """The request does not name exactly one valid host."""
+
+
 class MalformedBody(Rejected):
     """The request's body cannot be read."""
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from contextlib import asynccontextmanager, suppress
 
 import httpx
 import pytest
@@ -10,16 +9,15 @@ import pytest
 import photos
 from cast import listening, post
 from conftest import housed
-from gallery.cli.listening import listen
-from gallery.settings import Serve
-from gallery.web import server
-from gallery.web.server import Server
+from gallery.web import protocol
+from sockets import connected, rest, serving
 
 HURRY = {
     "GALLERY_SERVE__HEADER_TIMEOUT": "0.6",
     "GALLERY_SERVE__BODY_GRACE": "0.6",
     "GALLERY_SERVE__MIN_BODY_RATE": "1000",
 }
+QUICK = {"header_timeout": 0.5, "body_grace": 0.5, "min_body_rate": 1000}
 FILE = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r\n\r\n'
 END = b"\r\n--x--\r\n"
 
@@ -28,27 +26,6 @@ def head(length: int | None, *more: bytes) -> bytes:
     how = b"Content-Length: %d" % length if length is not None else b"Transfer-Encoding: chunked"
     lines = [b"POST /api/v1/images HTTP/1.1", b"Host: 127.0.0.1", how, *more]
     return b"\r\n".join([*lines, b"Content-Type: multipart/form-data; boundary=x", b"", b""])
-
-
-@asynccontextmanager
-async def connected(client: httpx.AsyncClient):
-    url = httpx.URL(str(client.base_url))
-    reader, writer = await asyncio.open_connection(url.host, url.port)
-    try:
-        yield reader, writer
-    finally:
-        writer.close()
-        with suppress(OSError):
-            await writer.wait_closed()
-
-
-async def rest(reader: asyncio.StreamReader, seconds: float = 10) -> bytes:
-    """What the server says until it closes."""
-    async with asyncio.timeout(seconds):
-        try:
-            return await reader.read()
-        except ConnectionResetError:
-            return b""
 
 
 async def drips(writer: asyncio.StreamWriter, data: bytes, every: float) -> None:
@@ -78,7 +55,7 @@ async def nothing_left(gallery) -> bool:
 
 @pytest.mark.parametrize("length", [100_000, None])
 async def test_a_body_that_stops_arriving_is_given_up_and_leaves_nothing(environment, length):
-    async with housed(environment, **HURRY) as (gallery, client), connected(client) as (reader, writer):
+    async with housed(environment, **HURRY) as (gallery, client), connected(client.base_url) as (reader, writer):
         part = FILE + photos.a_jpeg()[:5000]
         writer.write(head(length) + (part if length else b"%x\r\n%b\r\n" % (len(part), part)))
         problem = told(await rest(reader))
@@ -88,7 +65,7 @@ async def test_a_body_that_stops_arriving_is_given_up_and_leaves_nothing(environ
 
 
 async def test_a_body_that_drips_is_given_up(environment):
-    async with housed(environment, **HURRY) as (gallery, client), connected(client) as (reader, writer):
+    async with housed(environment, **HURRY) as (gallery, client), connected(client.base_url) as (reader, writer):
         writer.write(head(100_000) + FILE)
         dripping = asyncio.create_task(drips(writer, bytes(1000), 0.02))
         began = asyncio.get_running_loop().time()
@@ -100,7 +77,7 @@ async def test_a_body_that_drips_is_given_up(environment):
 
 async def test_a_quick_beginning_does_not_pay_for_a_long_pause(environment):
     content = photos.a_jpeg() + bytes(500_000)  # worth 500 s at that rate
-    async with housed(environment, **HURRY) as (_, client), connected(client) as (reader, writer):
+    async with housed(environment, **HURRY) as (_, client), connected(client.base_url) as (reader, writer):
         writer.write(head(len(FILE + content + END)) + FILE + content)
         began = asyncio.get_running_loop().time()
         told(await rest(reader))
@@ -112,7 +89,7 @@ async def test_a_body_that_is_slow_but_steady_is_taken(environment):
     body = FILE + content + END
     step = len(body) // 20 + 1
     slow = {**HURRY, "GALLERY_SERVE__MIN_BODY_RATE": str(step)}  # it brings ten times that
-    async with housed(environment, **slow) as (_, client), connected(client) as (reader, writer):
+    async with housed(environment, **slow) as (_, client), connected(client.base_url) as (reader, writer):
         writer.write(head(len(body), b"Connection: close"))
         for place in range(0, len(body), step):
             writer.write(body[place : place + step])
@@ -122,7 +99,7 @@ async def test_a_body_that_is_slow_but_steady_is_taken(environment):
 
 async def test_a_pause_within_the_grace_is_forgiven(environment):
     body = FILE + photos.a_jpeg() + END
-    async with housed(environment, **HURRY) as (_, client), connected(client) as (reader, writer):
+    async with housed(environment, **HURRY) as (_, client), connected(client.base_url) as (reader, writer):
         writer.write(head(len(body), b"Connection: close"))
         for part in (body[:100], body[100:-100], body[-100:]):
             await asyncio.sleep(0.25)
@@ -133,7 +110,7 @@ async def test_a_pause_within_the_grace_is_forgiven(environment):
 async def test_who_takes_no_rate_takes_all_the_time_of_the_world(environment):
     body = FILE + photos.a_jpeg() + END
     patient = {**HURRY, "GALLERY_SERVE__MIN_BODY_RATE": "0"}
-    async with housed(environment, **patient) as (_, client), connected(client) as (reader, writer):
+    async with housed(environment, **patient) as (_, client), connected(client.base_url) as (reader, writer):
         writer.write(head(len(body), b"Connection: close") + body[:100])
         await asyncio.sleep(1.5)
         writer.write(body[100:])
@@ -141,7 +118,7 @@ async def test_who_takes_no_rate_takes_all_the_time_of_the_world(environment):
 
 
 async def test_an_edit_that_drips_is_given_up_too(environment):
-    async with housed(environment, **HURRY) as (_, client), connected(client) as (reader, writer):
+    async with housed(environment, **HURRY) as (_, client), connected(client.base_url) as (reader, writer):
         image = (await post(client)).json()["id"]
         writer.write(
             b"PATCH /api/v1/images/%b HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
@@ -152,7 +129,7 @@ async def test_an_edit_that_drips_is_given_up_too(environment):
 
 async def test_a_body_that_nobody_reads_does_not_keep_its_connection(environment):
     """A stream is asked for with a body that never comes."""
-    async with housed(environment, **HURRY) as (gallery, client), connected(client) as (reader, writer):
+    async with housed(environment, **HURRY) as (gallery, client), connected(client.base_url) as (reader, writer):
         writer.write(b"GET /api/v1/notifications/stream HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\nx")
         await rest(reader, 15)
         async with asyncio.timeout(5):
@@ -183,7 +160,7 @@ async def test_a_hundred_slow_uploaders_do_not_stop_a_healthy_one(environment):
 
 
 async def test_headers_that_do_not_end_are_given_up(environment):
-    async with housed(environment, **HURRY) as (_, client), connected(client) as (reader, writer):
+    async with housed(environment, **HURRY) as (_, client), connected(client.base_url) as (reader, writer):
         writer.write(b"GET / HTTP/1.1\r\n")
         dripping = asyncio.create_task(drips(writer, b"X-Long: " + b"x" * 1000, 0.05))
         assert told(await rest(reader, 20))["code"] == "too_slow"
@@ -191,12 +168,12 @@ async def test_headers_that_do_not_end_are_given_up(environment):
 
 
 async def test_a_connection_without_a_word_is_closed_without_one(environment):
-    async with housed(environment, **HURRY) as (_, client), connected(client) as (reader, _):
+    async with housed(environment, **HURRY) as (_, client), connected(client.base_url) as (reader, _):
         assert await rest(reader, 20) == b""
 
 
 async def test_so_is_one_that_says_nothing_but_line_ends(environment):
-    async with housed(environment, **HURRY) as (_, client), connected(client) as (reader, writer):
+    async with housed(environment, **HURRY) as (_, client), connected(client.base_url) as (reader, writer):
         writer.write(b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         assert (await reader.readline()).startswith(b"HTTP/1.1 200")
         await asyncio.sleep(0.1)
@@ -205,7 +182,7 @@ async def test_so_is_one_that_says_nothing_but_line_ends(environment):
 
 
 async def test_the_next_request_on_a_connection_has_the_same_time(environment):
-    async with housed(environment, **HURRY) as (_, client), connected(client) as (reader, writer):
+    async with housed(environment, **HURRY) as (_, client), connected(client.base_url) as (reader, writer):
         for _ in range(3):
             writer.write(b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n")
             await asyncio.sleep(0.4)
@@ -216,7 +193,7 @@ async def test_the_next_request_on_a_connection_has_the_same_time(environment):
 
 
 async def test_an_idle_connection_may_wait_for_its_next_request(environment):
-    async with housed(environment, **HURRY) as (_, client), connected(client) as (reader, writer):
+    async with housed(environment, **HURRY) as (_, client), connected(client.base_url) as (reader, writer):
         for _ in range(2):
             writer.write(b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
             assert b"200" in await reader.readuntil(b"}")
@@ -231,7 +208,7 @@ async def test_a_listener_may_say_nothing_for_as_long_as_it_listens(environment)
 
 
 async def test_headers_without_end_are_refused(environment):
-    async with housed(environment) as (_, client), connected(client) as (reader, writer):
+    async with housed(environment) as (_, client), connected(client.base_url) as (reader, writer):
         writer.write(b"GET / HTTP/1.1\r\nX-Long: ")
         for _ in range(7):
             writer.write(b"x" * 10_000)
@@ -245,7 +222,7 @@ async def test_a_refused_body_is_drained_however_large_it_is(environment):
     """What comes after an answer is no header: it is thrown away, and the connection goes on."""
     async with (
         housed(environment, GALLERY_UPLOAD__MAX_BYTES="1000") as (_, client),
-        connected(client) as (reader, writer),
+        connected(client.base_url) as (reader, writer),
     ):
         size = 1_000_000
         writer.write(head(size))
@@ -260,22 +237,6 @@ async def test_a_refused_body_is_drained_however_large_it_is(environment):
 # --- the server, with an application of our own -------------------------------------------------------------------
 
 
-@asynccontextmanager
-async def serving(app):
-    settings = Serve(header_timeout=0.5, body_grace=0.5, min_body_rate=1000)
-    running = Server(app, settings, before_stop=lambda: None)
-    with listen("127.0.0.1", 0) as sock:
-        task = asyncio.create_task(running.serve(sockets=[sock]))
-        while not running.started:
-            await asyncio.sleep(0.01)
-        try:
-            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{sock.getsockname()[1]}") as client:
-                yield client
-        finally:  # a server that outlives its test would keep a number that the next socket gets
-            running.stop()
-            await task
-
-
 async def test_while_it_is_us_who_do_not_read_nobody_is_too_slow():
     async def slow_reader(scope, receive, send):
         size = 0
@@ -287,19 +248,19 @@ async def test_while_it_is_us_who_do_not_read_nobody_is_too_slow():
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"%d" % size})
 
-    async with serving(slow_reader) as client:
+    async with serving(slow_reader, **QUICK) as url, httpx.AsyncClient(base_url=url) as client:
         answer = await client.post("/", content=bytes(1_000_000), timeout=60)
         assert (answer.status_code, answer.text) == (200, "1000000")
 
 
 async def test_an_application_that_does_not_look_up_is_cut_off_with_its_client(monkeypatch):
-    monkeypatch.setattr(server, "LAST_WORDS", 0.5)
+    monkeypatch.setattr(protocol, "LAST_WORDS", 0.5)
     ended = asyncio.Event()
 
     async def busy(scope, receive, send):
         await ended.wait()
 
-    async with serving(busy) as client, connected(client) as (reader, writer):
+    async with serving(busy, **QUICK) as url, connected(url) as (reader, writer):
         writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf")
         began = asyncio.get_running_loop().time()
         assert await rest(reader, 10) == b""

@@ -61,6 +61,7 @@ class _Reader:
         self._most = most
         self._digest = hashlib.sha256()
         self._value = bytearray()
+        self._received = 0
         self._other = 0
         self._has_file = False
 
@@ -69,6 +70,7 @@ class _Reader:
         try:
             with PushMultipartParser(boundary, max_segment_count=MOST_PARTS) as parser:
                 async for chunk in body:
+                    self._count(chunk)
                     for event in parser.parse(chunk):
                         if isinstance(event, MultipartSegment):
                             part = self._begin(event)
@@ -82,6 +84,12 @@ class _Reader:
         if not self._has_file:
             raise InvalidField("/file", "is missing: send the picture as the multipart field 'file'")
         self._form.sha256 = self._digest.hexdigest()
+
+    def _count(self, chunk: bytes) -> None:
+        """Every byte, also of no part: what stands before the first boundary, between two and after the last."""
+        self._received += len(chunk)
+        if self._received > self._most + MOST_OTHER_BYTES:
+            raise TooLarge(limit=self._most)
 
     def _begin(self, part: MultipartSegment) -> MultipartSegment:
         if _is_file(part):

@@ -16,7 +16,7 @@ from gallery.web import docs, metrics, pages, probes, problems, queues
 from gallery.web.compression import Compression
 from gallery.web.cors import Cors
 from gallery.web.doors import Doorkeeper, caller_of, known_to
-from gallery.web.guards import LocalOnly
+from gallery.web.guards import LocalOnly, OneHost
 from gallery.web.headers import SafeHeaders
 from gallery.web.heads import Heads
 from gallery.web.limits import Limits, limited
@@ -86,7 +86,7 @@ def _guarded(app: ASGIApp, house: Gallery) -> ASGIApp:
     welcome = origins(settings.cors_origin)
     if limited(settings):
         app = Limits(app, Rates(house.valkey), settings, known_to(house.access))
-    app = LocalOnly(Heads(Compression(app)), settings)
+    app = OneHost(LocalOnly(Heads(Compression(app)), settings))
     app = Cors(app, welcome)
     app = SafeHeaders(app, shared=bool(welcome))
     app = Requests(app)

@@ -2,16 +2,34 @@
 a browser on this machine will happily carry another site's request here.
 """
 
+import re
+
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
 from gallery.access.openness import is_loopback, is_open
-from gallery.errors import Forbidden, ForeignHost, ForeignOrigin
+from gallery.errors import Forbidden, ForeignHost, ForeignOrigin, MalformedHost
 from gallery.settings import Settings, origins
 from gallery.web.cors import may_write
 from gallery.web.problems import answer
 
 READING = ("GET", "HEAD", "OPTIONS")
+
+
+HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+;=-]+)?(:[0-9]*)?")  # RFC 3986, but for the comma
+
+
+class OneHost:
+    """Refuses a request without a valid `Host`, or with two: https://www.rfc-editor.org/rfc/rfc9112#section-3.2."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == ScopeType.HTTP and not _names_one_host(scope):
+            await answer(scope, send, MalformedHost())
+        else:
+            await self._app(scope, receive, send)
 
 
 class LocalOnly:
@@ -45,6 +63,13 @@ class LocalOnly:
         if not same_origin(origin, host) and not may_write(self._welcome, scope, origin):
             return ForeignOrigin(origin=origin)
         return None
+
+
+def _names_one_host(scope: HTTPScope) -> bool:
+    hosts = [value for name, value in scope["headers"] if name == b"host"]
+    if not hosts:
+        return scope["http_version"] == "1.0"
+    return len(hosts) == 1 and HOST.fullmatch(hosts[0]) is not None
 
 
 def _name(host: str) -> str:

@@ -17,6 +17,7 @@ from gallery import errors
 log = structlog.get_logger(__name__)
 
 STATUS: dict[type[errors.GalleryError], int] = {
+    errors.MalformedRequest: 400,
     errors.MalformedBody: 400,
     errors.Unauthorized: 401,
     errors.InvalidHeader: 400,
