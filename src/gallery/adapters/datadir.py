@@ -20,12 +20,13 @@ import msgspec
 import structlog
 from msgspec import Struct
 
-from gallery.adapters import processes
+from gallery.adapters import private, processes
 from gallery.adapters.processes import Process
 from gallery.errors import CannotStart
 
 POLL = 0.05
 GRACE = 3.0  # seconds for what a killed holder left to end by itself
+WALKED = {"logs", "postgres", "valkey"}  # a few thousand files at most
 PATIENCE = 60.0  # seconds for another command to start the servers or to leave
 
 log = structlog.get_logger()
@@ -40,9 +41,12 @@ class DataDir:
         """The directory at `path`, made where missing. Raises `CannotStart`."""
         path = path.absolute()
         try:
-            # Others may pass through, not look: as root, the servers run as another user; each part is private itself.
-            path.mkdir(mode=0o711, parents=True, exist_ok=True)
-            (path / "logs").mkdir(mode=0o700, exist_ok=True)
+            private.make(
+                path, private.PASSABLE
+            )  # as root, the servers run as another user; each part is private itself
+            if (path / "lock").exists():
+                _close(path)
+            private.make(path / "logs")
             (path / "lock").touch(mode=0o600)
         except (FileExistsError, NotADirectoryError):
             raise CannotStart(f"The data directory {path} is not a directory.") from None
@@ -197,6 +201,17 @@ async def _pause(home: DataDir, last: float) -> None:
     if time.monotonic() > last:
         raise CannotStart(f"The data directory {home.path} is in use by {_who(attach(home.path))}.")
     await asyncio.sleep(POLL)
+
+
+def _close(path: Path) -> None:
+    """What a version before has left open to other users. The object store closes its own folder, `objects`."""
+    if private.is_open(path):
+        private.close(path, private.OTHERS_LOOK_OR_WRITE)
+    for part in path.iterdir():
+        if part.name in WALKED:
+            private.close_tree(part)
+        elif part.name != "objects":
+            private.close(part)
 
 
 def _who(running: Running | None) -> str:

@@ -17,6 +17,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
 from obstore.store import LocalStore, S3Store
 
+from gallery.adapters import private
 from gallery.adapters.buckets import create_bucket, describe, no_bucket, refusals_by_name, understand
 from gallery.adapters.content import CHUNK, Content, Served, attributes, measure, sha256
 from gallery.adapters.stores import Store, at, make_store
@@ -173,6 +174,12 @@ class Objects:
             await self._make_bucket()
             await self._sign_in(installation, again=again)
         self._installation = installation
+
+    async def tidy(self) -> None:
+        """What starts and ends have left to do in a directory. Raises `ObjectStoreAway`."""
+        if isinstance(self._store, LocalStore):
+            with _failures_by_name(self.place):
+                await asyncio.to_thread(private.finish, Path(str(self._store.prefix)))
 
     async def close(self, installation: str) -> None:
         """Our objects have moved from here: who does not know it yet is not taken in any more."""

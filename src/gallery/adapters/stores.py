@@ -5,12 +5,14 @@ a container or an instance, a workload identity.
 """
 
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from obstore.exceptions import BaseError
 from obstore.store import AzureStore, GCSStore, LocalStore, S3Store
 
+from gallery.adapters import private
 from gallery.errors import CannotStart
 from gallery.settings import S3, Settings
 
@@ -88,8 +90,9 @@ def _with_bucket(endpoint: str, bucket: str) -> str:
 
 
 def _directory(path: str) -> LocalStore:
+    private.take(Path(path))
     try:
-        return LocalStore(path, mkdir=True)
+        return LocalStore(path)
     except (BaseError, OSError) as error:
         raise CannotStart(f"The object directory {path} cannot be used: {brief(error)}.") from error
 

@@ -16,6 +16,7 @@ import typer
 import uvloop
 
 from gallery import crash
+from gallery.adapters import private
 from gallery.errors import Conflict, Misconfigured, NotFound, Unavailable
 from gallery.ops import logs
 from gallery.settings import Settings, unknown
@@ -36,6 +37,7 @@ def read_settings(**given: object) -> Settings:
 
 def run(command: Command, process: str, settings: Settings | None = None) -> NoReturn:
     """Do it, as that process in the log, and exit with its code."""
+    os.umask(private.OTHERS)  # what this process and its children write is nobody else's to read
     settings = settings or read_settings()
     logs.configure(settings.logs, process=process)
     if process != "doctor":  # it says so itself

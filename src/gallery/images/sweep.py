@@ -89,6 +89,7 @@ class Sweep:
             log.warning("sweep.not_rung", error=str(error))
         try:
             removed = await self._remove_all()
+            await self._objects.tidy()
         except ObjectStoreAway as error:
             log.warning("sweep.not_removed", error=str(error))
         await self._bury()
