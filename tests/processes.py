@@ -91,13 +91,16 @@ def command(process: psutil.Process) -> str:
 
 
 @asynccontextmanager
-async def running(environment: Mapping[str, str], folder: Path, *words: str) -> AsyncIterator[Running]:
-    """`gallery …` until the end of the block, which it must survive or end by itself."""
+async def running(
+    environment: Mapping[str, str], folder: Path, *words: str, files: int | None = None
+) -> AsyncIterator[Running]:
+    """`gallery …` until the end of the block, which it must survive or end by itself; with so many files at most."""
     folder.mkdir(exist_ok=True)
     log = folder / f"{'-'.join(words[:1])}-{len(list(folder.iterdir()))}.log"
     with log.open("wb") as stderr:
+        limited = ("prlimit", f"--nofile={files}") if files else ()
         process = await asyncio.create_subprocess_exec(
-            GALLERY, *words, env=dict(environment), stderr=stderr, stdout=stderr
+            *limited, GALLERY, *words, env=dict(environment), stderr=stderr, stdout=stderr
         )
     try:
         yield Running(process, log)
@@ -118,10 +121,12 @@ async def dev(environment: Mapping[str, str], folder: Path, **more: str) -> Asyn
 
 
 @asynccontextmanager
-async def api(environment: Mapping[str, str], folder: Path, **more: str) -> AsyncIterator[Stack]:
+async def api(
+    environment: Mapping[str, str], folder: Path, *, files: int | None = None, **more: str
+) -> AsyncIterator[Stack]:
     """`gallery serve` on a free port, ready."""
     given = {**environment, "PORT": str(free_port()), **more}
-    async with running(given, folder, "serve") as process:
+    async with running(given, folder, "serve", files=files) as process:
         url = f"http://127.0.0.1:{given['PORT']}"
         await ready(url, process)
         yield Stack(process.process, process.log, url)

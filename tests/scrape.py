@@ -34,7 +34,7 @@ class Scrape:
         return [s for s in self.samples if s.name == f"gallery_{name}" and labels.items() <= s.labels.items()]
 
 
-async def scraped(client: httpx.AsyncClient) -> Scrape:
-    answer = await client.get("/metrics")
+async def scraped(client: httpx.AsyncClient, headers: Mapping[str, str] | None = None) -> Scrape:
+    answer = await client.get("/metrics", headers=headers)
     assert answer.status_code == 200, answer.text
     return Scrape(answer.text)

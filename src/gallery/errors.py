@@ -195,6 +195,10 @@ class TooManyRequests(Busy):
     """You ask too often; please come back later."""
 
 
+class TooManyStreams(Busy):
+    """You have as many streams open as one caller may have; close one, or come back later."""
+
+
 class NotAPicture(Rejected):
     """The file is not a picture we take: JPEG, PNG, GIF, WebP, AVIF or HEIC."""
 
@@ -288,6 +292,14 @@ class DumpFailed(Unavailable):
 
 class IssuerAway(Unavailable):
     """The issuer of your token is away; please try again."""
+
+
+class StreamsFull(Unavailable):
+    """This server has as many streams open as it can hold; please try again later."""
+
+
+class Overloaded(Unavailable):
+    """This server has as many requests under way as it can hold; please try again."""
 
 
 class NoRoom(Unavailable):

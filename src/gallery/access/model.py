@@ -51,6 +51,13 @@ class Caller(Struct, frozen=True, kw_only=True):
         return owner == self.owner != NOBODY or Scope.ADMIN in self.scopes
 
     @property
+    def counted_as(self) -> str | None:
+        """Under what name its requests and streams are counted; `None` where its address is all that is known."""
+        if self.kind in (Kind.ANYONE, Kind.STRANGER):
+            return None
+        return f"key:{self.key}" if self.key else f"owner:{self.owner}"
+
+    @property
     def reach(self) -> Owner | None:
         """Whose images they may change; `None` is everybody's."""
         return None if Scope.ADMIN in self.scopes else self.owner

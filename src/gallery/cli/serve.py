@@ -16,6 +16,7 @@ from gallery.cli.listening import bind
 from gallery.cli.supervisor import Command, Supervisor
 from gallery.cli.supervisor import gallery as command_line
 from gallery.jobs.scratch import METRICS, open_scratch
+from gallery.ops.capacity import raise_file_limit
 from gallery.ops.instruments import left, shared_by
 from gallery.settings import Settings
 from gallery.web.app import make_app
@@ -28,6 +29,7 @@ log = structlog.get_logger(__name__)
 async def serve(settings: Settings, fd: int | None) -> int:
     """Serve until a signal; `fd` is a listening socket that a parent has opened for us. Raises `CannotStart`."""
     end_with_parent()
+    raise_file_limit()
     check_openness(settings)
     with socket.socket(fileno=fd) if fd is not None else bind(settings) as sock:
         if settings.serve.workers > 1:

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import resource
 import shutil
 import tempfile
 from pathlib import Path
@@ -11,6 +10,7 @@ import httpx
 
 from gallery.access.openness import is_loopback, is_open
 from gallery.doctor.model import Patient, Verdict, notice, skipped, well, wrong
+from gallery.ops.capacity import capacity, file_limits
 from gallery.settings import Settings, unknown
 
 GIB = 1024**3
@@ -93,17 +93,26 @@ async def shared_memory(patient: Patient) -> Verdict:
     return well(f"{free / 1024**2:,.0f} MiB of shared memory are free.", free=free)
 
 
-async def limits(_: Patient) -> Verdict:
-    """Open files: one for each client that listens."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+async def limits(patient: Patient) -> Verdict:
+    """Open files: one for each client that listens. `gallery serve` raises its soft limit to the hard one."""
+    soft, hard = file_limits()
+    here = patient.settings.notifications
+    most = here.max_streams or capacity(soft).streams
     if soft < FEW_FILES:
         return wrong(
-            f"A process may have {soft} files open; each listening client is one.",
-            "Raise it: ulimit -n, LimitNOFILE= of systemd, or the container's ulimits.",
+            f"A process may have {soft} files open, and {most} streams.",
+            "Raise the hard limit: ulimit -Hn, LimitNOFILE= of systemd, or the container's ulimits.",
             soft=soft,
             hard=hard,
         )
-    return well(f"A process may have {soft:,} files open.", soft=soft, hard=hard)
+    if most > capacity(soft).connections:
+        return wrong(
+            f"{most:,} streams of a process leave nothing of its {soft:,} files for other requests.",
+            "Lower GALLERY_NOTIFICATIONS__MAX_STREAMS, or raise the limit of open files.",
+            soft=soft,
+            hard=hard,
+        )
+    return well(f"A process may have {soft:,} files open, and {most:,} streams.", soft=soft, hard=hard, streams=most)
 
 
 async def processes(patient: Patient) -> Verdict:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import AbstractContextManager
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -33,15 +34,24 @@ HEADERS = [
 class EventStream(Response[None]):
     """Sends each block as it comes. A client that leaves is forgotten; one that does not read for long is cut off."""
 
-    def __init__(self, blocks: AsyncGenerator[bytes, None], patience: float) -> None:
+    def __init__(
+        self, blocks: AsyncGenerator[bytes, None], patience: float, slot: AbstractContextManager[None]
+    ) -> None:
+        """`slot` is held while the stream is open; that there is none is said before it begins."""
         super().__init__(None)
         self._blocks = blocks
         self._patience = patience
+        self._slot = slot
 
     def to_asgi_response(self, *_: Any, **__: Any) -> ASGIApp:  # type: ignore[override]  # Litestar's additions: none
         return self._respond
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._slot:
+            _begun(scope)
+            await self._stream(scope, receive, send)
+
+    async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
         sending, gone = asyncio.ensure_future(self._send(send)), asyncio.ensure_future(_gone(receive))
         try:
             await asyncio.wait({sending, gone}, return_when=asyncio.FIRST_COMPLETED)
@@ -77,6 +87,7 @@ async def stream(
     caller: NamedDependency[Caller],
     access: NamedDependency[Access],
     feed: NamedDependency[Feed],
+    stream_slot: NamedDependency[AbstractContextManager[None]],
     settings: NamedDependency[Settings],
     types: Annotated[str | None, QueryParameter(description="Only events of these types, with commas between")] = None,
     image: Annotated[str | None, QueryParameter(name="imageId", description="Only events of this image")] = None,
@@ -90,7 +101,7 @@ async def stream(
     wanted = Filter(caller.owner, _types(types), _image(image))
     last_event_id = request.headers.get("last-event-id", after)
     blocks = feed.listen(wanted, last_event_id, over=lambda: access.over(caller))
-    return EventStream(blocks, settings.notifications.patience)
+    return EventStream(blocks, settings.notifications.patience, stream_slot)
 
 
 def router() -> Router:
@@ -109,6 +120,13 @@ def _image(text: str | None) -> str | None:
         return str(UUID(text)) if text else None
     except ValueError:
         raise InvalidField("/imageId", "is not an image's id") from None
+
+
+def _begun(scope: Scope) -> None:
+    """From here on it counts as a stream, and no longer as a request under way."""
+    begun = (scope.get("extensions") or {}).get("gallery.stream")
+    if begun is not None:
+        begun()  # type: ignore[operator]  # our own extension: a function
 
 
 async def _gone(receive: Receive) -> None:

@@ -19,6 +19,8 @@ REQUESTS = Histogram(
     buckets=QUICK,
 )
 LIMITED = Counter("rate_limited_total", "Requests refused because somebody asks too often", "limit")
+STREAMS_REFUSED = Counter("sse_refused_total", "Streams refused: the caller, or the process, has too many", "limit")
+OVERLOADED = Counter("overloaded_total", "Requests refused because too many are under way in this process")
 STREAMS = Gauge("sse_clients", "Clients that listen to the notification stream", "livesum")
 CACHE = Counter("cache_lookups_total", "Answers looked for in the cache: hit, miss, off or away", "kind", "result")
 

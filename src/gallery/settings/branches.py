@@ -165,6 +165,17 @@ class Cache(Struct, frozen=True):
 class Notifications(Struct, frozen=True):
     keep_hours: Annotated[Count, Meta(description="How long events can be replayed, in hours")] = 24
     heartbeat: Annotated[float, Meta(gt=0, le=15, description="Pause between two heartbeats, in seconds")] = 10
+    max_streams: Annotated[
+        Count | None,
+        Meta(description="Streams of one process; not set: half of its limit of open files, and 10,000 at most"),
+    ] = None
+    max_streams_per_caller: Annotated[
+        Count | None,
+        Meta(
+            description="Streams of one caller (API key, owner or address) in one process; not set: 100, or no limit "
+            "where only this machine can reach us"
+        ),
+    ] = None
     backlog: Annotated[Count, Meta(description="Events that may wait for one slow reader")] = 1000
     patience: Annotated[Seconds, Meta(description="How long a reader may not read before it is closed, in seconds")] = (
         20

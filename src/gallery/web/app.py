@@ -11,6 +11,7 @@ import gallery.admin.api
 import gallery.images.api
 import gallery.notifications.api
 from gallery.adapters.rates import Rates
+from gallery.ops.capacity import capacity
 from gallery.settings import networks, origins
 from gallery.web import docs, metrics, pages, probes, problems, queues
 from gallery.web.compression import Compression
@@ -21,7 +22,9 @@ from gallery.web.headers import SafeHeaders
 from gallery.web.heads import Heads
 from gallery.web.limits import Limits, limited
 from gallery.web.middleware import Requests, Routes
+from gallery.web.overload import Overload
 from gallery.web.proxies import Proxies
+from gallery.web.streams import stream_slots
 from gallery.wiring import Gallery
 
 
@@ -51,6 +54,7 @@ def make_app(house: Gallery) -> ASGIApp:
             "scaler": _given(house.scaler),
             "cache": _given(house.cache),
             "feed": _given(house.feed),
+            "stream_slot": Provide(stream_slots(house.settings), sync_to_thread=False),
             "settings": _given(house.settings),
             "health": _given(house.health),
             "readings": _given(house.readings),
@@ -86,6 +90,7 @@ def _guarded(app: ASGIApp, house: Gallery) -> ASGIApp:
     welcome = origins(settings.cors_origin)
     if limited(settings):
         app = Limits(app, Rates(house.valkey), settings, known_to(house.access))
+    app = Overload(app, capacity().requests)
     app = OneHost(LocalOnly(Heads(Compression(app)), settings))
     app = Cors(app, welcome)
     app = SafeHeaders(app, shared=bool(welcome))

@@ -1,5 +1,6 @@
 """Errors on the wire: `application/problem+json` (RFC 9457), one shape for all of them."""
 
+import random
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any, TypeAlias
@@ -38,6 +39,7 @@ STATUS: dict[type[errors.GalleryError], int] = {
 Headers: TypeAlias = Iterable[tuple[bytes, bytes]]
 BODIES = {400: errors.MalformedBody, 413: errors.TooLarge}  # what Litestar says of a body, in our words
 RETRY_AFTER = {503: "2"}  # seconds
+STREAMS_AGAIN = (5, 15)  # seconds: not all at the same moment
 
 
 class Detail(Struct, frozen=True):
@@ -134,7 +136,7 @@ def _response(
         problem(status, code, sentence, request.scope["path"], details),
         status_code=status,
         media_type="application/problem+json",
-        headers={"Cache-Control": "no-store", **(headers or {}), **extra},
+        headers={"Cache-Control": "no-store", **extra, **(headers or {})},
     )
 
 
@@ -143,6 +145,8 @@ def _headers(error: errors.GalleryError) -> dict[str, str]:
     match error:
         case errors.RangeOutside():
             return {"Content-Range": f"bytes */{error.facts['size']}", "Accept-Ranges": "bytes"}
+        case errors.TooManyStreams() | errors.StreamsFull():
+            return {"Retry-After": str(random.randint(*STREAMS_AGAIN))}  # noqa: S311  no secret
         case errors.StillInFlight():
             return {"Retry-After": "1"}
         case errors.CredentialsRequired() | errors.Unauthorized() | errors.ScopeMissing():

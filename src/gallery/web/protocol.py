@@ -16,7 +16,9 @@ import structlog
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gallery.errors import HeadersTooLarge, MalformedRequest, TooSlow
+from gallery.ops.capacity import capacity
 from gallery.settings import Serve
+from gallery.web.connections import make_room
 from gallery.web.problems import problem, status_of
 
 log = structlog.get_logger(__name__)
@@ -41,6 +43,7 @@ class Protocol(HttpToolsProtocol):
         super().__init__(**given)
         self._settings = settings
         self._draining = draining
+        self._max_connections = capacity().connections
         self._timer: TimerHandle | None = None
         self._stage: tuple[str, Any] | None = None
         self._deadline = 0.0
@@ -52,7 +55,13 @@ class Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # as uvicorn does
         super().connection_made(transport)
+        make_room(self.connections, self._max_connections)  # type: ignore[arg-type]  # all are of this class
         self._watch(0)
+
+    @property
+    def idle(self) -> bool:
+        """Whether it waits for another request, after one at least."""
+        return self.timeout_keep_alive_task is not None and not self.transport.is_closing()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._timer is not None:
