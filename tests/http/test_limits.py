@@ -13,7 +13,7 @@ import photos
 import processes
 from cast import listening, post, uploaded
 from conftest import housed
-from gallery.adapters.rates import Limit, Rates
+from gallery.adapters.rates import Limit, RateClass, Rates
 from gallery.adapters.redis import open_valkey
 from gallery.errors import Misconfigured, ValkeyAway
 from gallery.settings import Settings
@@ -75,12 +75,12 @@ async def test_who_waits_as_long_as_told_is_let_in_once_more(environment):
         assert [(await client.get("/api/v1/images")).status_code for _ in range(2)] == [200, 429]
 
 
-async def test_pictures_and_uploads_are_counted_apart(environment):
-    given = {"GALLERY_RATE__UPLOADS": "1 per 3600 s", "GALLERY_RATE__PICTURES": "2 per 3600"}
+async def test_renditions_and_uploads_are_counted_apart(environment):
+    given = {"GALLERY_RATE__UPLOADS": "1 per 3600 s", "GALLERY_RATE__RENDITIONS": "2 per 3600"}
     async with housed(environment, **of_hour(3), **given) as (gallery, client):
         image = await uploaded(gallery)
         first = await client.get(f"/api/v1/images/{image.id}/original")
-        assert first.headers["ratelimit"].startswith('"pictures";r=1')
+        assert first.headers["ratelimit"].startswith('"renditions";r=1')
         assert (await client.head(f"/api/v1/images/{UNKNOWN}/320.webp")).status_code != 429
         assert (await client.get(f"/api/v1/images/{UNKNOWN}/320.webp")).status_code == 429
         assert (await post(client, photos.a_png())).headers["ratelimit-policy"] == '"uploads";q=1;w=3600'
@@ -164,14 +164,14 @@ async def test_a_burst_is_the_limit_exactly(settings, limit):
         for _ in range(0, limit.requests + 50, 50):
             allowed += sum(
                 verdict.allowed
-                for verdict in await asyncio.gather(*(rates.take("requests", "maya", limit) for _ in range(50)))
+                for verdict in await asyncio.gather(*(rates.take(RateClass.REQUESTS, "maya", limit) for _ in range(50)))
             )
         assert allowed == limit.requests
 
 
 async def test_what_is_counted_is_forgotten_when_it_is_over(settings):
     async with open_valkey(settings.redis) as valkey:
-        await Rates(valkey).take("requests", "maya", Limit(10, 60))
+        await Rates(valkey).take(RateClass.REQUESTS, "maya", Limit(10, 60))
         life = await valkey.call(lambda server: server.pttl(f"{valkey.prefix}:rate:requests:{{maya}}"))
         assert 5000 < life <= 6000
 
@@ -179,16 +179,16 @@ async def test_what_is_counted_is_forgotten_when_it_is_over(settings):
 async def test_the_script_is_told_again_to_a_valkey_that_has_forgotten_it(settings):
     async with open_valkey(settings.redis) as valkey:
         rates = Rates(valkey)
-        assert (await rates.take("requests", "maya", Limit(10, 3600))).remaining == 9
+        assert (await rates.take(RateClass.REQUESTS, "maya", Limit(10, 3600))).remaining == 9
         await valkey.call(lambda server: server.script_flush())
-        assert (await rates.take("requests", "maya", Limit(10, 3600))).remaining == 8
+        assert (await rates.take(RateClass.REQUESTS, "maya", Limit(10, 3600))).remaining == 8
 
 
 async def test_a_valkey_that_is_away_says_so(settings):
     async with open_valkey(settings.redis) as valkey:
         valkey._away_until = math.inf
         with pytest.raises(ValkeyAway):
-            await Rates(valkey).take("requests", "maya", Limit(1, 1))
+            await Rates(valkey).take(RateClass.REQUESTS, "maya", Limit(1, 1))
 
 
 @pytest.mark.parametrize("text", ["300", "0 per 60", "300 per 0", "many per day", "300 per 60 m", "-1 per 60"])

@@ -11,6 +11,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import TypeAlias, TypeVar
 
 import structlog
 
@@ -23,7 +24,10 @@ from gallery.errors import CredentialNotValid, KeyNotFound
 log = structlog.get_logger(__name__)
 
 FRESH = 2.0  # seconds
-MOST = 5_000  # keys remembered, known or not
+MOST = 5_000  # keys remembered
+MOST_MISSING = 500  # ids without a key remembered: a client that guesses makes up any number of them
+T = TypeVar("T")
+Remembered: TypeAlias = OrderedDict[str, tuple[float, T]]  # by a key's id: when it was read, and what was found
 FORMAT = re.compile(r"gk_([0-9a-f]{16})_([A-Za-z0-9_-]{43})")
 
 
@@ -34,7 +38,8 @@ def looks_like_a_key(text: str) -> bool:
 class ApiKeys:
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._read: OrderedDict[str, tuple[float, ApiKey | None]] = OrderedDict()
+        self._found: Remembered[ApiKey] = OrderedDict()
+        self._missing: Remembered[None] = OrderedDict()
 
     async def create(
         self, owner: Owner, name: str, scopes: Sequence[Scope], life: timedelta | None
@@ -79,17 +84,26 @@ class ApiKeys:
         return found is not None and _stands(found)
 
     async def _find(self, key: str) -> ApiKey | None:
-        read_at, found = self._read.get(key, (float("-inf"), None))
         now = time.monotonic()
+        read_at, found = self._found.get(key) or self._missing.get(key) or (float("-inf"), None)
         if now - read_at < FRESH:
             return found
         async with self._database.primary() as db:
             found = await store.find(db, key)
-        self._read[key] = (now, found)
-        self._read.move_to_end(key)
-        while len(self._read) > MOST:
-            self._read.popitem(last=False)
+        if found is None:
+            self._found.pop(key, None)
+            _remember(self._missing, key, (now, None), MOST_MISSING)
+        else:
+            self._missing.pop(key, None)
+            _remember(self._found, key, (now, found), MOST)
         return found
+
+
+def _remember(kept: Remembered[T], key: str, entry: tuple[float, T], most: int) -> None:
+    kept[key] = entry
+    kept.move_to_end(key)
+    while len(kept) > most:
+        kept.popitem(last=False)
 
 
 def _stands(key: ApiKey) -> bool:

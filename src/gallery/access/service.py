@@ -2,14 +2,16 @@
 
 import asyncio
 import time
+from typing import NamedTuple
 
 import structlog
 from msgspec import Struct
 
+from gallery.access.hashes import Hashes
 from gallery.access.issuer import Issuer
 from gallery.access.keys import ApiKeys, looks_like_a_key
 from gallery.access.links import Links
-from gallery.access.model import ANYONE, STRANGER, Caller
+from gallery.access.model import ANYONE, STRANGER, Caller, Kind
 from gallery.access.openness import authenticates, is_open
 from gallery.access.passes import Passes
 from gallery.access.signing import Signatures
@@ -21,6 +23,7 @@ from gallery.settings import Settings as AllSettings
 
 log = structlog.get_logger(__name__)
 
+MOST_GOOD = 10_000  # credentials that a process remembers as good
 CHECK = 2.0  # seconds between two looks whether the keys behind an open stream still stand
 
 
@@ -32,6 +35,11 @@ class Shown(Struct, frozen=True):
     session: str | None = None
 
 
+class Credential(NamedTuple):
+    kind: Kind
+    text: str
+
+
 class Access:
     def __init__(self, settings: AllSettings, database: Database) -> None:
         """Raises `CannotStart` for settings that do not fit together."""
@@ -41,22 +49,49 @@ class Access:
         self.passes = Passes(self.signatures)
         self.links = Links(self.signatures)
         self._tokens = _tokens(settings.access)
+        self._good = Hashes(MOST_GOOD)
 
     async def caller(self, shown: Shown) -> Caller:
         """Who shows this. Raises `CredentialNotValid`, `DatabaseAway`, `IssuerAway`.
 
         In open mode who shows nothing that we know of is anyone, and may do everything.
         """
-        for text in (shown.bearer, shown.api_key):
-            if text is not None and looks_like_a_key(text):
-                return await self.keys.caller(text)
+        credential = self._credential(shown)
+        if credential is None:
+            return ANYONE if self.open else STRANGER
+        try:
+            caller = await self._verify(credential)
+        except CredentialNotValid:
+            self._good.forget(credential.text)
+            if self.open and credential.kind is Kind.SESSION:
+                return ANYONE  # a session of another time locks nobody out of an open house
+            raise
+        self._good.add(credential.text)
+        return caller
+
+    def verified(self, shown: Shown) -> bool:
+        """Whether nothing is shown, or what this process has found good and not yet found to be over."""
+        credential = self._credential(shown)
+        return credential is None or credential.text in self._good
+
+    def _credential(self, shown: Shown) -> Credential | None:
+        """The one that counts."""
+        headers = [text for text in (shown.bearer, shown.api_key) if text is not None]
+        for text in headers:
+            if looks_like_a_key(text):
+                return Credential(Kind.KEY, text)
         if shown.bearer is not None and self._tokens is not None:
-            return await self._tokens.caller(shown.bearer)
-        if self.open:
-            return await self._session_or_anyone(shown)
-        if shown.bearer is not None or shown.api_key is not None:
-            raise CredentialNotValid(reason="no key")
-        return STRANGER if shown.session is None else await self._session(shown.session)
+            return Credential(Kind.TOKEN, shown.bearer)
+        if headers and not self.open:
+            return Credential(Kind.KEY, headers[0])
+        return None if shown.session is None else Credential(Kind.SESSION, shown.session)
+
+    async def _verify(self, credential: Credential) -> Caller:
+        if credential.kind is Kind.TOKEN and self._tokens is not None:
+            return await self._tokens.caller(credential.text)
+        if credential.kind is Kind.SESSION:
+            return await self._standing(await self.passes.read_session(credential.text))
+        return await self.keys.caller(credential.text)
 
     async def by_ticket(self, text: str) -> Caller:
         """Raises `CredentialNotValid`, `DatabaseAway`."""
@@ -84,16 +119,6 @@ class Access:
         if caller.signing_key is not None and not await self.signatures.stands(caller.signing_key):
             return False
         return caller.key is None or await self.keys.stands(caller.key)
-
-    async def _session(self, text: str) -> Caller:
-        return await self._standing(await self.passes.read_session(text))
-
-    async def _session_or_anyone(self, shown: Shown) -> Caller:
-        """A session of another time locks nobody out of an open house."""
-        try:
-            return ANYONE if shown.session is None else await self._session(shown.session)
-        except CredentialNotValid:
-            return ANYONE
 
     async def _standing(self, caller: Caller) -> Caller:
         if caller.key is not None and not await self.keys.stands(caller.key):

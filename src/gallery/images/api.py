@@ -11,6 +11,7 @@ from litestar.params import FromPath, JSONBody
 from litestar.response import Response
 
 from gallery.access.model import READS, SHOWS, WRITES, Caller
+from gallery.adapters.rates import UPLOADS
 from gallery.conditions import unchanged, versions
 from gallery.images import bytes_api, question, schema
 from gallery.images.answers import Answers
@@ -36,7 +37,7 @@ Handled = Request[Any, Any, Any]
 
 @post(
     "/",
-    opt=WRITES,
+    opt=WRITES | UPLOADS,
     operation_class=UploadOperation,
     operation_id="uploadImage",
     summary="Upload a photo",

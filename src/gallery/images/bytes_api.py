@@ -12,6 +12,7 @@ from litestar.params import FromPath, HeaderParameter, QueryParameter
 from litestar.response import Response, Stream
 
 from gallery.access.model import SERVES, SERVES_ORIGINAL, Caller, Kind
+from gallery.adapters.rates import RENDITIONS
 from gallery.conditions import part, unchanged
 from gallery.errors import RenditionNotFound
 from gallery.images.model import Image, id_from
@@ -19,6 +20,7 @@ from gallery.images.service import Images
 
 WHOLE = 256 * 1024  # bytes; no more than a slow reader of a stream has waiting for it
 HEAD = "gallery.head"  # in the scope of a request whose answer has no body; see `web.heads`
+PICTURE = RENDITIONS | {"embeddable": True}  # for `opt`: pages of other origins of the same site may show it
 RESPONSES = {
     200: ResponseSpec(
         bytes, description="The picture; its `ETag` is a strong one", media_type="image/*", generate_examples=False
@@ -60,7 +62,7 @@ IfRange = Annotated[
 
 @get(
     "/{image_id:str}/original",
-    opt=SERVES_ORIGINAL,
+    opt=SERVES_ORIGINAL | PICTURE,
     operation_id="readOriginal",
     summary="The bytes as they were sent",
     responses=RESPONSES,
@@ -85,7 +87,7 @@ async def original(
 
 @get(
     "/{image_id:str}/{file:str}",
-    opt=SERVES,
+    opt=SERVES | PICTURE,
     operation_id="readRendition",
     summary="A rendition, e.g. 960.webp",
     responses=RESPONSES,

@@ -143,7 +143,7 @@ class Rate(Struct, frozen=True):
         "300 per 60"
     )
     uploads: Annotated[str, Meta(pattern=LIMIT, description="Uploads of one address, as N per S seconds")] = "60 per 60"
-    pictures: Annotated[
+    renditions: Annotated[
         str, Meta(pattern=LIMIT, description="Originals and renditions read by one address, as N per S seconds")
     ] = "6000 per 60"
     key_factor: Annotated[Count, Meta(description="How many times as much somebody whom we know may do")] = 10

@@ -16,14 +16,15 @@ from gallery.settings import networks, origins
 from gallery.web import docs, metrics, pages, probes, problems, queues
 from gallery.web.compression import Compression
 from gallery.web.cors import Cors
-from gallery.web.doors import Doorkeeper, caller_of, known_to
+from gallery.web.doors import Callers, Doorkeeper, caller_of
 from gallery.web.guards import LocalOnly, OneHost
 from gallery.web.headers import SafeHeaders
 from gallery.web.heads import Heads
 from gallery.web.limits import Limits, limited
-from gallery.web.middleware import Requests, Routes
+from gallery.web.middleware import Requests
 from gallery.web.overload import Overload
 from gallery.web.proxies import Proxies
+from gallery.web.routing import Routing
 from gallery.web.streams import stream_slots
 from gallery.wiring import Gallery
 
@@ -83,19 +84,20 @@ def make_worker_app(house: Gallery) -> ASGIApp:
     return _guarded(app, house)
 
 
-def _guarded(app: ASGIApp, house: Gallery) -> ASGIApp:
+def _guarded(litestar: Litestar, house: Gallery) -> ASGIApp:
     """The application behind its doors; the last one here is the outermost."""
     settings = house.settings
-    app = Routes(app)
+    app: ASGIApp = litestar
     welcome = origins(settings.cors_origin)
     if limited(settings):
-        app = Limits(app, Rates(house.valkey), settings, known_to(house.access))
+        app = Limits(app, Rates(house.valkey), settings, Callers(house.access))
     app = Overload(app, capacity().requests)
     app = OneHost(LocalOnly(Heads(Compression(app)), settings))
     app = Cors(app, welcome)
     app = SafeHeaders(app, shared=bool(welcome))
     app = Requests(app)
-    return Proxies(app, networks(settings.proxies))
+    app = Proxies(app, networks(settings.proxies))
+    return Routing(app, litestar)
 
 
 def _given(value: Any) -> Provide:

@@ -20,7 +20,6 @@ from gallery.errors import CredentialsRequired, ForeignOrigin, ImageNotFound, Sc
 from gallery.settings import Settings, origins
 from gallery.web.cors import may_write
 from gallery.web.guards import READING, same_origin
-from gallery.web.limits import Known
 
 Connection = ASGIConnection[Any, Any, Any, Any]
 
@@ -74,24 +73,27 @@ async def who(access: Access, connection: Connection) -> Caller:
     Raises `CredentialNotValid`, `Unavailable`.
     """
     if "known" not in connection.state:
-        connection.state.known = await access.caller(_shown(connection))
-    known: Caller = connection.state.known
-    return known
-
-
-def known_to(access: Access) -> Known:
-    """Whose requests are counted together: a key's, else an owner's; strangers are counted by their addresses."""
-
-    async def known(scope: HTTPScope) -> str | None:
         try:
-            caller = await who(access, ASGIConnection(scope))
-        except (Unauthorized, Unavailable):  # said again by the door; a guessed credential earns no name
-            return None
-        if caller.kind in (Kind.ANYONE, Kind.STRANGER):
-            return None
-        return f"key:{caller.key}" if caller.key else f"owner:{caller.owner}"
+            connection.state.known = await access.caller(_shown(connection))
+        except (Unauthorized, Unavailable) as error:
+            connection.state.known = error
+    known: Caller | Unauthorized | Unavailable = connection.state.known
+    if isinstance(known, Caller):
+        return known
+    raise known
 
-    return known
+
+class Callers:
+    """Whose requests are counted together: a key's, else an owner's. See `web/limits.py: Callers`."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+
+    def verified(self, scope: HTTPScope) -> bool:
+        return self._access.verified(_shown(ASGIConnection(scope)))
+
+    async def name(self, scope: HTTPScope) -> str | None:
+        return (await who(self._access, ASGIConnection(scope))).counted_as
 
 
 def caller_of(request: Request[Any, Any, Any]) -> Caller:

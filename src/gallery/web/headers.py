@@ -6,7 +6,7 @@ A handler that knows better says so itself: a header that is there already stays
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
-from gallery.web.limits import PICTURE
+from gallery.web.routing import route_of
 
 POLICY = b"cross-origin-resource-policy"
 SAFE = [
@@ -26,7 +26,7 @@ class SafeHeaders:
 
     def __init__(self, app: ASGIApp, shared: bool) -> None:
         self._app = app
-        self._pictures = (POLICY, b"cross-origin" if shared else b"same-site")
+        self._embeddable = (POLICY, b"cross-origin" if shared else b"same-site")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP:
@@ -44,5 +44,5 @@ class SafeHeaders:
         await self._app(scope, receive, send_with_headers)
 
     def _headers(self, scope: HTTPScope) -> list[tuple[bytes, bytes]]:
-        reach = self._pictures if PICTURE.fullmatch(scope["path"]) else (POLICY, b"same-origin")
+        reach = self._embeddable if route_of(scope).opt.get("embeddable") else (POLICY, b"same-origin")
         return [*SAFE, reach, DATA, *([SECURE] if scope["scheme"] == "https" else [])]

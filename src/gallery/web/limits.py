@@ -5,35 +5,50 @@ The headers are those of https://datatracker.ietf.org/doc/draft-ietf-httpapi-rat
 is left of it.
 """
 
+import asyncio
 import ipaddress
-import re
-from collections.abc import Awaitable, Callable
-from typing import TypeAlias
+from typing import NamedTuple, Protocol
 
 import structlog
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from gallery.access.openness import is_loopback, is_open
-from gallery.adapters.rates import Limit, Rates, Verdict
-from gallery.errors import TooManyRequests, ValkeyAway
+from gallery.adapters.rates import Limit, RateClass, Rates, Verdict
+from gallery.errors import TooManyRequests, Unauthorized, Unavailable, ValkeyAway
 from gallery.ops import metrics
 from gallery.settings import Settings
 from gallery.web.problems import answer
+from gallery.web.routing import route_of
 
 log = structlog.get_logger(__name__)
 
-Known: TypeAlias = Callable[[HTTPScope], Awaitable[str | None]]  # a key's or an owner's name; `None` is a stranger
-
-FREE = re.compile("/livez|/readyz|/health|/static/.*|/favicon.ico")
-PICTURE = re.compile(r"/api/v1/images/[^/]+/(original|[^/]+\.[^/]+)/?")
-UPLOAD = re.compile("/api/v1/images/?")
 IPV6_PREFIX = 64  # what one subscriber has: an address in it costs nothing
 
 
-async def nobody(_: HTTPScope) -> str | None:
-    """We know nobody yet."""
-    return None
+class Callers(Protocol):
+    """Tells callers apart by the credentials that their requests show."""
+
+    def verified(self, scope: HTTPScope) -> bool:
+        """Whether the request shows no credential, or one that this process has found good before."""
+
+    async def name(self, scope: HTTPScope) -> str | None:
+        """A key's or an owner's name; `None` is an anonymous caller. Raises `Unauthorized`, `Unavailable`."""
+
+
+class Count(NamedTuple):
+    """A request that was counted: as what, whose it is, within which limit, and what came of it."""
+
+    rate_class: RateClass
+    who: str
+    limit: Limit
+    verdict: Verdict
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        policy = f'"{self.rate_class}";q={self.limit.requests};w={self.limit.seconds}'
+        left = f'"{self.rate_class}";r={self.verdict.remaining};t={self.verdict.reset}'
+        return [(b"ratelimit-policy", policy.encode()), (b"ratelimit", left.encode())]
 
 
 def limited(settings: Settings) -> bool:
@@ -47,47 +62,75 @@ def limited(settings: Settings) -> bool:
 class Limits:
     """Counts a request once, when it begins; a stream is one request."""
 
-    def __init__(self, app: ASGIApp, rates: Rates, settings: Settings, known: Known = nobody) -> None:
+    def __init__(self, app: ASGIApp, rates: Rates, settings: Settings, callers: Callers) -> None:
         rate = settings.rate
         self._app = app
         self._rates = rates
-        self._known = known
+        self._callers = callers
         self._factor = rate.key_factor
         self._closed = rate.when_valkey_is_away == "closed"
         self._limits = {
-            "requests": Limit.read(rate.stranger),
-            "uploads": Limit.read(rate.uploads),
-            "pictures": Limit.read(rate.pictures),
+            RateClass.REQUESTS: Limit.read(rate.stranger),
+            RateClass.UPLOADS: Limit.read(rate.uploads),
+            RateClass.RENDITIONS: Limit.read(rate.renditions),
         }
         self._blind = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != ScopeType.HTTP or FREE.fullmatch(scope["path"]):
+        rate_class = route_of(scope).opt.get("rate", RateClass.REQUESTS) if scope["type"] == ScopeType.HTTP else None
+        if scope["type"] != ScopeType.HTTP or rate_class is None:
             await self._app(scope, receive, send)
             return
-        name = kind(scope)
-        who = await self._known(scope)
-        limit = self._limits[name] if who is None else self._limits[name].times(self._factor)
         try:
-            verdict = await self._rates.take(name, who or place(scope), limit)
+            count = await self._count(scope, rate_class)
         except ValkeyAway as error:
             await self._without(error, scope, receive, send)
             return
         self._blind = False
-        headers = _headers(name, limit, verdict)
-        if not verdict.allowed:
-            again = (b"retry-after", b"%d" % verdict.retry)
-            metrics.LIMITED.add(name)
-            refused = TooManyRequests(kind=name, who=who or place(scope))
-            await answer(scope, send, refused, [*headers, again])
+        if not count.verdict.allowed:
+            again = (b"retry-after", b"%d" % count.verdict.retry)
+            metrics.LIMITED.add(count.rate_class)
+            refused = TooManyRequests(kind=count.rate_class, who=count.who)
+            await answer(scope, send, refused, [*count.headers, again])
             return
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *headers]
+                message["headers"] = [*message["headers"], *count.headers]
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
+
+    async def _count(self, scope: HTTPScope, rate_class: RateClass) -> Count:
+        """A credential that this process does not know costs its address a request before it is verified, since that
+        costs us a query or a signature. What proves good costs the address nothing. Raises `ValkeyAway`.
+        """
+        if self._callers.verified(scope):
+            return await self._take(scope, rate_class, await self._name(scope))
+        guess = await self._take(scope, RateClass.REQUESTS, None)
+        if not guess.verdict.allowed:
+            return guess
+        try:
+            name = await self._callers.name(scope)
+        except (Unauthorized, Unavailable):  # said again by the door
+            return guess
+        if name is None and rate_class is RateClass.REQUESTS:
+            return guess
+        _, count = await asyncio.gather(
+            self._rates.give_back(guess.rate_class, guess.who, guess.limit), self._take(scope, rate_class, name)
+        )
+        return count
+
+    async def _name(self, scope: HTTPScope) -> str | None:
+        try:
+            return await self._callers.name(scope)
+        except (Unauthorized, Unavailable):  # said again by the door
+            return None
+
+    async def _take(self, scope: HTTPScope, rate_class: RateClass, name: str | None) -> Count:
+        limit = self._limits[rate_class] if name is None else self._limits[rate_class].times(self._factor)
+        who = name or place(scope)
+        return Count(rate_class, who, limit, await self._rates.take(rate_class, who, limit))
 
     async def _without(self, error: ValkeyAway, scope: HTTPScope, receive: Receive, send: Send) -> None:
         if self._closed:
@@ -97,15 +140,6 @@ class Limits:
             log.warning("rate.unlimited", error=str(error))
         self._blind = True
         await self._app(scope, receive, send)
-
-
-def kind(scope: HTTPScope) -> str:
-    """Which of the limits holds for a request."""
-    if scope["method"] in ("GET", "HEAD") and PICTURE.fullmatch(scope["path"]):
-        return "pictures"
-    if scope["method"] == "POST" and UPLOAD.fullmatch(scope["path"]):
-        return "uploads"
-    return "requests"
 
 
 def place(scope: HTTPScope) -> str:
@@ -120,9 +154,3 @@ def place(scope: HTTPScope) -> str:
     if address.ipv4_mapped:
         return str(address.ipv4_mapped)
     return str(ipaddress.ip_network((int(address), IPV6_PREFIX), strict=False))
-
-
-def _headers(name: str, limit: Limit, verdict: Verdict) -> list[tuple[bytes, bytes]]:
-    policy = f'"{name}";q={limit.requests};w={limit.seconds}'
-    left = f'"{name}";r={verdict.remaining};t={verdict.reset}'
-    return [(b"ratelimit-policy", policy.encode()), (b"ratelimit", left.encode())]

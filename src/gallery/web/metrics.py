@@ -10,11 +10,12 @@ from litestar.response import Response
 from gallery.access.model import ADMINISTERS
 from gallery.ops.exposition import exposition
 from gallery.ops.readings import Readings
+from gallery.web.routing import QUIET
 
 
 @get(
     "/metrics",
-    opt=ADMINISTERS,
+    opt=ADMINISTERS | QUIET,
     operation_id="metrics",
     summary="Counts, durations and how it stands, in Prometheus' format",
     media_type="text/plain",

@@ -10,19 +10,17 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from gallery.ops import metrics, tracing
+from gallery.web.routing import route_of
 
 log = structlog.get_logger(__name__)
 
 REQUEST_ID = re.compile(rb"[\w.:@/+=-]{1,128}")
-CALM = ("/livez", "/readyz", "/health", "/metrics")  # asked every few seconds; no news
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-ROUTE = "gallery.route"  # in the scope's extensions, which a copy of the scope shares
-NOWHERE = "none"  # the route of a request that has not come so far, or asks for what there is not
 TRACE = ("traceparent", "tracestate")
 
 
 class Requests:
-    """The outermost ASGI application."""
+    """Around all that answers."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -49,25 +47,12 @@ class Requests:
                 answer.ends(span)
 
 
-class Routes:
-    """The innermost one: leaves word of the route, a template that many paths have."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await self._app(scope, receive, send)
-        finally:
-            _extensions(scope)[ROUTE] = scope.get("path_template") or NOWHERE
-
-
 class Answer:
     """What there is to say of a request: asked now, begun with its head, over."""
 
     def __init__(self, scope: HTTPScope) -> None:
-        _extensions(scope)
         self._scope = scope
+        self._route = route_of(scope)
         self._began = time.perf_counter()
         self._until = 0.0
         self._status = 0
@@ -80,7 +65,7 @@ class Answer:
 
     def ends(self, span: tracing.Span) -> None:
         now = time.perf_counter()
-        route = str(_extensions(self._scope).get(ROUTE, NOWHERE))
+        route = self._route.template
         kind = f"{self._status // 100}xx" if self._status else "gone"
         metrics.REQUESTS.observe((self._until or now) - self._began, self.method, route, kind)
         if tracing.on():
@@ -94,7 +79,7 @@ class Answer:
         self._log(round((now - self._began) * 1000, 1))
 
     def _log(self, milliseconds: float) -> None:
-        write = log.debug if self._scope["path"] in CALM and self._status < 400 else log.info
+        write = log.debug if self._route.opt.get("quiet") and self._status < 400 else log.info
         write(
             "request",
             method=self._scope["method"],
@@ -102,13 +87,6 @@ class Answer:
             status=self._status or None,  # nothing was answered: the client has gone
             ms=milliseconds,
         )
-
-
-def _extensions(scope: Scope) -> dict[str, Any]:
-    if scope.get("extensions") is None:
-        scope["extensions"] = {}
-    found: dict[str, Any] = scope["extensions"]  # type: ignore[assignment]  # ours, beside the server's
-    return found
 
 
 def _trace(scope: HTTPScope) -> dict[str, str]:

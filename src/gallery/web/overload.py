@@ -8,8 +8,9 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from gallery.errors import Overloaded
 from gallery.ops import metrics
 from gallery.web.problems import answer
+from gallery.web.routing import route_of
 
-PROBES = ("/livez", "/readyz", "/health")  # answered at once, whatever else is going on
+PROBE = {"probe": True}  # for a route's `opt`: answered at once, whatever else is going on
 
 
 class Overload:
@@ -19,7 +20,7 @@ class Overload:
         self._under_way: set[object] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != ScopeType.HTTP or scope["path"] in PROBES:
+        if scope["type"] != ScopeType.HTTP or route_of(scope).opt.get("probe"):
             await self._app(scope, receive, send)
             return
         if len(self._under_way) >= self._most:

@@ -17,6 +17,7 @@ from litestar.template import TemplateConfig
 from gallery import __version__
 from gallery.access.model import LETS_IN
 from gallery.access.service import Access
+from gallery.adapters.rates import UNLIMITED
 from gallery.conditions import unchanged
 from gallery.negotiation import best
 from gallery.settings import Settings
@@ -54,7 +55,7 @@ async def home(
     return Template("home.html", context=context, headers=headers | safe)
 
 
-@get("/static/{name:str}", opt=LETS_IN, include_in_schema=False)
+@get("/static/{name:str}", opt=LETS_IN | UNLIMITED, include_in_schema=False)
 async def static(request: Request[Any, Any, Any], name: FromPath[str]) -> Response[bytes]:
     asset = ASSETS.get(name)
     if asset is None:
@@ -65,7 +66,7 @@ async def static(request: Request[Any, Any, Any], name: FromPath[str]) -> Respon
     return Response(asset.body, media_type=asset.media_type, headers=headers)
 
 
-@get("/favicon.ico", opt=LETS_IN, include_in_schema=False)
+@get("/favicon.ico", opt=LETS_IN | UNLIMITED, include_in_schema=False)
 async def favicon() -> Response[bytes]:
     """For whoever asks without having read the page: browsers go by the type, not by the name."""
     icon = ASSETS["icon.svg"]

@@ -10,15 +10,19 @@ from litestar.params import QueryParameter
 from litestar.response import Response
 
 from gallery.access.model import LETS_IN
+from gallery.adapters.rates import UNLIMITED
 from gallery.errors import InvalidField
 from gallery.ops.health import Health, memory
+from gallery.web.overload import PROBE
+from gallery.web.routing import QUIET
 
 STARTED = time.monotonic()
+OPT = LETS_IN | UNLIMITED | QUIET | PROBE
 
 
 @get(
     "/health",
-    opt=LETS_IN,
+    opt=OPT,
     operation_id="health",
     summary="Status, uptime and memory of this process",
     tags=["operation"],
@@ -32,14 +36,14 @@ async def health() -> dict[str, Any]:
     }
 
 
-@get("/livez", opt=LETS_IN, operation_id="livez", summary="200 while this process answers at all", tags=["operation"])
+@get("/livez", opt=OPT, operation_id="livez", summary="200 while this process answers at all", tags=["operation"])
 async def livez() -> dict[str, str]:
     return {"status": "ok"}
 
 
 @get(
     "/readyz",
-    opt=LETS_IN,
+    opt=OPT,
     operation_id="readyz",
     summary="503 while something is away, naming it, and while this process drains",
     tags=["operation"],

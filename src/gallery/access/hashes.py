@@ -1,0 +1,29 @@
+"""Texts that were seen, remembered by their hashes: none of them can be read from a process's memory."""
+
+import hashlib
+from collections import OrderedDict
+
+
+class Hashes:
+    """The `most` texts that were added last."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._hashes: OrderedDict[bytes, None] = OrderedDict()
+
+    def add(self, text: str) -> None:
+        digest = _digest(text)
+        self._hashes[digest] = None
+        self._hashes.move_to_end(digest)
+        if len(self._hashes) > self._most:
+            self._hashes.popitem(last=False)
+
+    def forget(self, text: str) -> None:
+        self._hashes.pop(_digest(text), None)
+
+    def __contains__(self, text: str) -> bool:
+        return _digest(text) in self._hashes
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()

@@ -1,0 +1,62 @@
+"""The route of a request, found once and before anything else looks at its path.
+
+A path has many spellings: `//api/v1/images/`, `/api/v1/images`. The first thing that happens to a request is that its
+path is put into the one form that Litestar's router knows, and that this router is asked for the route. Limits,
+headers, logs and metrics go by the route, which says in its `opt` what it is; no other place reads a path.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from litestar import Litestar
+from litestar.enums import ScopeType
+from litestar.exceptions import HTTPException
+from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
+from litestar.utils import normalize_path
+
+ROUTE = "gallery.route"  # in the scope's extensions, which a copy of the scope shares
+QUIET = {"quiet": True}  # for `opt`: asked every few seconds, so that it is not logged while all is well
+
+
+class Route(NamedTuple):
+    """The template, which many paths have, and what the handler says of itself."""
+
+    template: str
+    opt: Mapping[str, Any]
+
+
+NOWHERE = Route("none", {})  # of a request for what there is not, or by a method that there is not
+
+
+class Routing:
+    """Around everything that wants to know the route of a request to `litestar`."""
+
+    def __init__(self, app: ASGIApp, litestar: Litestar) -> None:
+        self._app = app
+        self._router = litestar.asgi_router
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == ScopeType.HTTP:
+            scope["path"] = normalize_path(scope["path"])
+            _extensions(scope)[ROUTE] = self._find(scope)
+        await self._app(scope, receive, send)
+
+    def _find(self, scope: HTTPScope) -> Route:
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        try:
+            _, handler, _, _, template = self._router.handle_routing(path=scope["path"], method=method)
+        except HTTPException:
+            return NOWHERE
+        return Route(template, handler.opt)
+
+
+def route_of(scope: HTTPScope) -> Route:
+    route: Route = _extensions(scope).get(ROUTE, NOWHERE)
+    return route
+
+
+def _extensions(scope: HTTPScope) -> dict[str, Any]:
+    if scope.get("extensions") is None:
+        scope["extensions"] = {}
+    found: dict[str, Any] = scope["extensions"]  # type: ignore[assignment]  # ours, beside the server's
+    return found

@@ -1,0 +1,135 @@
+"""Whatever way a path is written, the route that answers is the one that counts."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from litestar import Litestar
+
+from conftest import housed
+from gallery.access.model import CLOSED
+from gallery.adapters.rates import RateClass
+from gallery.web.app import make_app
+from raw import Answer, Wire
+
+ID = "01990000-0000-7000-8000-000000000000"
+VALUES = {"image_id": ID, "job_id": "1", "file": "320.webp", "name": "home.js", "path": "nothing"}
+UPLOADS = {"POST /api/v1/images"}
+RENDITIONS = {"GET /api/v1/images/{image_id}/original", "GET /api/v1/images/{image_id}/{file}"}
+UNLIMITED = {"GET /livez", "GET /readyz", "GET /health", "GET /favicon.ico", "GET /static/{name}"}
+PROBES = {"GET /livez", "GET /readyz", "GET /health"}
+QUIET = PROBES | {"GET /metrics"}
+LIMITS = {
+    "GALLERY_RATE__ENABLED": "true",
+    "GALLERY_RATE__STRANGER": "99001 per 3600",
+    "GALLERY_RATE__UPLOADS": "99002 per 3600",
+    "GALLERY_RATE__RENDITIONS": "99003 per 3600",
+}
+NAMES = {
+    "requests": "GALLERY_RATE__STRANGER",
+    "uploads": "GALLERY_RATE__UPLOADS",
+    "renditions": "GALLERY_RATE__RENDITIONS",
+}
+
+
+def routes(app: Any) -> Iterator[tuple[str, Any]]:
+    """Every route of the application, with its handler."""
+    while not isinstance(app, Litestar):
+        app = app._app
+    for route in app.routes:
+        for handler in route.route_handlers:
+            for method in handler.http_methods - {"OPTIONS"}:
+                yield f"{method} {route.path_format}", handler
+
+
+def spellings(path: str) -> Iterator[str]:
+    """Other ways to write a path, some of which servers and proxies take for the same."""
+    last = path.rpartition("/")[2]
+    yield from (path, f"/{path}", f"///{path}", f"{path}/", f"{path}//", path.replace("/", "//"))
+    yield from (f"/.{path}", f"/x/..{path}", f"{path}/.", f"{path}/..", f"{path}/../{last}", path.replace("/", "/./"))
+    yield from (f"{path};", f"{path};a=b", path.replace("/", ";/"), f"{path}?", f"{path}?/x", f"{path}#x", f"{path}%23")
+    yield from (path.upper(), path.title(), path.replace("/", "/%2f"), path.replace("/", "%2F"), f"{path}%2F")
+    yield from (
+        f"{path}%00",
+        f"{path}%20",
+        f"{path}%0a",
+        f"{path}\\",
+        path.replace("/", "\\"),
+        f"/%2e{path}",
+        f"{path}%3f",
+    )
+    yield from (re.sub("[a-z]", lambda m: f"%{ord(m[0]):02x}", path), re.sub("i", "%69", path), f"{path}%c0%af")
+    yield from (f"http://127.0.0.1{path}", f"{path}/{last}", f"/api{path}", f"{path}%252f", f"*{path}", f"{path}/*")
+
+
+def test_the_routes_say_what_they_count_as(gallery):
+    said = dict(routes(make_app(gallery)))
+    of = {route: handler.opt.get("rate", RateClass.REQUESTS) for route, handler in said.items()}
+    assert {route for route, rate in of.items() if rate is RateClass.UPLOADS} == UPLOADS
+    assert {route for route, rate in of.items() if rate is RateClass.RENDITIONS} == RENDITIONS
+    assert {route for route, rate in of.items() if rate is None} == UNLIMITED
+    assert {route for route, handler in said.items() if handler.opt.get("quiet")} == QUIET
+    assert {route for route, handler in said.items() if handler.opt.get("probe")} == PROBES
+    assert {route for route, handler in said.items() if handler.opt.get("embeddable")} == RENDITIONS
+    assert {key for handler in said.values() for key in handler.opt} == {"door", "rate", "quiet", "embeddable", "probe"}
+    for route in UNLIMITED:
+        assert not said[route].opt.get("door", CLOSED).known, f"{route} must not verify credentials without a limit"
+
+
+@pytest.fixture
+def answering(monkeypatch) -> list[Any]:
+    """The handlers that have answered, as Litestar itself has found them; `None` for a request that has none."""
+    found: list[Any] = []
+    serve = Litestar.__call__
+
+    async def serve_and_note(app: Litestar, scope: Any, receive: Any, send: Any) -> None:
+        async def send_and_note(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                found.append(scope.get("route_handler"))
+            await send(message)
+
+        await serve(app, scope, receive, send_and_note)
+
+    monkeypatch.setattr(Litestar, "__call__", serve_and_note)
+    return found
+
+
+async def test_every_spelling_of_a_path_counts_as_the_route_that_answers(environment, answering):
+    async with housed(environment, **LIMITS) as (gallery, client), Wire(str(client.base_url)) as wire:
+        for template, handler in routes(make_app(gallery)):
+            method, path = template.split(" ")
+            for target in spellings(path.format(**VALUES)):
+                answering.clear()
+                answer = await wire.ask(method.encode(), target.encode())
+                if not answering:
+                    assert answer.status == 400, (method, target, "refused by the server before the application")
+                    continue
+                opt = answering[0].opt if answering[0] else {}
+                assert counted_as(answer) is opt.get("rate", RateClass.REQUESTS), (method, target)
+                embeddable = answer.headers[b"cross-origin-resource-policy"] == b"same-site"
+                assert embeddable == bool(opt.get("embeddable")), (method, target)
+                if target in (path.format(**VALUES), f"/{path.format(**VALUES)}/"):
+                    assert opt == handler.opt, (method, target)
+
+
+async def test_the_same_limit_holds_for_all_spellings(environment):
+    given = {"GALLERY_RATE__ENABLED": "true", "GALLERY_RATE__UPLOADS": "3 per 3600"}
+    async with housed(environment, **given) as (_, client), Wire(str(client.base_url)) as wire:
+        targets = (
+            b"/api/v1/images",
+            b"//api/v1/images",
+            b"/api//v1/images",
+            b"/api/v1/images//",
+            b"/%61pi/v1/images%2f",
+        )
+        answers = [await wire.ask(b"POST", target, body=b"x") for target in targets]
+        assert [answer.status for answer in answers] == [400, 400, 400, 429, 429]
+
+
+def counted_as(answer: Answer) -> RateClass | None:
+    policy = re.search(rb'^"(\w+)";q=(\d+)', answer.headers.get(b"ratelimit-policy", b""))
+    if policy is None:
+        return None
+    assert LIMITS[NAMES[policy[1].decode()]].split()[0] == policy[2].decode()
+    return RateClass(policy[1].decode())

@@ -1,0 +1,100 @@
+"""HTTP as bytes on a socket: what a client library would not let a test say."""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Self
+from urllib.parse import urlsplit
+
+import httptools
+
+Headers = Iterable[tuple[bytes, bytes]]
+
+
+@dataclass
+class Answer:
+    """A response; of an event stream, its head."""
+
+    status: int = 0
+    headers: dict[bytes, bytes] = field(default_factory=dict)
+    body: bytes = b""
+    complete: bool = False
+
+    @property
+    def streams(self) -> bool:
+        return self.headers.get(b"content-type", b"").startswith(b"text/event-stream")
+
+    # --- what the parser calls ----------------------------------------------------------------------------------------
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers[name.lower()] = value
+
+    def on_headers_complete(self) -> None:
+        self.complete = self.streams
+
+    def on_body(self, body: bytes) -> None:
+        self.body += body
+
+    def on_message_complete(self) -> None:
+        self.complete = True
+
+
+class Wire:
+    """A client's connection, opened again when the server has closed it."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self._host, self._port = parts.hostname, parts.port
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._close()
+
+    async def ask(self, method: bytes, target: bytes, headers: Headers = (), body: bytes = b"") -> Answer:
+        """The answer to a request that carries `headers` after a `Host` (unless they have one) and a length."""
+        given = list(headers)
+        names = {name.lower() for name, _ in given}
+        if b"host" not in names:
+            given.insert(0, (b"Host", b"127.0.0.1:%d" % (self._port or 80)))
+        if body and b"content-length" not in names:
+            given.append((b"Content-Length", b"%d" % len(body)))
+        head = b"".join(b"%s: %s\r\n" % header for header in given)
+        return await self.send(method, b"%s %s HTTP/1.1\r\n%s\r\n%s" % (method, target, head, body))
+
+    async def send(self, method: bytes, request: bytes, seconds: float = 20) -> Answer:
+        """The answer to those bytes; raises `ConnectionError` where the server has closed without one."""
+        async with asyncio.timeout(seconds):
+            reader, writer = await self._connected()
+            writer.write(request)
+            answer = Answer()
+            parser = httptools.HttpResponseParser(answer)
+            while not answer.complete:
+                try:
+                    data = await reader.read(65536)
+                except ConnectionError:
+                    data = b""
+                if not data:
+                    break
+                parser.feed_data(data)
+                answer.status = parser.get_status_code()
+                if method == b"HEAD" and answer.status and data.endswith(b"\r\n\r\n"):
+                    break
+        if not answer.status:
+            raise ConnectionError(f"closed without an answer: {request[:300]!r}")
+        if method == b"HEAD" or answer.streams or not answer.complete or not parser.should_keep_alive():
+            await self._close()
+        return answer
+
+    async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self._streams is None or self._streams[0].at_eof():
+            await self._close()
+            self._streams = await asyncio.open_connection(self._host, self._port)
+        return self._streams
+
+    async def _close(self) -> None:
+        if self._streams is not None:
+            self._streams[1].transport.abort()
+            self._streams = None
