@@ -2,8 +2,11 @@
 
 import os
 import signal
+import socket
+from pathlib import Path
 
 from gallery.errors import DamagedPicture
+from gallery.jobs.confinement import Confinement
 
 MEMORY = 512 * 1024 * 1024
 
@@ -18,3 +21,41 @@ def eat():
 
 def refuse():
     raise DamagedPicture(reason="bits")
+
+
+def tried(path: str) -> str:
+    """What comes of reading `path`: "read", or the name of the error."""
+    try:
+        Path(path).read_bytes()
+    except OSError as error:
+        return type(error).__name__
+    return "read"
+
+
+def wrote(path: str) -> str:
+    try:
+        Path(path).write_bytes(b"ours")
+    except OSError as error:
+        return type(error).__name__
+    return "written"
+
+
+def signalled(pid: int) -> str:
+    try:
+        os.kill(pid, 0)
+    except OSError as error:
+        return type(error).__name__
+    return "signalled"
+
+
+def connected_to(port: int) -> str:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=2).close()
+    except OSError as error:
+        return type(error).__name__
+    return "connected"
+
+
+def unconfined():
+    """What an older kernel would have `examine` say."""
+    return Confinement(environment=[], privileges=True, files=True, programs=False, network=False)

@@ -153,9 +153,12 @@ def furnish(
 
 @asynccontextmanager
 async def open_processing(gallery: Gallery, name: str | None = None) -> AsyncIterator[Processing]:
-    """A worker's desk in the house, with its renderers."""
-    worker = gallery.settings.worker
-    with open_scratch() as scratch, open_pool(worker.concurrency, worker.deadline, worker.memory) as pool:
+    """A worker's desk in the house, with its renderers. Raises `CannotStart`."""
+    worker, data = gallery.settings.worker, gallery.settings.data
+    with (
+        open_scratch() as scratch,
+        open_pool(worker.concurrency, worker.deadline, worker.memory, scratch, closed=data) as pool,
+    ):
         desk = Desk(
             name=name or f"{socket.gethostname()}:{os.getpid()}",
             lease=timedelta(seconds=worker.lease),

@@ -5,6 +5,7 @@ import resource
 
 import pytest
 
+from deeds import unconfined
 from doctor.looking import look, verdict
 from gallery.cli.doctor import exit_code
 from gallery.doctor import machine
@@ -75,6 +76,15 @@ async def test_little_room_of_every_kind(monkeypatch, tmp_path):
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert {f.state for f in found.values()} == {"wrong"}
     assert all(f.do for f in found.values())
+
+
+async def test_what_holds_in_a_renderer_is_tried(monkeypatch, tmp_path):
+    here = {"GALLERY_DATA_DIR": str(tmp_path)}
+    assert (await verdict(here, "renderers"))[0] == "well"  # as the machines of these tests can
+    monkeypatch.setattr(machine, "examine", unconfined)
+    state, says = await verdict(here, "renderers")
+    assert state == "notice"
+    assert "run programs, open TCP connections" in says
 
 
 async def test_a_check_that_fails_says_so_and_the_others_go_on(monkeypatch):

@@ -16,8 +16,8 @@ from processes import command
 
 
 @pytest.fixture
-def pool():
-    with open_pool(2, deadline=2, memory=MEMORY) as pool:
+def pool(tmp_path):
+    with open_pool(2, deadline=2, memory=MEMORY, scratch=tmp_path, closed=tmp_path / "data") as pool:
         yield pool
 
 

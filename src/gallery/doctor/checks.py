@@ -9,6 +9,7 @@ CHECKS = (
     Check("machine", "disk", machine.disk),
     Check("machine", "shared-memory", machine.shared_memory),
     Check("machine", "limits", machine.limits),
+    Check("machine", "renderers", machine.renderers, patience=15),
     Check("machine", "processes", machine.processes),
     Check("database", "postgresql", postgres.postgresql),
     Check("database", "migrations", postgres.migrations, needs=("postgresql",)),

@@ -10,6 +10,8 @@ import httpx
 
 from gallery.access.openness import is_loopback, is_open
 from gallery.doctor.model import Patient, Verdict, notice, skipped, well, wrong
+from gallery.jobs.confinement import examine
+from gallery.jobs.pool import open_pool
 from gallery.ops.capacity import capacity, file_limits
 from gallery.settings import Settings, unknown
 
@@ -19,6 +21,12 @@ LITTLE_MEMORY = 0.05  # of all
 FEW_FILES = 1024
 SHARED, LITTLE_SHARED = Path("/dev/shm"), 32 * 1024**2  # noqa: S108  PostgreSQL's choice
 CGROUP = Path("/sys/fs/cgroup")
+FREEDOMS = {
+    "privileges": "use privileges, or gain some",
+    "files": "read and write all files that its worker may",
+    "programs": "run programs",
+    "network": "open TCP connections",
+}
 
 
 async def settings(patient: Patient) -> Verdict:
@@ -129,6 +137,22 @@ async def processes(patient: Patient) -> Verdict:
     if answer.is_success:
         return well(f"gallery dev runs, and its API is ready on port {running.api_port}.")
     return wrong(f"The API is not ready: {answer.text}", "See what is said of that server below.")
+
+
+async def renderers(patient: Patient) -> Verdict:
+    """What a picture that takes a renderer over could do, tried in one."""
+    with tempfile.TemporaryDirectory(prefix="gallery-doctor-") as folder:
+        scratch, worker = Path(folder), patient.settings.worker
+        with open_pool(1, 10, worker.memory, scratch, closed=patient.settings.data) as pool:
+            found = await pool.run(examine)
+    if found.missing:
+        free = ", ".join(FREEDOMS[name] for name in found.missing)
+        return notice(
+            f"A renderer may {free}.",
+            "Run workers on Linux 6.7 or newer with Landlock, in a container whose seccomp profile lets it be used.",
+            missing=found.missing,
+        )
+    return well("A renderer has no secrets, no privileges, no files but its own, and no network.")
 
 
 def _memory() -> tuple[int, int]:

@@ -16,18 +16,22 @@ from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
+from importlib.metadata import distribution
+from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 import structlog
 from pebble import ProcessExpired, ProcessPool
 
-from gallery.errors import RendererAway, RendererCrashed, RendererOutOfMemory, RendererTimedOut
+from gallery.errors import CannotStart, RendererAway, RendererCrashed, RendererOutOfMemory, RendererTimedOut
+from gallery.jobs.confinement import confine
 
 log = structlog.get_logger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
+DISTRIBUTION, PROGRAM = "gallery-api", "gallery-renderer"
 MOST_TASKS = 500
 MOST_POOLS = 5  # for one job
 NICENESS = 5  # behind the API on a small machine
@@ -75,16 +79,21 @@ class Pool:
 
 
 @contextmanager
-def open_pool(size: int, deadline: float, memory: int) -> Iterator[Pool]:
-    """`size` children, started when first needed, each with `memory` bytes of data at most."""
+def open_pool(size: int, deadline: float, memory: int, scratch: Path, closed: Path) -> Iterator[Pool]:
+    """`size` children, started when first needed, each with `memory` bytes of data at most.
+
+    They write below `scratch` alone, and read nothing below `closed` (jobs/confinement.py). Raises `CannotStart`.
+    """
+    context = multiprocessing.get_context("spawn")
+    context.set_executable(_interpreter())
 
     def make() -> ProcessPool:
         return ProcessPool(
             max_workers=size,
             max_tasks=MOST_TASKS,
             initializer=_prepare_child,
-            initargs=(os.getpid(), memory),
-            context=multiprocessing.get_context("spawn"),
+            initargs=(os.getpid(), memory, scratch, closed),
+            context=context,
         )
 
     pool = Pool(make, deadline)
@@ -94,17 +103,26 @@ def open_pool(size: int, deadline: float, memory: int) -> Iterator[Pool]:
         pool.end()
 
 
+def _interpreter() -> str:
+    """Where the program of jobs/interpreter.py was installed."""
+    found = next((file for file in distribution(DISTRIBUTION).files or [] if file.name == PROGRAM), None)
+    if found is None:
+        raise CannotStart(f"The program {PROGRAM} is missing beside gallery: install {DISTRIBUTION} again.")
+    return os.path.normpath(found.locate())
+
+
 def _end(pool: ProcessPool) -> None:
     pool.stop()
     pool.join(timeout=5)
 
 
-def _prepare_child(parent: int, memory: int) -> None:
+def _prepare_child(parent: int, memory: int, scratch: Path, closed: Path) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.nice(NICENESS)
     resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    confine(scratch, closed)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 

@@ -1,0 +1,122 @@
+"""What a renderer may do: read programs and libraries, and work in its scratch directory. It decodes strangers' files.
+
+Everywhere, its environment holds no secret (`interpreter.py`). On Linux it also has no capabilities, even as root, and
+can gain no privileges. Where the kernel has Landlock (https://docs.kernel.org/userspace-api/landlock.html), it opens no
+file outside of its directories, runs no program, looks into no other process and, from Linux 6.7 on, opens no TCP
+connection; from 6.12 on it signals no other process.
+"""
+
+import ctypes
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+from msgspec import Struct
+
+LIBRARIES = ("/usr", "/lib", "/lib64", "/etc/ld.so.cache")
+DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom")
+PR_SET_NO_NEW_PRIVS, PR_GET_NO_NEW_PRIVS = 38, 39  # linux/prctl.h
+CAPABILITY_VERSION_3 = 0x20080522  # linux/capability.h
+CAPABILITIES = ctypes.c_uint32 * 6  # effective, permitted and inheritable, twice 32 bits of them
+CLOSED_PORT = 1  # of TCP; refused by its owner, if the kernel lets us ask
+
+
+class Confinement(Struct, frozen=True):
+    """What holds in a renderer, as it has found by trying."""
+
+    environment: list[str]  # the names of its variables
+    privileges: bool  # it has no capabilities, and can gain none
+    files: bool  # it opens none elsewhere
+    programs: bool  # it runs none
+    network: bool  # it opens no TCP connection
+
+    @property
+    def missing(self) -> list[str]:
+        return [name for name in ("privileges", "files", "programs", "network") if not getattr(self, name)]
+
+
+def confine(scratch: Path, closed: Path) -> None:
+    """This process and all that it starts, for good; before its first thread.
+
+    Files can be written below `scratch` alone, and nothing below `closed` can be read. Raises `OSError`.
+    """
+    os.environ["TMPDIR"] = str(scratch)
+    tempfile.tempdir = None  # as it was before anybody asked
+    if sys.platform != "linux":
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    _check(libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+    _restrict(scratch, closed)
+    _check(libc.capset(_this_process(), CAPABILITIES()))
+
+
+def examine() -> Confinement:
+    """What holds in this process."""
+    return Confinement(
+        environment=sorted(os.environ),
+        privileges=_unprivileged(),
+        files=_refused(partial(os.listdir, "/")),
+        programs=_refused(partial(subprocess.run, ["true"], check=False)),
+        network=_refused(partial(socket.create_connection, ("127.0.0.1", CLOSED_PORT), timeout=1)),
+    )
+
+
+def _restrict(scratch: Path, closed: Path) -> None:
+    """By Landlock, as far as the kernel has it; `gallery doctor` tells what is missing."""
+    from py_landlock import (  # noqa: PLC0415  only Linux has it
+        AccessFs,
+        Landlock,
+        LandlockDisabledError,
+        LandlockNotAvailableError,
+    )
+
+    with suppress(LandlockNotAvailableError, LandlockDisabledError):
+        rules = Landlock(strict=False).allow_read_write(scratch)
+        for path in _readable(closed):
+            inside = AccessFs.READ_DIR if path.is_dir() else AccessFs(0)
+            rules.add_path_rule(path, access=AccessFs.READ_FILE | inside)
+        rules.add_path_rule(*DEVICES, access=AccessFs.READ_FILE | AccessFs.WRITE_FILE)
+        rules.apply()
+
+
+def _readable(closed: Path) -> Iterator[Path]:
+    """Where programs and libraries are; no directory of imports that holds `closed`, as a checkout holds its data."""
+    imported = [Path(text).resolve() for text in sys.path if text]
+    fixed = [Path(text).resolve() for text in (*LIBRARIES, sys.prefix, sys.base_prefix)]
+    for path in {*fixed, *(path for path in imported if not closed.is_relative_to(path))}:
+        if path.exists():
+            yield path
+
+
+def _unprivileged() -> bool:
+    if sys.platform != "linux":
+        return False
+    libc, capabilities = ctypes.CDLL(None, use_errno=True), CAPABILITIES()
+    _check(libc.capget(_this_process(), capabilities))
+    return libc.prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1 and not any(capabilities)
+
+
+def _this_process() -> "ctypes.Array[ctypes.c_uint32]":
+    return (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
+
+
+def _check(result: int) -> None:
+    if result != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def _refused(attempt: Callable[[], object]) -> bool:
+    try:
+        attempt()
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return False

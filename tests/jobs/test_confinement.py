@@ -1,0 +1,145 @@
+"""A renderer that a picture has taken over has little to take: no secrets, no privileges, no files, no network."""
+
+import asyncio
+import os
+import socket
+import sys
+from functools import partial
+from pathlib import Path
+
+import psutil
+import pytest
+
+import photos
+from deeds import MEMORY, connected_to, signalled, tried, wrote
+from gallery.jobs.confinement import examine
+from gallery.jobs.interpreter import bare
+from gallery.jobs.pool import open_pool
+from gallery.rendering.pipeline import render
+from gallery.rendering.recipe import Recipe
+
+PICTURES = {
+    "jpeg": photos.a_jpeg,
+    "display-p3": photos.a_display_p3_jpeg,
+    "cmyk": photos.a_cmyk_jpeg,
+    "png": photos.a_png,
+    "gif": photos.a_gif,
+    "webp": photos.a_webp,
+    "avif": photos.an_avif,
+    "heic": photos.a_heic,
+    "png that goes to disk": partial(photos.an_interlaced_png, 6_000, 6_000),  # libvips keeps 100 MB in memory
+}
+SECRET = "hunter2-of-the-database"
+ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has what is tested here")
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> tuple[Path, Path]:
+    """A scratch directory and a data directory, with a picture in each."""
+    scratch, data = tmp_path / "scratch", tmp_path / "data"
+    for folder in (scratch, data):
+        folder.mkdir()
+        (folder / "original.jpg").write_bytes(photos.a_jpeg())
+    return scratch, data
+
+
+@pytest.fixture
+def pool(places, monkeypatch):
+    monkeypatch.setenv("DATABASE_URL", f"postgresql://gallery:{SECRET}@127.0.0.1/image_gallery")
+    monkeypatch.setenv("GALLERY_ACCESS__JWT_SECRET", SECRET)
+    scratch, data = places
+    with open_pool(1, deadline=20, memory=MEMORY, scratch=scratch, closed=data) as pool:
+        yield pool
+
+
+async def test_it_has_no_secret_in_its_environment(pool):
+    child = psutil.Process(await pool.run(os.getpid))
+    assert SECRET not in str(child.environ())
+    assert await pool.run(os.getenv, "DATABASE_URL") is None
+    assert child.environ()["PATH"] == os.environ["PATH"]
+
+
+def test_what_tunes_libraries_is_kept():
+    kept = {"PATH": "/bin", "LC_ALL": "C.UTF-8", "VIPS_CONCURRENCY": "1", "PYTHONPATH": "/x", "MALLOC_ARENA_MAX": "2"}
+    assert bare({**kept, "S3_SECRET_KEY": SECRET, "REDIS_URL": SECRET, "AWS_PROFILE": "x", "HOME": "/"}) == kept
+
+
+@ON_LINUX
+async def test_it_has_no_privileges_and_can_gain_none(pool):
+    status = Path(f"/proc/{await pool.run(os.getpid)}/status").read_text().splitlines()
+    said = dict(line.split(":\t") for line in status if line.startswith(("Cap", "NoNewPrivs")))
+    assert said.pop("NoNewPrivs") == "1"
+    assert {said[name] for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")} == {"0000000000000000"}
+
+
+@ON_LINUX
+async def test_it_reads_and_writes_in_its_scratch_directory_alone(pool, places):
+    scratch, data = places
+    assert await pool.run(tried, str(scratch / "original.jpg")) == "read"
+    assert await pool.run(wrote, str(scratch / "960.webp")) == "written"
+    for path in (data / "original.jpg", "/etc/passwd", f"/proc/{os.getpid()}/environ", f"/proc/{os.getpid()}/mem"):
+        assert await pool.run(tried, str(path)) == "PermissionError", path
+    assert await pool.run(wrote, str(data / "original.jpg")) == "PermissionError"
+    assert (data / "original.jpg").read_bytes() == photos.a_jpeg()
+
+
+@ON_LINUX
+async def test_a_checkout_does_not_open_the_data_in_it(places, monkeypatch):
+    """`python -m gallery` imports from where it was started, which may be where the data lies."""
+    scratch, data = places
+    monkeypatch.syspath_prepend(str(data.parent))
+    with open_pool(1, deadline=20, memory=MEMORY, scratch=scratch, closed=data) as pool:
+        assert await pool.run(tried, str(data / "original.jpg")) == "PermissionError"
+
+
+@ON_LINUX
+async def test_it_reaches_no_server_and_no_other_process(pool):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        assert await pool.run(connected_to, server.getsockname()[1]) == "PermissionError"
+    assert await pool.run(signalled, os.getpid()) == "PermissionError"
+
+
+@ON_LINUX
+async def test_it_runs_no_program(pool):
+    for program in ("/bin/true", sys.executable):
+        with pytest.raises(PermissionError):
+            await pool.run(os.execv, program, [program])
+
+
+@ON_LINUX
+async def test_it_tells_what_holds(pool):
+    found = await pool.run(examine)
+    assert found.missing == []
+    assert "DATABASE_URL" not in found.environment
+    assert examine().missing != []  # here nothing does
+
+
+@pytest.mark.parametrize("name", PICTURES)
+async def test_it_renders_whatever_we_take(pool, places, name):
+    scratch, _ = places
+    original, into = scratch / "original", scratch / "renditions"
+    original.write_bytes(PICTURES[name]())
+    into.mkdir()
+    rendered = await pool.run(render, original, into, Recipe())
+    assert {f"{r.name}.{r.format}" for r in rendered.renditions} == {path.name for path in into.iterdir()}
+
+
+@ON_LINUX
+async def test_a_kernel_without_landlock_is_no_reason_to_render_nothing(places, tmp_path):
+    """In a process of its own: whatever it gives up is gone."""
+    scratch, data = places
+    program = tmp_path / "without.py"
+    program.write_text(
+        "import sys, py_landlock, pathlib\n"
+        "from gallery.jobs.confinement import confine, examine\n"
+        "def unavailable(self): raise py_landlock.LandlockNotAvailableError\n"
+        "py_landlock.Landlock.abi_version = property(unavailable)\n"
+        "py_landlock.Landlock._get_abi_version_typed = unavailable\n"
+        "confine(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]))\n"
+        "print(examine().missing)\n"
+    )
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, program, scratch, data, stdout=asyncio.subprocess.PIPE
+    )
+    out, _ = await process.communicate()
+    assert out.decode().strip() == "['files', 'programs', 'network']"
