@@ -6,10 +6,11 @@ import msgspec
 
 from cast import MAYA, post, uploaded
 from conftest import housed
+from gallery.access.model import Owner
 from gallery.adapters.redis import open_valkey
 from gallery.images import store
-from gallery.images.cache import MOST_LISTS, CachedImage, CachedList, Change
-from gallery.images.model import Edit
+from gallery.images.cache import AT_ONCE, MOST_LISTS, CachedImage, CachedList, Change
+from gallery.images.model import Edit, ImageId
 from gallery.images.question import Question
 from gallery.wiring import of_the_cache, open_gallery, open_processing
 
@@ -189,3 +190,28 @@ async def test_without_a_cache_answers_are_right_too(settings):
         await gallery.answers.image(MAYA, image.id)
         await rename_behind_our_back(gallery, image, "Hill")
         assert msgspec.json.decode((await gallery.answers.image(MAYA, image.id)).body)["title"] == "Hill"
+
+
+async def test_many_changes_are_told_in_few_trips(gallery, monkeypatch):
+    """A burst of events would otherwise cost the feed a trip for each."""
+    cache, trips = gallery.cache, 0
+    owners = [Owner(f"owner {number}") for number in range(3)]
+    changes = [Change(owners[number % 3], ImageId(str(number)), 2) for number in range(AT_ONCE + 1)]
+    for change in (changes[0], changes[-1]):
+        await cache.keep_image(change.image, CachedImage(change.owner, False, 1, b"old"))
+    tokens = [(await cache.list(owner, "all"))[1] for owner in owners]
+    call = gallery.valkey.call
+
+    async def counted(ask):
+        nonlocal trips
+        trips += 1
+        return await call(ask)
+
+    monkeypatch.setattr(gallery.valkey, "call", counted)
+    await cache.changed(changes)
+    assert trips == 2
+    for change in (changes[0], changes[-1]):
+        assert await cache.image(change.image) is None
+    for owner, token in zip(owners, tokens, strict=True):
+        await cache.keep_list(owner, "all", token, CachedList(b"old", None))
+        assert (await cache.list(owner, "all"))[0] is None

@@ -8,7 +8,7 @@ reads nothing from it until every entry of that time has expired.
 
 import asyncio
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import cast
 
@@ -26,6 +26,7 @@ from gallery.settings import Cache as Settings
 log = structlog.get_logger(__name__)
 
 UNDERWAY = 10_000  # milliseconds that an answer may take from the database into the cache
+AT_ONCE = 500  # changes that are told in one trip
 MOST_LISTS = 200  # of one owner
 MOST_BYTES = 8 * 1024 * 1024  # of one owner's lists
 
@@ -158,9 +159,10 @@ class ImageCache:
 
     async def changed(self, changes: Iterable[Change]) -> None:
         """Forget every answer from before these changes. To be called after the commit and before anybody is told."""
-        for change in _newest(changes):
+        newest = _newest(changes)
+        for start in range(0, len(newest), AT_ONCE):
             try:
-                await self._valkey.call(partial(self._turn, change))
+                await self._valkey.call(partial(self._turn, newest[start : start + AT_ONCE]))
             except ValkeyAway:
                 self._distrusted_until = asyncio.get_running_loop().time() + self._seconds
                 return
@@ -175,10 +177,12 @@ class ImageCache:
             cleared += await self._valkey.call(partial(_empty, keys))
         return cleared
 
-    async def _turn(self, change: Change, server: Client) -> None:
+    async def _turn(self, changes: Sequence[Change], server: Client) -> None:
         async with server.pipeline(transaction=False) as pipe:
-            pipe.eval(PUT_NEWER, 1, self._image_key(change.image), change.version, b"", self._life)
-            pipe.eval(TURN, 1, self._list_key(change.owner), secrets.token_hex(8), self._life)
+            for change in changes:
+                pipe.eval(PUT_NEWER, 1, self._image_key(change.image), change.version, b"", self._life)
+            for owner in {change.owner for change in changes}:
+                pipe.eval(TURN, 1, self._list_key(owner), secrets.token_hex(8), self._life)
             await pipe.execute()
 
     def _trusted(self) -> bool:

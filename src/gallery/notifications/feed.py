@@ -7,7 +7,6 @@ keep up is closed, comes back with its last id, and misses nothing.
 
 import asyncio
 import random
-from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain
@@ -21,6 +20,7 @@ from gallery.errors import DatabaseAway, ValkeyAway
 from gallery.notifications.bell import CHANNEL
 from gallery.notifications.model import Event, Filter, Numbered, heartbeat, reset
 from gallery.notifications.store import PAGE, EventStore
+from gallery.notifications.subscriber import Subscriber, caught_up
 from gallery.ops import metrics
 from gallery.settings import Notifications as Settings
 
@@ -30,6 +30,7 @@ Before: TypeAlias = Callable[[Sequence[Event]], Awaitable[None]]
 
 POLL = 1.0  # seconds between two looks when nobody rings
 SOON = 0.02  # when another process is numbering
+MAX_REPLAYS = 4  # pages that are read at once for clients that come back: requests need connections too
 
 
 class Feed:
@@ -41,6 +42,7 @@ class Feed:
         self._subscribers: set[Subscriber] = set()
         self._expected: dict[str, list[Expected]] = {}
         self._head = 0
+        self._replays = asyncio.Semaphore(MAX_REPLAYS)
         self._begun = asyncio.Event()
         self._look = asyncio.Event()
         self._ended = False
@@ -115,17 +117,20 @@ class Feed:
             except TimeoutError:
                 yield b": waiting\n\n"
 
-    async def _missed(self, subscriber: "Subscriber", until: int, last_event_id: str) -> AsyncIterator[bytes]:
+    async def _missed(self, subscriber: Subscriber, until: int, last_event_id: str) -> AsyncIterator[bytes]:
         """What is in the table between the client's last event and `until`, from where the subscriber follows."""
         seen = _number(last_event_id)
-        head, floor = await self._store.bounds()
+        async with self._replays:
+            head, floor = await self._store.bounds()
         if seen is None or seen < floor or seen > head:
             yield reset(until)
             return
         subscriber.after = seen  # another process may have shown it more than our reader has read
-        while seen < until and not subscriber.ended and (events := await self._store.after(seen, until)):
-            seen = events[-1].number
-            yield subscriber.wanted.frames(events) or heartbeat(seen)
+        while seen < until and not subscriber.ended:
+            async with self._replays:
+                events = await self._store.replay(subscriber.wanted.owner, seen, until)
+            seen = events[-1].number if len(events) == PAGE else until
+            yield subscriber.wanted.frames(events) + heartbeat(seen)
 
     async def run(self) -> None:
         """Read until the end; what is away is waited for."""
@@ -161,7 +166,8 @@ class Feed:
     async def _catch_up(self) -> None:
         if not await self._store.number():
             asyncio.get_running_loop().call_later(SOON, self._look.set)
-        while events := await self._store.after(self._head):
+        page = min(PAGE, self._settings.backlog)  # more at once would close clients that read at once
+        while events := await self._store.after(self._head, page):
             await self._before([e.event for e in events])
             self._head = events[-1].number
             self._fulfil(events)
@@ -171,8 +177,9 @@ class Feed:
             metrics.EVENTS_READ.set(self._head)
             for event in events:
                 metrics.EVENT_DELAY.observe(event.age)
-            if len(events) < PAGE:
+            if len(events) < page:
                 return
+            await caught_up(self._subscribers)
 
     def _fulfil(self, events: Sequence[Numbered]) -> None:
         for numbered in events:
@@ -197,49 +204,6 @@ class Expected(NamedTuple):
 
     types: frozenset[str]
     news: asyncio.Event
-
-
-class Subscriber:
-    """What waits for one client, bounded."""
-
-    def __init__(self, wanted: Filter, head: int, most: int) -> None:
-        self.wanted = wanted
-        self.seen = head
-        self.after = head
-        self._waiting: deque[tuple[int, bytes]] = deque()
-        self._most = most
-        self._news = asyncio.Event()
-        self.ended = False
-
-    def take(self, events: Sequence[tuple[Numbered, bytes]]) -> None:
-        """New events, in order; a subscriber that has fallen too far behind ends."""
-        self._waiting.extend((e.number, frame) for e, frame in events if self.wanted.wants(e.event))
-        self.seen = events[-1][0].number
-        if len(self._waiting) > self._most:
-            self.end()
-        if self._waiting:
-            self._news.set()
-
-    def end(self) -> None:
-        self.ended = True
-        self._news.set()
-
-    async def blocks(self, beat: float) -> AsyncIterator[bytes]:
-        """All that waits, joined, as soon as there is something; a heartbeat when there is nothing for so long."""
-        while True:
-            try:
-                async with asyncio.timeout(beat):
-                    await self._news.wait()
-            except TimeoutError:
-                yield heartbeat(max(self.seen, self.after))
-                continue
-            if self.ended:
-                return
-            self._news.clear()
-            block = b"".join(frame for number, frame in self._waiting if number > self.after)
-            self._waiting.clear()
-            if block:
-                yield block
 
 
 def _hello(head: int | None) -> bytes:

@@ -29,11 +29,14 @@ NUMBER = """
     UPDATE event SET number = raised.base + fresh.place FROM fresh, raised WHERE event.id = fresh.id
 """
 UNNUMBERED = "SELECT count(*) FROM (SELECT FROM event WHERE number IS NULL LIMIT $1) AS waiting"
-READ = """
-    SELECT number, type, owner, image_id, version, data,
-           extract(epoch FROM clock_timestamp() - created_at)::double precision AS age
-    FROM event
-    WHERE number > $1 AND number <= $2 ORDER BY number LIMIT $3
+COLUMNS = """
+    number, type, owner, image_id, version, data,
+    extract(epoch FROM clock_timestamp() - created_at)::double precision AS age
+"""
+READ = f"SELECT {COLUMNS} FROM event WHERE number > $1 ORDER BY number LIMIT $2"
+REPLAY = f"""
+    SELECT {COLUMNS} FROM event
+    WHERE owner = $1 AND number > $2 AND number <= $3 ORDER BY number LIMIT $4
 """
 EXPIRE = """
     WITH gone AS (
@@ -75,10 +78,16 @@ class EventStore:
         async with self._database.primary() as db:
             return int(await db.fetchval(UNNUMBERED, most))
 
-    async def after(self, number: int, until: int | None = None) -> list[Numbered]:
-        """The next events after `number`, `PAGE` of them at most, in order."""
+    async def after(self, number: int, most: int = PAGE) -> list[Numbered]:
+        """The next events after `number`, so many of them at most, in order."""
         async with self._database.primary() as db:
-            rows = await db.fetch(READ, number, until if until is not None else 2**62, PAGE)
+            rows = await db.fetch(READ, number, most)
+        return [_numbered(row) for row in rows]
+
+    async def replay(self, owner: str, number: int, until: int) -> list[Numbered]:
+        """The owner's next events after `number` and up to `until`, `PAGE` of them at most, in order."""
+        async with self._database.primary() as db:
+            rows = await db.fetch(REPLAY, owner, number, until, PAGE)
         return [_numbered(row) for row in rows]
 
     async def expire(self, age: timedelta) -> None:
