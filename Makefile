@@ -11,13 +11,13 @@ help:  ## Print the targets
 
 .venv/run.stamp: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Gallery needs Python 3.11 or newer.")'
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@test -x $(BIN)/python || { echo "Making .venv with $$($(PYTHON) --version)."; $(PYTHON) -m venv .venv; }
+	@$(BIN)/python tests/install_locked.py requirements.lock
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
 .venv/dev.stamp: .venv/run.stamp requirements-dev.lock
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.lock
+	@$(BIN)/python tests/install_locked.py requirements-dev.lock
 	@touch $@
 
 .PHONY: setup
@@ -33,7 +33,7 @@ test: setup  ## Start the real servers that the tests need and run the whole sui
 	$(BIN)/pytest --numprocesses=3 --dist=worksteal
 
 .PHONY: faults
-faults: setup  ## The long run of tests/faults: kills by the dozen, freezes of 90 s; some fifteen minutes
+faults: setup  ## The long run of tests/faults: kills by the dozen, freezes of 90 s; ten to fifteen minutes
 	FAULTS=long $(BIN)/pytest tests/faults --numprocesses=3 --dist=worksteal
 
 .PHONY: lint
@@ -44,8 +44,12 @@ lint: .venv/dev.stamp  ## Check format, style, types, import contracts and docs
 	$(BIN)/lint-imports
 	$(BIN)/python tests/check_docs.py
 
+.PHONY: wheels
+wheels: .venv/dev.stamp  ## Check that no supported Python and machine needs a compiler (asks the package index)
+	$(BIN)/python tests/check_wheels.py
+
 .PHONY: check
-check: lint test  ## What CI runs: lint, then test
+check: lint wheels test  ## What CI runs: lint, wheels, then test
 
 .PHONY: fix
 fix: .venv/dev.stamp  ## Format and mend what can be mended by machine
@@ -66,10 +70,10 @@ migration: .venv/run.stamp  ## Start a new migration: make migration name="add a
 	$(BIN)/alembic -c migrations/alembic.ini revision -m "$(name)"
 
 .PHONY: lock
-lock:  ## Resolve the dependencies anew, with hashes (needs uv)
-	uv pip compile pyproject.toml --extra embedded requirements.in --universal --python-version 3.11 \
+lock: .venv/dev.stamp  ## Resolve the dependencies anew, with hashes
+	$(BIN)/uv pip compile pyproject.toml --extra embedded requirements.in --universal --python-version 3.11 \
 		--generate-hashes --no-annotate --upgrade -o requirements.lock
-	uv pip compile pyproject.toml --extra embedded --group dev requirements.in --universal --python-version 3.11 \
+	$(BIN)/uv pip compile pyproject.toml --extra embedded --group dev requirements.in --universal --python-version 3.11 \
 		--generate-hashes --no-annotate -c requirements.lock -o requirements-dev.lock
 
 .PHONY: clean

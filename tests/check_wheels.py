@@ -1,0 +1,74 @@
+"""Holds the lock files to what the README promises: an install needs no compiler.
+
+`python tests/check_wheels.py` resolves both lock files with uv, for each Python and each machine that we support, from
+wheels alone and by the pinned hashes. It installs nothing, prints each package that would have to be built, and then
+ends with 1.
+"""
+
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+LOCKS = ("requirements.lock", "requirements-dev.lock")
+MACHINES = ("x86_64-manylinux_2_28", "aarch64-manylinux_2_28", "aarch64-apple-darwin")
+PINNED = re.compile(r"^(?P<name>[a-z0-9-]+)==.*(?:\n +--hash=.*)*\n", re.MULTILINE)
+FROM_SOURCE = {"pyvips"}  # has no wheels; its source is Python, and it finds pyvips-binary when it is imported
+REASON = re.compile(r"Because (.+?)(?: and you require .+)?, we can conclude", re.DOTALL)
+
+
+def main() -> int:
+    found = sorted(set(complaints([(name, (ROOT / name).read_text()) for name in LOCKS])))
+    for line in found:
+        print(line)  # noqa: T201
+    return 1 if found else 0
+
+
+def pythons() -> list[str]:
+    """The versions that the package's classifiers name."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    versions = (each.rpartition(" :: ")[2] for each in project["classifiers"] if "Programming Language" in each)
+    return [version for version in versions if "." in version]
+
+
+def complaints(locks: list[tuple[str, str]]) -> Iterator[str]:
+    """A line for each package of the lock files, given as name and text, that some machine would have to build."""
+    questions = list(product(locks, pythons(), MACHINES))
+    with ThreadPoolExecutor(4) as threads:
+        answers = threads.map(lambda question: unmet(question[0][1], *question[1:]), questions)
+    for ((name, _), python, machine), reasons in zip(questions, answers, strict=True):
+        yield from (f"{name}: on CPython {python}, {machine}: {reason}" for reason in reasons)
+
+
+def unmet(lock: str, python: str, machine: str) -> list[str]:
+    """Why `lock` cannot be installed there from wheels."""
+    from_wheels = PINNED.sub(lambda pin: "" if pin["name"] in FROM_SOURCE else pin[0], lock)
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--no-deps", "--no-build", "--no-header"),
+            *("--python", sys.executable, "--python-version", python, "--python-platform", machine),
+            *("--format", "pylock.toml", "-"),
+        ],
+        input=from_wheels,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        said = " ".join(done.stderr.split())
+        reason = REASON.search(said)
+        return [reason[1] if reason else said]
+    return [
+        f"{package['name']}=={package['version']} has a wheel, but not its hash in the lock file"
+        for package in tomllib.loads(done.stdout)["packages"]
+        if not any(f"--hash=sha256:{wheel['hashes']['sha256']}" in lock for wheel in package["wheels"])
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,44 @@
+"""`.venv/bin/python tests/install_locked.py requirements.lock`: pip's install, which shows all the time that it works.
+
+A line for each package that pip comes to, and a dot for every two seconds in which pip says nothing.
+"""
+
+import asyncio
+import sys
+from asyncio.subprocess import PIPE
+
+SILENCE = 2.0  # s
+
+
+async def main(lock: str) -> int:
+    print(f"Installing what {lock} lists; this takes a minute or two.")  # noqa: T201
+    pip = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "pip", "install", "--progress-bar", "off", "--require-hashes", "-r", lock), stdout=PIPE
+    )
+    assert pip.stdout
+    while line := await shown_silence(pip.stdout):
+        show(line.decode())
+    return await pip.wait()
+
+
+async def shown_silence(output: asyncio.StreamReader) -> bytes:
+    """The next line, empty at the end."""
+    while True:
+        try:
+            return await asyncio.wait_for(output.readline(), SILENCE)
+        except TimeoutError:
+            print(".", end="", flush=True)  # noqa: T201
+
+
+def show(line: str) -> None:
+    first, _, rest = line.partition(" ")
+    if first in {"Collecting", "Processing", "Building"}:
+        print(" ", first, rest.partition(" (from")[0].strip(), flush=True)  # noqa: T201
+    elif first == "Installing":
+        print("  Unpacking", rest.count(",") + 1, "packages ", end="", flush=True)  # noqa: T201
+    elif first == "Successfully":
+        print(" done", flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main(sys.argv[1])))
