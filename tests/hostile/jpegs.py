@@ -26,7 +26,8 @@ WORDS = dict.fromkeys(("Artist", "Copyright", "ImageDescription", "BodySerialNum
 
 def pictures() -> dict[str, bytes]:
     plain = photos.a_jpeg(*SIDES)
-    files = {f"bad/jpeg cut at {length}": file for length, file in cuts(plain, 9)}
+    files = {f"bad/jpeg cut at {length}": file for length, file in list(cuts(plain, 9))[:-1]}
+    files["ready/jpeg without its last two bytes"] = plain[:-2]
     files |= {f"any/jpeg flipped {number}": file for number, file in enumerate(flips(plain, 10, seed=1))}
     return files | lies(plain) | heavy(plain) | metadata(plain) | fine(plain)
 

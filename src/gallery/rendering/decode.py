@@ -37,9 +37,7 @@ def open_picture(source: Path, kind: Format, limits: Limits) -> tuple[Picture, b
     with failing_as(DamagedPicture):
         if kind is Format.HEIC:
             return _open_heic(source, limits)
-        if kind is Format.JPEG:
-            excess.check_scans(source.read_bytes())
-        picture = _open_webp(source) if kind is Format.WEBP else _load(source, kind)
+        picture = _open(source, kind)
         limits.check(picture.width, picture.height)
         return picture, blob(picture, EXIF)
 
@@ -48,17 +46,35 @@ def read_at(size: Size, picture: Picture, source: Path, kind: Format) -> Picture
     """The pixels in memory: upright, at this size, in sRGB."""
     with failing_as(DamagedPicture):
         if kind is Format.JPEG:
-            picture = _load(source, kind, shrink=_spare_shrink(picture, size))
-        return steps.upright_srgb(steps.light(picture), size).copy_memory()
+            picture = _load_jpeg(source, shrink=_spare_shrink(picture, size))
+        return steps.upright_srgb(steps.light(steps.linkable(picture)), size).copy_memory()
+
+
+def _open(source: Path, kind: Format) -> Picture:
+    match kind:
+        case Format.JPEG:
+            excess.check_scans(source.read_bytes())
+            return _load_jpeg(source)
+        case Format.WEBP:
+            return Picture.webpload_buffer(excess.first_frame(source.read_bytes()), **LOADING)
+        case _:
+            return _load(source, kind)
+
+
+def _load_jpeg(source: Path, shrink: int = 1) -> Picture:
+    """A file that lacks nothing but its last two bytes (EOI) is whole: some cameras do not write them.
+
+    With them put back, what is missing before them is the first thing that libjpeg warns of.
+    """
+    content = source.read_bytes()
+    if excess.has_end(content):
+        return _load(source, Format.JPEG, shrink=shrink)
+    return Picture.jpegload_buffer(content + excess.EOI, **(LOADING | {"fail_on": "warning"}), shrink=shrink)
 
 
 def _load(source: Path, kind: Format, **options: int) -> Picture:
     """By the loader of this one format: first frame only."""
     return getattr(Picture, LOADERS[kind])(str(source), **LOADING, **options)
-
-
-def _open_webp(source: Path) -> Picture:
-    return Picture.webpload_buffer(excess.first_frame(source.read_bytes()), **LOADING)
 
 
 def _spare_shrink(picture: Picture, size: Size) -> int:

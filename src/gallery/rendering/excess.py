@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from gallery.errors import DamagedPicture
 
 MOST_SCANS = 100  # encoders write a dozen
-SCAN = b"\xff\xda"
+SCAN, EOI = b"\xff\xda", b"\xff\xd9"
 MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")  # neither a stuffed byte nor a restart
 START, END, SCAN_CODE = 0xD8, 0xD9, 0xDA
 
@@ -19,6 +19,13 @@ def check_scans(jpeg: bytes) -> None:
     """Raises `DamagedPicture` when the first picture in `jpeg` has more scans than any encoder writes."""
     if jpeg.count(SCAN) > MOST_SCANS and _scans(jpeg) > MOST_SCANS:  # nearly always the cheap half answers
         raise DamagedPicture(reason="too many scans", limit=MOST_SCANS)
+
+
+def has_end(jpeg: bytes) -> bool:
+    """Whether the first picture in `jpeg` has its end; or was filled up with zeroes, as half-written files are."""
+    if jpeg.rfind(EOI) > jpeg.rfind(SCAN) or jpeg.endswith(b"\0\0"):
+        return True  # nearly always
+    return any(code == END for code in _markers(jpeg))
 
 
 def first_frame(webp: bytes) -> bytes:
@@ -36,15 +43,23 @@ def first_frame(webp: bytes) -> bytes:
 
 
 def _scans(jpeg: bytes) -> int:
-    scans, at = 0, 2
-    while scans <= MOST_SCANS and (marker := MARKER.search(jpeg, at)):
-        code, at = marker[1][0], marker.end()
-        if code == END:
-            break
+    """How many the first picture has; counted until there are too many."""
+    scans = 0
+    for code in _markers(jpeg):
         scans += code == SCAN_CODE
-        if code not in (START, 0x01):
-            at += int.from_bytes(jpeg[at : at + 2])
+        if code == END or scans > MOST_SCANS:
+            break
     return scans
+
+
+def _markers(jpeg: bytes) -> Iterator[int]:
+    """The codes of all markers behind the first, past what their segments hold."""
+    at = 2
+    while marker := MARKER.search(jpeg, at):
+        code, at = marker[1][0], marker.end()
+        yield code
+        if code not in (START, END, 0x01):
+            at += int.from_bytes(jpeg[at : at + 2])
 
 
 def _chunks(webp: bytes) -> Iterator[tuple[bytes, slice]]:

@@ -15,6 +15,11 @@ MAX_CHUNKS = 1_000
 GIF_WINDOW = 1 << 20  # bytes in which we look for a second image
 
 MARKER = re.compile(rb"\xff([^\x00\xff])")  # after any number of fill bytes
+MARKER_WINDOWS = (
+    64,
+    4_096,
+    1 << 20,
+)  # bytes in which the next is looked for: some phones write 24,000 that belong to none
 STANDALONE = frozenset({0x01, *range(0xD0, 0xD9)})  # markers without a length
 FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15 without DHT, JPG, DAC
 END_OF_HEADER = frozenset({0xD9, 0xDA})  # EOI, SOS
@@ -41,11 +46,10 @@ def take(file: BinaryIO, count: int) -> bytes:
 def jpeg(file: BinaryIO) -> Header:
     position = 2
     for _ in range(MAX_SEGMENTS):
-        file.seek(position)
-        marker = MARKER.search(file.read(64))
+        marker = _next_marker(file, position)
         if marker is None:
             break
-        code, position = marker[1][0], position + marker.end()
+        code, position = marker
         if code in END_OF_HEADER:
             break
         if code in STANDALONE:
@@ -56,6 +60,15 @@ def jpeg(file: BinaryIO) -> Header:
             return Header(int.from_bytes(frame[5:7]), int.from_bytes(frame[3:5]))
         position += int.from_bytes(take(file, 2))
     raise NotAPicture(format="jpeg", no_frame_until=position)
+
+
+def _next_marker(file: BinaryIO, position: int) -> tuple[int, int] | None:
+    """Its code and where it ends, behind fill bytes (B.1.1.2) and behind stray ones, which every decoder skips."""
+    for window in MARKER_WINDOWS:
+        file.seek(position)
+        if marker := MARKER.search(file.read(window)):
+            return marker[1][0], position + marker.end()
+    return None
 
 
 # --- PNG: https://www.w3.org/TR/png-3/ --------------------------------------------------------------------------

@@ -6,7 +6,7 @@ Each takes a picture and gives one back: its own where there is nothing to do.
 from collections.abc import Sequence
 
 from gallery.rendering.recipe import Size
-from gallery.rendering.vips import PROFILE, Picture, blob
+from gallery.rendering.vips import PROFILE, Picture, Unusable, blob, with_profile
 
 SIDEWAYS = frozenset({5, 6, 7, 8})  # EXIF orientations that swap the sides
 
@@ -14,6 +14,24 @@ SIDEWAYS = frozenset({5, 6, 7, 8})  # EXIF orientations that swap the sides
 def upright_sides(picture: Picture) -> tuple[int, int]:
     sideways = picture.get_typeof("orientation") and picture.get("orientation") in SIDEWAYS
     return (picture.height, picture.width) if sideways else (picture.width, picture.height)
+
+
+def linkable(picture: Picture) -> Picture:
+    """Without its profile where colours cannot go by it: it is broken, or of a kind that describes no picture.
+
+    Some profiles can be read and turn out to be of no use only when they are linked to ours: so one pixel is tried.
+    """
+    profile = blob(picture, PROFILE)
+    if not profile:
+        return picture
+    pixel = Picture.black(1, 1, bands=picture.bands).cast(picture.format).copy(interpretation=picture.interpretation)
+    try:
+        _to_srgb(with_profile(pixel, profile), Size("pixel", 1, 1)).copy_memory()
+    except Unusable:
+        plain = picture.copy()
+        plain.remove(PROFILE)
+        return plain
+    return picture
 
 
 def light(picture: Picture) -> Picture:
@@ -27,12 +45,10 @@ def light(picture: Picture) -> Picture:
 def upright_srgb(picture: Picture, size: Size) -> Picture:
     """Turned as its orientation says, of exactly this size, in 8-bit sRGB with or without alpha.
 
-    Colours go by the embedded profile and its intent; a profile that cannot be used is ignored.
+    Colours go by the embedded profile and its intent.
     """
     if blob(picture, PROFILE):
-        return picture.thumbnail_image(
-            size.width, height=size.height, size="force", export_profile="srgb", intent="auto"
-        )
+        return _to_srgb(picture, size)
     return shrunk(picture, size).colourspace("srgb")  # in a fifth of the time
 
 
@@ -49,3 +65,7 @@ def flat(picture: Picture) -> Picture:
 def ladder(largest: Picture, sizes: Sequence[Size]) -> list[Picture]:
     """A picture for each of the sizes, all made from the largest: no worse to the eye than from the original."""
     return [shrunk(largest, size).copy_memory() for size in sizes[:-1]] + [largest]
+
+
+def _to_srgb(picture: Picture, size: Size) -> Picture:
+    return picture.thumbnail_image(size.width, height=size.height, size="force", export_profile="srgb", intent="auto")

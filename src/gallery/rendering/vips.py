@@ -15,6 +15,7 @@ import pyvips  # type: ignore[import-untyped]  # brings stubs, but no py.typed t
 from gallery.errors import GalleryError, NoRoom, RendererOutOfMemory
 
 Picture: TypeAlias = pyvips.Image
+Unusable: TypeAlias = pyvips.Error
 PROFILE, EXIF = "icc-profile-data", "exif-data"  # libvips' names for these pieces of metadata
 FAILURES = (pyvips.Error, ValueError, EOFError, SyntaxError, RuntimeError, OSError)  # the rest as pillow-heif documents
 NOT_OF_MEMORY = re.compile("copy to memory|memory allocation error: security limit.*")  # libheif refuses the second

@@ -1,0 +1,138 @@
+"""Files that break a rule and lack nothing: every viewer shows them, and so do we."""
+
+import struct
+
+import pytest
+
+import photos
+from gallery.errors import DamagedPicture, NotAPicture
+
+JPEG = photos.a_jpeg(400, 300)
+PROGRESSIVE = photos.a_jpeg(400, 300, progressive=True)
+EOI = b"\xff\xd9"
+
+
+def stray(content: bytes, between: bytes = JPEG) -> bytes:
+    """A JPEG with these bytes before its tables."""
+    at = between.index(b"\xff\xdb")
+    return between[:at] + content + between[at:]
+
+
+# --- JPEG: stray bytes ------------------------------------------------------------------------------------------------
+
+STRAY = {
+    "zeroes": bytes(70),
+    "fill bytes": b"\xff" * 200,
+    "a segment whose marker has lost its first byte": b"\x00\xe1"
+    + struct.pack(">H", 500)
+    + b"Exif\0\0"
+    + b"\x01" * 492,
+    "what a camera left there": b" " * 24_242,
+    "very much": b"\xff\x00" * 250_000,
+}
+
+
+@pytest.mark.parametrize("name", STRAY)
+def test_bytes_that_belong_to_no_segment_are_skipped(develop, name):
+    prints = develop(stray(STRAY[name]))
+    assert photos.likeness(prints.picture("960", "jpeg"), photos.photo(400, 300)) > 0.9
+
+
+def test_but_not_without_end(develop):
+    with pytest.raises(NotAPicture):
+        develop(stray(bytes(2_000_000)))
+
+
+# --- JPEG: the end ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("file", [JPEG, PROGRESSIVE, photos.a_jpeg(4000, 3000)], ids=["plain", "progressive", "shrunk"])
+def test_the_end_of_image_may_be_missing(develop, file):
+    assert file.endswith(EOI)
+    with_end, without = develop(file), develop(file[:-2])
+    assert with_end.file("320", "webp") == without.file("320", "webp")
+
+
+@pytest.mark.parametrize("file", [JPEG, PROGRESSIVE], ids=["plain", "progressive"])
+@pytest.mark.parametrize("lost", [8, 60, 2_000])
+def test_but_nothing_of_the_picture(develop, file, lost):
+    for end in (b"", EOI[:1]):
+        with pytest.raises(DamagedPicture):
+            develop(file[:-lost] + end)
+
+
+def test_nor_may_zeroes_stand_for_it(develop):
+    """As in a file whose last blocks were never written."""
+    with pytest.raises(DamagedPicture):
+        develop(JPEG[:-2_000] + bytes(2_000))
+
+
+def test_an_end_in_the_exif_thumbnail_is_not_the_pictures_own(develop):
+    """Which has one; the picture around it lacks it, and a part of its pixels."""
+    thumbnail = photos.a_jpeg(40, 30)
+    segment = b"\xff\xe1" + struct.pack(">H", len(thumbnail) + 8) + b"Thumb\0" + thumbnail
+    file = JPEG[:2] + segment + JPEG[2:-2]
+    assert develop(file).facts.width == 400
+    with pytest.raises(DamagedPicture):
+        develop(file[:-500])
+
+
+# --- profiles ---------------------------------------------------------------------------------------------------------
+
+
+def profile(kind: bytes = b"mntr", curve: bytes = b"curv") -> bytes:
+    """An ICC profile of sRGB's primaries and a gamma of 2.2: https://www.color.org/icc1v42.pdf."""
+    gamma = curve + bytes(4) + struct.pack(">IHxx", 1, round(2.2 * 256))
+    tags = {
+        b"desc": b"desc" + bytes(4) + struct.pack(">I", 4) + b"rgb\0" + bytes(78),
+        b"cprt": b"text" + bytes(4) + b"none\0\0\0\0",
+        b"wtpt": _xyz(0.9642, 1, 0.8249),
+        b"rXYZ": _xyz(0.4361, 0.2225, 0.0139),
+        b"gXYZ": _xyz(0.3851, 0.7169, 0.0971),
+        b"bXYZ": _xyz(0.1431, 0.0606, 0.7141),
+        **dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), gamma),
+    }
+    table, values = struct.pack(">I", len(tags)), b""
+    for name, value in tags.items():
+        table += name + struct.pack(">II", 132 + 12 * len(tags) + len(values), len(value))
+        values += value + bytes(-len(value) % 4)
+    size = 128 + len(table) + len(values)
+    head = struct.pack(">I", size) + b"lcms\x02\x10\0\0" + kind + b"RGB XYZ " + struct.pack(">6H", 2024, 1, 1, 0, 0, 0)
+    head += b"acspAPPL" + bytes(4) + b"nonenone" + bytes(12) + _xyz(0.9642, 1, 0.8249)[8:] + b"lcms"
+    return head.ljust(128, b"\0") + table + values
+
+
+def _xyz(*values: float) -> bytes:
+    return b"XYZ " + bytes(4) + b"".join(struct.pack(">i", round(value * 65_536)) for value in values)
+
+
+UNUSABLE = {
+    "random": bytes(range(256)) * 4,
+    "cut": profile()[:200],
+    "a curve of unknown type": profile(curve=b"xxxx"),
+    "a device link": profile(kind=b"link"),
+}
+
+
+def with_profile(jpeg: bytes, icc: bytes) -> bytes:
+    segment = b"ICC_PROFILE\0\x01\x01" + icc
+    return jpeg[:2] + b"\xff\xe2" + struct.pack(">H", len(segment) + 2) + segment + jpeg[2:]
+
+
+@pytest.mark.parametrize("name", UNUSABLE)
+@pytest.mark.parametrize("make", [photos.a_jpeg, photos.a_gray_jpeg, photos.a_cmyk_jpeg], ids=["rgb", "gray", "cmyk"])
+def test_a_profile_that_cannot_be_used_is_ignored(develop, name, make):
+    plain = make(400, 300)
+    profiled = develop(with_profile(plain, UNUSABLE[name])).picture("960", "jpeg")
+    assert photos.difference(profiled, develop(plain).picture("960", "jpeg")) < 1
+
+
+def test_one_that_can_be_used_is_not(develop):
+    """The same curve with other primaries: colours differ."""
+    plain = photos.a_jpeg(400, 300)
+    assert (
+        photos.difference(
+            develop(with_profile(plain, profile())).picture("960", "jpeg"), develop(plain).picture("960", "jpeg")
+        )
+        > 0
+    )
