@@ -57,27 +57,103 @@ def test_a_camera_is_named_once(make, model, camera):
 
 @pytest.mark.parametrize(
     ("seconds", "shown"),
-    [(0.004, "1/250"), (1 / 3200, "1/3200"), (0.25, "1/4"), (0.5, "0.5"), (2.0, "2"), (30.0, "30")],
+    [
+        (0.004, "1/250"),
+        (1 / 3200, "1/3200"),
+        (0.25, "1/4"),
+        (0.5, "0.5"),
+        (2.0, "2"),
+        (9.4, "9.4"),
+        (9.96, "10"),
+        (30.0, "30"),
+        (99.6, "100"),
+        (120.0, "120"),
+        (241.0, "241"),
+        (3600.0, "3600"),
+    ],
 )
 def test_exposure_reads_as_on_a_camera(seconds, shown):
     assert read(ExposureTime=seconds) == {"exposureTime": shown}
 
 
+LOCAL = "2024-07-14T18:30:05"
+
+
 @pytest.mark.parametrize(
-    ("moment", "offset", "shown"),
+    ("moment", "shown"),
     [
-        ("2024:07:14 18:30:05", "+02:00", "2024-07-14T18:30:05+02:00"),
-        ("2024:07:14 18:30:05", "-03:30", "2024-07-14T18:30:05-03:30"),
-        ("2024:07:14 18:30:05", "", "2024-07-14T18:30:05"),
-        ("2024:07:14 18:30:05", "+25:00", "2024-07-14T18:30:05"),
-        ("2024:07:14 18:30:05", "here", "2024-07-14T18:30:05"),
+        ("2024:07:14 18:30:05", LOCAL),
+        ("2024-07-14 18:30:05", LOCAL),
+        ("2024/07/14 18:30:05", LOCAL),
+        ("2024:07:14T18:30:05", LOCAL),
+        ("2024-07-14T18:30:05", LOCAL),
+        ("2024:7:14  18:30:05 ", LOCAL),
+        ("2024:07:14 18:30", "2024-07-14T18:30:00"),
+        ("2024:07:14 18:30:05Z", f"{LOCAL}+00:00"),
+        ("2024:07:14 18:30:05+0000", f"{LOCAL}+00:00"),
+        ("2024:07:14 18:30:05.27-05:30", f"{LOCAL}.27-05:30"),
+        ("2024:07:14 18:30:05,500 +02:00", f"{LOCAL}.5+02:00"),
+        ("1839:08:19 12:00:00", "1839-08-19T12:00:00"),
     ],
 )
-def test_a_moment_has_an_offset_only_if_the_camera_knew_it(moment, offset, shown):
-    assert read(DateTimeOriginal=moment, OffsetTimeOriginal=offset) == {"takenAt": shown}
+def test_a_moment_is_read_in_whatever_form_it_is_written(moment, shown):
+    assert read(DateTimeOriginal=moment) == {"takenAt": shown}
 
 
-@pytest.mark.parametrize("moment", ["0000:00:00 00:00:00", "2024:13:01 00:00:00", "yesterday", "2024-07-14T18:30:05"])
+@pytest.mark.parametrize(
+    ("offset", "shown"),
+    [
+        ("+02:00", "+02:00"),
+        ("-03:30", "-03:30"),
+        ("+0200", "+02:00"),
+        ("+2:00", "+02:00"),
+        ("+14:00", "+14:00"),
+        ("Z", "+00:00"),
+        ("+14:01", ""),
+        ("+25:00", ""),
+        ("+02:60", ""),
+        ("02:00", ""),
+        ("here", ""),
+        ("", ""),
+    ],
+)
+def test_a_moment_has_an_offset_only_if_the_camera_knew_it(offset, shown):
+    assert read(DateTimeOriginal="2024:07:14 18:30:05", OffsetTimeOriginal=offset) == {"takenAt": LOCAL + shown}
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [("27", ".27"), ("5", ".5"), ("123456", ".123"), ("000", ""), ("  ", ""), ("4 ", ".4"), ("x", "")],
+)
+def test_a_fraction_stands_in_a_tag_of_its_own(written, shown):
+    tags = {"DateTimeOriginal": "2024:07:14 18:30:05", "SubsecTimeOriginal": written, "OffsetTimeOriginal": "+01:00"}
+    assert read(**tags) == {"takenAt": f"{LOCAL}{shown}+01:00"}
+
+
+def test_without_a_moment_the_next_best_counts_with_its_own_zone():
+    digitized = {
+        "DateTimeDigitized": "2024:07:14 18:30:05",
+        "OffsetTimeDigitized": "+09:00",
+        "SubsecTimeDigitized": "1",
+    }
+    changed = {"DateTime": "2025:01:01 00:00:00", "OffsetTime": "-05:00", "SubsecTime": "2"}
+    assert read(**digitized, **changed) == {"takenAt": f"{LOCAL}.1+09:00"}
+    assert read(**changed) == {"takenAt": "2025-01-01T00:00:00.2-05:00"}
+    assert read(DateTimeOriginal="    :  :     :  :  ", **digitized, **changed) == {"takenAt": f"{LOCAL}.1+09:00"}
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "0000:00:00 00:00:00",
+        "2024:13:01 00:00:00",
+        "yesterday",
+        "0001:01:01 00:00:00",
+        "9999:12:31 23:59:59",
+        "2024:07:14",
+        "2024:07:14 24:30:05",
+    ],
+)
 def test_a_moment_that_never_was_is_left_out(moment):
     assert read(DateTimeOriginal=moment) == {}
 

@@ -5,11 +5,11 @@ below are looked at, each within bounds, and what cannot be read is left out.
 """
 
 import math
-import re
 import struct
 import unicodedata
-from datetime import datetime
 from typing import Literal
+
+from gallery.rendering.capture_time import capture_time
 
 Exif = dict[str, str | int | float | list[str | int | float]]
 Order = Literal["little", "big"]
@@ -17,7 +17,8 @@ Tags = dict[int, bytes | float]
 
 MAKE, MODEL, EXIF_DIRECTORY = 0x010F, 0x0110, 0x8769
 EXPOSURE_TIME, F_NUMBER, ISO, FOCAL_LENGTH, LENS = 0x829A, 0x829D, 0x8827, 0x920A, 0xA434
-TAKEN, TAKEN_OFFSET = 0x9003, 0x9011
+MOMENTS = ((0x9003, 0x9291, 0x9011), (0x9004, 0x9292, 0x9012), (0x0132, 0x9290, 0x9010))
+# taken, digitized, changed: the moment, its fraction of a second and its offset from UTC
 
 ASCII, SHORT, LONG, RATIONAL, DOUBLE = 2, 3, 4, 5, 12
 UNITS = {ASCII: 1, SHORT: 2, LONG: 4, RATIONAL: 8, DOUBLE: 8}  # bytes
@@ -39,7 +40,7 @@ def read(blob: bytes) -> Exif:
         "fNumber": round(_number(tags, F_NUMBER), 2),
         "iso": int(_number(tags, ISO)),
         "focalLength": round(_number(tags, FOCAL_LENGTH), 2),
-        "takenAt": _taken(_text(tags, TAKEN), _text(tags, TAKEN_OFFSET)),
+        "takenAt": _taken(tags),
     }
     return {name: fact for name, fact in facts.items() if fact}
 
@@ -56,15 +57,15 @@ def _camera(make: str, model: str) -> str:
 def _exposure(seconds: float) -> str:
     if not seconds:
         return ""
-    return f"1/{round(1 / seconds)}" if seconds < 0.3 else f"{seconds:.2g}"  # as a camera's display has it
+    if seconds < 0.3:
+        return f"1/{round(1 / seconds)}"  # as a camera's display has it
+    return f"{seconds:.2g}" if seconds < 9.5 else str(round(seconds))
 
 
-def _taken(moment: str, offset: str) -> str:
-    try:
-        local = datetime.strptime(moment, "%Y:%m:%d %H:%M:%S")  # noqa: DTZ007 - often nobody knows the zone
-    except ValueError:
-        return ""
-    return local.isoformat() + (offset if re.fullmatch(r"[+-](0\d|1[0-4]):[0-5]\d", offset, re.ASCII) else "")
+def _taken(tags: Tags) -> str:
+    """When it was taken; else when it was digitized, else when the file was last changed, which is not before that."""
+    moments = (capture_time(*(_text(tags, tag) for tag in written)) for written in MOMENTS)
+    return next((moment for moment in moments if moment), "")
 
 
 # --- how it is written --------------------------------------------------------------------------------------------
