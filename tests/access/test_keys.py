@@ -12,6 +12,7 @@ from gallery.access.model import Scope
 from gallery.access.service import Shown
 from gallery.cli.keys import _life, _scopes
 from gallery.errors import CredentialNotValid, KeyNotFound, Misconfigured
+from processes import surroundings
 
 
 async def test_a_key_says_whose_it_is_and_what_it_may(gallery):
@@ -119,7 +120,24 @@ async def test_the_command_shows_a_key_once(environment):
     assert secret_of(text) not in listed
     assert (await gallery_command(environment, "keys", "revoke", key["id"]))[0] == 0
     assert (await gallery_command(environment, "keys", "revoke", key["id"]))[0] == 1
-    assert "revoked" in (await gallery_command(environment, "keys", "list"))[1]
+    header, row = (await gallery_command(environment, "keys", "list"))[1].splitlines()
+    assert header.split() == ["ID", "STATE", "EXPIRES", "SCOPES", "OWNER", "NAME"]
+    assert row.split()[:2] == [key["id"], "revoked"]
+    for column, value in [("SCOPES", "images:read"), ("OWNER", "maya"), ("NAME", "CI")]:
+        assert row[header.index(column) :].startswith(value)
+
+
+async def test_the_command_says_that_there_are_no_keys(environment):
+    sentence = "There are no API keys: make one with gallery keys create.\n"
+    assert await gallery_command(environment, "keys", "list") == (0, "", sentence)
+    assert await gallery_command(environment, "keys", "list", "--json") == (0, "", "")
+
+
+async def test_the_command_says_which_data_directory_the_keys_are_in(stack):
+    environment = {**surroundings(), "GALLERY_DATA_DIR": str(stack.data)}
+    for words in [("create", "--owner", "maya", "--scope", "images:read"), ("list",)]:
+        code, _, told = await gallery_command(environment, "keys", *words)
+        assert (code, f"Data directory: {stack.data} " in told) == (0, True)
 
 
 @pytest.mark.parametrize("text", ["90", "d", "0d", "-1d", "1y", "", "9999999d", "٣d"])

@@ -27,6 +27,14 @@ async def test_beside_a_running_gallery_all_is_well(stack, tmp_path):
     states = {finding["check"]: finding["state"] for finding in found}
     answered = {states[name] for name in ("processes", "postgresql", "valkey", "permissions")}
     assert answered <= {"well", "notice"}, "all but far, perhaps: this machine is busy"
+    assert found[0]["says"] == f"{stack.data}, in use by a running Gallery."
+
+
+async def test_the_data_directory_is_told_in_full(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    state, says = await verdict({}, "data-directory")
+    assert (state, says.startswith(f"{tmp_path / 'data'}: there is no such directory.")) == ("notice", True)
+    assert await verdict({"DATABASE_URL": "postgresql://db/x"}, "data-directory") == ("well", f"{tmp_path / 'data'}. ")
 
 
 async def test_where_nothing_runs_it_says_so_and_starts_nothing(tmp_path):
@@ -34,7 +42,10 @@ async def test_where_nothing_runs_it_says_so_and_starts_nothing(tmp_path):
     assert code == 1
     does = {finding["check"]: finding["do"] for finding in found if finding["state"] == "wrong"}
     assert set(does) == {"postgresql", "valkey"}
-    assert all("Start gallery dev" in do for do in does.values())
+    assert all("Start gallery dev" in do and "GALLERY_DATA_DIR" in do for do in does.values())
+    says = {finding["check"]: finding["says"] for finding in found}
+    assert next(iter(says)) == "data-directory"
+    assert all(str(tmp_path / "data") in says[check] for check in ("data-directory", "postgresql", "valkey"))
     assert not (tmp_path / "data" / "postgres").exists()
 
 

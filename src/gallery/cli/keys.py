@@ -20,6 +20,7 @@ from gallery.settings import Settings
 
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 LONGEST = timedelta(days=3650)
+COLUMNS = ("ID", "STATE", "EXPIRES", "SCOPES", "OWNER", "NAME")
 
 
 async def create(settings: Settings, owner: str, scopes: Sequence[str], expires: str, name: str, *, json: bool) -> None:
@@ -29,6 +30,7 @@ async def create(settings: Settings, owner: str, scopes: Sequence[str], expires:
         raise Misconfigured("An owner or a name is 1 to 200 printable characters.")
     async with _database(settings) as database:
         key, text = await ApiKeys(database).create(Owner(owner), name, allowed, life)
+    _say_where(settings)
     if json:
         typer.echo(msgspec.json.encode({**_facts(key), "key": text}))
     else:
@@ -39,14 +41,25 @@ async def create(settings: Settings, owner: str, scopes: Sequence[str], expires:
 async def list_(settings: Settings, *, json: bool) -> None:
     async with _database(settings) as database:
         keys = await ApiKeys(database).every()
-    for key in keys:
-        typer.echo(msgspec.json.encode(_facts(key)) if json else _line(key))
+    _say_where(settings)
+    if json:
+        for key in keys:
+            typer.echo(msgspec.json.encode(_facts(key)))
+        return
+    if not keys:
+        typer.echo("There are no API keys: make one with gallery keys create.", err=True)
+        return
+    lines = [COLUMNS, *map(_columns, keys)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        typer.echo("  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip())
 
 
 async def revoke(settings: Settings, key: str, *, json: bool) -> None:
     """Raises `KeyNotFound`."""
     async with _database(settings) as database:
         revoked = await ApiKeys(database).revoke(key)
+    _say_where(settings)
     typer.echo(msgspec.json.encode(_facts(revoked)) if json else f"The key {key} opens nothing any more.")
 
 
@@ -67,6 +80,12 @@ async def _database(settings: Settings) -> AsyncIterator[Database]:
         await house.bring_up_to_date(found)
         async with open_database(found.database) as database:
             yield database
+
+
+def _say_where(settings: Settings) -> None:
+    """Which embedded database: a command in another directory has another one."""
+    if settings.database.url is None:
+        typer.echo(f"Data directory: {settings.data.absolute()} (GALLERY_DATA_DIR names another one).", err=True)
 
 
 def _scopes(texts: Sequence[str]) -> list[Scope]:
@@ -100,9 +119,9 @@ def _facts(key: ApiKey) -> dict[str, Any]:
     }
 
 
-def _line(key: ApiKey) -> str:
+def _columns(key: ApiKey) -> tuple[str, ...]:
     expires = f"{key.expires_at:%Y-%m-%d}" if key.expires_at else "never"
-    return f"{key.id}  {_state(key):7}  expires {expires:10}  {' '.join(sorted(key.scopes))}  {key.owner}  {key.name}"
+    return (key.id, _state(key), expires, ",".join(sorted(key.scopes)), key.owner, key.name)
 
 
 def _state(key: ApiKey) -> str:

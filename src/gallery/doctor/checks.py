@@ -4,6 +4,7 @@ from gallery.doctor import machine, postgres, replicas, rows, store, valkey
 from gallery.doctor.model import Check
 
 CHECKS = (
+    Check("machine", "data-directory", machine.data_directory),
     Check("machine", "settings", machine.settings),
     Check("machine", "memory", machine.memory),
     Check("machine", "disk", machine.disk),

@@ -29,6 +29,20 @@ FREEDOMS = {
 }
 
 
+async def data_directory(patient: Patient) -> Verdict:
+    """Where embedded servers and objects in files are; in another working directory the default is another one."""
+    here = patient.settings
+    path = here.data.absolute()
+    if patient.running is not None:
+        return well(f"{path}, in use by a running Gallery.", path=f"{path}")
+    if here.database.url is not None:
+        return well(f"{path}.", path=f"{path}")
+    state = "no Gallery runs there" if path.exists() else "there is no such directory"
+    return notice(
+        f"{path}: {state}.", "Set GALLERY_DATA_DIR if Gallery runs in another data directory.", path=f"{path}"
+    )
+
+
 async def settings(patient: Patient) -> Verdict:
     """Names that nobody knows, and values that let strangers in."""
     if strangers := unknown(patient.environment):

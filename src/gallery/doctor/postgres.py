@@ -46,7 +46,8 @@ async def postgresql(patient: Patient) -> Verdict:
     url = patient.settings.database.url or (patient.running and patient.running.database_url)
     if not url:
         return wrong(
-            "No PostgreSQL is set, and the embedded one does not run.", "Start gallery dev, or set DATABASE_URL."
+            f"No PostgreSQL is set, and no embedded one runs in {patient.settings.data.absolute()}.",
+            "Start gallery dev, set DATABASE_URL, or set GALLERY_DATA_DIR to the directory of the one that runs.",
         )
     db = await open_connection(patient, url)
     if isinstance(db, Verdict):

