@@ -75,6 +75,10 @@ lock: .venv/dev.stamp  ## Resolve the dependencies anew, with hashes
 		--generate-hashes --no-annotate --upgrade -o requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --extra embedded --group dev requirements.in --universal --python-version 3.11 \
 		--generate-hashes --no-annotate -c requirements.lock -o requirements-dev.lock
+	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 \
+		--generate-hashes --no-annotate -c requirements.lock -o requirements-server.lock
+	$(BIN)/uv pip compile requirements-build.in --universal --python-version 3.11 \
+		--generate-hashes --no-annotate --upgrade -c requirements.lock -o requirements-build.lock
 
 .PHONY: clean
 clean:  ## Remove what the tools made; the data directory stays

@@ -1,6 +1,6 @@
 """Holds the lock files to what the README promises: an install needs no compiler.
 
-`python tests/check_wheels.py` resolves both lock files with uv, for each Python and each machine that we support, from
+`python tests/check_wheels.py` resolves the lock files with uv, for each Python and each machine that we support, from
 wheels alone and by the pinned hashes. It installs nothing, prints each package that would have to be built, and then
 ends with 1.
 """
@@ -15,7 +15,7 @@ from itertools import product
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-LOCKS = ("requirements.lock", "requirements-dev.lock")
+LOCKS = ("requirements.lock", "requirements-dev.lock", "requirements-build.lock")
 MACHINES = ("x86_64-manylinux_2_28", "aarch64-manylinux_2_28", "aarch64-apple-darwin")
 PINNED = re.compile(r"^(?P<name>[a-z0-9-]+)==.*(?:\n +--hash=.*)*\n", re.MULTILINE)
 FROM_SOURCE = {"pyvips"}  # has no wheels; its source is Python, and it finds pyvips-binary when it is imported
