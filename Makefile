@@ -36,6 +36,11 @@ test: setup  ## Start the real servers that the tests need and run the whole sui
 faults: setup  ## The long run of tests/faults: kills by the dozen, freezes of 90 s; ten to fifteen minutes
 	FAULTS=long $(BIN)/pytest tests/faults --numprocesses=3 --dist=worksteal
 
+.PHONY: container-test
+container-test: setup  ## Build the image, run it, Compose and the Kubernetes files with Podman; needs root, ten minutes
+	@tests/install-tools containers
+	CONTAINERS=yes $(BIN)/pytest tests/containers
+
 .PHONY: lint
 lint: .venv/dev.stamp  ## Check format, style, types, import contracts and docs
 	$(BIN)/ruff format --check .

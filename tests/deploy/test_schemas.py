@@ -1,6 +1,6 @@
 """What we hand to Docker, Kubernetes, GitHub and systemd is what they accept, by their own published schemas and tools.
 
-None of them runs here: docs/deployment.md says what has been run otherwise.
+None of them runs here: tests/containers run what can be run without Docker, and docs/deployment.md says what that is.
 """
 
 import shutil

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import random
 import ssl
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -47,8 +47,9 @@ class Told(msgspec.Struct, rename="camel"):
 class Load:
     """Uploads distinct photos at a rate. Each is sent again with its key until it is acknowledged."""
 
-    def __init__(self, url: str, rate: float = 10) -> None:
+    def __init__(self, url: str, rate: float = 10, headers: Mapping[str, str] | None = None) -> None:
         self.url = url
+        self._headers = headers
         self._rate = rate
         self._sending: list[asyncio.Task[None]] = []  # all of them: one that failed is not to be forgotten
         self._seed = random.randrange(2**32)
@@ -113,7 +114,9 @@ class Load:
         """Again and again, as long as the answer is one that passes, or none comes."""
         while True:
             try:
-                async with httpx.AsyncClient(base_url=self.url, timeout=15, verify=TLS) as client:
+                async with httpx.AsyncClient(
+                    base_url=self.url, timeout=15, verify=TLS, headers=self._headers
+                ) as client:
                     answer = await send(client)
             except httpx.HTTPError:
                 answer = None

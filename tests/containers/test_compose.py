@@ -1,0 +1,143 @@
+"""The whole of Compose: a photo's way through it, and what is left when an API and a worker are killed under load."""
+
+import asyncio
+import hashlib
+import random
+import re
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from httpx_sse import aconnect_sse
+
+import photos
+from containers.compose import Composed, composed
+from containers.engine import made_key
+from deploy.manifests import compose
+from faults.load import Load
+
+pytestmark = pytest.mark.usefixtures("image")
+
+MOST_OF_A_START = 120  # seconds until an image is READY, on a machine that has just started ten processes
+SERVERS = ("postgres", "valkey", "s3", "balancer")
+
+
+@pytest.fixture(scope="module")
+async def stack(engine, image, tmp_path_factory) -> AsyncIterator[Composed]:
+    async with composed(engine, tmp_path_factory.mktemp("compose")) as up:
+        yield up
+
+
+@pytest.fixture(scope="module")
+async def maya(stack: Composed) -> AsyncIterator[httpx.AsyncClient]:
+    """A client with a key, behind the balancer."""
+    headers = {"Authorization": f"Bearer {await made_key(stack.engine, stack.name('api'), 'maya')}"}
+    async with httpx.AsyncClient(base_url=stack.url, headers=headers, timeout=30) as client:
+        yield client
+
+
+async def test_everything_is_up_and_each_process_is_as_locked_in_as_compose_says(stack):
+    expected = {stack.name(name) for name in SERVERS} | {stack.name("api", n) for n in (1, 2, 3)} | {
+        stack.name("worker", n) for n in (1, 2)}  # fmt: skip
+    assert await stack.running() == expected
+    migrated = await stack.engine.inspect(stack.name("migrate"), "--type=container")
+    assert migrated["State"]["ExitCode"] == 0
+    for name in (stack.name("api"), stack.name("worker")):
+        status = (await stack.engine.podman("exec", name, "cat", "/proc/1/status", "/proc/self/status")).splitlines()
+        assert {line.split()[1] for line in status if line.startswith("Uid")} == {"10001"}
+        assert {int(line.split()[1], 16) for line in status if line.startswith("Cap")} == {0}
+        assert {line.split()[1] for line in status if line.startswith("NoNewPrivs")} == {"1"}
+
+
+async def test_workers_are_given_neither_the_secret_of_tokens_nor_grafanas(stack):
+    """The API verifies by it; workers have started without."""
+    secret = stack.given["GALLERY_ACCESS__JWT_SECRET"]
+    for name, has_it in ((stack.name("api"), True), (stack.name("worker"), False), (stack.name("migrate"), False)):
+        environment = (await stack.engine.inspect(name, "--type=container"))["Config"]["Env"]
+        assert (secret in str(environment)) is has_it
+        assert stack.given["GRAFANA_PASSWORD"] not in str(environment)
+
+
+async def test_a_photo_goes_through_the_balancer_and_is_heard_of_and_read(stack, maya):
+    async with aconnect_sse(maya, "GET", "/api/v1/notifications/stream") as stream:
+        assert stream.response.status_code == 200
+        photo = photos.a_jpeg(1200, 900, random.randrange(2**31))
+        answer = await maya.post("/api/v1/images", files={"file": ("lake.jpg", photo)}, data={"title": "Lake"})
+        assert answer.status_code == 201, answer.text
+        image = answer.json()["id"]
+        async with asyncio.timeout(MOST_OF_A_START):
+            async for event in stream.aiter_sse():
+                if event.event == "image.ready" and event.json()["imageId"] == image:
+                    break
+    shown = (await maya.get(f"/api/v1/images/{image}")).json()
+    assert shown["status"] == "READY"
+    for rendition in shown["renditions"]:
+        assert len((await maya.get(rendition["url"])).content) == rendition["size"]
+    assert (await maya.get(f"/api/v1/images/{image}/original")).content == photo
+
+
+async def test_strangers_are_refused_and_a_client_cannot_name_its_own_address(stack):
+    async with httpx.AsyncClient(base_url=stack.url) as stranger:
+        assert (await stranger.get("/api/v1/images")).status_code == 401
+        assert (await stranger.get("/readyz", headers={"X-Forwarded-For": "203.0.113.7"})).status_code == 200
+    logs = "".join([await stack.engine.podman("logs", stack.name("api", n)) for n in (1, 2, 3)])
+    assert "203.0.113.7" not in logs
+
+
+async def test_all_that_was_acknowledged_becomes_ready_though_an_api_and_a_worker_are_killed(stack, maya):
+    load = Load(stack.url, rate=4, headers={"Authorization": maya.headers["Authorization"]})
+    reading = asyncio.create_task(_read(maya))
+    loading = asyncio.create_task(load.run(30))
+    await asyncio.sleep(8)
+    await stack.kill(stack.name("api", 2))
+    await asyncio.sleep(7)
+    await stack.kill(stack.name("worker", 2))
+    await loading
+    assert len(load.acknowledged) > 60
+    async with asyncio.timeout(240):
+        while waiting := await _not_ready(maya, load):
+            await asyncio.sleep(1)
+    assert not waiting
+    for image, sha256 in random.sample(sorted(load.acknowledged.items()), 20):
+        original = await maya.get(f"/api/v1/images/{image}/original")
+        assert hashlib.sha256(original.content).hexdigest() == sha256
+    reading.cancel()
+    verified = await stack.engine.podman("exec", stack.name("api", 1), "gallery", "verify")
+    assert "Traceback" not in verified
+
+
+async def test_what_was_killed_is_back_and_the_logs_tell_no_bug(stack):
+    """`restart: unless-stopped`."""
+    async with asyncio.timeout(60):
+        while not {stack.name("api", 2), stack.name("worker", 2)} <= await stack.running():
+            await asyncio.sleep(1)
+    await stack.engine.healthy(stack.name("api", 2))
+    secrets = {value for name, value in stack.given.items() if name.endswith(("PASSWORD", "SECRET", "KEY"))}
+    for name, text in (await stack.logs()).items():
+        assert "Traceback" not in text, name
+        if re.search("_(api|worker|migrate)_", name):
+            assert [secret for secret in secrets if secret in text] == [], name
+
+
+def test_the_story_names_all_that_compose_starts():
+    services = {name for name, service in compose()["services"].items() if "profiles" not in service}
+    assert services == {*SERVERS, "api", "worker", "migrate"}
+
+
+async def _read(client: httpx.AsyncClient) -> None:
+    while True:
+        try:
+            await client.get("/api/v1/images?limit=20")
+        except httpx.HTTPError:
+            await asyncio.sleep(0.2)
+        await asyncio.sleep(0.05)
+
+
+async def _not_ready(client: httpx.AsyncClient, load: Load) -> list[str]:
+    ids = sorted(load.acknowledged)
+    found = {}
+    for start in range(0, len(ids), 50):
+        answer = await client.get("/api/v1/images", params={"ids": ",".join(ids[start : start + 50]), "limit": 50})
+        found |= {image["id"]: image["status"] for image in answer.json()}
+    assert found.keys() == load.acknowledged.keys(), "an acknowledged image is lost"
+    return [image for image in ids if found[image] != "READY"]
