@@ -1,7 +1,10 @@
 """The pipeline does what operators expect of it, and may do no more than that."""
 
+import os
 import re
+import subprocess
 
+import pytest
 import yaml
 
 from deploy.manifests import ROOT
@@ -22,7 +25,8 @@ def test_main_and_develop_are_linted_built_tested_and_made_into_an_image():
 
 def test_only_main_is_deployed_and_somebody_may_have_to_agree():
     deploy = JOBS["deploy"]
-    assert deploy["needs"] == "image"
+    assert deploy["needs"] == "publish"
+    assert "gallery-api=$IMAGE@$DIGEST" in steps("deploy"), "what was built is deployed, not a name that may move"
     assert "github.ref == 'refs/heads/main'" in deploy["if"]
     assert "github.event_name == 'push'" in deploy["if"]
     assert deploy["environment"] == "production"
@@ -34,13 +38,46 @@ def test_the_base_with_its_placeholders_is_never_what_is_deployed():
     assert "deploy/kubernetes" not in steps("deploy")
 
 
+def test_the_image_is_made_for_both_kinds_of_machine_and_says_what_is_in_it():
+    parts = [entry["architecture"] for entry in JOBS["image"]["strategy"]["matrix"]["include"]]
+    assert parts == ["amd64", "arm64"]
+    assert "--sbom=true --provenance=mode=max" in steps("image")
+    assert all(f"$GITHUB_SHA-{part}" in steps("publish") for part in parts)
+    assert set(JOBS["publish"]["needs"]) == {"image", "containers"}
+    assert "make container-test" in steps("containers")
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "expected"),
+    [
+        ("branch", "main", ["main"]),
+        ("branch", "develop", ["develop"]),
+        ("tag", "v1.2.3", ["1.2.3", "1.2", "latest"]),
+        ("tag", "v1.3.0-rc.1", ["1.3.0-rc.1"]),
+    ],
+)
+def test_an_image_is_named_after_its_version(kind, name, expected, tmp_path):
+    """The step itself, with a Docker that prints what it is asked to do."""
+    (tmp_path / "docker").write_text('#!/bin/sh\necho "$@"\n')
+    (tmp_path / "docker").chmod(0o755)
+    given = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "IMAGE": "ghcr.io/o/gallery-api", "GITHUB_SHA": "abc",
+             "GITHUB_REF_TYPE": kind, "GITHUB_REF_NAME": name, "TOKEN": "t", "GITHUB_ACTOR": "a",
+             "GITHUB_OUTPUT": str(tmp_path / "output")}  # fmt: skip
+    shell = ["bash", "-e", "-o", "pipefail", "-c", steps("publish")]
+    done = subprocess.run(shell, check=True, capture_output=True, text=True, env=given, timeout=30)
+    (line,) = [line for line in done.stdout.splitlines() if "imagetools create" in line]
+    assert re.findall(r"--tag[ =]ghcr.io/o/gallery-api:(\S+)", line) == ["abc", *expected]
+    assert line.endswith("ghcr.io/o/gallery-api:abc-amd64 ghcr.io/o/gallery-api:abc-arm64")
+
+
 def test_nobody_may_write_but_the_image_job_its_package():
     assert PIPELINE["permissions"] == {"contents": "read"}
     assert {name: job["permissions"] for name, job in JOBS.items() if "permissions" in job} == {
-        "image": {"contents": "read", "packages": "write"}
+        "image": {"contents": "read", "packages": "write"},
+        "publish": {"packages": "write"},
     }
     checkouts = [step for job in JOBS.values() for step in job["steps"] if "checkout" in step.get("uses", "")]
-    assert len(checkouts) == len(JOBS)
+    assert len(checkouts) == len(JOBS) - 1  # publish needs no file of ours
     assert all(step["with"]["persist-credentials"] is False for step in checkouts)
 
 
