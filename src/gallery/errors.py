@@ -6,6 +6,8 @@ docstring is the sentence that a client reads; its `code` is the class name in s
 
 import re
 
+from gallery.masking import masked
+
 
 class GalleryError(Exception):
     """Something went wrong."""
@@ -15,7 +17,7 @@ class GalleryError(Exception):
         self.facts = facts
 
     def __str__(self) -> str:
-        facts = " ".join(f"{name}={value!r}" for name, value in self.facts.items())
+        facts = masked(" ".join(f"{name}={value!r}" for name, value in self.facts.items()))
         return f"{self.code()}: {facts}" if facts else self.code()
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -321,8 +323,8 @@ class Misconfigured(GalleryError):
     """A setting is not valid."""
 
     def __init__(self, detail: str) -> None:
-        super().__init__(detail=detail)
-        self.detail = detail
+        self.detail = masked(detail)
+        super().__init__(detail=self.detail)
 
 
 class CannotStart(Misconfigured):

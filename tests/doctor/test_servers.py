@@ -53,7 +53,7 @@ async def test_of_a_sound_gallery_nothing_bad_is_said(environment, gallery):
         (lambda url: url + "-not", "no such database"),
         (lambda url: f"postgresql://127.0.0.1:1/{url.rpartition('/')[2]}", "Start PostgreSQL"),
         (lambda _: "postgresql://nowhere.invalid/x", "nowhere.invalid is unknown"),
-        (lambda _: "postgresql://host:port/x", "cannot be asked"),
+        (lambda _: "postgresql://127.0.0.1/x?sslmode=nonsense", "cannot be asked"),
     ],
 )
 async def test_why_postgresql_does_not_let_us_in(environment, change, says):

@@ -92,12 +92,15 @@ async def test_a_bug_is_kept_to_be_looked_at(gallery, settings):
 
     async def broken(subject):
         tried.append(subject)
-        raise ZeroDivisionError
+        raise RuntimeError("no answer from https://maya:pa55w0rd@host")
 
     await gallery.queue.ring(Ring("broken", "a"))
     await answered(settings, lambda: tried, broken=broken)
     async with redis.from_url(settings.redis.url) as valkey:
         assert await valkey.zcard("bull:image-processing:failed") == 1
+    [bug] = await gallery.queue.bugs(0, 10)
+    assert "no answer from https://********@host" in bug.reason
+    assert "pa55w0rd" not in str(bug), "nor in its stack"
 
 
 async def test_the_end_of_a_worker_cancels_what_is_under_way(gallery, settings):

@@ -139,7 +139,7 @@ async def wait_for_database(settings: Settings, patience: float = 60) -> str | N
         except (asyncpg.InvalidPasswordError, asyncpg.InvalidCatalogNameError) as error:
             raise CannotStart(f"PostgreSQL refuses us: {error}. Check DATABASE_URL.") from error
         except (ValueError, asyncpg.ClientConfigurationError) as error:
-            raise CannotStart(f"DATABASE_URL cannot be read: {error}.") from error
+            raise CannotStart(f"DATABASE_URL cannot be read ({type(error).__name__}).") from None
         except AWAY as error:
             if asyncio.get_running_loop().time() > deadline:
                 raise CannotStart(f"PostgreSQL did not answer within {patience:.0f} s: {error!r}.") from error

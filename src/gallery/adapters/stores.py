@@ -14,6 +14,7 @@ from obstore.store import AzureStore, GCSStore, LocalStore, S3Store
 
 from gallery.adapters import private
 from gallery.errors import CannotStart
+from gallery.masking import masked_url
 from gallery.settings import S3, Settings
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ def make_store(settings: Settings) -> Store:
 def at(url: str, s3: S3) -> Store:
     """The store at an address such as `s3://bucket/path`. Raises `CannotStart`."""
     parts = urlsplit(url)
+    if "@" in parts.netloc:  # a library would take it for the bucket's name
+        raise CannotStart(f"{masked_url(url)} holds a credential: set S3_ACCESS_KEY and S3_SECRET_KEY instead.")
     prefix = parts.path.strip("/") or None
     try:
         match parts.scheme:

@@ -51,6 +51,11 @@ def run(command: Command, process: str, settings: Settings | None = None) -> NoR
         _give_up(error.detail)
     except (Unavailable, Conflict, NotFound) as error:
         _give_up(f"{error.sentence()} ({error})", code=1)
+    except typer.Exit:
+        raise
+    except Exception as error:  # noqa: BLE001  a bug: its stack goes through the log, which masks what stands in URLs
+        structlog.get_logger(__name__).critical("command.failed", exc_info=error)
+        code = 1
     except (KeyboardInterrupt, asyncio.CancelledError):
         code = INTERRUPTED
     raise typer.Exit(code)

@@ -7,6 +7,7 @@ from time import perf_counter
 
 from gallery.adapters import datadir
 from gallery.doctor.model import Check, Finding, Patient, State, Verdict, skipped
+from gallery.masking import masked, masked_all
 from gallery.settings import Settings
 
 
@@ -35,7 +36,8 @@ async def _finding(patient: Patient, check: Check) -> Finding:
         patient.unwell.add(check.name)
     patient.done[check.name].set()
     milliseconds = round((perf_counter() - began) * 1000)
-    return Finding(check.group, check.name, verdict.state, verdict.says, verdict.do, milliseconds, verdict.facts)
+    says, do, facts = masked(verdict.says), masked(verdict.do), masked_all(verdict.facts)
+    return Finding(check.group, check.name, verdict.state, says, do, milliseconds, facts)
 
 
 async def _verdict(patient: Patient, check: Check) -> Verdict:

@@ -22,6 +22,7 @@ from msgspec import Struct
 from gallery.adapters.redis import Valkey, connect, ready
 from gallery.errors import JobNotFound
 from gallery.jobs.progress import Progress
+from gallery.masking import masked
 from gallery.ops import tracing
 from gallery.settings import Nodes
 from gallery.settings import Redis as Settings
@@ -200,7 +201,8 @@ def _progress(job: Job) -> Progress | None:
 def _bug(place: int, job: Job) -> Bug:
     failed_at = datetime.fromtimestamp((job.finishedOn or job.timestamp) / 1000, UTC)
     own = f"{place}-{job.id}" if place else job.id
-    return Bug(own, job.name, str(job.data.get("id")), job.failedReason or "", job.stacktrace, failed_at)
+    stack = [masked(text) for text in job.stacktrace]
+    return Bug(own, job.name, str(job.data.get("id")), masked(job.failedReason or ""), stack, failed_at)
 
 
 def prefixes(settings: Settings) -> list[str]:

@@ -6,9 +6,11 @@ from typing import Any
 
 import structlog
 
+from gallery.masking import masked_all
 from gallery.ops import tracing
 from gallery.settings import Logs as Settings
 
+LINES = ("event", "exception", "stack")
 QUIET = ("uvicorn.access", "uvicorn.error", "httpx", "httpcore", "alembic", "asyncio")
 
 
@@ -41,13 +43,24 @@ def configure(settings: Settings, **facts: str) -> None:
 
 def _renderer(settings: Settings) -> list[Any]:
     if settings.format == "text" or (settings.format == "auto" and sys.stderr.isatty()):
-        return [_printable, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
-    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        console = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        return [structlog.processors.format_exc_info, _masked, _printable, console]
+    return [structlog.processors.format_exc_info, _masked, structlog.processors.JSONRenderer()]
+
+
+def _masked(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """The one place by which every line goes, ours and the libraries', with its stack."""
+    return {name: masked_all(value) for name, value in event.items()}
 
 
 def _printable(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
     """A stranger's path or name may steer the terminal; JSON escapes such characters by itself."""
-    return {name: _escaped(value) if name != "event" else value for name, value in event.items()}
+    return {name: _lines(str(value)) if name in LINES else _escaped(value) for name, value in event.items()}
+
+
+def _lines(text: str) -> str:
+    """What we say ourselves, and stacks, in which others may have said something."""
+    return "\n".join(str(_escaped(line)) for line in text.split("\n"))
 
 
 def _escaped(value: Any) -> Any:

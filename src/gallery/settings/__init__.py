@@ -16,7 +16,8 @@ from msgspec import Meta, Struct
 
 from gallery import crash
 from gallery.errors import Misconfigured
-from gallery.settings.addresses import Network, Nodes, addresses, networks, origins
+from gallery.masking import MASK, masked_url
+from gallery.settings.addresses import Network, Nodes, addresses, networks, origins, postgres
 from gallery.settings.branches import (
     FINISH,
     S3,
@@ -157,7 +158,7 @@ class Settings(Struct, frozen=True):
         for entry in entries():
             holder = getattr(self, entry.branch) if entry.branch else self
             value = getattr(holder, entry.name)
-            yield entry, "********" if entry.path in SECRETS and value else value
+            yield entry, entry.shown(value) if isinstance(value, str) else value
 
 
 class Entry(Struct, frozen=True):
@@ -187,9 +188,12 @@ class Entry(Struct, frozen=True):
                 READ_BY[self.path](value)
         except ValueError as error:  # msgspec's are ValueErrors too
             expected = str(error).split(" - at")[0].replace("`", "")
-            shown = "********" if self.path in SECRETS else text
-            raise Misconfigured(f"{self.variable} is {shown!r}: {expected}.") from None
+            raise Misconfigured(f"{self.variable} is {self.shown(text)!r}: {expected}.") from None
         return value
+
+    def shown(self, text: str) -> str:
+        """The value as it may be printed."""
+        return MASK if text and self.path in SECRETS else masked_url(text)
 
 
 def entries() -> Iterator[Entry]:
@@ -215,6 +219,8 @@ READ_BY: dict[str, Callable[[str], object]] = {  # what a type cannot say
     "proxies": networks,
     "cors_origin": origins,
     "fault": crash.read,
+    "database.url": postgres,
+    "database.direct_url": postgres,
     "database.read_replica_url": addresses,
     "redis.url": Nodes.read,
     "cache.url": Nodes.read,

@@ -12,7 +12,10 @@ Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 def networks(text: str) -> list[Network]:
     """The addresses and networks of a comma list. Raises `ValueError`."""
-    return [ipaddress.ip_network(word.strip()) for word in text.split(",") if word.strip()]
+    try:
+        return [ipaddress.ip_network(word.strip()) for word in text.split(",") if word.strip()]
+    except ValueError:
+        raise ValueError("Expected addresses and networks such as 10.0.0.0/8, separated by commas") from None
 
 
 class Nodes(Struct, frozen=True):
@@ -28,9 +31,13 @@ class Nodes(Struct, frozen=True):
         if scheme not in ("redis", "rediss", "redis+cluster", "rediss+cluster", "unix"):
             raise ValueError("Expected redis://…, rediss://…, redis+cluster://…, or several of them by commas")
         if not scheme.endswith("+cluster") and "," not in rest:
+            if scheme != "unix":
+                _check_ports(urlsplit(text.strip()).netloc)
             return cls([text.strip()], cluster=False)
         scheme, login = scheme.removesuffix("+cluster"), rest[: rest.rfind("@", 0, rest.find(",") % len(rest)) + 1]
         hosts = [word.strip().rpartition("://")[2].rpartition("@")[2] for word in rest.split(",")]
+        for host in hosts:
+            _check_ports(host.partition("/")[0])
         if any(host.partition("/")[2] not in ("", "0") or not host for host in hosts):
             raise ValueError("Expected hosts and ports: a cluster has no other database than 0")
         return cls([f"{scheme}://{login}{host.partition('/')[0]}" for host in hosts], cluster=True)
@@ -40,9 +47,28 @@ def addresses(text: str) -> list[str]:
     """The PostgreSQL URLs of a comma list. Raises `ValueError`."""
     found = [word.strip() for word in re.split(r",\s*(?=postgres)", text) if word.strip()]  # hosts may have commas too
     for url in found:
-        if urlsplit(url).scheme not in ("postgresql", "postgres") or not urlsplit(url).netloc:
+        if not urlsplit(url).netloc:
             raise ValueError("Expected postgresql://… URLs, separated by commas")
+        postgres(url)
     return found
+
+
+def postgres(url: str) -> None:
+    """Raises `ValueError` for what is no URL of PostgreSQL."""
+    if urlsplit(url).scheme not in ("postgresql", "postgres"):
+        raise ValueError("Expected postgresql://…")
+    _check_ports(urlsplit(url).netloc)
+
+
+def _check_ports(netloc: str) -> None:
+    """Libraries would say of a password with an unescaped `/` what they take for a port.
+
+    Raises `ValueError`.
+    """
+    for host in netloc.rpartition("@")[2].split(","):
+        port = host.rpartition("]")[2].partition(":")[2]
+        if port and not (port.isascii() and port.isdigit()):
+            raise ValueError("Expected a number as the port; in a password, write / as %2F, # as %23 and ? as %3F")
 
 
 def origins(text: str) -> frozenset[str]:
@@ -53,5 +79,5 @@ def origins(text: str) -> frozenset[str]:
     for origin in found - {"*"}:
         parts = urlsplit(origin)
         if f"{parts.scheme}://{parts.netloc}" != origin or not parts.scheme or not parts.netloc or "@" in origin:
-            raise ValueError(f"Expected origins such as https://app.example.org, not {origin!r}")
+            raise ValueError("Expected origins such as https://app.example.org")
     return found

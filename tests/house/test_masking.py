@@ -1,0 +1,189 @@
+"""No password of a URL is shown: not by `gallery config`, not in an error, and in no line of a log."""
+
+import asyncio
+import logging
+import time
+
+import httpx
+import pytest
+import structlog
+
+import processes
+from doors import a_token, gallery_command, shown
+from gallery.doctor.examination import _finding
+from gallery.doctor.model import Check, notice
+from gallery.errors import CannotStart, IssuerAway, Misconfigured
+from gallery.masking import masked, masked_url
+from gallery.ops import logs
+from gallery.settings import Logs, Settings, entries
+
+SECRET = "pa55w0rd"
+TEXTS = [entry for entry in entries() if entry.variable != "GALLERY_FAULT" and "str" in str(entry.type)]
+URLS = [
+    f"https://maya:{SECRET}@host/path",
+    f"postgresql://maya:{SECRET}@host:5432/db?sslmode=require",
+    f"postgresql://host/db?password={SECRET}&user=maya",
+    f"redis://:{SECRET}@host:6379/0",
+    f"redis+cluster://maya:{SECRET}@a:1,b:2",
+    f"redis://maya:{SECRET}@a:1,redis://maya:{SECRET}@b:2",
+    f"postgresql://maya:{SECRET}@a/x,postgresql://maya:{SECRET}@b/x",
+    f"https://host/keys?api_key={SECRET}",
+    f"s3://{SECRET}:{SECRET}@bucket/prefix",
+    f"https://maya:se/{SECRET}?x#y@host",
+    f"https://maya:with a space {SECRET}@host",
+]
+
+
+@pytest.mark.parametrize("url", URLS)
+@pytest.mark.parametrize("entry", TEXTS, ids=lambda entry: entry.variable)
+def test_whatever_setting_holds_a_url_its_password_is_not_shown(entry, url):
+    try:
+        said = str({found.path: value for found, value in Settings.read({entry.variable: url}).items()})
+    except Misconfigured as error:
+        said = error.detail + str(error)
+    assert SECRET not in said
+
+
+@pytest.mark.parametrize("url", [url for url in URLS if " " not in url])
+def test_a_text_is_shown_without_what_is_secret(url):
+    text = f"cannot reach {url} : refused, ask maya@example.org"
+    assert SECRET not in masked(text)
+    assert masked(text).startswith("cannot reach ")
+    assert masked(text).endswith(" : refused, ask maya@example.org")
+
+
+@pytest.mark.parametrize(
+    "text", ["https://host/path?page=2&limit=5", "maya@example.org", "a/b?token=x", "redis://a:1,b:2"]
+)
+def test_what_is_no_secret_stays(text):
+    assert masked(text) == masked_url(text) == text
+
+
+def test_masking_takes_its_time_by_the_length_alone():
+    """A path may be long, and a stranger's."""
+    for text in ("a" * 60_000, "://a" * 15_000, "://?" + "key" * 20_000, "://@" * 15_000):
+        began = time.perf_counter()
+        masked(f"https://{text}")
+        assert time.perf_counter() - began < 1
+
+
+def test_errors_do_not_say_it():
+    for url in URLS[:-2]:
+        assert SECRET not in str(IssuerAway(url=url))
+        assert SECRET not in CannotStart(f"{url} is no object store.").detail
+
+
+async def test_the_doctor_does_not_say_it(monkeypatch):
+    class Patient:
+        def __init__(self):
+            self.unwell, self.done = set(), {"x": asyncio.Event()}
+
+    async def look(_):
+        return notice(f"What goes to {URLS[0]}", f"Look at {URLS[1]}", url=URLS[2])
+
+    finding = await _finding(Patient(), Check("machine", "x", look))
+    assert SECRET not in f"{finding}"
+
+
+@pytest.fixture
+def as_it_was():
+    """The test's own logging comes back."""
+    root, before = logging.getLogger(), structlog.get_config()
+    handlers, level = root.handlers[:], root.level
+    quiet = {name: logging.getLogger(name).level for name in logs.QUIET}
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    for name, its in quiet.items():
+        logging.getLogger(name).setLevel(its)
+    structlog.configure(**before)
+
+
+@pytest.mark.parametrize("format_", ["text", "json"])
+def test_no_line_of_a_log_says_it(as_it_was, capsys, format_):
+    logs.configure(Logs(format=format_))
+    for url in URLS[:-1]:
+        log = structlog.get_logger("test")
+        log.info(url, url=url, deep={"a": [url, (url,)]}, error=ValueError(url))
+        logging.getLogger("library").warning("no answer from %s", url)
+        try:
+            local = f"a value that a stack could show: {url}"
+            raise ValueError(url)  # noqa: TRY301
+        except ValueError:
+            log.exception("failed", what=local[:5])
+    said = capsys.readouterr().err
+    assert said.count("Traceback") == len(URLS) - 1
+    assert "a value that a stack could show" not in said.replace("local = f", "")
+    assert SECRET not in said
+
+
+# --- real servers that refuse ----------------------------------------------------------------------------------------
+
+
+def nowhere(scheme: str, path: str = "") -> str:
+    return f"{scheme}://maya:{SECRET}@127.0.0.1:{processes.free_port()}{path}"
+
+
+async def test_config_masks_what_it_prints(environment):
+    given = {
+        "GALLERY_ACCESS__JWKS_URL": nowhere("https"),
+        "OTEL_EXPORTER_OTLP_ENDPOINT": nowhere("http"),
+        "GALLERY_OBJECTS__URL": nowhere("s3"),
+        "S3_ENDPOINT": nowhere("http"),
+        "GALLERY_PUBLIC_URL": nowhere("https"),
+        "DATABASE_URL": nowhere("postgresql"),
+    }
+    for words in (("config",), ("config", "--json")):
+        code, out, err = await gallery_command({**environment, **given}, *words)
+        assert code == 0
+        assert SECRET not in out + err
+        assert "127.0.0.1" in out, "where it is may be seen"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"DATABASE_URL": None},
+        {"DATABASE_URL": f"postgresql://maya:se/{SECRET}@host/db"},
+        {"REDIS_URL": f"redis://maya:se/{SECRET}@host"},
+        {"GALLERY_OBJECTS__URL": f"ftp://maya:{SECRET}@host"},
+        {"GALLERY_OBJECTS__URL": f"s3://maya:{SECRET}@bad bucket"},
+    ],
+)
+async def test_what_refuses_at_start_is_told_without_it(environment, given):
+    if given.get("DATABASE_URL", "") is None:
+        head, _, tail = environment["DATABASE_URL"].rpartition("@")
+        given = {"DATABASE_URL": f"{head.rpartition(':')[0]}:{SECRET}@{tail}"}
+    code, out, err = await gallery_command({**environment, "GALLERY_LOGS__LEVEL": "debug", **given}, "serve")
+    assert code == 2, err
+    assert SECRET not in out + err
+
+
+async def test_what_is_away_is_told_without_it(environment, tmp_path):
+    """A store, an issuer, a collector and a Valkey of wrong addresses and passwords, at the wordiest."""
+    store = {
+        "GALLERY_OBJECTS__URL": "s3://bucket",
+        "S3_ENDPOINT": nowhere("http"),
+        "S3_ACCESS_KEY": "a",
+        "S3_SECRET_KEY": "b",
+    }
+    wordy = {**environment, "GALLERY_LOGS__LEVEL": "debug", "PORT": str(processes.free_port())}
+    async with processes.running({**wordy, **store}, tmp_path / "store", "serve") as serving:
+        await serving.logs("objects.waiting")
+    head, _, tail = environment["REDIS_URL"].partition("://")
+    away = {
+        "GALLERY_ACCESS__OPEN": "false",
+        "GALLERY_ACCESS__JWKS_URL": nowhere("http", "/jwks"),
+        "OTEL_EXPORTER_OTLP_ENDPOINT": nowhere("http"),
+        "REDIS_URL": f"{head}://maya:{SECRET}@{tail.rpartition('@')[2]}",
+    }
+    async with (
+        processes.running({**wordy, **away}, tmp_path / "others", "serve") as api,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{wordy['PORT']}", timeout=20) as client,
+    ):
+        await api.logs("api.serving")
+        assert (await client.get("/api/v1/images", headers=shown(a_token("maya", kid="x")))).status_code in (401, 503)
+        await api.stop()
+    said = serving.text() + api.text()
+    assert "objects.waiting" in said
+    assert SECRET not in said
