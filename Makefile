@@ -85,6 +85,10 @@ lock: .venv/dev.stamp  ## Resolve the dependencies anew, with hashes
 	$(BIN)/uv pip compile requirements-build.in --universal --python-version 3.11 \
 		--generate-hashes --no-annotate --upgrade -c requirements.lock -o requirements-build.lock
 
+.PHONY: dist
+dist: .venv/dev.stamp  ## Build what is published, the sdist and the wheel of the last commit, into dist/
+	$(BIN)/python .ci/dist.py
+
 .PHONY: clean
 clean:  ## Remove what the tools made; the data directory stays
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist

@@ -1,0 +1,70 @@
+"""Builds what is published: `make dist` writes the sdist and the wheel of the last commit into dist/.
+
+The sdist comes from a fresh copy of the commit and the wheel from the sdist, so that no leftovers get in. In that copy
+the README's links and pictures become absolute, since a package index shows the page alone; they lead to the version's
+tag.
+"""
+
+import io
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+LINK = re.compile(r"(?P<picture>!?)(?P<text>\[[^\]]*\])\((?P<target>[^)\s]+)\)")
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        archive = subprocess.run(["git", "archive", "HEAD"], cwd=ROOT, capture_output=True, check=True).stdout
+        with tarfile.open(fileobj=io.BytesIO(archive)) as files:
+            files.extractall(copy, filter="data")
+        build(copy)
+        shutil.rmtree(ROOT / "dist", ignore_errors=True)
+        shutil.copytree(copy / "dist", ROOT / "dist")
+
+
+def build(source: Path) -> Path:
+    """The folder with the sdist and the wheel. The README of `source` is rewritten."""
+    readme = source / "README.md"
+    readme.write_text(absolute(readme.read_text(), repository(source), f"v{version(source)}"))
+    dist = source / "dist"
+    python("-m", "hatchling", "build", "-t", "sdist", "-d", dist, inside=source)
+    [sdist] = dist.glob("*.tar.gz")
+    python("-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", dist, sdist, inside=source)
+    return dist
+
+
+def python(*words: object, inside: Path) -> str:
+    command = [sys.executable, *map(str, words)]
+    return subprocess.run(command, cwd=inside, stdout=subprocess.PIPE, text=True, check=True).stdout
+
+
+def repository(source: Path) -> str:
+    return str(tomllib.loads((source / "pyproject.toml").read_text())["project"]["urls"]["Repository"])
+
+
+def version(source: Path) -> str:
+    return python("-m", "hatchling", "version", inside=source).strip()
+
+
+def absolute(page: str, repository: str, tag: str) -> str:
+    """The page with each link to a file of the repository as an address."""
+
+    def mended(link: re.Match[str]) -> str:
+        if re.match(r"[a-z]+:|#", link["target"]):
+            return link[0]
+        view = "raw" if link["picture"] else "blob"
+        return f"{link['picture']}{link['text']}({repository}/{view}/{tag}/{link['target']})"
+
+    return LINK.sub(mended, page)
+
+
+if __name__ == "__main__":
+    main()

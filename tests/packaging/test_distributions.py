@@ -1,0 +1,104 @@
+"""What would be published: built as by `make dist`, from a checkout that somebody has worked in."""
+
+import email
+import re
+import runpy
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from check_docs import ours
+from gallery import __version__
+from processes import surroundings
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILDER = runpy.run_path(str(ROOT / ".ci" / "dist.py"))
+NAME = f"gallery_api-{__version__}"
+LEFTOVERS = ("photo.jpg", "lake.webp", "notes.txt", "docs/draft.md", "tests/secret.env", "migrations/x.pyc")
+
+
+@pytest.fixture(scope="module")
+def dist(tmp_path_factory) -> Path:
+    checkout = tmp_path_factory.mktemp("checkout")
+    for path in ours():
+        copy = checkout / path.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(path.read_bytes())
+    for name in LEFTOVERS:
+        (checkout / name).write_text("left behind")
+    return BUILDER["build"](checkout)
+
+
+@pytest.fixture(scope="module")
+def in_wheel(dist) -> zipfile.ZipFile:
+    [wheel] = dist.glob("*.whl")
+    assert wheel.name == f"{NAME}-py3-none-any.whl"
+    return zipfile.ZipFile(wheel)
+
+
+@pytest.fixture(scope="module")
+def metadata(in_wheel):
+    return email.message_from_bytes(in_wheel.read(f"{NAME}.dist-info/METADATA"))
+
+
+def test_the_sdist_holds_what_a_build_needs_and_nothing_else(dist):
+    with tarfile.open(dist / f"{NAME}.tar.gz") as sdist:
+        names = {name.removeprefix(f"{NAME}/") for name in sdist.getnames()}
+    at_top = {name for name in names if "/" not in name}
+    assert at_top == {"pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "SECURITY.md", "PKG-INFO", ".gitignore"}
+    tracked = {str(path.relative_to(ROOT)) for path in ours()}
+    assert names - at_top == {name for name in tracked if name.startswith(("src/gallery/", "migrations/"))}
+
+
+def test_the_wheel_holds_the_package_and_its_migrations(in_wheel):
+    tracked = {str(path.relative_to(ROOT)) for path in ours()}
+    package = {name.removeprefix("src/") for name in tracked if name.startswith("src/gallery/")}
+    migrations = {f"gallery/{name}" for name in tracked if name.startswith("migrations/")}
+    names = {name for name in in_wheel.namelist() if ".dist-info/" not in name}
+    assert names == package | migrations
+
+
+def test_the_wheel_installs_and_runs(in_wheel, tmp_path):
+    pip("install", "--no-deps", "--target", tmp_path, in_wheel.filename)
+    environment = {**surroundings(), "PYTHONPATH": str(tmp_path)}
+    where = "import gallery; print(gallery.__file__)"
+    assert said(sys.executable, "-c", where, environment=environment) == str(tmp_path / "gallery" / "__init__.py")
+    assert said(tmp_path / "bin" / "gallery", "--version", environment=environment) == __version__
+
+
+def test_the_page_of_a_package_index_has_no_link_that_leads_nowhere(metadata):
+    page = metadata.get_payload()
+    assert page.startswith("# Gallery")
+    targets = re.findall(r"\]\(([^)\s]+)\)", page)
+    repository = dict(each.split(", ") for each in metadata.get_all("Project-URL"))["Repository"]
+    to_repository = [target for target in targets if target.startswith(repository)]
+    assert len(to_repository) > 20
+    assert [target for target in targets if not target.startswith("https://")] == []
+    for target in to_repository:
+        path = re.fullmatch(rf"{re.escape(repository)}/(?:blob|raw)/v{re.escape(__version__)}/([^#]+)(?:#.*)?", target)
+        assert path, target
+        assert (ROOT / path[1]).exists(), target
+
+
+def test_the_metadata_say_what_an_index_asks_for(metadata):
+    assert {each.split(", ")[0] for each in metadata.get_all("Project-URL")} >= {"Repository", "Changelog", "Issues"}
+    assert metadata["Author"] == "The Gallery authors"
+    assert (metadata["License-Expression"], metadata["Requires-Python"]) == ("Apache-2.0", ">=3.11")
+    classifiers = metadata.get_all("Classifier")
+    assert [f"3.{minor}" for minor in range(11, 15)] == [
+        each.rpartition(" ")[2] for each in classifiers if re.search(r":: Python :: 3\.", each)
+    ]
+
+
+def said(*command: object, environment: dict[str, str]) -> str:
+    words = list(map(str, command))
+    return subprocess.run(words, env=environment, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def pip(*words: object) -> None:
+    command = [sys.executable, "-m", "pip", "--quiet", "--no-input", "--disable-pip-version-check", *map(str, words)]
+    subprocess.run(command, check=True, env=surroundings())
