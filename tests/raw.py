@@ -65,25 +65,33 @@ class Wire:
         return await self.send(method, b"%s %s HTTP/1.1\r\n%s\r\n%s" % (method, target, head, body))
 
     async def send(self, method: bytes, request: bytes, seconds: float = 20) -> Answer:
-        """The answer to those bytes; raises `ConnectionError` where the server has closed without one."""
+        """The answer to those bytes; raises `ConnectionError` where the server has closed without one.
+
+        A server may close an idle connection at any time, so only a fresh one counts.
+        """
         async with asyncio.timeout(seconds):
-            reader, writer = await self._connected()
-            writer.write(request)
-            answer = Answer()
-            parser = httptools.HttpResponseParser(answer)
-            while not answer.complete:
-                try:
-                    data = await reader.read(65536)
-                except ConnectionError:
-                    data = b""
-                if not data:
-                    break
-                parser.feed_data(data)
-                answer.status = parser.get_status_code()
-                if method == b"HEAD" and answer.status and data.endswith(b"\r\n\r\n"):
-                    break
+            answer = await self._answer(method, request) if self._streams is not None else Answer()
+            if not answer.status:
+                await self._close()
+                answer = await self._answer(method, request)
         if not answer.status:
             raise ConnectionError(f"closed without an answer: {request[:300]!r}")
+        return answer
+
+    async def _answer(self, method: bytes, request: bytes) -> Answer:
+        """One without a status if the connection ends first."""
+        answer = Answer()
+        parser = httptools.HttpResponseParser(answer)
+        try:
+            reader, writer = await self._connected()
+            writer.write(request)
+            while not answer.complete and (data := await reader.read(65536)):
+                parser.feed_data(data)
+                answer.status = parser.get_status_code()
+                if method == b"HEAD" and data.endswith(b"\r\n\r\n"):
+                    break
+        except ConnectionError:  # reset while it was read: what has come counts
+            pass
         if method == b"HEAD" or answer.streams or not answer.complete or not parser.should_keep_alive():
             await self._close()
         return answer

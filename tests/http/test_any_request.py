@@ -1,0 +1,251 @@
+"""Whatever a request says, it is answered, and never with a 5xx: every route, as bytes on a socket.
+
+What stands in a header, a query, a cursor or a token is exchanged for what hurts, each part for each; then hypothesis
+mixes. `FUZZ=20` takes so many times as many examples.
+"""
+
+import base64
+import itertools
+import json
+import os
+import time
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from cast import another_photo
+from doors import a_token
+from fuzzing import (
+    CLAIMS,
+    CONTROLS,
+    DECISIVE,
+    HEADERS,
+    LISTS,
+    NO_ID,
+    PARTS,
+    PIECES,
+    SECRET,
+    VALUES,
+    Request,
+    Target,
+    attacked,
+    exchanged,
+    in_a_target,
+    signed,
+)
+from raw import Wire
+
+TIMES = int(os.environ.get("FUZZ", "1"))
+UPLOAD = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r\n\r\n%s\r\n--x--\r\n'
+MULTIPART = (b"Content-Type", b"multipart/form-data; boundary=x")
+BODIES = {"POST": b"{}", "PATCH": b'{"title":"a"}'}
+ADMIN = (b"Authorization", b"Bearer " + a_token("root", "admin").encode())
+HTML = (b"Accept", b"text/html")
+pytestmark = pytest.mark.timeout(180 * TIMES)
+
+
+def examples(number: int) -> settings:
+    return settings(
+        max_examples=number * TIMES,
+        deadline=timedelta(seconds=20),
+        derandomize=True,
+        database=None,
+        phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+
+
+@pytest.fixture(scope="module")
+async def target(servers, tmp_path_factory) -> AsyncIterator[Target]:
+    """Open and without limits: everything can be reached."""
+    async with attacked(servers, tmp_path_factory.mktemp("open")) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+async def closed(servers, tmp_path_factory) -> AsyncIterator[Target]:
+    """Asks for credentials, counts requests, believes proxies and knows another origin."""
+    given = {"GALLERY_ACCESS__JWT_SECRET": SECRET, "GALLERY_PROXIES": "127.0.0.1", "GALLERY_LOGS__FORMAT": "json"}
+    given |= {"GALLERY_RATE__STRANGER": "999999 per 60", "CORS_ORIGIN": "https://app.example:443"}
+    async with attacked(servers, tmp_path_factory.mktemp("closed"), **given) as found:
+        yield found
+
+
+# --- each part for each -----------------------------------------------------------------------------------------------
+
+WEIRD = {name: [value for seed in seeds for value in exchanged(seed)] for name, seeds in HEADERS.items()}
+
+
+async def test_headers_that_hurt(target, closed):
+    """On every route all of them at once, each time with others of their values."""
+    for where, more in ((target, []), (closed, [ADMIN])):
+        await where.answers_all(
+            Request(
+                route.method,
+                route.path(where.there),
+                [*more, *((name, values[(12 * place + n) * 7 % len(values)]) for name, values in WEIRD.items())],
+                BODIES.get(route.method, b""),
+            )
+            for place, route in enumerate(where.routes)
+            for n in range(12)
+        )
+
+
+async def test_accept_headers_that_hurt(target):
+    """Wherever one is looked at, and not in its turn."""
+    await target.answers_all(
+        Request("GET", path, [(b"Accept", value)])
+        for path in (b"/", b"/admin/queues", b"/metrics")
+        for value in WEIRD[b"Accept"]
+    )
+
+
+async def test_headers_that_hurt_alone(target, closed):
+    """Those for which a request may be refused whatever the others say."""
+    routes = [
+        route for route in target.routes if route.template in ("/", "/api/v1/images", "/api/v1/images/{image_id}")
+    ]
+    hurting = [(name, value) for name, seeds in DECISIVE.items() for seed in seeds for value in exchanged(seed)]
+    for where in (target, closed):
+        await where.answers_all(
+            Request(route.method, route.path(where.there), [header], BODIES.get(route.method, b""))
+            for header, route in zip(hurting, itertools.cycle(routes), strict=False)
+        )
+
+
+async def test_queries_that_hurt(target):
+    await target.answers_all(
+        Request(route.method, b"%s?%s=%s" % (route.path(target.there), name.encode(), in_a_target(piece)))
+        for route in target.routes
+        for name in route.parameters
+        for piece in PIECES
+    )
+
+
+async def test_paths_that_hurt(target):
+    await target.answers_all(
+        Request(route.method, route.path(target.there, piece), (), BODIES.get(route.method, b""))
+        for route in target.routes
+        for piece in (PIECES if "{" in route.template else [])
+    )
+
+
+async def test_cursors_that_hurt(target):
+    await target.answers_all(
+        page
+        for (path, query), cursor in target.cursors.items()
+        for place in range(len(cursor))
+        for value in VALUES
+        for page in pages(path, query, [*cursor[:place], value, *cursor[place + 1 :]])
+    )
+
+
+async def test_tokens_that_hurt(closed):
+    """By the right secret: an issuer may be broken."""
+    said = [({}, {claim: value}) for claim in CLAIMS for value in VALUES]
+    said += [({part: value}, {}) for part in PARTS for value in VALUES]
+    await closed.answers_all(shown for header, claims in said for shown in showing(header, claims))
+
+
+def pages(path: str, query: str, cursor: list[object]) -> list[Request]:
+    """The page after the cursor, and that of operators."""
+    text = base64.urlsafe_b64encode(json.dumps(cursor).encode()).rstrip(b"=")
+    found = [Request("GET", b"%s?%slimit=1&cursor=%s" % (path.encode(), query.encode(), text))]
+    if path.startswith("/admin"):
+        found.append(Request("GET", b"/admin/queues?cursor=" + text, [HTML]))
+    return found
+
+
+def showing(header: dict[str, object], claims: dict[str, object]) -> list[Request]:
+    said = {"sub": "maya", "scope": "images:read images:write admin", "exp": int(time.time()) + 600, **claims}
+    token = [(b"Authorization", b"Bearer " + signed({"alg": "HS256", "typ": "JWT", **header}, said))]
+    return [
+        Request("GET", b"/api/v1/images", token),
+        Request("POST", b"/api/v1/session", token),
+    ]
+
+
+# --- and mixed --------------------------------------------------------------------------------------------------------
+
+
+@st.composite
+def mutated(draw: st.DrawFn, seeds: list[bytes]) -> bytes:
+    """One of the seeds with pieces put into it, rarely with bytes that may stand in no header."""
+    value = draw(st.sampled_from([*seeds, b""]))
+    for _ in range(draw(st.integers(0, 3))):
+        piece = draw(st.sampled_from(PIECES) | st.binary(min_size=1, max_size=9).map(visible))
+        start = draw(st.integers(0, len(value)))
+        value = value[:start] + piece + value[start + draw(st.integers(0, 9)) :]
+    return value + draw(st.sampled_from(CONTROLS)) if draw(st.integers(0, 29)) == 0 else value
+
+
+def visible(raw: bytes) -> bytes:
+    return bytes(byte if byte >= 0x20 and byte != 0x7F else 0x41 for byte in raw)
+
+
+ANY_HEADERS = {**HEADERS, **DECISIVE}
+HEADER = st.sampled_from(sorted(ANY_HEADERS)).flatmap(lambda name: st.tuples(st.just(name), mutated(ANY_HEADERS[name])))
+VALUE = mutated([b"1", b"READY", b"-createdAt", NO_ID.encode(), b"valkey", b"image.ready", b"worker_lost", b"a b"])
+JSON = st.recursive(
+    st.sampled_from([value for value in VALUES if not isinstance(value, list | dict)])
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=20)
+    | st.datetimes(timezones=st.timezones()).map(datetime.isoformat),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@examples(300)
+@given(data=st.data(), asking=st.booleans(), headers=st.lists(HEADER, min_size=1, max_size=5))
+async def test_any_headers(target, closed, data, asking, headers):
+    where = closed if asking else target
+    route = data.draw(st.sampled_from(where.routes))
+    body = data.draw(st.sampled_from([b"{}", UPLOAD % another_photo()])) if route.method in BODIES else b""
+    method = "HEAD" if route.method == "GET" and data.draw(st.booleans()) else route.method
+    more = [*([ADMIN] if asking and data.draw(st.booleans()) else []), *([MULTIPART] if body[:1] == b"-" else [])]
+    async with Wire(where.url) as wire:
+        await where.answers(wire, Request(method, route.path(where.there), [*more, *headers], body))
+
+
+@examples(300)
+@given(data=st.data(), values=st.lists(VALUE, max_size=3), path=st.none() | VALUE)
+async def test_any_path_and_query(target, data, values, path):
+    route = data.draw(st.sampled_from(target.routes))
+    names = [data.draw(st.sampled_from([*route.parameters, "x", ""])).encode() for _ in values]
+    query = b"&".join(b"%s=%s" % (name, in_a_target(value)) for name, value in zip(names, values, strict=True))
+    async with Wire(target.url) as wire:
+        said = Request(route.method, route.path(target.there, path) + b"?" + query, (), BODIES.get(route.method, b""))
+        await target.answers(wire, said)
+
+
+@examples(150)
+@given(listed=st.sampled_from(LISTS), cursor=st.lists(JSON, max_size=6), kept=st.sets(st.integers(0, 3)))
+async def test_any_cursor(target, listed, cursor, kept):
+    """What a cursor of ours has, in some of its places."""
+    ours = target.cursors[listed]
+    mixed = [ours[place] if place in kept and place < len(ours) else value for place, value in enumerate(cursor)]
+    await target.answers_all(pages(*listed, mixed))
+
+
+@examples(150)
+@given(
+    header=st.dictionaries(st.sampled_from(PARTS), JSON, max_size=1),
+    claims=st.dictionaries(st.sampled_from(CLAIMS), JSON | st.integers(0, 2**34), max_size=3),
+)
+async def test_any_token(closed, header, claims):
+    await closed.answers_all(showing(header, claims))
+
+
+@examples(200)
+@given(
+    line=mutated([b"GET / HTTP/1.1", b"GET http://a/ HTTP/1.1", b"OPTIONS * HTTP/1.1", b"POST /api/v1/images HTTP/1.0"])
+)
+async def test_any_request_line(target, line):
+    async with Wire(target.url) as wire:
+        answer = await wire.send(line.split(b" ")[0], line.replace(b"\r", b"") + b"\r\nHost: 127.0.0.1\r\n\r\n")
+    assert 200 <= answer.status < 500, line
