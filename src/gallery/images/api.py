@@ -54,9 +54,8 @@ async def upload(
     uploads: NamedDependency[Uploads],
     settings: NamedDependency[Settings],
 ) -> Response[bytes]:
-    form = read_form(
-        _body(request), request.headers.get("content-type", ""), _length(request), settings.upload.max_bytes
-    )
+    content_type, most = request.headers.get("content-type", ""), settings.upload.max_bytes
+    form = read_form(_body(request), content_type, _length(request), most, schema.FIELDS)
     receipt = await uploads.take(caller, key_in(request.headers.getall("idempotency-key", [])), form)
     headers = {"Idempotency-Replayed": "true"} if receipt.replayed else {}
     wait = patience(request.headers.getall("prefer", []))

@@ -6,7 +6,7 @@ temporary file. Whatever ends the reading (limits, a malformed or aborted body) 
 
 import hashlib
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from email.message import Message
 from tempfile import SpooledTemporaryFile
@@ -16,7 +16,9 @@ from multipart import MultipartError, MultipartSegment, ParserLimitReached, Push
 
 from gallery.disk import needing_room
 from gallery.errors import InvalidField, MalformedBody, TooLarge
+from gallery.images.part_names import PartNames, part_names
 
+FILE = "file"  # the field that holds the picture
 IN_MEMORY = 1024 * 1024
 MOST_PARTS = 100
 MOST_FIELD_BYTES = 16 * 1024
@@ -38,9 +40,11 @@ class Form:
 
 @asynccontextmanager
 async def read_form(
-    body: AsyncIterator[bytes], content_type: str, length: int | None, most: int
+    body: AsyncIterator[bytes], content_type: str, length: int | None, most: int, fields: Collection[str] = ()
 ) -> AsyncIterator[Form]:
     """The form in `body`, whose file has `most` bytes at most; the file is closed at the end of the block.
+
+    `fields` are the names of its text fields: a picture under any other name is told how it should be sent.
 
     Raises `TooLarge` (at once when `length`, the declared size of the body, says so), `MalformedBody`, `InvalidField`,
     `NoRoom`.
@@ -50,15 +54,16 @@ async def read_form(
         raise TooLarge(length=length, limit=most)
     with needing_room(), SpooledTemporaryFile(max_size=IN_MEMORY) as spool:
         form = Form(cast("BinaryIO", spool))  # it is one, though its type does not say so
-        await _Reader(form, most).read(body, boundary)
+        await _Reader(form, most, fields).read(body, boundary)
         spool.seek(0)
         yield form
 
 
 class _Reader:
-    def __init__(self, form: Form, most: int) -> None:
+    def __init__(self, form: Form, most: int, fields: Collection[str]) -> None:
         self._form = form
         self._most = most
+        self._fields = fields
         self._digest = hashlib.sha256()
         self._value = bytearray()
         self._received = 0
@@ -66,9 +71,9 @@ class _Reader:
         self._has_file = False
 
     async def read(self, body: AsyncIterator[bytes], boundary: str) -> None:
-        part: MultipartSegment | None = None
+        part: PartNames | None = None
         try:
-            with PushMultipartParser(boundary, max_segment_count=MOST_PARTS) as parser:
+            with PushMultipartParser(boundary, max_segment_count=MOST_PARTS, header_charset="latin-1") as parser:
                 async for chunk in body:
                     self._count(chunk)
                     for event in parser.parse(chunk):
@@ -82,7 +87,7 @@ class _Reader:
             many = isinstance(error, ParserLimitReached)
             raise MalformedBody(cause=str(error), limit=many) from error
         if not self._has_file:
-            raise InvalidField("/file", "is missing: send the picture as the multipart field 'file'")
+            raise InvalidField("/file", f'is missing: send the picture as the multipart field "{FILE}"')
         self._form.sha256 = self._digest.hexdigest()
 
     def _count(self, chunk: bytes) -> None:
@@ -91,16 +96,19 @@ class _Reader:
         if self._received > self._most + MOST_OTHER_BYTES:
             raise TooLarge(limit=self._most)
 
-    def _begin(self, part: MultipartSegment) -> MultipartSegment:
-        if _is_file(part):
+    def _begin(self, segment: MultipartSegment) -> PartNames:
+        part = part_names(next(v for name, v in reversed(segment.headerlist) if name == "Content-Disposition"))
+        if part.field == FILE:
             if self._has_file:
                 raise InvalidField("/file", "is there twice; send one picture at a time")
             self._has_file = True
-            self._form.file_name = _name(part.filename or "")
+            self._form.file_name = _name(part.file or "")
+        elif part.field not in self._fields and (part.file is not None or _is_picture(segment)):
+            raise InvalidField(f"/{part.field}", f'is an unknown field; send the picture as "{FILE}"')
         return part
 
-    def _take(self, part: MultipartSegment | None, chunk: bytes | bytearray) -> None:
-        if part is not None and _is_file(part):
+    def _take(self, part: PartNames | None, chunk: bytes | bytearray) -> None:
+        if part is not None and part.field == FILE:
             self._form.size += len(chunk)
             if self._form.size > self._most:
                 raise TooLarge(limit=self._most)
@@ -110,15 +118,15 @@ class _Reader:
         self._value += chunk
         self._other += len(chunk)
         if len(self._value) > MOST_FIELD_BYTES or self._other > MOST_OTHER_BYTES:
-            raise InvalidField(f"/{part.name if part else ''}", "is too long")
+            raise InvalidField(f"/{part.field if part else ''}", "is too long")
 
-    def _end(self, part: MultipartSegment | None) -> None:
-        if part is None or _is_file(part):
+    def _end(self, part: PartNames | None) -> None:
+        if part is None or part.field == FILE:
             return
         try:
-            self._form.fields.append((part.name, self._value.decode()))
+            self._form.fields.append((part.field, self._value.decode()))
         except UnicodeDecodeError:
-            raise InvalidField(f"/{part.name}", "is not UTF-8") from None
+            raise InvalidField(f"/{part.field}", "is not UTF-8") from None
         self._value.clear()
 
 
@@ -128,8 +136,8 @@ def _name(sent: str) -> str:
     return name if len(name) <= MOST_NAME else f"{name[: MOST_NAME - 17]}…{name[-16:]}"
 
 
-def _is_file(part: MultipartSegment) -> bool:
-    return bool(part.name == "file")
+def _is_picture(part: MultipartSegment) -> bool:
+    return (part.content_type or "").startswith("image/")
 
 
 def _boundary(content_type: str) -> str:

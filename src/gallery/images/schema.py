@@ -32,6 +32,10 @@ class ImageForm(Struct, frozen=True, forbid_unknown_fields=True):
     lane: Literal["interactive", "bulk"] = "interactive"
 
 
+FIELDS = ImageForm.__struct_fields__
+JOINERS = "\u200c\u200d"  # not printable, and part of words in Persian and Malayalam, and of emoji
+
+
 class ImageEdit(Struct, frozen=True, forbid_unknown_fields=True):
     """What may be changed; what is not there stays as it is."""
 
@@ -116,8 +120,11 @@ class EventView(Struct, frozen=True, rename="camel", omit_defaults=True):
 
 
 def draft(fields: Iterable[tuple[str, str]], file_name: str) -> Draft:
-    """What an uploader says, checked. Without a title the file's name is one. Raises `InvalidField`."""
-    form = _checked(_gathered(fields))
+    """What an uploader says, checked. Without a title the file's name is one. Raises `InvalidField`.
+
+    A field that is empty, as browsers send those of a form that were not filled in, is as good as absent.
+    """
+    form = _checked(_gathered((name, value) for name, value in fields if value.strip() or name not in FIELDS))
     return Draft(
         title=_title_of(file_name) if form.title is UNSET else form.title,
         description=form.description,
@@ -129,6 +136,9 @@ def draft(fields: Iterable[tuple[str, str]], file_name: str) -> Draft:
 
 
 def edit(wanted: ImageEdit) -> Edit:
+    """Raises `InvalidField`."""
+    if wanted.title is not UNSET and not wanted.title.strip():
+        raise InvalidField("/title", "is blank")
     words = {name: getattr(wanted, name) for name in wanted.__struct_fields__}
     return Edit(**{name: word for name, word in words.items() if word is not UNSET})
 
@@ -215,6 +225,8 @@ def _gathered(fields: Iterable[tuple[str, str]]) -> dict[str, str | list[str]]:
 
 
 def _checked(fields: dict[str, str | list[str]]) -> ImageForm:
+    if unknown := [name for name in fields if name not in FIELDS]:
+        raise InvalidField(f"/{unknown[0]}", f"is an unknown field; there are file, {', '.join(FIELDS)}")
     try:
         return msgspec.convert(fields, ImageForm)
     except msgspec.ValidationError as error:
@@ -236,5 +248,5 @@ def _in_words(detail: str) -> str:
 
 def _title_of(file_name: str) -> str:
     stem = PurePosixPath(file_name.replace("\\", "/")).stem
-    printable = "".join(c for c in stem if c.isprintable()).strip()
+    printable = "".join(c for c in stem if c.isprintable() or c in JOINERS).strip().strip(JOINERS)
     return printable[:120] or "Untitled"

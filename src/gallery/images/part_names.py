@@ -1,0 +1,55 @@
+"""The names in the `Content-Disposition` of a part (RFC 7578, 4.2), in the many ways in which clients write them.
+
+Browsers send UTF-8 as it is. Others send `filename*` (RFC 8187), encoded words (RFC 2047, which are for mail), or the
+bytes of the code page of their machine. No name is a reason to refuse a picture.
+"""
+
+import re
+from email.errors import HeaderParseError
+from email.header import decode_header, make_header
+from typing import NamedTuple
+from urllib.parse import unquote
+
+from multipart import parse_content_disposition
+
+CODE_PAGE = "cp1252"  # of most machines that do not write UTF-8
+EXTENDED = re.compile(r""";\s*filename\*\s*=\s*"?([\w-]+)'[^']*'([^";\s]*)""", re.ASCII | re.IGNORECASE)  # RFC 8187
+UNREADABLE = (UnicodeError, LookupError, ValueError, HeaderParseError)
+
+
+class PartNames(NamedTuple):
+    field: str
+    file: str | None  # `None`: the part does not say that it is a file
+
+
+def part_names(disposition: str) -> PartNames:
+    """From the header's value, its bytes decoded as Latin-1."""
+    text = _decoded(disposition.encode("latin-1"))
+    _, field, file = parse_content_disposition(text)
+    if extended := EXTENDED.search(text):
+        file = _extended(*extended.groups()) or file
+    if file and "=?" in file:
+        file = _encoded_words(file)
+    return PartNames(field or "", file)
+
+
+def _decoded(raw: bytes) -> str:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw.decode(CODE_PAGE, errors="replace")
+
+
+def _extended(charset: str, encoded: str) -> str:
+    """The name in `utf-8''Z%C3%BCrich.jpg`; nothing where it is not what it says."""
+    try:
+        return unquote(encoded, encoding=charset, errors="strict")
+    except UNREADABLE:
+        return ""
+
+
+def _encoded_words(text: str) -> str:
+    try:
+        return str(make_header(decode_header(text)))
+    except UNREADABLE:
+        return text
