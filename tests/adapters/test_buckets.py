@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from gallery.adapters.cloud import Cloud
 from gallery.adapters.objects import Objects, objects_at, open_objects
 from gallery.adapters.stores import make_store
 from gallery.errors import BucketMissing, CannotStart, ObjectStoreAway, ObjectTaken
@@ -29,7 +30,7 @@ def opened(environment: dict[str, str]) -> Objects:
 async def bucket(s3) -> str:
     """One that is there, and nobody's."""
     name = f"there-{next(NUMBERS)}"
-    await Objects(store(s3, name), timeout=10).put("something", b"x")
+    await Objects(Cloud(store(s3, name), 10), timeout=10).put("something", b"x")
     return name
 
 

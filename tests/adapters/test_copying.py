@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from gallery.adapters.cloud import Cloud
 from gallery.adapters.content import Served
 from gallery.adapters.copying import Copied, Fault, Wanted, copy, copy_all
 from gallery.adapters.objects import Objects, open_objects
@@ -22,7 +23,7 @@ def files(tmp_path) -> Objects:
 
 @pytest.fixture
 def bucket(s3, tmp_path) -> Objects:
-    return Objects(store(s3, f"copies-{abs(hash(tmp_path)) % 10**9}"), timeout=10)
+    return Objects(Cloud(store(s3, f"copies-{abs(hash(tmp_path)) % 10**9}"), 10), timeout=10)
 
 
 async def each(*wanted: Wanted) -> AsyncIterator[Wanted]:

@@ -7,6 +7,7 @@ from datetime import timedelta
 import httpx
 import pytest
 
+from gallery.adapters.cloud import Cloud
 from gallery.adapters.content import Served
 from gallery.adapters.objects import Objects, open_objects
 from gallery.errors import (
@@ -29,7 +30,7 @@ def objects(request, tmp_path) -> Objects:
     if request.param == "files":
         return open_objects(Settings(data_dir=str(tmp_path)))
     environment = request.getfixturevalue("s3")
-    return Objects(store(environment, f"bucket-{abs(hash(tmp_path)) % 10**9}"), timeout=10)
+    return Objects(Cloud(store(environment, f"bucket-{abs(hash(tmp_path)) % 10**9}"), 10), timeout=10)
 
 
 async def content(objects: Objects, key: str) -> bytes:
@@ -101,7 +102,7 @@ async def test_only_s3_signs_and_what_it_signs_can_be_read(objects):
 
 async def test_a_server_that_is_not_there_is_away():
     nowhere = {"S3_ENDPOINT": "http://127.0.0.1:1", "S3_ACCESS_KEY": "a", "S3_SECRET_KEY": "b"}
-    objects = Objects(client(nowhere, "bucket"), timeout=5)
+    objects = Objects(Cloud(client(nowhere, "bucket"), 5), timeout=5)
     for call in (objects.put("a", b"x"), objects.open("a"), objects.delete(["a"]), objects.ping()):
         with pytest.raises(ObjectStoreAway):
             await call

@@ -74,14 +74,14 @@ async def served(environment: Mapping[str, str]) -> dict[str, str]:
         for id_ in await ready(gallery):
             image = await gallery.images.get(ANYONE, id_)
             for rendition in image.renditions:
-                content = await _bytes(gallery, image.rendition_key(rendition))
+                content = await _bytes(gallery, image.rendition_key(rendition), rendition.size)
                 assert len(content) == rendition.size
-            found[id_] = hashlib.sha256(await _bytes(gallery, image.original_key)).hexdigest()
+            found[id_] = hashlib.sha256(await _bytes(gallery, image.original_key, image.size)).hexdigest()
     return found
 
 
-async def _bytes(gallery: Gallery, key: str) -> bytes:
-    return b"".join([chunk async for chunk in await gallery.images.open(key)])
+async def _bytes(gallery: Gallery, key: str, size: int) -> bytes:
+    return b"".join([chunk async for chunk in await gallery.images.open(key, size)])
 
 
 def quiet(_: object) -> None:

@@ -33,8 +33,7 @@ class Counting(Objects):
 
 @pytest.fixture
 def place(tmp_path, settings):
-    with open_place(str(tmp_path / "backups"), settings, make=True) as place:
-        yield place
+    return open_place(str(tmp_path / "backups"), settings, make=True)
 
 
 @pytest.fixture

@@ -27,8 +27,7 @@ from processes import surroundings
 
 @pytest.fixture
 def place(tmp_path, settings):
-    with open_place(str(tmp_path / "backups"), settings, make=True) as place:
-        yield place
+    return open_place(str(tmp_path / "backups"), settings, make=True)
 
 
 @contextmanager

@@ -58,6 +58,8 @@ async def test_the_servers_listen_on_loopback_only_and_the_database_wants_a_pass
     async with embedded.servers(data_dir) as running:
         database = await asyncpg.connect(running.database_url)
         assert await database.fetchval("SHOW listen_addresses") == "127.0.0.1"
+        for setting in ("fsync", "synchronous_commit", "full_page_writes"):  # a commit survives a power cut
+            assert await database.fetchval(f"SHOW {setting}") == "on"
         assert await database.fetchval("SHOW unix_socket_directories") == ""
         assert await database.fetchval("SHOW fsync") == "on"
         assert await database.fetchval("SHOW server_encoding") == "UTF8"

@@ -53,7 +53,8 @@ async def test_a_photo_becomes_ready(gallery, processing):
         for format_ in ("webp", "jpeg")
     }
     for rendition in ready.renditions:
-        picture = b"".join([chunk async for chunk in await gallery.images.open(ready.rendition_key(rendition))])
+        chunks = await gallery.images.open(ready.rendition_key(rendition), rendition.size)
+        picture = b"".join([chunk async for chunk in chunks])
         assert len(picture) == rendition.size
         assert photos.opened(picture).size == (rendition.width, rendition.height)
 
@@ -122,12 +123,12 @@ async def test_a_put_that_arrives_after_its_attempt_was_given_up_does_not_stay(g
     """The store may go on with a request whose sender has waited long enough."""
     image, late = await uploaded(gallery), []
 
-    async def give_up(key, content, served=None):
-        late.append(key)
-        raise ObjectStoreAway(key=key)
+    async def give_up(puts):
+        late.append(puts[0].key)
+        raise ObjectStoreAway(key=puts[0].key)
 
     with monkeypatch.context() as patched:
-        patched.setattr(gallery.objects, "put", give_up)
+        patched.setattr(gallery.objects, "put_all", give_up)
         await processing.process(image.id)
     await arrives_late(gallery, late[0])
 
@@ -149,12 +150,12 @@ async def test_a_put_that_arrives_after_its_image_was_deleted_does_not_stay(gall
     """The worker dies with its put on the way: nobody but the delete gives its keys up."""
     image, late = await uploaded(gallery), []
 
-    async def die(key, content, served=None):
-        late.append(key)
+    async def die(puts):
+        late.append(puts[0].key)
         raise SystemError("as if killed")
 
     with monkeypatch.context() as patched, pytest.raises(SystemError):
-        patched.setattr(gallery.objects, "put", die)
+        patched.setattr(gallery.objects, "put_all", die)
         await processing.process(image.id)
     await execute(gallery, "UPDATE object SET created_at = now() - interval '20 minutes'")  # a slow store
     await gallery.images.delete(MAYA, image.id)

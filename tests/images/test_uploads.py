@@ -24,7 +24,7 @@ async def test_an_upload_is_kept_and_waits(gallery):
 
     assert (image.title, image.alt, image.status, image.version) == ("Lake", "A lake", Status.PENDING, 1)
     assert (image.size, image.sha256) == (len(content), hashlib.sha256(content).hexdigest())
-    kept = b"".join([chunk async for chunk in await gallery.images.open(image.original_key)])
+    kept = b"".join([chunk async for chunk in await gallery.images.open(image.original_key, image.size)])
     assert kept == content
 
 

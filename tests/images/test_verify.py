@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from cast import MAYA, uploaded
-from gallery.errors import ForeignStore
+from gallery.errors import ForeignStore, ObjectDamaged
 from gallery.images import keys
 from gallery.images.model import Status, rendition_key
 from gallery.images.verify import Finding, Progress, Wrong
@@ -66,6 +66,29 @@ async def test_renditions_that_are_gone_are_made_again(house):
     again = await gallery.images.get(MAYA, image.id)
     assert again.rendered_attempt == 2
     assert "missing_rendition" in {entry.code for entry in await gallery.images.timeline(MAYA, image.id)}
+
+
+@pytest.mark.parametrize("left", [b"", b"cut"], ids=["emptied", "cut"])
+async def test_renditions_that_lost_bytes_are_made_again(house, left):
+    """As a file system may leave them after a power cut, when the disk said too early that it had written them."""
+    gallery, desk, image = house
+    cut = image.rendition_key(image.renditions[0])
+    await gallery.objects.delete([cut])
+    await gallery.objects.put(cut, left)
+    with pytest.raises(ObjectDamaged):
+        await gallery.images.open(cut, image.renditions[0].size)
+    assert await differences(gallery) == [Finding(Wrong.DAMAGED_RENDITION, cut, image.id, mended=True)]
+
+    assert (await gallery.sweep.run()).rung == 1
+    await desk.process(image.id)
+    assert await differences(gallery) == []
+
+
+async def test_an_original_that_lost_bytes_is_told_without_being_read(house):
+    gallery, _, image = house
+    await gallery.objects.delete([image.original_key])
+    await gallery.objects.put(image.original_key, b"cut")
+    assert await differences(gallery) == [Finding(Wrong.DAMAGED_ORIGINAL, image.original_key, image.id)]
 
 
 async def test_an_original_that_is_gone_is_told_and_nothing_is_done_to_its_image(house):

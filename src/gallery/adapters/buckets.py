@@ -9,10 +9,10 @@ from typing import NamedTuple
 import httpx
 import obstore
 import structlog
-from obstore.exceptions import AlreadyExistsError, BaseError
-from obstore.store import GCSStore, LocalStore, S3Store
+from obstore.exceptions import BaseError
+from obstore.store import GCSStore, S3Store
 
-from gallery.adapters.stores import Store, brief, s3_store
+from gallery.adapters.stores import Remote, brief, s3_store
 from gallery.errors import BucketMissing, CannotStart, ObjectStoreAway
 from gallery.settings import S3
 
@@ -78,8 +78,6 @@ def refusals_by_name(place: str) -> Iterator[None]:
     """At start it matters what waiting can mend. Raises `BucketMissing`, `CannotStart`, `ObjectStoreAway`."""
     try:
         yield
-    except AlreadyExistsError:
-        raise
     except (BaseError, OSError, TimeoutError) as error:
         refusal = understand(error)
         if no_bucket(error):
@@ -93,10 +91,8 @@ def no_bucket(error: BaseException) -> bool:
     return isinstance(error, FileNotFoundError) and re.search(NO_BUCKET, str(error)) is not None
 
 
-def describe(store: Store) -> str:
+def describe(store: Remote) -> str:
     """Where the store is, for people."""
-    if isinstance(store, LocalStore):
-        return f"the directory {store.prefix}"
     path = f"/{store.prefix}" if store.prefix else ""
     if isinstance(store, S3Store):
         endpoint = store.config.get("endpoint")

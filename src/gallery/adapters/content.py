@@ -1,6 +1,7 @@
 """What is put into a store: bytes or a file, how large it is, its hash, and how the store may serve it."""
 
 import hashlib
+from datetime import datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple, TypeAlias
 from urllib.parse import quote
@@ -18,6 +19,22 @@ class Served(NamedTuple):
 
     type: str
     name: str
+
+
+class Put(NamedTuple):
+    """What is to be stored under a key."""
+
+    key: str
+    content: Content
+    served: Served | None = None
+
+
+class Found(NamedTuple):
+    """An object in the store: its size in bytes, and when it was put, by the store's clock."""
+
+    key: str
+    size: int
+    changed_at: datetime
 
 
 def attributes(served: Served | None) -> "Attributes | None":

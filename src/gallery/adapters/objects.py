@@ -1,30 +1,33 @@
-"""The object store: a directory, S3, GCS or Azure behind one interface (`obstore`), and each failure under one name.
+"""The object store: files, S3, GCS or Azure behind one interface, and each failure under one name.
 
 Keys are relative paths. A put is whole or not at all, and nothing is ever overwritten.
-Errors: `ObjectNotFound` for a key that is not there, `ObjectStoreAway` for everything that may pass.
+Errors: `ObjectNotFound` for a key that is not there, `NoRoom` for a full disk, `ObjectStoreAway` for everything else
+that may pass.
 """
 
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
-from datetime import datetime, timedelta
+from contextlib import AbstractContextManager, contextmanager
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import Protocol, TypeAlias, TypeVar
 
-import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
-from obstore.store import LocalStore, S3Store
+from obstore.exceptions import BaseError, NotFoundError
+from obstore.store import S3Store
 
-from gallery.adapters import private
-from gallery.adapters.buckets import create_bucket, describe, no_bucket, refusals_by_name, understand
-from gallery.adapters.content import CHUNK, Content, Served, attributes, measure, sha256
-from gallery.adapters.stores import Store, at, make_store
+from gallery.adapters.buckets import create_bucket, no_bucket, refusals_by_name, understand
+from gallery.adapters.cloud import Cloud
+from gallery.adapters.content import Content, Found, Put, Served, sha256
+from gallery.adapters.files import Files
+from gallery.adapters.stores import Opened, at, make_store
+from gallery.disk import FULL
 from gallery.errors import (
     BucketMissing,
     CannotStart,
     ForeignStore,
+    NoRoom,
     ObjectDamaged,
     ObjectNotFound,
     ObjectStoreAway,
@@ -34,23 +37,33 @@ from gallery.errors import (
 from gallery.ops import metrics, tracing
 from gallery.settings import Settings
 
-if TYPE_CHECKING:
-    from obstore import GetOptions, PutMode  # types only: they are not there at run time
-
+T = TypeVar("T")
 MakeBucket: TypeAlias = Callable[[], Awaitable[None]]
 
 INSTALLATION = "installation"  # the key that says whose store this is
-LISTED = 1000  # objects in one batch
-PART = 5 * CHUNK
-PARTS = 2  # that one put holds in memory at most
 
 
-class Found(NamedTuple):
-    """An object in the store: its size in bytes, and when it was put, by the store's clock."""
+class Store(Protocol):
+    """What keeps the objects: `Files` or `Cloud`. Its failures are `OSError`s and those of `obstore`."""
 
-    key: str
-    size: int
-    changed_at: datetime
+    @property
+    def place(self) -> str: ...
+
+    async def put(self, puts: Sequence[Put]) -> set[str]: ...
+
+    async def replace(self, key: str, content: bytes) -> None: ...
+
+    async def open(self, key: str, start: int, end: int | None) -> tuple[int, AsyncIterator[bytes]]: ...
+
+    async def size(self, key: str) -> int: ...
+
+    async def delete(self, keys: Sequence[str]) -> None: ...
+
+    async def sign(self, key: str, expires: timedelta) -> str | None: ...
+
+    async def tidy(self) -> None: ...
+
+    def list(self, prefix: str) -> AsyncIterator[list[Found]]: ...
 
 
 class Objects:
@@ -63,48 +76,34 @@ class Objects:
     @property
     def place(self) -> str:
         """Where the objects are, for people."""
-        return describe(self._store)
+        return self._store.place
 
     async def put(self, key: str, content: Content, served: Served | None = None) -> None:
         """Store `content` under `key`, where nothing is yet; what is large and in a file is streamed.
 
-        The same bytes may be put again: an answer may have been lost after the put was done.
-        Raises `ObjectTaken` where other bytes are, `ObjectStoreAway`.
+        The same bytes may be put again: an answer may have been lost after the put was done. What is put has reached
+        the disk, or is kept by the cloud. Raises `ObjectTaken` where other bytes are, `NoRoom`, `ObjectStoreAway`.
         """
-        shown = None if isinstance(self._store, LocalStore) else attributes(served)
-        size = await asyncio.to_thread(measure, content)
-        try:
-            with _asking("put", key), _failures_by_name(key):
-                async with asyncio.timeout(self._timeout * 4):
-                    if size > PART * PARTS:  # a multipart upload has no condition: look before it
-                        await self._check_free(key)
-                    await obstore.put_async(
-                        self._store,
-                        key,
-                        content,
-                        attributes=shown,
-                        mode="create" if size <= PART * PARTS else "overwrite",
-                        chunk_size=PART,
-                        max_concurrency=PARTS,
-                    )
-        except AlreadyExistsError:
-            if await self.hash(key) != await asyncio.to_thread(sha256, content):
-                raise ObjectTaken(key=key) from None
+        await self.put_all([Put(key, content, served)])
+
+    async def put_all(self, puts: Sequence[Put]) -> None:
+        """The same for several, which cost less together. When it raises, some may have been put."""
+        with _asking("put", puts[0].key), _failures_by_name(puts[0].key):
+            async with asyncio.timeout(self._timeout * 4 * len(puts)):
+                taken = await self._store.put(puts)
+        for put in puts:
+            if put.key in taken and await self.hash(put.key) != await asyncio.to_thread(sha256, put.content):
+                raise ObjectTaken(key=put.key)
 
     async def open(self, key: str, start: int = 0, end: int | None = None) -> tuple[int, AsyncIterator[bytes]]:
         """The object's size in bytes, and its bytes from `start` until before `end` (or the last one), in chunks.
 
         Raises `ObjectNotFound`, and later too `ObjectStoreAway`. A part must not be empty nor begin beyond the end.
         """
-        options: GetOptions = {}
-        if end is not None:
-            options["range"] = (start, end)
-        elif start:
-            options["range"] = {"offset": start}
         with _asking("get", key), _failures_by_name(key):
             async with asyncio.timeout(self._timeout):
-                found = await obstore.get_async(self._store, key, options=options)
-        return found.meta["size"], self._chunks(key, found)
+                size, chunks = await self._store.open(key, start, end)
+        return size, self._chunks(key, chunks)
 
     async def fetch(self, key: str, target: Path, *, size: int, sha256: str) -> None:
         """Copy an object to the file `target`. Raises `ObjectDamaged` unless it has that size and that hash."""
@@ -128,37 +127,35 @@ class Objects:
 
     async def delete(self, keys: Sequence[str]) -> None:
         """Remove objects; one that is not there is fine. Raises `ObjectStoreAway`."""
-        for key in keys:
-            with suppress(ObjectNotFound), _failures_by_name(key):
-                async with asyncio.timeout(self._timeout):
-                    await obstore.delete_async(self._store, key)
+        if keys:
+            with _failures_by_name(keys[0]):
+                async with asyncio.timeout(self._timeout * len(keys)):
+                    await self._store.delete(keys)
 
     async def list(self, prefix: str) -> AsyncIterator[list[Found]]:
         """All objects under a prefix, in batches and in no order. Raises `ObjectStoreAway`."""
-        batches = aiter(obstore.list(self._store, prefix, chunk_size=LISTED))
-        while True:
-            with _failures_by_name(prefix):
-                async with asyncio.timeout(self._timeout):
-                    batch = await anext(batches, None)
-            if batch is None:
-                return
-            yield [Found(found["path"], found["size"], found["last_modified"]) for found in batch]
+        batches = aiter(self._store.list(prefix))
+        while (batch := await self._next(prefix, batches)) is not None:
+            yield batch
 
     async def size(self, key: str) -> int | None:
         """An object's size in bytes; `None` if there is none. Raises `ObjectStoreAway`."""
         try:
             with _failures_by_name(key):
                 async with asyncio.timeout(self._timeout):
-                    return (await obstore.head_async(self._store, key))["size"]
+                    return await self._store.size(key)
         except ObjectNotFound:
             return None
 
     async def sign(self, key: str, expires: timedelta) -> str | None:
         """A URL that reads `key` without credentials until it expires, or `None` where the store cannot sign."""
-        if isinstance(self._store, LocalStore):
-            return None
         with _failures_by_name(key):
-            return await obstore.sign_async(self._store, "GET", key, expires)
+            return await self._store.sign(key, expires)
+
+    async def tidy(self) -> None:
+        """Do what an earlier process has left undone in the store. Raises `ObjectStoreAway`."""
+        with _failures_by_name(self.place):
+            await self._store.tidy()
 
     async def claim(self, installation: str, *, again: bool = False) -> None:
         """Write our id into an empty store, whose bucket is made where we may; `again` into one that we had closed.
@@ -175,22 +172,17 @@ class Objects:
             await self._sign_in(installation, again=again)
         self._installation = installation
 
-    async def tidy(self) -> None:
-        """What starts and ends have left to do in a directory. Raises `ObjectStoreAway`."""
-        if isinstance(self._store, LocalStore):
-            with _failures_by_name(self.place):
-                await asyncio.to_thread(private.finish, Path(str(self._store.prefix)))
-
     async def close(self, installation: str) -> None:
         """Our objects have moved from here: who does not know it yet is not taken in any more."""
-        await self._write_owner(closed(installation), "overwrite")
+        await self._replace_owner(closed(installation))
 
     async def owner(self) -> str | None:
         """Whose store this is. Raises `ObjectStoreAway`, `CannotStart`."""
         with refusals_by_name(self.place):
             async with asyncio.timeout(self._timeout):
                 try:
-                    return bytes(await (await obstore.get_async(self._store, INSTALLATION)).bytes_async()).decode()
+                    _, chunks = await self._store.open(INSTALLATION, 0, None)
+                    return b"".join([chunk async for chunk in chunks]).decode()
                 except FileNotFoundError as error:
                     if no_bucket(error):
                         raise
@@ -212,34 +204,30 @@ class Objects:
         return kind(place=self.place, store=owner, ours=ours)
 
     async def _sign_in(self, installation: str, *, again: bool) -> None:
-        try:
-            await self._write_owner(installation, "create")
-        except AlreadyExistsError:
-            owner = await self.owner()
-            if again and owner == closed(installation):
-                await self._write_owner(installation, "overwrite")
-            elif owner != installation:
-                raise self._foreign(owner, installation) from None
-
-    async def _write_owner(self, owner: str, mode: "PutMode") -> None:
         with refusals_by_name(self.place):
             async with asyncio.timeout(self._timeout):
-                await obstore.put_async(self._store, INSTALLATION, owner.encode(), mode=mode)
+                taken = await self._store.put([Put(INSTALLATION, installation.encode())])
+        if not taken:
+            return
+        owner = await self.owner()
+        if again and owner == closed(installation):
+            await self._replace_owner(installation)
+        elif owner != installation:
+            raise self._foreign(owner, installation)
 
-    async def _check_free(self, key: str) -> None:
-        with suppress(FileNotFoundError):
-            await obstore.head_async(self._store, key)
-            raise AlreadyExistsError
+    async def _replace_owner(self, owner: str) -> None:
+        with refusals_by_name(self.place):
+            async with asyncio.timeout(self._timeout):
+                await self._store.replace(INSTALLATION, owner.encode())
 
-    async def _chunks(self, key: str, found: "obstore.GetResult") -> AsyncIterator[bytes]:
-        stream = aiter(found.stream(min_chunk_size=CHUNK // 4))
-        while True:
-            with _failures_by_name(key):
-                async with asyncio.timeout(self._timeout):
-                    chunk = await anext(stream, None)
-            if chunk is None:
-                return
-            yield bytes(chunk)
+    async def _chunks(self, key: str, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        while (chunk := await self._next(key, chunks)) is not None:
+            yield chunk
+
+    async def _next(self, key: str, items: AsyncIterator[T]) -> T | None:
+        with _failures_by_name(key):
+            async with asyncio.timeout(self._timeout):
+                return await anext(items, None)
 
 
 def open_objects(settings: Settings) -> Objects:
@@ -257,11 +245,13 @@ def closed(installation: str) -> str:
     return f"closed {installation}"
 
 
-def _opened(store: Store, settings: Settings) -> Objects:
+def _opened(store: Opened, settings: Settings) -> Objects:
+    if isinstance(store, Path):
+        return Objects(Files(store), settings.s3.timeout)
     make_bucket = None
     if isinstance(store, S3Store) and settings.s3.create_bucket:
         make_bucket = partial(create_bucket, settings.s3, store.config["bucket"])
-    return Objects(store, settings.s3.timeout, make_bucket)
+    return Objects(Cloud(store, settings.s3.timeout), settings.s3.timeout, make_bucket)
 
 
 @contextmanager
@@ -270,10 +260,10 @@ def _failures_by_name(key: str) -> Iterator[None]:
         yield
     except (NotFoundError, FileNotFoundError) as error:
         raise ObjectNotFound(key=key) from error
-    except AlreadyExistsError:
-        raise
     except (BaseError, OSError, TimeoutError) as error:
         metrics.AWAY.add("objects")
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise NoRoom(key=key, cause=repr(error)) from error
         raise ObjectStoreAway(key=key, cause=understand(error).sentence) from error
 
 

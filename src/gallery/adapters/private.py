@@ -8,10 +8,12 @@ import errno
 import fcntl
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
 
+from gallery.adapters.durable import sync_folder
 from gallery.errors import CannotStart
 
 FOLDER = 0o700
@@ -28,6 +30,8 @@ def make(path: Path, mode: int = FOLDER) -> None:
     for folder in reversed([each for each in (path, *path.parents) if not each.exists()]):
         folder.mkdir(exist_ok=True)
         folder.chmod(mode if folder == path else PASSABLE)
+        with suppress(PermissionError):  # a parent whose names this user may not list
+            sync_folder(folder.parent)
     if not path.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from obstore.exceptions import BaseError
-from obstore.store import AzureStore, GCSStore, LocalStore, S3Store
+from obstore.store import AzureStore, GCSStore, S3Store
 
 from gallery.adapters import private
 from gallery.errors import CannotStart
@@ -20,10 +20,11 @@ from gallery.settings import S3, Settings
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig  # types only: they are not there at run time
 
-Store: TypeAlias = S3Store | GCSStore | AzureStore | LocalStore
+Remote: TypeAlias = S3Store | GCSStore | AzureStore
+Opened: TypeAlias = Remote | Path  # a directory
 
 
-def make_store(settings: Settings) -> Store:
+def make_store(settings: Settings) -> Opened:
     """Raises `CannotStart`."""
     if settings.objects.url is not None:
         if settings.s3.bucket is not None:
@@ -36,7 +37,7 @@ def make_store(settings: Settings) -> Store:
     return _directory(str(settings.data / "objects"))
 
 
-def at(url: str, s3: S3) -> Store:
+def at(url: str, s3: S3) -> Opened:
     """The store at an address such as `s3://bucket/path`. Raises `CannotStart`."""
     parts = urlsplit(url)
     if "@" in parts.netloc:  # a library would take it for the bucket's name
@@ -92,12 +93,9 @@ def _with_bucket(endpoint: str, bucket: str) -> str:
     return urlunsplit(parts._replace(netloc=f"{bucket}.{parts.netloc}"))
 
 
-def _directory(path: str) -> LocalStore:
+def _directory(path: str) -> Path:
     private.take(Path(path))
-    try:
-        return LocalStore(path)
-    except (BaseError, OSError) as error:
-        raise CannotStart(f"The object directory {path} cannot be used: {brief(error)}.") from error
+    return Path(path)
 
 
 def _client(s3: S3) -> "ClientConfig":

@@ -1,17 +1,15 @@
 """A place where backups are: a directory or a bucket, read and written through the same interface as the library."""
 
 import asyncio
-import os
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import AsyncIterator
 from hashlib import sha256
 from pathlib import Path
 
 import msgspec
 import structlog
-from obstore.exceptions import BaseError
-from obstore.store import LocalStore
 
+from gallery.adapters import private
+from gallery.adapters.files import Files
 from gallery.adapters.objects import Objects, objects_at
 from gallery.backup.model import FORMAT, Entry, File, Manifest
 from gallery.errors import BackupDamaged, BackupNotFound, CannotStart, ObjectNotFound
@@ -25,12 +23,11 @@ ENTRIES = msgspec.json.Decoder(Entry)
 
 
 class Place:
-    """`name` is what people call it; `directory` is where it is, if it is one."""
+    """`name` is what people call it."""
 
-    def __init__(self, objects: Objects, name: str, directory: Path | None = None) -> None:
+    def __init__(self, objects: Objects, name: str) -> None:
         self.objects = objects
         self.name = name
-        self._directory = directory
 
     async def whole(self) -> list[str]:
         """The ids of whole backups, oldest first."""
@@ -60,9 +57,7 @@ class Place:
         return manifest
 
     async def put_manifest(self, manifest: Manifest) -> None:
-        """The backup is whole from here on: all that it is made of reaches the disk before."""
-        if self._directory:
-            await asyncio.to_thread(os.sync)
+        """The backup is whole from here on: what it is made of has reached the disk, as all that is put."""
         await self.objects.put(f"backups/{manifest.id}/{MANIFEST}", msgspec.json.encode(manifest))
 
     async def put_dump(self, id_: str, dump: Path) -> list[File]:
@@ -120,41 +115,28 @@ class Place:
         return b"".join([chunk async for chunk in chunks])
 
 
-@contextmanager
-def open_place(where: str, settings: Settings, *, make: bool = False) -> Iterator[Place]:
-    """A directory, or `s3://bucket/prefix`. To `make` backups there, files are private in this block.
+def open_place(where: str, settings: Settings, *, make: bool = False) -> Place:
+    """A directory, which is made where there is none to `make` backups there; or `s3://bucket/prefix`.
 
     Raises `BackupNotFound`, `CannotStart`.
     """
     s3 = _s3(settings)
     if "://" not in where:
-        with _private() if make else nullcontext():
-            directory = Path(where).expanduser().absolute()
-            if not make and not directory.is_dir():
-                raise BackupNotFound(place=str(directory))
-            yield Place(Objects(_directory(directory), timeout=s3.timeout), str(directory), directory)
-        return
+        directory = Path(where).expanduser().absolute()
+        if not make and not directory.is_dir():
+            raise BackupNotFound(place=str(directory))
+        return Place(Objects(Files(_made(directory)), timeout=s3.timeout), str(directory))
     if not where.startswith("s3://"):
         raise CannotStart(f"A backup goes to a directory or to s3://bucket/prefix, not to {where}.")
-    yield Place(objects_at(where, msgspec.structs.replace(settings, s3=s3)), where)
+    return Place(objects_at(where, msgspec.structs.replace(settings, s3=s3)), where)
 
 
-@contextmanager
-def _private() -> Iterator[None]:
-    """There are secrets in a dump: files of 0600 and directories of 0700."""
-    before = os.umask(0o077)
+def _made(path: Path) -> Path:
     try:
-        yield
-    finally:
-        os.umask(before)
-
-
-def _directory(path: Path) -> LocalStore:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        return LocalStore(path)
-    except (BaseError, OSError) as error:
+        private.make(path)
+    except OSError as error:
         raise CannotStart(f"The directory {path} cannot be used: {error}.") from error
+    return path
 
 
 def _s3(settings: Settings) -> S3:

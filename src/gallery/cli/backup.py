@@ -39,7 +39,8 @@ class Done(Struct, frozen=True, rename="camel"):
 async def create(settings: Settings, where: str, keep: int | None, *, json: bool) -> int:
     """1 when something is missing from the library, which is in no backup then. Raises what `Create.run` does."""
     async with house.gallery(settings) as gallery:
-        with open_place(where, settings, make=True) as place, _telling(json) as tell:
+        place = open_place(where, settings, make=True)
+        with _telling(json) as tell:
             command = Create(gallery.database, gallery.objects, house.direct_url(gallery.settings))
             manifest = await command.run(place, keep or settings.backup.keep, tell)
     _finish(manifest, f"The backup {manifest.id} is at {where}", json=json)
@@ -54,7 +55,8 @@ async def restore(settings: Settings, where: str, id_: str | None, *, json: bool
         open_valkey(of_the_cache(found)) as cached,
     ):
         await wait_for_database(found.database)
-        with open_place(where, settings) as place, _telling(json) as tell:
+        place = open_place(where, settings)
+        with _telling(json) as tell:
             command = Restore(open_objects(found), valkey, ImageCache(cached, found.cache), house.direct_url(found))
             manifest = await command.run(place, id_, tell)
         await house.bring_up_to_date(found)
@@ -68,13 +70,13 @@ async def verify(
     found = 0
     async with house.servers(settings) as located:
         await wait_for_database(located.database)
-        with open_place(where, settings) as place:
-            manifest = await place.manifest(id_)
-            async with scratch(house.direct_url(located), database_url) as url:
-                with _telling(json) as tell:
-                    async for finding in Proof(place, manifest, url).findings(share, tell):
-                        found += 1
-                        typer.echo(msgspec.json.encode(finding) if json else f"{finding.found}: {finding.what}")
+        place = open_place(where, settings)
+        manifest = await place.manifest(id_)
+        async with scratch(house.direct_url(located), database_url) as url:
+            with _telling(json) as tell:
+                async for finding in Proof(place, manifest, url).findings(share, tell):
+                    found += 1
+                    typer.echo(msgspec.json.encode(finding) if json else f"{finding.found}: {finding.what}")
         if not found:
             await _record(located, place, manifest)
     verdict = f"{found} findings in" if found else "All is well with"

@@ -15,19 +15,21 @@ async def verify(settings: Settings, share: float, after: str | None, *, remove_
     Raises `ImageNotFound` for an `after` that is no id, `ForeignStore`, `Unavailable`.
     """
     begin = None if after is None else id_from(after)
-    found = 0
+    told: set[str] = set()  # an original that is too short is found by its length, and again by its bytes
     async with house.gallery(settings) as gallery:
         if begin is None:
             async for finding in gallery.verify.differences(remove_unknown=remove_unknown):
-                found += 1
+                told.add(finding.key)
                 _say(finding, json=json)
         if share > 0:
             async for said in gallery.verify.originals(share, begin):
-                found += isinstance(said, Finding)
-                _say(said, json=json)
+                if isinstance(said, Progress) or said.key not in told:
+                    _say(said, json=json)
+                if isinstance(said, Finding):
+                    told.add(said.key)
     if not json:
-        typer.echo(f"{found} findings." if found else "All is well.")
-    return 1 if found else 0
+        typer.echo(f"{len(told)} findings." if told else "All is well.")
+    return 1 if told else 0
 
 
 def _say(said: Finding | Progress, *, json: bool) -> None:

@@ -136,7 +136,7 @@ async def _answer(
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{picture.size}"
     headers["Content-Length"] = str(end - start)
     status = 206 if limits else 200
-    chunks = await images.open(picture.key, start, end if limits else None)
+    chunks = await images.open(picture.key, picture.size, start, end if limits else None)
     if end - start > WHOLE:
         return Stream(chunks, status_code=status, media_type=picture.type, headers=headers)
     body = b"".join([chunk async for chunk in chunks])  # before a word is said: the store may still fail, or we die

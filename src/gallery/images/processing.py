@@ -22,7 +22,7 @@ import structlog
 from msgspec import Struct
 
 from gallery import crash
-from gallery.adapters.content import Served
+from gallery.adapters.content import Put, Served
 from gallery.adapters.database import Connection, Database
 from gallery.adapters.objects import Objects
 from gallery.crash import Place
@@ -196,10 +196,12 @@ class Processing:
 
     async def _put(self, image: Image, rendered: Rendered, folder: Path) -> None:
         await keys.reserve(self._database, image.id, image.attempt, _keys(image, rendered))
+        puts = []
         for rendition in rendered.renditions:
             key = rendition_key(image.id, image.attempt, rendition.name, rendition.format)
             file = f"{rendition.name}.{rendition.format}"
-            await self._objects.put(key, folder / file, Served(f"image/{rendition.format}", f"{image.id}-{file}"))
+            puts.append(Put(key, folder / file, Served(f"image/{rendition.format}", f"{image.id}-{file}")))
+        await self._objects.put_all(puts)
 
     async def _settle(self, image: Image, rendered: Rendered) -> None:
         async with self._database.writing() as db:

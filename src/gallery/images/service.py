@@ -14,7 +14,14 @@ from gallery.adapters.content import Served
 from gallery.adapters.database import Connection, Database
 from gallery.adapters.objects import Objects
 from gallery.crash import Place
-from gallery.errors import ImageNotFound, ObjectStoreAway, QuotaExceeded, StillProcessing, VersionMismatch
+from gallery.errors import (
+    ImageNotFound,
+    ObjectDamaged,
+    ObjectStoreAway,
+    QuotaExceeded,
+    StillProcessing,
+    VersionMismatch,
+)
 from gallery.images import keys, listing, store, timeline
 from gallery.images.model import Draft, Edit, Image, ImageId, Photo, Status, new_id, original_key
 from gallery.images.news import News, of_image, of_owner
@@ -245,12 +252,15 @@ class Images:
             raise ImageNotFound(image=image_id)
         return entries
 
-    async def open(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
-        """The bytes of an original or a rendition, from `start` until before `end`.
+    async def open(self, key: str, size: int, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        """The bytes of an original or a rendition of that size, from `start` until before `end`.
 
-        Raises `ObjectNotFound`, `ObjectStoreAway`.
+        Raises `ObjectNotFound`, `ObjectDamaged`, `ObjectStoreAway`.
         """
-        return (await self._objects.open(key, start, end))[1]
+        there, chunks = await self._objects.open(key, start, end)
+        if there != size:
+            raise ObjectDamaged(key=key, size=size, there=there)
+        return chunks
 
     async def download_url(self, caller: Caller, image_id: ImageId) -> str | None:
         """A URL of the object store's for the original, good for `DOWNLOAD`; `None` where it gives none out."""

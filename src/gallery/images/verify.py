@@ -24,13 +24,27 @@ BATCH = 500
 PATIENCE = 600.0  # seconds for a statement over the whole library; no request waits for it
 YOUNG = timedelta(hours=1)  # an object may be older than its row by as long as an upload takes
 
-LISTED = "CREATE TEMPORARY TABLE listed (key text PRIMARY KEY, changed_at timestamptz NOT NULL) ON COMMIT DROP"
-LIST = "INSERT INTO listed SELECT * FROM unnest($1::text[], $2::timestamptz[]) ON CONFLICT DO NOTHING"
+LISTED = """
+    CREATE TEMPORARY TABLE listed (key text PRIMARY KEY, size bigint NOT NULL, changed_at timestamptz NOT NULL)
+    ON COMMIT DROP
+"""
+LIST = "INSERT INTO listed SELECT * FROM unnest($1::text[], $2::bigint[], $3::timestamptz[]) ON CONFLICT DO NOTHING"
 MISSING = """
     SELECT object.key, object.image_id::text AS image, object.attempt FROM object
     WHERE remove_after IS NULL AND created_at < $1 AND NOT EXISTS (SELECT FROM listed WHERE listed.key = object.key)
       AND EXISTS (SELECT FROM image WHERE id = object.image_id AND deleted_at IS NULL)
     ORDER BY object.key
+"""
+CUT = """
+    SELECT listed.key, image.id::text AS image, expected.attempt, expected.size
+    FROM image CROSS JOIN LATERAL (
+        SELECT 'original/' || image.id AS key, NULL::integer AS attempt, image.size::bigint AS size
+        UNION ALL
+        SELECT concat('renditions/', image.id, '/', rendered_attempt, '/', name, '.', format), rendered_attempt, size
+        FROM jsonb_to_recordset(image.renditions) AS rendition (name text, format text, size bigint)
+    ) AS expected JOIN listed USING (key)
+    WHERE image.deleted_at IS NULL AND listed.size <> expected.size
+    ORDER BY listed.key
 """
 UNKNOWN = """
     SELECT key FROM listed
@@ -51,6 +65,7 @@ class Wrong(StrEnum):
     MISSING_ORIGINAL = "missing-original"  # nobody can make it again
     MISSING_RENDITION = "missing-rendition"
     DAMAGED_ORIGINAL = "damaged-original"  # of another length or hash than what was sent
+    DAMAGED_RENDITION = "damaged-rendition"  # of another length than was written
     UNKNOWN_OBJECT = "unknown-object"
 
 
@@ -83,11 +98,15 @@ class Verify:
             await db.execute(LISTED)
             await self._list(db)
             missing = await db.fetch(MISSING, began, timeout=PATIENCE)
+            cut = await db.fetch(CUT, timeout=PATIENCE)
             unknown = await db.fetch(UNKNOWN, began, YOUNG, timeout=PATIENCE)
         rebuilt: dict[ImageId, bool] = {}
         for row in missing:
             if await self._says(NEEDED, row["key"]) and await self._objects.size(row["key"]) is None:
                 yield await self._missing(row["key"], row["image"], row["attempt"], rebuilt)
+        for row in cut:
+            if await self._says(NEEDED, row["key"]) and await self._objects.size(row["key"]) not in (None, row["size"]):
+                yield await self._cut(row["key"], row["image"], row["attempt"], rebuilt)
         for row in unknown:
             if not await self._says(KNOWN, row["key"]) and await self._objects.size(row["key"]) is not None:
                 if remove_unknown:
@@ -122,14 +141,23 @@ class Verify:
     async def _list(self, db: Connection) -> None:
         for prefix in PREFIXES:
             async for batch in self._objects.list(prefix):
-                await db.execute(LIST, [found.key for found in batch], [found.changed_at for found in batch])
+                await db.execute(LIST, *([found[place] for found in batch] for place in range(3)))
 
     async def _missing(self, key: str, image: ImageId, attempt: int | None, rebuilt: dict[ImageId, bool]) -> Finding:
         if attempt is None:
             return Finding(Wrong.MISSING_ORIGINAL, key, image)
+        return Finding(Wrong.MISSING_RENDITION, key, image, mended=await self._rebuilt(image, rebuilt))
+
+    async def _cut(self, key: str, image: ImageId, attempt: int | None, rebuilt: dict[ImageId, bool]) -> Finding:
+        if attempt is None:
+            return Finding(Wrong.DAMAGED_ORIGINAL, key, image)
+        return Finding(Wrong.DAMAGED_RENDITION, key, image, mended=await self._rebuilt(image, rebuilt))
+
+    async def _rebuilt(self, image: ImageId, rebuilt: dict[ImageId, bool]) -> bool:
+        """Whether the image's renditions are being made again; nothing can be made without an original."""
         if image not in rebuilt:
             rebuilt[image] = await self._objects.size(original_key(image)) is not None and await self._rebuild(image)
-        return Finding(Wrong.MISSING_RENDITION, key, image, mended=rebuilt[image])
+        return rebuilt[image]
 
     async def _rebuild(self, image_id: ImageId) -> bool:
         """Due again, unless it is already; the sweep rings, and not for all of them at once before an upload."""

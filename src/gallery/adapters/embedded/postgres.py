@@ -15,6 +15,7 @@ import asyncpg
 
 from gallery.adapters import processes
 from gallery.adapters.datadir import DataDir
+from gallery.adapters.durable import sync_folder
 from gallery.adapters.embedded.account import Account
 from gallery.adapters.embedded.launch import ENVIRONMENT, Log, binaries, predecessor, until_answer
 from gallery.errors import CannotStart
@@ -134,6 +135,7 @@ class Postgres:
                 self._account.owning(password)
             await _initdb([*self._program("initdb", fresh), *CLUSTER, f"--pwfile={password}", "-D", str(fresh)])
             fresh.rename(self._directory)  # noqa: ASYNC240 no work for a disk
+            sync_folder(self._home.path)  # the password's name and the cluster's
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
 

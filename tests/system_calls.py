@@ -1,0 +1,106 @@
+"""What a real process asks of the kernel, in its order: recorded by strace, read back as calls with begin and end."""
+
+import asyncio
+import re
+import shutil
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+WATCHED = "trace=write,writev,sendto,sendmsg,read,recvfrom,fsync,fdatasync,link,linkat,rename,unlink,execve"
+STRACE = ("-f", "-y", "-s", "300", "-e", WATCHED, "-e", "signal=none")
+LINE = re.compile(r"(\d+) +(?:<\.\.\. (\w+) resumed>|(\w+)\()(.*)")
+UNFINISHED = " <unfinished ...>"
+
+
+class Call(NamedTuple):
+    """A system call with its arguments and its result; `begin` and `end` are places in the record."""
+
+    name: str
+    text: str
+    begin: int
+    end: int
+
+
+class Record:
+    def __init__(self, text: str) -> None:
+        self.calls = sorted(_calls(text), key=lambda call: call.end)
+
+    def all(self, name: str, *words: str) -> list[Call]:
+        """The calls of that name that have succeeded, with these words in them."""
+        return [
+            call
+            for call in self.calls
+            if call.name == name and not call.text.startswith("= -1") and all(word in call.text for word in words)
+        ]
+
+    def first(self, name: str, *words: str, after: int = -1) -> Call:
+        found = [call for call in self.all(name, *words) if call.begin > after]
+        assert found, f"no {name} with {words} after {after}"
+        return found[0]
+
+    def check_lasting(self, root: Path, before: int) -> list[str]:
+        """Whatever was linked below `root` was synced first, and its folder and those above after, until `before`.
+
+        Returns the names that were given.
+        """
+        linked = [call for call in self.all("link", f'"{root}/') if call.end < before]
+        for call in linked:
+            spool, target = (Path(path) for path in re.findall(r'"([^"]+)"', call.text)[:2])
+            assert self.first("fsync", f"<{spool}>").end < call.begin, f"{target} is there before its bytes"
+            for folder in _up_to(root, target.parent):
+                synced = self.first("fsync", f"<{folder}>)", after=call.end if folder == target.parent else -1)
+                assert synced.end < before, f"the name {target} is not synced before {before}: {folder}"
+        return [Path(re.findall(r'"([^"]+)"', call.text)[1]).relative_to(root).as_posix() for call in linked]
+
+
+@asynccontextmanager
+async def recording(pid: int, file: Path) -> AsyncIterator[None]:
+    """Record a process and its threads while the block runs; read the record afterwards."""
+    process = await asyncio.create_subprocess_exec(
+        _strace(), *STRACE, "-o", file, "-p", f"{pid}", stderr=asyncio.subprocess.PIPE
+    )
+    assert process.stderr is not None
+    said = (await process.stderr.readline()).decode()
+    if "attached" not in said:
+        await process.wait()
+        pytest.skip(f"no process may be traced here: {said}")
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGINT)
+        await process.communicate()
+
+
+def recorded(file: Path) -> list[str]:
+    """What to put before a command that is to be recorded as a whole."""
+    return [_strace(), *STRACE, "-o", str(file)]
+
+
+def _strace() -> str:
+    return shutil.which("strace") or pytest.skip("there is no strace")
+
+
+def _up_to(root: Path, folder: Path) -> Iterator[Path]:
+    while folder != root.parent:
+        yield folder
+        folder = folder.parent
+
+
+def _calls(text: str) -> Iterator[Call]:
+    begun: dict[str, tuple[str, str, int]] = {}
+    for place, line in enumerate(text.splitlines()):
+        if not (match := LINE.match(line)):
+            continue
+        process, resumed, name, rest = match.groups()
+        if resumed:
+            name, before, begin = begun.pop(process, (resumed, "", place))
+            yield Call(name, before + rest, begin, place)
+        elif rest.endswith(UNFINISHED):
+            begun[process] = (name, rest.removesuffix(UNFINISHED), place)
+        else:
+            yield Call(name, rest, place, place)
