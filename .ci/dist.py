@@ -15,6 +15,8 @@ import tempfile
 import tomllib
 from pathlib import Path
 
+from check_release import written_version
+
 ROOT = Path(__file__).resolve().parents[1]
 LINK = re.compile(r"(?P<picture>!?)(?P<text>\[[^\]]*\])\((?P<target>[^)\s]+)\)")
 
@@ -33,7 +35,7 @@ def main() -> None:
 def build(source: Path) -> Path:
     """The folder with the sdist and the wheel. The README of `source` is rewritten."""
     readme = source / "README.md"
-    readme.write_text(absolute(readme.read_text(), repository(source), f"v{version(source)}"))
+    readme.write_text(absolute(readme.read_text(), repository(source), f"v{written_version(source)}"))
     dist = source / "dist"
     python("-m", "hatchling", "build", "-t", "sdist", "-d", dist, inside=source)
     [sdist] = dist.glob("*.tar.gz")
@@ -41,17 +43,12 @@ def build(source: Path) -> Path:
     return dist
 
 
-def python(*words: object, inside: Path) -> str:
-    command = [sys.executable, *map(str, words)]
-    return subprocess.run(command, cwd=inside, stdout=subprocess.PIPE, text=True, check=True).stdout
+def python(*words: object, inside: Path) -> None:
+    subprocess.run([sys.executable, *map(str, words)], cwd=inside, check=True)
 
 
 def repository(source: Path) -> str:
     return str(tomllib.loads((source / "pyproject.toml").read_text())["project"]["urls"]["Repository"])
-
-
-def version(source: Path) -> str:
-    return python("-m", "hatchling", "version", inside=source).strip()
 
 
 def absolute(page: str, repository: str, tag: str) -> str:

@@ -7,6 +7,7 @@ import subprocess
 import pytest
 import yaml
 
+import check_wheels
 from deploy.manifests import ROOT
 
 TEXT = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
@@ -17,10 +18,43 @@ JOBS = PIPELINE["jobs"]
 def test_main_and_develop_are_linted_built_tested_and_made_into_an_image():
     assert PIPELINE[True]["push"]["branches"] == ["main", "develop"]  # YAML 1.1 reads `on` as a truth
     assert set(JOBS["image"]["needs"]) == {"lint", "build", "test"}
-    assert "make lint" in steps("lint")
-    assert "pip wheel" in steps("build")
+    assert "make lint wheels" in steps("lint")
+    assert "make dist" in steps("build")
     assert "make test" in steps("test")
     assert "docker build" in steps("image")
+
+
+def test_the_suite_runs_on_every_supported_python_and_machine():
+    assert JOBS["test"]["strategy"]["matrix"] == {
+        "python": check_wheels.pythons(),
+        "runner": ["ubuntu-24.04", "ubuntu-24.04-arm"],
+    }
+
+
+def test_only_a_tag_that_was_checked_is_published_and_somebody_may_have_to_agree():
+    release = JOBS["release"]
+    assert set(release["needs"]) == {"lint", "build", "test", "containers"}
+    assert release["if"] == "github.event_name == 'push' && github.ref_type == 'tag'"
+    assert release["environment"] == "pypi"
+    checked, made = JOBS["build"]["steps"][2:4]
+    assert (checked["if"], made["run"]) == ("github.ref_type == 'tag'", "make dist")
+    assert checked["run"].startswith("python .ci/check_release.py ")
+    kept = next(step for step in JOBS["build"]["steps"] if "upload-artifact" in step.get("uses", ""))["with"]
+    fetched, attested = release["steps"][2:4]
+    assert (kept, fetched["with"]) == ({"name": "dist", "path": "dist/*"}, {"name": "dist", "path": "dist"})
+    assert attested["with"] == {"subject-path": "dist/*"}
+    assert "uv publish --trusted-publishing always dist/*" in steps("release")
+
+
+def test_what_publishes_is_pinned_by_hash(tmp_path):
+    """The line itself, which takes one package out of the lock file."""
+    [line] = [line for line in steps("release").splitlines() if line.startswith("sed ")]
+    shell = f"cd {ROOT}; RUNNER_TEMP={tmp_path}; {line}"
+    subprocess.run(["bash", "-ec", shell], check=True, timeout=30)
+    lines = (tmp_path / "uv.lock").read_text().splitlines()
+    assert re.fullmatch(r"uv==\S+ \\", lines[0])
+    assert len(lines) > 1
+    assert [line for line in lines[1:] if not line.startswith("    --hash=sha256:")] == []
 
 
 def test_only_main_is_deployed_and_somebody_may_have_to_agree():
@@ -75,6 +109,7 @@ def test_nobody_may_write_but_the_image_job_its_package():
     assert {name: job["permissions"] for name, job in JOBS.items() if "permissions" in job} == {
         "image": {"contents": "read", "packages": "write"},
         "publish": {"packages": "write"},
+        "release": {"contents": "read", "id-token": "write", "attestations": "write"},
     }
     checkouts = [step for job in JOBS.values() for step in job["steps"] if "checkout" in step.get("uses", "")]
     assert len(checkouts) == len(JOBS) - 1  # publish needs no file of ours

@@ -2,7 +2,6 @@
 
 import email
 import re
-import runpy
 import subprocess
 import sys
 import tarfile
@@ -12,17 +11,17 @@ from pathlib import Path
 import pytest
 
 from check_docs import ours
+from dist import build
 from gallery import __version__
 from processes import surroundings
 
 ROOT = Path(__file__).resolve().parents[2]
-BUILDER = runpy.run_path(str(ROOT / ".ci" / "dist.py"))
 NAME = f"gallery_api-{__version__}"
 LEFTOVERS = ("photo.jpg", "lake.webp", "notes.txt", "docs/draft.md", "tests/secret.env", "migrations/x.pyc")
 
 
 @pytest.fixture(scope="module")
-def dist(tmp_path_factory) -> Path:
+def folder(tmp_path_factory) -> Path:
     checkout = tmp_path_factory.mktemp("checkout")
     for path in ours():
         copy = checkout / path.relative_to(ROOT)
@@ -30,12 +29,12 @@ def dist(tmp_path_factory) -> Path:
         copy.write_bytes(path.read_bytes())
     for name in LEFTOVERS:
         (checkout / name).write_text("left behind")
-    return BUILDER["build"](checkout)
+    return build(checkout)
 
 
 @pytest.fixture(scope="module")
-def in_wheel(dist) -> zipfile.ZipFile:
-    [wheel] = dist.glob("*.whl")
+def in_wheel(folder) -> zipfile.ZipFile:
+    [wheel] = folder.glob("*.whl")
     assert wheel.name == f"{NAME}-py3-none-any.whl"
     return zipfile.ZipFile(wheel)
 
@@ -45,8 +44,8 @@ def metadata(in_wheel):
     return email.message_from_bytes(in_wheel.read(f"{NAME}.dist-info/METADATA"))
 
 
-def test_the_sdist_holds_what_a_build_needs_and_nothing_else(dist):
-    with tarfile.open(dist / f"{NAME}.tar.gz") as sdist:
+def test_the_sdist_holds_what_a_build_needs_and_nothing_else(folder):
+    with tarfile.open(folder / f"{NAME}.tar.gz") as sdist:
         names = {name.removeprefix(f"{NAME}/") for name in sdist.getnames()}
     at_top = {name for name in names if "/" not in name}
     assert at_top == {"pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "SECURITY.md", "PKG-INFO", ".gitignore"}

@@ -1,0 +1,47 @@
+"""Whether a tag may be published: `python .ci/check_release.py TAG ADDRESS` says what does not agree.
+
+The address is the repository's. The pipeline asks before it builds a tag, so that a wrong one publishes nothing: no
+package, no image.
+"""
+
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+SEMANTIC = re.compile(r"\d+\.\d+\.\d+(-(a|b|rc)\.\d+)?")  # as a package index reads them too
+
+
+def main(tag: str, repository: str) -> int:
+    found = list(complaints(ROOT, tag, repository))
+    for line in found:
+        print(line)  # noqa: T201
+    return 1 if found else 0
+
+
+def complaints(source: Path, tag: str, repository: str) -> Iterator[str]:
+    version = written_version(source)
+    if tag != f"v{version}":
+        yield f"The tag is {tag}, but src/gallery/__init__.py says {version}."
+    if not SEMANTIC.fullmatch(version):
+        yield f"The version {version} is not like 1.2.3 or 1.2.3-rc.1."
+    if not re.search(
+        rf"^## \[{re.escape(version)}\] — \d{{4}}-\d\d-\d\d$", (source / "CHANGELOG.md").read_text(), re.MULTILINE
+    ):
+        yield f"CHANGELOG.md has no heading `## [{version}] — ` with the day of the release."
+    address = tomllib.loads((source / "pyproject.toml").read_text())["project"]["urls"]["Repository"]
+    if address != repository:
+        yield f"pyproject.toml says that the repository is {address}, but this is {repository}."
+
+
+def written_version(source: Path) -> str:
+    found = re.search(r'^__version__ = "(.+)"$', (source / "src/gallery/__init__.py").read_text(), re.MULTILINE)
+    if not found:
+        raise ValueError("src/gallery/__init__.py has no __version__")
+    return found[1]
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
