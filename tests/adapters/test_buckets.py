@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
@@ -12,7 +13,8 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from gallery.adapters.cloud import Cloud
+from gallery.adapters.cloud import LARGE, Cloud
+from gallery.adapters.content import CHUNK
 from gallery.adapters.objects import Objects, objects_at, open_objects
 from gallery.adapters.stores import make_store
 from gallery.errors import BucketMissing, CannotStart, ObjectStoreAway, ObjectTaken
@@ -209,3 +211,23 @@ async def losing_answers(url: str, of: int) -> AsyncIterator[str]:
     proxy = await asyncio.start_server(serve, "127.0.0.1", 0)
     yield f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}"
     proxy.close()  # and no more: from Python 3.12 on, wait_closed waits for the connections that the store keeps
+
+
+async def test_what_is_small_does_not_wait_behind_what_is_large(s3):
+    cloud = Cloud(store(s3, f"budget-{os.urandom(4).hex()}"), 10)
+    objects = Objects(cloud, timeout=10)
+    async with cloud._large.of(LARGE):
+        large = asyncio.create_task(objects.put("large", BytesIO(bytes(CHUNK + 1))))
+        await asyncio.gather(*(objects.put(f"small/{number}", bytes(CHUNK)) for number in range(20)))
+        assert await objects.size("large") is None
+        assert not large.done()
+    await large
+    assert await objects.size("large") == CHUNK + 1
+
+
+async def test_what_waits_too_long_to_be_sent_is_away(s3):
+    cloud = Cloud(store(s3, f"budget-{os.urandom(4).hex()}"), 10)
+    async with cloud._large.of(LARGE):
+        with pytest.raises(ObjectStoreAway):
+            await Objects(cloud, timeout=0.05).put("large", bytes(CHUNK + 1))
+    await Objects(cloud, timeout=10).put("large", bytes(CHUNK + 1))

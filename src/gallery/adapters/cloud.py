@@ -10,7 +10,8 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, NotFoundError
 
 from gallery.adapters.buckets import describe
-from gallery.adapters.content import CHUNK, Found, Put, attributes, measure
+from gallery.adapters.budget import Budget
+from gallery.adapters.content import CHUNK, Found, Put, attributes, measure, whole
 from gallery.adapters.stores import Remote
 
 if TYPE_CHECKING:
@@ -19,12 +20,16 @@ if TYPE_CHECKING:
 LISTED = 1000  # objects in one batch
 PART = 5 * CHUNK
 PARTS = 2  # that one put holds in memory at most
+LARGE = 32 * CHUNK  # bytes under way of all puts of a process; what does not fit waits in its file
+SMALL = 8 * CHUNK  # the same of contents up to `CHUNK`, which do not wait behind large ones
 
 
 class Cloud:
     def __init__(self, store: Remote, timeout: float) -> None:
         self._store = store
         self._timeout = timeout
+        self._small = Budget(SMALL)
+        self._large = Budget(LARGE)
 
     @property
     def place(self) -> str:
@@ -76,13 +81,15 @@ class Cloud:
 
     async def _put(self, put: Put) -> None:
         size = measure(put.content)
-        async with asyncio.timeout(self._timeout * 4):
+        budget = self._small if size <= CHUNK else self._large
+        async with budget.of(min(size, PART * PARTS)), asyncio.timeout(self._timeout * 4):
             if size > PART * PARTS:  # a multipart upload has no condition: look before it
                 await self._check_free(put.key)
+            content = put.content if size > PART * PARTS else await asyncio.to_thread(whole, put.content)
             await obstore.put_async(
                 self._store,
                 put.key,
-                put.content,
+                content,
                 attributes=attributes(put.served),
                 mode="create" if size <= PART * PARTS else "overwrite",
                 chunk_size=PART,

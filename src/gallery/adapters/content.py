@@ -57,6 +57,13 @@ def measure(content: Content) -> int:
     return end
 
 
+def whole(content: Content) -> bytes:
+    """All of it; a file is read from where it is."""
+    if isinstance(content, bytes):
+        return content
+    return content.read_bytes() if isinstance(content, Path) else content.read()
+
+
 def sha256(content: Content) -> str:
     """In hex."""
     if isinstance(content, bytes):
