@@ -27,6 +27,13 @@ def test_a_wheel_whose_hash_is_not_pinned_is_named():
     assert re.fullmatch(r"obstore==\S+ has a wheel, but not its hash in the lock file", said)
 
 
+def test_files_that_pin_different_versions_are_told():
+    pins = check_wheels.together(["h11==0.16.0\n", "h11==0.16.0\nidna==3.20\n", "idna==3.19\n"])
+    assert pins == "h11==0.16.0\nidna==3.20\nidna==3.19\n"
+    [said] = check_wheels.unmet(pins, *ON_ARM)
+    assert "idna" in said
+
+
 def test_only_pyvips_may_come_as_source():
     assert "pyvips" in PINNED
     assert check_wheels.unmet(PINNED["pyvips"], *ON_ARM) == []
