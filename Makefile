@@ -37,7 +37,7 @@ faults: setup  ## The long run of tests/faults: kills by the dozen, freezes of 9
 	FAULTS=long $(BIN)/pytest tests/faults --numprocesses=3 --dist=worksteal
 
 .PHONY: container-test
-container-test: setup  ## Build the image, run it, Compose and the Kubernetes files with Podman; needs root, ten minutes
+container-test: setup  ## Build the image, run it, Compose and the Kubernetes files with Podman; as root, seven minutes
 	@tests/install-tools containers
 	CONTAINERS=yes $(BIN)/pytest tests/containers
 
