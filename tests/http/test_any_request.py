@@ -168,6 +168,29 @@ def showing(header: dict[str, object], claims: dict[str, object]) -> list[Reques
     ]
 
 
+TARGETS = [
+    b"http://a[x/",
+    b"//[",
+    b"[",
+    b"http://",
+    b"http://a:x/",
+    b"http://a:99999999/",
+    b"/\xff",
+    b"/" + b"x" * 70_000,
+]
+
+
+async def test_targets_that_are_none(target):
+    for line in (*(b"GET %s HTTP/1.1" % each for each in TARGETS), b"CONNECT a:443 HTTP/1.1", b"GET http://a[x/1.1"):
+        for end in (b"", b"Connection: close\r\n"):
+            async with Wire(target.url) as wire:
+                answer = await wire.send(b"GET", line + b"\r\nHost: 127.0.0.1\r\n%s\r\n" % end)
+                assert 400 <= answer.status < 500, line[:99]
+                assert answer.headers[b"content-type"] == b"application/problem+json", line[:99]
+                after = await target.answers(wire, Request("GET", b"/livez"))
+                assert after.status == 200
+
+
 # --- and mixed --------------------------------------------------------------------------------------------------------
 
 

@@ -92,6 +92,7 @@ async def test_an_address_that_has_guessed_too_often_does_not_learn_which_key_is
         assert await ask(client, *(shown(a_guess()) for _ in range(6))) == {401: 5, 429: 1}
         for credential in (right, a_token("noor"), right[:-1] + "-"):
             assert await ask(client, shown(credential)) == {429: 1}
+        assert await ask(client, {}, path="/api/v1/notifications/stream?ticket=a.b.c") == {429: 1}
         assert await ask(client, shown(known), {"X-Api-Key": known}, {"Cookie": session}) == {200: 3}
 
 

@@ -94,11 +94,11 @@ class Protocol(HttpToolsProtocol):
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
+        super().on_headers_complete()  # raises for a target that is none, which is still to be answered
         self._in_headers = False
         self._header_bytes = 0
         self._field_bytes = 0
         self._framing_bytes = 0
-        super().on_headers_complete()
         if self._draining():
             self.cycle.keep_alive = False
 
