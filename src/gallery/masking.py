@@ -28,21 +28,21 @@ def masked_url(text: str) -> str:
 
 def masked_all(value: Any) -> Any:
     """The same of all texts in a value; what is neither text nor number nor a collection becomes its `repr`."""
-    match value:
-        case str():
-            return masked(value)
-        case Mapping():
-            return {masked_all(key): masked_all(inner) for key, inner in value.items()}
-        case list() | tuple() | set() | frozenset():
-            return [masked_all(inner) for inner in value]
-        case _:
-            return value if isinstance(value, PLAIN) else masked(repr(value))
+    if isinstance(value, str):
+        return masked(value)
+    if isinstance(value, PLAIN):
+        return value
+    if isinstance(value, Mapping):
+        return {masked_all(key): masked_all(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [masked_all(inner) for inner in value]
+    return masked(repr(value))
 
 
 def _masked(text: str, end: "re.Pattern[str] | None") -> str:
-    first, *rest = text.split("://")
-    if not rest:
+    if "://" not in text:  # as almost all are
         return text
+    first, *rest = text.split("://")
     whole = "://".join([first, *(_without_userinfo(part, end) for part in rest)])
     return SECRET_PARAMETER.sub(rf"\1{MASK}", whole)
 
