@@ -1,11 +1,14 @@
 """Files that break a rule and lack nothing: every viewer shows them, and so do we."""
 
+import io
 import struct
 
 import pytest
 
 import photos
 from gallery.errors import DamagedPicture, NotAPicture
+from gallery.rendering.probe import Limits, probe
+from hostile.gifs_and_webps import gif, gif_frame
 
 JPEG = photos.a_jpeg(400, 300)
 PROGRESSIVE = photos.a_jpeg(400, 300, progressive=True)
@@ -136,3 +139,37 @@ def test_one_that_can_be_used_is_not(develop):
         )
         > 0
     )
+
+
+# --- GIF canvases -----------------------------------------------------------------------------------------------------
+
+
+INK, FREE = (0, 20, 40, 255), (0, 0, 0, 0)
+CANVASES = {  # as Chromium draws them: the sides, the first pixel and the last
+    "all of it": (gif(64, 64, gif_frame(64, 64)), (64, 64), INK, INK),
+    "the left half": (gif(64, 64, gif_frame(32, 64)), (64, 64), INK, FREE),
+    "a spot": (gif(64, 64, gif_frame(9, 9, left=30, top=30)), (64, 64), FREE, FREE),
+    "a spot on an old screen": (gif(1024, 768, gif_frame(90, 80, left=20, top=10)), (1024, 768), FREE, FREE),
+    "an old screen": (gif(640, 480, gif_frame(640, 480)), (640, 480), INK, INK),
+    "more than it": (gif(40, 40, gif_frame(60, 60)), (60, 60), INK, INK),
+    "a corner, and more": (gif(40, 40, gif_frame(30, 30, left=20, top=20)), (50, 50), FREE, INK),
+    "what is far away": (gif(40, 40, gif_frame(20, 20, left=100, top=100)), (120, 120), FREE, INK),
+    "no canvas": (gif(0, 0, gif_frame(20, 20)), (20, 20), INK, INK),
+    "less than the second frame": (gif(40, 40, gif_frame(20, 20), gif_frame(60, 60)), (40, 40), INK, FREE),
+    "a comment before it": (gif(64, 64, b"\x21\xfe\x03abc\0", gif_frame(32, 64)), (64, 64), INK, FREE),
+}
+
+
+@pytest.mark.parametrize("name", CANVASES)
+def test_a_gifs_first_frame_stands_on_its_canvas(develop, name):
+    file, sides, first, last = CANVASES[name]
+    prints = develop(file)
+    assert (prints.facts.width, prints.facts.height) == sides
+    assert probe(io.BytesIO(file), Limits()).width == sides[0]
+    size = prints.sizes[-1][0]
+    webp, jpeg = prints.picture(size, "webp").convert("RGBA"), prints.picture(size, "jpeg")
+    for at, wanted in (((0, 0), first), ((webp.width - 1, webp.height - 1), last)):
+        seen = webp.getpixel(at)
+        assert seen[3] == wanted[3], (at, seen)
+        on_white = wanted[:3] if wanted[3] else (255, 255, 255)
+        assert max(abs(a - b) for a, b in zip(jpeg.getpixel(at), on_white, strict=True)) < 12

@@ -11,7 +11,7 @@ from pathlib import Path
 import pillow_heif
 
 from gallery.errors import DamagedPicture
-from gallery.rendering import excess, steps
+from gallery.rendering import excess, headers, steps
 from gallery.rendering.probe import Format, Limits
 from gallery.rendering.recipe import Size
 from gallery.rendering.vips import EXIF, Picture, blob, failing_as, with_profile
@@ -57,6 +57,9 @@ def _open(source: Path, kind: Format) -> Picture:
             return _load_jpeg(source)
         case Format.WEBP:
             return Picture.webpload_buffer(excess.first_frame(source.read_bytes()), **LOADING)
+        case Format.GIF:
+            with source.open("rb") as file:
+                return steps.on_canvas(_load(source, kind), headers.gif_canvas(file))
         case _:
             return _load(source, kind)
 

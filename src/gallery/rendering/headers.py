@@ -98,11 +98,52 @@ def _is_apng(file: BinaryIO) -> bool:
 # --- GIF: https://www.w3.org/Graphics/GIF/spec-gif89a.txt --------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class GifCanvas:
+    """The canvas of a GIF as browsers have it, and where on it the first frame stands; all in pixels.
+
+    It is the logical screen, made larger where the first frame does not fit.
+    """
+
+    width: int
+    height: int
+    left: int
+    top: int
+    frame_width: int
+    frame_height: int
+
+    @property
+    def covered(self) -> bool:
+        """Whether the first frame leaves nothing of it free."""
+        return (self.frame_width, self.frame_height) == (self.width, self.height)
+
+
 def gif(file: BinaryIO) -> Header:
+    canvas = gif_canvas(file)
+    file.seek(10)
+    flags = take(file, 3)[0]
+    return Header(canvas.width, canvas.height, _has_second_image(file.read(GIF_WINDOW), _colors(flags)))
+
+
+def gif_canvas(file: BinaryIO) -> GifCanvas:
     file.seek(6)
     screen = take(file, 7)
     width, height = int.from_bytes(screen[:2], "little"), int.from_bytes(screen[2:4], "little")
-    return Header(width, height, _has_second_image(file.read(GIF_WINDOW), _colors(screen[4])))
+    blocks = file.read(GIF_WINDOW)
+    at = _image_descriptor(blocks, _colors(screen[4]))
+    if at is None:
+        return GifCanvas(width, height, 0, 0, width, height)
+    left, top, frame_width, frame_height = (int.from_bytes(blocks[i : i + 2], "little") for i in range(at, at + 8, 2))
+    return GifCanvas(
+        max(width, left + frame_width), max(height, top + frame_height), left, top, frame_width, frame_height
+    )
+
+
+def _image_descriptor(blocks: bytes, at: int) -> int | None:
+    """Where the first one begins, behind its separator; nothing where none is found."""
+    while at < len(blocks) and blocks[at] == 0x21:
+        at = _after_sub_blocks(blocks, at + 2)
+    return at + 1 if blocks[at : at + 1] == b"\x2c" and at + 10 <= len(blocks) else None
 
 
 def _colors(flags: int) -> int:

@@ -5,6 +5,7 @@ Each takes a picture and gives one back: its own where there is nothing to do.
 
 from collections.abc import Sequence
 
+from gallery.rendering.headers import GifCanvas
 from gallery.rendering.recipe import Size
 from gallery.rendering.vips import PROFILE, Picture, Unusable, blob, with_profile
 
@@ -14,6 +15,19 @@ SIDEWAYS = frozenset({5, 6, 7, 8})  # EXIF orientations that swap the sides
 def upright_sides(picture: Picture) -> tuple[int, int]:
     sideways = picture.get_typeof("orientation") and picture.get("orientation") in SIDEWAYS
     return (picture.height, picture.width) if sideways else (picture.width, picture.height)
+
+
+def on_canvas(frame: Picture, canvas: GifCanvas) -> Picture:
+    """The first frame of a GIF, transparent where it leaves its canvas free.
+
+    libvips makes that black, and takes some sizes of screens for none: then it gives what the frame reaches.
+    """
+    if canvas.covered or not canvas.frame_width or not canvas.frame_height:
+        return frame
+    painted = frame.crop(canvas.left, canvas.top, canvas.frame_width, canvas.frame_height)
+    painted = painted if painted.hasalpha() else painted.addalpha()
+    free = [0.0] * painted.bands
+    return painted.embed(canvas.left, canvas.top, canvas.width, canvas.height, extend="background", background=free)
 
 
 def linkable(picture: Picture) -> Picture:
