@@ -32,8 +32,12 @@ def gifs() -> dict[str, bytes]:
     plain = photos.a_gif(*SIDES)
     files = {f"bad/gif cut at {length}": file for length, file in list(cuts(plain, 9))[:-1]}
     files |= {f"any/gif flipped {number}": file for number, file in enumerate(flips(plain, 10, seed=3))}
-    claims = [(0, 64), (96, 0), (65535, 65535), (16384, 9)]
-    files |= {f"refused/gif claims {w}x{h}": b"GIF89a" + struct.pack("<HH", w, h) + plain[10:] for w, h in claims}
+    claims = {"ready": [(0, 64), (96, 0), (0, 0)], "refused": [(65535, 65535), (16384, 9)]}
+    files |= {
+        f"{end}/gif claims {w}x{h}": b"GIF89a" + struct.pack("<HH", w, h) + plain[10:]
+        for end, sides in claims.items()
+        for w, h in sides
+    }
     block = b"\x21\xfe\x01x\0"
     return files | {
         "any/gif claims 7000x7000": b"GIF89a" + struct.pack("<HH", 7000, 7000) + plain[10:],

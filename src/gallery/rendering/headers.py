@@ -119,24 +119,28 @@ class GifCanvas:
 
 
 def gif(file: BinaryIO) -> Header:
-    canvas = gif_canvas(file)
-    file.seek(10)
-    flags = take(file, 3)[0]
-    return Header(canvas.width, canvas.height, _has_second_image(file.read(GIF_WINDOW), _colors(flags)))
+    screen, blocks = _gif_screen(file)
+    canvas, tables = _gif_canvas(screen, blocks), _colors(screen[4])
+    return Header(canvas.width, canvas.height, _has_second_image(blocks, tables))
 
 
 def gif_canvas(file: BinaryIO) -> GifCanvas:
+    return _gif_canvas(*_gif_screen(file))
+
+
+def _gif_screen(file: BinaryIO) -> tuple[bytes, bytes]:
+    """The logical screen descriptor, and what follows within the window."""
     file.seek(6)
-    screen = take(file, 7)
+    return take(file, 7), file.read(GIF_WINDOW)
+
+
+def _gif_canvas(screen: bytes, blocks: bytes) -> GifCanvas:
     width, height = int.from_bytes(screen[:2], "little"), int.from_bytes(screen[2:4], "little")
-    blocks = file.read(GIF_WINDOW)
     at = _image_descriptor(blocks, _colors(screen[4]))
     if at is None:
         return GifCanvas(width, height, 0, 0, width, height)
-    left, top, frame_width, frame_height = (int.from_bytes(blocks[i : i + 2], "little") for i in range(at, at + 8, 2))
-    return GifCanvas(
-        max(width, left + frame_width), max(height, top + frame_height), left, top, frame_width, frame_height
-    )
+    left, top, wide, high = (int.from_bytes(blocks[i : i + 2], "little") for i in range(at, at + 8, 2))
+    return GifCanvas(max(width, left + wide), max(height, top + high), left, top, wide, high)
 
 
 def _image_descriptor(blocks: bytes, at: int) -> int | None:
