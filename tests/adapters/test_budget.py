@@ -42,7 +42,7 @@ async def test_nothing_small_overtakes_a_large_one_that_waits():
 
 
 @pytest.mark.parametrize("pause", [0, 0.005])
-async def test_who_gives_up_takes_nothing_along(pause):
+async def test_a_cancelled_turn_takes_no_bytes(pause):
     budget = Budget(10)
     async with budget.of(10):
         waiting = [asyncio.create_task(hold(budget, 10, [], [])) for _ in range(3)]

@@ -1,4 +1,4 @@
-"""Files that are still there after a power cut: written beside their place, synced, moved there, and the folder synced.
+"""Files that are still there after a power cut: written beside their place, synced, moved there, the folder synced.
 
 A name is an entry of its folder, and a new folder one of its parent: whatever is new has to be synced on its own.
 """
@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from gallery.adapters.content import CHUNK
 
@@ -29,21 +30,30 @@ class Descriptor:
     __del__ = close
 
 
+class Spool(NamedTuple):
+    """A file that is written, and waits to be synced and to be given its name."""
+
+    path: Path
+    file: Descriptor
+
+    def sync(self) -> None:
+        os.fsync(self.file.number)
+        self.file.close()
+
+
 @contextmanager
-def spooled(folder: Path, content: bytes | Path | Descriptor) -> Iterator[Path]:
-    """A file in `folder` with that content, synced; what is still there at the end of the block goes."""
+def spooled(folder: Path, content: bytes | Path | Descriptor) -> Iterator[Spool]:
+    """A file in `folder` with that content; what is still there at the end of the block goes."""
     make_folder(folder)
-    spool = folder / secrets.token_hex(16)
-    target = Descriptor(os.open(spool, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    path = folder / secrets.token_hex(16)
+    spool = Spool(path, Descriptor(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)))
     try:
         for block in _blocks(content):
-            _write(target.number, block)
-        os.fsync(target.number)
-        target.close()
+            _write(spool.file.number, block)
         yield spool
     finally:
-        target.close()
-        spool.unlink(missing_ok=True)
+        spool.file.close()
+        path.unlink(missing_ok=True)
 
 
 def link(spool: Path, target: Path) -> None:

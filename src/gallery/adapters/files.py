@@ -19,8 +19,9 @@ from typing import TypeVar
 
 from gallery.adapters import private
 from gallery.adapters.content import CHUNK, Content, Found, Put, measure
-from gallery.adapters.durable import Descriptor, link, spooled, sync_folder
+from gallery.adapters.durable import Descriptor, Spool, link, spooled, sync_folder
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 SPOOL = ".spool"
@@ -35,6 +36,7 @@ class Files:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._writers = ThreadPoolExecutor(WRITERS, "files-write")
+        self._syncers = ThreadPoolExecutor(WRITERS, "files-sync")
         self._readers = ThreadPoolExecutor(READERS, "files-read")
         self._lasting = {root}  # folders whose names have reached the disk
 
@@ -97,7 +99,7 @@ class Files:
         return self._root / first / SPOOL if more else self._root / SPOOL
 
     def _put(self, files: Sequence[tuple[Path, bytes | Path | Descriptor]]) -> set[Path]:
-        """All are written before the first gets its name, so that one sync of a folder is enough for all in it."""
+        """All are synced before the first gets its name, so that one sync of a folder is enough for all in it."""
         taken = {path for path, _ in files if path.exists()}
         with ExitStack() as stack:
             spools = [
@@ -105,9 +107,10 @@ class Files:
                 for path, content in files
                 if path not in taken
             ]
+            self._each(Spool.sync, [spool for spool, _ in spools])
             for spool, path in spools:
                 try:
-                    link(spool, path)
+                    link(spool.path, path)
                 except FileExistsError:
                     taken.add(path)
             self._sync({path.parent for path, _ in files})
@@ -115,18 +118,24 @@ class Files:
 
     def _replace(self, path: Path, content: bytes) -> None:
         with spooled(self._spool(path), content) as spool:
-            spool.replace(path)
+            spool.sync()
+            spool.path.replace(path)
             self._sync({path.parent})
 
     def _sync(self, folders: set[Path]) -> None:
         """Have the folders' own names reach the disk too, as far as they may be new."""
-        for folder in folders:
-            sync_folder(folder)
-        while folders := {folder for folder in folders if folder not in self._lasting}:
-            for parent in {folder.parent for folder in folders}:
-                sync_folder(parent)
-            self._lasting |= {folder for folder in folders if folder.parent == self._root}
-            folders = {folder.parent for folder in folders}
+        wanted = set(folders)
+        while folders := {folder.parent for folder in folders if folder not in self._lasting}:
+            wanted |= folders
+        self._each(sync_folder, list(wanted))
+        self._lasting |= {folder for folder in wanted if folder.parent == self._root}
+
+    def _each(self, sync: Callable[[S], None], items: Sequence[S]) -> None:
+        """Side by side: the file system writes its journal once for all of them."""
+        if len(items) == 1:
+            sync(items[0])
+        else:
+            list(self._syncers.map(sync, items))
 
     def _delete(self, paths: Sequence[Path]) -> None:
         changed = set()

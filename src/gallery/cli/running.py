@@ -37,7 +37,7 @@ def read_settings(**given: object) -> Settings:
 
 def run(command: Command, process: str, settings: Settings | None = None) -> NoReturn:
     """Do it, as that process in the log, and exit with its code."""
-    os.umask(private.OTHERS)  # what this process and its children write is nobody else's to read
+    os.umask(private.OTHERS)  # other users cannot read what this process and its children write
     settings = settings or read_settings()
     logs.configure(settings.logs, process=process)
     if process != "doctor":  # it says so itself
