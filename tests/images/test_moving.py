@@ -140,6 +140,10 @@ async def test_somebody_elses_store_is_refused_and_so_is_the_same_one(gallery, t
         await moved(gallery, target)
     with pytest.raises(CannotStart, match="to itself"):
         await moved(gallery, gallery.objects)
+    link = gallery.settings.data / "the same by another name"
+    link.symlink_to(gallery.settings.data / "objects")
+    with pytest.raises(CannotStart, match="to itself"):
+        await moved(gallery, objects_at(link.as_uri(), gallery.settings), close=True)
 
 
 async def ended(command, code: int) -> str:

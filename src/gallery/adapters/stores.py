@@ -95,7 +95,7 @@ def _with_bucket(endpoint: str, bucket: str) -> str:
 
 def _directory(path: str) -> Path:
     private.take(Path(path))
-    return Path(path)
+    return Path(path).resolve()  # by whatever links it was reached, it is the same place
 
 
 def _client(s3: S3) -> "ClientConfig":
