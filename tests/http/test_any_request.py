@@ -191,6 +191,15 @@ async def test_targets_that_are_none(target):
                 assert after.status == 200
 
 
+async def test_what_follows_a_request_and_is_none_takes_no_answer_away(target):
+    """A length that is too small, for example: the rest of the body is read as a request."""
+    for method, path in (("POST", b"/admin/queues/resume"), ("GET", b"/readyz"), ("GET", b"/api/v1/images")):
+        for rest in (b"\xff\xd8\xff", b"GET [ HTTP/1.1\r\n\r\n", b"GET / HTTP/1.1\r\nA B: x\r\n\r\n", b"x" * 100_000):
+            async with Wire(target.url) as wire:
+                answer = await target.answers(wire, Request(method, path, [(b"Content-Length", b"2")], b"{}" + rest))
+                assert answer.status in (200, 201), (path, rest[:9])
+
+
 # --- and mixed --------------------------------------------------------------------------------------------------------
 
 

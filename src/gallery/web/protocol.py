@@ -184,7 +184,13 @@ class Protocol(HttpToolsProtocol):
         self.loop.call_later(LAST_WORDS, self.transport.abort)
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  uvicorn's words, in plain text
-        """What the parser does not take."""
+        """What the parser does not take. A whole request before it gets its answer all the same, as the last."""
+        cycle: Any = self.cycle
+        if cycle is not None and not cycle.more_body and not cycle.response_started:
+            cycle.keep_alive = False
+            self._in_headers = False
+            self.flow.pause_reading()
+            return
         self._refuse(HeadersTooLarge() if self._too_large else MalformedRequest())
 
     def _refuse(self, error: HeadersTooLarge | MalformedRequest | TooSlow) -> None:
