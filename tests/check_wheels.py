@@ -5,6 +5,7 @@ support, from wheels alone and by the pinned hashes. It installs nothing, prints
 built, and then ends with 1.
 """
 
+import os
 import re
 import subprocess
 import sys
@@ -49,6 +50,12 @@ def complaints(lock: str) -> Iterator[str]:
         yield from (f"CPython {python}, {machine}: {reason}" for reason in reasons)
 
 
+def surroundings() -> dict[str, str]:
+    """Ours, and for uv the certificates that pip was told to trust."""
+    certificates = {"SSL_CERT_FILE": os.environ["PIP_CERT"]} if "PIP_CERT" in os.environ else {}
+    return {**certificates, **os.environ}
+
+
 def unmet(lock: str, python: str, machine: str) -> list[str]:
     """Why `lock` cannot be installed there from wheels."""
     from_wheels = PINNED.sub(lambda pin: "" if pin["name"] in FROM_SOURCE else pin[0], lock)
@@ -59,6 +66,7 @@ def unmet(lock: str, python: str, machine: str) -> list[str]:
             *("--format", "pylock.toml", "-"),
         ],
         input=from_wheels,
+        env=surroundings(),
         capture_output=True,
         text=True,
         check=False,
