@@ -200,7 +200,7 @@ async def test_who_asks_too_often_is_counted(environment):
             await post(client)
         after = await scraped(client)
     assert after.value("rate_limited_total", limit="uploads") - before.value("rate_limited_total", limit="uploads") == 2
-    assert after.has("http_request_duration_seconds_count", method="POST", route="none", status="4xx")
+    assert after.has("http_request_duration_seconds_count", method="POST", route="/api/v1/images", status="4xx")
 
 
 async def test_the_age_of_the_newest_verified_backup(gallery, client):

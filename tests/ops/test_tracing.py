@@ -54,7 +54,7 @@ async def test_one_trace_from_the_request_to_ready(environment, tmp_path, s3):
     settling = [s for s in mine if s.name == "UPDATE image" and "gallery-worker: image settle" in collector.above(s)]
     assert collector.above(settling[0]) == ["gallery-worker: image settle", *answered]
     put = [s for s in mine if s.name == "objects put" and s.service == "gallery-worker"]
-    assert len(put) == 6
+    assert [s.facts["gallery.object.count"] for s in put] == [6], "those of an image go together"
     assert all(s.kind == "CLIENT" for s in (*put, *settling))
 
     assert settling[0].facts["db.query.text"].strip().startswith("UPDATE image SET")

@@ -88,7 +88,7 @@ class Objects:
 
     async def put_all(self, puts: Sequence[Put]) -> None:
         """The same for several, which cost less together. When it raises, some may have been put."""
-        with _asking("put", puts[0].key), _failures_by_name(puts[0].key):
+        with _asking("put", puts[0].key, len(puts)), _failures_by_name(puts[0].key):
             async with asyncio.timeout(self._timeout * 4 * len(puts)):
                 taken = await self._store.put(puts)
         for put in puts:
@@ -267,5 +267,5 @@ def _failures_by_name(key: str) -> Iterator[None]:
         raise ObjectStoreAway(key=key, cause=understand(error).sentence) from error
 
 
-def _asking(what: str, key: str) -> AbstractContextManager[tracing.Span]:
-    return tracing.span(f"objects {what}", "CLIENT", gallery__object__key=key)
+def _asking(what: str, key: str, count: int = 1) -> AbstractContextManager[tracing.Span]:
+    return tracing.span(f"objects {what}", "CLIENT", gallery__object__key=key, gallery__object__count=count)
