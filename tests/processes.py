@@ -7,7 +7,7 @@ import random
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,9 +77,14 @@ class Stack(Running):
     data: Path = field(default_factory=Path)
 
     def part(self, *words: str) -> psutil.Process:
-        """The child whose command line has these words."""
+        """The child in whose command line these words follow one another: a name with or without its folder."""
         children = psutil.Process(self.pid).children(recursive=True)
-        return next(c for c in children if all(w in command(c) for w in words))
+        return next(c for c in children if _says(command(c).split(), words))
+
+
+def _says(line: Sequence[str], words: Sequence[str]) -> bool:
+    names = [word.rpartition("/")[2] for word in line]
+    return any(names[at : at + len(words)] == list(words) for at in range(len(names)))
 
 
 def command(process: psutil.Process) -> str:

@@ -178,7 +178,7 @@ async def test_so_is_one_that_says_nothing_but_line_ends(environment):
         assert (await reader.readline()).startswith(b"HTTP/1.1 200")
         await asyncio.sleep(0.1)
         writer.write(b"\r\n")
-        assert b"408" not in await rest(reader, 20)
+        assert b"HTTP/1.1 408" not in await rest(reader, 20)
 
 
 async def test_the_next_request_on_a_connection_has_the_same_time(environment):

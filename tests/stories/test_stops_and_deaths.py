@@ -114,8 +114,8 @@ async def test_dev_starts_again_whatever_dies(environment, tmp_path):
         httpx.AsyncClient(base_url=stack.url, timeout=30) as client,
     ):
         await settled(client, (await post(client)).json()["id"])
-        for words in (("postgres",), ("valkey-server",), ("gallery", "serve"), ("gallery", "worker"), ("spawn_main",)):
-            if words == ("spawn_main",):
+        for words in (("postgres",), ("valkey-server",), ("gallery", "serve"), ("gallery", "worker"), ("spawn_main;",)):
+            if words == ("spawn_main;",):
                 await settled(client, (await post(client)).json()["id"], seconds=60)
             victim = stack.part(*words)
             os.kill(victim.pid, signal.SIGKILL)
