@@ -121,11 +121,18 @@ async def test_dev_starts_again_whatever_dies(environment, tmp_path):
             os.kill(victim.pid, signal.SIGKILL)
             await asyncio.to_thread(psutil.wait_procs, [victim], timeout=10)
             await back(client)
-            content = photos.a_jpeg(seed=victim.pid)
-            image = (await post(client, content)).json()["id"]
+            image = await kept(client, photos.a_jpeg(seed=victim.pid))
             assert (await settled(client, image, seconds=60))["status"] == "READY"
         data = str(stack.data)
     assert [p for p in psutil.process_iter(["cmdline"]) if data in " ".join(p.info["cmdline"] or [])] == []
+
+
+async def kept(client, content) -> str:
+    """The id of a photo that may be refused for a while: `/readyz` tells what was found up to a second ago."""
+    async with asyncio.timeout(30):
+        while (answer := await post(client, content)).status_code == 503:
+            await asyncio.sleep(0.1)
+    return answer.json()["id"]
 
 
 async def back(client):
