@@ -124,22 +124,35 @@ async def test_it_renders_whatever_we_take(pool, places, name):
     assert {f"{r.name}.{r.format}" for r in rendered.renditions} == {path.name for path in into.iterdir()}
 
 
+REFUSED = """
+import ctypes, pathlib, platform, struct, sys
+
+def refuse(*numbers):
+    # By seccomp, as a service manager's filter does: these system calls fail with EPERM.
+    load, allow, deny = (0x20, 0, 0, 0), (0x06, 0, 0, 0x7FFF0000), (0x06, 0, 0, 0x00050001)
+    jumps = [(0x15, len(numbers) - at, 0, number) for at, number in enumerate(numbers)]
+    code = b"".join(struct.pack("HBBI", *line) for line in (load, *jumps, allow, deny))
+    held = ctypes.create_string_buffer(code)
+    program = struct.pack("HxxxxxxP", len(code) // 8, ctypes.addressof(held))
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.prctl(38, 1, 0, 0, 0) == 0
+    assert libc.prctl(22, 2, ctypes.c_char_p(program)) == 0
+
+from gallery.jobs.confinement import confine, examine
+capset = {"x86_64": 126, "aarch64": 91}[platform.machine()]
+refuse(444, 445, 446, *([capset] if sys.argv[3] == "capset too" else []))
+confine(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]))
+print(examine().missing)
+"""
+
+
 @ON_LINUX
-async def test_a_kernel_without_landlock_is_no_reason_to_render_nothing(places, tmp_path):
-    """In a process of its own: whatever it gives up is gone."""
-    scratch, data = places
-    program = tmp_path / "without.py"
-    program.write_text(
-        "import sys, py_landlock, pathlib\n"
-        "from gallery.jobs.confinement import confine, examine\n"
-        "def unavailable(self): raise py_landlock.LandlockNotAvailableError\n"
-        "py_landlock.Landlock.abi_version = property(unavailable)\n"
-        "py_landlock.Landlock._get_abi_version_typed = unavailable\n"
-        "confine(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]))\n"
-        "print(examine().missing)\n"
-    )
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, program, scratch, data, stdout=asyncio.subprocess.PIPE
-    )
+@pytest.mark.parametrize("refused", ["landlock", "capset too"])
+async def test_a_system_that_refuses_landlock_is_no_reason_to_render_nothing(places, refused):
+    """As an older kernel does, or systemd's filter of system calls; in a process of its own."""
+    command = [sys.executable, "-c", REFUSED, *places, refused]
+    if refused == "capset too":  # which only a process without capabilities can bear
+        command = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", *command] if os.geteuid() == 0 else command
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     out, _ = await process.communicate()
     assert out.decode().strip() == "['files', 'programs', 'network']"

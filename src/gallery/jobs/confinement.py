@@ -53,7 +53,8 @@ def confine(scratch: Path, closed: Path) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     _check(libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
     _restrict(scratch, closed)
-    _check(libc.capset(_this_process(), CAPABILITIES()))
+    if any(_capabilities()):  # without any, a service manager's filter may refuse the call
+        _check(libc.capset(_this_process(), CAPABILITIES()))
 
 
 def examine() -> Confinement:
@@ -68,15 +69,10 @@ def examine() -> Confinement:
 
 
 def _restrict(scratch: Path, closed: Path) -> None:
-    """By Landlock, as far as the kernel has it; `gallery doctor` tells what is missing."""
-    from py_landlock import (  # noqa: PLC0415  only Linux has it
-        AccessFs,
-        Landlock,
-        LandlockDisabledError,
-        LandlockNotAvailableError,
-    )
+    """By Landlock, as far as kernel and service manager let us; `gallery doctor` tells what is missing."""
+    from py_landlock import AccessFs, Landlock, LandlockError  # noqa: PLC0415  only Linux has it
 
-    with suppress(LandlockNotAvailableError, LandlockDisabledError):
+    with suppress(LandlockError):
         rules = Landlock(strict=False).allow_read_write(scratch)
         for path in _readable(closed):
             inside = AccessFs.READ_DIR if path.is_dir() else AccessFs(0)
@@ -97,9 +93,14 @@ def _readable(closed: Path) -> Iterator[Path]:
 def _unprivileged() -> bool:
     if sys.platform != "linux":
         return False
-    libc, capabilities = ctypes.CDLL(None, use_errno=True), CAPABILITIES()
-    _check(libc.capget(_this_process(), capabilities))
-    return libc.prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1 and not any(capabilities)
+    libc = ctypes.CDLL(None, use_errno=True)
+    return libc.prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1 and not any(_capabilities())
+
+
+def _capabilities() -> "ctypes.Array[ctypes.c_uint32]":
+    capabilities = CAPABILITIES()
+    _check(ctypes.CDLL(None, use_errno=True).capget(_this_process(), capabilities))
+    return capabilities
 
 
 def _this_process() -> "ctypes.Array[ctypes.c_uint32]":
