@@ -3,7 +3,7 @@
 import pytest
 
 from gallery.errors import Misconfigured
-from gallery.settings import Nodes, Settings, addresses, entries, unknown
+from gallery.settings import Nodes, Settings, addresses, entries, origins, unknown
 
 
 def test_nothing_set_is_the_laptop():
@@ -97,3 +97,40 @@ def test_secrets_are_masked():
 
 def test_every_setting_says_what_it_is():
     assert [e.variable for e in entries() if not e.description] == []
+
+
+@pytest.mark.parametrize("end", ["", "/", "//", " ", "/ "])
+@pytest.mark.parametrize("name", ["GALLERY_PUBLIC_URL", "S3_ENDPOINT", "GALLERY_BACKUP__ENDPOINT"])
+def test_a_slash_at_the_end_of_a_base_url_is_none(name, end):
+    settings = {
+        entry.variable: value for entry, value in Settings.read({name: f" https://x.example.org/y{end}"}).items()
+    }
+    assert settings[name] == "https://x.example.org/y"
+
+
+def test_an_origin_may_end_with_a_slash_and_a_jwks_url_stays_as_it_is():
+    assert origins("https://a.example.org/ , https://b.example.org") == {
+        "https://a.example.org",
+        "https://b.example.org",
+    }
+    settings = Settings.read({"GALLERY_ACCESS__JWKS_URL": " https://id.example.org/keys/?policy=a "})
+    assert settings.access.jwks_url == "https://id.example.org/keys/?policy=a"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("GALLERY_PUBLIC_URL", "https://img.example.org/?a=b", "without a query"),
+        ("GALLERY_PUBLIC_URL", "https://img.example.org/?", "without a query"),
+        ("GALLERY_PUBLIC_URL", "https://img.example.org/#top", "without a fragment"),
+        ("GALLERY_PUBLIC_URL", "img.example.org", "https://host"),
+        ("GALLERY_PUBLIC_URL", "https://img.example.org/a b", "https://host"),
+        ("S3_ENDPOINT", "127.0.0.1:9000", "https://host"),
+        ("S3_ENDPOINT", "http://minio:9000/?x", "without a query"),
+        ("GALLERY_ACCESS__JWKS_URL", "id.example.org/jwks", "https://host"),
+    ],
+)
+def test_a_url_that_cannot_be_used_is_told_in_a_sentence(name, value, expected):
+    with pytest.raises(Misconfigured, match=expected) as raised:
+        Settings.read({name: value})
+    assert raised.value.detail.startswith(f"{name} is '{value}': ")

@@ -17,7 +17,7 @@ from msgspec import Meta, Struct
 from gallery import crash
 from gallery.errors import Misconfigured
 from gallery.masking import MASK, masked_url
-from gallery.settings.addresses import Network, Nodes, addresses, networks, origins, postgres
+from gallery.settings.addresses import Network, Nodes, addresses, base_url, networks, origins, postgres, web_url
 from gallery.settings.branches import (
     FINISH,
     S3,
@@ -109,7 +109,9 @@ class Settings(Struct, frozen=True):
 
     host: Annotated[str, Meta(description="The address that the API listens on")] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535, description="The port that the API listens on")] = 3000
-    public_url: Annotated[str, Meta(description="What to put before our own paths, e.g. https://img.example.org")] = ""
+    public_url: Annotated[
+        str, Meta(description="The URL that clients see before our own paths, e.g. https://img.example.org/pictures")
+    ] = ""
     proxies: Annotated[
         str, Meta(description="Proxies whose word on a client's address we take: addresses and networks, by commas")
     ] = ""
@@ -184,6 +186,8 @@ class Entry(Struct, frozen=True):
     def parse(self, text: str) -> Any:
         try:
             value = msgspec.convert(text, self.type, strict=False)
+            if self.path in NORMALIZED_BY:
+                value = NORMALIZED_BY[self.path](value)
             if self.path in READ_BY:
                 READ_BY[self.path](value)
         except ValueError as error:  # msgspec's are ValueErrors too
@@ -224,6 +228,14 @@ READ_BY: dict[str, Callable[[str], object]] = {  # what a type cannot say
     "database.read_replica_url": addresses,
     "redis.url": Nodes.read,
     "cache.url": Nodes.read,
+}
+NORMALIZED_BY: dict[str, Callable[[str], str]] = {  # how URLs are written, and how we go on with them
+    "public_url": base_url,
+    "s3.endpoint": base_url,
+    "backup.endpoint": base_url,
+    "access.jwks_url": web_url,
+    "tracing.endpoint": base_url,
+    "tracing.traces_endpoint": web_url,
 }
 
 

@@ -60,6 +60,24 @@ def postgres(url: str) -> None:
     _check_ports(urlsplit(url).netloc)
 
 
+def base_url(text: str) -> str:
+    """The URL before the paths of a server, without a slash at its end. Raises `ValueError`."""
+    found = web_url(text)
+    if "?" in found or "#" in found:
+        raise ValueError("Expected a URL without a query (?) and without a fragment (#)")
+    return found.rstrip("/")
+
+
+def web_url(text: str) -> str:
+    """A URL of the web without the blanks around it; its path stays as it is. Raises `ValueError`."""
+    found = text.strip()
+    parts = urlsplit(found)
+    if parts.scheme not in ("http", "https") or not parts.hostname or any(char.isspace() for char in found):
+        raise ValueError("Expected https://host or http://host, perhaps with a port and a path")
+    _check_ports(parts.netloc)
+    return found
+
+
 def _check_ports(netloc: str) -> None:
     """Libraries would say of a password with an unescaped `/` what they take for a port.
 
