@@ -143,4 +143,4 @@ async def housed(environment: dict[str, str], **more: str) -> AsyncIterator[tupl
 
 
 def _is_a_setting(name: str) -> bool:
-    return name.startswith(("GALLERY_", "S3_", "DD_", "OTEL_")) or name in OTHER_NAMES.values()
+    return name.startswith(("GALLERY_", "S3_", "DD_", "OTEL_", "PG", "AWS_")) or name in OTHER_NAMES.values()

@@ -329,3 +329,7 @@ class Misconfigured(GalleryError):
 
 class CannotStart(Misconfigured):
     """This command cannot start."""
+
+
+class StartAgain(CannotStart):
+    """This server did not start, and the cause is out of the way: start it once more."""

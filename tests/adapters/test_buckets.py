@@ -114,6 +114,26 @@ async def test_without_keys_the_clouds_own_way_is_taken(monkeypatch):
     assert "from-the-environment" in str(await opened({"S3_BUCKET": "photos"}).sign("a", timedelta(minutes=1)))
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("AWS_SESSION_TOKEN", "of-another-login"),
+        ("AWS_SKIP_SIGNATURE", "true"),
+        ("AWS_CONDITIONAL_PUT", "disabled"),
+        ("AWS_S3_EXPRESS", "true"),
+        ("AWS_SERVER_SIDE_ENCRYPTION", "aws:kms"),
+        ("AWS_CHECKSUM_ALGORITHM", "nonsense"),
+    ],
+)
+async def test_with_keys_in_the_settings_no_variable_of_awss_counts(s3, bucket, monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    objects = opened({**s3, "S3_BUCKET": bucket})
+    await objects.put(name, b"ours")
+    with pytest.raises(ObjectTaken):
+        await objects.put(name, b"others")
+    assert os.environ[name] == value
+
+
 @pytest.mark.parametrize("checksum", ["sha256", "crc64nvme"])
 async def test_puts_carry_a_checksum_where_wanted(s3, bucket, checksum):
     objects = opened({**s3, "S3_BUCKET": bucket, "GALLERY_S3__CHECKSUM": checksum})

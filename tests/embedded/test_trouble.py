@@ -120,14 +120,6 @@ async def test_a_damaged_cluster(cluster):
     assert said.endswith(f"({cluster.parent / 'logs' / 'postgres.log'}).")
 
 
-async def test_damaged_valkey_data(cluster):
-    [log] = (cluster.parent / "valkey" / "appendonlydir").glob("*.incr.aof")
-    log.write_bytes(b"*1\r\n$4\r\nPING\r\n" + b"this is no command\r\n" * 3)
-    said = await sentence(cluster.parent)
-    assert said.startswith("Valkey did not start: ")
-    assert "append only file" in said
-
-
 async def test_a_lost_password(cluster):
     password = cluster.parent / "postgres.password"
     password.unlink()

@@ -1,9 +1,12 @@
 """Which object store the settings mean: a directory, a bucket of S3 or of something like it, of GCS or of Azure.
 
 Without keys in the settings the clouds' own ways of finding credentials hold: their environment variables, the role of
-a container or an instance, a workload identity.
+a container or an instance, a workload identity. With keys in the settings no variable of AWS's counts.
 """
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -66,20 +69,34 @@ def s3_store(s3: S3, bucket: str, prefix: str | None = None) -> S3Store:
         "secret_access_key": s3.secret_key,
         "checksum_algorithm": s3.checksum or None,
     }
-    return S3Store(
-        bucket,
-        prefix=prefix,
-        region=s3.region,
-        virtual_hosted_style_request=virtual,
-        client_options=_client(s3),
-        retry_config=_retry(s3),
-        **{name: value for name, value in given.items() if value is not None},
-    )
+    with _without_variables("AWS_") if s3.access_key else nullcontext():
+        return S3Store(
+            bucket,
+            prefix=prefix,
+            region=s3.region,
+            virtual_hosted_style_request=virtual,
+            client_options=_client(s3),
+            retry_config=_retry(s3),
+            **{name: value for name, value in given.items() if value is not None},
+        )
 
 
 def brief(error: BaseException) -> str:
     """What the store's library says, without its debugging."""
     return str(error).partition("\n\nDebug source")[0].strip()
+
+
+@contextmanager
+def _without_variables(prefix: str) -> Iterator[None]:
+    """The library reads its settings from the environment too, when a store is made.
+
+    Beside keys of ours, a session's token or a switch of the user's own would make another caller of us.
+    """
+    hidden = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith(prefix)}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
 
 
 def _path_style(s3: S3) -> bool:

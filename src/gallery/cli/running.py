@@ -39,6 +39,8 @@ def run(command: Command, process: str, settings: Settings | None = None) -> NoR
     """Do it, as that process in the log, and exit with its code."""
     os.umask(private.OTHERS)  # other users cannot read what this process and its children write
     settings = settings or read_settings()
+    if settings.database.url is None:
+        _forget_variables_of_postgresql()
     logs.configure(settings.logs, process=process)
     if process != "doctor":  # it says so itself
         _warn_of_strangers()
@@ -82,6 +84,15 @@ async def _until_terminated(work: Coroutine[Any, Any, int | None]) -> int:
         if not terminated:
             raise
         return TERMINATED
+
+
+def _forget_variables_of_postgresql() -> None:
+    """`PGTARGETSESSIONATTRS`, `PGOPTIONS` and their like mean the user's servers, and our libraries would obey them.
+
+    The embedded PostgreSQL is reached by its URL alone, by this process and by its children.
+    """
+    for name in [name for name in os.environ if name.startswith("PG")]:
+        del os.environ[name]
 
 
 def _warn_of_strangers() -> None:

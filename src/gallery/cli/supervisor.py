@@ -20,7 +20,7 @@ from typing import Protocol
 import structlog
 
 from gallery.adapters import processes
-from gallery.errors import CannotStart
+from gallery.errors import CannotStart, StartAgain
 
 CONFIGURATION_ERROR = 2  # the exit code of a command that has said on stderr which setting is wrong
 SHORTEST_PAUSE = 0.2
@@ -47,7 +47,10 @@ class Child(Protocol):
         ...
 
     async def ready(self, process: Process) -> None:
-        """Return when it is ready, or has ended with an exit code that says enough; else raise `CannotStart`."""
+        """Return when it is ready, or has ended with an exit code that says enough; else raise `CannotStart`.
+
+        `StartAgain` is for a child that has ended and will not fail for the same reason.
+        """
         ...
 
 
@@ -207,6 +210,9 @@ class Life:
             await self.child.ready(self._process)
             self._welcome(self._process)
             await self._process.wait()
+        except StartAgain:
+            await self._end()
+            return await self._one_process()
         except (CannotStart, OSError) as error:
             if not self.ready.is_set():  # it never was: another try would not mend it
                 raise

@@ -18,7 +18,7 @@ from gallery.adapters.datadir import Hold, Running
 from gallery.adapters.embedded.launch import free_port, together
 from gallery.adapters.embedded.postgres import Postgres
 from gallery.adapters.embedded.valkey import Valkey
-from gallery.errors import CannotStart
+from gallery.errors import CannotStart, StartAgain
 
 __all__ = ["Postgres", "Server", "Valkey", "prepare", "publish", "servers"]
 
@@ -75,10 +75,18 @@ def publish(hold: Hold, chosen: Sequence[Server]) -> None:
 @asynccontextmanager
 async def _started(hold: Hold, chosen: Sequence[Server]) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
-        started = [await stack.enter_async_context(_process(server)) for server in chosen]
-        await together(*(server.ready(process) for server, process in zip(chosen, started, strict=True)))
+        await together(*(_until_ready(server, stack) for server in chosen))
         publish(hold, chosen)
         yield
+
+
+async def _until_ready(server: Server, stack: AsyncExitStack) -> None:
+    """Start it; it ends with `stack`."""
+    process = await stack.enter_async_context(_process(server))
+    try:
+        await server.ready(process)
+    except StartAgain:
+        await _until_ready(server, stack)
 
 
 @asynccontextmanager

@@ -67,11 +67,15 @@ class Log:
         self.path = path
         self._begin = 0
 
-    def last_line(self) -> str:
-        """The line that says why: the last fatal one, else the last."""
+    def lines(self) -> list[str]:
+        """All that is not blank."""
         with self.path.open("rb") as file:
             file.seek(self._begin)
-            lines = [line for line in file.read().decode(errors="replace").splitlines() if line.strip()]
+            return [line for line in file.read().decode(errors="replace").splitlines() if line.strip()]
+
+    def last_line(self) -> str:
+        """The line that says why: the last fatal one, else the last."""
+        lines = self.lines()
         fatal = [line for line in lines if "FATAL" in line or "PANIC" in line]
         return next(reversed(fatal or lines), "it wrote nothing")
 

@@ -1,17 +1,40 @@
-"""The embedded Valkey: loopback TCP, no password, every command in an append-only file."""
+"""The embedded Valkey: loopback TCP, no password, every command in an append-only file.
+
+A power cut may leave files that Valkey refuses to load, and the program that repairs them is not in the wheel. The rows
+in PostgreSQL are the truth, so such files are set aside, and the sweep fills the queue of an empty Valkey.
+"""
 
 import asyncio
 import platform
+import re
+import shutil
 import signal
 from asyncio.subprocess import Process
+from datetime import UTC, datetime
 from pathlib import Path
+
+import structlog
 
 from gallery.adapters import processes
 from gallery.adapters.datadir import DataDir
 from gallery.adapters.embedded.account import Account
 from gallery.adapters.embedded.launch import Log, binaries, predecessor, until_answer
+from gallery.errors import CannotStart, StartAgain
 
 TIMEOUT = 5.0
+DATA = "appendonlydir"  # the folder of Valkey's files in its directory
+SET_ASIDE = "spoilt-"  # how the folders begin into which spoilt files go
+KEPT = 3  # of those folders
+SPOILT = re.compile(  # Valkey's words for what it has read and cannot use; none is about a port, a disk or permissions
+    r"FATAL AOF MANIFEST FILE ERROR"
+    r"|Bad file format reading the append only file"
+    r"|Unexpected end of file reading the append only file"
+    r"|Error reading the append only file \S+, error: "
+    r"|Unable to obtain the AOF file \S+ length\. stat: No such file"
+    r"|Wrong RDB checksum|Internal error in RDB reading"
+)
+
+log = structlog.get_logger()
 
 
 def program() -> Path:
@@ -62,7 +85,27 @@ class Valkey:
         return await self._log.attached_to([*launcher, self._program, *words])
 
     async def ready(self, process: Process) -> None:
-        await until_answer("Valkey", process, self._answers, self._log)
+        """Raises `StartAgain` when spoilt files have been set aside, `CannotStart` for all else."""
+        try:
+            await until_answer("Valkey", process, self._answers, self._log)
+        except CannotStart as error:
+            reason = next((line for line in self._log.lines() if SPOILT.search(line)), None)
+            if process.returncode is None or reason is None:
+                raise
+            self._set_aside(self._log.last_line())
+            raise StartAgain(error.detail) from None
+
+    def _set_aside(self, reason: str) -> None:
+        """Move the files where a person can look at them, and remove the oldest of those that are there already."""
+        aside = self._directory / f"{SET_ASIDE}{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"
+        try:
+            aside.mkdir(mode=0o700)
+            (self._directory / DATA).rename(aside / DATA)
+            for old in sorted(self._directory.glob(f"{SET_ASIDE}*"))[:-KEPT]:
+                shutil.rmtree(old)
+        except OSError as error:
+            raise CannotStart(f"Valkey's files are spoilt and cannot be set aside: {error}.") from None
+        log.warning("valkey.set_aside", directory=str(aside), reason=reason)
 
     async def _answers(self) -> bool:
         try:

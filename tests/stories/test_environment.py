@@ -1,0 +1,43 @@
+"""Variables that a user has set for other servers do not reach the embedded ones, nor what connects to them."""
+
+import httpx
+
+import cast
+import processes
+
+OTHERS = {
+    "PGHOST": "/nonexistent",
+    "PGPORT": "1",
+    "PGUSER": "somebody",
+    "PGDATABASE": "elsewhere",
+    "PGPASSWORD": "wrong",
+    "PGPASSFILE": "/nonexistent",
+    "PGSERVICE": "nonexistent",
+    "PGSSLMODE": "verify-full",
+    "PGSSLROOTCERT": "/nonexistent",
+    "PGSSLNEGOTIATION": "direct",
+    "PGTARGETSESSIONATTRS": "standby",
+    "PGREQUIREAUTH": "none",
+    "PGCHANNELBINDING": "require",
+    "PGGSSENCMODE": "require",
+    "PGOPTIONS": "-c default_transaction_read_only=on",
+    "PGDATA": "/nonexistent",
+    "REDISCLI_AUTH": "wrong",
+    "REDIS_HOST": "nonexistent",
+    "VALKEYCLI_AUTH": "wrong",
+    "VALKEY_URL": "redis://nonexistent",
+    "AWS_ENDPOINT_URL": "http://127.0.0.1:1",
+    "AWS_ACCESS_KEY_ID": "somebody",
+    "AWS_SESSION_TOKEN": "somebodys",
+}
+
+
+async def test_gallery_dev_starts_renders_and_is_backed_up_whatever_is_set_for_other_servers(tmp_path):
+    given = {**processes.surroundings(), **OTHERS}
+    async with processes.dev(given, tmp_path) as stack, httpx.AsyncClient(base_url=stack.url) as client:
+        image = (await cast.post(client)).json()
+        assert (await cast.settled(client, image["id"]))["status"] == "READY"
+        beside = {**given, "GALLERY_DATA_DIR": str(stack.data)}
+        for command in (("doctor",), ("backup", "create", str(tmp_path / "backup")), ("keys", "list")):
+            async with processes.running(beside, tmp_path / "beside", *command) as ended:
+                assert await ended.process.wait() == 0, ended.text()
