@@ -1,16 +1,22 @@
 """Everything that can go wrong, in one tree.
 
 The branch says how an edge answers (HTTP status, retry or not, exit code), the leaf says what happened. A leaf's
-docstring is the sentence that a client reads; its `code` is the class name in snake case; `facts` are for the log.
+docstring is the sentence that a client reads, and `hint` a second one that may name facts of the case: a limit, a
+setting, a scope. Its `code` is the class name in snake case; all other `facts` are for the log alone.
 """
 
 import re
+from typing import ClassVar
 
 from gallery.masking import masked
+
+MAX_ECHOED = 100  # characters of a client's own text in an answer
 
 
 class GalleryError(Exception):
     """Something went wrong."""
+
+    hint: ClassVar[str] = ""  # a format string; each name in it is a fact that every instance has
 
     def __init__(self, **facts: object) -> None:
         super().__init__(type(self).__name__)
@@ -30,6 +36,10 @@ class GalleryError(Exception):
     @classmethod
     def sentence(cls) -> str:
         return " ".join((cls.__doc__ or "").split("\n\n")[0].split())
+
+    def message(self) -> str:
+        """The sentence and the hint, as this case's client reads them."""
+        return f"{self.sentence()} {self.hint.format_map(self.facts)}".rstrip()
 
 
 def _revive(kind: type[GalleryError], facts: dict[str, object]) -> GalleryError:
@@ -135,11 +145,18 @@ class ForeignHost(Forbidden):
 
 
 class ForeignOrigin(Forbidden):
-    """Another site's page may not write here."""
+    """Pages of another origin may not write here."""
+
+    hint = "The setting CORS_ORIGIN lists the origins that may, and {origin} is not among them."
+
+    def __init__(self, origin: str) -> None:
+        super().__init__(origin=origin[:MAX_ECHOED])
 
 
 class ScopeMissing(Forbidden):
-    """Your credential does not allow this."""
+    """The credential lacks a scope."""
+
+    hint = "This call needs the scope {scope}."
 
     def __init__(self, scope: str) -> None:
         super().__init__(scope=scope)
@@ -156,6 +173,56 @@ class CredentialsRequired(Unauthorized):
 
 class CredentialNotValid(Unauthorized):
     """The credential is not valid, or not any more."""
+
+
+class TokenNotValid(CredentialNotValid):
+    """The token is not valid."""
+
+
+class TokenMalformed(TokenNotValid):
+    """The token is not a signed JWT."""
+
+
+class TokenAlgorithmRefused(TokenNotValid):
+    """The token is signed by an algorithm that this server does not accept."""
+
+
+class TokenSignatureInvalid(TokenNotValid):
+    """The token's signature does not fit any key that this server trusts."""
+
+
+class TokenExpired(TokenNotValid):
+    """The token has expired."""
+
+
+class TokenNotYetValid(TokenNotValid):
+    """The token is not valid yet: its nbf or iat claim lies in the future."""
+
+
+class TokenAudienceWrong(TokenNotValid):
+    """The token's aud claim does not name this server."""
+
+
+class TokenAudienceNotSet(TokenAudienceWrong):
+    """The token has an aud claim, and this server has no audience set."""
+
+    hint = "Its setting GALLERY_ACCESS__JWT_AUDIENCE names the accepted audience."
+
+
+class TokenIssuerWrong(TokenNotValid):
+    """The token's iss claim does not name the issuer that this server trusts."""
+
+
+class TokenClaimMissing(TokenNotValid):
+    """The token lacks a claim."""
+
+    hint = "This server needs the claim {claim}."
+
+
+class TokenClaimInvalid(TokenNotValid):
+    """A claim of the token has a value that this server cannot use."""
+
+    hint = "The claim is {claim}."
 
 
 class KeyNotFound(NotFound):

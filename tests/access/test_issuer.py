@@ -3,11 +3,9 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from doors import a_token, asking, shown
 from gallery.access import issuer
@@ -15,52 +13,17 @@ from gallery.access.issuer import Issuer
 from gallery.access.tokens import Tokens
 from gallery.errors import CredentialNotValid, IssuerAway
 from gallery.settings import Access
+from publishing import Published, jwk, publishing
 
 OLD = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 NEW = ec.generate_private_key(ec.SECP256R1())
-
-
-class Published:
-    """What an issuer answers, and how often it was asked."""
-
-    def __init__(self) -> None:
-        self.status, self.body, self.asked, self.url, self.pause = 200, b"", 0, "", 0.0
-        self.keys(old=OLD)
-
-    def keys(self, **keys) -> None:
-        self.body = json.dumps({"keys": [jwk(kid, key) for kid, key in keys.items()]}).encode()
-
-
-def jwk(kid: str, key) -> dict:
-    kind = RSAAlgorithm if isinstance(key, rsa.RSAPrivateKey) else ECAlgorithm
-    return {**kind.to_jwk(key.public_key(), as_dict=True), "kid": kid, "use": "sig"}
-
-
-@asynccontextmanager
-async def publishing() -> AsyncIterator[Published]:
-    told = Published()
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        told.asked += 1
-        await asyncio.sleep(told.pause)
-        writer.write(
-            b"HTTP/1.1 %d X\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % (told.status, len(told.body))
-            + told.body
-        )
-        await writer.drain()
-        writer.close()
-
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    async with server:
-        told.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/jwks"
-        yield told
 
 
 @pytest.fixture
 async def published(monkeypatch) -> AsyncIterator[Published]:
     monkeypatch.setattr(issuer, "PAUSE", 0.0)
     async with publishing() as told:
+        told.keys(old=OLD)
         yield told
 
 

@@ -134,7 +134,9 @@ async def test_a_key_id_leads_nowhere(kid):
         {"owner": "a\x00b"},
         {"owner": "a\nb"},
         {"owner": "\ud800"},
-        {"scope": ["images:read"]},
+        {"scope": [["images:read"]]},
+        {"scope": [7]},
+        {"scope": {"images:read": True}},
         {"scope": 7},
     ],
 )
@@ -147,6 +149,33 @@ async def test_scopes_are_told_apart_by_the_space_alone(space):
     """RFC 6749, section 3.3: an issuer may know of no scope `x<space>admin`, and let its client ask for it."""
     caller = await tokens().caller(a_token("maya", f"images:read x{space}admin  openid"))
     assert caller.scopes == {Scope.READ}
+
+
+async def test_an_array_of_scopes_is_not_split_further():
+    caller = await tokens().caller(a_token("maya", ["images:read", "images:write admin", "openid"]))
+    assert caller.scopes == {Scope.READ}
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ({"jwt_default_scopes": "images:reed"}, "images:reed"),
+        ({"jwt_default_scopes": "images:read, admin"}, "admin"),
+        ({"jwt_scope_claim": "user_metadata.scopes"}, "user_metadata"),
+        ({"jwt_owner_claim": "unsafe_metadata.id"}, "unsafe_metadata"),
+        ({"jwt_owner_claim": " sub"}, "JWT_OWNER_CLAIM"),
+        ({"jwt_scope_claim": "roles."}, "JWT_SCOPE_CLAIM"),
+    ],
+)
+def test_settings_that_would_let_in_too_much_or_nothing_are_told_at_start(setting, said):
+    with pytest.raises(CannotStart, match=said):
+        tokens(jwt_secret=SECRET, **setting)
+
+
+async def test_default_scopes_are_for_tokens_without_the_claim():
+    told = tokens(jwt_secret=SECRET, jwt_default_scopes="images:read,images:write")
+    assert (await told.caller(a_token("maya", None))).scopes == {Scope.READ, Scope.WRITE}
+    assert (await told.caller(a_token("maya", "openid"))).scopes == frozenset()
 
 
 @pytest.mark.parametrize("claims", [{"exp": -5}, {"nbf": 5}, {"iat": 5}, {"scope": None}])

@@ -51,7 +51,10 @@ async def test_another_origin_is_told_nothing(environment, origin):
         for found in (answer, preflight):
             assert not [name for name in found.headers if name.startswith("access-control-")]
             assert "Origin" in found.headers["vary"], "a cache must not give this answer to others"
-        assert (await client.post("/api/v1/images", headers={"Origin": origin})).json()["code"] == "foreign_origin"
+        refused = (await client.post("/api/v1/images", headers={"Origin": origin})).json()
+        assert refused["code"] == "foreign_origin"
+        assert "CORS_ORIGIN" in refused["detail"]
+        assert origin in refused["detail"]
 
 
 async def test_a_listed_origin_may_write(environment):

@@ -122,10 +122,11 @@ async def test_what_is_refused_says_how_to_get_in(settings):
         assert answer.json()["code"] == "credentials_required"
         answer = await client.get("/api/v1/images", headers=VISITORS["expired"])
         assert 'error="invalid_token"' in answer.headers["www-authenticate"]
-        assert answer.json()["code"] == "credential_not_valid"
+        assert (answer.json()["code"], answer.json()["detail"]) == ("token_expired", "The token has expired.")
         answer = await client.get("/api/v1/images", headers=VISITORS["writer"])
         assert 'error="insufficient_scope", scope="images:read"' in answer.headers["www-authenticate"]
         assert answer.json()["code"] == "scope_missing"
+        assert answer.json()["detail"].endswith("This call needs the scope images:read.")
 
 
 async def test_somebody_elses_image_and_none_look_the_same(settings):

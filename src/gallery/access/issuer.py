@@ -14,7 +14,7 @@ import msgspec
 import structlog
 
 from gallery.access.tokens import BROKEN, fitting
-from gallery.errors import CredentialNotValid, IssuerAway
+from gallery.errors import IssuerAway, TokenSignatureInvalid
 
 log = structlog.get_logger(__name__)
 
@@ -36,7 +36,7 @@ class Issuer:
         self._renewal: asyncio.Task[None] | None = None
 
     async def find(self, key_id: str | None, algorithm: str) -> Any:
-        """Raises `CredentialNotValid`, `IssuerAway`."""
+        """Raises `TokenSignatureInvalid`, `IssuerAway`."""
         key = self._known(key_id, algorithm)
         if key is None or self._age() > STALE:
             await self._refresh()
@@ -47,7 +47,7 @@ class Issuer:
             return key
         if self._away:
             raise IssuerAway(url=self._url)
-        raise CredentialNotValid(reason="unknown key", kid=(key_id or "")[:64])
+        raise TokenSignatureInvalid(cause="the issuer has no such key", kid=(key_id or "")[:64])
 
     def _known(self, key_id: str | None, algorithm: str) -> Any:
         """A token that names no key is verified by the only one that fits."""

@@ -5,7 +5,6 @@ only: HS… at the secret, all others at public keys. So a public key never serv
 """
 
 import re
-import time
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -18,8 +17,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from gallery.access.model import Caller, Kind, Owner, Scope, is_owner
-from gallery.errors import CannotStart, CredentialNotValid
+from gallery.access.claims import Claims
+from gallery.access.model import Caller
+from gallery.errors import CannotStart, TokenAlgorithmRefused, TokenMalformed, TokenSignatureInvalid
 from gallery.settings import Access as Settings
 
 warnings.filterwarnings("ignore", category=jwt.InsecureKeyLengthWarning)  # we say so ourselves, once, at start
@@ -31,8 +31,7 @@ PUBLIC = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384"
 BY_DEFAULT = ("RS256", "ES256", "EdDSA")
 CURVES = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
 MOST = 8 * 1024  # characters of a token
-TIMES = ("exp", "nbf", "iat")
-LATEST = 253_402_300_799  # seconds since 1970: the end of the year 9999
+MOST_CAUSE = 200  # characters of the library's own words in the log
 SHORTEST = 32  # bytes of an HS256 secret, as RFC 7518 wants them
 BROKEN = (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError, UnsupportedAlgorithm)
 
@@ -41,7 +40,7 @@ class Keys(Protocol):
     """Where public keys come from: from a setting, or from the issuer."""
 
     async def find(self, key_id: str | None, algorithm: str) -> Any:
-        """The key that a token with this header is verified by. Raises `CredentialNotValid`, `IssuerAway`."""
+        """The key that a token with this header is verified by. Raises `TokenNotValid`, `IssuerAway`."""
 
 
 class Tokens:
@@ -50,39 +49,25 @@ class Tokens:
         self._settings = settings
         self._public = public
         self._algorithms = algorithms(settings)
+        self._claims = Claims(settings)
         if settings.jwt_secret and len(settings.jwt_secret.encode()) < SHORTEST:
             log.warning("access.short_jwt_secret", bytes=len(settings.jwt_secret.encode()), wanted=SHORTEST)
 
     async def caller(self, token: str) -> Caller:
-        """Who has shown this token. Raises `CredentialNotValid`, `IssuerAway`."""
+        """The caller that the token names. Raises `TokenNotValid`, `IssuerAway`."""
         header = _header(token)
         algorithm = header.get("alg")
         if not isinstance(algorithm, str) or algorithm not in self._algorithms:
-            raise CredentialNotValid(reason="algorithm")
+            raise TokenAlgorithmRefused(algorithm=str(algorithm)[:64])
         key = await self._key(algorithm, header.get("kid"))
-        return _caller(self._claims(token, key, algorithm), self._settings.clock_skew)
+        return self._claims.caller(token, _verified(token, key, algorithm))
 
     async def _key(self, algorithm: str, key_id: object) -> Any:
         if algorithm in SECRET:
             return self._settings.jwt_secret
         if self._public is None or not isinstance(key_id, str | None):
-            raise CredentialNotValid(reason="key")
+            raise TokenMalformed(cause="its kid is not a string")
         return await self._public.find(key_id, algorithm)
-
-    def _claims(self, token: str, key: Any, algorithm: str) -> Mapping[str, Any]:
-        settings = self._settings
-        try:
-            return _JWT.decode(
-                token,
-                key,
-                algorithms=[algorithm],
-                leeway=settings.clock_skew,
-                audience=settings.jwt_audience,
-                issuer=settings.jwt_issuer,
-                options={"require": _required(settings)},
-            )
-        except BROKEN as error:
-            raise CredentialNotValid(reason=type(error).__name__) from None
 
 
 class OneKey:
@@ -99,7 +84,7 @@ class OneKey:
 
     async def find(self, key_id: str | None, algorithm: str) -> Any:  # noqa: ARG002  there is only one
         if algorithm not in fitting(self._key):
-            raise CredentialNotValid(reason="algorithm of the key")
+            raise TokenSignatureInvalid(cause="the key is for another algorithm", algorithm=algorithm)
         return self._key
 
 
@@ -126,43 +111,27 @@ def fitting(key: object) -> Sequence[str]:
     return ["EdDSA"] if isinstance(key, Ed25519PublicKey) else []
 
 
-_JWT = jwt.PyJWT(options={"verify_sub": False, "verify_jti": False})  # we look at `sub` ourselves; `jti` says nothing
 _JWS = jwt.PyJWS()
 
 
 def _header(token: str) -> Mapping[str, Any]:
     if len(token) > MOST:
-        raise CredentialNotValid(reason="too long", length=len(token))
+        raise TokenMalformed(cause="it is too long", length=len(token), limit=MOST)
     try:
         return _JWS.get_unverified_header(token)
     except BROKEN as error:
-        raise CredentialNotValid(reason=type(error).__name__) from None
+        raise TokenMalformed(cause=str(error)[:MOST_CAUSE]) from None
 
 
-def _required(settings: Settings) -> list[str]:
-    asked = {"aud": settings.jwt_audience, "iss": settings.jwt_issuer}
-    return ["exp", "sub", *(claim for claim, value in asked.items() if value)]
-
-
-def _caller(claims: Mapping[str, Any], skew: float) -> Caller:
-    owner, words = claims["sub"], claims.get("scope", "")
-    if not is_owner(owner) or not isinstance(words, str):
-        raise CredentialNotValid(reason="sub or scope")
-    scopes = frozenset(Scope(word) for word in words.split(" ") if word in list(Scope))
-    if not all(_is_time(claims[name]) for name in TIMES if name in claims):
-        raise CredentialNotValid(reason="exp, nbf or iat")
-    ends = float(claims["exp"])
-    return Caller(
-        owner=Owner(owner),
-        scopes=scopes,
-        kind=Kind.TOKEN,
-        expires_at=ends if ends > time.time() else ends + skew,  # let in late, out a little later still
-    )
-
-
-def _is_time(value: object) -> bool:
-    """Whether that is a `NumericDate` (RFC 7519, section 2) of our era; no issuer means a time beyond."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LATEST
+def _verified(token: str, key: Any, algorithm: str) -> bytes:
+    """The payload of a token whose signature is good; nothing in it is looked at before."""
+    try:
+        payload: bytes = _JWS.decode(token, key, algorithms=[algorithm])
+    except jwt.InvalidSignatureError:
+        raise TokenSignatureInvalid(cause="the signature does not fit the key") from None
+    except BROKEN as error:
+        raise TokenMalformed(cause=str(error)[:MOST_CAUSE]) from None
+    return payload
 
 
 def _lines(pem: str) -> str:

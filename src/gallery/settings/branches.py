@@ -208,6 +208,20 @@ class Access(Struct, frozen=True):
         str | None, Meta(description="What `aud` must name; not set: tokens with an `aud` are refused")
     ] = None
     jwt_issuer: Annotated[str | None, Meta(description="What `iss` must be; not set: it is not looked at")] = None
+    jwt_scope_claim: Annotated[
+        str,
+        Meta(
+            description="The claim with a token's scopes: a string with spaces between them, or an array. A path such "
+            "as `realm_access.roles` leads into objects"
+        ),
+    ] = "scope"
+    jwt_default_scopes: Annotated[
+        str,
+        Meta(description="Scopes of tokens without that claim, e.g. `images:read images:write`; not set: none"),
+    ] = ""
+    jwt_owner_claim: Annotated[
+        str, Meta(description="The claim that names the owner of a caller's images; a path as above")
+    ] = "sub"
     clock_skew: Annotated[
         float, Meta(ge=0, le=300, description="How far a token issuer's clock may be off, in seconds")
     ] = 30

@@ -1,6 +1,7 @@
 """Errors on the wire: `application/problem+json` (RFC 9457), one shape for all of them."""
 
 import random
+import re
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any, TypeAlias
@@ -66,7 +67,7 @@ def of_gallery(request: Request[Any, Any, Any], error: errors.GalleryError) -> R
     status = status_of(error)
     details = [Detail(error.pointer, error.detail)] if isinstance(error, errors.InvalidField) else []
     log.log(_level(status), "request.refused", error=str(error))
-    return _response(request, status, error.code(), error.sentence(), details, _headers(error))
+    return _response(request, status, error.code(), error.message(), details, _headers(error))
 
 
 def of_framework(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
@@ -102,7 +103,7 @@ HANDLERS: Any = {
 async def answer(scope: HTTPScope, send: Send, error: errors.GalleryError, headers: Headers = ()) -> None:
     """The same for what stands before Litestar."""
     status = status_of(error)
-    body = problem(status, error.code(), error.sentence(), scope["path"])
+    body = problem(status, error.code(), error.message(), scope["path"])
     fixed = [(b"content-type", b"application/problem+json"), (b"cache-control", b"no-store")]
     length = (b"content-length", b"%d" % len(body))
     later = [(b"retry-after", RETRY_AFTER[status].encode())] if status in RETRY_AFTER else []
@@ -163,7 +164,12 @@ def _challenge(error: errors.GalleryError) -> str:
         case errors.ScopeMissing():
             return f'Bearer realm="gallery", error="insufficient_scope", scope="{error.scope}"'
         case _:
-            return f'Bearer realm="gallery", error="invalid_token", error_description="{error.sentence()}"'
+            return f'Bearer realm="gallery", error="invalid_token", error_description="{_quotable(error.message())}"'
+
+
+def _quotable(text: str) -> str:
+    """The characters that RFC 6750 allows in an `error_description`."""
+    return re.sub(r"[^\x20-\x21\x23-\x5b\x5d-\x7e]", "?", text)
 
 
 def _details(error: ValidationException) -> list[Detail]:

@@ -1,0 +1,156 @@
+"""The claims of a token whose signature has been verified: its times, audience and issuer, its owner and its scopes.
+
+Which claim names the owner and which one the scopes differs between issuers, so both are settings. A name may be a
+path: `realm_access.roles` is the field `roles` of the object `realm_access`, unless a claim has just this name.
+"""
+
+import json
+import re
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import jwt
+
+from gallery.access.model import Caller, Kind, Owner, Scope, is_owner
+from gallery.errors import (
+    CannotStart,
+    TokenAudienceNotSet,
+    TokenAudienceWrong,
+    TokenClaimInvalid,
+    TokenClaimMissing,
+    TokenExpired,
+    TokenIssuerWrong,
+    TokenMalformed,
+    TokenNotValid,
+    TokenNotYetValid,
+)
+from gallery.settings import Access as Settings
+
+TIMES = ("exp", "nbf", "iat")
+LATEST = 253_402_300_799  # seconds since 1970: the end of the year 9999
+SELF_SERVICE = ("user_metadata", "unsafe_metadata", "unsafeMetadata")  # Supabase and Clerk let users write these
+MISSING = object()
+CHECKS: Any = {
+    "verify_signature": False,  # it is verified before; each of these would be off without it
+    **dict.fromkeys(("verify_exp", "verify_nbf", "verify_iat", "verify_aud", "verify_iss"), True),
+    **dict.fromkeys(("verify_sub", "verify_jti"), False),  # the owner is checked here; `jti` says nothing
+}
+REFUSALS: list[tuple[type[jwt.PyJWTError], type[TokenNotValid]]] = [
+    (jwt.ExpiredSignatureError, TokenExpired),
+    (jwt.ImmatureSignatureError, TokenNotYetValid),
+    (jwt.InvalidAudienceError, TokenAudienceWrong),
+    (jwt.InvalidIssuerError, TokenIssuerWrong),
+]
+
+
+class Claims:
+    def __init__(self, settings: Settings) -> None:
+        """Raises `CannotStart` for a claim that users can write themselves, and for scopes that there are not."""
+        self._settings = settings
+        self._owner = _name("GALLERY_ACCESS__JWT_OWNER_CLAIM", settings.jwt_owner_claim)
+        self._scopes = _name("GALLERY_ACCESS__JWT_SCOPE_CLAIM", settings.jwt_scope_claim)
+        self._default = default_scopes(settings.jwt_default_scopes)
+
+    def caller(self, token: str, payload: bytes) -> Caller:
+        """The caller that a token with this verified payload names. Raises `TokenNotValid`."""
+        claims = _object(payload)
+        self._check(token, claims)
+        owner = find(claims, self._owner)
+        if owner is MISSING:
+            raise TokenClaimMissing(claim=self._owner)
+        if not is_owner(owner):
+            raise TokenClaimInvalid(claim=self._owner)
+        ends, skew = float(claims["exp"]), self._settings.clock_skew
+        return Caller(
+            owner=Owner(owner),
+            scopes=self._scopes_of(claims),
+            kind=Kind.TOKEN,
+            expires_at=ends if ends > time.time() else ends + skew,  # let in late, out a little later still
+        )
+
+    def _check(self, token: str, claims: dict[str, Any]) -> None:
+        """The times, the audience and the issuer (RFC 7519, section 4.1)."""
+        settings = self._settings
+        needed = {"exp": True, "aud": settings.jwt_audience, "iss": settings.jwt_issuer}
+        for name, value in needed.items():
+            if value and name not in claims:
+                raise TokenClaimMissing(claim=name)
+        for name in TIMES:
+            if name in claims and not _is_time(claims[name]):
+                raise TokenClaimInvalid(claim=name)
+        try:
+            jwt.decode(
+                token,
+                options=CHECKS,
+                leeway=settings.clock_skew,
+                audience=settings.jwt_audience,
+                issuer=settings.jwt_issuer,
+            )
+        except jwt.InvalidTokenError as error:
+            raise self._refusal(error) from None
+
+    def _refusal(self, error: jwt.InvalidTokenError) -> TokenNotValid:
+        if isinstance(error, jwt.InvalidAudienceError) and self._settings.jwt_audience is None:
+            return TokenAudienceNotSet()
+        kind = next((ours for theirs, ours in REFUSALS if isinstance(error, theirs)), TokenNotValid)
+        return kind(cause=str(error))
+
+    def _scopes_of(self, claims: dict[str, Any]) -> frozenset[Scope]:
+        found = find(claims, self._scopes)
+        if found is MISSING:
+            return self._default
+        words = found.split(" ") if isinstance(found, str) else found
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            raise TokenClaimInvalid(claim=self._scopes)
+        return frozenset(Scope(word) for word in words if word in list(Scope))
+
+
+def find(claims: Mapping[str, Any], path: str) -> Any:
+    """The value of a claim, else of a field at the end of a dotted path, else `MISSING`."""
+    if path in claims:
+        return claims[path]
+    for dot in re.finditer(r"\.", path):
+        inner = claims.get(path[: dot.start()])
+        if isinstance(inner, Mapping) and (value := find(inner, path[dot.end() :])) is not MISSING:
+            return value
+    return MISSING
+
+
+def default_scopes(text: str) -> frozenset[Scope]:
+    """The scopes of a token without a scope claim. Raises `CannotStart`."""
+    words = [word for word in re.split(r"[\s,]+", text) if word]
+    for word in words:
+        if word == Scope.ADMIN:
+            raise CannotStart(
+                "GALLERY_ACCESS__JWT_DEFAULT_SCOPES has admin: each user of the issuer would be an admin of Gallery. "
+                "Let the issuer put admin into the scope claim of those tokens that need it."
+            )
+        if word not in list(Scope):
+            raise CannotStart(
+                f"GALLERY_ACCESS__JWT_DEFAULT_SCOPES has {word}, which is no scope: expected images:read, images:write."
+            )
+    return frozenset(Scope(word) for word in words)
+
+
+def _name(variable: str, text: str) -> str:
+    if not text.isprintable() or text != text.strip(" ."):
+        raise CannotStart(f"{variable} is {text!r}: expected the name of a claim, or a path such as resource.roles.")
+    if own := next((part for part in SELF_SERVICE if part in text.split(".")), None):
+        raise CannotStart(f"{variable} is {text}: users write {own} themselves. Take a claim that the issuer writes.")
+    return text
+
+
+def _object(payload: bytes) -> dict[str, Any]:
+    try:
+        claims = json.loads(payload)
+    except (ValueError, RecursionError):
+        raise TokenMalformed(cause="the payload is not JSON") from None
+    if not isinstance(claims, dict):
+        raise TokenMalformed(cause="the payload is not an object")
+    return claims
+
+
+def _is_time(value: object) -> bool:
+    """Whether that is a `NumericDate` (RFC 7519, section 2) of our era; no issuer means a time beyond."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LATEST

@@ -1,0 +1,193 @@
+"""Tokens as identity providers issue them: settings and payloads of docs/identity-providers.md, as they stand there.
+
+The keys are made here, and published over HTTP as a provider does.
+"""
+
+import json
+import re
+import time
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from doors import a_token, asking, shown
+from gallery import errors
+from gallery.access import issuer
+from gallery.access.claims import find
+from gallery.access.tokens import Tokens
+from gallery.settings import Access, Settings
+from publishing import jwk, publishing
+
+PAGE = (Path(__file__).parents[2] / "docs" / "identity-providers.md").read_text()
+RSA_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+EC_KEY = ec.generate_private_key(ec.SECP256R1())
+BOTH = ["images:read", "images:write"]
+PROVIDERS = {
+    "Auth0": ("RS256", "auth0|65b7a3f0c1d2e3f405162738"),
+    "Clerk": ("RS256", "user_2abcDEFghiJKLmnoPQRstuVWxyz"),
+    "Supabase": ("ES256", "9f1c6a1e-6a0b-4d35-9d9c-0d7d1f7f0b5a"),
+    "Firebase": ("RS256", "Xb2pQ0aYt3VQyT9aK1uWf5mZl0r2"),
+    "Keycloak": ("RS256", "5b7e0c3a-8d0c-4a43-9f55-1c7a7f6c2f10"),
+}
+
+
+def section(provider: str) -> tuple[dict[str, str], dict]:
+    """The settings and the payload of a provider's section."""
+    text = PAGE.partition(f"\n## {provider}\n")[2].partition("\n## ")[0]
+    settings = re.findall(r"^export (\w+)='?([^'\n]*)'?$", text, re.MULTILINE)
+    return dict(settings), json.loads(text.partition("```json\n")[2].partition("```")[0])
+
+
+def access(given: dict[str, str], jwks_url: str, **others: str) -> dict:
+    """As fields of the settings' branch `access`."""
+    variables = {**given, "GALLERY_ACCESS__JWKS_URL": jwks_url, **others}
+    read = Settings.read(variables).access
+    return {name: value for name in read.__struct_fields__ if (value := getattr(read, name)) is not None} | {
+        "open": False
+    }
+
+
+def signed(claims: dict, algorithm: str, **changed: object) -> str:
+    """The payload of now, by the provider's key."""
+    now = int(time.time())
+    times = {"iat": now - 60, "exp": now + 600, **({"nbf": now - 70} if "nbf" in claims else {})}
+    key = EC_KEY if algorithm == "ES256" else RSA_KEY
+    said = {"sub": None, "scope": None, **claims, **times, **changed}
+    return a_token(said.pop("sub"), said.pop("scope"), key=key, algorithm=algorithm, kid="now", **said)
+
+
+@pytest.fixture
+async def published(monkeypatch):
+    """A provider's document, with all that such documents have."""
+    monkeypatch.setattr(issuer, "PAUSE", 0.0)
+    async with publishing() as told:
+        encrypting = {**jwk("enc", RSA_KEY), "use": "enc", "alg": "RSA-OAEP"}
+        keys = [
+            encrypting,
+            {**jwk("now", RSA_KEY), "alg": "RS256", "x5t": "abc"},
+            {**jwk("now", EC_KEY), "alg": "ES256"},
+        ]
+        told.body = json.dumps({"keys": keys}).encode()
+        yield told
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+async def test_a_providers_token_opens_the_door_by_the_settings_of_its_section(settings, published, provider):
+    algorithm, owner = PROVIDERS[provider]
+    given, claims = section(provider)
+    async with asking(settings, **access(given, published.url)) as (_, client):
+        answer = await client.post("/api/v1/session", headers=shown(signed(claims, algorithm)))
+        assert answer.status_code == 201, answer.text
+        assert (answer.json()["owner"], answer.json()["scopes"]) == (owner, BOTH)
+        answer = await client.get("/api/v1/images", headers=shown(signed(claims, algorithm)))
+        assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("provider", ["Auth0", "Clerk"])  # with and without an audience
+async def test_each_failed_check_has_its_code(settings, published, provider):
+    algorithm, _ = PROVIDERS[provider]
+    given, claims = section(provider)
+    now = int(time.time())
+    wrong: dict[str, dict] = {
+        "token_expired": {"exp": now - 60},
+        "token_not_yet_valid": {"iat": now + 120},
+        "token_claim_missing": {"sub": None},
+        "token_claim_invalid": {"exp": "soon"},
+        "token_issuer_wrong": {"iss": "https://other.example.org"},
+        "token_audience_wrong" if "aud" in claims else "token_audience_not_set": {"aud": "another"},
+    }
+    async with asking(settings, **access(given, published.url)) as (_, client):
+        for code, changed in wrong.items():
+            answer = await client.get("/api/v1/images", headers=shown(signed(claims, algorithm, **changed)))
+            assert (answer.status_code, answer.json()["code"]) == (401, code)
+            assert 'error="invalid_token"' in answer.headers["www-authenticate"]
+            assert f'error_description="{answer.json()["detail"]}"' in answer.headers["www-authenticate"]
+
+
+async def test_a_forger_learns_nothing_of_keys_and_claims(settings, published):
+    """Whichever key is named, and whatever the claims say: a bad signature is a bad signature."""
+    given, claims = section("Auth0")
+    other = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    bodies = [claims, {**claims, "exp": 1}, {**claims, "aud": "x"}, {"iss": 5}, {}]
+    async with asking(settings, **access(given, published.url)) as (_, client):
+        said = set()
+        for kid in ("now", "enc", "unknown", None):
+            for body in bodies:
+                text = {"sub": None, "scope": None, **body}
+                token = a_token(text.pop("sub"), text.pop("scope"), key=other, algorithm="RS256", kid=kid, **text)
+                answer = await client.get("/api/v1/images", headers=shown(token))
+                said.add((answer.status_code, answer.json()["code"], answer.json()["detail"]))
+        assert {code for _, code, _ in said} == {"token_signature_invalid"}
+        assert len(said) == 1
+
+
+async def test_without_an_audience_that_is_set_supabase_is_told_which_setting_it_needs(settings, published):
+    given, claims = section("Supabase")
+    del given["GALLERY_ACCESS__JWT_AUDIENCE"]
+    async with asking(settings, **access(given, published.url)) as (_, client):
+        answer = await client.get("/api/v1/images", headers=shown(signed(claims, "ES256")))
+        assert answer.json()["code"] == "token_audience_not_set"
+        assert "GALLERY_ACCESS__JWT_AUDIENCE" in answer.json()["detail"]
+
+
+async def test_without_default_scopes_a_token_without_scopes_is_told_which_one_it_lacks(settings, published):
+    given, claims = section("Clerk")
+    del given["GALLERY_ACCESS__JWT_DEFAULT_SCOPES"]
+    async with asking(settings, **access(given, published.url)) as (_, client):
+        answer = await client.get("/api/v1/images", headers=shown(signed(claims, "RS256")))
+        assert (answer.status_code, answer.json()["code"]) == (403, "scope_missing")
+        assert "images:read" in answer.json()["detail"]
+
+
+async def test_a_token_with_the_claim_has_its_scopes_and_no_default_ones(settings, published):
+    given, claims = section("Clerk")
+    async with asking(settings, **access(given, published.url)) as (_, client):
+        for scope, found in (("images:read", ["images:read"]), ([], []), ("", [])):
+            token = signed(claims, "RS256", scope=scope)
+            answer = await client.post("/api/v1/session", headers=shown(token))
+            assert answer.json()["scopes"] == found
+
+
+@pytest.mark.parametrize(
+    ("name", "extra"),
+    [
+        ("permissions", {"permissions": ["images:read", "images:write"]}),
+        ("https://example.org/scopes", {"https://example.org/scopes": "images:write images:read"}),
+        ("resource_access.my.app.roles", {"resource_access": {"my.app": {"roles": ["x", *BOTH]}}}),
+        ("app_metadata.scopes", {"app_metadata": {"scopes": BOTH}}),
+    ],
+)
+async def test_scopes_may_stand_in_any_claim(published, name, extra):
+    given, claims = section("Auth0")
+    del claims["scope"]
+    told = Tokens(
+        Access(**access(given, published.url, GALLERY_ACCESS__JWT_SCOPE_CLAIM=name)), issuer.Issuer(published.url)
+    )
+    assert (await told.caller(signed(claims, "RS256", **extra))).scopes == {*BOTH}
+
+
+async def test_the_owner_may_stand_in_another_claim(settings, published):
+    given, claims = section("Keycloak")
+    chosen = access(given, published.url, GALLERY_ACCESS__JWT_OWNER_CLAIM="ext.uid")
+    async with asking(settings, **chosen) as (_, client):
+        good = signed(claims, "RS256", ext={"uid": "maya-1"}, sub=None)
+        assert (await client.post("/api/v1/session", headers=shown(good))).json()["owner"] == "maya-1"
+        answer = await client.post("/api/v1/session", headers=shown(signed(claims, "RS256")))
+        assert answer.json()["code"] == "token_claim_missing"
+        assert "ext.uid" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [("a", 1), ("a.b", 2), ("c.d", 3), ("c.e.f", 4), ("c.g.h", 5), ("c.x", None), ("a.b.c", None), ("c.d.e", None)],
+)
+def test_a_path_leads_to_a_claim(path, found):
+    claims = {"a": 1, "a.b": 2, "c": {"d": 3, "e.f": 4, "g": {"h": 5}}}
+    value = find(claims, path)
+    assert (value if isinstance(value, int) else None) == found
+
+
+def test_the_page_names_each_code_that_a_token_can_get():
+    found = [kind.code() for kind in (*errors.TokenNotValid.__subclasses__(), errors.TokenAudienceNotSet)]
+    assert [code for code in found if f"`{code}`" not in PAGE] == []
