@@ -10,7 +10,7 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from gallery.ops import metrics, tracing
-from gallery.web.routing import route_of
+from gallery.web.routing import client_gone, route_of, set_client_gone
 
 log = structlog.get_logger(__name__)
 
@@ -34,7 +34,15 @@ class Requests:
         structlog.contextvars.bind_contextvars(request=request_id.decode())
         answer = Answer(scope)
 
+        async def receive_until_gone() -> Any:  # a message, with a name that Litestar does not export
+            message = await receive()
+            if message["type"] == "http.disconnect" and not answer.begun:
+                set_client_gone(scope)
+            return message
+
         async def send_with_id(message: Message) -> None:
+            if client_gone(scope):
+                return
             if message["type"] == "http.response.start":
                 answer.begins(message["status"], message["headers"])
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id)]
@@ -42,7 +50,7 @@ class Requests:
 
         with tracing.span(answer.method, "SERVER", _trace(scope)) as span:
             try:
-                await self._app(scope, receive, send_with_id)
+                await self._app(scope, receive_until_gone, send_with_id)
             finally:
                 answer.ends(span)
 
@@ -57,6 +65,10 @@ class Answer:
         self._until = 0.0
         self._status = 0
         self.method = scope["method"] if scope["method"] in METHODS else "OTHER"
+
+    @property
+    def begun(self) -> bool:
+        return bool(self._status)
 
     def begins(self, status: int, headers: Any) -> None:
         self._status = status
@@ -73,7 +85,8 @@ class Answer:
             span.set_attribute("http.request.method", self.method)
             span.set_attribute("http.route", route)
             span.set_attribute("url.path", self._scope["path"])  # without its query, where tickets and signatures are
-            span.set_attribute("http.response.status_code", self._status)
+            if self.begun:
+                span.set_attribute("http.response.status_code", self._status)
             if self._status >= 500:
                 tracing.failed(span, str(self._status))
         self._log(round((now - self._began) * 1000, 1))

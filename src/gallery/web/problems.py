@@ -15,6 +15,7 @@ from litestar.types import HTTPScope, Send
 from msgspec import Struct
 
 from gallery import errors
+from gallery.web.routing import client_gone
 
 log = structlog.get_logger(__name__)
 
@@ -74,6 +75,8 @@ def of_framework(request: Request[Any, Any, Any], error: HTTPException) -> Respo
     if isinstance(error, ValidationException):
         return _response(request, 422, "invalid_field", errors.InvalidField.sentence(), _details(error))
     status = error.status_code
+    if status == 500 and client_gone(request.scope):  # raised where a body is read that does not come any more
+        return Response(b"", status_code=400)  # sent to no one
     if status in BODIES:
         return of_gallery(request, BODIES[status](cause=str(error)))
     return _response(request, status, _code(status), f"{HTTPStatus(status).phrase}.", headers=error.headers)

@@ -15,6 +15,7 @@ from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 from litestar.utils import normalize_path
 
 ROUTE = "gallery.route"  # in the scope's extensions, which a copy of the scope shares
+GONE = "gallery.gone"
 QUIET = {"quiet": True}  # for `opt`: asked every few seconds, so that it is not logged while all is well
 
 
@@ -53,6 +54,15 @@ class Routing:
 def route_of(scope: HTTPScope) -> Route:
     route: Route = _extensions(scope).get(ROUTE, NOWHERE)
     return route
+
+
+def set_client_gone(scope: HTTPScope) -> None:
+    _extensions(scope)[GONE] = {}
+
+
+def client_gone(scope: HTTPScope) -> bool:
+    """Whether the client has closed its connection before its request was answered."""
+    return GONE in _extensions(scope)
 
 
 def _extensions(scope: HTTPScope) -> dict[str, Any]:
