@@ -46,3 +46,8 @@ def best(accept: str | None, offered: Sequence[str]) -> str | None:
         if weight > 0:
             ranked.append((weight, specificity, place, -rank, media_type))
     return max(ranked)[-1] if ranked else None
+
+
+def names(accept: str, media_type: str) -> bool:
+    """Whether a client wants this very type, and not only any type or any of its kind."""
+    return any(r.name == media_type and r.weight > 0 for r in media_ranges(accept))

@@ -7,9 +7,10 @@ import httpx
 import pytest
 
 from gallery.web import pages
+from sockets import connected, rest
 
 
-@pytest.mark.parametrize("accept", ["text/html,application/xhtml+xml,*/*;q=0.8", "*/*", "text/html"])
+@pytest.mark.parametrize("accept", ["text/html,application/xhtml+xml,*/*;q=0.8", "text/html", "TEXT/HTML;q=0.1"])
 async def test_a_browser_gets_the_gallery(http: httpx.AsyncClient, accept):
     answer = await http.get("/", headers={"Accept": accept})
     assert answer.status_code == 200
@@ -18,12 +19,23 @@ async def test_a_browser_gets_the_gallery(http: httpx.AsyncClient, accept):
     assert "<title>Gallery</title>" in answer.text
 
 
-async def test_a_program_gets_json(http: httpx.AsyncClient):
-    answer = await http.get("/", headers={"Accept": "application/json"})
+@pytest.mark.parametrize(
+    "accept", ["application/json", "*/*", "text/*", "", "image/*", "text/html;q=0", "application/json,text/html;q=0.5"]
+)
+async def test_a_program_gets_json(http: httpx.AsyncClient, accept):
+    answer = await http.get("/", headers={"Accept": accept})
+    assert answer.headers["content-type"] == "application/json"
+    assert "Accept" in answer.headers["vary"]
     assert answer.json()["status"] == "ok"
 
 
-@pytest.mark.parametrize("accept", ["text/html;q=inf", "*/*;q=1e999", "text/html;q=-inf", "a;q=nan,text/html"])
+async def test_so_does_one_that_says_nothing(http: httpx.AsyncClient):
+    async with connected(http.base_url) as (reader, writer):
+        writer.write(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+        assert b'"status":"ok"' in await rest(reader)
+
+
+@pytest.mark.parametrize("accept", ["text/html;q=inf", "text/html,*/*;q=1e999", "text/html;q=-inf", "a;q=nan,text/html"])
 async def test_a_weight_without_sense_is_no_error(http: httpx.AsyncClient, accept):
     for path in ("/", "/admin/queues"):
         answer = await http.get(path, headers={"Accept": accept})

@@ -19,10 +19,11 @@ from gallery.access.model import LETS_IN
 from gallery.access.service import Access
 from gallery.adapters.rates import UNLIMITED
 from gallery.conditions import unchanged
-from gallery.negotiation import best
+from gallery.negotiation import best, names
 from gallery.settings import Settings
 
 HERE = Path(__file__).parent
+HTML = "text/html"
 CALM = "no-cache"  # keep it, and ask each time: modules of two releases never meet
 
 
@@ -48,7 +49,7 @@ async def home(
     request: Request[Any, Any, Any], access: NamedDependency[Access], settings: NamedDependency[Settings]
 ) -> Response[Any]:
     headers = {"Vary": "Accept", "Cache-Control": CALM}
-    if not wants_html(request):
+    if not (names(_accept(request), HTML) and wants_html(request)):  # probes name no type, or any
         return Response({"status": "ok", "version": __version__}, headers=headers)
     context = {"version": __version__, "max_bytes": settings.upload.max_bytes, "closed": not access.open}
     safe = {"Content-Security-Policy": policy(_origin(settings.public_url))}
@@ -75,8 +76,11 @@ async def favicon() -> Response[bytes]:
 
 def wants_html(request: Request[Any, Any, Any]) -> bool:
     """Whether a browser has asked, which is shown a page; else a program, which reads JSON."""
-    accept = ",".join(request.headers.getall("accept", []))
-    return best(accept, ["text/html", "application/json"]) != "application/json"
+    return best(_accept(request), [HTML, "application/json"]) != "application/json"
+
+
+def _accept(request: Request[Any, Any, Any]) -> str:
+    return ",".join(request.headers.getall("accept", []))
 
 
 def handlers() -> list[Any]:
