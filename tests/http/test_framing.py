@@ -233,6 +233,25 @@ async def test_an_old_client_need_not_name_it(environment):
         assert (await rest(reader)).startswith(b"HTTP/1.1 200 ")
 
 
+@pytest.mark.parametrize("path", [b"/health", b"/livez", b"/readyz"])
+async def test_a_probe_of_an_old_load_balancer_is_answered(environment, path):
+    """HAProxy's `option httpchk`, as it is by default."""
+    async with housed(environment) as (_, client):
+        for method in (b"GET ", b"HEAD "):
+            async with connected(client.base_url) as (reader, writer):
+                writer.write(method + path + b" HTTP/1.0\r\n\r\n")
+                assert (await rest(reader)).startswith((b"HTTP/1.1 200 ", b"HTTP/1.1 204 "))
+
+
+@pytest.mark.parametrize(
+    "request_", [b"GET /api/v1/images HTTP/1.0\r\n\r\n", b"GET /livez HTTP/1.0\r\nHost: evil.example\r\n\r\n"]
+)
+async def test_nothing_else_is_answered_without_our_name(environment, request_):
+    async with housed(environment) as (_, client), connected(client.base_url) as (reader, writer):
+        writer.write(request_)
+        assert (await rest(reader)).startswith(b"HTTP/1.1 403 ")
+
+
 # --- bodies -------------------------------------------------------------------------------------------------------
 
 

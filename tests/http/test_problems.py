@@ -80,13 +80,22 @@ async def test_a_bug_of_ours_shows_nothing_of_it(client, gallery, monkeypatch):
 # --- open mode, and other sites' pages ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:3000", "192.168.0.7", "localhost.evil.example", ""])
+@pytest.mark.parametrize(
+    "host",
+    ["evil.example", "evil.example:3000", "192.168.0.7", "localhost.evil.example", "", ".", "[::ffff:192.168.0.7]"],
+)
 async def test_a_rebound_name_is_refused(client, host):
     answer = await client.get("/api/v1/images", headers={"Host": host})
     assert is_problem(answer, 403, "foreign_host")
 
 
-@pytest.mark.parametrize("host", ["localhost:3000", "127.0.0.1", "127.0.0.2:80", "[::1]:3000", "app.localhost"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost:3000", "LOCALHOST.", "localhost.:3000", "127.0.0.1", "127.0.0.2:80", "[::1]:3000", "app.localhost",
+        "app.localhost.", "[::ffff:127.0.0.1]", "[::FFFF:7f00:1]:3000",
+    ],
+)  # fmt: skip
 async def test_this_machine_is_let_in_by_any_of_its_names(client, host):
     assert (await client.get("/api/v1/images", headers={"Host": host})).status_code == 200
 

@@ -7,11 +7,15 @@ from gallery.settings import Access, Settings
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach `host`, an address or a name."""
+    """Whether only this machine can reach `host`, an address or a name (RFC 6761, 6.3), perhaps with its last dot."""
+    name = host.removesuffix(".")
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(name)
     except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
+        return name == "localhost" or name.endswith(".localhost")
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+        return address.ipv4_mapped.is_loopback
+    return address.is_loopback
 
 
 def authenticates(access: Access) -> bool:

@@ -12,6 +12,7 @@ from gallery.errors import Forbidden, ForeignHost, ForeignOrigin, MalformedHost
 from gallery.settings import Settings, origins
 from gallery.web.cors import may_write
 from gallery.web.problems import answer
+from gallery.web.routing import route_of
 
 READING = ("GET", "HEAD", "OPTIONS")
 
@@ -37,7 +38,7 @@ class LocalOnly:
 
     With `GALLERY_ACCESS__OPEN=true` any host may be named; writes from other sites' pages are refused all the same,
     unless `CORS_ORIGIN` lets them. Where credentials are required, they decide, and `web/doors.py` looks after the
-    cookie.
+    cookie. A probe without any `Host` is answered: load balancers ask so by HTTP/1.0, and a browser never does.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
@@ -55,7 +56,7 @@ class LocalOnly:
     def _refuses(self, scope: HTTPScope) -> Forbidden | None:
         headers = dict(scope["headers"])
         host = headers.get(b"host", b"").decode("latin-1").lower()
-        if not self._any_host and not is_loopback(_name(host)):
+        if not (self._any_host or is_loopback(_name(host)) or _is_probe_without_host(scope)):
             return ForeignHost(host=host)
         if b"origin" not in headers or scope["method"] in READING:
             return None
@@ -70,6 +71,10 @@ def _names_one_host(scope: HTTPScope) -> bool:
     if not hosts:
         return scope["http_version"] == "1.0"
     return len(hosts) == 1 and HOST.fullmatch(hosts[0]) is not None
+
+
+def _is_probe_without_host(scope: HTTPScope) -> bool:
+    return bool(route_of(scope).opt.get("probe")) and all(name != b"host" for name, _ in scope["headers"])
 
 
 def _name(host: str) -> str:
