@@ -237,7 +237,7 @@ async def test_an_old_client_need_not_name_it(environment):
 async def test_a_probe_of_an_old_load_balancer_is_answered(environment, path):
     """HAProxy's `option httpchk`, as it is by default."""
     async with housed(environment) as (_, client):
-        for method in (b"GET ", b"HEAD "):
+        for method in (b"GET ", b"HEAD ", b"OPTIONS "):
             async with connected(client.base_url) as (reader, writer):
                 writer.write(method + path + b" HTTP/1.0\r\n\r\n")
                 assert (await rest(reader)).startswith((b"HTTP/1.1 200 ", b"HTTP/1.1 204 "))

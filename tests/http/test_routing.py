@@ -4,14 +4,16 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
 from litestar import Litestar
 
 from conftest import housed
 from gallery.access.model import CLOSED
 from gallery.adapters.rates import RateClass
-from gallery.web.app import make_app
+from gallery.web.app import make_app, make_worker_app
 from raw import Answer, Wire
+from sockets import serving
 
 ID = "01990000-0000-7000-8000-000000000000"
 VALUES = {"image_id": ID, "job_id": "1", "file": "320.webp", "name": "home.js", "path": "nothing"}
@@ -133,3 +135,39 @@ def counted_as(answer: Answer) -> RateClass | None:
         return None
     assert LIMITS[NAMES[policy[1].decode()]].split()[0] == policy[2].decode()
     return RateClass(policy[1].decode())
+
+
+# --- methods ----------------------------------------------------------------------------------------------------------
+
+
+def offered(app: Any) -> dict[str, set[str]]:
+    """The methods of each path."""
+    found: dict[str, set[str]] = {}
+    for route, _ in routes(app):
+        method, path = route.split(" ", 1)
+        found.setdefault(path, {"OPTIONS"}).update({method, "HEAD"} if method == "GET" else {method})
+    return found
+
+
+async def test_each_path_says_by_which_methods_it_may_be_asked(client, gallery):
+    """To `OPTIONS`, and to a method that it does not have."""
+    for path, methods in offered(make_app(gallery)).items():
+        for method in ("OPTIONS", "TRACE", *{"GET", "POST", "PUT", "PATCH", "DELETE"} - methods):
+            answer = await client.request(method, path.format(**VALUES))
+            assert answer.status_code == (204 if method == "OPTIONS" else 405), (method, path)
+            assert answer.headers["allow"].split(", ") == sorted(methods), (method, path)
+
+
+async def test_a_worker_says_so_too(gallery):
+    async with serving(make_worker_app(gallery)) as url, httpx.AsyncClient(base_url=url) as client:
+        for path, methods in offered(make_worker_app(gallery)).items():
+            for method, status in (("OPTIONS", 204), ("POST", 405), ("DELETE", 405)):
+                answer = await client.request(method, path)
+                assert (answer.status_code, answer.headers["allow"]) == (status, ", ".join(sorted(methods)))
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/api/v1", "/api/v1/nothing", "/api/v1/images/1/2/3", "/static/a/b"])
+async def test_a_path_that_is_not_there_offers_nothing(client, path):
+    for method in ("OPTIONS", "TRACE", "PUT"):
+        answer = await client.request(method, path)
+        assert (answer.status_code, "allow" in answer.headers) == (404, False)

@@ -35,7 +35,9 @@ async def test_so_does_one_that_says_nothing(http: httpx.AsyncClient):
         assert b'"status":"ok"' in await rest(reader)
 
 
-@pytest.mark.parametrize("accept", ["text/html;q=inf", "text/html,*/*;q=1e999", "text/html;q=-inf", "a;q=nan,text/html"])
+@pytest.mark.parametrize(
+    "accept", ["text/html;q=inf", "text/html,*/*;q=1e999", "text/html;q=-inf", "a;q=nan,text/html"]
+)
 async def test_a_weight_without_sense_is_no_error(http: httpx.AsyncClient, accept):
     for path in ("/", "/admin/queues"):
         answer = await http.get(path, headers={"Accept": accept})

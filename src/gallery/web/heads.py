@@ -7,6 +7,7 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPDisconnectEvent, HTTPScope, Message, Receive, Scope, Send
 
 from gallery.images.bytes_api import HEAD
+from gallery.web.routing import route_of
 
 
 class Heads:
@@ -19,7 +20,7 @@ class Heads:
         if scope["type"] == ScopeType.HTTP and scope["method"] == "HEAD":
             await self._head(scope, send)
         elif scope["type"] == ScopeType.HTTP:
-            await self._app(scope, receive, _with_head_allowed(send))
+            await self._app(scope, receive, _allowing(scope, send))
         else:
             await self._app(scope, receive, send)
 
@@ -38,20 +39,18 @@ class Heads:
                 answered.set()
 
         asked = cast("HTTPScope", {**scope, "method": "GET", HEAD: True})  # a copy, with a word of ours
-        await self._app(asked, nothing_more, _with_head_allowed(send_head))
+        await self._app(asked, nothing_more, _allowing(scope, send_head))
 
 
-def _with_head_allowed(send: Send) -> Send:
+def _allowing(scope: HTTPScope, send: Send) -> Send:
+    """Each `Allow` with all methods of the path, of which Litestar knows only those of one handler."""
+    allowed = ", ".join(route_of(scope).methods).encode()
+
     async def send_allowing(message: Message) -> None:
         if message["type"] == "http.response.start":
             message["headers"] = [
-                (name, _allowed(value) if name == b"allow" else value) for name, value in message["headers"]
+                (name, allowed if name.lower() == b"allow" else value) for name, value in message["headers"]
             ]
         await send(message)
 
     return send_allowing
-
-
-def _allowed(methods: bytes) -> bytes:
-    known = methods.split(b", ")
-    return methods + b", HEAD" if b"GET" in known and b"HEAD" not in known else methods

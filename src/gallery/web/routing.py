@@ -5,28 +5,31 @@ path is put into the one form that Litestar's router knows, and that this router
 headers, logs and metrics go by the route, which says in its `opt` what it is; no other place reads a path.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from litestar import Litestar
 from litestar.enums import ScopeType
 from litestar.exceptions import HTTPException
-from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
+from litestar.routes import BaseRoute, HTTPRoute
+from litestar.types import ASGIApp, HTTPScope, Method, Receive, Scope, Send
 from litestar.utils import normalize_path
 
 ROUTE = "gallery.route"  # in the scope's extensions, which a copy of the scope shares
 GONE = "gallery.gone"
+METHODS: tuple[Method, ...] = ("GET", "POST", "PUT", "PATCH", "DELETE")
 QUIET = {"quiet": True}  # for `opt`: asked every few seconds, so that it is not logged while all is well
 
 
 class Route(NamedTuple):
-    """The template, which many paths have, and what the handler says of itself."""
+    """The template, which many paths have, what the handler says of itself, and the methods that the path has."""
 
     template: str
     opt: Mapping[str, Any]
+    methods: Sequence[str] = ()
 
 
-NOWHERE = Route("none", {})  # of a request for what there is not, or by a method that there is not
+NOWHERE = Route("none", {})  # of a request for what there is not
 
 
 class Routing:
@@ -35,6 +38,7 @@ class Routing:
     def __init__(self, app: ASGIApp, litestar: Litestar) -> None:
         self._app = app
         self._router = litestar.asgi_router
+        self._methods = {route.path_format: _methods(route) for route in litestar.routes}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == ScopeType.HTTP:
@@ -43,12 +47,25 @@ class Routing:
         await self._app(scope, receive, send)
 
     def _find(self, scope: HTTPScope) -> Route:
+        """A request for what a path offers (`OPTIONS`) counts as one for the first of it."""
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        if method != "OPTIONS" and (route := self._route(scope["path"], method)):
+            return route
+        offered = next(filter(None, (self._route(scope["path"], other) for other in METHODS)), NOWHERE)
+        return offered if method == "OPTIONS" else NOWHERE._replace(methods=offered.methods)
+
+    def _route(self, path: str, method: Method) -> Route | None:
         try:
-            _, handler, _, _, template = self._router.handle_routing(path=scope["path"], method=method)
+            _, handler, _, _, template = self._router.handle_routing(path=path, method=method)
         except HTTPException:
-            return NOWHERE
-        return Route(template, handler.opt)
+            return None
+        return Route(template, handler.opt, self._methods.get(template, ()))
+
+
+def _methods(route: BaseRoute) -> Sequence[str]:
+    """Those that a path answers to, `HEAD` and `OPTIONS` included."""
+    methods = set(route.methods) if isinstance(route, HTTPRoute) else set()
+    return sorted(methods | ({"HEAD"} if "GET" in methods else set()))
 
 
 def route_of(scope: HTTPScope) -> Route:
