@@ -107,6 +107,8 @@ class NotFailed(Conflict):
 class VersionMismatch(Conflict):
     """The image has changed since you read it."""
 
+    hint = "Its version is {version} now: read it again, and send its new ETag in If-Match."
+
 
 class StillInFlight(Conflict):
     """A request with this idempotency key is still being answered; please try again in a moment."""
@@ -142,6 +144,11 @@ class RemovedMeanwhile(Conflict):
 
 class ForeignHost(Forbidden):
     """This Gallery is open to its own machine only, and the request names another host."""
+
+    hint = 'The setting GALLERY_ACCESS__OPEN says for whom Gallery is open; the host is "{host}".'
+
+    def __init__(self, host: str) -> None:
+        super().__init__(host=host[:MAX_ECHOED])
 
 
 class ForeignOrigin(Forbidden):
@@ -255,17 +262,23 @@ class QuotaExceeded(Rejected):
 class TooSlow(Rejected):
     """The request arrives too slowly."""
 
+    hint = "The settings GALLERY_SERVE__HEADER_TIMEOUT, __MIN_BODY_RATE and __BODY_GRACE say how fast it has to be."
+
 
 class HeadersTooLarge(Rejected):
-    """The request's headers are larger than we accept."""
+    """The request's headers are larger than 64 KiB."""
 
 
 class TooManyRequests(Busy):
-    """You ask too often; please come back later."""
+    """Too many requests; please come back later."""
+
+    hint = "The limit is {requests} {kind} in {seconds} seconds ({setting}); the next is let in after {retry} seconds."
 
 
 class TooManyStreams(Busy):
-    """You have as many streams open as one caller may have; close one, or come back later."""
+    """This caller has too many streams open; close one, or come back later."""
+
+    hint = "The limit is {limit}, by the setting GALLERY_NOTIFICATIONS__MAX_STREAMS_PER_CALLER."
 
 
 class NotAPicture(Rejected):
@@ -287,9 +300,16 @@ class IdempotencyKeyReused(Rejected):
 class RangeOutside(Rejected):
     """The picture ends before the part that you ask for."""
 
+    hint = "It has {size} bytes."
+
 
 class InvalidHeader(Rejected):
     """A header of the request cannot be read."""
+
+    hint = "Expected {header} {expected}."
+
+    def __init__(self, header: str, expected: str) -> None:
+        super().__init__(header=header, expected=expected)
 
 
 class InvalidField(Rejected):
@@ -365,6 +385,8 @@ class IssuerAway(Unavailable):
 
 class StreamsFull(Unavailable):
     """This server has as many streams open as it can hold; please try again later."""
+
+    hint = "The limit is {limit}, by the setting GALLERY_NOTIFICATIONS__MAX_STREAMS."
 
 
 class Overloaded(Unavailable):

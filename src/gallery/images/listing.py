@@ -89,7 +89,7 @@ async def _words(db: Connection, question: Question) -> list[str]:
         return []
     words: list[str] = list(dict.fromkeys(await db.fetchval(WORDS, " ".join(question.words))))
     if len(words) > MOST_WORDS:
-        raise InvalidField("/search", f"has more than {MOST_WORDS} words")
+        raise InvalidField("/search", f"has {len(words)} words; at most {MOST_WORDS} are allowed")
     return words
 
 

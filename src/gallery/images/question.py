@@ -10,10 +10,11 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta, Struct
 
-from gallery.errors import InvalidField
+from gallery.errors import MAX_ECHOED, InvalidField
 from gallery.images.model import ImageId, Status
-from gallery.images.schema import LINE, Tag, invalid
+from gallery.images.schema import LINE, Tag
 from gallery.paging import NOT_OURS, Cursor
+from gallery.validation import invalid, pointer, unknown
 
 MOST = 200  # images of one answer
 DEFAULT = 50
@@ -94,7 +95,7 @@ def read(parameters: Iterable[tuple[str, str]]) -> Question:
     asked = _checked(given)
     limit = int(asked.limit)
     if not 1 <= limit <= MOST:
-        raise InvalidField("/limit", f"must be 1 to {MOST}")
+        raise InvalidField("/limit", _no_limit(asked.limit))
     if asked.ids is not None:
         return Question(ids=_ids(asked.ids, given), limit=limit)
     question = Question(
@@ -111,8 +112,7 @@ def _gathered(parameters: Iterable[tuple[str, str]]) -> dict[str, Any]:
     given: dict[str, Any] = {}
     for name, value in parameters:
         if name not in Asked.__struct_fields__:
-            known = ", ".join(Asked.__struct_fields__)
-            raise InvalidField(_pointer(name), f"is no parameter of this list; there are {known}")
+            raise InvalidField(pointer(name), unknown("parameter", Asked.__struct_fields__))
         if name == "tag":
             given.setdefault("tag", []).append(value)
         elif name in given:
@@ -126,9 +126,9 @@ def _checked(given: dict[str, Any]) -> Asked:
     try:
         return msgspec.convert(given, Asked)
     except msgspec.ValidationError as error:
-        found = invalid(error)
+        found = invalid(error, Asked)
         if found.pointer == "/limit":
-            raise InvalidField("/limit", f"must be 1 to {MOST}") from error
+            raise InvalidField("/limit", _no_limit(given["limit"])) from error
         raise InvalidField("/" + found.pointer.split("/")[1], found.detail) from error
 
 
@@ -137,7 +137,7 @@ def _ids(texts: list[str], given: dict[str, Any]) -> list[ImageId]:
     for other in given.keys() - {"ids", "limit"}:
         raise InvalidField(f"/{other}", "cannot be combined with ids")
     if len(texts) > MOST:
-        raise InvalidField("/ids", f"has more than {MOST} ids")
+        raise InvalidField("/ids", f"has {len(texts)} ids; at most {MOST} are allowed")
     return list(dict.fromkeys(ImageId(str(UUID(text))) for text in texts if _is_id(text)))
 
 
@@ -158,9 +158,8 @@ def _after(question: Question, text: str) -> Question:
     return after
 
 
-def _pointer(name: str) -> str:
-    """A JSON pointer (RFC 6901) to a name that somebody has made up, not too long."""
-    return "/" + name[:100].replace("~", "~0").replace("/", "~1")
+def _no_limit(text: str) -> str:
+    return f'is "{text[:MAX_ECHOED]}"; expected a number from 1 to {MOST}'
 
 
 def _fingerprint(value: object) -> str:

@@ -10,6 +10,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from gallery.errors import InvalidField
 from gallery.images.model import Draft, Edit, Image, Lane, Rendition, Status, Visibility
+from gallery.validation import invalid, pointer, unknown
 
 LINE = r"^[^\x00-\x1f\x7f]*$"
 TEXT = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"
@@ -218,32 +219,19 @@ def _gathered(fields: Iterable[tuple[str, str]]) -> dict[str, str | list[str]]:
         if name == "tags":
             tags.append(value)
         elif name in gathered:
-            raise InvalidField(f"/{name}", "is there twice")
+            raise InvalidField(pointer(name), "is there twice")
         else:
             gathered[name] = value
     return gathered | ({"tags": tags} if tags else {})
 
 
 def _checked(fields: dict[str, str | list[str]]) -> ImageForm:
-    if unknown := [name for name in fields if name not in FIELDS]:
-        raise InvalidField(f"/{unknown[0]}", f"is an unknown field; there are file, {', '.join(FIELDS)}")
+    if strange := [name for name in fields if name not in FIELDS]:
+        raise InvalidField(pointer(strange[0]), unknown("field", ["file", *FIELDS]))
     try:
         return msgspec.convert(fields, ImageForm)
     except msgspec.ValidationError as error:
-        raise invalid(error) from error
-
-
-def invalid(error: msgspec.ValidationError) -> InvalidField:
-    """Which field it is (as a JSON pointer), and what is wrong with it."""
-    detail, _, path = str(error).replace("`", "").partition(" - at ")
-    pointer = path.removeprefix("$").replace(".", "/").replace("[", "/").replace("]", "")
-    return InvalidField(pointer, _in_words(detail))
-
-
-def _in_words(detail: str) -> str:
-    if "matching regex" in detail:
-        return "has characters that are not text"
-    return detail[:1].lower() + detail[1:]
+        raise invalid(error, ImageForm) from error
 
 
 def _title_of(file_name: str) -> str:

@@ -129,7 +129,7 @@ def key_in(headers: Sequence[str]) -> str | None:
     if not headers:
         return None
     if len(headers) > 1 or KEY.fullmatch(headers[0]) is None:
-        raise InvalidHeader(header="Idempotency-Key")
+        raise InvalidHeader("Idempotency-Key", "once, with 1 to 255 visible ASCII characters")
     return headers[0]
 
 

@@ -21,6 +21,7 @@ from gallery.errors import InvalidField
 from gallery.notifications.feed import Feed
 from gallery.notifications.model import TYPES, Filter
 from gallery.settings import Settings
+from gallery.validation import not_among
 
 log = structlog.get_logger(__name__)
 
@@ -110,8 +111,8 @@ def router() -> Router:
 
 def _types(text: str | None) -> frozenset[str]:
     types = frozenset((text or "").split(",")) - {""}
-    if not types <= set(TYPES):
-        raise InvalidField("/types", f"is not one of {', '.join(TYPES)}")
+    if strange := types - set(TYPES):
+        raise InvalidField("/types", not_among(min(strange), TYPES))
     return types
 
 
@@ -119,7 +120,7 @@ def _image(text: str | None) -> str | None:
     try:
         return str(UUID(text)) if text else None
     except ValueError:
-        raise InvalidField("/imageId", "is not an image's id") from None
+        raise InvalidField("/imageId", "is not the id of an image: expected a UUID") from None
 
 
 def _begun(scope: Scope) -> None:

@@ -23,6 +23,11 @@ from gallery.web.routing import route_of
 
 log = structlog.get_logger(__name__)
 
+SETTINGS = {
+    RateClass.REQUESTS: "GALLERY_RATE__STRANGER",
+    RateClass.UPLOADS: "GALLERY_RATE__UPLOADS",
+    RateClass.RENDITIONS: "GALLERY_RATE__RENDITIONS",
+}
 IPV6_PREFIX = 64  # what one subscriber has: an address in it costs nothing
 
 
@@ -90,7 +95,14 @@ class Limits:
         if not count.verdict.allowed:
             again = (b"retry-after", b"%d" % count.verdict.retry)
             metrics.LIMITED.add(count.rate_class)
-            refused = TooManyRequests(kind=count.rate_class, who=count.who)
+            refused = TooManyRequests(
+                kind=count.rate_class,
+                who=count.who,
+                requests=count.limit.requests,
+                seconds=count.limit.seconds,
+                setting=SETTINGS[count.rate_class],
+                retry=count.verdict.retry,
+            )
             await answer(scope, send, refused, [*count.headers, again])
             return
 

@@ -13,6 +13,7 @@ from gallery.access.model import LETS_IN
 from gallery.adapters.rates import UNLIMITED
 from gallery.errors import InvalidField
 from gallery.ops.health import Health, memory
+from gallery.validation import not_among
 from gallery.web.overload import PROBE
 from gallery.web.routing import QUIET
 
@@ -55,7 +56,7 @@ async def readyz(
     ] = None,
 ) -> Response[dict[str, Any]]:
     if strangers := set(exclude or []) - set(health.needs):
-        raise InvalidField("/exclude", f"{', '.join(sorted(strangers))}: there is only {', '.join(health.needs)}")
+        raise InvalidField("/exclude", not_among(min(strangers), health.needs))
     if health.leaving:
         return _not_now({"status": "draining"})
     if away := await health.away(exclude or []):

@@ -2,7 +2,7 @@
 
 import random
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any, TypeAlias
 
@@ -12,9 +12,11 @@ from litestar import Request
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.response import Response
 from litestar.types import HTTPScope, Send
+from litestar.typing import FieldDefinition
 from msgspec import Struct
 
 from gallery import errors
+from gallery.validation import invalid_at
 from gallery.web.routing import client_gone
 
 log = structlog.get_logger(__name__)
@@ -73,7 +75,7 @@ def of_gallery(request: Request[Any, Any, Any], error: errors.GalleryError) -> R
 
 def of_framework(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
     if isinstance(error, ValidationException):
-        return _response(request, 422, "invalid_field", errors.InvalidField.sentence(), _details(error))
+        return _response(request, 422, "invalid_field", errors.InvalidField.sentence(), _details(request, error))
     status = error.status_code
     if status == 500 and client_gone(request.scope):  # raised where a body is read that does not come any more
         return Response(b"", status_code=400)  # sent to no one
@@ -175,15 +177,17 @@ def _quotable(text: str) -> str:
     return re.sub(r"[^\x20-\x21\x23-\x5b\x5d-\x7e]", "?", text)
 
 
-def _details(error: ValidationException) -> list[Detail]:
+def _details(request: Request[Any, Any, Any], error: ValidationException) -> list[Detail]:
     found = error.extra if isinstance(error.extra, list) else []
-    return [Detail(_pointer(str(e.get("key", ""))), str(e.get("message", ""))) for e in found if isinstance(e, dict)]
+    asked = request.route_handler.parsed_fn_signature.parameters
+    return [_detail(asked, str(e.get("key", "")), str(e.get("message", ""))) for e in found if isinstance(e, dict)]
 
 
-def _pointer(key: str) -> str:
-    """Litestar's name of a field as a JSON pointer; what it calls `data` is the body itself."""
-    path = key.replace(".", "/").replace("[", "/").replace("]", "")
-    return "" if path in ("", "data") else f"/{path}"
+def _detail(asked: Mapping[str, FieldDefinition], key: str, message: str) -> Detail:
+    """What Litestar calls `data` is the body itself, and a field of it goes by its own name."""
+    body = asked["data"].annotation if "data" in asked else None
+    fault = invalid_at("" if key == "data" else f".{key}", message, body)
+    return Detail(fault.pointer, fault.detail)
 
 
 def _code(status: int) -> str:

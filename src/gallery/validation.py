@@ -1,0 +1,128 @@
+"""What is wrong with a client's field, in words: the value, the limit, the choices.
+
+msgspec says what it expected, but not which values an enumeration has or which fields there are; those are read from
+the type that was asked for.
+"""
+
+import re
+from collections.abc import Iterator
+from enum import Enum
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import Struct
+
+from gallery.errors import MAX_ECHOED, InvalidField
+
+STEP = re.compile(r"\.([^.\[]+)|\[([^\]]*)\]")
+WORDS = {
+    "str": "a string",
+    "int": "an integer",
+    "float": "a number",
+    "bool": "true or false",
+    "array": "an array",
+    "object": "an object",
+    "null": "null",
+}
+ITEMS = {"str": "characters", "array": "items", "object": "fields"}
+AT_MOST_OR_LEAST = {"<=": "at most", ">=": "at least", "<": "less than", ">": "more than"}
+NOT_TEXT = "has characters that are not text"
+
+
+def invalid(error: msgspec.ValidationError, kind: Any) -> InvalidField:
+    """The field of a `kind` that msgspec has refused."""
+    message, _, path = str(error).partition(" - at ")
+    return invalid_at(path.strip("`"), message, kind)
+
+
+def invalid_at(path: str, message: str, kind: Any) -> InvalidField:
+    """`path` is msgspec's: `$.tags[2]`. A name that is unknown or missing is a step of the pointer, too."""
+    steps = [name or index for name, index in STEP.findall(path.removeprefix("$"))]
+    at = _at(kind, steps)
+    if match := re.match(r"Object (contains unknown|missing required) field `(.*)`", message):
+        steps.append(match[2])
+    return InvalidField(pointer(*steps), _in_words(message, at))
+
+
+def pointer(*steps: str) -> str:
+    """A JSON pointer (RFC 6901); a name that a client has made up is cut."""
+    return "".join("/" + step[:MAX_ECHOED].replace("~", "~0").replace("/", "~1") for step in steps)
+
+
+def unknown(sort: str, known: object) -> str:
+    """`sort`: a field, a parameter."""
+    return f"is an unknown {sort}; there are {_listed(known)}"
+
+
+def not_among(value: object, choices: object) -> str:
+    return f'is "{str(value)[:MAX_ECHOED]}"; expected one of {_listed(choices)}'
+
+
+def _in_words(message: str, kind: Any) -> str:
+    if match := re.match(r"Invalid enum value '?(.*?)'?$", message, re.DOTALL):
+        return not_among(match[1], _choices(kind))
+    if message.startswith("Object contains unknown"):
+        return unknown("field", _fields(kind))
+    if message.startswith("Object missing") or re.fullmatch(r"'\w+'", message):  # Litestar's words for no body at all
+        return "is missing"
+    return _limit(message) or message[:1].lower() + message[1:].replace("`", "")
+
+
+def _limit(message: str) -> str | None:
+    if match := re.match(r"Expected `(\w+)` of length (..) (\d+)$", message):
+        items = ITEMS[match[1]] if match[3] != "1" else ITEMS[match[1]].removesuffix("s")
+        return f"must have {AT_MOST_OR_LEAST[match[2]]} {match[3]} {items}"
+    if match := re.match(r"Expected `\w+` ([<>]=?) (\S+?)(?:\.0)?$", message):
+        return f"must be {AT_MOST_OR_LEAST[match[1]]} {match[2]}"
+    if match := re.match(r"Expected `str` matching regex '(.*)'$", message):
+        return NOT_TEXT if "x00" in match[1] else f"does not match {match[1]}"
+    if match := re.match(r"Expected `([\w| ]+)`, got `(\w+)`$", message):
+        wanted = " or ".join(WORDS.get(word, word) for word in match[1].split(" | "))
+        return f"must be {wanted}, not {WORDS.get(match[2], match[2])}"
+    return None
+
+
+def _listed(words: Any) -> str:
+    return ", ".join(str(word) for word in words)
+
+
+def _at(kind: Any, steps: list[str]) -> Any:
+    """The type of what stands at the end of these steps; `None` where that cannot be told."""
+    for step in steps:
+        kind = next((inner for one in _members(kind) if (inner := _inner(one, step)) is not None), None)
+    return kind
+
+
+def _inner(kind: Any, step: str) -> Any:
+    if isinstance(kind, type) and issubclass(kind, Struct):
+        fields = {field.encode_name: field.name for field in msgspec.structs.fields(kind)}
+        return get_type_hints(kind).get(fields.get(step, ""))
+    arguments = get_args(kind)
+    return arguments[0] if get_origin(kind) in (list, tuple, set, frozenset) and arguments else None
+
+
+def _members(kind: Any) -> Iterator[Any]:
+    """A type, or those of a union, without what is noted beside them."""
+    if get_origin(kind) is Annotated:
+        yield from _members(get_args(kind)[0])
+    elif get_origin(kind) in (Union, UnionType):
+        for one in get_args(kind):
+            yield from _members(one)
+    else:
+        yield kind
+
+
+def _choices(kind: Any) -> list[str]:
+    found: list[str] = []
+    for one in _members(kind):
+        if isinstance(one, type) and issubclass(one, Enum):
+            found += [str(member.value) for member in one]
+        elif get_origin(one) is Literal:
+            found += [str(choice) for choice in get_args(one)]
+    return found
+
+
+def _fields(kind: Any) -> list[str]:
+    structs = [one for one in _members(kind) if isinstance(one, type) and issubclass(one, Struct)]
+    return [field.encode_name for one in structs for field in msgspec.structs.fields(one)]
