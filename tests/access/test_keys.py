@@ -115,7 +115,8 @@ async def test_the_command_shows_a_key_once(environment):
     )
     assert (code, text.count("\n"), text.startswith("gk_")) == (0, 1, True)
     code, listed, _ = await gallery_command(environment, "keys", "list", "--json")
-    key = json.loads(listed)
+    key, summary = [json.loads(line) for line in listed.splitlines()]
+    assert summary == {"keys": 1}
     assert (key["owner"], key["name"], key["scopes"], key["state"]) == ("maya", "CI", ["images:read"], "valid")
     assert secret_of(text) not in listed
     assert (await gallery_command(environment, "keys", "revoke", key["id"]))[0] == 0
@@ -130,7 +131,7 @@ async def test_the_command_shows_a_key_once(environment):
 async def test_the_command_says_that_there_are_no_keys(environment):
     sentence = "There are no API keys: make one with gallery keys create.\n"
     assert await gallery_command(environment, "keys", "list") == (0, "", sentence)
-    assert await gallery_command(environment, "keys", "list", "--json") == (0, "", "")
+    assert await gallery_command(environment, "keys", "list", "--json") == (0, '{"keys":0}\n', "")
 
 
 async def test_the_command_says_which_data_directory_the_keys_are_in(stack):

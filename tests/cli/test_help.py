@@ -47,6 +47,7 @@ async def test_no_summary_is_cut_off_on_a_terminal_of_eighty_columns(group):
 async def test_config_shows_only_what_was_changed(tmp_path):
     environment = {**HERE, "PORT": "4321", "GALLERY_DATA_DIR": str(tmp_path)}
     code, said, _ = await gallery_command(environment, "config", "--changed", "--json")
-    lines = [json.loads(line) for line in said.splitlines()]
+    *lines, summary = [json.loads(line) for line in said.splitlines()]
+    assert summary == {"settings": len(lines)}
     assert (code, {line["name"]: line["value"] for line in lines}["PORT"]) == (0, 4321)
     assert {line["name"] for line in lines} <= {*environment}

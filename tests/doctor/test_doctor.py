@@ -17,7 +17,9 @@ from processes import running, surroundings
 async def said(environment, folder, *words) -> tuple[int, list[dict]]:
     async with running({**surroundings(), **environment}, folder, "doctor", "--json", *words) as command:
         code = await command.process.wait()
-        return code, [json.loads(line) for line in command.text().splitlines() if '"event"' not in line]
+        *found, summary = [json.loads(line) for line in command.text().splitlines() if '"event"' not in line]
+        assert summary == {state: sum(finding["state"] == state for finding in found) for state in State}
+        return code, found
 
 
 async def test_beside_a_running_gallery_all_is_well(stack, tmp_path):

@@ -99,6 +99,7 @@ async def test_gallery_verify_by_hand(environment, tmp_path):
         assert await harmed.stop(0, seconds=20) == 1
     assert f'{{"found":"damaged-original","key":"original/{image}","image":"{image}"}}' in harmed.text()
     assert harmed.text().count("damaged-original") == 1
+    assert harmed.text().splitlines()[-1] == '{"findings":1,"mended":0,"originals":1}'
     async with running(environment, tmp_path / "logs", "verify", "--after", "yesterday") as asked:
         assert await asked.stop(0, seconds=20) == 1
     assert "There is no image with this id." in asked.text()

@@ -27,7 +27,7 @@ app.add_typer(backup_app, name="backup")
 
 Place = Annotated[str, typer.Argument(metavar="DIR", help="A directory, or s3://bucket/prefix")]
 Which = Annotated[str | None, typer.Option("--backup", metavar="ID", help="Not the newest, but this one")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON lines instead of text")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON lines instead of text, a summary last")]
 
 
 def main() -> None:
@@ -94,11 +94,12 @@ def worker(
 @app.command()
 def migrate(
     slow: Annotated[bool, typer.Option("--slow", help="A step may take as long as it needs, and the API wait")] = False,
+    json: Json = False,
 ) -> None:
     """Bring the database's schema up to date."""
     from gallery.cli import once as command  # noqa: PLC0415
 
-    run(lambda s: command.migrate(s, slow=slow), "migrate")
+    run(lambda s: command.migrate(s, slow=slow, json=json), "migrate")
 
 
 @app.command()
@@ -238,13 +239,14 @@ def config(
 ) -> None:
     """Print every setting in force, secrets masked."""
     settings = read_settings()
-    for entry, value in settings.items():
-        if changed and value == entry.default:
-            continue
+    shown = [(entry, value) for entry, value in settings.items() if not changed or value != entry.default]
+    for entry, value in shown:
         if json:
             typer.echo(msgspec.json.encode({"name": entry.variable, "value": value}))
         else:
             typer.echo(f"{entry.variable:36} {'' if value is None else value!s:24} {entry.description}")
+    if json:
+        typer.echo(msgspec.json.encode({"settings": len(shown)}))
 
 
 @app.command()

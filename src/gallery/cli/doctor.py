@@ -35,7 +35,9 @@ async def doctor(settings: Settings, environment: Mapping[str, str], *, json: bo
                 typer.echo(msgspec.json.encode(finding))
         else:
             console.print(_table(group), "")
-    if not json:
+    if json:
+        typer.echo(msgspec.json.encode(_counts(found)))
+    else:
         console.print(_sum(found))
     return exit_code(found)
 
@@ -46,6 +48,7 @@ def cannot_read(error: Misconfigured, *, json: bool) -> int:
     finding = Finding("machine", "settings", State.WRONG, error.detail, do, 0, {})
     if json:
         typer.echo(msgspec.json.encode(finding))
+        typer.echo(msgspec.json.encode(_counts([finding])))
     else:
         Console(highlight=False).print(_table([finding]))
     return 1
@@ -93,8 +96,13 @@ def _heap_table(title: str, kinds: list[heap.Kind]) -> Table:
     return table
 
 
+def _counts(found: list[Finding]) -> dict[State, int]:
+    """How many checks there are of each state: what the command says last."""
+    return {state: sum(finding.state is state for finding in found) for state in State}
+
+
 def _sum(found: list[Finding]) -> str:
-    counts = {state: sum(finding.state is state for finding in found) for state in State}
+    counts = _counts(found)
     words = [f"{count} {state}" for state, count in counts.items() if count]
     colour = "red" if counts[State.WRONG] else "yellow" if counts[State.UNKNOWN] else "green"
     return f"[bold {colour}]{', '.join(words)}[/]"

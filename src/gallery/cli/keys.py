@@ -45,6 +45,7 @@ async def list_(settings: Settings, *, json: bool) -> None:
     if json:
         for key in keys:
             typer.echo(msgspec.json.encode(_facts(key)))
+        typer.echo(msgspec.json.encode({"keys": len(keys)}))
         return
     if not keys:
         typer.echo("There are no API keys: make one with gallery keys create.", err=True)

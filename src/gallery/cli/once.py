@@ -8,12 +8,15 @@ from gallery.cli import house
 from gallery.settings import Settings
 
 
-async def migrate(settings: Settings, *, slow: bool = False) -> None:
+async def migrate(settings: Settings, *, slow: bool = False, json: bool = False) -> None:
     """Raises `CannotStart`."""
     async with house.servers(settings, valkey=False) as found:
         before = await house.revision_not_newer(found)
         if before != SCHEMA:
             await house.migrate_in_a_child(house.direct_url(found), slow=slow)
+    if json:
+        typer.echo(msgspec.json.encode({"schema": SCHEMA, "before": before}))
+    else:
         typer.echo(f"The database is at schema {SCHEMA} (it was at {before or 'none'}).")
 
 

@@ -2,11 +2,20 @@
 
 import msgspec
 import typer
+from msgspec import Struct
 
 from gallery.cli import house
 from gallery.images.model import id_from
 from gallery.images.verify import Finding, Progress
 from gallery.settings import Settings
+
+
+class Summary(Struct, frozen=True):
+    """What the command says last: how much is wrong, how much of that is being mended, how many originals were read."""
+
+    findings: int = 0
+    mended: int = 0
+    originals: int = 0
 
 
 async def verify(settings: Settings, share: float, after: str | None, *, remove_unknown: bool, json: bool) -> int:
@@ -15,19 +24,24 @@ async def verify(settings: Settings, share: float, after: str | None, *, remove_
     Raises `ImageNotFound` for an `after` that is no id, `ForeignStore`, `Unavailable`.
     """
     begin = None if after is None else id_from(after)
-    told: set[str] = set()  # an original that is too short is found by its length, and again by its bytes
+    told: dict[str, bool] = {}  # an original that is too short is found by its length, and again by its bytes
+    checked = 0
     async with house.gallery(settings) as gallery:
         if begin is None:
             async for finding in gallery.verify.differences(remove_unknown=remove_unknown):
-                told.add(finding.key)
+                told[finding.key] = finding.mended
                 _say(finding, json=json)
         if share > 0:
             async for said in gallery.verify.originals(share, begin):
                 if isinstance(said, Progress) or said.key not in told:
                     _say(said, json=json)
                 if isinstance(said, Finding):
-                    told.add(said.key)
-    if not json:
+                    told.setdefault(said.key, said.mended)
+                else:
+                    checked = said.checked
+    if json:
+        typer.echo(msgspec.json.encode(Summary(len(told), sum(told.values()), checked)))
+    else:
         typer.echo(f"{len(told)} findings." if told else "All is well.")
     return 1 if told else 0
 

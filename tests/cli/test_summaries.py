@@ -1,0 +1,24 @@
+"""With --json the last line of a command is its summary, also where there was nothing to tell."""
+
+import json
+
+from doors import gallery_command
+
+SUMMARIES = {
+    ("migrate",): {"schema", "before"},
+    ("sweep",): {"rung", "removed"},
+    ("verify",): {"findings", "mended", "originals"},
+    ("doctor",): {"well", "notice", "wrong", "skipped", "unknown"},
+    ("keys", "list"): {"keys"},
+    ("config", "--changed"): {"settings"},
+    ("backup", "create", "{place}"): {"backup", "takenAt", "objects", "bytes", "missing"},
+    ("backup", "verify", "{place}"): {"backup", "takenAt", "objects", "bytes", "missing"},
+    ("migrate-objects", "--to", "file://{place}/objects"): {"copied", "already", "bytes", "failed"},
+}
+
+
+async def test_the_last_line_is_a_summary(environment, tmp_path):
+    for words, names in SUMMARIES.items():
+        given = [word.format(place=tmp_path / "elsewhere") for word in words]
+        _, said, errors = await gallery_command(environment, *given, "--json")
+        assert set(json.loads(said.splitlines()[-1])) == names, (words, errors)
