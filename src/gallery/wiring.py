@@ -36,6 +36,7 @@ from gallery.images.uploads import Uploads
 from gallery.images.verify import Verify
 from gallery.jobs.pool import open_pool
 from gallery.jobs.queue import Queue, open_queue
+from gallery.jobs.readings import of_workers
 from gallery.jobs.roster import Roster
 from gallery.jobs.scratch import open_scratch
 from gallery.notifications.bell import Bell
@@ -144,6 +145,7 @@ def furnish(
             {
                 "images": of_images(database),
                 "queue": of_queue(queue),
+                "workers": of_workers(database),
                 "events": of_events(events),
                 "backups": of_backups(database),
             }

@@ -3,6 +3,7 @@
 import json
 import resource
 
+import httpx
 import pytest
 
 from deeds import unconfined
@@ -49,6 +50,16 @@ async def test_where_nothing_runs_it_says_so_and_starts_nothing(tmp_path):
     assert next(iter(says)) == "data-directory"
     assert all(str(tmp_path / "data") in says[check] for check in ("data-directory", "postgresql", "valkey"))
     assert not (tmp_path / "data" / "postgres").exists()
+
+
+def test_what_is_said_of_an_api_that_is_not_ready():
+    away = {"objects": "The object store is away; please try again.", "valkey": "no answer within 2 s"}
+    found = machine.not_ready(httpx.Response(503, json={"status": "unavailable", "away": away}))
+    assert found.state == "wrong"
+    assert found.says == f"The API is not ready. objects: {away['objects']} valkey: {away['valkey']}"
+    assert "the check store and valkey says below" in found.do
+    assert machine.not_ready(httpx.Response(503, json={"status": "draining"})).state == "notice"
+    assert "502" in machine.not_ready(httpx.Response(502, text="<html>")).says
 
 
 async def test_a_setting_that_cannot_be_read_is_a_finding(tmp_path):

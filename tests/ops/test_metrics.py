@@ -123,6 +123,24 @@ async def test_what_waits_by_lane_from_the_rows_and_from_the_queue(gallery, clie
     assert now.value("queue_length") == 2
 
 
+async def test_workers_by_state_and_a_pause(gallery, client):
+    async with gallery.database.writing() as db:
+        for name, seconds, ended in (("a", 1, False), ("b", 30, False), ("c", 30, False), ("d", 30, True)):
+            await db.execute(
+                "INSERT INTO worker (name, version, concurrency, seen_at, ended_at) "
+                "VALUES ($1, '1', 2, now() - $2 * interval '1 s', CASE WHEN $3 THEN now() END)",
+                *(name, seconds, ended),
+            )
+    now = await scraped(client)
+    assert {state: now.value("workers", state=state) for state in now.labels("workers", "state")} == {
+        "alive": 1,
+        "lost": 2,
+    }
+    assert now.value("queue_paused") == 0
+    await gallery.console.pause()
+    assert (await scraped(client)).value("queue_paused") == 1
+
+
 @pytest.mark.parametrize(("most", "ready"), [(100_000, 3000), (1000, pytest.approx(3000, rel=0.1))])
 async def test_few_are_counted_and_many_are_estimated_without_a_look_at_them(gallery, client, monkeypatch, most, ready):
     """A third of them is deleted, a tenth of all has failed."""

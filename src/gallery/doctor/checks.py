@@ -2,6 +2,7 @@
 
 from gallery.doctor import machine, postgres, replicas, rows, store, valkey
 from gallery.doctor.model import Check
+from gallery.doctor.workers import workers
 
 CHECKS = (
     Check("machine", "data-directory", machine.data_directory),
@@ -18,6 +19,7 @@ CHECKS = (
     Check("database", "connections", postgres.connections, needs=("postgresql",)),
     Check("database", "slow-queries", postgres.slow_queries, needs=("postgresql",)),
     Check("database", "replicas", replicas.replicas, needs=("migrations",), patience=20),
+    Check("database", "workers", workers, needs=("migrations",)),
     Check("database", "stuck-images", rows.stuck_images, needs=("migrations",)),
     Check("database", "failed-images", rows.failed_images, needs=("migrations",)),
     Check("database", "backups", rows.backups, needs=("migrations",)),

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 from time import perf_counter
 
 from gallery.adapters import datadir
-from gallery.doctor.model import Check, Finding, Patient, State, Verdict, skipped
+from gallery.doctor.model import REPORT_BUG, Check, Finding, Patient, State, Verdict, skipped
 from gallery.masking import masked, masked_all
 from gallery.settings import Settings
 
@@ -47,6 +47,8 @@ async def _verdict(patient: Patient, check: Check) -> Verdict:
         async with asyncio.timeout(check.patience):
             return await check.look(patient)
     except TimeoutError:
-        return Verdict(State.UNKNOWN, f"No answer within {check.patience:.0f} s.", "Look whether that server hangs.")
+        return Verdict(
+            State.UNKNOWN, f"No answer within {check.patience:.0f} s.", "Look whether the server that it asks hangs."
+        )
     except Exception as error:  # noqa: BLE001  a check that fails says so; the others go on
-        return Verdict(State.UNKNOWN, f"The check failed: {error!r}.", "Please tell us.")
+        return Verdict(State.UNKNOWN, f"The check itself failed: {error!r}.", REPORT_BUG)

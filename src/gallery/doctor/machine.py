@@ -21,6 +21,7 @@ LITTLE_MEMORY = 0.05  # of all
 FEW_FILES = 1024
 SHARED, LITTLE_SHARED = Path("/dev/shm"), 32 * 1024**2  # noqa: S108  PostgreSQL's choice
 CGROUP = Path("/sys/fs/cgroup")
+CHECKED_BY = {"postgresql": "postgresql", "valkey": "valkey", "objects": "store"}  # what /readyz names
 FREEDOMS = {
     "privileges": "use privileges, or gain some",
     "files": "read and write all files that its worker may",
@@ -98,7 +99,8 @@ async def disk(patient: Patient) -> Verdict:
             "Remove what is not needed, or put it on a larger disk (GALLERY_DATA_DIR, TMPDIR).",
             free=least,
         )
-    return well(f"{least / GIB:.1f} GiB are free in {name}, and no less in the other.", free=least)
+    told = [f"{size / GIB:.1f} GiB are free in {name}, {path}" for name, (path, size) in free.items()]
+    return well("; ".join(told) + ".", free=least)
 
 
 async def shared_memory(patient: Patient) -> Verdict:
@@ -150,7 +152,23 @@ async def processes(patient: Patient) -> Verdict:
         return wrong(f"The API at {url} does not answer: {error!r}.", "Look at its log; gallery dev starts it again.")
     if answer.is_success:
         return well(f"gallery dev runs, and its API is ready on port {running.api_port}.")
-    return wrong(f"The API is not ready: {answer.text}", "See what is said of that server below.")
+    return not_ready(answer)
+
+
+def not_ready(answer: httpx.Response) -> Verdict:
+    """What /readyz says, in sentences; each need has a check of its own, that says what to do."""
+    try:
+        away: dict[str, str] = answer.json().get("away", {})
+    except ValueError:
+        return wrong(f"The API answers /readyz with {answer.status_code}.", "Look at its log.")
+    if not away:
+        return notice("The API ends: it takes no new requests.", "Wait, and look again.")
+    names = [CHECKED_BY[need] for need in away]
+    return wrong(
+        f"The API is not ready. {' '.join(f'{need}: {why}' for need, why in away.items())}",
+        f"Do what the check {' and '.join(names)} says below. If it says that all is well, look at the API's log.",
+        away=away,
+    )
 
 
 async def renderers(patient: Patient) -> Verdict:

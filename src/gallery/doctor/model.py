@@ -80,6 +80,11 @@ class Check:
     patience: float = 5.0  # seconds
 
 
+REPORT_BUG = (
+    "This is a bug of Gallery: report it, with gallery --version, at https://github.com/gallery-api/gallery-api/issues."
+)
+
+
 def well(says: str, **facts: Any) -> Verdict:
     return Verdict(State.WELL, says, "", facts)
 

@@ -113,7 +113,9 @@ async def slow_queries(patient: Patient) -> Verdict:
     try:
         rows = await db.fetch(STATEMENTS, OFTEN, SLOW)
     except (asyncpg.UndefinedTableError, asyncpg.ObjectNotInPrerequisiteStateError, asyncpg.InsufficientPrivilegeError):
-        return well("Nothing takes long now. What does on average would be known with pg_stat_statements.")
+        return well(
+            "No statement runs for long now. (With the extension pg_stat_statements, averages are looked at too.)"
+        )
     if rows:
         row = rows[0]
         return wrong(

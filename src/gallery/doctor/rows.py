@@ -13,7 +13,7 @@ WAITING = """
            count(*) FILTER (WHERE work = 'taken' AND lease_until < now() - $2 * interval '1 s') AS lost,
            count(*) FILTER (WHERE work = 'due') AS due,
            coalesce(max(deferrals) FILTER (WHERE work IS NOT NULL), 0) AS deferrals,
-           (SELECT extract(epoch FROM now() - swept_at)::float FROM installation) AS unswept
+           (SELECT extract(epoch FROM now() - nullif(swept_at, '-infinity'))::float FROM installation) AS unswept
     FROM image WHERE work IS NOT NULL AND deleted_at IS NULL
 """
 FAILED = """
@@ -33,13 +33,11 @@ async def stuck_images(patient: Patient) -> Verdict:
     row = await connection(patient).fetchrow(WAITING, LONG, LOST)
     assert row is not None  # an aggregate  # noqa: S101
     facts = {"due": row["due"], "overdue": row["overdue"], "lost": row["lost"], "unswept": row["unswept"]}
-    alive = row["unswept"] < QUIET
+    alive = row["unswept"] is not None and row["unswept"] < QUIET
     if row["overdue"] or row["lost"]:
         says = f"{row['overdue']} images are due for more than {LONG // 60} minutes, {row['lost']} lost their worker"
         if not alive:
-            return wrong(
-                f"{says}, and no worker has swept for {_long(row['unswept'])}.", "Start gallery worker.", **facts
-            )
+            return wrong(f"{says}. {_unswept(row['unswept'])}.", "Start gallery worker.", **facts)
         if row["deferrals"]:
             do = "Something of ours is away: the timeline of an image (GET /images/ID/timeline) says what."
             return wrong(f"{says}; some were put off {row['deferrals']} times.", do, **facts)
@@ -47,7 +45,7 @@ async def stuck_images(patient: Patient) -> Verdict:
             f"{says}, though workers sweep.", "Add workers; the queue is longer than they can render.", **facts
         )
     if not alive:
-        return notice(f"No worker has swept for {_long(row['unswept'])}.", "Start gallery worker.", **facts)
+        return notice(f"{_unswept(row['unswept'])}.", "Start gallery worker: each sweeps every few seconds.", **facts)
     return well(f"{row['due']} images are due, none for long.", **facts)
 
 
@@ -81,5 +79,5 @@ async def backups(patient: Patient) -> Verdict:
     return well(says, seconds=round(proved))
 
 
-def _long(seconds: float) -> str:
-    return "ever" if seconds > 10**9 else f"{seconds / 60:.0f} minutes"
+def _unswept(seconds: float | None) -> str:
+    return "No worker has swept yet" if seconds is None else f"No worker has swept for {seconds / 60:.0f} minutes"

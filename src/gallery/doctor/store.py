@@ -25,7 +25,7 @@ async def store(patient: Patient) -> Verdict:
     except BucketMissing as error:
         return wrong(f"There is nothing at {error.facts['place']}.", "Make it, or start Gallery: it does if it may.")
     except CannotStart as error:
-        return wrong(error.detail, "See there.")
+        return wrong(error.detail, "Mend that, start Gallery anew with it, and run gallery doctor again.")
     except ObjectStoreAway as error:
         return wrong(f"It is away. {error.facts.get('cause')}", "Check S3_ENDPOINT and the network; uploads get 503.")
     patient.objects, patient.owner = objects, owner

@@ -12,7 +12,7 @@ from redis.asyncio.cluster import RedisCluster
 from redis.exceptions import AuthenticationError, BusyLoadingError, NoPermissionError, RedisError
 
 from gallery.adapters.redis import Client, connect
-from gallery.doctor.model import Patient, State, Verdict, notice, well, wrong
+from gallery.doctor.model import REPORT_BUG, Patient, State, Verdict, notice, well, wrong
 from gallery.jobs.queue import NAME, prefixes
 
 OLDEST = 7
@@ -105,7 +105,7 @@ async def hit_rate(patient: Patient) -> Verdict:
 
 
 async def queue(patient: Patient) -> Verdict:
-    """BullMQ's side: failed jobs, a pause, nobody who takes them."""
+    """BullMQ's side: failed jobs, a pause, no connection that takes them; whether workers are alive, rows know."""
     known = msgspec.structs.replace(patient.settings.redis, url=_url(patient))
     bulls = [BullQueue(NAME, {"connection": _client(patient.valkey), "prefix": prefix}) for prefix in prefixes(known)]
     each = [await bull.getJobCounts("wait", "paused", "prioritized", "delayed", "active", "failed") for bull in bulls]
@@ -121,14 +121,14 @@ async def queue(patient: Patient) -> Verdict:
         failed = [job for bull in bulls for job in await bull.getFailed(0, 0)]
         return wrong(
             f"{counts['failed']} jobs have failed: bugs of ours. The latest says: {failed[0].failedReason}",
-            "Please tell us, with the worker's log (job.failed); the images themselves are tried again.",
+            f"{REPORT_BUG} job.failed in the worker's log has the stack; the images themselves are tried again.",
             **facts,
         )
     if waiting > MANY_WAIT:
         return notice(
             f"{waiting} jobs wait for {workers} workers.", "Add workers, unless an import is under way.", **facts
         )
-    return well(f"{waiting} jobs wait, {counts['active']} run, {workers} workers are connected.", **facts)
+    return well(f"{waiting} jobs wait, and {counts['active']} run.", **facts)
 
 
 def _opened(patient: Patient, url: str) -> Client:

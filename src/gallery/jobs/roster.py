@@ -6,10 +6,11 @@ from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+import asyncpg
 import structlog
 from msgspec import Struct
 
-from gallery.adapters.database import Database
+from gallery.adapters.database import Connection, Database
 from gallery.background import beside
 from gallery.errors import DatabaseAway
 
@@ -60,8 +61,7 @@ class Roster:
     async def read(self) -> list[Member]:
         """Who is there, then who is lost, then who has ended within the last hour."""
         async with self._database.primary() as db:
-            rows = await db.fetch(READ, LOST_AFTER, MOST)
-        return [Member(**{**row, "presence": Presence(row["presence"])}) for row in rows]
+            return await members(db)
 
     @asynccontextmanager
     async def present(self, name: str, version: str, concurrency: int) -> AsyncIterator[None]:
@@ -88,3 +88,9 @@ class Roster:
             log.debug("roster.missed", error=str(error))
             return False
         return True
+
+
+async def members(db: "Connection | asyncpg.Connection[asyncpg.Record]") -> list[Member]:
+    """The workers that are alive, then those that are lost, then those that have ended within the last hour."""
+    rows = await db.fetch(READ, LOST_AFTER, MOST)
+    return [Member(**{**row, "presence": Presence(row["presence"])}) for row in rows]

@@ -1,0 +1,32 @@
+"""How many workers there are, by their heartbeats, and whether the queue is paused: for whoever watches."""
+
+from collections.abc import Iterable
+
+from gallery.adapters.database import Database
+from gallery.jobs import pause
+from gallery.jobs.roster import LOST_AFTER, Presence
+from gallery.ops.readings import Reading, Source
+
+COUNTED = """
+    SELECT count(*) FILTER (WHERE seen_at >= now() - $1::interval) AS alive,
+           count(*) FILTER (WHERE seen_at < now() - $1::interval) AS lost
+    FROM worker WHERE ended_at IS NULL
+"""
+
+
+def of_workers(database: Database) -> Source:
+    async def read() -> Iterable[Reading]:
+        async with database.primary() as db:
+            (row,) = await db.fetch(COUNTED, LOST_AFTER)
+            paused = await pause.since(db)
+        return [
+            Reading(
+                "workers",
+                "Workers by state: alive, or lost within the last hour (no heartbeat for 20 s, and no orderly end)",
+                {(state,): row[state] for state in (Presence.ALIVE, Presence.LOST)},
+                ["state"],
+            ),
+            Reading("queue_paused", "1 while an operator has paused the queue", {(): float(paused is not None)}),
+        ]
+
+    return read

@@ -1,0 +1,82 @@
+"""Dead and frozen workers, known by their heartbeats."""
+
+import asyncio
+import os
+import signal
+import socket
+
+import pytest
+
+from cast import uploaded
+from doctor.looking import look, verdict
+from gallery.cli.doctor import exit_code
+from processes import worker
+
+NOWHERE = "redis://127.0.0.1:1/0"
+
+
+@pytest.fixture
+async def beats(gallery):
+    async def beat(name: str, seconds: float, *, ended: bool = False) -> None:
+        """The worker has sent its last heartbeat so many seconds ago."""
+        async with gallery.database.writing() as db:
+            await db.execute(
+                "INSERT INTO worker (name, version, concurrency, seen_at, ended_at) "
+                "VALUES ($1, '1', 2, now() - $2 * interval '1 s', CASE WHEN $3 THEN now() END)",
+                *(name, seconds, ended),
+            )
+
+    return beat
+
+
+async def test_a_worker_that_was_stopped_is_an_error_within_thirty_seconds(environment, gallery, tmp_path):
+    async with worker(environment, tmp_path / "logs") as process:
+        assert (await verdict(environment, "workers"))[0] == "well"
+        os.kill(process.pid, signal.SIGSTOP)
+        try:
+            await uploaded(gallery)
+            async with asyncio.timeout(30):
+                while (await verdict(environment, "workers"))[0] == "well":
+                    await asyncio.sleep(1)
+            found = await look({**environment, "REDIS_URL": NOWHERE}, "workers")
+        finally:
+            os.kill(process.pid, signal.SIGCONT)
+    says, do = found["workers"].says, found["workers"].do
+    assert exit_code(list(found.values())) == 1
+    assert f"{socket.gethostname()}:{process.pid} sent its last heartbeat" in says
+    assert "it is frozen. 1 images are due." in says
+    assert f"kill -9 {process.pid}" in do
+
+
+async def test_images_that_are_due_and_no_worker(environment, gallery, beats):
+    state, text = await verdict(environment, "workers")
+    assert (state, text) == ("notice", "No worker is alive. Start gallery worker: without one, no image becomes READY.")
+    await uploaded(gallery)
+    await beats("pod-1:1", 50, ended=True)
+    assert await verdict(environment, "workers") == (
+        "wrong",
+        "1 images are due, and no worker is alive. Start gallery worker.",
+    )
+
+
+async def test_a_worker_that_died(environment, gallery, beats):
+    await beats("pod-1:1", 50)
+    state, text = await verdict(environment, "workers")
+    assert (state, "No worker is alive, and 0 images are due. The worker pod-1:1" in text) == ("wrong", True), text
+    await beats("pod-2:1", 1)
+    state, text = await verdict(environment, "workers")
+    assert (state, "See whether its process hangs" in text) == ("wrong", True), text
+    async with gallery.database.writing() as db:
+        await db.execute("UPDATE worker SET seen_at = now() - interval '30 minutes' WHERE name = 'pod-1:1'")
+    state, text = await verdict(environment, "workers")
+    assert (state, "1 workers are alive, and 1 died within the last hour." in text) == ("notice", True), text
+
+
+async def test_one_that_died_here_and_was_started_again_is_worth_knowing(environment, beats):
+    await beats(f"{socket.gethostname()}:{os.getpid()}", 50)  # that number is another program's by now
+    await beats("pod-2:1", 1)
+    assert (await verdict(environment, "workers"))[0] == "notice"
+
+
+async def test_a_fresh_database_has_not_been_swept_yet(environment, gallery):
+    assert "No worker has swept yet." in (await verdict(environment, "stuck-images"))[1]
