@@ -7,12 +7,15 @@ trailer are counted, and so are the bytes between two pieces of a body. Trailer 
 lets us: nothing of ours reads one, and merged into the head they would pass by what a proxy sets or removes there.
 """
 
+import math
+import sys
 from asyncio import TimerHandle, Transport
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
 import structlog
+from httptools import HttpParserError, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gallery.errors import HeadersTooLarge, MalformedRequest, TooSlow
@@ -20,11 +23,13 @@ from gallery.ops.capacity import capacity
 from gallery.settings import Serve
 from gallery.web.connections import make_room
 from gallery.web.problems import problem, status_of
+from gallery.web.unchunked import send_unchunked
 
 log = structlog.get_logger(__name__)
 
 UNWANTED = 10.0  # seconds for a client to notice that its body is not wanted
 LAST_WORDS = 5.0  # seconds for the application to answer 408
+UNREAD = 30.0  # seconds in which a client has to read some of a last answer
 MAX_HEADER_BYTES = 64 * 1024
 MAX_TRAILER_BYTES = 8 * 1024
 FIELD_OVERHEAD = 32  # bytes that a field costs beside its own: https://www.rfc-editor.org/rfc/rfc9113#section-6.5.2
@@ -52,6 +57,11 @@ class Protocol(HttpToolsProtocol):
         self._field_bytes = 0
         self._framing_bytes = 0
         self._too_large = False
+        self._block = b""
+        self._message_ended = False
+        self._is_repeated = False
+        self._refused = False
+        self._answering: Any = None  # the cycle whose answer is the next, or under way
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # as uvicorn does
         super().connection_made(transport)
@@ -66,10 +76,17 @@ class Protocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        if self._answering is not None and not self._answering.response_complete:  # uvicorn tells only the newest
+            self._answering.disconnected = True
+            self._answering.message_event.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
         self._framing_bytes += len(data)
+        self._message_ended = False
+        self._block = data
         super().data_received(data)
         if self.transport.is_closing():
             return
@@ -79,13 +96,21 @@ class Protocol(HttpToolsProtocol):
             self._watch(len(data))
 
     def on_message_begin(self) -> None:
+        if self._is_repeated:
+            return
         super().on_message_begin()
         self._in_headers = True
         self._field_bytes = 0
         self.scope["extensions"] = {"gallery.abort": self.transport.abort}  # type: ignore[dict-item]  # ours
 
+    def on_url(self, url: bytes) -> None:
+        if not self._is_repeated:
+            super().on_url(url)
+
     def on_header(self, name: bytes, value: bytes) -> None:
         """A field of the head, or of a trailer, which is dropped."""
+        if self._is_repeated:
+            return
         self._field_bytes += len(name) + len(value) + FIELD_OVERHEAD
         if self._field_bytes > (MAX_HEADER_BYTES if self._in_headers else MAX_TRAILER_BYTES):
             self._too_large = True
@@ -94,7 +119,12 @@ class Protocol(HttpToolsProtocol):
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
+        if self._is_repeated:
+            self._is_repeated = False
+            return
         super().on_headers_complete()  # raises for a target that is none, which is still to be answered
+        if self.scope["http_version"] < "1.1":
+            send_unchunked(self.cycle)
         self._in_headers = False
         self._header_bytes = 0
         self._field_bytes = 0
@@ -106,9 +136,29 @@ class Protocol(HttpToolsProtocol):
         self._framing_bytes = 0
         super().on_body(body)
 
+    def _unsupported_upgrade_warning(self) -> None:
+        """Go on with our protocol (RFC 9110, 7.8), by a parser that has not seen the wish for another one."""
+        self._block = self._block[sys.exception().args[0] :]  # type: ignore[union-attr]  # called for one
+        framing = [header for header in self.headers if header[0] in (b"content-length", b"transfer-encoding")]
+        self.parser = HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's
+        self._is_repeated = True
+        lines = [b"POST / HTTP/1.1", *(b"%b: %b" % header for header in framing), b"", b""]
+        try:
+            self.parser.feed_data(b"\r\n".join(lines))
+            super().data_received(self._block)
+        except HttpParserError:
+            self.send_400_response("")
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
+
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if self.cycle.more_body and not self.transport.is_closing():
+        if self.transport.is_closing():
+            self._cut_off_unless_read(math.inf)
+        elif self.cycle.response_complete and self.cycle.more_body:
             self.loop.call_later(UNWANTED, self._give_up, self.cycle)
 
     def _give_up(self, cycle: Any) -> None:
@@ -116,7 +166,10 @@ class Protocol(HttpToolsProtocol):
             self.transport.abort()
 
     def on_message_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return  # so the parser thinks, which takes the body for another protocol
         super().on_message_complete()
+        self._message_ended = True
         self.cycle.more_body = False  # also of a body that nobody has read
 
     def _in_body(self) -> bool:
@@ -131,7 +184,7 @@ class Protocol(HttpToolsProtocol):
         if stage is None:
             self._stage = None
             return
-        if self._in_headers:
+        if self._in_headers and not self._message_ended:  # else most of those bytes may be another request's
             self._header_bytes += received
             if self._header_bytes > MAX_HEADER_BYTES:
                 self._refuse(HeadersTooLarge())
@@ -148,6 +201,8 @@ class Protocol(HttpToolsProtocol):
     def _awaited(self) -> tuple[str, Any] | None:
         """What the client has still to send, and for which request; `None` when it is our turn, or nobody's."""
         cycle: Any = self.cycle  # there is none before the first request
+        if self._refused:
+            return None
         if self._in_headers or cycle is None:
             return HEADERS, cycle
         if cycle.more_body:  # an answered one is drained
@@ -170,7 +225,7 @@ class Protocol(HttpToolsProtocol):
             self._deadline = self.loop.time() + self._settings.body_grace
         if self._deadline > self.loop.time():
             self._arm()
-        elif stage[0] == HEADERS:
+        elif stage[0] == HEADERS or self.cycle is not self._answering:
             self._refuse(TooSlow())
         else:
             self._hurry()
@@ -183,27 +238,49 @@ class Protocol(HttpToolsProtocol):
         self.cycle.message_event.set()
         self.loop.call_later(LAST_WORDS, self.transport.abort)
 
+    # --- what is refused ----------------------------------------------------------------------------------------------
+
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  uvicorn's words, in plain text
-        """What the parser does not take. A whole request before it gets its answer all the same, as the last."""
-        cycle: Any = self.cycle
-        if cycle is not None and not cycle.more_body and not cycle.response_started:
-            cycle.keep_alive = False
-            self._in_headers = False
-            self.flow.pause_reading()
-            return
+        """What the parser does not take."""
         self._refuse(HeadersTooLarge() if self._too_large else MalformedRequest())
 
     def _refuse(self, error: HeadersTooLarge | MalformedRequest | TooSlow) -> None:
-        """End the connection; say why where no other answer is under way, and something has been sent."""
-        if self._may_answer():
-            status = status_of(error)
-            body = problem(status, error.code(), error.sentence(), "")
-            self.transport.write(
-                b"HTTP/1.1 %d %b\r\nContent-Type: application/problem+json\r\nContent-Length: %d\r\n"
-                b"Connection: close\r\n\r\n%b" % (status, HTTPStatus(status).phrase.encode(), len(body), body)
-            )
+        """End the connection, behind the answers to the whole requests before; where there is none, say why."""
+        if self._refused:
+            return
         log.info("connection.refused", error=str(error))
+        self._refused = True
+        last = self._last_whole()
+        if last is not None and not self._endless():
+            last.keep_alive = False
+            self.flow.pause_reading()
+            return
+        if self._may_answer():
+            self._say(error)
         self.transport.close()
+        self._cut_off_unless_read(math.inf)
+
+    def _last_whole(self) -> Any:
+        """The last request that has come whole and is still to be answered; none behind it is answered any more."""
+        last: Any = self.cycle
+        if self._in_body():
+            if not self.pipeline:
+                return None
+            self.pipeline.popleft()
+            last = self.pipeline[0][0] if self.pipeline else self._answering
+        return last if last is not None and not last.response_complete else None
+
+    def _endless(self) -> bool:
+        """Whether an answer is under way that does not say where it ends, as a stream's."""
+        return bool(self._answering.response_started and not self._answering.expected_content_length)
+
+    def _say(self, error: HeadersTooLarge | MalformedRequest | TooSlow) -> None:
+        status = status_of(error)
+        body = problem(status, error.code(), error.message(), "")
+        self.transport.write(
+            b"HTTP/1.1 %d %b\r\nContent-Type: application/problem+json\r\nContent-Length: %d\r\n"
+            b"Connection: close\r\n\r\n%b" % (status, HTTPStatus(status).phrase.encode(), len(body), body)
+        )
 
     def _may_answer(self) -> bool:
         """Whether the request that is refused is the next to be answered, and has no answer yet."""
@@ -214,3 +291,11 @@ class Protocol(HttpToolsProtocol):
             return False
         cycle.disconnected = True  # the application is not heard any more
         return True
+
+    def _cut_off_unless_read(self, left: float) -> None:
+        """A closed transport waits for the client to read what was written: as long as it goes on to read."""
+        size = self.transport.get_write_buffer_size()
+        if size >= left:
+            self.transport.abort()
+        elif size:
+            self.loop.call_later(UNREAD, self._cut_off_unless_read, size)

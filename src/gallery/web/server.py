@@ -76,6 +76,7 @@ def _config(app: ASGIApp, settings: Serve, draining: Callable[[], bool]) -> uvic
     return uvicorn.Config(
         app,
         http=partial(Protocol, settings, draining),  # type: ignore[arg-type]  # called, and nothing else
+        ws="none",
         loop="uvloop",
         lifespan="off",
         log_config=None,
