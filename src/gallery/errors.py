@@ -355,8 +355,16 @@ class DatabaseAway(Unavailable):
     """The database is away; please try again."""
 
 
+class DatabaseRefused(DatabaseAway):
+    """The database refuses the credentials of this server, and its operator has to correct the settings."""
+
+
 class ObjectStoreAway(Unavailable):
     """The object store is away; please try again."""
+
+
+class ObjectStoreRefused(ObjectStoreAway):
+    """The object store refuses the requests of this server, and its operator has to correct the settings."""
 
 
 class BucketMissing(ObjectStoreAway):
@@ -369,6 +377,10 @@ class ObjectTaken(Unavailable):
 
 class ValkeyAway(Unavailable):
     """Valkey is away; please try again."""
+
+
+class ValkeyRefused(ValkeyAway):
+    """Valkey refuses the credentials of this server, and its operator has to correct the settings."""
 
 
 class RendererAway(Unavailable):

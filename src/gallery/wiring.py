@@ -50,6 +50,7 @@ from gallery.rendering.probe import Limits
 from gallery.rendering.recipe import Recipe
 from gallery.settings import Redis as RedisSettings
 from gallery.settings import Settings
+from gallery.waiting import Waiting
 
 log = structlog.get_logger(__name__)
 
@@ -94,7 +95,7 @@ async def open_gallery(settings: Settings) -> AsyncIterator[Gallery]:
         queue = await stack.enter_async_context(open_queue(settings.redis, valkey))
         await _warn_of_eviction(valkey)
         objects = open_objects(settings)
-        await _claim(objects, await _installation(database))
+        await _claim(objects, await _installation(database), _setting_of_the_store(settings))
         yield furnish(settings, database, valkey, queue, objects, cached)
 
 
@@ -196,18 +197,27 @@ async def _warn_of_eviction(valkey: Valkey) -> None:
         log.warning("valkey.not_asked", error=str(error))
 
 
-async def _claim(objects: Objects, installation: str) -> None:
+async def _claim(objects: Objects, installation: str, setting: str) -> None:
     """Say whose store it is, as soon as it answers. Raises `CannotStart` after a while, `ForeignStore`."""
-    deadline = asyncio.get_running_loop().time() + STORE_PATIENCE
+    waiting = Waiting("objects.waiting", setting, STORE_PATIENCE)
     while True:
         try:
             return await objects.claim(installation)
         except ObjectStoreAway as error:
-            if asyncio.get_running_loop().time() > deadline:
+            if waiting.over:
                 sentence = f"The object store, {objects.place}, did not take us in within {STORE_PATIENCE} s: {error}."
-                raise CannotStart(sentence) from error
-            log.warning("objects.waiting", place=objects.place, error=str(error))
+                raise CannotStart(f"{sentence} Check {setting}.") from error
+            waiting.tell(str(error), place=objects.place)
             await asyncio.sleep(1)
+
+
+def _setting_of_the_store(settings: Settings) -> str:
+    """The setting that says where it is."""
+    if settings.objects.url is not None:
+        return "GALLERY_OBJECTS__URL"
+    if settings.s3.bucket is not None:
+        return "S3_ENDPOINT" if settings.s3.endpoint else "S3_BUCKET"
+    return "GALLERY_DATA_DIR"
 
 
 async def _installation(database: Database) -> str:

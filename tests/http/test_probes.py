@@ -12,7 +12,7 @@ from conftest import served
 from gallery import ops
 from gallery.adapters.redis import open_valkey
 from gallery.errors import ObjectStoreAway
-from gallery.ops.health import Health
+from gallery.ops.health import Health, Lack
 from gallery.wiring import furnish
 
 
@@ -42,6 +42,7 @@ async def test_what_is_away_is_named(gallery, settings):
             assert answer.json() == {
                 "status": "unavailable",
                 "away": {"valkey": "Valkey is away; please try again."},
+                "states": {"valkey": "unavailable"},
             }
             assert answer.headers["retry-after"] == "2"
             assert (await client.get("/readyz", params={"exclude": "valkey"})).status_code == 200
@@ -72,7 +73,7 @@ async def test_however_many_ask_each_server_is_asked_once_a_second(monkeypatch):
     said = await asyncio.gather(*(health.away(e) for e in ((), ("valkey",), ("objects",), ("valkey", "valkey")) * 50))
     assert pings == {"postgresql": 1, "valkey": 1, "objects": 1}
     assert [sorted(away) for away in said[:4]] == [["objects"], ["objects"], [], ["objects"]]
-    assert await health.away() == {"objects": ObjectStoreAway.sentence()}
+    assert await health.away() == {"objects": Lack(ObjectStoreAway.sentence(), "unavailable")}
     assert pings.total() == 3
     monkeypatch.setattr(ops.health, "FRESH", 0.0)
     health = Health({"valkey": pinging("valkey")})

@@ -13,13 +13,14 @@ from uuid import uuid4
 import httpx
 import pytest
 import yaml
+from redis.exceptions import AuthenticationError
 
 import photos
 from cast import listening, post
 from conftest import housed
 from gallery.backup.store import verified
 from gallery.cli.listening import listen
-from gallery.errors import ValkeyAway
+from gallery.errors import ValkeyAway, ValkeyRefused
 from gallery.web.app import make_worker_app
 from gallery.web.server import Server
 from gallery.wiring import open_processing
@@ -79,6 +80,9 @@ async def known(environment):
         with pytest.raises(ValkeyAway):
             await gallery.valkey.call(out_of_reach)
         await gallery.valkey.ping()  # and it is back
+        with pytest.raises(ValkeyRefused):
+            await gallery.valkey.call(refusing)
+        await gallery.valkey.ping()
         async with answering(make_worker_app(gallery), gallery) as door:
             scrapes = [await scraped(client), await scraped(door)]
     return {sample.name: set(sample.labels) for scrape in scrapes for sample in scrape.samples}
@@ -86,6 +90,10 @@ async def known(environment):
 
 async def out_of_reach(_):
     raise OSError
+
+
+async def refusing(_):
+    raise AuthenticationError
 
 
 async def test_every_query_asks_for_metrics_and_labels_that_there_are(known):

@@ -1,6 +1,8 @@
 """Nobody has to be the first: a process whose servers are not there yet says so and waits, and ends when it is told."""
 
+import asyncio
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime
 
 import httpx
 import pytest
@@ -48,3 +50,15 @@ async def test_a_process_that_waits_for_a_server_ends_at_once_on_sigterm(
             await process.logs(waiting)
             assert await process.stop(seconds=10) == 143
         assert "Traceback" not in process.text()
+
+
+async def test_a_wrong_endpoint_is_told_once_with_its_setting_and_until_when(environment, s3, tmp_path):
+    wrong = {**environment, **s3, "S3_BUCKET": "photos", "S3_ENDPOINT": "http://127.0.0.1:1", "PORT": str(free_port())}
+    async with running(wrong, tmp_path / "logs", "serve") as process:
+        line = await process.logs("objects.waiting")
+        assert line["setting"] == "S3_ENDPOINT"
+        assert "Nothing listens at the endpoint." in line["error"]
+        left = (datetime.fromisoformat(line["until"]) - datetime.now(UTC)).total_seconds()
+        assert 30 < left <= 60
+        await asyncio.sleep(4)
+        assert len(process.lines("objects.waiting")) == 1

@@ -21,6 +21,7 @@ from gallery.errors import CannotStart
 from gallery.ops import metrics
 from gallery.settings import Database as Settings
 from gallery.settings import addresses
+from gallery.waiting import Waiting
 
 __all__ = ["SCHEMA", "Connection", "Database", "open_database", "wait_for_database"]
 
@@ -132,7 +133,7 @@ async def open_database(settings: Settings, valkey: Valkey | None = None) -> Asy
 
 async def wait_for_database(settings: Settings, patience: float = 60) -> str | None:
     """Wait until PostgreSQL answers; returns its schema's revision. Raises `CannotStart` after `patience` seconds."""
-    deadline = asyncio.get_running_loop().time() + patience
+    waiting = Waiting("database.waiting", "DATABASE_URL", patience)
     while True:
         try:
             return await _revision(settings)
@@ -141,9 +142,10 @@ async def wait_for_database(settings: Settings, patience: float = 60) -> str | N
         except (ValueError, asyncpg.ClientConfigurationError) as error:
             raise CannotStart(f"DATABASE_URL cannot be read ({type(error).__name__}).") from None
         except AWAY as error:
-            if asyncio.get_running_loop().time() > deadline:
-                raise CannotStart(f"PostgreSQL did not answer within {patience:.0f} s: {error!r}.") from error
-            log.warning("database.waiting", error=repr(error))
+            if waiting.over:
+                sentence = f"PostgreSQL did not answer within {patience:.0f} s: {error!r}. Check DATABASE_URL."
+                raise CannotStart(sentence) from error
+            waiting.tell(repr(error))
             await asyncio.sleep(0.5)
 
 

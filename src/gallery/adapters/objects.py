@@ -1,8 +1,8 @@
 """The object store: files, S3, GCS or Azure behind one interface, and each failure under one name.
 
 Keys are relative paths. A put is whole or not at all, and nothing is ever overwritten.
-Errors: `ObjectNotFound` for a key that is not there, `NoRoom` for a full disk, `ObjectStoreAway` for everything else
-that may pass.
+Errors: `ObjectNotFound` for a key that is not there, `NoRoom` for a full disk, `ObjectStoreRefused` for credentials and
+rights that a person has to correct, `ObjectStoreAway` for everything else that may pass.
 """
 
 import asyncio
@@ -31,6 +31,7 @@ from gallery.errors import (
     ObjectDamaged,
     ObjectNotFound,
     ObjectStoreAway,
+    ObjectStoreRefused,
     ObjectTaken,
     StoreClosed,
 )
@@ -189,11 +190,11 @@ class Objects:
                     return None
 
     async def ping(self) -> None:
-        """Raises `ObjectStoreAway`, `ObjectNotFound` for an emptied store, `ForeignStore` when it is not ours."""
+        """Raises `ObjectStoreAway`, `ObjectStoreRefused`, `ObjectNotFound` for an emptied store, `ForeignStore`."""
         try:
             owner = await self.owner()
         except CannotStart as error:
-            raise ObjectStoreAway(cause=error.detail) from error
+            raise ObjectStoreRefused(cause=error.detail) from error
         if owner is None:
             raise ObjectNotFound(key=INSTALLATION)
         if self._installation not in {owner, None}:
@@ -261,10 +262,12 @@ def _failures_by_name(key: str) -> Iterator[None]:
     except (NotFoundError, FileNotFoundError) as error:
         raise ObjectNotFound(key=key) from error
     except (BaseError, OSError, TimeoutError) as error:
-        metrics.AWAY.add("objects")
+        refusal = understand(error)
+        (metrics.REFUSED if refusal.lasting else metrics.AWAY).add("objects")
         if isinstance(error, OSError) and error.errno in FULL:
             raise NoRoom(key=key, cause=repr(error)) from error
-        raise ObjectStoreAway(key=key, cause=understand(error).sentence) from error
+        kind = ObjectStoreRefused if refusal.lasting else ObjectStoreAway
+        raise kind(key=key, cause=refusal.sentence) from error
 
 
 def _asking(what: str, key: str, count: int = 1) -> AbstractContextManager[tracing.Span]:

@@ -9,7 +9,7 @@ import asyncpg
 from asyncpg.connection import LoggedQuery
 from asyncpg.pool import PoolConnectionProxy
 
-from gallery.errors import DatabaseAway
+from gallery.errors import DatabaseAway, DatabaseRefused
 from gallery.ops import metrics, tracing
 from gallery.settings import Database as Settings
 
@@ -30,6 +30,12 @@ AWAY = (
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.DiskFullError,
     asyncpg.OutOfMemoryError,
+)
+
+REFUSED = (
+    asyncpg.InvalidPasswordError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
 )
 
 
@@ -67,11 +73,14 @@ async def close(pool: Pool) -> None:
 
 @contextmanager
 def away_by_name() -> Iterator[None]:
-    """Whatever says that the server is away is raised as `DatabaseAway`."""
+    """Whatever says that the server is away is raised as `DatabaseAway`, its refusals as `DatabaseRefused`."""
     try:
         yield
     except ValueError:  # asyncpg's word for an argument that does not fit is an InterfaceError too
         raise
+    except REFUSED as error:
+        metrics.REFUSED.add("postgresql")
+        raise DatabaseRefused(cause=repr(error)) from error
     except AWAY as error:
         metrics.AWAY.add("postgresql")
         raise DatabaseAway(cause=repr(error)) from error

@@ -16,10 +16,10 @@ from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 from redis.maint_notifications import MaintNotificationsConfig
 
-from gallery.errors import ValkeyAway
+from gallery.errors import ValkeyAway, ValkeyRefused
 from gallery.ops import metrics
 from gallery.settings import Nodes
 from gallery.settings import Redis as Settings
@@ -32,6 +32,7 @@ Heard: TypeAlias = Callable[[float], Awaitable[bytes | None]]
 
 CONFUSED = (AttributeError, RuntimeError)  # redis-py's and uvloop's words for a connection closed while it is opened
 AWAY = (RedisError, OSError, TimeoutError, *CONFUSED)
+REFUSED = (AuthenticationError, NoPermissionError)
 BLOCKING = 15.0  # seconds, longer than any BZPOPMIN of BullMQ
 BATCH = 500  # keys that one SCAN looks at
 REST = 1.0  # seconds in which nobody asks a server that has just failed
@@ -67,7 +68,7 @@ class Valkey:
                 answer = await ask(self._client)
         except AWAY as error:
             self._away_until = now + self._settings.timeout + REST
-            metrics.AWAY.add("valkey")
+            (metrics.REFUSED if isinstance(error, REFUSED) else metrics.AWAY).add("valkey")
             raise self._away(error) from error
         self._away_until = 0.0
         return answer
@@ -157,7 +158,7 @@ class Valkey:
         self.trouble_at = asyncio.get_running_loop().time()
         if isinstance(error, CONFUSED):
             log.warning("valkey.confused", exc_info=error)  # or is it a bug of ours?
-        return ValkeyAway(cause=repr(error))
+        return (ValkeyRefused if isinstance(error, REFUSED) else ValkeyAway)(cause=repr(error))
 
 
 @asynccontextmanager

@@ -7,19 +7,29 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
-from gallery.errors import GalleryError
+from msgspec import Struct
+
+from gallery.errors import DatabaseRefused, GalleryError, ObjectStoreRefused, ValkeyRefused
 
 Ping: TypeAlias = Callable[[], Awaitable[None]]
 
+REFUSALS = (DatabaseRefused, ObjectStoreRefused, ValkeyRefused)
 PATIENCE = 2.0  # seconds; a probe wants an answer
 FRESH = 1.0  # seconds for which an answer is shared: probes need no credential and have no limit
 
 
+class Lack(Struct, frozen=True):
+    """Why one of our needs does not serve us: it is `unavailable`, which may pass, or has `refused` us."""
+
+    reason: str
+    state: str = "unavailable"
+
+
 @dataclass
 class _Answer:
-    """Why one of our needs did not answer, or `None`; good until a time of the loop's clock."""
+    """What one of our needs lacks, or `None`; good until a time of the loop's clock."""
 
-    reason: str | None = None
+    lack: Lack | None = None
     until: float = float("-inf")
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -39,29 +49,31 @@ class Health:
         """The names of what we need."""
         return self._needs.keys()
 
-    async def away(self, exclude: Collection[str] = ()) -> dict[str, str]:
-        """What does not answer, and why; empty when all is well. Each need is asked once a second at most."""
+    async def away(self, exclude: Collection[str] = ()) -> dict[str, Lack]:
+        """What does not serve us, and why; empty when all is well. Each need is asked once a second at most."""
         names = [name for name in self._needs if name not in exclude]
-        reasons = await asyncio.gather(*(self._ask(name) for name in names))
-        return {name: reason for name, reason in zip(names, reasons, strict=True) if reason is not None}
+        lacks = await asyncio.gather(*(self._ask(name) for name in names))
+        return {name: lack for name, lack in zip(names, lacks, strict=True) if lack is not None}
 
-    async def _ask(self, name: str) -> str | None:
+    async def _ask(self, name: str) -> Lack | None:
         """Callers that come while the need is asked share its answer."""
         answer, clock = self._answers[name], asyncio.get_running_loop().time
         async with answer.lock:
             if clock() >= answer.until:
-                answer.reason = await self._ping(name)
+                answer.lack = await self._ping(name)
                 answer.until = clock() + FRESH
-            return answer.reason
+            return answer.lack
 
-    async def _ping(self, name: str) -> str | None:
+    async def _ping(self, name: str) -> Lack | None:
         try:
             async with asyncio.timeout(PATIENCE):
                 await self._needs[name]()
         except TimeoutError:
-            return f"no answer within {PATIENCE:.0f} s"
+            return Lack(f"no answer within {PATIENCE:.0f} s")
+        except REFUSALS as error:
+            return Lack(error.sentence(), "refused")
         except GalleryError as error:
-            return error.sentence()
+            return Lack(error.sentence())
         return None
 
 

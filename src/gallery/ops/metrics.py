@@ -49,5 +49,8 @@ EVENT_DELAY = Histogram(
 # --- what we need -----------------------------------------------------------------------------------------------------
 
 AWAY = Counter("away_total", "Calls that failed because a server was away", "server")
+REFUSED = Counter(
+    "refused_total", "Calls that a server refused: wrong or revoked credentials, missing rights", "server"
+)
 CONNECTIONS = Gauge("database_connections_in_use", "Connections to PostgreSQL that are lent, or waited for", "livesum")
 MOST_CONNECTIONS = Gauge("database_connections_max", "Connections to PostgreSQL that may be lent", "livesum")

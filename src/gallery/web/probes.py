@@ -60,7 +60,9 @@ async def readyz(
     if health.leaving:
         return _not_now({"status": "draining"})
     if away := await health.away(exclude or []):
-        return _not_now({"status": "unavailable", "away": away})
+        reasons = {name: lack.reason for name, lack in away.items()}
+        states = {name: lack.state for name, lack in away.items()}
+        return _not_now({"status": "unavailable", "away": reasons, "states": states})
     return Response({"status": "ok"}, headers={"Cache-Control": "no-store"})
 
 
