@@ -1,29 +1,40 @@
-"""What stands in a URL and must not be shown: user, password, and parameters whose names say that they are secret."""
+"""Hides the secrets of URLs: user and password, and the values of parameters whose names say that they are secret."""
 
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 MASK = "********"
-END = re.compile(r"[\s<>]")  # of a URL in a text
-SECRET_PARAMETER = re.compile(
-    r"""
-    ([?&;] [\w.%-]{0,40} (?: passw | pwd | secret | token | credential | signature | key | \bsig= ) [\w.%-]{0,40} =?)
-    (?<==) [^&;#\s"'<>]+
-    """,
-    re.IGNORECASE | re.VERBOSE,
-)
 PLAIN = (int, float, bool, type(None))
+NAME = r"[\w.%-]{0,40}(?:passw|pwd|secret|token|credential|signature|key)[\w.%-]{0,40}|sig|ticket|jwt|auth"
+
+
+class Patterns(NamedTuple):
+    """Of a URL, behind its scheme, and of a secret parameter; each with what may be secret in its last group."""
+
+    url: "re.Pattern[str]"
+    parameter: "re.Pattern[str]"
+
+
+def _patterns(url: str, value: str) -> Patterns:
+    flags = re.IGNORECASE | re.DOTALL
+    return Patterns(
+        re.compile(rf"([a-z0-9+.-]{{0,20}})://({url})", flags), re.compile(rf"[?&;](?:{NAME})=({value})", flags)
+    )
+
+
+IN_A_TEXT = _patterns(url=r"[^\s<>]*", value=r"""[^&\s"'<>]+""")
+ALL_OF_IT = _patterns(url=".*", value="[^&]+")
 
 
 def masked(text: str) -> str:
-    """The text with what must not be shown of each URL in it replaced."""
-    return _masked(text, END)
+    """The text with what must not be shown of each URL in it replaced, and of paths with a query."""
+    return _masked(text, IN_A_TEXT)
 
 
 def masked_url(text: str) -> str:
     """The same of a text that is a URL, or a list of some, whatever characters its passwords have."""
-    return _masked(text, None)
+    return _masked(text, ALL_OF_IT)
 
 
 def masked_all(value: Any) -> Any:
@@ -39,16 +50,27 @@ def masked_all(value: Any) -> Any:
     return masked(repr(value))
 
 
-def _masked(text: str, end: "re.Pattern[str] | None") -> str:
-    if "://" not in text:  # as almost all are
+def _masked(text: str, patterns: Patterns) -> str:
+    """What looks like userinfo and what looks like a parameter may overlap; both are hidden then, as one."""
+    if "=" not in text and "://" not in text:  # as almost all are
         return text
-    first, *rest = text.split("://")
-    whole = "://".join([first, *(_without_userinfo(part, end) for part in rest)])
-    return SECRET_PARAMETER.sub(rf"\1{MASK}", whole)
+    shown, end = [], 0
+    for start, stop in sorted((*_userinfo(text, patterns.url), *_values(text, patterns.parameter))):
+        if start >= end:
+            shown += [text[end:start], MASK]
+        end = max(end, stop)
+    return "".join([*shown, text[end:]])
 
 
-def _without_userinfo(part: str, end: "re.Pattern[str] | None") -> str:
-    """What follows a scheme; up to the last `@`, as a password may hold one that should have been escaped."""
-    stop = end.search(part) if end else None
-    at = part.rfind("@", 0, stop.start() if stop else len(part))
-    return part if at < 0 else MASK + part[at:]
+def _userinfo(text: str, pattern: "re.Pattern[str]") -> Iterator[tuple[int, int]]:
+    """In each URL up to the last `@`, as a password may hold one that should have been escaped."""
+    for match in pattern.finditer(text):
+        start = match.start(2)
+        for url in match[2].split(next_one := f",{match[1]}://"):
+            if "@" in url:
+                yield start, start + url.rfind("@")
+            start += len(url) + len(next_one)
+
+
+def _values(text: str, pattern: "re.Pattern[str]") -> Iterator[tuple[int, int]]:
+    return (match.span(1) for match in pattern.finditer(text))

@@ -7,13 +7,15 @@ import time
 import httpx
 import pytest
 import structlog
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 import processes
 from doors import a_token, gallery_command, shown
 from gallery.doctor.examination import _finding
 from gallery.doctor.model import Check, notice
 from gallery.errors import CannotStart, IssuerAway, Misconfigured
-from gallery.masking import masked, masked_url
+from gallery.masking import MASK, masked, masked_url
 from gallery.ops import logs
 from gallery.settings import Logs, Settings, entries
 
@@ -53,7 +55,7 @@ def test_a_text_is_shown_without_what_is_secret(url):
 
 
 @pytest.mark.parametrize(
-    "text", ["https://host/path?page=2&limit=5", "maya@example.org", "a/b?token=x", "redis://a:1,b:2"]
+    "text", ["https://host/path?page=2&limit=5", "maya@example.org", "redis://a:1,b:2", "key=x; token=y"]
 )
 def test_what_is_no_secret_stays(text):
     assert masked(text) == masked_url(text) == text
@@ -115,6 +117,69 @@ def test_no_line_of_a_log_says_it(as_it_was, capsys, format_):
     assert said.count("Traceback") == len(URLS) - 1
     assert "a value that a stack could show" not in said.replace("local = f", "")
     assert SECRET not in said
+
+
+# --- whatever they look like ------------------------------------------------------------------------------------------
+
+JUNK = st.text(alphabet="://@?&;=#%,.+-a1 '\"<>\t", max_size=12)
+CALM = st.text(alphabet="://@?;=#%,.+-a1", max_size=12)  # of what stands in a text without an end in it
+PARAMETERS = st.sampled_from(
+    ["sig", "ticket", "password", "api_key", "X-Amz-Signature", "X-Amz-Security-Token", "access_token", "jwt"]
+)
+
+
+@given(JUNK, JUNK, st.sampled_from(["postgresql", "redis", "redis+cluster", "s3"]))
+def test_no_password_in_a_url_is_shown(before, after, scheme):
+    url = f"{scheme}://maya:{before}{SECRET}{after}@host:5432/db?x=y"
+    assume(f",{scheme}://" not in url)
+    assert SECRET not in masked_url(url)
+    assert SECRET not in masked_url(f"{scheme}://a:1,{url}")
+
+
+@given(CALM, CALM)
+def test_no_password_in_a_text_is_shown(before, after):
+    url = f"redis://maya:{before}{SECRET}{after}@host:6379/0"
+    assume(",redis://" not in url)
+    said = masked(f"refused: {url} (111)")
+    assert SECRET not in said
+    assert said.startswith("refused: redis://")
+    assert said.endswith(" (111)")
+
+
+@given(PARAMETERS, CALM.filter(lambda t: "&" not in t), CALM.filter(lambda t: "&" not in t), st.booleans())
+def test_no_secret_parameter_is_shown(name, before, after, with_host):
+    path = f"/api/v1/images/1/original?exp=5&{name}={before}{SECRET}{after}&kid=1"
+    text = f"https://host{path}" if with_host else path
+    assert SECRET not in masked(f"GET {text} refused")
+    assert SECRET not in masked_url(text)
+    if not with_host:
+        assert masked(f"GET {text} refused") == f"GET /api/v1/images/1/original?exp=5&{name}={MASK}&kid=1 refused"
+
+
+@given(st.text(max_size=200))
+def test_masking_changes_nothing_else(text):
+    assume("=" not in text and "@" not in text)
+    assert masked(text) == masked_url(text) == text
+
+
+@given(st.text(alphabet="://@?&=aA sig,key\n", max_size=300))
+def test_what_is_masked_once_stays_so(text):
+    assert masked(masked(text)) == masked(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("postgresql://maya:a://b@host/db", f"postgresql://{MASK}@host/db"),
+        ("https://host/x?sig=abc=def&exp=1", f"https://host/x?sig={MASK}&exp=1"),
+        ("/stream?ticket=abc.def&types=a", f"/stream?ticket={MASK}&types=a"),
+        ("https://host/p?token=a@b", f"https://{MASK}"),
+        ("redis://u:p@a:1,redis://u:p@b:2", f"redis://{MASK}@a:1,redis://{MASK}@b:2"),
+        ("https://host/x?design=blue&signal=1&outsig=2", "https://host/x?design=blue&signal=1&outsig=2"),
+    ],
+)
+def test_what_is_masked_and_what_is_not(text, shown):
+    assert masked(text) == masked_url(text) == shown
 
 
 # --- real servers that refuse ----------------------------------------------------------------------------------------
