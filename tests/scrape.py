@@ -23,6 +23,12 @@ class Scrape:
         """The sum of all samples `gallery_<name>` that have these labels."""
         return sum(s.value for s in self._of(name, labels))
 
+    @property
+    def cpu(self) -> dict[str, float]:
+        """The seconds of processor time by kind; of both together under an empty name."""
+        names = {kind: f"process_cpu_{kind}{'_' * bool(kind)}seconds_total" for kind in ("user", "system", "")}
+        return {kind: next(s.value for s in self.samples if s.name == name) for kind, name in names.items()}
+
     def labels(self, name: str, label: str) -> set[str]:
         """The values of a label."""
         return {s.labels[label] for s in self._of(name, {})}

@@ -41,6 +41,18 @@ def fresh(monkeypatch):
     monkeypatch.setattr("gallery.ops.readings.SHARE", 0.0)
 
 
+async def test_the_processor_time_of_a_process(before, client):
+    """Under the names that Node's client gives it, beside the one of Python's."""
+    until = time.process_time() + 0.2
+    while time.process_time() < until:
+        pass
+    after = (await scraped(client)).cpu
+    assert after["user"] + after["system"] >= before.cpu["user"] + before.cpu["system"] + 0.15
+    assert after["user"] + after["system"] == pytest.approx(after[""], abs=0.1)
+    openmetrics = await scraped(client, {"Accept": "application/openmetrics-text"})
+    assert openmetrics.cpu["user"] >= after["user"]
+
+
 async def test_a_photo_from_its_upload_to_ready(before, client, processing):
     content = photos.a_jpeg(comment=b"measured")
     image = (await post(client, content)).json()["id"]

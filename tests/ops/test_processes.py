@@ -14,6 +14,7 @@ import pytest
 import processes
 from cast import post, settled
 from doors import gallery_command, shown
+from gallery.ops.cpu import EVERY
 from scrape import scraped
 
 POOL = 20  # connections of one process
@@ -63,6 +64,25 @@ async def test_several_processes_behind_one_socket_measure_together(environment,
         assert after.value("http_request_duration_seconds_count", **probes) == 45, "what a dead one counted stays"
         assert len(list(folder.glob("counter_*"))) == 2, "who follows it goes on in its place"
     assert not folder.exists()
+
+
+async def test_their_processor_time_is_the_sum_of_theirs(environment, tmp_path):
+    async with (
+        processes.api(environment, tmp_path, GALLERY_SERVE__WORKERS="2") as stack,
+        httpx.AsyncClient(base_url=stack.url, timeout=20) as client,
+    ):
+        children = [c for c in psutil.Process(stack.pid).children() if "serve" in processes.command(c)]
+        await with_a_connection_each(stack.url, 40)
+        await asyncio.sleep(EVERY + 0.5)  # until each has counted
+        found, used = (await scraped(client)).cpu, [child.cpu_times() for child in children]
+        assert found["user"] == pytest.approx(sum(times.user for times in used), abs=0.5)
+        assert found["system"] == pytest.approx(sum(times.system for times in used), abs=0.5)
+        assert found[""] == pytest.approx(found["user"] + found["system"])
+        os.kill(children[0].pid, signal.SIGKILL)
+        async with httpx.AsyncClient(base_url=stack.url, timeout=20) as another:
+            await lent_at_most(another, 2 * POOL)
+            after = (await scraped(another)).cpu
+        assert all(after[kind] >= found[kind] for kind in found), "what a dead one has used stays"
 
 
 @pytest.fixture

@@ -11,8 +11,9 @@ import msgspec
 import structlog
 
 from gallery.adapters.database import SCHEMA, Database, open_database, wait_for_database
+from gallery.background import beside
 from gallery.errors import CannotStart
-from gallery.ops import dogstatsd, heap, tracing
+from gallery.ops import cpu, dogstatsd, heap, tracing
 from gallery.settings import Settings
 
 if TYPE_CHECKING:
@@ -77,7 +78,11 @@ async def database(settings: Settings) -> AsyncIterator[Database]:
 async def observed(settings: Settings, service: str) -> "AsyncIterator[Gallery]":
     """The house of a process that stays: it tells the agent and sends traces, where there is somebody to take them."""
     with tracing.exporting(settings.tracing, service):
-        async with gallery(settings) as house, dogstatsd.telling(settings.datadog, house.readings):
+        async with (
+            beside(cpu.keep_counting(), "cpu"),
+            gallery(settings) as house,
+            dogstatsd.telling(settings.datadog, house.readings),
+        ):
             yield house
 
 

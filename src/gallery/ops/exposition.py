@@ -12,6 +12,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+from gallery.ops import cpu
 from gallery.ops.instruments import SHARED
 from gallery.ops.readings import Reading, Readings
 
@@ -25,6 +26,7 @@ async def exposition(readings: Readings, accept: str) -> tuple[bytes, str]:
 
 
 def _write(readings: Sequence[Reading], accept: str) -> tuple[bytes, str]:
+    cpu.count()
     encode, media_type = choose_encoder(_understood(accept))
     registry = CollectorRegistry()
     registry.register(_Read(readings))

@@ -1,0 +1,44 @@
+"""The processor time of this process, for its own code and for the kernel's, as Node's Prometheus client names them.
+
+Several processes behind one socket add theirs up, and what a dead one has used stays in the sum.
+"""
+
+import asyncio
+import os
+import resource
+
+from prometheus_client import REGISTRY, Counter
+
+from gallery.ops.instruments import SHARED
+
+EVERY = 5.0  # seconds between two looks of a process that another one may be asked for
+
+_together = SHARED in os.environ
+_registry = None if _together else REGISTRY  # together, the files of all processes are what is read
+USER = Counter("process_cpu_user_seconds", "User CPU time spent in seconds.", registry=_registry)
+SYSTEM = Counter("process_cpu_system_seconds", "System CPU time spent in seconds.", registry=_registry)
+# A single process has this one from the library, which leaves it out where several measure together.
+BOTH = Counter("process_cpu_seconds", "User and system CPU time spent in seconds.", registry=None)
+
+
+class _Clock:
+    """What has been counted of this process."""
+
+    user = 0.0
+    system = 0.0
+
+
+def count() -> None:
+    """Count what has been used since the last time."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    user, system = used.ru_utime - _Clock.user, used.ru_stime - _Clock.system
+    _Clock.user, _Clock.system = used.ru_utime, used.ru_stime
+    USER.inc(user)
+    SYSTEM.inc(system)
+    BOTH.inc(user + system)
+
+
+async def keep_counting() -> None:
+    while True:
+        count()
+        await asyncio.sleep(EVERY)
