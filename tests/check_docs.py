@@ -51,7 +51,7 @@ def complaints() -> Iterator[str]:
         yield from (f"{name(path)}: {fault}" for fault in in_page(path, text))
     for path in files:
         yield from (f"{name(path)}: {fault}" for fault in in_any(path))
-    yield from in_configuration()
+    yield from in_generated()
     yield from in_decisions()
 
 
@@ -176,11 +176,13 @@ def in_any(path: Path) -> Iterator[str]:
         yield from (f"line {number} has {what}" for what, pattern in FORBIDDEN.items() if pattern.search(line))
 
 
-def in_configuration() -> Iterator[str]:
-    generator = runpy.run_path(str(ROOT / "docs" / "make_configuration.py"))
-    page: Path = generator["PAGE"]
-    if not page.is_file() or page.read_text() != generator["page"]():
-        yield "docs/configuration.md is not what the settings say: run python docs/make_configuration.py"
+def in_generated() -> Iterator[str]:
+    for written, source in (("configuration", "settings"), ("errors", "errors")):
+        script = f"docs/make_{written}.py"
+        generator = runpy.run_path(str(ROOT / script))
+        page: Path = generator["PAGE"]
+        if not page.is_file() or page.read_text() != generator["page"]():
+            yield f"docs/{page.name} is not what the {source} say: run python {script}"
     yield from (f"{entry.variable} has no description" for entry in entries() if not entry.description)
 
 

@@ -15,7 +15,7 @@ def is_problem(answer, status, code):
     problem = answer.json()
     assert answer.headers["content-type"] == "application/problem+json"
     assert (answer.status_code, problem["status"], problem["code"]) == (status, status, code)
-    assert problem["type"] == f"urn:gallery:problem:{code}"
+    assert problem["type"] == f"/api/errors#{code}"
     assert problem["requestId"] == answer.headers["x-request-id"]
     assert set(problem) == {"type", "title", "status", "detail", "instance", "code", "requestId", "errors"}
     assert not re.search("Traceback|SELECT|asyncpg|/src/", answer.text)

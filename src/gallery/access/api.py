@@ -31,7 +31,7 @@ class SessionView(Struct, frozen=True, rename="camel"):
 
 
 class TicketView(Struct, frozen=True, rename="camel"):
-    """For `?ticket=` of the stream, as often as you like until it expires. `expiresIn` in seconds."""
+    """For `?ticket=` of the stream, as often as needed until it expires. `expiresIn` in seconds."""
 
     ticket: str
     expires_in: int
@@ -41,7 +41,7 @@ class TicketView(Struct, frozen=True, rename="camel"):
     "/session",
     opt=NAMES,
     operation_id="signIn",
-    summary="Exchange an API key or a token for a cookie",
+    summary="Sign in: exchange an API key or a JWT for a session cookie",
     responses={201: ResponseSpec(SessionView, description="Signed in", generate_examples=False)},
 )
 async def sign_in(
@@ -63,7 +63,7 @@ async def sign_in(
     opt=LETS_IN,
     status_code=204,
     operation_id="signOut",
-    summary="Give the cookie back",
+    summary="Sign out: remove the session cookie",
     responses={204: ResponseSpec(None, description="Signed out")},
 )
 async def sign_out(request: Handled, settings: NamedDependency[Settings]) -> Response[None]:
@@ -74,10 +74,16 @@ async def sign_out(request: Handled, settings: NamedDependency[Settings]) -> Res
     "/notifications/ticket",
     opt=READS,
     operation_id="createTicket",
-    summary="A ticket for the stream, for who cannot send a header",
-    responses={201: ResponseSpec(TicketView, description="Good for five minutes", generate_examples=False)},
+    summary="Create a ticket for the stream",
+    responses={
+        201: ResponseSpec(TicketView, description="The ticket, valid for five minutes", generate_examples=False)
+    },
 )
 async def ticket(caller: NamedDependency[Caller], access: NamedDependency[Access]) -> Response[TicketView]:
+    """For clients that cannot send headers, such as a browser's `EventSource`: `?ticket=` in the stream's URL.
+
+    It opens any number of streams until it expires; an open stream goes on after that.
+    """
     text, seconds = await access.passes.ticket(caller)
     return Response(TicketView(text, seconds), status_code=201, headers=NO_STORE)
 

@@ -24,17 +24,17 @@ from gallery.paging import NOT_OURS, Cursor
 from gallery.settings import Settings
 
 NO_STORE = {"Cache-Control": "no-store"}
-NOT_FAILED = ResponseSpec(None, description="It is not FAILED, or has been dropped already")
+NOT_FAILED = ResponseSpec(None, description="The image is not FAILED, or was dropped before")
 
 Code = Annotated[
     str | None,
-    QueryParameter(description="Only what failed with this code", pattern="^[a-z][a-z0-9_]*$", max_length=100),
+    QueryParameter(description="Only images that failed with this code", pattern="^[a-z][a-z0-9_]*$", max_length=100),
 ]
-Limit = Annotated[int, QueryParameter(description="How many on a page", ge=1, le=200)]
+Limit = Annotated[int, QueryParameter(description="Entries on a page", ge=1, le=200)]
 
 
 class ClearedView(Struct, frozen=True):
-    """How many cached answers were forgotten."""
+    """The number of entries that were removed from the cache."""
 
     cleared: int
 
@@ -42,24 +42,24 @@ class ClearedView(Struct, frozen=True):
 @get(
     "/images/{image_id:str}",
     operation_id="readDossier",
-    summary="All that is known of an image and its timeline, of a deleted one too",
+    summary="Read everything about an image, also a deleted one",
     responses={200: ResponseSpec(Dossier, description="The image as operators read it", generate_examples=False)},
 )
 async def dossier(image_id: FromPath[str], dossiers: NamedDependency[Dossiers]) -> Response[Dossier]:
     return Response(await dossiers.get(id_from(image_id)), headers=NO_STORE)
 
 
-@get("/queues/state", operation_id="readQueue", summary="How the queue stands")
+@get("/queues/state", operation_id="readQueue", summary="Read the state of the queue")
 async def state(console: NamedDependency[Console]) -> Response[QueueView]:
     return Response(await console.look(), headers=NO_STORE)
 
 
-@post("/queues/pause", status_code=200, operation_id="pauseQueue", summary="Let no worker take work any more")
+@post("/queues/pause", status_code=200, operation_id="pauseQueue", summary="Pause all workers")
 async def pause(console: NamedDependency[Console]) -> Response[PauseView]:
     return Response(await console.pause(), headers=NO_STORE)
 
 
-@post("/queues/resume", status_code=200, operation_id="resumeQueue", summary="Let workers take work again")
+@post("/queues/resume", status_code=200, operation_id="resumeQueue", summary="Resume all workers")
 async def resume(console: NamedDependency[Console]) -> Response[PauseView]:
     return Response(await console.resume(), headers=NO_STORE)
 
@@ -67,7 +67,7 @@ async def resume(console: NamedDependency[Console]) -> Response[PauseView]:
 # --- images that failed -----------------------------------------------------------------------------------------------
 
 
-@get("/queues/failed", operation_id="listFailed", summary="Images that failed and wait for an operator, newest first")
+@get("/queues/failed", operation_id="listFailed", summary="List failed images, newest first")
 async def failed(
     console: NamedDependency[Console],
     settings: NamedDependency[Settings],
@@ -99,7 +99,7 @@ def after(code: str | None, cursor: str | None) -> Cursor | None:
     operation_id="retryFailed",
     summary="Render a failed image again",
     responses={
-        202: ResponseSpec(Dossier, description="It is PENDING now", generate_examples=False),
+        202: ResponseSpec(Dossier, description="The image, PENDING now", generate_examples=False),
         409: NOT_FAILED,
     },
 )
@@ -113,7 +113,7 @@ async def retry(
     return Response(await dossiers.get(id_from(image_id)), status_code=202, headers=NO_STORE)
 
 
-@post("/queues/failed/retry", status_code=200, operation_id="retryAllFailed", summary="Render failed images again")
+@post("/queues/failed/retry", status_code=200, operation_id="retryAllFailed", summary="Render all failed images again")
 async def retry_all(
     caller: NamedDependency[Caller], console: NamedDependency[Console], code: Code = None
 ) -> Response[DoneView]:
@@ -124,9 +124,9 @@ async def retry_all(
     "/queues/failed/{image_id:str}/drop",
     status_code=200,
     operation_id="dropFailed",
-    summary="Take a failed image off this list; it stays FAILED, and nothing is deleted",
+    summary="Remove a failed image from this list; the image stays",
     responses={
-        200: ResponseSpec(Dossier, description="As it stands now", generate_examples=False),
+        200: ResponseSpec(Dossier, description="The image as it is now", generate_examples=False),
         409: NOT_FAILED,
     },
 )
@@ -138,7 +138,12 @@ async def drop(
     return Response(await dossiers.get(found.id), headers=NO_STORE)
 
 
-@post("/queues/failed/drop", status_code=200, operation_id="dropAllFailed", summary="Take failed images off this list")
+@post(
+    "/queues/failed/drop",
+    status_code=200,
+    operation_id="dropAllFailed",
+    summary="Remove all failed images from this list; the images stay",
+)
 async def drop_all(console: NamedDependency[Console], code: Code = None) -> Response[DoneView]:
     return Response(await console.drop_all(code), headers=NO_STORE)
 
@@ -146,33 +151,31 @@ async def drop_all(console: NamedDependency[Console], code: Code = None) -> Resp
 # --- jobs that failed -------------------------------------------------------------------------------------------------
 
 
-@get("/queues/jobs", operation_id="listFailedJobs", summary="Failed jobs with their stacks, newest first: our bugs")
+@get("/queues/jobs", operation_id="listFailedJobs", summary="List failed jobs with their stacks, newest first")
 async def jobs(
     console: NamedDependency[Console],
-    start: Annotated[int, QueryParameter(description="How many newer ones to leave out", ge=0, le=10_000)] = 0,
+    start: Annotated[int, QueryParameter(description="Number of newer jobs to skip", ge=0, le=10_000)] = 0,
     limit: Limit = 50,
 ) -> Response[list[Bug]]:
     return Response(await console.bugs(start, limit), headers=NO_STORE)
 
 
-@post(
-    "/queues/jobs/{job_id:str}/retry", status_code=204, operation_id="retryJob", summary="Let a failed job wait again"
-)
+@post("/queues/jobs/{job_id:str}/retry", status_code=204, operation_id="retryJob", summary="Retry a failed job")
 async def retry_job(job_id: FromPath[str], console: NamedDependency[Console]) -> None:
     await console.retry_bug(job_id)
 
 
-@post("/queues/jobs/retry", status_code=200, operation_id="retryAllJobs", summary="Let failed jobs wait again")
+@post("/queues/jobs/retry", status_code=200, operation_id="retryAllJobs", summary="Retry all failed jobs")
 async def retry_jobs(console: NamedDependency[Console]) -> Response[DoneView]:
     return Response(await console.retry_bugs(), headers=NO_STORE)
 
 
-@post("/queues/jobs/{job_id:str}/drop", status_code=204, operation_id="dropJob", summary="Forget a failed job")
+@post("/queues/jobs/{job_id:str}/drop", status_code=204, operation_id="dropJob", summary="Remove a failed job")
 async def drop_job(job_id: FromPath[str], console: NamedDependency[Console]) -> None:
     await console.drop_bug(job_id)
 
 
-@post("/queues/jobs/drop", status_code=200, operation_id="dropAllJobs", summary="Forget failed jobs")
+@post("/queues/jobs/drop", status_code=200, operation_id="dropAllJobs", summary="Remove all failed jobs")
 async def drop_jobs(console: NamedDependency[Console]) -> Response[DoneView]:
     return Response(await console.drop_bugs(), headers=NO_STORE)
 
@@ -180,12 +183,12 @@ async def drop_jobs(console: NamedDependency[Console]) -> Response[DoneView]:
 # --- the rest ---------------------------------------------------------------------------------------------------------
 
 
-@get("/autoscale", operation_id="adviseScale", summary="How many workers there should be, and why")
+@get("/autoscale", operation_id="adviseScale", summary="Read how many workers are needed, and why")
 async def autoscale(scaler: NamedDependency[Scaler]) -> Response[ScaleView]:
     return Response(await scaler.advise(), headers=NO_STORE)
 
 
-@delete("/cache", status_code=200, operation_id="clearCache", summary="Forget all cached answers, and nothing else")
+@delete("/cache", status_code=200, operation_id="clearCache", summary="Clear the cache; images and queues stay")
 async def clear(cache: NamedDependency[ImageCache]) -> Response[ClearedView]:
     return Response(ClearedView(await cache.clear()), headers=NO_STORE)
 

@@ -29,8 +29,8 @@ from gallery.settings import Settings
 JSON = "application/json"
 MOST_JSON = 64 * 1024
 KEPT = "Kept, at `Location`; a worker renders it now. `Idempotency-Replayed: true` says that it was answered before"
-SAME = ResponseSpec(None, description="You have it: the ETag is in If-None-Match")
-CHANGED = ResponseSpec(None, description="It has changed: no ETag of If-Match is its own any more")
+SAME = ResponseSpec(None, description="Not modified: `If-None-Match` has the present `ETag`")
+CHANGED = ResponseSpec(None, description="The image has changed: `If-Match` has an older `ETag`")
 
 Handled = Request[Any, Any, Any]
 
@@ -43,7 +43,7 @@ Handled = Request[Any, Any, Any]
     summary="Upload a photo",
     responses={
         201: ResponseSpec(UploadView, description=KEPT, generate_examples=False),
-        200: ResponseSpec(UploadView, description="The same bytes were here already", generate_examples=False),
+        200: ResponseSpec(UploadView, description="The image that has the same bytes already", generate_examples=False),
         409: ResponseSpec(None, description="A request with this idempotency key is still being answered"),
     },
     request_max_body_size=None,  # we count by ourselves, while it streams
@@ -117,7 +117,7 @@ async def read(
     "/{image_id:str}",
     opt=WRITES,
     operation_id="editImage",
-    summary="Change an image's words",
+    summary="Change title, description, alt text or tags",
     responses={
         200: ResponseSpec(ImageView, description="The image as it is now", generate_examples=False),
         412: CHANGED,
@@ -162,7 +162,7 @@ async def remove(
     "/{image_id:str}/download",
     opt=READS,
     operation_id="downloadImage",
-    summary="Get a URL of the original for an hour",
+    summary="Get a URL that downloads the original, for an hour",
 )
 async def download(
     request: Handled, image_id: FromPath[str], caller: NamedDependency[Caller], links: NamedDependency[Sharing]
@@ -177,7 +177,7 @@ async def download(
     opt=READS,
     status_code=200,
     operation_id="signLinks",
-    summary="Get URLs that show the image without a credential, for a while",
+    summary="Get signed URLs that need no credential",
     request_max_body_size=MOST_JSON,
 )
 async def share(
@@ -198,9 +198,11 @@ async def share(
     summary="Render an image again",
     responses={
         202: ResponseSpec(
-            ImageView, description="It will be; a READY image stays so meanwhile", generate_examples=False
+            ImageView,
+            description="The image; a READY one stays READY until the new renditions are there",
+            generate_examples=False,
         ),
-        409: ResponseSpec(None, description="It is in flight already"),
+        409: ResponseSpec(None, description="The image is PENDING or PROCESSING already"),
     },
 )
 async def reprocess(
@@ -216,7 +218,7 @@ async def reprocess(
     "/{image_id:str}/timeline",
     opt=READS,
     operation_id="readTimeline",
-    summary="What has happened to an image, oldest first",
+    summary="Read the history of an image, oldest entry first",
 )
 async def history(
     image_id: FromPath[str], caller: NamedDependency[Caller], images: NamedDependency[Images]

@@ -26,7 +26,7 @@ RESPONSES = {
         bytes, description="The picture; its `ETag` is a strong one", media_type="image/*", generate_examples=False
     ),
     206: ResponseSpec(bytes, description="The part that was asked for", media_type="image/*", generate_examples=False),
-    304: ResponseSpec(None, description="You have it already"),
+    304: ResponseSpec(None, description="Not modified: `If-None-Match` has the present `ETag`"),
     416: ResponseSpec(None, description="The picture ends before that part; `Content-Range` says where"),
 }
 
@@ -49,7 +49,8 @@ class Conditions(NamedTuple):
 
 
 IfNoneMatch = Annotated[
-    str | None, HeaderParameter(name="If-None-Match", description="The `ETag` that you have; 304 if it still holds")
+    str | None,
+    HeaderParameter(name="If-None-Match", description="The `ETag` of your copy; 304 if it is still the present one"),
 ]
 Range = Annotated[
     str | None,
@@ -64,7 +65,7 @@ IfRange = Annotated[
     "/{image_id:str}/original",
     opt=SERVES_ORIGINAL | PICTURE,
     operation_id="readOriginal",
-    summary="The bytes as they were sent",
+    summary="Download the original file",
     responses=RESPONSES,
 )
 async def original(
@@ -72,7 +73,9 @@ async def original(
     image_id: FromPath[str],
     caller: NamedDependency[Caller],
     images: NamedDependency[Images],
-    download: Annotated[str | None, QueryParameter(description="Said to save the file instead of showing it")] = None,
+    download: Annotated[
+        str | None, QueryParameter(description="With any value, a browser saves the file instead of showing it")
+    ] = None,
     known: IfNoneMatch = None,
     wanted: Range = None,
     if_range: IfRange = None,
@@ -89,7 +92,7 @@ async def original(
     "/{image_id:str}/{file:str}",
     opt=SERVES | PICTURE,
     operation_id="readRendition",
-    summary="A rendition, e.g. 960.webp",
+    summary="Read a rendition, e.g. `960.webp`",
     responses=RESPONSES,
 )
 async def rendition(
@@ -99,7 +102,8 @@ async def rendition(
     caller: NamedDependency[Caller],
     images: NamedDependency[Images],
     v: Annotated[
-        str | None, QueryParameter(description="The recipe; with the present one the answer is immutable")
+        str | None,
+        QueryParameter(description="The version of the recipe; with the present one the answer is immutable"),
     ] = None,
     known: IfNoneMatch = None,
     wanted: Range = None,

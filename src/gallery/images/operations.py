@@ -61,7 +61,11 @@ class ListOperation(Operation):
             _query("sort", "Minus is descending", sort),
             _query("status", "One or several, separated by commas", _several(status, len(Status)), explode=False),
             _query("tag", "Repeatable; only images that have all of them", _several(tag, question.MOST_TAGS)),
-            _query("search", "Only images in whose words all of these are, whole or in part", search),
+            _query(
+                "search",
+                "Only images with all of these words, or parts of words, in title, description, alt text, tags or name",
+                search,
+            ),
             _query("ids", "These images, in this order", _several(Schema(type=text), question.MOST), explode=False),
         ]
 

@@ -17,7 +17,9 @@ TEXT = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"
 
 Title = Annotated[str, Meta(min_length=1, max_length=120, pattern=LINE, description="One line of text")]
 Description = Annotated[str, Meta(max_length=500, pattern=TEXT, description="Text of several lines")]
-Alt = Annotated[str, Meta(max_length=500, pattern=TEXT, description="What the picture shows, for who cannot see it")]
+Alt = Annotated[
+    str, Meta(max_length=500, pattern=TEXT, description="A description of the picture for people who cannot see it")
+]
 Tag = Annotated[str, Meta(min_length=1, max_length=50, pattern=LINE)]
 Tags = Annotated[list[Tag], Meta(max_length=50)]
 

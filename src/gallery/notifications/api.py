@@ -79,7 +79,7 @@ class EventStream(Response[None]):
     "/stream",
     opt=STREAMS,
     operation_id="streamNotifications",
-    summary="Hear of every change the moment it happens",
+    summary="Follow all changes as server-sent events",
     media_type="text/event-stream",
     responses={200: ResponseSpec(str, description="Server-sent events", media_type="text/event-stream")},
 )
@@ -93,12 +93,22 @@ async def stream(
     types: Annotated[str | None, QueryParameter(description="Only events of these types, with commas between")] = None,
     image: Annotated[str | None, QueryParameter(name="imageId", description="Only events of this image")] = None,
     after: Annotated[
-        str | None, QueryParameter(name="lastEventId", description="As the header Last-Event-ID, which goes first")
+        str | None,
+        QueryParameter(name="lastEventId", description="As the header `Last-Event-ID`, which takes precedence"),
     ] = None,
     ticket: Annotated[  # noqa: ARG001  the doorkeeper has seen it; here it is documented
-        str | None, QueryParameter(description="For who cannot send a header, from POST /notifications/ticket")
+        str | None,
+        QueryParameter(description="From `POST /notifications/ticket`, for clients that cannot send headers"),
     ] = None,
 ) -> EventStream:
+    """A browser's `EventSource` cannot send headers: put a ticket into the URL, or use the session cookie.
+
+    A ticket is valid for 300 seconds. An open stream goes on after that, but when the connection breaks later,
+    `EventSource` reconnects with the old ticket, gets 401, and closes for good: `readyState` is `CLOSED`. Then get a
+    new ticket and open a new `EventSource` with `lastEventId`. All events have names, such as `image.ready`: use
+    `addEventListener`, since `onmessage` is never called. URLs in events are relative, unless `GALLERY_PUBLIC_URL` is
+    set.
+    """
     wanted = Filter(caller.owner, _types(types), _image(image))
     last_event_id = request.headers.get("last-event-id", after)
     blocks = feed.listen(wanted, last_event_id, over=lambda: access.over(caller))

@@ -13,7 +13,7 @@ import gallery.notifications.api
 from gallery.adapters.rates import Rates
 from gallery.ops.capacity import capacity
 from gallery.settings import networks, origins
-from gallery.web import docs, metrics, pages, probes, problems, queues
+from gallery.web import docs, metrics, openapi, pages, probes, problems, queues
 from gallery.web.compression import Compression
 from gallery.web.cors import Cors
 from gallery.web.doors import Callers, Doorkeeper, caller_of
@@ -62,7 +62,7 @@ def make_app(house: Gallery) -> ASGIApp:
         },
         guards=[Doorkeeper(house.access, house.settings)],
         exception_handlers=problems.HANDLERS,
-        openapi_config=docs.config(),
+        openapi_config=openapi.config(*docs.pages(house.settings)),
         template_config=pages.templates(),
         logging_config=None,
         debug=False,
@@ -97,7 +97,7 @@ def _guarded(litestar: Litestar, house: Gallery) -> ASGIApp:
     app = SafeHeaders(app, shared=bool(welcome))
     app = Requests(app)
     app = Proxies(app, networks(settings.proxies))
-    return Routing(app, litestar)
+    return Routing(app, litestar, settings.public_url)
 
 
 def _given(value: Any) -> Provide:

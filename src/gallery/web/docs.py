@@ -1,33 +1,23 @@
-"""The API's documentation: the OpenAPI document at `/api/openapi.json`, and the same for people at `/api`."""
+"""The API's documentation for people: the calls at `/api`, the problem codes at `/api/errors`.
+
+Both are rendered once: the application does not change while it runs.
+"""
 
 from collections.abc import Iterator
 from typing import Any
 
-import msgspec
-from litestar import Request, Router
+from litestar import Request
 from litestar.enums import MediaType
-from litestar.exceptions import NotFoundException
-from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import OpenAPIRenderPlugin
-from litestar.openapi.spec import Components, Reference, SecurityScheme
-from litestar.response import Response
 from msgspec import Struct
 
-from gallery import __version__
-from gallery.access.model import LETS_IN
-from gallery.web.pages import CALM, policy
-from gallery.web.problems import Problem
+from gallery.settings import Settings
+from gallery.web import samples
+from gallery.web.catalogue import catalogue
+from gallery.web.openapi import REFERENCE, Document, truthful
 
-Document = dict[str, Any]
-
-DESCRIPTION = (
-    "Upload a photo; Gallery keeps the original, renders it for the web, and tells every client when it is ready."
-)
-SCHEMES: dict[str, SecurityScheme | Reference] = {
-    "bearer": SecurityScheme("http", "An API key (gk_…) or a JWT", scheme="bearer"),
-    "apiKey": SecurityScheme("apiKey", "An API key", name="X-Api-Key", security_scheme_in="header"),
-}
-REFERENCE = "#/components/schemas/"
+ORDER = ("images", "uploads", "notifications", "access", "others", "operation", "administration")
+FIRST = ("uploadImage", "listImages", "getImage")
 LIMITS = {  # JSON Schema's words, and ours
     "minimum": "from {}",
     "maximum": "up to {}",
@@ -38,99 +28,35 @@ LIMITS = {  # JSON Schema's words, and ours
 }
 
 
-def config() -> OpenAPIConfig:
-    """What Litestar is told, so that the document and the page are served under `/api`."""
-    return OpenAPIConfig(
-        title="Gallery",
-        version=__version__,
-        description=DESCRIPTION,
-        security=[{"bearer": []}, {"apiKey": []}, {}],
-        components=Components(security_schemes=SCHEMES),
-        openapi_router=Router("/api", route_handlers=[], opt=LETS_IN, include_in_schema=False, after_request=_finish),
-        render_plugins=[Page(), Json()],
-        use_handler_docstrings=True,
-    )
-
-
-def _finish(response: Response[Any]) -> Response[Any]:
-    """Litestar answers what it does not know below `/api` with a page of its own; we answer with a problem."""
-    if response.status_code == 404:
-        raise NotFoundException
-    response.headers["Content-Security-Policy"] = policy()
-    response.headers["Cache-Control"] = CALM
-    return response
-
-
-class Json(OpenAPIRenderPlugin):
-    def __init__(self) -> None:
-        super().__init__(path="/openapi.json", media_type=MediaType.JSON)
-
-    def render(self, request: Request[Any, Any, Any], openapi_schema: Document) -> bytes:
-        return self.render_json(request, truthful(openapi_schema))
-
-
 class Page(OpenAPIRenderPlugin):
-    """Rendered once: the application does not change while it runs."""
+    """`address` is what the samples call."""
 
-    def __init__(self) -> None:
-        super().__init__(path="/", media_type=MediaType.HTML)
+    def __init__(self, path: str, template: str, address: str) -> None:
+        super().__init__(path=path, media_type=MediaType.HTML)
+        self._template = template
+        self._address = address
         self._page: bytes | None = None
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: Document) -> bytes:
         if self._page is None:
-            document = truthful(openapi_schema)
-            template = request.app.template_engine.get_template("docs.html")  # type: ignore[union-attr]  # app has one
-            page = template.render(info=document["info"], groups=groups(document), schemas=schemas(document))
-            self._page = page.encode()
+            template = request.app.template_engine.get_template(self._template)  # type: ignore[union-attr]  # app has one
+            self._page = template.render(**self._context(truthful(openapi_schema))).encode()
         return self._page
 
-
-# --- the document -------------------------------------------------------------------------------------------------
-
-
-def truthful(document: Document) -> Document:
-    """The document with our errors in it: Litestar describes its own, and we never answer with those."""
-    (problem,), components = msgspec.json.schema_components([Problem], ref_template=REFERENCE + "{name}")
-    content = {"application/problem+json": {"schema": problem}}
-    paths = {
-        path: {
-            method: operation | {"responses": _responses(operation, _errors(path, operation), content)}
-            for method, operation in item.items()
+    def _context(self, document: Document) -> dict[str, Any]:
+        return {
+            "info": document["info"],
+            "groups": groups(document),
+            "schemas": schemas(document),
+            "languages": samples.LANGUAGES,
+            "setup": samples.setup(self._address),
+            "errors": catalogue(),
         }
-        for path, item in document["paths"].items()
-    }
-    described = document["components"] | {"schemas": document["components"]["schemas"] | components}
-    return document | {"paths": paths, "components": described}
 
 
-def _errors(path: str, operation: Document) -> dict[str, str]:
-    """What can go wrong with an operation of this shape; its handler describes what else can."""
-    places = {parameter["in"] for parameter in operation.get("parameters", [])}
-    body = operation.get("requestBody", {}).get("content", {})
-    found = {"403": "Not from there"}
-    if path.startswith(("/api/v1", "/admin")):
-        found |= {"401": "Nobody whom we know", "429": "Too often", "503": "Something that we need is away"}
-    if "path" in places:
-        found |= {"404": "There is no such thing"}
-    if "query" in places or body:
-        found |= {"422": "A parameter or a field does not fit"}
-    if body:
-        found |= {"400": "The body cannot be read", "413": "The body is too large"}
-    if "multipart/form-data" in body:
-        found |= {"415": "Not a picture that we take"}
-    return found
-
-
-def _responses(operation: Document, errors: dict[str, str], content: Document) -> Document:
-    """Errors are problems, unless they are described with content of their own; Litestar's 400 never happens."""
-    described = {status: r for status, r in operation["responses"].items() if status != "400"}
-    described = {s: r if s < "400" or r.get("content") else r | {"content": content} for s, r in described.items()}
-    ours = {status: {"description": words, "content": content} for status, words in errors.items()}
-    everything = {**ours, **described}
-    return dict(sorted(everything.items())) | {"default": {"description": "What went wrong", "content": content}}
-
-
-# --- the page -----------------------------------------------------------------------------------------------------
+def pages(settings: Settings) -> list[OpenAPIRenderPlugin]:
+    address = settings.public_url or f"http://127.0.0.1:{settings.port}"
+    return [Page("/", "docs.html", address), Page("/errors", "errors.html", address)]
 
 
 class Kind(Struct, frozen=True):
@@ -169,6 +95,8 @@ class Action(Struct, frozen=True):
     body_type: str
     body: list[Field]
     answers: list[Answer]
+    errors: list[Answer]
+    samples: dict[str, str]
 
 
 class Table(Struct, frozen=True):
@@ -181,13 +109,18 @@ class Table(Struct, frozen=True):
 
 
 def groups(document: Document) -> dict[str, list[Action]]:
-    """The operations by tag, in the order of the paths."""
-    found: dict[str, list[Action]] = {}
+    """The operations by tag: images first, administration last."""
+    found: dict[str, list[Action]] = {tag: [] for tag in ORDER}
     for path, item in document["paths"].items():
         for method, operation in item.items():
             tag = (operation.get("tags") or ["others"])[0]
             found.setdefault(tag, []).append(_action(document, method, path, operation))
-    return found
+    ordered = sorted(found, key=lambda tag: ORDER.index(tag if tag in ORDER else "others"))
+    return {tag: sorted(found[tag], key=_place) for tag in ordered if found[tag]}
+
+
+def _place(action: "Action") -> int:
+    return FIRST.index(action.id) if action.id in FIRST else len(FIRST)
 
 
 def schemas(document: Document) -> list[Table]:
@@ -201,6 +134,7 @@ def _action(document: Document, method: str, path: str, operation: Document) -> 
     body_type, schema = _content(operation.get("requestBody", {}))
     if "$ref" in schema:
         schema = document["components"]["schemas"][schema["$ref"].removeprefix(REFERENCE)]
+    answers = [_answer(status, response) for status, response in operation["responses"].items()]
     return Action(
         id=operation["operationId"],
         method=method.upper(),
@@ -210,7 +144,9 @@ def _action(document: Document, method: str, path: str, operation: Document) -> 
         parameters=[_parameter(p) for p in operation.get("parameters", [])],
         body_type=body_type,
         body=list(_fields(schema)),
-        answers=[_answer(status, response) for status, response in operation["responses"].items()],
+        answers=[answer for answer in answers if answer.status < "400"],
+        errors=[answer for answer in answers if answer.status >= "400"],
+        samples=samples.samples(samples.call_of(document, method, path, operation)),
     )
 
 

@@ -17,7 +17,7 @@ from gallery.web.routing import QUIET
     "/metrics",
     opt=ADMINISTERS | QUIET,
     operation_id="metrics",
-    summary="Counts, durations and how it stands, in Prometheus' format",
+    summary="Metrics in the format of Prometheus",
     media_type="text/plain",
     responses={200: ResponseSpec(str, description="Prometheus' text, or OpenMetrics", media_type="text/plain")},
     tags=["operation"],

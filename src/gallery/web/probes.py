@@ -37,7 +37,7 @@ async def health() -> dict[str, Any]:
     }
 
 
-@get("/livez", opt=OPT, operation_id="livez", summary="200 while this process answers at all", tags=["operation"])
+@get("/livez", opt=OPT, operation_id="livez", summary="Liveness: 200 while this process answers", tags=["operation"])
 async def livez() -> dict[str, str]:
     return {"status": "ok"}
 
@@ -46,13 +46,13 @@ async def livez() -> dict[str, str]:
     "/readyz",
     opt=OPT,
     operation_id="readyz",
-    summary="503 while something is away, naming it, and while this process drains",
+    summary="Readiness: 503 names the server that is unavailable",
     tags=["operation"],
 )
 async def readyz(
     health: NamedDependency[Health],
     exclude: Annotated[
-        list[str] | None, QueryParameter(description="What may be away, e.g. valkey, without which we only get slower")
+        list[str] | None, QueryParameter(description="Servers that may be unavailable, e.g. `valkey`")
     ] = None,
 ) -> Response[dict[str, Any]]:
     if strangers := set(exclude or []) - set(health.needs):

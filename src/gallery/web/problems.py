@@ -2,7 +2,7 @@
 
 import random
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, TypeAlias
 
@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from gallery import errors
 from gallery.validation import invalid_at
-from gallery.web.routing import client_gone
+from gallery.web.routing import client_gone, public_url_of
 
 log = structlog.get_logger(__name__)
 
@@ -42,6 +42,11 @@ STATUS: dict[type[errors.GalleryError], int] = {
 }
 Headers: TypeAlias = Iterable[tuple[bytes, bytes]]
 BODIES = {400: errors.MalformedBody, 413: errors.TooLarge}  # what Litestar says of a body, in our words
+OTHERS = {  # what the framework finds
+    404: "There is nothing at this path.",
+    405: "This path does not take this method.",
+    500: "Something went wrong in the server.",
+}
 RETRY_AFTER = {503: "2"}  # seconds
 STREAMS_AGAIN = (5, 15)  # seconds: not all at the same moment
 
@@ -81,7 +86,9 @@ def of_framework(request: Request[Any, Any, Any], error: HTTPException) -> Respo
         return Response(b"", status_code=400)  # sent to no one
     if status in BODIES:
         return of_gallery(request, BODIES[status](cause=str(error)))
-    return _response(request, status, _code(status), f"{HTTPStatus(status).phrase}.", headers=error.headers)
+    return _response(
+        request, status, _code(status), OTHERS.get(status, f"{HTTPStatus(status).phrase}."), headers=error.headers
+    )
 
 
 def of_body(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
@@ -92,7 +99,7 @@ def of_body(request: Request[Any, Any, Any], error: Exception) -> Response[bytes
 def of_anything(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """A bug of ours: the log has the stack, the client a sentence and the id to ask for it."""
     log.error("request.failed", exc_info=error)
-    return _response(request, 500, "internal_error", "Something went wrong on our side.")
+    return _response(request, 500, "internal_error", OTHERS[500])
 
 
 HANDLERS: Any = {
@@ -108,7 +115,7 @@ HANDLERS: Any = {
 async def answer(scope: HTTPScope, send: Send, error: errors.GalleryError, headers: Headers = ()) -> None:
     """The same for what stands before Litestar."""
     status = status_of(error)
-    body = problem(status, error.code(), error.message(), scope["path"])
+    body = problem(status, error.code(), error.message(), scope["path"], public_url=public_url_of(scope))
     fixed = [(b"content-type", b"application/problem+json"), (b"cache-control", b"no-store")]
     length = (b"content-length", b"%d" % len(body))
     later = [(b"retry-after", RETRY_AFTER[status].encode())] if status in RETRY_AFTER else []
@@ -118,15 +125,19 @@ async def answer(scope: HTTPScope, send: Send, error: errors.GalleryError, heade
 
 
 def status_of(error: errors.GalleryError) -> int:
-    return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
+    return status_of_kind(type(error))
 
 
-def problem(status: int, code: str, sentence: str, path: str, details: list[Detail] | None = None) -> bytes:
+def status_of_kind(kind: type[errors.GalleryError]) -> int:
+    return next((STATUS[base] for base in kind.__mro__ if base in STATUS), 500)
+
+
+def problem(
+    status: int, code: str, sentence: str, path: str, details: Sequence[Detail] = (), *, public_url: str = ""
+) -> bytes:
     request_id = structlog.contextvars.get_contextvars().get("request", "")
-    title = HTTPStatus(status).phrase
-    return msgspec.json.encode(
-        Problem(f"urn:gallery:problem:{code}", title, status, sentence, path, code, request_id, details or [])
-    )
+    title, page = HTTPStatus(status).phrase, f"{public_url}/api/errors#{code}"
+    return msgspec.json.encode(Problem(page, title, status, sentence, path, code, request_id, list(details)))
 
 
 def _response(
@@ -134,12 +145,12 @@ def _response(
     status: int,
     code: str,
     sentence: str,
-    details: list[Detail] | None = None,
+    details: Sequence[Detail] = (),
     headers: dict[str, str] | None = None,
 ) -> Response[bytes]:
     extra = {"Retry-After": RETRY_AFTER[status]} if status in RETRY_AFTER else {}
     return Response(
-        problem(status, code, sentence, request.scope["path"], details),
+        problem(status, code, sentence, request.scope["path"], details, public_url=public_url_of(request.scope)),
         status_code=status,
         media_type="application/problem+json",
         headers={"Cache-Control": "no-store", **extra, **(headers or {})},

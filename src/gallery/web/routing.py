@@ -17,6 +17,7 @@ from litestar.utils import normalize_path
 
 ROUTE = "gallery.route"  # in the scope's extensions, which a copy of the scope shares
 GONE = "gallery.gone"
+PUBLIC_URL = "gallery.public_url"
 METHODS: tuple[Method, ...] = ("GET", "POST", "PUT", "PATCH", "DELETE")
 QUIET = {"quiet": True}  # for `opt`: asked every few seconds, so that it is not logged while all is well
 
@@ -35,15 +36,16 @@ NOWHERE = Route("none", {})  # of a request for what there is not
 class Routing:
     """Around everything that wants to know the route of a request to `litestar`."""
 
-    def __init__(self, app: ASGIApp, litestar: Litestar) -> None:
+    def __init__(self, app: ASGIApp, litestar: Litestar, public_url: str) -> None:
         self._app = app
+        self._public_url = public_url
         self._router = litestar.asgi_router
         self._methods = {route.path_format: _methods(route) for route in litestar.routes}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == ScopeType.HTTP:
             scope["path"] = normalize_path(scope["path"])
-            _extensions(scope)[ROUTE] = self._find(scope)
+            _extensions(scope).update({ROUTE: self._find(scope), PUBLIC_URL: self._public_url})
         await self._app(scope, receive, send)
 
     def _find(self, scope: HTTPScope) -> Route:
@@ -66,6 +68,12 @@ def _methods(route: BaseRoute) -> Sequence[str]:
     """Those that a path answers to, `HEAD` and `OPTIONS` included."""
     methods = set(route.methods) if isinstance(route, HTTPRoute) else set()
     return sorted(methods | ({"HEAD"} if "GET" in methods else set()))
+
+
+def public_url_of(scope: HTTPScope) -> str:
+    """What to put before our own paths in this request's answer."""
+    url: str = _extensions(scope).get(PUBLIC_URL, "")
+    return url
 
 
 def route_of(scope: HTTPScope) -> Route:

@@ -1,0 +1,31 @@
+"""Writes docs/errors.md from the errors themselves: `python docs/make_errors.py`."""  # noqa: INP001
+
+from pathlib import Path
+
+from gallery.web.catalogue import catalogue
+
+PAGE = Path(__file__).with_name("errors.md")
+
+HEAD = """\
+<!-- Written by docs/make_errors.py; change src/gallery/errors.py and src/gallery/web/catalogue.py instead. -->
+
+# Problem codes
+
+Each error answer is a problem document ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457),
+[api.md](api.md#errors)) with one of these codes. Codes stay as they are; new ones may come. A running Gallery shows
+this table at `/api/errors`, where the `type` of each problem leads. A code without a status stands in an image's
+`error` or timeline.
+
+| status | code | says | remedy |
+|---|---|---|---|
+"""
+
+
+def page() -> str:
+    """The whole page as it should be."""
+    rows = (f"| {e.status or ''} | `{e.code}` | {e.sentence} | {e.remedy} |\n" for e in catalogue())
+    return HEAD + "".join(rows)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())

@@ -1,0 +1,105 @@
+"""Every problem code that a client can meet: its status, its sentence, and the remedy. Shown at `/api/errors`."""
+
+from collections.abc import Iterator
+
+from msgspec import Struct
+
+from gallery import errors
+from gallery.errors import GalleryError
+from gallery.web.problems import OTHERS, STATUS, status_of_kind
+
+OF_COMMANDS = (  # only operators' commands meet these
+    errors.BackupDamaged,
+    errors.BackupForeign,
+    errors.BackupNotFound,
+    errors.BackupUnderWay,
+    errors.DumpFailed,
+    errors.ForeignStore,
+    errors.KeyNotFound,
+    errors.Misconfigured,
+    errors.RemovedMeanwhile,
+)
+OF_IMAGES = (errors.DamagedPicture, errors.RendererFailed, errors.WorkerLost)  # stand in an image's `error`
+DOCTOR = "Tell the operator: gallery doctor says which setting is wrong."
+CORRECT = "Correct the request; the same one will be refused again."
+LATER = "Send the same request again after the seconds of Retry-After."
+REMEDIES: dict[type[GalleryError], str] = {
+    errors.NotFound: "Check the path and the id. Images of other owners and deleted images are not found either.",
+    errors.Conflict: "Read the present state, and decide anew.",
+    errors.Forbidden: CORRECT,
+    errors.Rejected: CORRECT,
+    errors.Busy: LATER,
+    errors.Unavailable: LATER,
+    errors.DatabaseRefused: DOCTOR,
+    errors.ObjectStoreRefused: DOCTOR,
+    errors.ValkeyRefused: DOCTOR,
+    errors.VersionMismatch: "Read the image again, and send its new ETag in If-Match.",
+    errors.StillInFlight: LATER,
+    errors.StillProcessing: "Wait until the image is READY or FAILED.",
+    errors.ForeignHost: "Use the host name 127.0.0.1 or localhost, or set GALLERY_ACCESS__OPEN.",
+    errors.ForeignOrigin: "Add the page's origin to CORS_ORIGIN.",
+    errors.ScopeMissing: "Use a credential with this scope. For JWTs see GALLERY_ACCESS__JWT_SCOPE_CLAIM.",
+    errors.LinkNotValid: "Ask for new links: POST /api/v1/images/{id}/links.",
+    errors.CredentialsRequired: "Send an API key or a JWT as Authorization: Bearer.",
+    errors.CredentialNotValid: "Use another API key, sign in again, or get a new ticket.",
+    errors.TokenNotValid: "Get a new token.",
+    errors.TokenMalformed: "Send the JWT itself; an opaque access token is not a JWT.",
+    errors.TokenAlgorithmRefused: "See GALLERY_ACCESS__JWT_ALGORITHMS, and whether a secret or public keys are set.",
+    errors.TokenSignatureInvalid: "Check that GALLERY_ACCESS__JWKS_URL (or the secret) is that of the token's issuer.",
+    errors.TokenExpired: "Get a new token, and send the request again.",
+    errors.TokenNotYetValid: "Check the clocks; see GALLERY_ACCESS__CLOCK_SKEW.",
+    errors.TokenAudienceWrong: "Ask the identity provider for a token with the audience of this server.",
+    errors.TokenAudienceNotSet: "Set GALLERY_ACCESS__JWT_AUDIENCE.",
+    errors.TokenIssuerWrong: "Compare iss with GALLERY_ACCESS__JWT_ISSUER, character by character.",
+    errors.TokenClaimMissing: "Have the identity provider add the claim, or name another one in the settings.",
+    errors.TokenClaimInvalid: "Have the identity provider mend the claim, or name another one in the settings.",
+    errors.TooLarge: "Send a smaller file. The operator can raise GALLERY_UPLOAD__MAX_BYTES.",
+    errors.QuotaExceeded: "Delete images. The operator can raise GALLERY_UPLOAD__QUOTA_BYTES.",
+    errors.TooManyPixels: "Send a smaller picture. The operator can raise GALLERY_UPLOAD__MAX_PIXELS.",
+    errors.SideTooLong: "Send a smaller picture. The operator can raise GALLERY_UPLOAD__MAX_SIDE.",
+    errors.NotAPicture: "Send a file of one of these formats; neither its name nor its type counts, only its content.",
+    errors.IdempotencyKeyReused: "Make a new key for each new upload.",
+    errors.TooManyStreams: "Close a stream, or open it again after the seconds of Retry-After.",
+    errors.RangeOutside: "Ask for a part within the size, which stands in Content-Range.",
+    errors.TooSlow: "Send the request again over a faster connection.",
+    errors.DamagedPicture: "Send the picture again from an intact file.",
+    errors.RendererFailed: "Ask for another attempt: POST /api/v1/images/{id}/reprocess.",
+    errors.WorkerLost: "Ask for another attempt: POST /api/v1/images/{id}/reprocess.",
+}
+OF_THE_FRAMEWORK = [
+    ("not_found", 404, OTHERS[404], "Check the path."),
+    ("method_not_allowed", 405, OTHERS[405], "Use one of the methods in Allow."),
+    ("internal_error", 500, OTHERS[500], "Ask the operator: the log has the cause beside the requestId."),
+]
+
+
+class Entry(Struct, frozen=True):
+    """`status` is `None` for a code that stands in an image's `error` or timeline only."""
+
+    code: str
+    status: int | None
+    sentence: str
+    remedy: str
+
+
+def catalogue() -> list[Entry]:
+    """By status and code; those of images last."""
+    ours = [_entry(kind) for kind in _below(GalleryError) if _meets_clients(kind)]
+    return sorted([*ours, *(Entry(*row) for row in OF_THE_FRAMEWORK)], key=lambda e: (e.status or 600, e.code))
+
+
+def _below(kind: type[GalleryError]) -> Iterator[type[GalleryError]]:
+    for child in kind.__subclasses__():
+        yield child
+        yield from _below(child)
+
+
+def _meets_clients(kind: type[GalleryError]) -> bool:
+    """Branches of the tree are not raised themselves."""
+    branch = GalleryError in kind.__bases__ and kind in STATUS
+    return kind.__module__ == errors.__name__ and not branch and not issubclass(kind, OF_COMMANDS)
+
+
+def _entry(kind: type[GalleryError]) -> Entry:
+    remedy = next(REMEDIES[base] for base in kind.__mro__ if base in REMEDIES)
+    return Entry(kind.code(), None if issubclass(kind, OF_IMAGES) else status_of_kind(kind), kind.sentence(), remedy)

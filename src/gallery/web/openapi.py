@@ -1,0 +1,105 @@
+"""The OpenAPI document at `/api/openapi.json`; the pages for people are in `docs`."""
+
+from typing import Any
+
+import msgspec
+from litestar import Request, Router
+from litestar.enums import MediaType
+from litestar.exceptions import NotFoundException
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import OpenAPIRenderPlugin
+from litestar.openapi.spec import Components, Reference, SecurityScheme
+from litestar.response import Response
+
+from gallery import __version__
+from gallery.access.model import LETS_IN
+from gallery.web.pages import CALM, policy
+from gallery.web.problems import Problem
+
+Document = dict[str, Any]
+
+DESCRIPTION = (
+    "Upload a photo; Gallery keeps the original, renders it for the web, and tells every client when it is ready."
+)
+SCHEMES: dict[str, SecurityScheme | Reference] = {
+    "bearer": SecurityScheme("http", "An API key (gk_…) or a JWT", scheme="bearer"),
+    "apiKey": SecurityScheme("apiKey", "An API key", name="X-Api-Key", security_scheme_in="header"),
+}
+REFERENCE = "#/components/schemas/"
+
+
+def config(*pages: OpenAPIRenderPlugin) -> OpenAPIConfig:
+    """What Litestar is told, so that the document and these pages are served under `/api`."""
+    return OpenAPIConfig(
+        title="Gallery",
+        version=__version__,
+        description=DESCRIPTION,
+        security=[{"bearer": []}, {"apiKey": []}, {}],
+        components=Components(security_schemes=SCHEMES),
+        openapi_router=Router("/api", route_handlers=[], opt=LETS_IN, include_in_schema=False, after_request=_finish),
+        render_plugins=[*pages, Json()],
+        use_handler_docstrings=True,
+    )
+
+
+def _finish(response: Response[Any]) -> Response[Any]:
+    """Litestar answers what it does not know below `/api` with a page of its own; we answer with a problem."""
+    if response.status_code == 404:
+        raise NotFoundException
+    response.headers["Content-Security-Policy"] = policy()
+    response.headers["Cache-Control"] = CALM
+    return response
+
+
+class Json(OpenAPIRenderPlugin):
+    def __init__(self) -> None:
+        super().__init__(path="/openapi.json", media_type=MediaType.JSON)
+
+    def render(self, request: Request[Any, Any, Any], openapi_schema: Document) -> bytes:
+        return self.render_json(request, truthful(openapi_schema))
+
+
+def truthful(document: Document) -> Document:
+    """The document with our errors in it: Litestar describes its own, and we never answer with those."""
+    (problem,), components = msgspec.json.schema_components([Problem], ref_template=REFERENCE + "{name}")
+    content = {"application/problem+json": {"schema": problem}}
+    paths = {
+        path: {
+            method: operation | {"responses": _responses(operation, _errors(path, operation), content)}
+            for method, operation in item.items()
+        }
+        for path, item in document["paths"].items()
+    }
+    described = document["components"] | {"schemas": document["components"]["schemas"] | components}
+    return document | {"paths": paths, "components": described}
+
+
+def _errors(path: str, operation: Document) -> dict[str, str]:
+    """What can go wrong with an operation of this shape; its handler describes what else can."""
+    places = {parameter["in"] for parameter in operation.get("parameters", [])}
+    body = operation.get("requestBody", {}).get("content", {})
+    found = {"403": "The credential lacks a scope, or the request comes from another origin or host"}
+    if path.startswith(("/api/v1", "/admin")):
+        found |= {
+            "401": "A credential is missing or not valid",
+            "429": "Too many requests",
+            "503": "A server that Gallery needs is unavailable",
+        }
+    if "path" in places:
+        found |= {"404": "There is nothing with this id or name"}
+    if "query" in places or body:
+        found |= {"422": "A parameter or a field is not valid"}
+    if body:
+        found |= {"400": "The body cannot be read", "413": "The body is too large"}
+    if "multipart/form-data" in body:
+        found |= {"415": "The file is not a picture in an accepted format"}
+    return found
+
+
+def _responses(operation: Document, errors: dict[str, str], content: Document) -> Document:
+    """Errors are problems, unless they are described with content of their own; Litestar's 400 never happens."""
+    described = {status: r for status, r in operation["responses"].items() if status != "400"}
+    described = {s: r if s < "400" or r.get("content") else r | {"content": content} for s, r in described.items()}
+    ours = {status: {"description": words, "content": content} for status, words in errors.items()}
+    everything = {**ours, **described}
+    return dict(sorted(everything.items())) | {"default": {"description": "Any other error", "content": content}}
