@@ -30,9 +30,15 @@ def picture(file: BinaryIO) -> tuple[str, Header]:
     brands = _brands(_payload(file, top[b"ftyp"], MAX_FTYP))
     if not brands & (AVIF_BRANDS | HEIC_BRANDS | OPEN_BRANDS):
         raise NotAPicture(brands=b" ".join(sorted(brands)).hex())
-    meta = _payload(file, top[b"meta"], MAX_META)[4:]
-    width, height = _largest(meta)
-    return _codec(brands, meta), Header(width, height, animated=b"moov" in top)
+    boxes = _payload(file, top[b"meta"], MAX_META)[4:]
+    width, height = _largest(boxes)
+    return _codec(brands, boxes), Header(width, height, animated=b"moov" in top)
+
+
+def meta(file: BinaryIO) -> bytes:
+    """The boxes inside of `meta`, or nothing."""
+    top = _top_level(file)
+    return _payload(file, top[b"meta"], MAX_META)[4:] if b"meta" in top else b""
 
 
 # --- the file's own level ---------------------------------------------------------------------------------------
@@ -77,7 +83,8 @@ def _brands(ftyp: bytes) -> set[bytes]:
 # --- inside of meta -----------------------------------------------------------------------------------------------
 
 
-def _children(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+def children(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The names and the payloads of boxes that stand one behind the other."""
     at = 0
     for _ in range(MAX_BOXES):
         size = int.from_bytes(data[at : at + 4])
@@ -87,13 +94,14 @@ def _children(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         at += size
 
 
-def _child(data: bytes, name: bytes) -> bytes:
-    return next((payload for kind, payload in _children(data) if kind == name), b"")
+def child(data: bytes, name: bytes) -> bytes:
+    """The payload of the first of this name, or nothing."""
+    return next((payload for kind, payload in children(data) if kind == name), b"")
 
 
 def _largest(meta: bytes) -> tuple[int, int]:
     """The sides of the largest `ispe`: a grid's own are larger than those of its tiles, a thumbnail's are smaller."""
-    properties = _children(_child(_child(meta, b"iprp"), b"ipco"))
+    properties = children(child(child(meta, b"iprp"), b"ipco"))
     sizes = [
         (int.from_bytes(ispe[4:8]), int.from_bytes(ispe[8:12]))
         for kind, ispe in properties
@@ -106,7 +114,7 @@ def _largest(meta: bytes) -> tuple[int, int]:
 
 def _codec(brands: set[bytes], meta: bytes) -> str:
     """By the items' own codec, which the decoder will meet; by brand where they leave it open."""
-    codecs = {CODECS[kind] for kind in _item_types(_child(meta, b"iinf")) if kind in CODECS}
+    codecs = {CODECS[kind] for kind in _item_types(child(meta, b"iinf")) if kind in CODECS}
     if len(codecs) == 1:
         return codecs.pop()
     if brands & AVIF_BRANDS:
@@ -118,7 +126,7 @@ def _codec(brands: set[bytes], meta: bytes) -> str:
 
 def _item_types(iinf: bytes) -> Iterator[bytes]:
     count_size = 2 if iinf[:1] == b"\x00" else 4
-    for kind, infe in _children(iinf[4 + count_size :]):
+    for kind, infe in children(iinf[4 + count_size :]):
         if kind == b"infe" and infe[:1] in {b"\x02", b"\x03"}:
             at = 8 if infe[:1] == b"\x02" else 10  # version and flags, item id of 2 or 4 bytes, protection index
             yield infe[at : at + 4]

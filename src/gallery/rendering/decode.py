@@ -11,7 +11,8 @@ from pathlib import Path
 import pillow_heif
 
 from gallery.errors import DamagedPicture
-from gallery.rendering import excess, headers, steps
+from gallery.rendering import excess, headers, png_colors, properties, steps
+from gallery.rendering.color_space import Colors
 from gallery.rendering.probe import Format, Limits
 from gallery.rendering.recipe import Size
 from gallery.rendering.vips import EXIF, Picture, blob, failing_as, with_profile
@@ -47,7 +48,22 @@ def read_at(size: Size, picture: Picture, source: Path, kind: Format) -> Picture
     with failing_as(DamagedPicture):
         if kind is Format.JPEG:
             picture = _load_jpeg(source, shrink=_spare_shrink(picture, size))
+        if space := told_colors(source, kind).space:
+            return steps.upright_srgb_of(picture, size, space).copy_memory()
         return steps.upright_srgb(steps.light(steps.linkable(picture)), size).copy_memory()
+
+
+def told_colors(source: Path, kind: Format) -> Colors:
+    """What the file tells of its colours but by an ICC profile."""
+    match kind:
+        case Format.PNG:
+            read = png_colors.read
+        case Format.AVIF | Format.HEIC:
+            read = properties.read
+        case _:
+            return Colors()
+    with source.open("rb") as file:
+        return read(file)
 
 
 def _open(source: Path, kind: Format) -> Picture:
@@ -60,6 +76,9 @@ def _open(source: Path, kind: Format) -> Picture:
         case Format.GIF:
             with source.open("rb") as file:
                 return steps.on_canvas(_load(source, kind), headers.gif_canvas(file))
+        case Format.AVIF:
+            told = told_colors(source, kind)
+            return steps.straight(steps.full_range(_load(source, kind), told), told)
         case _:
             return _load(source, kind)
 
@@ -99,8 +118,8 @@ def _open_heic(source: Path, limits: Limits) -> tuple[Picture, bytes]:
     if not len(heif):
         raise ValueError("no picture inside that libheif can read")
     limits.check(*heif.size)
-    channels, _, deep = heif.mode.partition(";")  # "RGB", "RGBA", "L" or "LA", and "I;16" for deep gray
+    channels, _, deep = heif.mode.partition(";")  # "RGB", "RGBA", "RGBa", "L" or "LA", and "I;16" for deep gray
     pixels = Picture.new_from_memory(heif.data, *heif.size, len(channels), "ushort" if deep else "uchar")
     meaning = "grey16" if deep else "srgb" if channels.startswith("RGB") else "b-w"
-    picture = pixels.copy(interpretation=meaning)
+    picture = steps.straight(pixels.copy(interpretation=meaning), told_colors(source, Format.HEIC))
     return with_profile(picture, heif.info.get("icc_profile")), heif.info.get("exif") or b""

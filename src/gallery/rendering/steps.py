@@ -3,12 +3,19 @@
 Each takes a picture and gives one back: its own where there is nothing to do.
 """
 
+import io
 from collections.abc import Sequence
 
+from PIL import ImageCms
+
+from gallery.rendering.color_space import Colors, ColorSpace
 from gallery.rendering.headers import GifCanvas
 from gallery.rendering.recipe import Size
+from gallery.rendering.to_srgb import to_srgb
 from gallery.rendering.vips import PROFILE, Picture, Unusable, blob, with_profile
 
+GRAYS = {"b-w": "srgb", "grey16": "rgb16"}  # libvips' names, with those of the same values in RGB
+CHANNELS = {"b-w": "GRAY", "grey16": "GRAY", "srgb": "RGB", "rgb16": "RGB", "cmyk": "CMYK"}
 SIDEWAYS = frozenset({5, 6, 7, 8})  # EXIF orientations that swap the sides
 
 
@@ -30,22 +37,48 @@ def on_canvas(frame: Picture, canvas: GifCanvas) -> Picture:
     return painted.embed(canvas.left, canvas.top, canvas.width, canvas.height, extend="background", background=free)
 
 
-def linkable(picture: Picture) -> Picture:
-    """Without its profile where colours cannot go by it: it is broken, or of a kind that describes no picture.
+def full_range(picture: Picture, colors: Colors) -> Picture:
+    """Gray whose black is 16 and whose white is 235, made 0 and 255: of colours libheif does that itself."""
+    if not colors.limited_gray:
+        return picture
+    black, scale = (16 << 8 if picture.format == "ushort" else 16), 255 / 219
+    gray = picture.bands - picture.hasalpha()
+    scales, offsets = [scale] * gray, [-black * scale] * gray
+    if picture.hasalpha():
+        scales, offsets = [*scales, 1], [*offsets, 0]
+    return picture.linear(scales, offsets).rint().cast(picture.format)
 
-    Some profiles can be read and turn out to be of no use only when they are linked to ours: so one pixel is tried.
+
+def straight(picture: Picture, colors: Colors) -> Picture:
+    """Colours as they are before they are multiplied by their alpha."""
+    if not colors.premultiplied or not picture.hasalpha():
+        return picture
+    deep = picture.format == "ushort"
+    return picture.unpremultiply(max_alpha=65_535 if deep else 255).rint().cast(picture.format)
+
+
+def linkable(picture: Picture) -> Picture:
+    """With a profile by which its colours can go, or with none, as in browsers.
+
+    Gray becomes RGB where the profile is one of RGB. A profile that is broken or of other channels is left out: libvips
+    would take one of its own for it. Some can be read and turn out to be of no use only when they are linked to ours,
+    so one pixel is tried.
     """
     profile = blob(picture, PROFILE)
     if not profile:
         return picture
-    pixel = Picture.black(1, 1, bands=picture.bands).cast(picture.format).copy(interpretation=picture.interpretation)
-    try:
-        _to_srgb(with_profile(pixel, profile), Size("pixel", 1, 1)).copy_memory()
-    except Unusable:
-        plain = picture.copy()
-        plain.remove(PROFILE)
-        return plain
+    channels = _channels(profile)
+    if channels == "RGB" and picture.interpretation in GRAYS:
+        picture = picture.colourspace(GRAYS[picture.interpretation])
+    if channels != CHANNELS.get(picture.interpretation) or not _links(picture, profile):
+        return without_profile(picture)
     return picture
+
+
+def without_profile(picture: Picture) -> Picture:
+    plain = picture.copy()
+    plain.remove(PROFILE)
+    return plain
 
 
 def light(picture: Picture) -> Picture:
@@ -66,6 +99,12 @@ def upright_srgb(picture: Picture, size: Size) -> Picture:
     return shrunk(picture, size).colourspace("srgb")  # in a fifth of the time
 
 
+def upright_srgb_of(picture: Picture, size: Size, space: ColorSpace) -> Picture:
+    """The same from another colour space; a profile does not count then."""
+    plain = without_profile(picture)
+    return upright_srgb(plain, size) if space.plain else to_srgb(shrunk(plain, size), space)
+
+
 def shrunk(picture: Picture, size: Size) -> Picture:
     """Of exactly this size; and upright, which is the way of `thumbnail_image`."""
     return picture.thumbnail_image(size.width, height=size.height, size="force")
@@ -79,6 +118,23 @@ def flat(picture: Picture) -> Picture:
 def ladder(largest: Picture, sizes: Sequence[Size]) -> list[Picture]:
     """A picture for each of the sizes, all made from the largest: no worse to the eye than from the original."""
     return [shrunk(largest, size).copy_memory() for size in sizes[:-1]] + [largest]
+
+
+def _channels(profile: bytes) -> str:
+    """GRAY, RGB, CMYK or another, as littleCMS names them; nothing if it cannot be read."""
+    try:
+        return ImageCms.ImageCmsProfile(io.BytesIO(profile)).profile.xcolor_space.strip()
+    except (OSError, ValueError, ImageCms.PyCMSError):
+        return ""
+
+
+def _links(picture: Picture, profile: bytes) -> bool:
+    pixel = Picture.black(1, 1, bands=picture.bands).cast(picture.format).copy(interpretation=picture.interpretation)
+    try:
+        _to_srgb(with_profile(pixel, profile), Size("pixel", 1, 1)).copy_memory()
+    except Unusable:
+        return False
+    return True
 
 
 def _to_srgb(picture: Picture, size: Size) -> Picture:
