@@ -7,16 +7,20 @@ connections that come while a dead API is started again wait instead of being re
 import asyncio
 import os
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 
 import typer
 
 from gallery.access.openness import check_openness
 from gallery.adapters import datadir, embedded
 from gallery.adapters.datadir import Hold
+from gallery.adapters.processes import Process
 from gallery.cli import house
 from gallery.cli.listening import bind
 from gallery.cli.supervisor import Command, Supervisor, gallery
+from gallery.jobs.scratch import METRICS, open_scratch
+from gallery.ops.instruments import left, shared_by, telling_for
 from gallery.settings import Settings
 
 
@@ -24,31 +28,40 @@ async def dev(settings: Settings) -> int:
     """Run until a signal; returns the exit code. Raises `CannotStart`."""
     check_openness(settings)
     async with datadir.hold(settings.data, "gallery dev") as hold:
-        with bind(settings) as sock:  # only now: a killed predecessor's API may have held it until here
-            supervisor = Supervisor(on_change=lambda living: hold.publish(processes=living))
+        # only now: a killed predecessor's API may have held the socket until here
+        with bind(settings) as sock, open_scratch(METRICS) as measured:
+
+            def changed(living: Mapping[str, Process]) -> None:
+                hold.publish(processes=living)
+                if "worker" not in living:
+                    left(measured, "worker")
+
+            supervisor = Supervisor(on_change=changed)
 
             async def begin(_: Supervisor) -> None:
                 postgres, valkey = settings.database.url is None, settings.redis.url is None
                 servers = await embedded.prepare(hold, postgres=postgres, valkey=valkey)
                 await supervisor.start(*servers)
                 embedded.publish(hold, servers)
-                await _open(settings, supervisor, hold, sock)
+                await _open(settings, supervisor, hold, sock, measured)
 
             return await supervisor.run(begin)
 
 
-async def _open(settings: Settings, supervisor: Supervisor, hold: Hold, sock: socket.socket) -> None:
+async def _open(settings: Settings, supervisor: Supervisor, hold: Hold, sock: socket.socket, measured: Path) -> None:
     """Start our own parts on servers that run, and say where to look. The API, the last to start, ends first."""
     found = house.located(settings, hold.running.database_url, hold.running.redis_url)
     await house.bring_up_to_date(found)
     host, port = sock.getsockname()[:2]
     environment = {**os.environ, **house.environment(found)}
     serve = gallery("serve", "--fd", str(sock.fileno()))
-    await supervisor.start(Command("worker", gallery("worker"), environment))
+    alone = settings.worker.metrics_port != 0  # then Prometheus asks it itself
+    measuring = {} if alone else shared_by(measured, "worker")
+    await supervisor.start(Command("worker", gallery("worker"), environment | measuring))
     api = Command(
         "api",
         serve,
-        environment,
+        environment | telling_for(measured),
         answers=_livez(host, port),
         pass_fds=(sock.fileno(),),
         stop_seconds=settings.serve.longest_stop,

@@ -1,9 +1,12 @@
-"""The answer to Prometheus: what all processes behind the socket have measured, and what is read now."""
+"""The answer to Prometheus: what all processes behind the socket have measured, and what is read now.
+
+The worker of `gallery dev` has no address to be scraped at, so the API tells its values too, added to its own.
+"""
 
 import asyncio
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily
@@ -11,9 +14,10 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Sample
 
 from gallery.ops import cpu
-from gallery.ops.instruments import SHARED
+from gallery.ops.instruments import BESIDE, SHARED
 from gallery.ops.readings import Reading, Readings
 
 VERSION = re.compile(r";\s*version=(?!(?:0\.0\.[14]|1\.0\.0)\s*(?:;|$))", re.ASCII)  # one that there is not
@@ -30,11 +34,14 @@ def _write(readings: Sequence[Reading], accept: str) -> tuple[bytes, str]:
     encode, media_type = choose_encoder(_understood(accept))
     registry = CollectorRegistry()
     registry.register(_Read(readings))
-    if SHARED in os.environ:
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    else:
-        registry.register(_Own())
+    registry.register(_Sum(list(_sources())))
     return encode(registry), media_type
+
+
+def _sources() -> Iterator[Collector]:
+    yield MultiProcessCollector(None) if SHARED in os.environ else _Own()  # type: ignore[no-untyped-call]
+    if BESIDE in os.environ:
+        yield MultiProcessCollector(None, os.environ[BESIDE])  # type: ignore[no-untyped-call]
 
 
 def _understood(accept: str) -> str:
@@ -47,6 +54,30 @@ class _Own(Collector):
 
     def collect(self) -> Iterable[Metric]:
         return REGISTRY.collect()
+
+
+class _Sum(Collector):
+    """Sources that know the same metrics: their values are added up."""
+
+    def __init__(self, sources: Sequence[Collector]) -> None:
+        self._sources = sources
+
+    def collect(self) -> Iterable[Metric]:
+        families: dict[str, Metric] = {}
+        for metric in (metric for source in self._sources for metric in source.collect()):
+            known = families.setdefault(metric.name, metric)
+            if known is not metric:
+                known.samples = _added([*known.samples, *metric.samples])
+        return families.values()
+
+
+def _added(samples: Iterable[Sample]) -> list[Sample]:
+    sums: dict[tuple[object, ...], Sample] = {}
+    for sample in samples:
+        key = (sample.name, *sorted(sample.labels.items()))
+        known = sums.get(key)
+        sums[key] = sample if known is None else known._replace(value=known.value + sample.value)
+    return list(sums.values())
 
 
 class _Read(Collector):

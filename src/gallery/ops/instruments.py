@@ -15,6 +15,7 @@ from prometheus_client import multiprocess, values
 
 SHARED = "PROMETHEUS_MULTIPROC_DIR"
 SEAT = "_GALLERY_SEAT"  # the variable by which a child learns whose files it goes on with
+BESIDE = "_GALLERY_METRICS_BESIDE"  # the variable with the folder of processes without an address, which we tell for
 
 Together: TypeAlias = Literal["livesum", "livemin"]  # how the values of several processes are one
 
@@ -26,6 +27,11 @@ prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
 def shared_by(folder: Path, seat: str) -> dict[str, str]:
     """The environment of a child that writes into `folder`; `seat` is a name without underscores, one for each."""
     return {SHARED: str(folder), SEAT: seat}
+
+
+def telling_for(folder: Path) -> dict[str, str]:
+    """The environment of a child that adds to what it tells what others write into `folder`."""
+    return {BESIDE: str(folder)}
 
 
 def left(folder: Path, seat: str) -> None:

@@ -1,0 +1,38 @@
+"""In `gallery dev` one address tells what API and worker have measured."""
+
+import asyncio
+import os
+import signal
+
+import httpx
+
+from cast import post, settled
+from processes import dev, surroundings
+from scrape import Scrape, scraped
+
+
+async def until(client: httpx.AsyncClient, seen) -> Scrape:
+    async with asyncio.timeout(30):
+        while not seen(found := await scraped(client)):
+            await asyncio.sleep(0.2)
+    return found
+
+
+async def test_a_photo_that_became_ready_is_on_the_one_page(tmp_path):
+    async with dev(surroundings(), tmp_path) as stack, httpx.AsyncClient(base_url=stack.url, timeout=20) as client:
+        image = (await post(client)).json()
+        assert (await settled(client, image["id"]))["status"] == "READY"
+        now = await until(client, lambda found: found.value("sweeps_total") > 0)
+        assert now.value("image_ready_seconds_count") == 1
+        assert now.value("attempts_total", outcome="ready") == 1
+        assert now.value("images_uploaded_total") == 1
+        assert now.value("events_read") > 0
+        assert "process_resident_memory_bytes" in now.names
+        lent = now.value("database_connections_max")
+        keys = [(sample.name, *sorted(sample.labels.items())) for sample in now.samples]
+        assert len(keys) == len(set(keys))
+
+        os.kill(stack.part("gallery", "worker").pid, signal.SIGKILL)
+        gone = await until(client, lambda found: found.value("database_connections_max") < lent)
+        assert gone.value("image_ready_seconds_count") == 1, "what a dead one counted stays"
+        await until(client, lambda found: found.value("database_connections_max") == lent)
