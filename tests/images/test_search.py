@@ -63,6 +63,30 @@ STRANGE = [
         ("<b>bold</b>", "<b>"),
         ("lake at dawn", "dawn lake"),
         ("lake at dawn", "awn lak"),
+        ("東京、大阪", "大阪"),
+        ("写真「桜」", "桜"),
+        ("ラーメン・うどん", "うどん"),
+        ("नमस्ते।दुनिया", "दुनिया"),
+        ("مرحبا،عالم", "عالم"),
+        ("«été»", "ete"),
+        ("10€—cheap", "cheap"),
+        ("a→b", "b"),
+        ("sun☀lake", "lake"),
+        ("lake🌊dawn", "🌊 dawn"),
+        ("👨‍👩‍👧", "👨👩👧"),
+        ("שָׁלוֹם", "שלום"),
+        ("שלום", "שָׁלוֹם"),
+        ("צה״ל", "צה״ל"),
+        ("מֻחַמַּד־עלי", "עלי"),
+        ("مُحَمَّد", "محمد"),
+        ("محمد", "مُحَمَّد"),
+        ("أحمد", "احمد"),
+        ("مـــحمد", "محمد"),
+        ("می\u200cخواهم", "میخواهم"),
+        ("میخواهم", "می\u200cخواهم"),
+        ("co\u00adoperate", "cooperate"),
+        ("हिन्दी", "हिन्दी"),
+        ("한국어", "한국"),
     ],
 )
 async def test_it_is_found(gallery, title, search):
@@ -73,7 +97,15 @@ async def test_it_is_found(gallery, title, search):
 
 @pytest.mark.parametrize(
     ("title", "search"),
-    [("holiday", "ol"), ("holiday", "y"), ("lake", "lake dawn"), ("lake", "l_ke"), ("lake", "l%e"), ("lake", "lakes")],
+    [
+        ("कि", "की"),
+        ("holiday", "ol"),
+        ("holiday", "y"),
+        ("lake", "lake dawn"),
+        ("lake", "l_ke"),
+        ("lake", "l%e"),
+        ("lake", "lakes"),
+    ],
 )
 async def test_it_is_not_found(gallery, title, search):
     await hang(gallery, title)
@@ -112,7 +144,8 @@ async def test_signs_are_only_text(gallery, text):
 
 async def test_only_signs_ask_for_nothing(gallery):
     await hang(gallery, "lake", "hill")
-    assert await titles(gallery, search="!?") == await titles(gallery, search=" ") == ["hill", "lake"]
+    for signs in ("!?", " ", "「」", "—", "،", "\u200d"):
+        assert await titles(gallery, search=signs) == ["hill", "lake"]
 
 
 @pytest.mark.parametrize("text", ["\0", "a\nb", "\x7f", "x" * 201])

@@ -193,3 +193,18 @@ async def test_a_newer_schema_is_refused_in_one_sentence(environment, settings, 
         assert sentence == (
             f"gallery: The database is at schema 9999, newer than this Gallery's {SCHEMA}: upgrade Gallery."
         )
+
+
+async def test_images_from_before_words_of_all_scripts_are_found(database):
+    await asyncio.to_thread(migrate, database, "0011")
+    db = await asyncpg.connect(database)
+    try:
+        for title in ("東京、大阪", "שָׁלוֹם"):
+            await db.execute(ADD_WAITING, uuid4(), title)
+        await asyncio.to_thread(migrate, database)
+        assert {row["words"] for row in await db.fetch("SELECT words FROM image")} == {
+            " 東京 大阪 x jpg",
+            " שלום x jpg",
+        }
+    finally:
+        await db.close()
