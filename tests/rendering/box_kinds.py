@@ -1,6 +1,7 @@
 """AVIF and HEIC of every kind that a browser tells apart, and files that it can draw where it draws those otherwise."""
 
 import io
+from typing import Any
 
 import numpy as np
 import pillow_heif
@@ -45,8 +46,10 @@ def avif(channels: str, depth: int, range: str, colors: str, orientation: int) -
 def _of_8_bits(channels: str, range_name: str, orientation: int) -> bytes:
     mode = "RGBA" if channels == "premultiplied" else channels
     exif = photos.an_exif({}, orientation=orientation)
-    more = {"alpha_premultiplied": True} if channels == "premultiplied" else {}
-    return saved(as_pillow(mode), "AVIF", quality=95, range=range_name, subsampling="4:4:4", exif=exif, **more)
+    more: dict[str, Any] = {"alpha_premultiplied": True} if channels == "premultiplied" else {}
+    if mode.startswith("RGB"):
+        more["subsampling"] = "4:4:4"  # with it, gray would have planes of colour
+    return saved(as_pillow(mode), "AVIF", quality=95, range=range_name, exif=exif, **more)
 
 
 def _deep(channels: str, depth: int) -> bytes:
