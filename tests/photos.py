@@ -219,6 +219,14 @@ def an_interlaced_png(width: int, height: int) -> bytes:
     return bytes(pixels.pngsave_buffer(interlace=True, compression=1))
 
 
+def a_greedy_gif() -> bytes:
+    """A GIF that seems to have a hundred pixels: its frame of 81 megapixels is hidden behind a comment of 1.2 MB."""
+    frame = _saved(Image.new("P", (9_000, 9_000)), "GIF")
+    at = frame.index(b"\x2c\0\0\0\0" + struct.pack("<HH", 9_000, 9_000))
+    comment = b"\x21\xfe" + (b"\xff" + bytes(255)) * 4_800 + b"\0"
+    return frame[:6] + struct.pack("<HH", 10, 10) + frame[10:at] + comment + frame[at:]
+
+
 def not_pictures() -> dict[str, bytes]:
     """Files that people upload as pictures and that we do not take, by name."""
     tiff, archive = io.BytesIO(), b"PK\x03\x04\x14\x00\x00\x00\x00\x00" + bytes(200)

@@ -254,9 +254,21 @@ class MalformedBody(Rejected):
 class TooLarge(Rejected):
     """The file is larger than we accept."""
 
+    hint = "At most {limit:,} bytes are accepted (GALLERY_UPLOAD__MAX_BYTES={limit})."
+
+
+class BodyTooLarge(Rejected):
+    """The request's body is larger than we accept."""
+
+    @classmethod
+    def code(cls) -> str:
+        return TooLarge.code()
+
 
 class QuotaExceeded(Rejected):
     """With this file your pictures would take more room than you have."""
+
+    hint = "It has {size:,} bytes; all together may have {limit:,} (GALLERY_UPLOAD__QUOTA_BYTES={limit})."
 
 
 class TooSlow(Rejected):
@@ -288,9 +300,34 @@ class NotAPicture(Rejected):
 class TooManyPixels(Rejected):
     """The picture has more pixels than we accept."""
 
+    hint = (
+        "It has {pixels:,} ({width} × {height}); at most {limit:,} are accepted (GALLERY_UPLOAD__MAX_PIXELS={limit})."
+    )
+
 
 class SideTooLong(Rejected):
     """The picture is wider or higher than we accept."""
+
+    hint = "It has {width} × {height} pixels; at most {limit} are accepted a side (GALLERY_UPLOAD__MAX_SIDE={limit})."
+
+
+class JpegSideTooLong(SideTooLong):
+    """The JPEG is wider or higher than decoders read."""
+
+    hint = "It has {width} × {height} pixels; decoders read JPEGs of at most {limit} a side, which is no setting."
+
+    @classmethod
+    def code(cls) -> str:
+        return SideTooLong.code()
+
+
+class TooMuchMemory(Rejected):
+    """The picture takes more memory to render than we allow."""
+
+    hint = (
+        "A {format} of {width} × {height} pixels of this kind takes up to {needed:,} bytes; a renderer has {limit:,} "
+        "(GALLERY_WORKER__MEMORY={limit})."
+    )
 
 
 class IdempotencyKeyReused(Rejected):
@@ -328,6 +365,12 @@ class DamagedPicture(Rejected):
     """The picture is damaged or incomplete and cannot be read."""
 
 
+class TooManyScans(DamagedPicture):
+    """The picture has more scans than any encoder writes."""
+
+    hint = "At most {limit} are accepted, which is no setting."
+
+
 class RendererFailed(GalleryError):
     """The picture could not be rendered."""
 
@@ -339,9 +382,13 @@ class RendererCrashed(RendererFailed):
 class RendererTimedOut(RendererFailed):
     """The picture took too long to render."""
 
+    hint = "The deadline is {seconds:g} seconds (GALLERY_WORKER__DEADLINE)."
+
 
 class RendererOutOfMemory(RendererFailed):
     """The picture took too much memory to render."""
+
+    hint = "A renderer has {limit:,} bytes (GALLERY_WORKER__MEMORY={limit})."
 
 
 class WorkerLost(GalleryError):

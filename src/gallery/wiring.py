@@ -178,7 +178,8 @@ def of_the_cache(settings: Settings) -> RedisSettings:
 
 
 def limits(settings: Settings) -> Limits:
-    return Limits(max_pixels=settings.upload.max_pixels, max_side=settings.upload.max_side)
+    upload = settings.upload
+    return Limits(max_pixels=upload.max_pixels, max_side=upload.max_side, memory=settings.worker.memory)
 
 
 def _turning(news: News) -> Before:

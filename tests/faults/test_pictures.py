@@ -25,7 +25,7 @@ async def test_a_picture_that_eats_all_memory_among_many_healthy_ones(city):
 
     async def fault(city: City) -> None:
         healthy = [asyncio.create_task(city.load.upload()) for _ in range(city.form.healthy)]
-        city.load.failing.add(await city.load.upload(photos.an_interlaced_png(7000, 7000)))
+        city.load.failing.add(await city.load.upload(photos.a_greedy_gif()))
         await asyncio.gather(*healthy)
 
     await survives(city, fault)

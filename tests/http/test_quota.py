@@ -47,6 +47,7 @@ async def test_who_has_no_room_left_is_told_before_anything_is_stored(environmen
         assert (await post(client, content)).status_code == 201
         answer = await post(client, photos.a_png())
         assert (answer.status_code, answer.json()["code"]) == (413, "quota_exceeded")
+        assert f"(GALLERY_UPLOAD__QUOTA_BYTES={len(content)})" in answer.json()["detail"]
         async with gallery.database.primary() as db:
             assert await db.fetchval("SELECT count(*) FROM object") == 1
 

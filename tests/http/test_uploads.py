@@ -35,8 +35,28 @@ async def test_what_is_no_picture_is_unsupported(client, name):
 
 async def test_a_bomb_cannot_be_processed(client):
     answer = await post(client, photos.a_png_bomb())
-    assert answer.status_code == 422
-    assert answer.json()["code"] in ("too_many_pixels", "side_too_long")
+    assert (answer.status_code, answer.json()["code"]) == (422, "too_many_pixels")
+    detail = answer.json()["detail"]
+    assert "It has 2,500,000,000 (50000 × 50000); at most 200,000,000" in detail
+    assert "(GALLERY_UPLOAD__MAX_PIXELS=200000000)" in detail
+    assert answer.json()["errors"] == [{"pointer": "/file", "detail": detail}]
+
+
+WIDE_WEBP = b"RIFF\x1e\0\0\0WEBPVP8L\x11\0\0\0\x2f" + (16_382 | 12_206 << 14).to_bytes(4, "little") + bytes(12)
+
+
+@pytest.mark.parametrize(
+    ("file", "code", "setting"),
+    [
+        (photos.a_png_bomb(65_536, 10), "side_too_long", "(GALLERY_UPLOAD__MAX_SIDE=65535)"),
+        (WIDE_WEBP, "too_much_memory", "(GALLERY_WORKER__MEMORY=2684354560)"),
+    ],
+)
+async def test_each_limit_of_a_picture_names_its_setting(client, file, code, setting):
+    answer = await post(client, file)
+    assert (answer.status_code, answer.json()["code"]) == (422, code)
+    assert setting in answer.json()["detail"]
+    assert answer.json()["errors"] == [{"pointer": "/file", "detail": answer.json()["detail"]}]
 
 
 async def test_a_file_of_the_limit_fits_and_one_byte_more_does_not(settings):
@@ -50,6 +70,8 @@ async def test_a_file_of_the_limit_fits_and_one_byte_more_does_not(settings):
         assert (await post(client, content)).status_code == 201
         answer = await post(client, content + b"\0")
         assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
+        setting = f"At most {len(content):,} bytes are accepted (GALLERY_UPLOAD__MAX_BYTES={len(content)})."
+        assert setting in answer.json()["detail"]
 
 
 async def test_a_declared_size_beyond_the_limit_is_refused_before_it_is_sent(client):

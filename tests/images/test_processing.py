@@ -287,7 +287,7 @@ async def test_three_strikes_and_it_has_failed(settings):
 async def test_a_renderer_without_memory_fails_the_picture_and_nothing_else(settings):
     little = msgspec.structs.replace(settings.worker, memory=256 * 1024 * 1024)
     async with open_gallery(msgspec.structs.replace(settings, worker=little)) as gallery:
-        greedy = await uploaded(gallery, photos.an_interlaced_png(7000, 7000))
+        greedy = await uploaded(gallery, photos.a_greedy_gif())
         modest = await uploaded(gallery)
         async with open_processing(gallery) as processing:
             for _ in range(3):
@@ -298,6 +298,19 @@ async def test_a_renderer_without_memory_fails_the_picture_and_nothing_else(sett
         assert failed.status is Status.FAILED
         assert failed.error_code in ("renderer_out_of_memory", "renderer_crashed")
         assert await status(gallery, modest) is Status.READY
+
+
+async def test_a_picture_that_takes_more_memory_than_this_worker_has_fails_at_once(settings):
+    """The API that took it knows another limit."""
+    little = msgspec.structs.replace(settings.worker, memory=256 * 1024 * 1024)
+    async with open_gallery(settings) as generous:
+        image = await uploaded(generous, photos.an_interlaced_png(5000, 5000))
+    async with open_gallery(msgspec.structs.replace(settings, worker=little)) as gallery:
+        async with open_processing(gallery) as processing:
+            await processing.process(image.id)
+        failed = await gallery.images.get(MAYA, image.id)
+        assert (failed.status, failed.error_code, failed.strikes) == (Status.FAILED, "too_much_memory", 0)
+        assert "(GALLERY_WORKER__MEMORY=268435456)" in failed.error_message
 
 
 async def test_an_object_that_comes_back_damaged_is_not_accepted(gallery, processing, settings):

@@ -44,14 +44,16 @@ async def test_a_crash_costs_only_itself(pool):
 
 
 async def test_work_that_hangs_is_killed(pool):
-    with pytest.raises(RendererTimedOut):
+    with pytest.raises(RendererTimedOut) as late:
         await pool.run(time.sleep, 60)
+    assert late.value.message().endswith(" seconds (GALLERY_WORKER__DEADLINE).")
     assert await pool.run(abs, -1) == 1
 
 
 async def test_work_that_eats_memory_is_stopped(pool):
-    with pytest.raises(RendererOutOfMemory):
+    with pytest.raises(RendererOutOfMemory) as lack:
         await pool.run(eat)
+    assert lack.value.message().endswith(f"A renderer has {MEMORY:,} bytes (GALLERY_WORKER__MEMORY={MEMORY}).")
     assert await pool.run(abs, -1) == 1
 
 
@@ -75,7 +77,7 @@ async def test_pools_that_all_fail_are_nobodys_strike():
         stopped.join()
         return stopped
 
-    pool = Pool(make, deadline=5)
+    pool = Pool(make, deadline=5, memory=256 << 20)
     with pytest.raises(RendererAway):
         await pool.run(os.getpid)
 

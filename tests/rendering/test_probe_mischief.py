@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import photos
-from gallery.errors import NotAPicture, SideTooLong, TooManyPixels
+from gallery.errors import NotAPicture, SideTooLong, TooManyPixels, TooMuchMemory
 from gallery.rendering.probe import Facts, Limits, probe
 
-REFUSALS = (NotAPicture, TooManyPixels, SideTooLong)
+REFUSALS = (NotAPicture, TooManyPixels, SideTooLong, TooMuchMemory)
 PATIENT = settings(deadline=timedelta(seconds=1), max_examples=400)
 HEAD = 700  # bytes, where headers are
 
@@ -58,8 +58,8 @@ def answer(file: bytes) -> Facts | None:
         facts = probe(io.BytesIO(file), Limits())
     except REFUSALS:
         return None
-    assert 0 < facts.width <= 16_383
-    assert 0 < facts.height <= 16_383
+    assert 0 < facts.width <= 65_535
+    assert 0 < facts.height <= 65_535
     return facts
 
 

@@ -3,10 +3,13 @@
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from gallery.rendering import memory
 from gallery.rendering import recipe as recipes
-from gallery.rendering.probe import Limits
-from gallery.rendering.recipe import Recipe
+from gallery.rendering.probe import Format, Limits
+from gallery.rendering.recipe import FORMATS, MAX_SIDE, Recipe
 
 
 @pytest.mark.parametrize(
@@ -23,8 +26,41 @@ from gallery.rendering.recipe import Recipe
         (16_383, 1, [("320", 320, 1), ("960", 960, 1), ("1920", 1920, 1)]),
     ],
 )
-def test_no_rendition_is_larger_than_the_picture(width, height, sizes):
-    assert Recipe().sizes(width, height) == sizes
+@pytest.mark.parametrize("kind", FORMATS)
+def test_no_rendition_is_larger_than_the_picture(kind, width, height, sizes):
+    assert Recipe().sizes(width, height, kind) == sizes
+
+
+@pytest.mark.parametrize(
+    ("kind", "width", "height", "sizes"),
+    [
+        (Format.WEBP, 320, 65_535, [("320", 80, 16_383)]),
+        (Format.JPEG, 320, 65_535, [("320", 320, 65_500)]),
+        (Format.WEBP, 1920, 65_535, [("320", 320, 10_922), ("960", 480, 16_383)]),
+        (Format.JPEG, 1920, 65_535, [("320", 320, 10_922), ("960", 960, 32_768), ("1920", 1919, 65_500)]),
+        (Format.WEBP, 1, 65_535, [("320", 1, 16_383)]),
+        (Format.WEBP, 65_535, 1, [("320", 320, 1), ("960", 960, 1), ("1920", 1920, 1)]),
+    ],
+)
+def test_a_picture_that_does_not_fit_into_a_format_is_scaled_to_fit(kind, width, height, sizes):
+    assert Recipe().sizes(width, height, kind) == sizes
+
+
+@given(st.integers(1, 65_535), st.integers(1, 65_535))
+def test_each_size_is_made_once_and_in_proportion(width, height):
+    sizes = Recipe().all_sizes(width, height)
+    for size, formats in sizes.items():
+        assert max(size.width, size.height) <= min(MAX_SIDE[kind] for kind in formats)
+        assert abs(size.height - height * size.width / width) <= max(1, height / width)
+    for kind in FORMATS:
+        widths = [size.width for size, formats in sizes.items() if kind in formats]
+        assert widths == sorted(set(widths))
+        assert all(width >= wide for wide in widths)
+
+
+def test_the_widest_rendition_is_the_one_whose_memory_is_counted():
+    assert Recipe().widths[-1] == memory.WIDEST
+    assert max(MAX_SIDE.values()) == memory.TALLEST
 
 
 def test_the_version_is_short_and_the_same_in_every_process():

@@ -80,9 +80,10 @@ async def memory(patient: Patient) -> Verdict:
     if needed > total:
         return notice(
             f"{worker.concurrency} renderers may take {needed / GIB:.1f} GiB, and here are {total / GIB:.1f}.",
-            "Lower GALLERY_WORKER__CONCURRENCY or GALLERY_WORKER__MEMORY.",
+            "Lower GALLERY_WORKER__CONCURRENCY, or GALLERY_WORKER__MEMORY (then the largest pictures are refused).",
         )
-    return well(f"{free / GIB:.1f} of {total / GIB:.1f} GiB are free.", free=free, total=total)
+    renderers = f"{worker.concurrency} renderers may take {needed / GIB:.1f}"
+    return well(f"{free / GIB:.1f} of {total / GIB:.1f} GiB are free; {renderers}.", free=free, total=total)
 
 
 async def disk(patient: Patient) -> Verdict:

@@ -228,7 +228,7 @@ class Processing:
 
     async def _settle_failed(self, image: Image, error: GalleryError) -> Image | None:
         async with self._database.writing() as db:
-            failed = await store.settle_failed(db, image, error.code(), error.sentence())
+            failed = await store.settle_failed(db, image, error.code(), error.message())
             if failed is not None:
                 await timeline.note(db, Stage.FAILED, failed, code=error.code())
                 again = failed.status is Status.READY

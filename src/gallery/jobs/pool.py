@@ -38,10 +38,11 @@ NICENESS = 5  # behind the API on a small machine
 
 
 class Pool:
-    def __init__(self, make: Callable[[], ProcessPool], deadline: float) -> None:
+    def __init__(self, make: Callable[[], ProcessPool], deadline: float, memory: int) -> None:
         self._make = make
         self._pool = make()
         self._deadline = deadline
+        self._memory = memory
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """What `work` returns or raises in a child, killed when cancelled or after the deadline.
@@ -58,7 +59,7 @@ class Pool:
             except ProcessExpired as error:
                 raise RendererCrashed(exit_code=error.exitcode) from error
             except MemoryError as error:
-                raise RendererOutOfMemory from error
+                raise RendererOutOfMemory(limit=self._memory, reason=str(error)) from error
         raise RendererAway(pools=MOST_POOLS)
 
     def end(self) -> None:
@@ -96,7 +97,7 @@ def open_pool(size: int, deadline: float, memory: int, scratch: Path, closed: Pa
             context=context,
         )
 
-    pool = Pool(make, deadline)
+    pool = Pool(make, deadline, memory)
     try:
         yield pool
     finally:

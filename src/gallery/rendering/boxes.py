@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from gallery.errors import NotAPicture
+from gallery.rendering import memory
 from gallery.rendering.headers import Header, take
 
 MAX_TOP_BOXES = 64
@@ -20,6 +21,7 @@ AVIF_BRANDS = frozenset({b"avif", b"avis"})
 HEIC_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"hevx"})
 OPEN_BRANDS = frozenset({b"mif1", b"msf1"})  # say nothing of the codec
 CODECS = {b"av01": "avif", b"hvc1": "heic", b"hev1": "heic"}
+ALPHA = (b":auxiliary:alpha", b":auxid:1\0")  # how the URN of an alpha plane ends
 
 
 def picture(file: BinaryIO) -> tuple[str, Header]:
@@ -31,8 +33,9 @@ def picture(file: BinaryIO) -> tuple[str, Header]:
     if not brands & (AVIF_BRANDS | HEIC_BRANDS | OPEN_BRANDS):
         raise NotAPicture(brands=b" ".join(sorted(brands)).hex())
     boxes = _payload(file, top[b"meta"], MAX_META)[4:]
-    width, height = _largest(boxes)
-    return _codec(brands, boxes), Header(width, height, animated=b"moov" in top)
+    codec, properties = _codec(brands, boxes), child(child(boxes, b"iprp"), b"ipco")
+    width, height = _largest(properties)
+    return codec, Header(width, height, _per_pixel(codec, properties), animated=b"moov" in top)
 
 
 def meta(file: BinaryIO) -> bytes:
@@ -99,17 +102,30 @@ def child(data: bytes, name: bytes) -> bytes:
     return next((payload for kind, payload in children(data) if kind == name), b"")
 
 
-def _largest(meta: bytes) -> tuple[int, int]:
+def _largest(properties: bytes) -> tuple[int, int]:
     """The sides of the largest `ispe`: a grid's own are larger than those of its tiles, a thumbnail's are smaller."""
-    properties = children(child(child(meta, b"iprp"), b"ipco"))
     sizes = [
         (int.from_bytes(ispe[4:8]), int.from_bytes(ispe[8:12]))
-        for kind, ispe in properties
+        for kind, ispe in children(properties)
         if kind == b"ispe" and len(ispe) == 12
     ]
     if not sizes:
         raise NotAPicture(no="ispe")
     return max(sizes, key=lambda sides: sides[0] * sides[1])
+
+
+def _per_pixel(codec: str, properties: bytes) -> float:
+    """What rendering takes in the worst case: by the deepest and finest of all that is inside."""
+    deep = fine = alpha = False
+    for kind, payload in children(properties):
+        if kind == b"av1C" and len(payload) > 2:
+            deep, fine = deep or bool(payload[2] & 0x40), fine or not payload[2] & 0x04  # high_bitdepth, subsampling_y
+        elif kind == b"hvcC" and len(payload) > 17:
+            deep, fine = deep or bool(payload[17] & 7), fine or payload[16] & 3 > 1  # bit_depth_luma, chroma_format_idc
+        elif kind == b"auxC":
+            alpha = alpha or any(urn in payload for urn in ALPHA)
+    cost = memory.avif if codec == "avif" else memory.heic
+    return cost(deep=deep, fine=fine, alpha=alpha)
 
 
 def _codec(brands: set[bytes], meta: bytes) -> str:

@@ -7,7 +7,7 @@ all pixels; and for each frame of an animated WebP, libwebp counts again from th
 import re
 from collections.abc import Iterator
 
-from gallery.errors import DamagedPicture
+from gallery.errors import TooManyScans
 
 MOST_SCANS = 100  # encoders write a dozen
 SCAN, EOI = b"\xff\xda", b"\xff\xd9"
@@ -16,9 +16,9 @@ START, END, SCAN_CODE = 0xD8, 0xD9, 0xDA
 
 
 def check_scans(jpeg: bytes) -> None:
-    """Raises `DamagedPicture` when the first picture in `jpeg` has more scans than any encoder writes."""
+    """Raises `TooManyScans` when the first picture in `jpeg` has more scans than any encoder writes."""
     if jpeg.count(SCAN) > MOST_SCANS and _scans(jpeg) > MOST_SCANS:  # nearly always the cheap half answers
-        raise DamagedPicture(reason="too many scans", limit=MOST_SCANS)
+        raise TooManyScans(limit=MOST_SCANS)
 
 
 def has_end(jpeg: bytes) -> bool:

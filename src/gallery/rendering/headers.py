@@ -5,10 +5,12 @@ not lead to the picture's sides.
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
 from gallery.errors import NotAPicture
+from gallery.rendering import memory
 
 MAX_SEGMENTS = 1_000  # a JPEG with 10 MB of extended XMP has 160 before its frame
 MAX_CHUNKS = 1_000
@@ -22,13 +24,18 @@ MARKER_WINDOWS = (
 )  # bytes in which the next is looked for: some phones write 24,000 that belong to none
 STANDALONE = frozenset({0x01, *range(0xD0, 0xD9)})  # markers without a length
 FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15 without DHT, JPG, DAC
-END_OF_HEADER = frozenset({0xD9, 0xDA})  # EOI, SOS
+PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
+EOI, SOS = 0xD9, 0xDA
+END_OF_HEADER = frozenset({EOI, SOS})
 
 
 @dataclass(frozen=True)
 class Header:
+    """Sides in pixels, and the bytes that rendering takes for each pixel."""
+
     width: int
     height: int
+    per_pixel: float
     animated: bool = False
 
 
@@ -44,22 +51,42 @@ def take(file: BinaryIO, count: int) -> bytes:
 
 
 def jpeg(file: BinaryIO) -> Header:
+    frame = b""
+    for code, position in _markers(file):
+        file.seek(position)
+        if code in FRAMES and not frame:
+            frame = bytes([code]) + take(file, 8)  # length, precision, height, width, components
+            frame += file.read(3 * frame[8])
+        if code == SOS and frame:
+            return _jpeg_header(frame, file.read(3)[2:])
+    if frame:
+        return _jpeg_header(frame, b"")
+    raise NotAPicture(format="jpeg", no="frame")
+
+
+def _markers(file: BinaryIO) -> Iterator[tuple[int, int]]:
+    """The code of each marker of the header, and where its segment begins."""
     position = 2
     for _ in range(MAX_SEGMENTS):
         marker = _next_marker(file, position)
         if marker is None:
-            break
+            return
         code, position = marker
-        if code in END_OF_HEADER:
-            break
-        if code in STANDALONE:
-            continue
-        file.seek(position)
-        if code in FRAMES:
-            frame = take(file, 7)  # length, precision, height, width
-            return Header(int.from_bytes(frame[5:7]), int.from_bytes(frame[3:5]))
-        position += int.from_bytes(take(file, 2))
-    raise NotAPicture(format="jpeg", no_frame_until=position)
+        if code not in STANDALONE:
+            yield code, position
+            if code in END_OF_HEADER:
+                return
+            file.seek(position)
+            position += int.from_bytes(file.read(2))
+
+
+def _jpeg_header(frame: bytes, in_first_scan: bytes) -> Header:
+    """`frame` begins with its marker's code; the second is how many components the first scan has."""
+    factors = [(each >> 4) * (each & 15) for each in frame[10::3]]
+    samples = sum(factors) / max(factors, default=1) if all(factors) else len(factors)
+    in_scans = frame[0] in PROGRESSIVE or in_first_scan != frame[8:9]
+    per_pixel = memory.jpeg(samples, in_scans=in_scans)
+    return Header(int.from_bytes(frame[6:8]), int.from_bytes(frame[4:6]), per_pixel)
 
 
 def _next_marker(file: BinaryIO, position: int) -> tuple[int, int] | None:
@@ -73,13 +100,17 @@ def _next_marker(file: BinaryIO, position: int) -> tuple[int, int] | None:
 
 # --- PNG: https://www.w3.org/TR/png-3/ --------------------------------------------------------------------------
 
+PNG_CHANNELS = {0: 2, 2: 4, 3: 4, 4: 2, 6: 4}  # by colour type, with the alpha that a tRNS chunk or a palette may bring
+
 
 def png(file: BinaryIO) -> Header:
     file.seek(8)
-    start = take(file, 16)  # length, IHDR, width, height
+    start = take(file, 21)  # length, IHDR, width, height, depth, colour type, compression, filter, interlace
     if start[:8] != b"\x00\x00\x00\x0dIHDR":
         raise NotAPicture(format="png", first_chunk=start[4:8].hex())
-    return Header(int.from_bytes(start[8:12]), int.from_bytes(start[12:16]), _is_apng(file))
+    pixel_bytes = PNG_CHANNELS.get(start[17], 4) * (2 if start[16] == 16 else 1)
+    per_pixel = memory.png(pixel_bytes, interlaced=bool(start[20]))
+    return Header(int.from_bytes(start[8:12]), int.from_bytes(start[12:16]), per_pixel, _is_apng(file))
 
 
 def _is_apng(file: BinaryIO) -> bool:
@@ -121,7 +152,7 @@ class GifCanvas:
 def gif(file: BinaryIO) -> Header:
     screen, blocks = _gif_screen(file)
     canvas, tables = _gif_canvas(screen, blocks), _colors(screen[4])
-    return Header(canvas.width, canvas.height, _has_second_image(blocks, tables))
+    return Header(canvas.width, canvas.height, memory.GIF, _has_second_image(blocks, tables))
 
 
 def gif_canvas(file: BinaryIO) -> GifCanvas:
@@ -189,13 +220,14 @@ def webp(file: BinaryIO) -> Header:
     if size < 22:  # not even room for what we have just read
         raise NotAPicture(format="webp", riff_size=size)
     if chunk == b"VP8X":
-        return Header(_plus_one(body[4:7], 24), _plus_one(body[7:10], 24), animated=bool(body[0] & 0x02))
+        per_pixel = memory.ALPHA_WEBP if body[0] & 0x12 else memory.WEBP
+        return Header(_plus_one(body[4:7], 24), _plus_one(body[7:10], 24), per_pixel, animated=bool(body[0] & 0x02))
     if chunk == b"VP8L" and body[0] == 0x2F:
         packed = int.from_bytes(body[1:5], "little")
-        return Header((packed & 0x3FFF) + 1, (packed >> 14 & 0x3FFF) + 1)
+        return Header((packed & 0x3FFF) + 1, (packed >> 14 & 0x3FFF) + 1, memory.WEBP)
     if chunk == b"VP8 " and body[3:6] == b"\x9d\x01\x2a":
         sides = int.from_bytes(body[6:10], "little")
-        return Header(sides & 0x3FFF, sides >> 16 & 0x3FFF)
+        return Header(sides & 0x3FFF, sides >> 16 & 0x3FFF, memory.WEBP)
     raise NotAPicture(format="webp", first_chunk=chunk.hex())
 
 

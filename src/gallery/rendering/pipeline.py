@@ -9,7 +9,7 @@ from pathlib import Path
 from gallery.errors import RendererFailed
 from gallery.rendering import exif
 from gallery.rendering.probe import Format, probe
-from gallery.rendering.recipe import FORMATS, Recipe
+from gallery.rendering.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class Rendered:
 def render(source: Path, target: Path, recipe: Recipe) -> Rendered:
     """Reads the original at `source` and writes its renditions into the directory `target`.
 
-    Raises `DamagedPicture` when the file is incomplete or cannot be decoded, `RendererOutOfMemory` (or `MemoryError`)
-    when there is no room for its pixels, and what `probe` raises when it is no picture for us at all.
+    Raises `DamagedPicture` when the file is incomplete or cannot be decoded, `MemoryError` when there is no room for
+    its pixels, and what `probe` raises when it is no picture for us at all.
     """
     from gallery.rendering import decode, encode, placeholder, steps, vips  # noqa: PLC0415 - not before they are needed
 
@@ -50,14 +50,15 @@ def render(source: Path, target: Path, recipe: Recipe) -> Rendered:
         facts = probe(file, recipe.limits)
     original, tags = decode.open_picture(source, facts.format, recipe.limits)
     width, height = steps.upright_sides(original)
-    sizes = recipe.sizes(width, height)
-    largest = decode.read_at(sizes[-1], original, source, facts.format)
+    sizes = recipe.all_sizes(width, height)
+    largest = decode.read_at(list(sizes)[-1], original, source, facts.format)
+    del original  # what it holds is not needed twice
     with vips.failing_as(RendererFailed):
-        pictures = steps.ladder(largest, sizes)
+        pictures = steps.ladder(largest, list(sizes))
         renditions = tuple(
-            Rendition(name, kind, width, height, encode.write(picture, target / f"{name}.{kind}", kind, recipe))
-            for (name, width, height), picture in zip(sizes, pictures, strict=True)
-            for kind in FORMATS
+            Rendition(name, kind, wide, high, encode.write(picture, target / f"{name}.{kind}", kind, recipe))
+            for ((name, wide, high), formats), picture in zip(sizes.items(), pictures, strict=True)
+            for kind in formats
         )
         return Rendered(
             width,

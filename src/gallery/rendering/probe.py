@@ -4,14 +4,17 @@ Names and claimed types play no part. Every read and every loop is bounded; what
 renderer checks again before it decodes.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import BinaryIO
 
-from gallery.errors import NotAPicture, SideTooLong, TooManyPixels
-from gallery.rendering import boxes, headers
+from gallery.errors import JpegSideTooLong, NotAPicture, SideTooLong, TooManyPixels, TooMuchMemory
+from gallery.rendering import boxes, headers, memory
 from gallery.rendering.headers import Header
+
+MAX_JPEG_SIDE = 65_500  # px; libjpeg reads no longer ones, nor does any browser
 
 
 class Format(StrEnum):
@@ -29,13 +32,16 @@ class Format(StrEnum):
 
 @dataclass(frozen=True)
 class Limits:
-    max_pixels: int = 50_000_000
-    max_side: int = 16_383  # px; no WebP is larger, and a picture as tall as this is rendered at full height
+    """`max_side` in pixels, `memory` in bytes for one renderer."""
+
+    max_pixels: int = 200_000_000
+    max_side: int = 65_535
+    memory: int = 2_560 << 20
 
     def check(self, width: int, height: int) -> None:
         """Raises `TooManyPixels` or `SideTooLong`."""
         if width * height > self.max_pixels:
-            raise TooManyPixels(pixels=width * height, limit=self.max_pixels)
+            raise TooManyPixels(pixels=width * height, width=width, height=height, limit=self.max_pixels)
         if max(width, height) > self.max_side:
             raise SideTooLong(width=width, height=height, limit=self.max_side)
 
@@ -57,15 +63,22 @@ class Facts:
 def probe(file: BinaryIO, limits: Limits) -> Facts:
     """What the seekable `file` is, whose position is 0 again afterwards.
 
-    Raises `NotAPicture` (none of our formats, or no dimensions to be found), `TooManyPixels` or `SideTooLong`.
+    Raises `NotAPicture` (none of our formats, or no dimensions to be found), `TooManyPixels`, `SideTooLong` or
+    `TooMuchMemory`.
     """
     try:
         kind, header = _identify(file)
+        size = file.seek(0, os.SEEK_END)
     finally:
         file.seek(0)
     if header.width < 1 or header.height < 1:
         raise NotAPicture(format=kind, width=header.width, height=header.height)
     limits.check(header.width, header.height)
+    if kind is Format.JPEG and max(header.width, header.height) > MAX_JPEG_SIDE:
+        raise JpegSideTooLong(width=header.width, height=header.height, limit=MAX_JPEG_SIDE)
+    needed = memory.needed(header.width, header.height, header.per_pixel, size)
+    if needed > limits.memory:
+        raise TooMuchMemory(needed=needed, limit=limits.memory, width=header.width, height=header.height, format=kind)
     return Facts(kind, header.width, header.height, header.animated)
 
 

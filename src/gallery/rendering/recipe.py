@@ -9,6 +9,7 @@ from gallery.rendering.probe import Format, Limits
 
 REVISION = 2  # raise it when the code makes other pixels of the same numbers
 FORMATS = (Format.WEBP, Format.JPEG)  # the best first
+MAX_SIDE = {Format.WEBP: 16_383, Format.JPEG: 65_500}  # px, of a rendition: the most that libwebp and libjpeg write
 
 
 class Size(NamedTuple):
@@ -39,12 +40,26 @@ class Recipe:
         makes = (REVISION, self.widths, self.webp_quality, self.webp_effort, self.jpeg_quality)
         return hashlib.sha256(f"{makes} libvips {version('pyvips-binary')}".encode()).hexdigest()[:8]
 
-    def sizes(self, width: int, height: int) -> list[Size]:
-        """The renditions of an upright picture, the smallest first; never larger than the picture.
+    def sizes(self, width: int, height: int, kind: Format) -> list[Size]:
+        """The renditions of an upright picture in this format, the smallest first; never larger than the picture.
 
         The first nominal width that the picture does not exceed is made at the picture's own width, larger ones not at
-        all.
+        all. A picture whose longer side does not fit into the format is as wide as it is when it is scaled to fit.
         """
-        smaller = sum(nominal < width for nominal in self.widths)
-        widths = [(nominal, min(nominal, width)) for nominal in self.widths[: smaller + 1]]
-        return [Size(str(nominal), own, max(1, round(height * own / width))) for nominal, own in widths]
+        longest = MAX_SIDE[kind]
+        own = min(width, longest, max(1, round(longest * width / height)))
+        smaller = sum(nominal < own for nominal in self.widths)
+        widths = [(nominal, min(nominal, own)) for nominal in self.widths[: smaller + 1]]
+        return [Size(str(nominal), wide, _height(width, height, wide, longest)) for nominal, wide in widths]
+
+    def all_sizes(self, width: int, height: int) -> dict[Size, list[Format]]:
+        """Each size that is made of an upright picture, the smallest first, with the formats in which it is made."""
+        formats: dict[Size, list[Format]] = {}
+        for kind in FORMATS:
+            for size in self.sizes(width, height, kind):
+                formats.setdefault(size, []).append(kind)
+        return dict(sorted(formats.items(), key=lambda item: item[0].width * item[0].height))
+
+
+def _height(width: int, height: int, wide: int, longest: int) -> int:
+    return min(longest, max(1, round(height * wide / width)))

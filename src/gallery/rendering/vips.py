@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 import pyvips  # type: ignore[import-untyped]  # brings stubs, but no py.typed that would let mypy read them
 
-from gallery.errors import GalleryError, NoRoom, RendererOutOfMemory
+from gallery.errors import GalleryError, NoRoom
 
 Picture: TypeAlias = pyvips.Image
 Unusable: TypeAlias = pyvips.Error
@@ -27,15 +27,15 @@ pyvips.block_untrusted_set(True)
 
 @contextmanager
 def failing_as(kind: type[GalleryError]) -> Iterator[None]:
-    """Libraries have many words for a failure, and for a lack of memory or of disk: here are `kind`,
-    `RendererOutOfMemory` and `NoRoom`.
+    """Libraries have many words for a failure, and for a lack of memory or of disk: here are `kind`, `MemoryError` and
+    `NoRoom`.
     """
     try:
         yield
     except FAILURES as error:
         reason = " ".join(str(error).split())[:200]
         if "memory" in NOT_OF_MEMORY.sub("", reason.lower()):
-            raise RendererOutOfMemory(reason=reason) from error
+            raise MemoryError(reason) from error
         if os.strerror(errno.ENOSPC).lower() in reason.lower():
             raise NoRoom(reason=reason) from error
         raise kind(reason=reason) from error

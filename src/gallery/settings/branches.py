@@ -80,8 +80,8 @@ class Objects(Struct, frozen=True):
 
 class Upload(Struct, frozen=True):
     max_bytes: Annotated[Count, Meta(description="The largest file, in bytes")] = 10 * MIB
-    max_pixels: Annotated[Count, Meta(description="The most pixels of a picture")] = 50_000_000
-    max_side: Annotated[int, Meta(ge=1, le=16_383, description="The longest side, in pixels")] = 16_383
+    max_pixels: Annotated[Count, Meta(description="The most pixels of a picture")] = 200_000_000
+    max_side: Annotated[int, Meta(ge=1, le=65_535, description="The longest side, in pixels")] = 65_535
     quota_bytes: Annotated[
         int, Meta(ge=0, description="What the originals of one owner may take together, in bytes; 0 is no limit")
     ] = 0
@@ -93,7 +93,14 @@ class Upload(Struct, frozen=True):
 class Worker(Struct, frozen=True):
     concurrency: Annotated[Count, Meta(description="Pictures that one worker renders at once")] = 2
     deadline: Annotated[Seconds, Meta(description="Longest time to render one picture, in seconds")] = 60
-    memory: Annotated[int, Meta(ge=256 * MIB, description="Most memory of one renderer, in bytes")] = 1536 * MIB
+    memory: Annotated[
+        int,
+        Meta(
+            ge=256 * MIB,
+            description="Most memory of one renderer, in bytes; pictures that would take more are refused, so the API "
+            "wants to know it too",
+        ),
+    ] = 2560 * MIB
     lease: Annotated[Seconds, Meta(description="How long a picture is a worker's own without renewal, in seconds")] = 15
     sweep_every: Annotated[Seconds, Meta(description="Pause between two sweeps, in seconds")] = 5
     metrics_port: Annotated[

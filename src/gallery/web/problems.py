@@ -33,6 +33,7 @@ STATUS: dict[type[errors.GalleryError], int] = {
     errors.TooSlow: 408,
     errors.HeadersTooLarge: 431,
     errors.TooLarge: 413,
+    errors.BodyTooLarge: 413,
     errors.QuotaExceeded: 413,
     errors.NotAPicture: 415,
     errors.RangeOutside: 416,
@@ -41,7 +42,7 @@ STATUS: dict[type[errors.GalleryError], int] = {
     errors.Unavailable: 503,
 }
 Headers: TypeAlias = Iterable[tuple[bytes, bytes]]
-BODIES = {400: errors.MalformedBody, 413: errors.TooLarge}  # what Litestar says of a body, in our words
+BODIES = {400: errors.MalformedBody, 413: errors.BodyTooLarge}  # what Litestar says of a body, in our words
 OTHERS = {  # what the framework finds
     404: "There is nothing at this path.",
     405: "This path does not take this method.",
@@ -73,9 +74,8 @@ class Problem(Struct, frozen=True, rename="camel"):
 
 def of_gallery(request: Request[Any, Any, Any], error: errors.GalleryError) -> Response[bytes]:
     status = status_of(error)
-    details = [Detail(error.pointer, error.detail)] if isinstance(error, errors.InvalidField) else []
     log.log(_level(status), "request.refused", error=str(error))
-    return _response(request, status, error.code(), error.message(), details, _headers(error))
+    return _response(request, status, error.code(), error.message(), _fields(error), _headers(error))
 
 
 def of_framework(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
@@ -155,6 +155,17 @@ def _response(
         media_type="application/problem+json",
         headers={"Cache-Control": "no-store", **extra, **(headers or {})},
     )
+
+
+def _fields(error: errors.GalleryError) -> list[Detail]:
+    """Which field of the request is wrong, where it is one of them."""
+    match error:
+        case errors.InvalidField():
+            return [Detail(error.pointer, error.detail)]
+        case errors.TooManyPixels() | errors.SideTooLong() | errors.TooMuchMemory():
+            return [Detail("/file", error.message())]
+        case _:
+            return []
 
 
 def _headers(error: errors.GalleryError) -> dict[str, str]:
