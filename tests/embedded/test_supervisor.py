@@ -33,6 +33,33 @@ def events():
         yield captured
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says so")
+async def test_a_child_that_was_stopped_is_told_and_left_to_its_person(story, events, monkeypatch):
+    monkeypatch.setattr(supervisor, "LOOK_EVERY", 0.1)
+    pids: dict[str, Process] = {}
+
+    async def said(event: str) -> dict[str, object]:
+        async with asyncio.timeout(SECONDS):
+            while not (lines := [line for line in events if line["event"] == event]):
+                await asyncio.sleep(0.02)
+        return lines[-1]
+
+    async def freeze(it: Supervisor) -> None:
+        await it.start(child("worker", story))
+        pid = pids["worker"].pid
+        os.kill(pid, signal.SIGSTOP)
+        line = await said("child.stopped")
+        assert (line["child"], line["pid"], line["restart"]) == ("worker", pid, f"kill -9 {pid}")
+        await asyncio.sleep(0.5)
+        assert len([line for line in events if line["event"] == "child.stopped"]) == 1
+        assert psutil.pid_exists(pid)
+        os.kill(pid, signal.SIGCONT)
+        await said("child.continued")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    assert await Supervisor(pids.update).run(freeze) == 0
+
+
 def child(name: str, story: Path, script: str = "sleep 100 & wait", **options: object) -> Command:
     told = f"trap 'echo {name} ends >> {story}; kill $!; exit' TERM; echo {name} begins >> {story}; {script}"
     return Command(name, ["sh", "-c", told], **options)

@@ -12,11 +12,12 @@ import pytest
 
 import photos
 from deeds import MEMORY, connected_to, signalled, tried, wrote
-from gallery.jobs.confinement import examine
+from gallery.jobs.confinement import examine, weakness
 from gallery.jobs.interpreter import bare
 from gallery.jobs.pool import open_pool
 from gallery.rendering.pipeline import render
 from gallery.rendering.recipe import Recipe
+from processes import GALLERY, Running
 
 PICTURES = {
     "jpeg": photos.a_jpeg,
@@ -124,8 +125,8 @@ async def test_it_renders_whatever_we_take(pool, places, name):
     assert {f"{r.name}.{r.format}" for r in rendered.renditions} == {path.name for path in into.iterdir()}
 
 
-REFUSED = """
-import ctypes, pathlib, platform, struct, sys
+FILTER = """
+import ctypes, os, pathlib, platform, struct, sys
 
 def refuse(*numbers):
     # By seccomp, as a service manager's filter does: these system calls fail with EPERM.
@@ -137,9 +138,10 @@ def refuse(*numbers):
     libc = ctypes.CDLL(None, use_errno=True)
     assert libc.prctl(38, 1, 0, 0, 0) == 0
     assert libc.prctl(22, 2, ctypes.c_char_p(program)) == 0
-
+"""
+REFUSED = f"""{FILTER}
 from gallery.jobs.confinement import confine, examine
-capset = {"x86_64": 126, "aarch64": 91}[platform.machine()]
+capset = {{"x86_64": 126, "aarch64": 91}}[platform.machine()]
 refuse(444, 445, 446, *([capset] if sys.argv[3] == "capset too" else []))
 confine(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]))
 print(examine().missing)
@@ -156,3 +158,24 @@ async def test_a_system_that_refuses_landlock_is_no_reason_to_render_nothing(pla
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     out, _ = await process.communicate()
     assert out.decode().strip() == "['files', 'programs', 'network']"
+
+
+@ON_LINUX
+async def test_a_worker_warns_once_of_renderers_that_are_not_confined(environment, tmp_path):
+    wrapped = f"{FILTER}\nrefuse(444, 445, 446)\nos.execv(sys.argv[1], sys.argv[1:])"
+    log = tmp_path / "worker.log"
+    with log.open("wb") as output:
+        command = [sys.executable, "-c", wrapped, str(GALLERY), "worker"]
+        process = await asyncio.create_subprocess_exec(*command, env=environment, stderr=output)
+    started = Running(process, log)
+    try:
+        await started.logs("worker.working")
+    finally:
+        await started.stop()
+    (line,) = started.lines("renderers.not_confined")
+    assert (line["level"], "Landlock cannot be used" in line["reason"]) == ("warning", True)
+
+
+@ON_LINUX
+def test_here_landlock_does_all_that_we_ask_of_it():
+    assert weakness() is None

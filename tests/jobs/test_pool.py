@@ -10,7 +10,14 @@ import pytest
 from pebble import ProcessPool
 
 from deeds import MEMORY, die, eat, refuse
-from gallery.errors import DamagedPicture, RendererAway, RendererCrashed, RendererOutOfMemory, RendererTimedOut
+from gallery.errors import (
+    CannotStart,
+    DamagedPicture,
+    RendererAway,
+    RendererCrashed,
+    RendererOutOfMemory,
+    RendererTimedOut,
+)
 from gallery.jobs.pool import Pool, open_pool
 from processes import command
 
@@ -23,6 +30,15 @@ def pool(tmp_path):
 
 def children():
     return [c for c in psutil.Process().children(recursive=True) if "spawn_main" in command(c)]
+
+
+def test_without_an_installed_distribution_a_sentence_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setattr("gallery.jobs.pool.DISTRIBUTION", "gallery-that-is-not-installed")
+    with (
+        pytest.raises(CannotStart, match="is not installed for this Python"),
+        open_pool(1, deadline=2, memory=MEMORY, scratch=tmp_path, closed=tmp_path),
+    ):
+        pass
 
 
 async def test_work_is_done_elsewhere(pool):

@@ -79,6 +79,12 @@ def command_line(pid: int) -> str:
     return ""
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether a signal such as SIGSTOP has stopped the process; where there is no /proc, nobody can say."""
+    fields = _fields(pid)
+    return fields is not None and fields[0] == "T"
+
+
 def end_with_parent(number: int = signal.SIGTERM) -> None:
     """Let this process get `number` as soon as the Gallery process that started it is dead, however it died.
 
@@ -107,12 +113,18 @@ def _birth(pid: int) -> str | None:
     """When the process began, in words that no other process of this pid shares; None if it is dead or a zombie."""
     if sys.platform != "linux":
         return _ps(pid, "lstart=") or None
+    fields = _fields(pid)
+    if fields is None or fields[0] in "ZX":
+        return None
+    return f"{_boot()}/{fields[19]}"
+
+
+def _fields(pid: int) -> list[str] | None:
+    """From the third one on, its state; the 22nd is when it was started: proc_pid_stat(5)."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return None
-    state, ticks = fields[0], fields[19]  # proc_pid_stat(5): fields 3 and 22
-    return None if state in "ZX" else f"{_boot()}/{ticks}"
 
 
 def _boot() -> str:

@@ -20,6 +20,7 @@ from typing import Protocol
 import structlog
 
 from gallery.adapters import processes
+from gallery.background import beside
 from gallery.errors import CannotStart, StartAgain
 
 CONFIGURATION_ERROR = 2  # the exit code of a command that has said on stderr which setting is wrong
@@ -28,6 +29,7 @@ LONGEST_PAUSE = 5.0
 GROWN_UP = 10.0  # seconds of life after which a death is news again
 READY_SECONDS = 60.0
 POLL = 0.05
+LOOK_EVERY = 5.0  # seconds between two looks for stopped children
 
 log = structlog.get_logger()
 
@@ -110,7 +112,8 @@ class Supervisor:
             beginning = asyncio.ensure_future(begin(self))
             beginning.add_done_callback(self._watch)
             try:
-                return await self._end
+                async with beside(self._tell_of_stopped(), "stopped children"):
+                    return await self._end
             except GaveUp:
                 return CONFIGURATION_ERROR
             finally:
@@ -126,6 +129,21 @@ class Supervisor:
             life.task.add_done_callback(self._watch)
         for life in group:
             await life.ready.wait()
+
+    async def _tell_of_stopped(self) -> None:
+        """A child that was stopped (SIGSTOP) neither works nor dies. A person has done that: it is told, no more."""
+        told: set[int] = set()
+        while True:
+            await asyncio.sleep(LOOK_EVERY)
+            lives = {life.pid: life.child.name for group in self._groups for life in group if life.pid}
+            stopped = {pid for pid in lives if processes.is_stopped(pid)}
+            for pid in stopped - told:
+                log.error(
+                    "child.stopped", child=lives[pid], pid=pid, wake=f"kill -CONT {pid}", restart=f"kill -9 {pid}"
+                )
+            for pid in told - stopped:
+                log.info("child.continued", child=lives.get(pid), pid=pid)
+            told = stopped
 
     async def _stop(self) -> None:
         for group in reversed(self._groups):

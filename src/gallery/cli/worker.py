@@ -14,6 +14,7 @@ from gallery.errors import Unavailable
 from gallery.images.model import ImageId
 from gallery.images.processing import Processing
 from gallery.images.tasks import PROCESS
+from gallery.jobs.confinement import weakness
 from gallery.jobs.worker import Handler, answering
 from gallery.settings import Settings
 from gallery.wiring import Gallery, open_processing
@@ -36,6 +37,8 @@ async def worker(settings: Settings) -> None:
         asyncio.TaskGroup() as tasks,
     ):
         sweeping = tasks.create_task(_sweep(gallery), name="sweep")
+        if reason := weakness():
+            log.warning("renderers.not_confined", reason=reason, more="the check renderers of gallery doctor")
         log.info("worker.working", concurrency=settings.worker.concurrency)
         await stop.wait()
         await end(sweeping)

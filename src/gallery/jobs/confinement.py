@@ -24,6 +24,7 @@ DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom")
 PR_SET_NO_NEW_PRIVS, PR_GET_NO_NEW_PRIVS = 38, 39  # linux/prctl.h
 CAPABILITY_VERSION_3 = 0x20080522  # linux/capability.h
 CAPABILITIES = ctypes.c_uint32 * 6  # effective, permitted and inheritable, twice 32 bits of them
+NETWORK_VERSION = 4  # of Landlock, the first that knows TCP
 CLOSED_PORT = 1  # of TCP; refused by its owner, if the kernel lets us ask
 
 
@@ -57,6 +58,19 @@ def confine(scratch: Path, closed: Path) -> None:
         _check(libc.capset(_this_process(), CAPABILITIES()))
 
 
+def weakness() -> str | None:
+    """Why renderers of this process are confined in part only; `None` where Landlock can do all that we ask of it."""
+    if sys.platform != "linux":
+        return "This system has no Landlock."
+    from py_landlock import Landlock, LandlockError  # noqa: PLC0415  only Linux has it
+
+    try:
+        version = Landlock(strict=False).abi_version
+    except LandlockError as error:
+        return f"Landlock cannot be used: {error}"
+    return None if version >= NETWORK_VERSION else "Landlock of this kernel does not know the network: Linux 6.7 does."
+
+
 def examine() -> Confinement:
     """What holds in this process."""
     return Confinement(
@@ -69,7 +83,7 @@ def examine() -> Confinement:
 
 
 def _restrict(scratch: Path, closed: Path) -> None:
-    """By Landlock, as far as kernel and service manager let us; `gallery doctor` tells what is missing."""
+    """By Landlock, as far as kernel and service manager let us; `weakness` tells why it is less than we ask for."""
     from py_landlock import AccessFs, Landlock, LandlockError  # noqa: PLC0415  only Linux has it
 
     with suppress(LandlockError):

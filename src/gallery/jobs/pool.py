@@ -16,7 +16,7 @@ from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
-from importlib.metadata import distribution
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -105,8 +105,15 @@ def open_pool(size: int, deadline: float, memory: int, scratch: Path, closed: Pa
 
 
 def _interpreter() -> str:
-    """Where the program of jobs/interpreter.py was installed."""
-    found = next((file for file in distribution(DISTRIBUTION).files or [] if file.name == PROGRAM), None)
+    """Where the program of jobs/interpreter.py was installed. Raises `CannotStart`."""
+    try:
+        files = distribution(DISTRIBUTION).files or []
+    except PackageNotFoundError:
+        raise CannotStart(
+            f"{DISTRIBUTION} is not installed for this Python, and renderers need its program {PROGRAM}: "
+            f"pip install {DISTRIBUTION}, or pip install -e . in a checkout."
+        ) from None
+    found = next((file for file in files if file.name == PROGRAM), None)
     if found is None:
         raise CannotStart(f"The program {PROGRAM} is missing beside gallery: install {DISTRIBUTION} again.")
     return os.path.normpath(found.locate())
