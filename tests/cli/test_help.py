@@ -44,6 +44,15 @@ async def test_no_summary_is_cut_off_on_a_terminal_of_eighty_columns(group):
     assert [line for line in listed if not line.endswith(".") or line.endswith("...")] == []
 
 
+async def test_a_command_in_an_empty_data_directory_says_which_one_it_is(tmp_path):
+    environment = {**HERE, "GALLERY_DATA_DIR": str(tmp_path / "data")}
+    code, _, told = await gallery_command(environment, "migrate")
+    (line,) = [json.loads(line) for line in told.splitlines() if "data_directory.empty" in line]
+    assert (code, line["data_dir"]) == (0, str(tmp_path / "data"))
+    assert "GALLERY_DATA_DIR" in line["more"]
+    assert "data_directory.empty" not in (await gallery_command(environment, "migrate"))[2]
+
+
 async def test_config_shows_only_what_was_changed(tmp_path):
     environment = {**HERE, "PORT": "4321", "GALLERY_DATA_DIR": str(tmp_path)}
     code, said, _ = await gallery_command(environment, "config", "--changed", "--json")

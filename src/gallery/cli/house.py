@@ -34,6 +34,8 @@ async def servers(settings: Settings, *, valkey: bool = True) -> AsyncIterator[S
         return
     from gallery.adapters import embedded  # noqa: PLC0415  production does not need it
 
+    if postgres and not (settings.data / "postgres").exists():
+        log.warning("data_directory.empty", data_dir=str(settings.data), more="GALLERY_DATA_DIR names another one")
     async with embedded.servers(settings.data, postgres=postgres, valkey=valkey) as running:
         yield located(settings, running.database_url, running.redis_url)
 

@@ -147,7 +147,7 @@ async def processes(patient: Patient) -> Verdict:
         return skipped(f"no gallery dev runs in {patient.settings.data}")
     url = f"http://127.0.0.1:{running.api_port}/readyz"
     try:
-        async with httpx.AsyncClient(timeout=4) as client:
+        async with httpx.AsyncClient(timeout=4, trust_env=False) as client:  # no proxy leads to this machine
             answer = await client.get(url)
     except httpx.HTTPError as error:
         return wrong(f"The API at {url} does not answer: {error!r}.", "Look at its log; gallery dev starts it again.")
