@@ -239,7 +239,17 @@ class KeyNotFound(NotFound):
 # --- rejected at the front door ----------------------------------------------------------------------------------
 
 
-class MalformedRequest(Rejected):
+class RuleBroken(Rejected):
+    """The request breaks a rule."""
+
+    hint = "{rule}"
+
+    def __init__(self, rule: str, **facts: object) -> None:
+        """`rule` is a sentence for the client, with nothing of what it has sent."""
+        super().__init__(rule=rule, **facts)
+
+
+class MalformedRequest(RuleBroken):
     """The request is not valid HTTP."""
 
 
@@ -247,7 +257,7 @@ class MalformedHost(MalformedRequest):
     """The request does not name exactly one valid host."""
 
 
-class MalformedBody(Rejected):
+class MalformedBody(RuleBroken):
     """The request's body cannot be read."""
 
 
@@ -277,8 +287,8 @@ class TooSlow(Rejected):
     hint = "The settings GALLERY_SERVE__HEADER_TIMEOUT, __MIN_BODY_RATE and __BODY_GRACE say how fast it has to be."
 
 
-class HeadersTooLarge(Rejected):
-    """The request's headers are larger than 64 KiB."""
+class HeadersTooLarge(RuleBroken):
+    """The request's headers are too large."""
 
 
 class TooManyRequests(Busy):

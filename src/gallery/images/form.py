@@ -12,10 +12,11 @@ from email.message import Message
 from tempfile import SpooledTemporaryFile
 from typing import BinaryIO, cast
 
-from multipart import MultipartError, MultipartSegment, ParserLimitReached, PushMultipartParser
+from multipart import MultipartError, MultipartSegment, PushMultipartParser
 
 from gallery.disk import needing_room
 from gallery.errors import InvalidField, MalformedBody, TooLarge
+from gallery.images.multipart_rules import NO_BOUNDARY, NO_FORM, NO_NAME, rule_of
 from gallery.images.part_names import PartNames, part_names
 
 FILE = "file"  # the field that holds the picture
@@ -84,8 +85,7 @@ class _Reader:
                         else:
                             self._take(part, event)
         except (MultipartError, UnicodeError) as error:
-            many = isinstance(error, ParserLimitReached)
-            raise MalformedBody(cause=str(error), limit=many) from error
+            raise MalformedBody(rule_of(error, MOST_PARTS), cause=str(error)) from error
         if not self._has_file:
             raise InvalidField("/file", f'is missing: send the picture as the multipart field "{FILE}"')
         self._form.sha256 = self._digest.hexdigest()
@@ -98,6 +98,8 @@ class _Reader:
 
     def _begin(self, segment: MultipartSegment) -> PartNames:
         part = part_names(next(v for name, v in reversed(segment.headerlist) if name == "Content-Disposition"))
+        if not part.field:
+            raise MalformedBody(NO_NAME)
         if part.field == FILE:
             if self._has_file:
                 raise InvalidField("/file", "is there twice; send one picture at a time")
@@ -144,6 +146,8 @@ def _boundary(content_type: str) -> str:
     message = Message()
     message["content-type"] = content_type
     boundary = message.get_boundary()
-    if message.get_content_type() != "multipart/form-data" or not boundary:
-        raise MalformedBody(cause=f"content type {content_type!r} instead of multipart/form-data with a boundary")
+    if message.get_content_type() != "multipart/form-data":
+        raise MalformedBody(NO_FORM, content_type=content_type)
+    if not boundary:
+        raise MalformedBody(NO_BOUNDARY, content_type=content_type)
     return boundary

@@ -53,6 +53,7 @@ REMEDIES: dict[type[GalleryError], str] = {
     errors.TokenIssuerWrong: "Compare iss with GALLERY_ACCESS__JWT_ISSUER, character by character.",
     errors.TokenClaimMissing: "Have the identity provider add the claim, or name another one in the settings.",
     errors.TokenClaimInvalid: "Have the identity provider mend the claim, or name another one in the settings.",
+    errors.RuleBroken: "Correct the request as its detail says; the same one will be refused again.",
     errors.TooLarge: "Send a smaller file. The operator can raise GALLERY_UPLOAD__MAX_BYTES.",
     errors.QuotaExceeded: "Delete images. The operator can raise GALLERY_UPLOAD__QUOTA_BYTES.",
     errors.TooManyPixels: "Send a smaller picture. The operator can raise GALLERY_UPLOAD__MAX_PIXELS.",
@@ -96,7 +97,7 @@ def _below(kind: type[GalleryError]) -> Iterator[type[GalleryError]]:
 
 def _meets_clients(kind: type[GalleryError]) -> bool:
     """Branches of the tree are not raised themselves."""
-    branch = GalleryError in kind.__bases__ and kind in STATUS
+    branch = (GalleryError in kind.__bases__ and kind in STATUS) or kind is errors.RuleBroken
     return kind.__module__ == errors.__name__ and not branch and not issubclass(kind, OF_COMMANDS)
 
 

@@ -27,8 +27,8 @@ class OneHost:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == ScopeType.HTTP and not _names_one_host(scope):
-            await answer(scope, send, MalformedHost())
+        if scope["type"] == ScopeType.HTTP and (rule := _rule_broken(scope)):
+            await answer(scope, send, MalformedHost(rule))
         else:
             await self._app(scope, receive, send)
 
@@ -66,11 +66,13 @@ class LocalOnly:
         return None
 
 
-def _names_one_host(scope: HTTPScope) -> bool:
+def _rule_broken(scope: HTTPScope) -> str | None:
     hosts = [value for name, value in scope["headers"] if name == b"host"]
     if not hosts:
-        return scope["http_version"] == "1.0"
-    return len(hosts) == 1 and HOST.fullmatch(hosts[0]) is not None
+        return None if scope["http_version"] == "1.0" else "Send the header Host with the name of this server."
+    if len(hosts) > 1:
+        return "Send one Host header; this request has more."
+    return None if HOST.fullmatch(hosts[0]) else "Host is a name or an address, and perhaps a port: example.org:3000."
 
 
 def _is_probe_without_host(scope: HTTPScope) -> bool:

@@ -42,7 +42,6 @@ STATUS: dict[type[errors.GalleryError], int] = {
     errors.Unavailable: 503,
 }
 Headers: TypeAlias = Iterable[tuple[bytes, bytes]]
-BODIES = {400: errors.MalformedBody, 413: errors.BodyTooLarge}  # what Litestar says of a body, in our words
 OTHERS = {  # what the framework finds
     404: "There is nothing at this path.",
     405: "This path does not take this method.",
@@ -84,8 +83,10 @@ def of_framework(request: Request[Any, Any, Any], error: HTTPException) -> Respo
     status = error.status_code
     if status == 500 and client_gone(request.scope):  # raised where a body is read that does not come any more
         return Response(b"", status_code=400)  # sent to no one
-    if status in BODIES:
-        return of_gallery(request, BODIES[status](cause=str(error)))
+    if status == 400:
+        return of_body(request, error)
+    if status == 413:
+        return of_gallery(request, errors.BodyTooLarge(cause=str(error)))
     return _response(
         request, status, _code(status), OTHERS.get(status, f"{HTTPStatus(status).phrase}."), headers=error.headers
     )
@@ -93,7 +94,19 @@ def of_framework(request: Request[Any, Any, Any], error: HTTPException) -> Respo
 
 def of_body(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """No JSON, no UTF-8 inside of it, or brackets within brackets without end."""
-    return of_gallery(request, errors.MalformedBody(cause=str(error)))
+    return of_gallery(request, errors.MalformedBody(_json_rule(error), cause=str(error)))
+
+
+def _json_rule(error: Exception) -> str:
+    match error:
+        case UnicodeDecodeError():
+            return "JSON is UTF-8."
+        case RecursionError():
+            return "Its brackets stand too deep within one another."
+        case HTTPException():
+            return f"{error.detail}."  # msgspec's words, which name a place and repeat nothing
+        case _:
+            return f"{error}."
 
 
 def of_anything(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:

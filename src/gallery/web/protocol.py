@@ -11,7 +11,6 @@ import math
 import sys
 from asyncio import TimerHandle, Transport
 from collections.abc import Callable
-from http import HTTPStatus
 from typing import Any
 
 import structlog
@@ -22,7 +21,7 @@ from gallery.errors import HeadersTooLarge, MalformedRequest, TooSlow
 from gallery.ops.capacity import capacity
 from gallery.settings import Serve
 from gallery.web.connections import make_room
-from gallery.web.problems import problem, status_of
+from gallery.web.refusal import broken_rule, refusal
 from gallery.web.unchunked import send_unchunked
 
 log = structlog.get_logger(__name__)
@@ -33,6 +32,8 @@ UNREAD = 30.0  # seconds in which a client has to read some of a last answer
 MAX_HEADER_BYTES = 64 * 1024
 MAX_TRAILER_BYTES = 8 * 1024
 FIELD_OVERHEAD = 32  # bytes that a field costs beside its own: https://www.rfc-editor.org/rfc/rfc9113#section-6.5.2
+HEAD_LIMIT = f"The limit is {MAX_HEADER_BYTES:,} bytes, of which each header takes {FIELD_OVERHEAD} beside its own."
+TRAILER_LIMIT = f"Trailer fields and chunk extensions have {MAX_TRAILER_BYTES:,} bytes; leave them out."
 
 HEADERS, BODY = "headers", "body"
 
@@ -56,7 +57,7 @@ class Protocol(HttpToolsProtocol):
         self._header_bytes = 0
         self._field_bytes = 0
         self._framing_bytes = 0
-        self._too_large = False
+        self._too_large: HeadersTooLarge | None = None
         self._block = b""
         self._message_ended = False
         self._is_repeated = False
@@ -91,7 +92,7 @@ class Protocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if self._in_body() and self._framing_bytes > MAX_TRAILER_BYTES:
-            self._refuse(HeadersTooLarge())
+            self._refuse(HeadersTooLarge(TRAILER_LIMIT))
         else:
             self._watch(len(data))
 
@@ -113,8 +114,8 @@ class Protocol(HttpToolsProtocol):
             return
         self._field_bytes += len(name) + len(value) + FIELD_OVERHEAD
         if self._field_bytes > (MAX_HEADER_BYTES if self._in_headers else MAX_TRAILER_BYTES):
-            self._too_large = True
-            raise HeadersTooLarge  # ends the parser's work, and comes back as `send_400_response`
+            self._too_large = HeadersTooLarge(HEAD_LIMIT if self._in_headers else TRAILER_LIMIT)
+            raise self._too_large  # ends the parser's work, and comes back as `send_400_response`
         if self._in_headers:
             super().on_header(name, value)
 
@@ -187,7 +188,7 @@ class Protocol(HttpToolsProtocol):
         if self._in_headers and not self._message_ended:  # else most of those bytes may be another request's
             self._header_bytes += received
             if self._header_bytes > MAX_HEADER_BYTES:
-                self._refuse(HeadersTooLarge())
+                self._refuse(HeadersTooLarge(HEAD_LIMIT))
                 return
         if stage != self._stage:
             self._deadline = now + (self._settings.header_timeout if stage[0] == HEADERS else self._settings.body_grace)
@@ -242,7 +243,7 @@ class Protocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  uvicorn's words, in plain text
         """What the parser does not take."""
-        self._refuse(HeadersTooLarge() if self._too_large else MalformedRequest())
+        self._refuse(self._too_large or MalformedRequest(broken_rule(first=self.cycle is None)))
 
     def _refuse(self, error: HeadersTooLarge | MalformedRequest | TooSlow) -> None:
         """End the connection, behind the answers to the whole requests before; where there is none, say why."""
@@ -256,7 +257,7 @@ class Protocol(HttpToolsProtocol):
             self.flow.pause_reading()
             return
         if self._may_answer():
-            self._say(error)
+            self.transport.write(refusal(error))
         self.transport.close()
         self._cut_off_unless_read(math.inf)
 
@@ -273,14 +274,6 @@ class Protocol(HttpToolsProtocol):
     def _endless(self) -> bool:
         """Whether an answer is under way that does not say where it ends, as a stream's."""
         return bool(self._answering.response_started and not self._answering.expected_content_length)
-
-    def _say(self, error: HeadersTooLarge | MalformedRequest | TooSlow) -> None:
-        status = status_of(error)
-        body = problem(status, error.code(), error.message(), "")
-        self.transport.write(
-            b"HTTP/1.1 %d %b\r\nContent-Type: application/problem+json\r\nContent-Length: %d\r\n"
-            b"Connection: close\r\n\r\n%b" % (status, HTTPStatus(status).phrase.encode(), len(body), body)
-        )
 
     def _may_answer(self) -> bool:
         """Whether the request that is refused is the next to be answered, and has no answer yet."""

@@ -1,0 +1,55 @@
+"""The rules of a multipart body (RFC 7578, RFC 2046) as sentences: what is said of a body that breaks one."""
+
+from multipart import MultipartError
+
+NO_FORM = (
+    'Send the picture as multipart/form-data, in the field "file". Libraries set the Content-Type with its boundary '
+    "themselves when they are given a form: do not set it by hand."
+)
+NO_BOUNDARY = (
+    "The Content-Type has no boundary. Libraries add one themselves when they are given a form: do not set the "
+    "Content-Type by hand."
+)
+NO_NAME = "A part's Content-Disposition has no name; the picture's is name=\"file\"."
+NOT_DECODED = "A part's header, or the boundary, has bytes that are no text."
+
+CRLF = "Each line of a part's head, and each boundary, ends with CR and LF (\\r\\n); this body has lines that do not."
+DISPOSITION = 'Each part needs the header Content-Disposition: form-data; name="…".'
+HEADER = "Each line of a part's head is a name, a colon and a value."
+LENGTH = "A part's Content-Length is not the length of the part; leave it out, the boundary ends the part."
+BOUNDARY_LINE = "A boundary is on a line of its own: CRLF before it, and CRLF behind it, or -- behind the last one."
+
+RULES = {  # by what the parser says
+    "Empty boundary": NO_BOUNDARY,
+    "Invalid characters in boundary": NO_BOUNDARY,
+    "Unexpected byte in front of first boundary": BOUNDARY_LINE,
+    "Unexpected byte after first boundary": BOUNDARY_LINE,
+    "Unexpected bytes after boundary": BOUNDARY_LINE,
+    "Invalid line break after first boundary": CRLF,
+    "Invalid line break in segment header": CRLF,
+    "Malformed segment header": HEADER,
+    "Invalid segment header name": HEADER,
+    "Unexpected segment header continuation": HEADER,
+    "Empty segment header continuation": HEADER,
+    "Maximum segment header length exceeded": "A line of a part's head has at most 4,224 bytes.",
+    "Maximum segment header count exceeded": "A part has at most 8 headers.",
+    "Maximum segment count exceeded": "A body has at most {parts} parts.",
+    "Multiple segment Content-Length headers": LENGTH,
+    "Invalid segment Content-Length header value": LENGTH,
+    "Segment Content-Length exceeded": LENGTH,
+    "Segment size does not match Content-Length header": LENGTH,
+    "Missing Content-Disposition segment header": DISPOSITION,
+    "Invalid Content-Disposition segment header: Wrong type": DISPOSITION,
+    "Unexpected end of multipart stream (parser closed)": (
+        "It ends before its last boundary, which has -- before it and behind it. Either it was cut off, or it uses "
+        "another boundary than its Content-Type says."
+    ),
+}
+
+
+def rule_of(error: MultipartError | UnicodeError, parts: int) -> str:
+    """The rule that a body breaks, of which the parser says so; a body has so many parts at most."""
+    if isinstance(error, UnicodeError):
+        return NOT_DECODED
+    said = str(error.args[0])  # a text of the parser's, without anything of the body
+    return RULES.get(said, f"{said}.").replace("{parts}", str(parts))
