@@ -262,17 +262,12 @@ class MalformedBody(RuleBroken):
 
 
 class TooLarge(Rejected):
-    """The file is larger than we accept."""
+    """The file, or the request's body, is larger than we accept."""
 
-    hint = "At most {limit:,} bytes are accepted (GALLERY_UPLOAD__MAX_BYTES={limit})."
+    hint = "At most {limit:,} bytes of a file are accepted (GALLERY_UPLOAD__MAX_BYTES={limit})."
 
-
-class BodyTooLarge(Rejected):
-    """The request's body is larger than we accept."""
-
-    @classmethod
-    def code(cls) -> str:
-        return TooLarge.code()
+    def message(self) -> str:
+        return super().message() if "limit" in self.facts else self.sentence()
 
 
 class QuotaExceeded(Rejected):
@@ -318,17 +313,7 @@ class TooManyPixels(Rejected):
 class SideTooLong(Rejected):
     """The picture is wider or higher than we accept."""
 
-    hint = "It has {width} × {height} pixels; at most {limit} are accepted a side (GALLERY_UPLOAD__MAX_SIDE={limit})."
-
-
-class JpegSideTooLong(SideTooLong):
-    """The JPEG is wider or higher than decoders read."""
-
-    hint = "It has {width} × {height} pixels; decoders read JPEGs of at most {limit} a side, which is no setting."
-
-    @classmethod
-    def code(cls) -> str:
-        return SideTooLong.code()
+    hint = "It has {width} × {height} pixels; at most {limit} are accepted a side ({set_by})."
 
 
 class TooMuchMemory(Rejected):

@@ -1,6 +1,7 @@
 """Files that cannot be rendered, and files that only look as if."""
 
 import io
+import struct
 import subprocess
 import sys
 
@@ -95,6 +96,31 @@ def test_the_decoder_is_asked_for_the_sides_again(tmp_path, make):
         decode.open_picture(original, kind, Limits(max_pixels=400 * 300 - 1))
     with pytest.raises(SideTooLong):
         decode.open_picture(original, kind, Limits(max_side=399))
+
+
+def _without_area() -> dict[str, bytes]:
+    """Files whose main picture has none, though the rest of the file knows of sides."""
+    tiled = photos.a_heic(400, 300, tile=128)
+    grid = tiled.index(bytes([0, 0, 2, 3]) + struct.pack(">HH", 400, 300)) + 4
+    sides = tiled.index(b"ispe") + 8
+    profiled = photos.a_heic(400, 300, display_p3=True)
+    box = profiled.index(b"colrprof")
+    webp = photos.a_webp(400, 300, alpha=True)
+    frame = webp.index(b"\x9d\x01\x2a") + 3
+    return {
+        "heic of no width": tiled[:grid] + struct.pack(">HH", 0, 300) + tiled[grid + 4 :],
+        "heic of no height": tiled[:grid] + struct.pack(">HH", 400, 0) + tiled[grid + 4 :],
+        "heic with sides of 0": tiled[:sides] + struct.pack(">II", 0, 300) + tiled[sides + 8 :],
+        "heic cropped to nothing": profiled[:box] + b"clap" + struct.pack(">8I", *[0, 1] * 4) + profiled[box + 36 :],
+        "webp with an empty frame": webp[:frame] + struct.pack("<HH", 0, 300) + webp[frame + 4 :],
+    }
+
+
+@pytest.mark.parametrize("kind", _without_area())
+def test_a_picture_without_area_is_damaged(develop, kind):
+    """And no lack of memory, as some decoders put it."""
+    with pytest.raises(DamagedPicture):
+        develop(_without_area()[kind])
 
 
 def test_a_rendition_that_cannot_be_written_is_not_the_pictures_fault(tmp_path):

@@ -72,8 +72,7 @@ def test_no_decoder_reads_a_jpeg_as_long_as_its_format_allows():
     assert probe(claiming(65_500, 100), Limits()).width == 65_500
     with pytest.raises(SideTooLong) as side:
         probe(claiming(100, 65_501), Limits())
-    assert side.value.code() == "side_too_long"
-    assert "65500" in side.value.message()
+    assert "at most 65500 are accepted a side (decoders read no longer JPEGs)" in side.value.message()
 
 
 def test_a_photo_read_row_by_row_passes_where_one_in_several_scans_does_not():

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import BinaryIO
 
-from gallery.errors import JpegSideTooLong, NotAPicture, SideTooLong, TooManyPixels, TooMuchMemory
+from gallery.errors import NotAPicture, SideTooLong, TooManyPixels, TooMuchMemory
 from gallery.rendering import boxes, headers, memory
 from gallery.rendering.headers import Header
 
@@ -43,7 +43,8 @@ class Limits:
         if width * height > self.max_pixels:
             raise TooManyPixels(pixels=width * height, width=width, height=height, limit=self.max_pixels)
         if max(width, height) > self.max_side:
-            raise SideTooLong(width=width, height=height, limit=self.max_side)
+            set_by = f"GALLERY_UPLOAD__MAX_SIDE={self.max_side}"
+            raise SideTooLong(width=width, height=height, limit=self.max_side, set_by=set_by)
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,9 @@ def probe(file: BinaryIO, limits: Limits) -> Facts:
         raise NotAPicture(format=kind, width=header.width, height=header.height)
     limits.check(header.width, header.height)
     if kind is Format.JPEG and max(header.width, header.height) > MAX_JPEG_SIDE:
-        raise JpegSideTooLong(width=header.width, height=header.height, limit=MAX_JPEG_SIDE)
+        raise SideTooLong(
+            width=header.width, height=header.height, limit=MAX_JPEG_SIDE, set_by="decoders read no longer JPEGs"
+        )
     needed = memory.needed(header.width, header.height, header.per_pixel, size)
     if needed > limits.memory:
         raise TooMuchMemory(needed=needed, limit=limits.memory, width=header.width, height=header.height, format=kind)

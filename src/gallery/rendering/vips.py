@@ -18,7 +18,9 @@ Picture: TypeAlias = pyvips.Image
 Unusable: TypeAlias = pyvips.Error
 PROFILE, EXIF = "icc-profile-data", "exif-data"  # libvips' names for these pieces of metadata
 FAILURES = (pyvips.Error, ValueError, EOFError, SyntaxError, RuntimeError, OSError)  # the rest as pillow-heif documents
-NOT_OF_MEMORY = re.compile("copy to memory|memory allocation error: security limit.*")  # libheif refuses the second
+NOT_OF_MEMORY = re.compile(  # libvips' own words, and two refusals by libheif
+    "copy to memory|memory allocation error: (security limit|invalid image size).*"
+)
 
 pyvips.concurrency_set(1)
 pyvips.cache_set_max(0)  # no picture is rendered twice in a row

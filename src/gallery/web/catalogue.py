@@ -58,6 +58,7 @@ REMEDIES: dict[type[GalleryError], str] = {
     errors.QuotaExceeded: "Delete images. The operator can raise GALLERY_UPLOAD__QUOTA_BYTES.",
     errors.TooManyPixels: "Send a smaller picture. The operator can raise GALLERY_UPLOAD__MAX_PIXELS.",
     errors.SideTooLong: "Send a smaller picture. The operator can raise GALLERY_UPLOAD__MAX_SIDE.",
+    errors.TooMuchMemory: "Send a smaller picture. The operator can raise GALLERY_WORKER__MEMORY.",
     errors.NotAPicture: "Send a file of one of these formats; neither its name nor its type counts, only its content.",
     errors.IdempotencyKeyReused: "Make a new key for each new upload.",
     errors.TooManyStreams: "Close a stream, or open it again after the seconds of Retry-After.",

@@ -33,7 +33,6 @@ STATUS: dict[type[errors.GalleryError], int] = {
     errors.TooSlow: 408,
     errors.HeadersTooLarge: 431,
     errors.TooLarge: 413,
-    errors.BodyTooLarge: 413,
     errors.QuotaExceeded: 413,
     errors.NotAPicture: 415,
     errors.RangeOutside: 416,
@@ -86,7 +85,7 @@ def of_framework(request: Request[Any, Any, Any], error: HTTPException) -> Respo
     if status == 400:
         return of_body(request, error)
     if status == 413:
-        return of_gallery(request, errors.BodyTooLarge(cause=str(error)))
+        return of_gallery(request, errors.TooLarge(cause=str(error)))
     return _response(
         request, status, _code(status), OTHERS.get(status, f"{HTTPStatus(status).phrase}."), headers=error.headers
     )
