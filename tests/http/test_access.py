@@ -217,6 +217,17 @@ async def test_a_cookie_is_secure_when_any_hop_was(settings, name, value, secure
         assert ("secure" in answer.headers["set-cookie"].lower()) == secure
 
 
+async def test_a_caller_reads_who_they_are(settings, gallery, client):
+    async with asking(settings) as (_, asked):
+        assert (await asked.get("/api/v1/session")).status_code == 401
+        answer = await asked.get("/api/v1/session", headers=shown(a_token("maya", "images:write images:read")))
+        assert answer.json() == {"owner": "maya", "scopes": ["images:read", "images:write"]}
+        assert answer.headers["cache-control"] == "no-store"
+        await asked.post("/api/v1/session", headers=shown(a_token("ops", "admin")))
+        assert (await asked.get("/api/v1/session")).json() == {"owner": "ops", "scopes": ["admin"]}
+    assert (await client.get("/api/v1/session")).json()["scopes"] == ["admin", "images:read", "images:write"]
+
+
 async def test_a_cookie_reads_and_writes_from_our_pages_only(settings):
     async with asking(settings) as (_, client):
         image = await uploaded(client)

@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from litestar import Request, Router, delete, post
+from litestar import Request, Router, delete, get, post
 from litestar.datastructures import Cookie
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
@@ -28,6 +28,13 @@ class SessionView(Struct, frozen=True, rename="camel"):
     owner: str
     scopes: list[Scope]
     expires_in: int
+
+
+class CallerView(Struct, frozen=True, rename="camel"):
+    """The caller, by whatever credential."""
+
+    owner: str
+    scopes: list[Scope]
 
 
 class TicketView(Struct, frozen=True, rename="camel"):
@@ -56,6 +63,17 @@ async def sign_in(
     view = SessionView(caller.owner, sorted(caller.scopes), seconds)
     cookie = _cookie(request, settings, text, seconds)
     return Response(view, status_code=201, headers=NO_STORE, cookies=[cookie])
+
+
+@get(
+    "/session",
+    opt=NAMES,
+    operation_id="readSession",
+    summary="Read who you are and what you may do",
+)
+async def read_session(caller: NamedDependency[Caller]) -> Response[CallerView]:
+    view = CallerView(caller.owner, sorted(caller.scopes))
+    return Response(view, headers=NO_STORE)
 
 
 @delete(
@@ -89,7 +107,7 @@ async def ticket(caller: NamedDependency[Caller], access: NamedDependency[Access
 
 
 def router() -> Router:
-    return Router("/api/v1", route_handlers=[sign_in, sign_out, ticket], tags=["access"])
+    return Router("/api/v1", route_handlers=[sign_in, read_session, sign_out, ticket], tags=["access"])
 
 
 def _cookie(request: Handled, settings: Settings, value: str, seconds: int) -> Cookie:

@@ -40,6 +40,7 @@ def make_app(house: Gallery) -> ASGIApp:
             probes.livez,
             probes.readyz,
             metrics.metrics,
+            queues.front,
             queues.page,
             *pages.handlers(),
         ],

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 from litestar import Request, get
 from litestar.di import NamedDependency
 from litestar.params import QueryParameter
-from litestar.response import Response, Template
+from litestar.response import Redirect, Response, Template
 
 from gallery import __version__
-from gallery.access.model import ADMINISTERS
+from gallery.access.model import ADMINISTERS, LETS_IN
 from gallery.access.service import Access
 from gallery.admin.api import NO_STORE, Code, after
 from gallery.admin.console import Console
@@ -26,6 +26,11 @@ WIDE = 10  # of one of its minutes
 SAFE = {"Content-Security-Policy": policy(), "Vary": "Accept", **NO_STORE}
 
 Handled = Request[Any, Any, Any]
+
+
+@get("/admin", opt=LETS_IN, include_in_schema=False)
+async def front() -> Redirect:
+    return Redirect("/admin/queues", status_code=307)
 
 
 def ask_for_credentials(request: Handled, error: GalleryError) -> Response[Any]:
