@@ -2,16 +2,13 @@
 
 import asyncio
 import base64
-import re
-import uuid
 from pathlib import Path
 
-import httpx
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, expect
 
-from photos import CAMERA, a_heic, a_jpeg, not_pictures
+from browsing import CARRY, SOON, a_file, a_name, a_photo, choose, seen_ready, tile, upload
+from photos import a_heic, not_pictures
 
-SOON = 30_000  # ms for a picture to be rendered on a busy machine
 RECORD = """
     window.states = {};
     new MutationObserver((changes) => {
@@ -22,52 +19,6 @@ RECORD = """
       }
     }).observe(document.getElementById("wall"), { subtree: true, attributes: true, attributeFilter: ["data-state"] });
 """
-CARRY = """
-    ([name, base64]) => {
-      const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
-      const carried = new DataTransfer();
-      carried.items.add(new File([bytes], name, { type: "image/jpeg" }));
-      return carried;
-    }
-"""
-
-
-def a_name(word: str) -> str:
-    """Nobody else's: the gallery is shared with other tests."""
-    return f"{word} {uuid.uuid4().hex[:8]}"
-
-
-def a_photo(name: str, width: int = 900, height: int = 600, seed: int = 1) -> bytes:
-    return a_jpeg(width, height, seed, exif=CAMERA, comment=name.encode())  # never the same bytes twice
-
-
-def a_file(name: str, content: bytes, kind: str = "image/jpeg") -> dict:
-    return {"name": name, "mimeType": kind, "buffer": content}
-
-
-def tile(page: Page, title: str):
-    return page.locator(".tile", has=page.get_by_role("button", name=title, exact=True))
-
-
-async def choose(page: Page, *files: dict) -> None:
-    await page.locator(".bar input[type=file]").set_input_files(list(files))
-
-
-async def seen_ready(page: Page, title: str) -> None:
-    """READY, and really there: a WebP that the browser has decoded."""
-    await expect(tile(page, title)).to_have_attribute("data-state", "ready", timeout=SOON)
-    photo = tile(page, title).locator(".photo")
-    await photo.scroll_into_view_if_needed()
-    await expect(tile(page, title)).to_have_class(re.compile(r"\bloaded\b"), timeout=SOON)
-    width, source = await photo.evaluate("(img) => [img.naturalWidth, img.currentSrc]")
-    assert width > 0
-    assert ".webp" in source
-
-
-async def upload(http: httpx.AsyncClient, title: str, seed: int = 3) -> dict:
-    files = {"file": (f"{title}.jpg", a_photo(title, seed=seed))}
-    answer = await http.post("/api/v1/images", files=files, data={"title": title})
-    return answer.json()
 
 
 async def test_an_afternoon_with_photos(visit, http, browser, stack, tmp_path):
@@ -119,7 +70,7 @@ async def test_an_afternoon_with_photos(visit, http, browser, stack, tmp_path):
     image_id = id_in(page.url)
     await viewer.locator("[name=title]").fill(dawn)
     await page.keyboard.press("Enter")
-    await expect(page.locator("#status")).to_have_text("The title is saved.")
+    await expect(page.locator(".message")).to_have_text("The title is saved.")
     assert (await http.get(f"/api/v1/images/{image_id}")).json()["title"] == dawn
 
     # gone for good
@@ -127,6 +78,7 @@ async def test_an_afternoon_with_photos(visit, http, browser, stack, tmp_path):
     await page.locator("#sure .yes").click()
     await expect(page.locator(f'[data-id="{image_id}"]')).to_have_count(0)
     assert (await http.get(f"/api/v1/images/{image_id}")).status_code == 404
+    await expect(page.locator(".message", has_text=f"{dawn} is deleted.")).to_be_visible()
     await page.keyboard.press("Escape")
     await expect(viewer).to_be_hidden()
 
@@ -170,7 +122,7 @@ async def test_a_damaged_picture_fails_before_everybodys_eyes(visit):
     torn = tile(visit.page, name)
     await expect(torn).to_have_attribute("data-state", "failed", timeout=SOON)
     await expect(torn.locator(".sentence")).to_contain_text("damaged")
-    await torn.locator(".dismiss").click()
+    await torn.get_by_role("button", name=f"Delete {name}").click()
     await visit.page.locator("#sure .yes").click()
     await expect(torn).to_have_count(0)
     assert await visit.troubles() == []
@@ -197,16 +149,6 @@ async def test_a_pasted_picture_is_uploaded(visit):
     await visit.page.evaluate(paste, carried)
     await seen_ready(visit.page, name)
     assert await visit.troubles() == []
-
-
-async def test_an_upload_that_failed_on_the_way_is_tried_again(visit):
-    name = a_name("Twice")
-    await visit.page.route("**/api/v1/images", lambda route: route.abort(), times=1)
-    await choose(visit.page, a_file(f"{name}.jpg", a_photo(name)))
-    lost = tile(visit.page, f"{name}.jpg")
-    await expect(lost.locator(".sentence")).to_contain_text("cannot be reached")
-    await lost.locator(".again").click()
-    await seen_ready(visit.page, name)
 
 
 async def test_what_others_do_is_seen_at_once(visit, http):

@@ -33,6 +33,7 @@ async def test_an_operator_finds_out_why_and_tries_again_by_keyboard_alone(opene
 
         await page.keyboard.press("r")
         await expect(page.get_by_role("status")).to_have_text("To be tried again.")
+        await expect(page.locator(".message")).to_have_text("To be tried again.")
         await expect(page.get_by_role("heading", name="Failed 2")).to_be_visible()
         await expect(page.locator("#row-" + first)).to_be_focused()  # the next one: the walk goes on
         await page.keyboard.press("d")
@@ -112,6 +113,19 @@ async def test_a_stranger_is_told_how_to_come_in(settings):
         assert (person.status_code, person.headers["content-type"].partition(";")[0]) == (401, "text/html")
         program = await client.get("/admin/queues", headers={"Accept": "application/json"})
         assert (program.status_code, program.json()["code"]) == (401, "credentials_required")
+
+
+async def test_the_short_words_of_the_page_explain_themselves(opened, gallery, processing):
+    await broken_pictures(gallery, processing, "Ferry")
+    async with served(gallery) as url:
+        page = (await opened(url)).page
+        await page.goto("/admin")
+        await expect(page).to_have_url(f"{url}/admin/queues")
+        for word, title in (("Later", "wait for their time"), ("Jobs", "Jobs in the queue")):
+            tip = page.get_by_label("Interactive").locator("[title]", has_text=word)
+            await expect(tip).to_have_attribute("title", re.compile(title))
+        for button in await page.get_by_role("button", name="Drop").all():
+            assert "is not deleted" in (await button.get_attribute("title") or "")
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ async def who(access: Access, connection: Connection) -> Caller:
     """
     if "known" not in connection.state:
         try:
-            connection.state.known = await access.caller(_shown(connection))
+            connection.state.known = await access.caller(shown(connection))
         except (Unauthorized, Unavailable) as error:
             connection.state.known = error
     known: Caller | Unauthorized | Unavailable = connection.state.known
@@ -90,7 +90,7 @@ class Callers:
         self._access = access
 
     def verified(self, scope: HTTPScope) -> bool:
-        return self._access.verified(_shown(ASGIConnection(scope)))
+        return self._access.verified(shown(ASGIConnection(scope)))
 
     async def name(self, scope: HTTPScope) -> str | None:
         return (await who(self._access, ASGIConnection(scope))).counted_as
@@ -101,7 +101,8 @@ def caller_of(request: Request[Any, Any, Any]) -> Caller:
     return caller
 
 
-def _shown(connection: Connection) -> Shown:
+def shown(connection: Connection) -> Shown:
+    """The credentials that a request brings."""
     scheme, _, text = connection.headers.get("authorization", "").partition(" ")
     return Shown(
         bearer=text.strip() if scheme.lower() == "bearer" else None,

@@ -16,15 +16,20 @@ from litestar.template import TemplateConfig
 
 from gallery import __version__
 from gallery.access.model import LETS_IN
-from gallery.access.service import Access
+from gallery.access.service import Access, Shown
 from gallery.adapters.rates import UNLIMITED
 from gallery.conditions import unchanged
 from gallery.negotiation import best, names
 from gallery.settings import Settings
+from gallery.web.doors import shown
 
 HERE = Path(__file__).parent
 HTML = "text/html"
 CALM = "no-cache"  # keep it, and ask each time: modules of two releases never meet
+
+
+NOTHING_SHOWN = Shown()
+ELSEWHERE = ("home.js", "queues.js")  # scripts of pages, which import the others
 
 
 class Asset(NamedTuple):
@@ -48,10 +53,16 @@ def policy(pictures_at: str = "") -> str:
 async def home(
     request: Request[Any, Any, Any], access: NamedDependency[Access], settings: NamedDependency[Settings]
 ) -> Response[Any]:
-    headers = {"Vary": "Accept", "Cache-Control": CALM}
+    headers = {"Vary": "Accept, Cookie, Authorization, X-Api-Key", "Cache-Control": CALM}
     if not (names(_accept(request), HTML) and wants_html(request)):  # probes name no type, or any
         return Response({"status": "ok", "version": __version__}, headers=headers)
-    context = {"version": __version__, "max_bytes": settings.upload.max_bytes, "closed": not access.open}
+    context = {
+        "version": __version__,
+        "max_bytes": settings.upload.max_bytes,
+        "closed": not access.open,
+        "signed_out": not access.open and shown(request) == NOTHING_SHOWN,
+        "modules": MODULES,
+    }
     safe = {"Content-Security-Policy": policy(_origin(settings.public_url))}
     return Template("home.html", context=context, headers=headers | safe)
 
@@ -103,4 +114,5 @@ def _origin(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}" if parts.netloc else ""
 
 
-ASSETS = {path.name: _read(path) for path in sorted((HERE / "static").iterdir())}
+ASSETS: dict[str, Asset] = {path.name: _read(path) for path in sorted((HERE / "static").iterdir())}
+MODULES = [name for name in ASSETS if name.endswith(".js") and name not in ELSEWHERE]

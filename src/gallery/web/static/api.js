@@ -1,10 +1,8 @@
 /** Gallery's API as functions. Whatever goes wrong is a `Problem` with a sentence to show. */
 
 const IMAGES = "/api/v1/images";
-const STREAM = "/api/v1/notifications/stream";
 const SESSION = "/api/v1/session";
-const TYPES = ["uploaded", "processing", "ready", "failed", "updated", "deleted"];
-const AGAIN = 3000; // ms until a stream that the browser has given up is opened anew
+const PASSING = [0, 408, 429, 502, 503, 504]; // statuses after which the same request is sent again, later
 
 /**
  * @typedef {object} Image
@@ -18,6 +16,7 @@ const AGAIN = 3000; // ms until a stream that the browser has given up is opened
  * @property {number} size in bytes
  * @property {string} mimeType
  * @property {string} originalName
+ * @property {"public" | "private"} visibility
  * @property {?{code: string, message: string}} error
  * @property {Array<{name: string, format: string, width: number, height: number, url: string}>} renditions
  * @property {Object<string, string>} srcset by format
@@ -39,9 +38,9 @@ export class Problem extends Error {
     this.retryAfter = Number(retryAfter) || 0;
   }
 
-  /** Whether the same request may go well another time. */
+  /** Whether the server is busy or unavailable: the same request may succeed later. */
   get passing() {
-    return this.status === 0 || this.status === 408 || this.status === 429 || this.status >= 500;
+    return PASSING.includes(this.status);
   }
 }
 
@@ -71,6 +70,16 @@ export async function remove(id) {
   await ask("DELETE", `${IMAGES}/${id}`);
 }
 
+/** @returns {Promise<Image>} Render it again; a FAILED one becomes PENDING. */
+export async function reprocess(id) {
+  return (await ask("POST", `${IMAGES}/${id}/reprocess`)).json();
+}
+
+/** @returns {Promise<{expiresAt: string, original: string, renditions: Array<object>}>} URLs for anyone, for a while */
+export async function sign(id) {
+  return (await ask("POST", `${IMAGES}/${id}/links`)).json();
+}
+
 export const original = (id) => `${IMAGES}/${id}/original`;
 
 /** @param {string} credential an API key or a token; the answer is a cookie */
@@ -81,6 +90,25 @@ export async function signIn(credential) {
 
 export async function signOut() {
   await ask("DELETE", SESSION);
+}
+
+/** @returns {Promise<{owner: string, scopes: string[]}>} the caller */
+export async function session() {
+  return (await ask("GET", SESSION)).json();
+}
+
+/**
+ * The answer that an `img` or an `EventSource` was given, which tell a script nothing of it.
+ *
+ * @returns {Promise<{status: number, retryAfter: number}>} 200 where there is no refusal any more
+ */
+export async function refusal(url) {
+  try {
+    const { status } = await ask("HEAD", url, { Accept: "*/*" });
+    return { status, retryAfter: 0 };
+  } catch (problem) {
+    return problem;
+  }
 }
 
 async function ask(method, url, headers = {}, body = undefined) {
@@ -128,42 +156,4 @@ export function upload(file, onProgress) {
   form.append("file", file, file.name);
   request.send(form);
   return { sent, answer, abort: () => request.abort() };
-}
-
-/**
- * Follows the notifications for as long as the page lives. The browser comes back by itself with the last id that it
- * has seen, so that nothing is missed; where it gives up (an error status), we open a new stream with that id.
- *
- * @param {object} on
- * @param {(type: string, news: object) => void} on.news
- * @param {() => void} on.fresh what came before is not known: the list has to be read
- * @param {(connected: boolean) => void} on.connection
- * @param {() => void} on.refused the answer was an error, and we ask again after a while
- */
-export function follow(on) {
-  let lastId = null;
-  const open = () => {
-    const stream = new EventSource(lastId === null ? STREAM : `${STREAM}?lastEventId=${encodeURIComponent(lastId)}`);
-    const remember = (event) => {
-      lastId = event.lastEventId || lastId;
-      return event;
-    };
-    let first = lastId === null;
-    stream.onopen = () => {
-      on.connection(true);
-      if (first) on.fresh();
-      first = false;
-    };
-    stream.onerror = () => {
-      on.connection(false);
-      if (stream.readyState !== EventSource.CLOSED) return;
-      on.refused();
-      setTimeout(open, AGAIN);
-    };
-    for (const type of TYPES) {
-      stream.addEventListener(`image.${type}`, (event) => on.news(type, JSON.parse(remember(event).data)));
-    }
-    stream.addEventListener("reset", (event) => remember(event) && on.fresh());
-  };
-  open();
 }

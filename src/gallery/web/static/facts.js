@@ -46,3 +46,8 @@ function bytes(size) {
 function moment(text) {
   return new Date(text).toLocaleString(undefined, DAY);
 }
+
+/** @returns {string} such as "1 photo", "2 photos" */
+export function counted(number, one, many = `${one}s`) {
+  return `${number.toLocaleString()} ${number === 1 ? one : many}`;
+}

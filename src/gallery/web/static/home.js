@@ -1,45 +1,75 @@
 /** The gallery's page: reads the list, follows the notifications, and keeps the wall true to both. */
 
 import * as api from "./api.js";
+import { Backoff } from "./backoff.js";
+import { Connection } from "./connection.js";
+import { receive } from "./drop.js";
+import { shortcuts } from "./keys.js";
+import { Messages } from "./messages.js";
+import { Photos } from "./photos.js";
+import { Rover } from "./rover.js";
 import { askToSignIn } from "./signin.js";
-import { Uploads, receive } from "./uploads.js";
+import { follow } from "./notifications.js";
+import { Uploads } from "./uploads.js";
 import { Viewer } from "./viewer.js";
 import { Wall } from "./wall.js";
 
 const PAGE = 60;
 const MOST = 200; // images of one answer
 const GATHER = 60; // ms for more news, to ask once for all of it
-const AGAIN = 3000; // ms after a read that went wrong
 const PATIENCE = 2000; // ms for the stream to open; the list is read without it then
 
 const $ = (id) => document.getElementById(id);
 const list = $("wall");
+const messages = new Messages($("messages"));
+const connection = new Connection($("connection"));
 const wall = new Wall(list, $("tile"));
-const uploads = new Uploads(wall, say, Number(document.body.dataset.maxBytes));
-const viewer = new Viewer($("viewer"), $("sure"), wall, say);
+const viewer = new Viewer($("viewer"), $("sure"), wall, messages);
+const uploads = new Uploads(wall, messages, Number(document.body.dataset.maxBytes), {
+  waiting: (is) => connection.waits("uploads", is),
+  show,
+});
+const photos = new Photos((is) => connection.waits("photos", is));
+const backoff = new Backoff(); // of the list
 const wanted = new Map(); // ids of images to read, each with the version we have heard of
 let next = null; // where the page after the last one is
+let failed = []; // ids of images whose failing has been seen
 let reading = null; // the read of a page under way
-let connected = false; // to the notifications
+let later = null; // what to read again after a refusal
 
-new MutationObserver(settle).observe(list, { childList: true });
-new IntersectionObserver(([{ isIntersecting }]) => isIntersecting && more(), { rootMargin: "1200px" }).observe($("more"));
-list.addEventListener("click", clicked);
-$("more").addEventListener("click", more);
-for (const input of document.querySelectorAll("input[type=file]")) {
-  input.addEventListener("change", () => {
-    uploads.add(input.files);
-    input.value = "";
-  });
+if (document.body.dataset.signedout === undefined) start();
+else askToSignIn();
+
+function start() {
+  new Rover(list);
+  new MutationObserver(settle).observe(list, { childList: true });
+  new IntersectionObserver(([{ isIntersecting }]) => isIntersecting && more(), { rootMargin: "1200px" }).observe($("more"));
+  list.addEventListener("click", clicked);
+  list.addEventListener("keydown", (event) => event.key === "Delete" && clicked(event, ".delete"));
+  $("more").addEventListener("click", more);
+  photos.watch(list);
+  photos.watch($("viewer"));
+  receive((found) => uploads.add(found));
+  shortcuts($("keys"), { u: () => document.querySelector(".bar input[type=file]").click() });
+  addEventListener("beforeunload", (event) => uploads.busy && event.preventDefault());
+  follow({ news: hear, fresh: reload, connection: (is) => connection.connected(is), signedOut: askToSignIn });
+  setTimeout(() => isRead() || reading || later || reload(), PATIENCE);
+  if (document.body.hasAttribute("data-closed")) linkForAdmins();
 }
-receive((files) => uploads.add(files));
-addEventListener("beforeunload", (event) => uploads.busy && event.preventDefault());
-api.follow({ news: hear, fresh: reload, connection: (is) => show((connected = is)), refused });
-setTimeout(() => isRead() || reading || reload(), PATIENCE);
+
+/** An open house shows the link to everyone. A refusal is told by what reads the list. */
+async function linkForAdmins() {
+  const { scopes } = await api.session().catch(() => ({ scopes: [] }));
+  $("queues").hidden = !scopes.includes("admin");
+}
 
 /** Read the list from its beginning: at the start, and when events are gone that we have not heard. */
 async function reload() {
   await reading;
+  if (later) {
+    later.read = reload;
+    return;
+  }
   const asked = wall.ids;
   reading = read(() => api.page(Math.min(MOST, Math.max(PAGE, asked.length))), reload, ({ images }) => {
     wall.keepOnly(images, asked);
@@ -49,7 +79,7 @@ async function reload() {
 }
 
 async function more() {
-  if (next === null || reading !== null) return;
+  if (next === null || reading !== null || later !== null) return;
   const from = next;
   reading = read(() => api.page(PAGE, from), more, () => {});
   await reading;
@@ -64,12 +94,11 @@ async function read(ask, again, then) {
     for (const image of page.images) wall.put(image);
     next = page.next;
     document.body.dataset.read = "";
-    show(connected);
+    backoff.reset();
+    connection.waits("list", false);
+    messages.close("list");
   } catch (problem) {
-    show(false);
-    say(problem.message);
-    if (problem.status === 401) askToSignIn();
-    else setTimeout(again, AGAIN);
+    unread(problem, again);
   } finally {
     reading = null;
     list.removeAttribute("aria-busy");
@@ -77,9 +106,19 @@ async function read(ask, again, then) {
   }
 }
 
-/** The stream cannot say why it was refused; another question can. */
-async function refused() {
-  await api.page(1).catch(({ status }) => status === 401 && askToSignIn());
+function unread(problem, again) {
+  if (problem.status === 401) {
+    askToSignIn();
+    return;
+  }
+  connection.waits("list", true);
+  messages.show(problem.message, { key: "list", trouble: true });
+  later = { read: again };
+  setTimeout(() => {
+    const { read } = later;
+    later = null;
+    read();
+  }, backoff.next(problem.retryAfter));
 }
 
 /** An event says that an image has changed; what it is now is read, unless the event says all of it. */
@@ -100,16 +139,16 @@ async function fetchWanted() {
   const stale = ([id, version]) => !(wall.find(id)?.version >= version);
   const ids = [...wanted].filter(stale).map(([id]) => id);
   wanted.clear();
-  for (let at = 0; at < ids.length; at += MOST) fetchAll(ids.slice(at, at + MOST));
+  for (let at = 0; at < ids.length; at += MOST) fetchAll(ids.slice(at, at + MOST), new Backoff());
 }
 
 /** An image that is not in the answer is gone. */
-async function fetchAll(ids) {
+async function fetchAll(ids, pace) {
   try {
     const found = new Map((await api.several(ids)).map((image) => [image.id, image]));
     for (const id of ids) found.has(id) ? update(found.get(id)) : wall.remove(id);
-  } catch {
-    setTimeout(fetchAll, AGAIN, ids);
+  } catch (problem) {
+    if (problem.status !== 401) setTimeout(fetchAll, pace.next(problem.retryAfter), ids, pace);
   }
 }
 
@@ -118,16 +157,39 @@ function update(image) {
   if (!before && next !== null && wall.isBeyond(image)) return; // its page will bring it
   wall.put(image);
   if (!before || before.status === image.status) return;
-  if (image.status === "READY") say(`${image.title} is ready.`);
-  if (image.status === "FAILED") say(`${image.title}: ${image.error.message}`);
+  if (image.status === "READY") messages.say(`${image.title} is ready.`);
+  if (image.status === "FAILED") tellFailed(image);
 }
 
-function clicked(event) {
+function tellFailed(image) {
+  failed = [...failed.filter((id) => id !== image.id && wall.find(id)?.status === "FAILED"), image.id];
+  const text = failed.length === 1 ? `${image.title}: ${image.error.message}` : `${failed.length} photos could not be rendered.`;
+  const ids = failed;
+  messages.show(text, { key: "unrendered", trouble: true, action: { label: "Show", run: () => show(ids) } });
+}
+
+function show(ids) {
+  viewer.close();
+  wall.point(ids);
+}
+
+function clicked(event, selector = null) {
+  const tile = event.target.closest(".tile");
+  const image = wall.find(tile?.dataset.id);
   const button = event.target.closest("button");
-  const image = wall.find(button?.closest(".tile").dataset.id);
-  if (!image) return;
-  if (button.matches(".open")) viewer.open(image);
-  if (button.matches(".dismiss")) viewer.remove(image);
+  if (!image || !button) return;
+  if (selector === ".delete" || button.matches(".delete")) viewer.remove(image);
+  else if (button.matches(".again")) retry(image);
+  else if (button.matches(".open") && image.status === "READY") viewer.open(image);
+}
+
+async function retry(image) {
+  try {
+    wall.put(await api.reprocess(image.id));
+    messages.say(`${image.title} is rendered again.`);
+  } catch (problem) {
+    messages.show(`${image.title}: ${problem.message}`, { trouble: true });
+  }
 }
 
 function settle() {
@@ -137,15 +199,4 @@ function settle() {
 
 function isRead() {
   return document.body.dataset.read !== undefined;
-}
-
-function show(live) {
-  const sign = $("connection");
-  sign.dataset.state = live ? "live" : "lost";
-  sign.textContent = sign.title = live ? "Live" : "Reconnecting…";
-}
-
-/** For those who listen to the page. */
-function say(sentence) {
-  $("status").textContent = sentence;
 }

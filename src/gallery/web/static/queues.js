@@ -1,10 +1,10 @@
 /** The operators' page: fetched anew every few seconds, and walked through by keyboard. What it shows is the server's. */
 
+import { Messages } from "./messages.js";
 import { askToSignIn } from "./signin.js";
 
 const EVERY = 3000; // ms
 const connection = document.getElementById("connection");
-const status = document.getElementById("status");
 const KEYS = { r: ".retry", d: ".drop" };
 const DONE = {
   pause: "Paused",
@@ -13,9 +13,12 @@ const DONE = {
   drop: "Dropped",
 };
 
+let messages = null;
+
 if (document.body.hasAttribute("data-signin")) {
   askToSignIn();
 } else {
+  messages = new Messages(document.getElementById("messages"));
   setInterval(() => document.hidden || refresh(), EVERY);
   document.addEventListener("submit", act);
   document.addEventListener("keydown", walk);
@@ -70,9 +73,9 @@ async function act(event) {
   button.ariaBusy = "true"; // and not disabled: it would lose the focus
   try {
     const response = await fetch(action, { method: "POST", headers: { Accept: "application/json" } });
-    status.textContent = await said(response, new URL(action).pathname.split("/").at(-1));
+    messages.show(await said(response, new URL(action).pathname.split("/").at(-1)), { key: "done", trouble: !response.ok });
   } catch {
-    status.textContent = "Gallery cannot be reached.";
+    messages.show("Gallery cannot be reached.", { key: "done", trouble: true });
   }
   button.ariaBusy = null;
   await refresh();

@@ -6,8 +6,9 @@ const dialog = document.getElementById("signin"); // only there where credential
 const form = dialog?.querySelector("form");
 const trouble = dialog?.querySelector(".trouble");
 
-/** Ask, unless we are asking already. */
+/** The page as it is while nobody is signed in; asks, unless it is asking already. */
 export function askToSignIn() {
+  document.body.dataset.signedout = "";
   if (!dialog || dialog.open) return;
   dialog.showModal();
   form.elements.credential.focus();

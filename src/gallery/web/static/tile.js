@@ -1,14 +1,15 @@
-/** One photo on the wall, from the file somebody drops to the renditions of the image it becomes. */
+/** One photo on the wall, from the file that is uploaded to the renditions of the image it becomes. */
 
 import { original } from "./api.js";
 import { paint } from "./thumbhash.js";
 
 /** @typedef {import("./api.js").Image} Image */
 
-const WORDS = { uploading: "Uploading", waiting: "Waiting", rendering: "Rendering", ready: "", failed: "" };
+const WORDS = { uploading: "Uploading", held: "Waiting for the server", waiting: "Waiting", rendering: "Rendering", ready: "", failed: "" };
 const STATES = { PENDING: "waiting", PROCESSING: "rendering", READY: "ready", FAILED: "failed" };
 const FLATTEST = 3; // a panorama wider than this, or a picture taller than that, is cropped on the wall
 const TALLEST = 0.5;
+const TINY = 32; // px of a longer side: a placeholder would have more pixels than the picture
 
 export class Tile {
   /** @param {HTMLTemplateElement} template */
@@ -20,12 +21,12 @@ export class Tile {
     this.local = part(".local");
     this.source = part("source");
     this.photo = part(".photo");
-    this.name = part(".name");
     this.word = part(".word");
     this.bar = part("progress");
-    this.which = part(".which");
+    this.names = this.element.querySelectorAll(".name, .which");
     this.sentence = part(".sentence");
     this.again = part(".again");
+    this.delete = part(".delete");
     this.dismiss = part(".dismiss");
     /** @type {?Image} */
     this.image = null;
@@ -40,7 +41,7 @@ export class Tile {
   preview(file) {
     this.file = file;
     this.local.src = URL.createObjectURL(file);
-    this.#called(file.name);
+    this.#called(file.name, file.name);
     this.element.dataset.kind = /\.(\w{1,5})$/.exec(file.name)?.[1].toUpperCase() ?? "?";
     this.#state("uploading");
   }
@@ -62,27 +63,38 @@ export class Tile {
     this.#state("uploading");
     this.bar.value = 0;
     this.word.textContent = "Next";
+    this.dismiss.setAttribute("aria-label", `Cancel upload of ${this.file.name}`);
+    this.dismiss.title = "Cancel upload";
   }
 
-  /** @param {?() => void} again */
+  /** The server refuses it for now. */
+  hold() {
+    this.#state("held");
+  }
+
+  /** The upload has failed. @param {?() => void} again */
   fail(sentence, again, dismiss) {
     this.#state("failed");
     this.sentence.textContent = sentence;
     this.again.hidden = again === null;
     this.again.onclick = again;
+    this.delete.hidden = true;
     this.dismiss.onclick = dismiss;
+    this.dismiss.setAttribute("aria-label", `Dismiss ${this.file.name}`);
+    this.dismiss.title = "Dismiss";
   }
 
   /** @param {Image} image */
   show(image) {
     const before = this.image;
     this.image = image;
-    this.#called(image.title);
+    this.#called(image.title, nameOf(image));
     this.#state(STATES[image.status]);
     this.sentence.textContent = image.error?.message ?? "";
-    this.again.hidden = true;
-    this.dismiss.onclick = null;
-    this.button.disabled = image.status !== "READY";
+    this.again.hidden = this.delete.hidden = image.status !== "FAILED";
+    this.again.onclick = this.dismiss.onclick = null;
+    this.dismiss.hidden = true;
+    if (image.status === "READY") this.button.removeAttribute("aria-disabled");
     this.photo.alt = image.alt || image.title;
     if (image.width) this.#shape(image.width, image.height);
     if (image.placeholder && image.placeholder.thumbhash !== before?.placeholder?.thumbhash) this.#place(image);
@@ -94,32 +106,32 @@ export class Tile {
     this.element.remove();
   }
 
-  #called(title) {
-    this.name.textContent = this.which.textContent = title;
+  #called(title, name) {
+    for (const element of this.names) element.textContent = element.matches(".name") ? title : name;
     this.button.setAttribute("aria-label", title);
-    this.dismiss.setAttribute("aria-label", `Dismiss ${title}`);
+    this.again.setAttribute("aria-label", `Retry ${title}`);
+    this.delete.setAttribute("aria-label", `Delete ${title}`);
   }
 
+  /** The button stays within the reach of the arrow keys, also while there is nothing to open. */
   #state(state) {
     this.element.dataset.state = state;
     this.word.textContent = WORDS[state];
-    this.button.disabled = true;
+    this.button.setAttribute("aria-disabled", "true");
   }
 
   #shape(width, height) {
     this.element.style.setProperty("--ratio", Math.min(FLATTEST, Math.max(TALLEST, width / height)).toFixed(4));
   }
 
-  #place({ placeholder }) {
+  #place({ placeholder, width, height }) {
     this.element.style.setProperty("--color", placeholder.color);
-    paint(this.hash, placeholder.thumbhash);
+    if (Math.max(width, height) > TINY) paint(this.hash, placeholder.thumbhash);
   }
 
   /** `auto` where browsers know how wide a lazy picture is shown; else about as wide as a row is high, times its ratio. */
   #picture(image) {
-    const ratio = Math.min(FLATTEST, image.width / image.height);
-    const sizes = `auto, min(100vw, ${Math.round(ratio * 18)}rem)`;
-    this.source.sizes = this.photo.sizes = sizes;
+    this.source.sizes = this.photo.sizes = sizes(image.width / image.height);
     this.source.srcset = image.srcset.webp ?? "";
     this.photo.srcset = image.srcset.jpeg;
     this.photo.width = image.width;
@@ -136,4 +148,15 @@ export class Tile {
     if (this.local.src) URL.revokeObjectURL(this.local.src);
     this.local.removeAttribute("src");
   }
+}
+
+/** Of a panorama only the middle is seen: the whole is as many times wider than its tile. */
+function sizes(ratio) {
+  const width = `${Math.round(ratio * 18)}rem`;
+  return ratio > FLATTEST ? `min(${Math.round((ratio / FLATTEST) * 100)}vw, ${width})` : `auto, min(100vw, ${width})`;
+}
+
+/** The title that the file's name gave is shown as that name, with its extension. */
+function nameOf({ title, originalName }) {
+  return originalName.replace(/\.[^.]*$/, "") === title ? originalName : title;
 }

@@ -1,34 +1,46 @@
-/** Files on their way in: chosen, dropped or pasted; three at a time, each on a tile of its own. */
+/** Files on their way in: three at a time, each on a tile of its own. All of them wait while the server refuses one. */
 
 import { upload } from "./api.js";
+import { Backoff } from "./backoff.js";
+import { counted } from "./facts.js";
 
 /** @typedef {import("./wall.js").Wall} Wall */
 /** @typedef {import("./tile.js").Tile} Tile */
 
 const AT_ONCE = 3;
-const PATIENCE = 5; // times that we come back by ourselves when the server says when
 const MIB = 1024 * 1024;
+const FEW = 3; // files whose own tiles tell enough
 
 export class Uploads {
   /**
    * @param {Wall} wall
-   * @param {(sentence: string) => void} say
+   * @param {import("./messages.js").Messages} messages
    * @param {number} maxBytes of a file
+   * @param {object} on
+   * @param {(is: boolean) => void} on.waiting whether the server refuses
+   * @param {(ids: string[]) => void} on.show look at these images
    */
-  constructor(wall, say, maxBytes) {
+  constructor(wall, messages, maxBytes, on) {
     this.wall = wall;
-    this.say = say;
+    this.messages = messages;
     this.maxBytes = maxBytes;
+    this.on = on;
+    this.backoff = new Backoff();
     this.waiting = [];
     this.running = new Set();
     this.sent = new Set(); // promises of answers to what the server has whole
+    this.held = null; // { until, sentence, timer } while the server refuses
+    this.#begin();
   }
 
-  /** @param {Iterable<File>} files */
-  add(files) {
-    const jobs = [...files].map((file) => ({ file, tile: this.wall.begin(file), tries: 0, dropped: false, abort: () => {} }));
+  /** @param {import("./drop.js").Found} found */
+  add({ files, folders, leftOut }) {
+    if (!this.busy) this.#begin();
+    if (folders.length > 0) this.messages.show(contents(files.length, folders, leftOut), { trouble: files.length === 0 });
+    const jobs = files.map((file) => ({ file, tile: this.wall.begin(file), dropped: false, abort: () => {} }));
     if (jobs.length === 0) return;
-    this.say(jobs.length === 1 ? `Uploading ${jobs[0].file.name}.` : `Uploading ${jobs.length} photos.`);
+    this.batch.all += jobs.length;
+    if (folders.length === 0) this.messages.say(`Uploading ${jobs.length === 1 ? jobs[0].file.name : counted(jobs.length, "file")}.`);
     for (const job of jobs) this.#queue(job);
   }
 
@@ -41,26 +53,35 @@ export class Uploads {
     await Promise.allSettled(this.sent);
   }
 
+  /** What the messages tell of is told of one batch: all that is added until nothing is left to do. */
+  #begin() {
+    this.batch = { all: 0, settled: 0, known: [], failed: [], over: false };
+  }
+
   #queue(job) {
     if (job.dropped) return;
     job.tile.wait();
     job.tile.dismiss.onclick = () => this.#drop(job);
     if (job.file.size > this.maxBytes) {
-      this.#fail(job, `The file is larger than ${Math.floor(this.maxBytes / MIB)} MiB, the most we accept.`, false);
+      this.#fail(job, `The file is larger than ${Math.floor(this.maxBytes / MIB)} MiB, the most we accept.`);
       return;
     }
+    this.batch.over = false;
     this.waiting.push(job);
     this.#next();
   }
 
   #next() {
-    while (this.waiting.length > 0 && this.running.size < AT_ONCE) this.#run(this.waiting.shift());
+    const most = this.backoff.failures > 0 ? 1 : AT_ONCE; // one alone finds out whether the server is back
+    while (this.waiting.length > 0 && this.running.size < most && !this.held) this.#run(this.waiting.shift());
+    this.#tell();
   }
 
   async #run(job) {
     this.running.add(job);
     const { sent, answer, abort } = upload(job.file, (part) => job.tile.progress(part));
     job.abort = abort;
+    job.tile.progress(0);
     sent.then(() => this.sent.add(answer));
     try {
       const { image, created } = await answer;
@@ -75,65 +96,105 @@ export class Uploads {
   }
 
   #arrived(job, image, created) {
+    if (!this.held) {
+      this.backoff.reset();
+      this.on.waiting(false);
+    }
+    this.batch.settled += 1;
     this.wall.adopt(job.tile, image);
     if (created) return;
-    this.say(`${image.title} is here already.`);
-    this.wall.point(image.id);
+    const { known, all } = this.batch;
+    known.push(image.id);
+    const text = all === 1 ? `${image.title} is here already.` : `${known.length} of ${all} ${known.length === 1 ? "is" : "are"} here already.`;
+    this.messages.show(text, { key: "known", action: { label: "Show", run: () => this.on.show(known) } });
   }
 
   #refused(job, problem) {
     if (problem.status === -1) return; // dropped
-    if (problem.retryAfter > 0 && job.tries < PATIENCE) {
-      job.tries += 1;
-      job.tile.wait();
-      setTimeout(() => this.#queue(job), problem.retryAfter * 1000);
-      return;
-    }
-    this.#fail(job, problem.message, problem.passing === true);
+    if (problem.passing) this.#hold(job, problem);
+    else this.#fail(job, problem.message, problem.status >= 500 || problem.status === 401);
   }
 
-  #fail(job, sentence, passing) {
-    this.say(`${job.file.name}: ${sentence}`);
-    job.tile.fail(sentence, passing ? () => this.#queue(job) : null, () => this.#drop(job));
+  #hold(job, problem) {
+    this.waiting.unshift(job);
+    job.tile.hold();
+    if (this.held) return;
+    const until = Date.now() + this.backoff.next(problem.retryAfter);
+    this.held = { until, sentence: problem.message, timer: setInterval(() => this.#count(), 500) };
+    if (this.backoff.failures === 1) this.messages.say(`${problem.message} The upload waits for the server.`);
+    this.on.waiting(true);
+  }
+
+  #count() {
+    if (Date.now() < this.held.until) this.#tell();
+    else this.#release();
+  }
+
+  #release() {
+    if (!this.held) return;
+    clearInterval(this.held.timer);
+    this.held = null;
+    this.#next();
+  }
+
+  /** How far all of them are, where there are many or they wait. */
+  #tell() {
+    const { all, settled, failed } = this.batch;
+    const progress = (settled + failed.length) / all;
+    if (!this.busy) this.#end();
+    else if (this.held) {
+      const seconds = Math.max(1, Math.ceil((this.held.until - Date.now()) / 1000));
+      const text = `${this.held.sentence} ${counted(this.waiting.length, "upload waits", "uploads wait")} for the server; next attempt in ${seconds} s.`;
+      const action = { label: "Try now", run: () => this.#release() };
+      this.messages.update(text, { key: "uploads", trouble: true, progress, action });
+    } else if (all > FEW || this.backoff.failures > 0) {
+      const action = { label: "Cancel the rest", run: () => this.#cancel() };
+      this.messages.update(`${settled} of ${all} uploaded`, { key: "uploads", progress, action });
+    }
+  }
+
+  #end() {
+    if (this.batch.over) return;
+    this.batch.over = true;
+    this.on.waiting(false);
+    const { all, settled } = this.batch;
+    if (all > FEW) this.messages.show(`${settled} of ${all} uploaded.`, { key: "uploads" });
+    else this.messages.close("uploads");
+  }
+
+  #fail(job, sentence, again = false) {
+    this.batch.failed.push(job);
+    job.tile.fail(sentence, again ? () => this.#retry(job) : null, () => this.#drop(job));
+    const { all, failed } = this.batch;
+    const text = all === 1 ? `${job.file.name}: ${sentence}` : `${failed.length} of ${all} ${failed.length === 1 ? "was" : "were"} not uploaded.`;
+    const run = () => this.wall.pointAt(failed.map(({ tile }) => tile.element));
+    this.messages.show(text, { key: "failed", trouble: true, action: { label: "Show", run } });
+  }
+
+  #retry(job) {
+    this.batch.failed = this.batch.failed.filter((other) => other !== job);
+    this.#queue(job);
+  }
+
+  #cancel() {
+    for (const job of [...this.waiting, ...this.running]) this.#drop(job);
+    this.messages.say("The other uploads are cancelled.");
   }
 
   #drop(job) {
     this.waiting = this.waiting.filter((other) => other !== job);
+    this.batch.all -= 1;
+    this.batch.failed = this.batch.failed.filter((other) => other !== job);
     job.dropped = true;
     job.abort();
     job.tile.remove();
+    if (this.held && this.waiting.length === 0) this.#release();
+    else this.#tell();
   }
 }
 
-/**
- * Photos may be dropped and pasted anywhere on the page.
- *
- * @param {(files: File[]) => void} take
- */
-export function receive(take) {
-  const body = document.body;
-  const hasFiles = (event) => event.dataTransfer?.types.includes("Files");
-  let leaving = 0;
-  addEventListener("dragover", (event) => {
-    if (!hasFiles(event)) return;
-    event.preventDefault();
-    clearTimeout(leaving);
-    body.classList.add("dropping");
-    leaving = setTimeout(() => body.classList.remove("dropping"), 300); // dragover comes again and again until then
-  });
-  addEventListener("drop", (event) => {
-    if (!hasFiles(event)) return;
-    event.preventDefault();
-    body.classList.remove("dropping");
-    take([...event.dataTransfer.files]);
-  });
-  addEventListener("paste", (event) => {
-    if (event.clipboardData.files.length > 0) take([...event.clipboardData.files].map(named));
-  });
-}
-
-/** What is pasted has no name of its own: browsers call it image.png. */
-function named(file) {
-  const moment = new Date().toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" });
-  return new File([file], file.name.replace(/^image(?=\.\w+$)/, `Pasted ${moment.replace(/[:/\\]/g, ".")}`), { type: file.type });
+function contents(number, folders, leftOut) {
+  const name = folders.length === 1 ? `“${folders[0]}”` : counted(folders.length, "folder");
+  const others = leftOut > 0 ? ` ${counted(leftOut, "other file is", "other files are")} left out.` : "";
+  return number === 0 ? `There is no picture in ${name}.${others}` : `${counted(number, "picture")} from ${name}.${others}`;
 }

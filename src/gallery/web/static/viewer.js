@@ -1,31 +1,39 @@
 /** One photo, large: its title to edit, its facts, the way to its neighbours. Its address is the page's with the id. */
 
 import * as api from "./api.js";
+import { copyPage, copyPicture } from "./copying.js";
 import { facts, row } from "./facts.js";
 import { paint } from "./thumbhash.js";
+import { editable } from "./title.js";
 
 /** @typedef {import("./api.js").Image} Image */
 
 const SWIPE = 48; // px
 const STEPS = { ArrowLeft: -1, ArrowRight: 1 };
+const TINY = 32; // px of a longer side: a placeholder would have more pixels than the picture
+const CLOSED_FACTS = "gallery.facts.closed"; // in the browser's storage
 
 export class Viewer {
   /**
    * @param {HTMLDialogElement} dialog
    * @param {HTMLDialogElement} sure asks before a photo is deleted
    * @param {import("./wall.js").Wall} wall
-   * @param {(sentence: string) => void} say
+   * @param {import("./messages.js").Messages} messages
    */
-  constructor(dialog, sure, wall, say) {
+  constructor(dialog, sure, wall, messages) {
     this.dialog = dialog;
     this.sure = sure;
     this.wall = wall;
-    this.say = say;
+    this.messages = messages;
     this.part = (selector) => dialog.querySelector(selector);
     /** @type {?Image} */
     this.image = null;
-    this.title = this.part("[name=title]");
+    this.title = editable(this.part("[name=title]"), {
+      change: (title) => this.#rename(title),
+      leave: () => this.part(".stage").focus(),
+    });
     this.#listen();
+    this.#showFacts(localStorage.getItem(CLOSED_FACTS) === null);
   }
 
   /** Once the list is there: the photo that the page's address names. */
@@ -33,16 +41,20 @@ export class Viewer {
     const id = location.hash.slice(1);
     if (this.image || !/^[\da-f-]{36}$/.test(id)) return;
     history.replaceState(null, "", location.pathname);
-    const image = this.wall.find(id) ?? (await api.image(id).catch((problem) => this.say(problem.message)));
+    const image = this.wall.find(id) ?? (await api.image(id).catch(({ message }) => this.#trouble(message)));
     if (image?.status === "READY") this.open(image);
   }
 
   /** @param {Image} image */
   open(image) {
     history.pushState(null, "", `#${image.id}`);
-    this.#show(image);
     this.dialog.showModal();
+    this.#show(image);
     this.part(".stage").focus();
+  }
+
+  close() {
+    if (this.dialog.open) this.dialog.close();
   }
 
   /** Delete an image, after a question. */
@@ -60,12 +72,9 @@ export class Viewer {
     this.part(".newer").onclick = () => this.#step(-1);
     this.part(".older").onclick = () => this.#step(1);
     this.part(".delete").onclick = () => this.remove(this.image);
-    this.part(".copy").onclick = (event) => this.#copy(event);
-    this.part("form").onsubmit = (event) => {
-      event.preventDefault();
-      this.title.blur();
-    };
-    this.title.onblur = () => this.#rename();
+    this.part(".copy").onclick = (event) => this.#copy(event, copyPage);
+    this.part(".copy-image").onclick = (event) => this.#copy(event, copyPicture);
+    this.part(".info").onclick = () => this.#showFacts(this.dialog.classList.contains("bare"));
     this.#swipe(this.part(".stage"));
     addEventListener("popstate", () => this.dialog.close());
     this.wall.addEventListener("change", ({ detail }) => detail === this.image?.id && this.#show(this.wall.find(detail)));
@@ -73,14 +82,17 @@ export class Viewer {
   }
 
   #key(event) {
-    const editing = event.target === this.title;
-    if (event.key === "Escape" && editing) {
-      event.preventDefault(); // the first Esc is for the text
-      this.title.value = this.image.title;
-      this.part(".stage").focus();
-    } else if (event.key in STEPS && !editing && !event.altKey && !event.metaKey) {
-      this.#step(STEPS[event.key]);
-    }
+    if (event.altKey || event.ctrlKey || event.metaKey || event.target.matches("input, textarea")) return;
+    if (event.key in STEPS) this.#step(STEPS[event.key]);
+    else if (event.key === "Delete") this.remove(this.image);
+  }
+
+  #showFacts(shown) {
+    this.dialog.classList.toggle("bare", !shown);
+    this.part(".info").setAttribute("aria-expanded", String(shown));
+    if (shown) localStorage.removeItem(CLOSED_FACTS);
+    else localStorage.setItem(CLOSED_FACTS, "yes");
+    if (this.image) this.title.set(this.image.title); // measured anew
   }
 
   #swipe(stage) {
@@ -97,7 +109,7 @@ export class Viewer {
     const image = this.wall.beside(this.image.id, step);
     if (!image) return;
     this.#goTo(image);
-    this.say(image.title);
+    this.messages.say(image.title);
   }
 
   #goTo(image) {
@@ -117,9 +129,10 @@ export class Viewer {
   #show(image) {
     const before = this.image;
     this.image = image;
-    if (before?.id !== image.id || document.activeElement !== this.title) this.title.value = image.title;
+    if (before?.id !== image.id || document.activeElement !== this.part("[name=title]")) this.title.set(image.title);
     this.part(".trouble").textContent = "";
-    this.part(".original").href = api.original(image.id);
+    for (const link of this.dialog.querySelectorAll(".original, .download")) link.href = api.original(image.id);
+    this.part(".download").download = image.originalName;
     this.part(".copy").href = `#${image.id}`;
     this.part(".newer").disabled = !this.wall.beside(image.id, -1);
     this.part(".older").disabled = !this.wall.beside(image.id, 1);
@@ -133,10 +146,12 @@ export class Viewer {
     const [frame, canvas, old] = [this.part(".frame"), this.part("canvas"), this.part("picture")];
     const largest = Math.max(...image.renditions.map(({ width }) => width));
     frame.classList.remove("loaded");
+    delete frame.dataset.photo;
     frame.style.setProperty("--ratio", String(image.width / image.height));
     frame.style.setProperty("--width", `${largest}px`);
     frame.style.setProperty("--color", image.placeholder?.color ?? "transparent");
-    if (image.placeholder) paint(canvas, image.placeholder.thumbhash);
+    [canvas.width, canvas.height] = [1, 1]; // empties it
+    if (image.placeholder && Math.max(image.width, image.height) > TINY) paint(canvas, image.placeholder.thumbhash);
     const picture = old.cloneNode(true);
     const [source, photo] = picture.children;
     photo.onload = () => frame.classList.add("loaded");
@@ -148,16 +163,11 @@ export class Viewer {
     old.replaceWith(picture);
   }
 
-  async #rename() {
-    const [image, title] = [this.image, this.title.value.trim()];
-    if (!image || title === image.title) return;
-    if (title === "") {
-      this.title.value = image.title;
-      return;
-    }
+  async #rename(title) {
+    const image = this.image;
     try {
       this.wall.put(await api.edit(image.id, image.version, { title }));
-      this.say("The title is saved.");
+      this.messages.show("The title is saved.");
     } catch (problem) {
       this.part(".trouble").textContent = problem.message;
     }
@@ -168,26 +178,27 @@ export class Viewer {
       await api.remove(image.id);
     } catch (problem) {
       if (problem.status !== 404) {
-        this.part(".trouble").textContent = problem.message;
-        this.say(problem.message);
+        this.#trouble(`${image.title} is not deleted. ${problem.message}`);
         return;
       }
     }
     const other = this.image === image ? this.wall.beside(image.id, 1) ?? this.wall.beside(image.id, -1) : null;
     if (other) this.#goTo(other);
     this.wall.remove(image.id);
-    this.say(`${image.title} is deleted.`);
+    this.messages.show(`${image.title} is deleted.`);
   }
 
-  /** The link is one already; where the clipboard may be written, a click does it. */
-  async #copy(event) {
-    if (!navigator.clipboard) return;
+  /** The first is a link already: where nothing can be copied, it can be followed. */
+  async #copy(event, copy) {
     event.preventDefault();
-    await navigator.clipboard.writeText(event.target.href).then(
-      () => this.say("The link is copied."),
-      () => this.say("The link could not be copied."),
-    );
-    event.target.dataset.copied = "";
-    setTimeout(() => delete event.target.dataset.copied, 1500);
+    try {
+      this.messages.show(await copy(this.image), { key: "copied" });
+    } catch (problem) {
+      this.#trouble(problem.message);
+    }
+  }
+
+  #trouble(sentence) {
+    this.messages.show(sentence, { trouble: true });
   }
 }

@@ -96,12 +96,20 @@ export class Wall extends EventTarget {
     this.tiles.get(id)?.button.focus();
   }
 
-  /** Show where an image is. */
-  point(id) {
-    const element = this.tiles.get(id)?.element;
-    element?.scrollIntoView({ block: "center" });
-    element?.classList.add("pointed");
-    element?.addEventListener("animationend", () => element.classList.remove("pointed"), { once: true });
+  /** Show where images are, and go to the first of them. */
+  point(ids) {
+    this.pointAt(ids.map((id) => this.tiles.get(id)?.element).filter(Boolean));
+  }
+
+  /** @param {HTMLElement[]} elements of tiles */
+  pointAt(elements) {
+    const [first] = elements.filter(({ isConnected }) => isConnected).sort(inDocument);
+    first?.scrollIntoView({ block: "center" });
+    first?.querySelector(".open").focus({ preventScroll: true });
+    for (const element of elements) {
+      element.classList.add("pointed");
+      element.addEventListener("animationend", () => element.classList.remove("pointed"), { once: true });
+    }
   }
 
   #hang(id) {
@@ -136,6 +144,8 @@ export class Wall extends EventTarget {
     this.dispatchEvent(new CustomEvent(name, { detail: id }));
   }
 }
+
+const inDocument = (one, other) => (one.compareDocumentPosition(other) & Node.DOCUMENT_POSITION_FOLLOWING ? -1 : 1);
 
 /** The order of the list: by the moment, then by the id. Without its Z, a moment sorts as text. */
 function isNewer(one, other) {

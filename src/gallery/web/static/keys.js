@@ -1,0 +1,21 @@
+/** The keyboard's shortcuts, and the list of them. Those of a single character can be switched off there. */
+
+const OFF = "gallery.shortcuts.off"; // in the browser's storage
+
+/**
+ * @param {HTMLDialogElement} help
+ * @param {Object<string, () => void>} deeds by key
+ */
+export function shortcuts(help, deeds) {
+  const allowed = help.querySelector("[name=shortcuts]");
+  allowed.checked = localStorage.getItem(OFF) === null;
+  allowed.onchange = () => (allowed.checked ? localStorage.removeItem(OFF) : localStorage.setItem(OFF, "yes"));
+  const all = { ...deeds, "?": () => help.showModal() };
+  for (const button of document.querySelectorAll(".help")) button.onclick = all["?"];
+  addEventListener("keydown", (event) => {
+    if (!(event.key in all) || !allowed.checked || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.target.closest("input, textarea, select") || document.querySelector("dialog[open]")) return;
+    event.preventDefault();
+    all[event.key]();
+  });
+}

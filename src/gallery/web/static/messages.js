@@ -1,0 +1,107 @@
+/** Short messages at the page's edge. They are heard by screen readers, never take the focus, and close by themselves. */
+
+const SHORTEST = 6000; // ms on the page
+const READING = 70; // ms more for each character
+const WITH_ACTION = 6000; // ms more to decide in
+const TICK = 250; // ms
+const MOST = 4;
+
+/**
+ * @typedef {object} Options
+ * @property {string} [key] a message replaces the one with the same key
+ * @property {boolean} [trouble] something went wrong
+ * @property {{label: string, run: () => void}} [action]
+ * @property {number} [progress] 0 to 1: a bar, and the message stays until it is replaced or dismissed
+ */
+
+export class Messages {
+  /** @param {HTMLElement} box with a voice (`role=status`), a list and a template */
+  constructor(box) {
+    this.box = box;
+    this.voice = box.querySelector("[role=status]");
+    this.list = box.querySelector("ul");
+    this.template = box.querySelector("template");
+    this.shown = new Map(); // keys to { element, left } in the order of their coming
+    this.beat = null;
+    this.origin = null; // where the focus came from
+    const moved = new MutationObserver(() => this.#move());
+    moved.observe(document.body, { subtree: true, attributes: true, attributeFilter: ["open"] });
+    this.list.addEventListener("keydown", (event) => this.#key(event));
+    this.list.addEventListener("focusin", ({ relatedTarget }) => this.#entered(relatedTarget));
+    this.#move();
+  }
+
+  /** For screen readers alone: what the page shows already. */
+  say(sentence) {
+    this.voice.textContent = sentence;
+  }
+
+  /** @param {Options} options */
+  show(text, options = {}) {
+    this.say(text);
+    this.update(text, options);
+  }
+
+  /** The same without a sound, for what changes every second. @param {Options} options */
+  update(text, { key = text, trouble = false, action = null, progress = null } = {}) {
+    const message = this.shown.get(key) ?? this.#add(key);
+    const part = (selector) => message.element.querySelector(selector);
+    part("p").textContent = text;
+    message.element.classList.toggle("warning", trouble);
+    part(".act").hidden = action === null;
+    part(".act").textContent = action?.label ?? "";
+    part(".act").onclick = () => action.run();
+    part("progress").hidden = progress === null;
+    part("progress").value = progress ?? 0;
+    message.left = progress === null ? SHORTEST + READING * text.length + (action ? WITH_ACTION : 0) : Infinity;
+  }
+
+  close(key) {
+    const message = this.shown.get(key);
+    if (!message) return;
+    this.shown.delete(key);
+    if (message.element.contains(document.activeElement)) this.origin?.focus({ preventScroll: true });
+    message.element.remove();
+    if (this.shown.size > 0) return;
+    clearInterval(this.beat);
+    this.beat = null;
+  }
+
+  #add(key) {
+    const element = this.template.content.firstElementChild.cloneNode(true);
+    element.querySelector(".dismiss").onclick = () => this.close(key);
+    const message = { element, left: 0 };
+    this.shown.set(key, message);
+    this.list.append(element);
+    const passing = [...this.shown].filter(([, { left }]) => left !== Infinity);
+    if (this.shown.size > MOST && passing.length > 1) this.close(passing[0][0]);
+    this.beat ??= setInterval(() => this.#pass(), TICK);
+    return message;
+  }
+
+  /** Time stands still while the messages are pointed at, hold the focus, or cannot be seen. */
+  #pass() {
+    if (document.hidden || this.list.matches(":hover, :focus-within")) return;
+    for (const [key, message] of [...this.shown]) {
+      message.left -= TICK;
+      if (message.left <= 0) this.close(key);
+    }
+  }
+
+  #key(event) {
+    if (event.key !== "Escape") return;
+    event.preventDefault(); // and not the dialog around it
+    const [key] = [...this.shown].find(([, { element }]) => element.contains(event.target));
+    this.close(key);
+  }
+
+  #entered(from) {
+    if (from && !this.list.contains(from)) this.origin = from;
+  }
+
+  /** A modal dialog makes everything outside of it inert. */
+  #move() {
+    const host = [...document.querySelectorAll("dialog[open]")].at(-1) ?? document.body;
+    if (this.box.parentElement !== host) host.append(this.box);
+  }
+}

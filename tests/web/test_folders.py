@@ -1,0 +1,68 @@
+"""Folders, dropped and chosen: their pictures are uploaded, and one message says what was left out."""
+
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Page, expect
+
+from browsing import a_name, a_photo, seen_ready
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with two pictures, one of them further down, and things that are none."""
+    name = a_name("Holiday")
+    root = tmp_path / name
+    (root / "Day 2").mkdir(parents=True)
+    (root / "lake.jpg").write_bytes(a_photo(name + "1", 300, 200, 1))
+    (root / "Day 2" / "TOWER.JPG").write_bytes(a_photo(name + "2", 300, 200, 2))
+    (root / "Day 2" / "notes.txt").write_text("Nice.")
+    (root / ".DS_Store").write_bytes(b"0")
+    (root / "Day 2" / "._TOWER.JPG").write_bytes(b"0")
+    return root
+
+
+async def drop(page: Page, *paths: Path) -> None:
+    """As the system does it: only then are there folders behind the files."""
+    browser = await page.context.new_cdp_session(page)
+    data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        await browser.send("Input.dispatchDragEvent", {"type": kind, "x": 300, "y": 300, "data": data})
+
+
+async def test_a_dropped_folder_is_searched_for_pictures(visit, folder):
+    await drop(visit.page, folder)
+    message = visit.page.locator(".message", has_text=folder.name)
+    await expect(message).to_have_text(f"2 pictures from “{folder.name}”. 1 other file is left out.")
+    await seen_ready(visit.page, "lake")
+    await seen_ready(visit.page, "TOWER")
+    assert await visit.troubles() == []
+    for title in ("lake", "TOWER"):
+        await remove(visit.page, title)
+
+
+async def test_a_folder_without_pictures_says_so(visit, tmp_path):
+    empty = tmp_path / a_name("Papers")
+    empty.mkdir()
+    (empty / "notes.txt").write_text("Nice.")
+    await drop(visit.page, empty)
+    message = visit.page.locator(".message", has_text=empty.name)
+    await expect(message).to_have_text(f"There is no picture in “{empty.name}”. 1 other file is left out.")
+    assert await visit.troubles() == []
+
+
+async def test_a_folder_can_be_chosen(visit, folder):
+    await visit.page.locator("#folder").set_input_files(folder)
+    message = visit.page.locator(".message", has_text=folder.name)
+    await expect(message).to_have_text(f"2 pictures from “{folder.name}”. 1 other file is left out.")
+    await seen_ready(visit.page, "lake")
+    for title in ("lake", "TOWER"):
+        await remove(visit.page, title)
+    assert await visit.troubles() == []
+
+
+async def remove(page: Page, title: str) -> None:
+    await page.get_by_role("button", name=title, exact=True).focus()
+    await page.keyboard.press("Delete")
+    await page.locator("#sure .yes").click()
+    await expect(page.get_by_role("button", name=title, exact=True)).to_have_count(0)
