@@ -1,0 +1,46 @@
+"""A Node developer's end-to-end test, by supertest: the flow of the NestJS backends that Gallery takes the place of."""
+
+import asyncio
+import shutil
+from pathlib import Path
+
+import pytest
+
+import photos
+import processes
+
+FLOW = Path(__file__).parents[1] / "supertest"
+NODE = shutil.which("node")
+INSTALLED = (FLOW / "node_modules" / "supertest").is_dir()
+
+pytestmark = pytest.mark.skipif(
+    NODE is None or not INSTALLED,
+    reason="supertest is not installed: it takes Node.js 20 or newer and npm, then tests/install-tools",
+)
+
+
+async def test_the_flow_of_a_node_developer_holds(environment, s3, tmp_path):
+    bucket = {**s3, "S3_BUCKET": environment["GALLERY_REDIS__PREFIX"] + "-supertest"}
+    photo = tmp_path / "lake.jpg"
+    photo.write_bytes(photos.a_jpeg())
+    async with processes.api({**environment, **bucket}, tmp_path) as stack:
+        code, said = await node({"GALLERY_URL": stack.url, "PHOTO": str(photo)})
+    assert code == 0, said
+    assert "# pass 6" in said
+    assert "# skipped 0" in said
+
+
+async def node(environment: dict[str, str]) -> tuple[int | None, str]:
+    """The exit code of all tests in the folder, and what they say (TAP)."""
+    process = await asyncio.create_subprocess_exec(
+        str(NODE),
+        "--test",
+        "--test-reporter=tap",
+        cwd=FLOW,
+        env={**processes.surroundings(), **environment},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    async with asyncio.timeout(60):
+        said, _ = await process.communicate()
+    return process.returncode, said.decode()
