@@ -120,7 +120,7 @@ async def test_nothing_is_overwritten_and_the_same_bytes_may_be_put_again(object
         await objects.put(key, io.BytesIO(content))  # the answer was lost, the put was not
         with pytest.raises(ObjectTaken):
             await objects.put(key, content[::-1])
-        assert await objects.hash(key) == hashlib.sha256(content).hexdigest()
+        assert (await objects.digest(key)).sha256 == hashlib.sha256(content).hexdigest()
 
 
 async def test_the_store_itself_serves_a_picture_as_a_file_of_its_type(objects):

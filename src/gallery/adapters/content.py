@@ -29,6 +29,13 @@ class Put(NamedTuple):
     served: Served | None = None
 
 
+class Digest(NamedTuple):
+    """What bytes amount to: how many there are, and their SHA-256 in hex."""
+
+    size: int
+    sha256: str
+
+
 class Found(NamedTuple):
     """An object in the store: its size in bytes, and when it was put, by the store's clock."""
 

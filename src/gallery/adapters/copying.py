@@ -4,7 +4,6 @@ What is there already is not copied again, so a run that was interrupted goes on
 """
 
 import asyncio
-import hashlib
 from collections.abc import AsyncIterator
 from tempfile import SpooledTemporaryFile
 from typing import IO, NamedTuple, cast
@@ -12,7 +11,7 @@ from typing import IO, NamedTuple, cast
 import structlog
 from msgspec import Struct
 
-from gallery.adapters.content import CHUNK, Served
+from gallery.adapters.content import CHUNK, Digest, Served
 from gallery.adapters.objects import Objects
 from gallery.background import end
 from gallery.errors import GalleryError, ObjectDamaged, ObjectNotFound, ObjectStoreAway, ObjectTaken
@@ -59,12 +58,12 @@ async def copy(source: Objects, target: Objects, wanted: Wanted) -> Copied:
         return await _compare(source, wanted, there)
     with SpooledTemporaryFile(max_size=CHUNK) as spool:
         file = cast("IO[bytes]", spool)  # it is one, though its type does not say so
-        size, sha256 = await _read(source, wanted, file)
+        read = await _read(source, wanted, file)
         await target.put(wanted.key, file, wanted.served)
-    if await target.hash(wanted.key) != sha256:
+    if await target.digest(wanted.key) != read:
         await target.delete([wanted.key])
         raise ObjectDamaged(key=wanted.key, where="target")
-    return Copied(wanted.key, size, sha256)
+    return Copied(wanted.key, read.size, read.sha256)
 
 
 async def copy_all(
@@ -100,23 +99,24 @@ async def _patiently(source: Objects, target: Objects, wanted: Wanted) -> Copied
 
 
 async def _compare(source: Objects, wanted: Wanted, there: int) -> Copied:
-    size = wanted.size if wanted.size is not None else await source.size(wanted.key)
-    if size is None:
-        raise ObjectNotFound(key=wanted.key)
+    size = await _size(source, wanted)
     if size != there:
         raise ObjectTaken(key=wanted.key, size=size, there=there)
     return Copied(wanted.key, size, already=True)
 
 
-async def _read(source: Objects, wanted: Wanted, file: IO[bytes]) -> tuple[int, str]:
+async def _read(source: Objects, wanted: Wanted, file: IO[bytes]) -> Digest:
     """Size and hash of what was read; raises `ObjectDamaged` unless they are what is known."""
-    digest, received = hashlib.sha256(), 0
-    size, chunks = await source.open(wanted.key)
-    async for chunk in chunks:
-        digest.update(chunk)
-        received += len(chunk)
-        file.write(chunk)
-    expected = wanted.size if wanted.size is not None else size
-    if received != expected or (wanted.sha256 or digest.hexdigest()) != digest.hexdigest():
-        raise ObjectDamaged(key=wanted.key, size=expected, received=received, where="source")
-    return received, digest.hexdigest()
+    size = await _size(source, wanted)
+    read = await source.digest(wanted.key, file)
+    if read != (size, wanted.sha256 or read.sha256):
+        raise ObjectDamaged(key=wanted.key, size=size, received=read.size, where="source")
+    return read
+
+
+async def _size(source: Objects, wanted: Wanted) -> int:
+    """As it is known, or as the store says."""
+    size = wanted.size if wanted.size is not None else await source.size(wanted.key)
+    if size is None:
+        raise ObjectNotFound(key=wanted.key)
+    return size

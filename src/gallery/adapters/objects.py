@@ -12,14 +12,14 @@ from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeAlias, TypeVar
+from typing import IO, Protocol, TypeAlias, TypeVar
 
 from obstore.exceptions import BaseError, NotFoundError
 from obstore.store import S3Store
 
 from gallery.adapters.buckets import create_bucket, no_bucket, refusals_by_name, understand
 from gallery.adapters.cloud import Cloud
-from gallery.adapters.content import Content, Found, Put, Served, sha256
+from gallery.adapters.content import Content, Digest, Found, Put, Served, sha256
 from gallery.adapters.files import Files
 from gallery.adapters.stores import Opened, at, make_store
 from gallery.disk import FULL
@@ -93,7 +93,7 @@ class Objects:
             async with asyncio.timeout(self._timeout * 4 * len(puts)):
                 taken = await self._store.put(puts)
         for put in puts:
-            if put.key in taken and await self.hash(put.key) != await asyncio.to_thread(sha256, put.content):
+            if put.key in taken and (await self.digest(put.key)).sha256 != await asyncio.to_thread(sha256, put.content):
                 raise ObjectTaken(key=put.key)
 
     async def open(self, key: str, start: int = 0, end: int | None = None) -> tuple[int, AsyncIterator[bytes]]:
@@ -108,23 +108,24 @@ class Objects:
 
     async def fetch(self, key: str, target: Path, *, size: int, sha256: str) -> None:
         """Copy an object to the file `target`. Raises `ObjectDamaged` unless it has that size and that hash."""
-        digest, received = hashlib.sha256(), 0
-        _, chunks = await self.open(key)
         with target.open("wb") as file:
-            async for chunk in chunks:
-                digest.update(chunk)
-                received += len(chunk)
-                file.write(chunk)
-        if received != size or digest.hexdigest() != sha256:
-            raise ObjectDamaged(key=key, size=size, received=received)
+            read = await self.digest(key, file)
+        if read != Digest(size, sha256):
+            raise ObjectDamaged(key=key, size=size, received=read.size)
 
-    async def hash(self, key: str) -> str:
-        """The SHA-256 of an object's bytes, in hex. Raises `ObjectNotFound`, `ObjectStoreAway`."""
-        digest = hashlib.sha256()
+    async def digest(self, key: str, into: IO[bytes] | None = None) -> Digest:
+        """Size and hash of an object's bytes, which are written `into` a file as well where there is one.
+
+        Raises `ObjectNotFound`, `ObjectStoreAway`.
+        """
+        digest, size = hashlib.sha256(), 0
         _, chunks = await self.open(key)
         async for chunk in chunks:
             digest.update(chunk)
-        return digest.hexdigest()
+            size += len(chunk)
+            if into is not None:
+                into.write(chunk)
+        return Digest(size, digest.hexdigest())
 
     async def delete(self, keys: Sequence[str]) -> None:
         """Remove objects; one that is not there is fine. Raises `ObjectStoreAway`."""

@@ -5,7 +5,6 @@ Bytes are filed by their hash: what an earlier backup has copied, or one that wa
 """
 
 import asyncio
-import hashlib
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from itertools import islice
@@ -90,19 +89,15 @@ class Copying:
 
     async def _copy(self, needed: Needed) -> Entry:
         with tempfile.NamedTemporaryFile(dir=self._folder) as file:
-            digest, size = hashlib.sha256(), 0
             try:
-                _, chunks = await self._objects.open(needed.key)
-                async for chunk in chunks:
-                    digest.update(chunk)
-                    size += file.write(chunk)
+                read = await self._objects.digest(needed.key, file.file)
             except ObjectNotFound:
                 return await self._missing(needed)
             file.flush()
-            entry = Entry(needed.key, needed.since, size, digest.hexdigest())
+            entry = Entry(needed.key, needed.since, read.size, read.sha256)
             self._compare(needed, entry)
             if not await self._is_there(entry):
-                await self._place.objects.put(blob(digest.hexdigest()), Path(file.name))
+                await self._place.objects.put(blob(read.sha256), Path(file.name))
                 self.copied += 1
         return entry
 

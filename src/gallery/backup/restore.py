@@ -5,7 +5,6 @@ second time: event numbers, versions and attempts go on from the clock. A cursor
 """
 
 import asyncio
-import hashlib
 import tempfile
 from pathlib import Path
 
@@ -130,11 +129,7 @@ class Restore:
     async def _has(self, entry: Entry) -> bool:
         if await self._objects.size(entry.key) != entry.size:
             return False
-        digest = hashlib.sha256()
-        _, chunks = await self._objects.open(entry.key)
-        async for chunk in chunks:
-            digest.update(chunk)
-        return digest.hexdigest() == entry.sha256
+        return (await self._objects.digest(entry.key)).sha256 == entry.sha256
 
     async def _forget(self) -> None:
         """What Valkey remembers is of another time. Without its mark the next sweep rings for all that is due."""

@@ -56,7 +56,7 @@ async def permissions(patient: Patient) -> Verdict:
     try:
         await objects.put(key, b"probe")
         doing = "read objects"
-        whole = await objects.hash(key)
+        whole = (await objects.digest(key)).sha256
         doing = "put only where nothing is"
         conditional = await _refuses(objects, key)
         doing = "list objects"

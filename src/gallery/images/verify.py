@@ -172,16 +172,12 @@ class Verify:
 
     async def _original(self, image: ImageId, size: int, sha256: str) -> Finding | None:
         key = original_key(image)
-        digest, received = hashlib.sha256(), 0
         try:
-            _, chunks = await self._objects.open(key)
-            async for chunk in chunks:
-                digest.update(chunk)
-                received += len(chunk)
+            read = await self._objects.digest(key)
         except ObjectNotFound:
             gone = not await self._says(NEEDED, key)  # deleted since we have read its row
             return None if gone else Finding(Wrong.MISSING_ORIGINAL, key, image)
-        if (received, digest.hexdigest()) == (size, sha256):
+        if read == (size, sha256):
             return None
         return Finding(Wrong.DAMAGED_ORIGINAL, key, image)
 
