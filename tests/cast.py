@@ -13,7 +13,7 @@ import httpx
 from httpx_sse import ServerSentEvent, aconnect_sse
 
 import photos
-from gallery.access.model import ANYONE, Caller
+from gallery.access.model import OPEN_MODE_CALLER, Caller
 from gallery.images import keys, schema
 from gallery.images.model import Image, Photo
 from gallery.wiring import Gallery
@@ -23,7 +23,7 @@ OVER = """
     WHERE look_again_at IS NOT NULL
 """
 NUMBERS = itertools.count(1)
-MAYA = ANYONE  # everybody is one person in open mode
+MAYA = OPEN_MODE_CALLER  # everybody is one person in open mode
 
 
 def another_photo() -> bytes:

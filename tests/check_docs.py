@@ -63,6 +63,8 @@ def in_page(path: Path, text: str) -> Iterator[str]:
     for _, language, code in FENCED.findall(text):
         if language == "python":
             yield from broken_python(dedent(code))
+            if path.name == "STYLE.md":
+                yield from misquoted(code)
 
 
 # --- what git knows -----------------------------------------------------------------------------------------------
@@ -112,6 +114,21 @@ def anchors(path: Path) -> frozenset[str]:
         seen[slug] = count + 1
         found.add(f"{slug}-{count}" if count else slug)
     return frozenset(found)
+
+
+# --- what the page on style quotes ----------------------------------------------------------------------------------
+
+
+def misquoted(code: str) -> Iterator[str]:
+    """Its examples are quotations: each line stands in the code."""
+    for line in code.splitlines():
+        if line.strip() not in {"", "..."} and line.strip() not in source_lines():
+            yield f"no file has the line that it quotes: {line.strip()}"
+
+
+@cache
+def source_lines() -> frozenset[str]:
+    return frozenset(line.strip() for path in PACKAGE.rglob("*.py") for line in path.read_text().splitlines())
 
 
 # --- names of ours --------------------------------------------------------------------------------------------------

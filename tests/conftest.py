@@ -12,7 +12,7 @@ import pytest
 
 import processes
 from databases import TEMPLATE, database_of, surroundings_of_a_house
-from gallery.access.model import ANYONE
+from gallery.access.model import OPEN_MODE_CALLER
 from gallery.adapters import embedded
 from gallery.adapters.migrations import migrate
 from gallery.adapters.redis import Valkey
@@ -25,7 +25,7 @@ from gallery.web.server import Server
 from gallery.wiring import Gallery, open_gallery, open_processing
 from s3 import s3_server
 
-CALLER = ANYONE
+CALLER = OPEN_MODE_CALLER
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -11,7 +11,7 @@ import pytest
 from doors import a_key
 from gallery.access import passes, signing
 from gallery.access.links import SignedQuery
-from gallery.access.model import ANYONE, Caller, Kind, Owner, Purpose, Scope
+from gallery.access.model import OPEN_MODE_CALLER, Caller, Kind, Owner, Purpose, Scope
 from gallery.access.service import Shown
 from gallery.access.signing import Signatures
 from gallery.errors import CannotStart, CredentialNotValid, LinkNotValid
@@ -154,8 +154,8 @@ async def test_a_pass_ends_with_its_key(gallery, monkeypatch):
 
 async def test_in_an_open_house_an_old_cookie_locks_nobody_out(gallery):
     assert gallery.access.open
-    assert await gallery.access.caller(Shown(session="of another time")) == ANYONE
-    assert await gallery.access.caller(Shown(bearer="of another service")) == ANYONE
+    assert await gallery.access.caller(Shown(session="of another time")) == OPEN_MODE_CALLER
+    assert await gallery.access.caller(Shown(bearer="of another service")) == OPEN_MODE_CALLER
     _, text = await a_key(gallery)
     assert (await gallery.access.caller(Shown(bearer=text))).owner == "maya", (
         "who says who they are is taken at their word"

@@ -11,7 +11,7 @@ from uuid import uuid4
 import asyncpg
 import obstore
 
-from gallery.access.model import ANYONE
+from gallery.access.model import OPEN_MODE_CALLER
 from gallery.settings import Settings
 from gallery.wiring import Gallery, open_gallery
 from processes import GALLERY
@@ -72,7 +72,7 @@ async def served(environment: Mapping[str, str]) -> dict[str, str]:
     found = {}
     async with open_gallery(Settings.read(environment)) as gallery:
         for id_ in await ready(gallery):
-            image = await gallery.images.get(ANYONE, id_)
+            image = await gallery.images.get(OPEN_MODE_CALLER, id_)
             for rendition in image.renditions:
                 content = await _bytes(gallery, image.rendition_key(rendition), rendition.size)
                 assert len(content) == rendition.size

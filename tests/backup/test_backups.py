@@ -9,7 +9,7 @@ import pytest
 
 from backup.library import quiet
 from cast import uploaded
-from gallery.access.model import ANYONE
+from gallery.access.model import OPEN_MODE_CALLER
 from gallery.adapters import dump
 from gallery.adapters.dump import programs
 from gallery.adapters.objects import Objects, open_objects
@@ -56,7 +56,7 @@ async def rendered(gallery, processing, count=1):
 async def test_nothing_is_removed_while_a_backup_is_made(gallery):
     image = await uploaded(gallery)
     async with store.freeze(gallery.database, "somewhere"):
-        await gallery.images.delete(ANYONE, image.id)
+        await gallery.images.delete(OPEN_MODE_CALLER, image.id)
         assert (await gallery.sweep.plan()).removed == 0
         assert (await gallery.sweep.run()).removed == 0
         assert await gallery.objects.size(image.original_key) is not None
@@ -89,7 +89,7 @@ async def test_an_object_that_was_made_anew_is_copied_anew(gallery, processing, 
     """As in a store that has outlived its database: another object under a key that an earlier backup knows."""
     [image] = await rendered(gallery, processing)
     await backup.run(place, 7, quiet)
-    image = await gallery.images.get(ANYONE, image.id)
+    image = await gallery.images.get(OPEN_MODE_CALLER, image.id)
     key = image.rendition_key(image.renditions[0])
     await gallery.objects.delete([key])
     await gallery.objects.put(key, b"another picture")
@@ -119,7 +119,7 @@ async def test_an_interrupted_backup_goes_on_where_it_was(gallery, processing, b
 async def test_old_backups_go_with_the_bytes_that_only_they_need(gallery, processing, backup, place):
     [image] = await rendered(gallery, processing)
     await backup.run(place, 2, quiet)
-    await gallery.images.delete(ANYONE, image.id)
+    await gallery.images.delete(OPEN_MODE_CALLER, image.id)
     await uploaded(gallery)
     kept = [(await backup.run(place, 2, quiet)).id for _ in range(2)]
     assert await place.whole() == kept
@@ -159,7 +159,7 @@ async def test_what_is_taken_away_in_spite_of_the_freeze_ends_the_backup(gallery
         """A worker of a version that knows no freeze."""
 
         async def open(self, key, start=0, end=None):
-            await gallery.images.delete(ANYONE, image.id)
+            await gallery.images.delete(OPEN_MODE_CALLER, image.id)
             await gallery.objects.delete([key])
             return await super().open(key, start, end)
 

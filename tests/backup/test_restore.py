@@ -12,7 +12,7 @@ import pytest
 from backup.library import command, done, elsewhere, quiet, served
 from cast import another_photo, listening, post, settled, uploaded
 from conftest import housed
-from gallery.access.model import ANYONE
+from gallery.access.model import OPEN_MODE_CALLER
 from gallery.adapters.dump import programs
 from gallery.backup import store
 from gallery.backup.create import Create
@@ -162,13 +162,13 @@ async def test_nothing_is_given_out_a_second_time(environment, tmp_path, place):
         async with listening(client, last_event_id=last.id) as maya:
             reset = await maya.next("reset")
             assert int(reset.id) > int(last.id)
-            found = await gallery.images.get(ANYONE, waiting.id)
+            found = await gallery.images.get(OPEN_MODE_CALLER, waiting.id)
             assert (found.status, found.lease_until) == ("PENDING", None)
             await processing.process(waiting.id)
             assert (await settled(client, waiting.id))["status"] == "READY"
             ready = await maya.next("image.ready")
             assert int(ready.id) > int(reset.id)
-        assert (await gallery.images.reprocess(ANYONE, image)).attempt > 1_000_000
+        assert (await gallery.images.reprocess(OPEN_MODE_CALLER, image)).attempt > 1_000_000
         await processing.process(image)
         assert set(await served(fresh)) == {image, waiting.id}
 

@@ -23,7 +23,7 @@ class Scope(StrEnum):
 class Kind(StrEnum):
     """By what somebody was let in."""
 
-    ANYONE = "anyone"
+    OPEN_MODE = "open mode"
     KEY = "key"
     TOKEN = "token"  # noqa: S105  a word
     SESSION = "session"
@@ -37,7 +37,7 @@ class Caller(Struct, frozen=True, kw_only=True):
 
     owner: Owner
     scopes: frozenset[Scope] = frozenset()
-    kind: Kind = Kind.ANYONE
+    kind: Kind = Kind.OPEN_MODE
     expires_at: float | None = None  # seconds since 1970; then the credential, and all that came of it, ends
     key: str | None = None  # the API key that must not be revoked
     signing_key: str | None = None  # of a session, ticket or link: our signing key, which must not be dropped
@@ -53,7 +53,7 @@ class Caller(Struct, frozen=True, kw_only=True):
     @property
     def counted_as(self) -> str | None:
         """Under what name its requests and streams are counted; `None` where its address is all that is known."""
-        if self.kind in (Kind.ANYONE, Kind.STRANGER):
+        if self.kind in (Kind.OPEN_MODE, Kind.STRANGER):
             return None
         return f"key:{self.key}" if self.key else f"owner:{self.owner}"
 
@@ -75,7 +75,8 @@ class Caller(Struct, frozen=True, kw_only=True):
         return ImageNotFound(image=image)
 
 
-ANYONE = Caller(owner=EVERYBODY, scopes=frozenset(Scope))
+# In open mode each caller without a credential is this one, which may do everything.
+OPEN_MODE_CALLER = Caller(owner=EVERYBODY, scopes=frozenset(Scope))
 STRANGER = Caller(owner=NOBODY, kind=Kind.STRANGER)
 
 

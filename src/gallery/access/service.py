@@ -11,7 +11,7 @@ from gallery.access.hashes import Hashes
 from gallery.access.issuer import Issuer
 from gallery.access.keys import ApiKeys, looks_like_a_key
 from gallery.access.links import Links
-from gallery.access.model import ANYONE, STRANGER, Caller, Kind
+from gallery.access.model import OPEN_MODE_CALLER, STRANGER, Caller, Kind
 from gallery.access.openness import authenticates, is_open
 from gallery.access.passes import Passes
 from gallery.access.signing import Signatures
@@ -58,13 +58,13 @@ class Access:
         """
         credential = self._credential(shown)
         if credential is None:
-            return ANYONE if self.open else STRANGER
+            return OPEN_MODE_CALLER if self.open else STRANGER
         try:
             caller = await self._verify(credential)
         except CredentialNotValid:
             self._good.forget(credential.text)
             if self.open and credential.kind is Kind.SESSION:
-                return ANYONE  # a session of another time locks nobody out of an open house
+                return OPEN_MODE_CALLER  # a session of another time locks nobody out of an open house
             raise
         self._good.add(credential.text)
         return caller

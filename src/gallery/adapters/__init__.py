@@ -1,1 +1,1 @@
-"""The outside world, one file per service."""
+"""PostgreSQL, Valkey, the object store, and the servers and processes that one machine runs by itself."""

@@ -1,1 +1,1 @@
-"""Ringing the bell and answering it; knows no feature."""
+"""Queues jobs in Valkey, takes them, and renders pictures in processes of their own."""

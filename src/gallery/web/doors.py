@@ -14,7 +14,7 @@ from litestar.handlers.base import BaseRouteHandler
 from litestar.types import HTTPScope
 
 from gallery.access.api import COOKIE
-from gallery.access.model import ANYONE, CLOSED, STRANGER, Caller, Door, Kind
+from gallery.access.model import CLOSED, OPEN_MODE_CALLER, STRANGER, Caller, Door, Kind
 from gallery.access.service import Access, Shown
 from gallery.errors import CredentialsRequired, ForeignOrigin, ImageNotFound, ScopeMissing, Unauthorized, Unavailable
 from gallery.settings import Settings, origins
@@ -41,7 +41,7 @@ class Doorkeeper:
     async def _let_in(self, connection: Connection, door: Door) -> Caller:
         """Raises `CredentialsRequired`, `CredentialNotValid`, `ScopeMissing`, `LinkNotValid`, `Unavailable`."""
         if not door.known:
-            return ANYONE if self._access.open else STRANGER
+            return OPEN_MODE_CALLER if self._access.open else STRANGER
         if door.links and "sig" in connection.query_params:
             return await self._access.links.caller(_image(connection), connection.query_params, door.links)
         if door.ticket and "ticket" in connection.query_params:
