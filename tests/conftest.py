@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import shutil
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -26,6 +28,18 @@ from gallery.wiring import Gallery, open_gallery, open_processing
 from s3 import s3_server
 
 CALLER = OPEN_MODE_CALLER
+DISK = 6  # GB that a run takes at most, with three processes
+
+
+def pytest_report_header() -> list[str]:
+    """The disk, where it is too small: otherwise servers of the tests answer with errors that do not name it."""
+    folder = tempfile.gettempdir()
+    free = shutil.disk_usage(folder).free / 10**9
+    if free >= DISK:
+        return []
+    return [
+        f"Only {free:.1f} GB are free in {folder}, and tests may fail for it: they need {DISK}. TMPDIR names another."
+    ]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -69,11 +69,12 @@ class SeaweedFS:
                 "-s3.port.lance=0",
                 "-admin.ui=false",
                 "-webdav=false",  # its port is the same for all who do not say which
+                "-volume.max=2000",  # otherwise as many as fit the disk, of 128 MB each, and every bucket takes some
                 *ports,
                 stdout=log,
                 stderr=log,
                 cwd=self._folder,
-                env={"HOME": str(self._folder), "PATH": os.environ["PATH"]},
+                env={"HOME": str(self._folder), "PATH": os.environ["PATH"], "TMPDIR": str(self._folder)},
                 start_new_session=True,
             )
 
@@ -89,6 +90,12 @@ class SeaweedFS:
                 return
         raise RuntimeError(f"the S3 server does not take objects:\n{self._log.read_text()[-2000:]}")
 
+    def tidy(self) -> None:
+        """Removes the sockets that it makes in /tmp, whatever its TMPDIR is."""
+        for port in self._ports.values():
+            for socket in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
+                socket.unlink(missing_ok=True)
+
 
 @asynccontextmanager
 async def s3_server(folder: Path) -> AsyncIterator[dict[str, str]]:
@@ -102,6 +109,7 @@ async def s3_server(folder: Path) -> AsyncIterator[dict[str, str]]:
         if process.returncode is None:
             os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
+        server.tidy()
 
 
 def identity(name: str, actions: list[str]) -> dict[str, Any]:

@@ -96,6 +96,7 @@ async def engines(folder: Path) -> AsyncIterator[Engines]:
         yield Engines(*started, postgres.url, valkey.url, seaweed.environment)
     finally:
         await asyncio.gather(*(engine.kill() for engine in started))
+        seaweed.tidy()
 
 
 def _made(folder: Path) -> Path:
