@@ -70,7 +70,7 @@ async def test_an_agent_that_cannot_be_found_costs_nobody_anything():
 
 
 async def test_the_agent_of_a_closed_port_does_not_either():
-    counter = Counter("refused_total", "Refused")
+    counter = Counter("unheard_total", "Refused")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
