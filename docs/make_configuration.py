@@ -13,7 +13,7 @@ HEAD = """\
 # Configuration
 
 Every setting is an environment variable, read once at start. `gallery config` prints what is in force, with secrets
-masked. An empty variable counts as not set, `true` and `false` are the two truths, and a value that does not fit ends
+masked. An empty variable counts as not set, a switch is `true` or `false`, and a value that does not fit ends
 the command with a sentence that names it. A `GALLERY_…` variable that nobody knows is warned of in the log, with the
 nearest real name.
 

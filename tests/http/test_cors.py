@@ -4,12 +4,14 @@ import time
 
 import jwt
 import pytest
+from structlog.testing import capture_logs
 
 import photos
 from cast import uploaded
 from conftest import housed
 from gallery.errors import Misconfigured
 from gallery.settings import Settings
+from gallery.web import cors
 
 APP, OTHER = "https://app.example.org", "https://evil.example"
 UNKNOWN = "01990000-0000-7000-8000-000000000000"
@@ -155,3 +157,27 @@ def test_an_origin_that_is_none_is_refused(text):
 
 def test_an_origin_may_be_written_with_a_slash():
     Settings.read({"CORS_ORIGIN": "https://App.example.org/"})
+
+
+async def test_a_page_that_may_not_read_leaves_a_trace_once(environment):
+    for given in ({}, LISTED):
+        async with housed(environment, **given) as (_, client):
+            with capture_logs() as logged:
+                for _ in range(3):
+                    answer = await client.get("/api/v1/images", headers={"Origin": OTHER})
+                    assert answer.status_code == 200
+                await client.get("/api/v1/images", headers={"Origin": str(client.base_url).rstrip("/")})
+                await client.get("/api/v1/images")
+            told = [line for line in logged if line["event"] == "cors.not_allowed"]
+            assert [(line["origin"], line["method"], line["setting"]) for line in told] == [
+                (OTHER, "GET", "CORS_ORIGIN")
+            ]
+
+
+async def test_made_up_origins_do_not_fill_log_and_memory(environment, monkeypatch):
+    monkeypatch.setattr(cors, "MAX_TOLD", 3)
+    async with housed(environment) as (_, client):
+        with capture_logs() as logged:
+            for number in range(6):
+                await client.get("/livez", headers={"Origin": f"https://{number}.example"})
+        assert len([line for line in logged if line["event"] == "cors.not_allowed"]) == 3

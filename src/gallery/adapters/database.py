@@ -62,7 +62,7 @@ class Database:
         """What `ask` reads of `subject`, perhaps from a replica: never older than what anybody has been told.
 
         For what may be some seconds old else; `ask` only reads, and may be called again. That there is nothing
-        (`None`) is never a replica's last word. Raises `DatabaseAway`.
+        (`None`) is always checked on the primary. Raises `DatabaseAway`.
         """
         if self._replicas is not None:
             try:

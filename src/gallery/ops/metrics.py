@@ -18,7 +18,7 @@ REQUESTS = Histogram(
     *("method", "route", "status"),
     buckets=QUICK,
 )
-LIMITED = Counter("rate_limited_total", "Requests refused because somebody asks too often", "limit")
+LIMITED = Counter("rate_limited_total", "Requests refused because their caller sent too many", "limit")
 STREAMS_REFUSED = Counter("sse_refused_total", "Streams refused: the caller, or the process, has too many", "limit")
 OVERLOADED = Counter("overloaded_total", "Requests refused because too many are under way in this process")
 STREAMS = Gauge("sse_clients", "Clients that listen to the notification stream", "livesum")

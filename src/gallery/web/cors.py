@@ -4,8 +4,11 @@ Origins that `CORS_ORIGIN` names are echoed, and may bring a visitor's cookie. `
 cookie: such answers are not for it, and such writes are refused.
 """
 
+import structlog
 from litestar.enums import ScopeType
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+
+log = structlog.get_logger(__name__)
 
 METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE"
 TAKEN = (
@@ -18,6 +21,7 @@ SHOWN = (
 )
 REMEMBER = b"7200"  # seconds for which a browser need not ask again; Chromium's longest
 ORIGIN = (b"vary", b"Origin")
+MAX_TOLD = 100  # origins that a process logs, each once: anybody can make them up
 
 
 class Cors:
@@ -27,14 +31,17 @@ class Cors:
         self._app = app
         self._allowed = allowed
         self._always = [ORIGIN] if allowed and "*" not in allowed else []  # a cache must not mix them up
+        self._told: set[str] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != ScopeType.HTTP or not self._allowed:
+        if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
         given = dict(scope["headers"])
         origin = given.get(b"origin", b"")
         welcome = welcomes(self._allowed, origin.decode("latin-1"))
+        if not welcome:
+            self._tell(scope, origin.decode("latin-1"), given.get(b"host", b"").decode("latin-1"))
         if welcome and scope["method"] == "OPTIONS" and b"access-control-request-method" in given:
             await send({"type": "http.response.start", "status": 204, "headers": self._preflight(origin)})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -47,6 +54,13 @@ class Cors:
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
+
+    def _tell(self, scope: HTTPScope, origin: str, host: str) -> None:
+        """A browser hides the answer from that page, and its developer looks for the reason."""
+        if not origin or same_origin(origin, host.lower()) or origin in self._told or len(self._told) >= MAX_TOLD:
+            return
+        self._told.add(origin)
+        log.info("cors.not_allowed", origin=origin, method=scope["method"], setting="CORS_ORIGIN")
 
     def _who(self, origin: bytes) -> list[tuple[bytes, bytes]]:
         if "*" in self._allowed:
@@ -62,6 +76,11 @@ class Cors:
             (b"access-control-max-age", REMEMBER),
             (b"vary", b"Access-Control-Request-Method, Access-Control-Request-Headers"),
         ]
+
+
+def same_origin(origin: str, host: str) -> bool:
+    """Whether a page from `origin` is one of ours, as the request's `Host` names us."""
+    return origin.lower() in (f"http://{host}", f"https://{host}")
 
 
 def welcomes(allowed: frozenset[str], origin: str) -> bool:

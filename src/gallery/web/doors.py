@@ -18,8 +18,8 @@ from gallery.access.model import CLOSED, OPEN_MODE_CALLER, STRANGER, Caller, Doo
 from gallery.access.service import Access, Shown
 from gallery.errors import CredentialsRequired, ForeignOrigin, ImageNotFound, ScopeMissing, Unauthorized, Unavailable
 from gallery.settings import Settings, origins
-from gallery.web.cors import may_write
-from gallery.web.guards import READING, same_origin
+from gallery.web.cors import may_write, same_origin
+from gallery.web.guards import READING
 
 Connection = ASGIConnection[Any, Any, Any, Any]
 

@@ -10,7 +10,7 @@ from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 from gallery.access.openness import is_loopback, is_open
 from gallery.errors import Forbidden, ForeignHost, ForeignOrigin, MalformedHost
 from gallery.settings import Settings, origins
-from gallery.web.cors import may_write
+from gallery.web.cors import may_write, same_origin
 from gallery.web.problems import answer
 from gallery.web.routing import route_of
 
@@ -81,8 +81,3 @@ def _is_probe_without_host(scope: HTTPScope) -> bool:
 
 def _name(host: str) -> str:
     return host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
-
-
-def same_origin(origin: str, host: str) -> bool:
-    """Whether a page from `origin` is one of ours, as the request's `Host` names us."""
-    return origin.lower() in (f"http://{host}", f"https://{host}")
