@@ -84,6 +84,18 @@ async def test_delete_in_the_viewer_asks_first_but_not_while_the_title_is_edited
     await expect(wall.locator("#viewer [name=title]")).to_have_value("Photo 5")
 
 
+async def test_the_page_works_where_the_browser_keeps_nothing_for_it(opened, gallery):
+    async with served(gallery) as url:
+        visit = await opened(url)
+        blocked = 'get: () => { throw new DOMException("blocked", "SecurityError"); }'
+        await visit.page.add_init_script(f"Object.defineProperty(window, 'localStorage', {{ {blocked} }})")
+        await visit.page.goto("/")
+        await visit.page.locator("body[data-read]").wait_for()
+        await visit.page.get_by_role("button", name="Shortcuts").click()
+        await visit.page.get_by_role("checkbox").uncheck()
+        assert await visit.troubles() == []
+
+
 async def test_u_chooses_files_and_a_question_mark_lists_the_keys(wall):
     async with wall.expect_file_chooser() as chooser:
         await wall.keyboard.press("u")
@@ -95,7 +107,7 @@ async def test_u_chooses_files_and_a_question_mark_lists_the_keys(wall):
     await wall.keyboard.press("Escape")
     await wall.keyboard.press("?")
     await expect(keys).to_be_hidden()
-    await wall.get_by_role("button", name="Keys").click()
+    await wall.get_by_role("button", name="Shortcuts").click()
     await keys.get_by_role("checkbox").check()
     await wall.keyboard.press("Escape")
     await wall.keyboard.press("?")

@@ -52,6 +52,38 @@ async def test_an_upload_that_was_lost_on_the_way_can_be_tried_at_once(visit):
     await seen_ready(page, name)
 
 
+async def test_a_file_that_has_gone_is_not_taken_for_a_server_that_has(visit, tmp_path):
+    page, name = visit.page, a_name("Moved")
+    came = await refuses(page, "**/api/v1/images", times=1)
+    file = tmp_path / f"{name}.jpg"
+    file.write_bytes(a_photo(name))
+    await page.locator(".bar input[type=file]").set_input_files(file)
+    await expect(page.locator(".message")).to_contain_text("next attempt in")
+    file.unlink()
+    await expect(tile(page, file.name).locator(".sentence")).to_have_text("The file cannot be read any more.")
+    await expect(page.locator("#connection")).to_have_text("Live")
+    assert len(came) <= 2
+
+
+async def test_one_upload_that_never_gets_an_answer_does_not_hold_up_the_others(visit):
+    page, names = visit.page, [a_name("Fine") for _ in range(4)]
+    bad = a_name("Poison")
+
+    async def answer(route) -> None:
+        await (route.abort() if bad.encode() in route.request.post_data_buffer else route.continue_())
+
+    await page.route("**/api/v1/images", answer)
+    await choose(page, *[a_file(f"{name}.jpg", a_photo(name)) for name in (bad, *names)])
+    for name in names:
+        await seen_ready(page, name)
+    waiting = page.locator(".message", has_text="1 upload waits for the server")
+    await waiting.get_by_role("button", name="Dismiss this message").click()
+    await asyncio.sleep(1.2)
+    await expect(waiting).to_have_count(0)  # although it counts the seconds
+    await tile(page, f"{bad}.jpg").get_by_role("button", name=f"Cancel upload of {bad}.jpg").click()
+    await expect(page.locator("#connection")).to_have_text("Live")
+
+
 async def test_photos_that_do_not_load_say_so_and_come_back(opened, stack, http):
     name = a_name("Late")
     image = await upload(http, name)

@@ -70,7 +70,7 @@ async function opened(transfer) {
 }
 
 async function walk(folder, found) {
-  for (const entry of (await children(folder)).sort((a, b) => inOrder(a.name, b.name))) {
+  for (const entry of (await children(folder, found)).sort((a, b) => inOrder(a.name, b.name))) {
     if (HIDDEN.test(entry.name)) continue;
     if (entry.isDirectory) await walk(entry, found);
     else if (PICTURES.test(entry.name)) await keep(entry, found);
@@ -79,12 +79,13 @@ async function walk(folder, found) {
 }
 
 /** @returns {Promise<FileSystemEntry[]>} A reader gives some at a time, and none at its end. */
-async function children(folder) {
+async function children(folder, found) {
   const reader = folder.createReader();
   const all = [];
   for (;;) {
-    const some = await new Promise((resolve) => reader.readEntries(resolve, () => resolve([])));
-    if (some.length === 0) return all;
+    const some = await new Promise((resolve) => reader.readEntries(resolve, () => resolve(null)));
+    if (some === null) found.leftOut += 1; // it cannot be read
+    if (!some?.length) return all;
     all.push(...some);
   }
 }

@@ -1,6 +1,8 @@
 /** The keyboard's shortcuts, and the list of them. Those of a single character can be switched off there. */
 
-const OFF = "gallery.shortcuts.off"; // in the browser's storage
+import { isSet, set } from "./remembered.js";
+
+const OFF = "gallery.shortcuts.off";
 
 /**
  * @param {HTMLDialogElement} help
@@ -8,8 +10,8 @@ const OFF = "gallery.shortcuts.off"; // in the browser's storage
  */
 export function shortcuts(help, deeds) {
   const allowed = help.querySelector("[name=shortcuts]");
-  allowed.checked = localStorage.getItem(OFF) === null;
-  allowed.onchange = () => (allowed.checked ? localStorage.removeItem(OFF) : localStorage.setItem(OFF, "yes"));
+  allowed.checked = !isSet(OFF);
+  allowed.onchange = () => set(OFF, !allowed.checked);
   const all = { ...deeds, "?": () => help.showModal() };
   for (const button of document.querySelectorAll(".help")) button.onclick = all["?"];
   addEventListener("keydown", (event) => {

@@ -22,6 +22,7 @@ export class Messages {
     this.list = box.querySelector("ul");
     this.template = box.querySelector("template");
     this.shown = new Map(); // keys to { element, left } in the order of their coming
+    this.muted = new Set(); // keys of progress that was dismissed
     this.beat = null;
     this.origin = null; // where the focus came from
     const moved = new MutationObserver(() => this.#move());
@@ -39,11 +40,13 @@ export class Messages {
   /** @param {Options} options */
   show(text, options = {}) {
     this.say(text);
+    this.muted.delete(options.key);
     this.update(text, options);
   }
 
   /** The same without a sound, for what changes every second. @param {Options} options */
   update(text, { key = text, trouble = false, action = null, progress = null } = {}) {
+    if (this.muted.has(key)) return;
     const message = this.shown.get(key) ?? this.#add(key);
     const part = (selector) => message.element.querySelector(selector);
     part("p").textContent = text;
@@ -57,6 +60,7 @@ export class Messages {
   }
 
   close(key) {
+    this.muted.delete(key);
     const message = this.shown.get(key);
     if (!message) return;
     this.shown.delete(key);
@@ -69,7 +73,7 @@ export class Messages {
 
   #add(key) {
     const element = this.template.content.firstElementChild.cloneNode(true);
-    element.querySelector(".dismiss").onclick = () => this.close(key);
+    element.querySelector(".dismiss").onclick = () => this.#dismiss(key);
     const message = { element, left: 0 };
     this.shown.set(key, message);
     this.list.append(element);
@@ -88,11 +92,17 @@ export class Messages {
     }
   }
 
+  #dismiss(key) {
+    const lasting = this.shown.get(key).left === Infinity;
+    this.close(key);
+    if (lasting) this.muted.add(key);
+  }
+
   #key(event) {
     if (event.key !== "Escape") return;
     event.preventDefault(); // and not the dialog around it
     const [key] = [...this.shown].find(([, { element }]) => element.contains(event.target));
-    this.close(key);
+    this.#dismiss(key);
   }
 
   #entered(from) {

@@ -9,6 +9,7 @@ import { counted } from "./facts.js";
 
 const AT_ONCE = 3;
 const MIB = 1024 * 1024;
+const STRIKES = 3; // times that an upload may get no answer while others do
 const FEW = 3; // files whose own tiles tell enough
 
 export class Uploads {
@@ -29,6 +30,7 @@ export class Uploads {
     this.waiting = [];
     this.running = new Set();
     this.sent = new Set(); // promises of answers to what the server has whole
+    this.arrivals = 0;
     this.held = null; // { until, sentence, timer } while the server refuses
     this.#begin();
   }
@@ -37,7 +39,7 @@ export class Uploads {
   add({ files, folders, leftOut }) {
     if (!this.busy) this.#begin();
     if (folders.length > 0) this.messages.show(contents(files.length, folders, leftOut), { trouble: files.length === 0 });
-    const jobs = files.map((file) => ({ file, tile: this.wall.begin(file), dropped: false, abort: () => {} }));
+    const jobs = files.map((file) => ({ file, tile: this.wall.begin(file), dropped: false, strikes: 0, abort: () => {} }));
     if (jobs.length === 0) return;
     this.batch.all += jobs.length;
     if (folders.length === 0) this.messages.say(`Uploading ${jobs.length === 1 ? jobs[0].file.name : counted(jobs.length, "file")}.`);
@@ -87,7 +89,7 @@ export class Uploads {
       const { image, created } = await answer;
       this.#arrived(job, image, created);
     } catch (problem) {
-      this.#refused(job, problem);
+      await this.#refused(job, problem);
     } finally {
       this.sent.delete(answer);
       this.running.delete(job);
@@ -100,6 +102,7 @@ export class Uploads {
       this.backoff.reset();
       this.on.waiting(false);
     }
+    this.arrivals += 1;
     this.batch.settled += 1;
     this.wall.adopt(job.tile, image);
     if (created) return;
@@ -109,14 +112,24 @@ export class Uploads {
     this.messages.show(text, { key: "known", action: { label: "Show", run: () => this.on.show(known) } });
   }
 
-  #refused(job, problem) {
-    if (problem.status === -1) return; // dropped
-    if (problem.passing) this.#hold(job, problem);
-    else this.#fail(job, problem.message, problem.status >= 500 || problem.status === 401);
+  async #refused(job, problem) {
+    const unanswered = problem.status === 0;
+    const unread = unanswered && !(await readable(job.file));
+    if (job.dropped) return;
+    if (unread) this.#fail(job, "The file cannot be read any more.");
+    else if (problem.passing && !(unanswered && this.#isHopeless(job))) this.#hold(job, problem);
+    else this.#fail(job, problem.message, problem.passing || problem.status >= 500 || problem.status === 401);
+  }
+
+  /** Whether it gets no answer again and again, while others arrive. */
+  #isHopeless(job) {
+    if (job.arrivals < this.arrivals) job.strikes += 1;
+    job.arrivals = this.arrivals;
+    return job.strikes >= STRIKES;
   }
 
   #hold(job, problem) {
-    this.waiting.unshift(job);
+    this.waiting.push(job); // at the end: it may be the one that is at fault
     job.tile.hold();
     if (this.held) return;
     const until = Date.now() + this.backoff.next(problem.retryAfter);
@@ -172,6 +185,7 @@ export class Uploads {
   }
 
   #retry(job) {
+    job.strikes = 0;
     this.batch.failed = this.batch.failed.filter((other) => other !== job);
     this.#queue(job);
   }
@@ -191,6 +205,11 @@ export class Uploads {
     if (this.held && this.waiting.length === 0) this.#release();
     else this.#tell();
   }
+}
+
+/** An upload of a file that has gone or changed fails as if there were no network. */
+async function readable(file) {
+  return file.slice(0, 1).arrayBuffer().then(() => true, () => false);
 }
 
 function contents(number, folders, leftOut) {

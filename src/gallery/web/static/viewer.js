@@ -3,6 +3,7 @@
 import * as api from "./api.js";
 import { copyPage, copyPicture } from "./copying.js";
 import { facts, row } from "./facts.js";
+import { isSet, set } from "./remembered.js";
 import { paint } from "./thumbhash.js";
 import { editable } from "./title.js";
 
@@ -11,7 +12,7 @@ import { editable } from "./title.js";
 const SWIPE = 48; // px
 const STEPS = { ArrowLeft: -1, ArrowRight: 1 };
 const TINY = 32; // px of a longer side: a placeholder would have more pixels than the picture
-const CLOSED_FACTS = "gallery.facts.closed"; // in the browser's storage
+const CLOSED_FACTS = "gallery.facts.closed";
 
 export class Viewer {
   /**
@@ -33,7 +34,7 @@ export class Viewer {
       leave: () => this.part(".stage").focus(),
     });
     this.#listen();
-    this.#showFacts(localStorage.getItem(CLOSED_FACTS) === null);
+    this.#showFacts(!isSet(CLOSED_FACTS));
   }
 
   /** Once the list is there: the photo that the page's address names. */
@@ -90,8 +91,7 @@ export class Viewer {
   #showFacts(shown) {
     this.dialog.classList.toggle("bare", !shown);
     this.part(".info").setAttribute("aria-expanded", String(shown));
-    if (shown) localStorage.removeItem(CLOSED_FACTS);
-    else localStorage.setItem(CLOSED_FACTS, "yes");
+    set(CLOSED_FACTS, !shown);
     if (this.image) this.title.set(this.image.title); // measured anew
   }
 

@@ -4,6 +4,8 @@ import { Tile } from "./tile.js";
 
 /** @typedef {import("./api.js").Image} Image */
 
+const POINTED = 1500; // ms
+
 export class Wall extends EventTarget {
   /**
    * Tells `change` and `remove` (detail: the image's id).
@@ -108,7 +110,7 @@ export class Wall extends EventTarget {
     first?.querySelector(".open").focus({ preventScroll: true });
     for (const element of elements) {
       element.classList.add("pointed");
-      element.addEventListener("animationend", () => element.classList.remove("pointed"), { once: true });
+      setTimeout(() => element.classList.remove("pointed"), POINTED);
     }
   }
 
