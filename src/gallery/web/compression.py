@@ -1,9 +1,7 @@
 """Text in fewer bytes: zstd, Brotli or gzip, as `Accept-Encoding` allows (RFC 9110, sections 8.4 and 12.5.3).
 
 Only whole answers of text are compressed: no picture, no stream, and nothing that says `no-transform`, as the JSON of
-one image does, whose tag is its version. A compressed answer is another representation with a strong tag of its own,
-the plain one and the coding: `"5f0e-zstd"`. Whoever sends such a tag back is understood here, and the rooms behind know
-plain tags only.
+one image does, whose tag is its version. A strong tag becomes weak with the compression: other bytes, the same content.
 
 What is read again and again is compressed once: some megabytes of the last results are kept, by the bytes that they
 were made of. So a list that comes from the cache costs a look-up, and nothing has to be invalidated.
@@ -18,7 +16,7 @@ from collections.abc import Callable, Iterable
 import brotli
 import zstandard
 from litestar.enums import ScopeType
-from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -35,7 +33,6 @@ CODINGS: dict[str, Callable[[bytes], bytes]] = {
     "gzip": lambda body: gzip.compress(body, 4, mtime=0),
 }
 WEIGHT = re.compile(r"\s*q\s*=\s*(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)\s*")
-CODED = re.compile(rb'"([^"]*)-(%s)"' % "|".join(CODINGS).encode())
 
 
 class Compression:
@@ -47,20 +44,16 @@ class Compression:
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
-        asked = scope["headers"]
-        codings = accepted(b",".join(_values(asked, b"accept-encoding")).decode("latin-1"))
-        scope["headers"] = [(name, _plain(name, value, codings)) for name, value in asked]
-        answer = _Answer(scope, codings, b",".join(_values(asked, b"if-none-match")), self._kept, send)
+        codings = accepted(b",".join(_values(scope["headers"], b"accept-encoding")).decode("latin-1"))
+        answer = _Answer(codings, self._kept, send)
         await self._app(scope, receive, answer.send)
 
 
 class _Answer:
     """One answer on its way out: its head is held back until there is a body to look at."""
 
-    def __init__(self, scope: HTTPScope, codings: list[str], if_none_match: bytes, kept: "Kept", send: Send) -> None:
-        self._reading = scope["method"] == "GET"
+    def __init__(self, codings: list[str], kept: "Kept", send: Send) -> None:
         self._codings = codings
-        self._if_none_match = if_none_match
         self._kept = kept
         self._send = send
         self._start: Message | None = None
@@ -85,13 +78,11 @@ class _Answer:
             return body
         _vary(headers)
         coding = self._codings[0] if self._codings else None
-        if start["status"] == 304:
-            self._tag(headers, self._known(headers))
-        elif coding and len(body) >= SMALLEST and start["status"] != 206 and not _values(headers, b"content-encoding"):
+        if coding and len(body) >= SMALLEST and start["status"] != 206 and not _values(headers, b"content-encoding"):
             shorter = await self._compressed(coding, body, secret=b"no-store" in _cache_control(headers))
             if len(shorter) < len(body):
                 body = shorter
-                self._tag(headers, coding)
+                _weaken_tag(headers)
                 _set(headers, b"content-encoding", coding.encode())
                 _set(headers, b"content-length", b"%d" % len(body))
         start["headers"] = headers
@@ -105,17 +96,6 @@ class _Answer:
             if not secret:
                 self._kept.keep(coding, body, shorter)
         return shorter
-
-    def _known(self, headers: Headers) -> str | None:
-        """In which coding the client has what has not changed."""
-        tag = next(iter(_values(headers, b"etag")), b"")
-        return next((c for c in self._codings if _in(tag, c) in self._if_none_match), None)
-
-    def _tag(self, headers: Headers, coding: str | None) -> None:
-        """Of a change's answer the tag is that of the resource (RFC 9110, 8.8.3), and not of this body."""
-        tag = next(iter(_values(headers, b"etag")), None)
-        if tag is not None and coding is not None and self._reading:
-            _set(headers, b"etag", _in(tag, coding))
 
 
 class Kept:
@@ -156,23 +136,18 @@ def accepted(accept_encoding: str) -> list[str]:
     return sorted((c for c, w in wanted.items() if w > 0 and w >= plain), key=lambda c: -wanted[c])
 
 
-def _plain(name: bytes, value: bytes, codings: Iterable[str]) -> bytes:
-    """Tags of compressed answers as the rooms know them; one that this client does not take now is left as it is."""
-    if name == b"if-none-match":
-        return CODED.sub(lambda match: b'"%s"' % match[1] if match[2].decode() in codings else match[0], value)
-    return value
-
-
 def _cache_control(headers: Headers) -> bytes:
     return b",".join(_values(headers, b"cache-control"))
 
 
-def _in(tag: bytes, coding: str) -> bytes:
-    return b'%s-%s"' % (tag.removesuffix(b'"'), coding.encode())
+def _weaken_tag(headers: Headers) -> None:
+    tag = next(iter(_values(headers, b"etag")), b"W/")
+    if not tag.startswith(b"W/"):
+        _set(headers, b"etag", b"W/" + tag)
 
 
 def _is_text(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bool:
-    """What has not changed does not say what it is; but pictures have parts, and say so."""
+    """A 304 has no Content-Type; `Accept-Ranges` tells a picture from text."""
     if status == 304:
         return not _values(headers, b"accept-ranges")
     return any(value.split(b";")[0] in TEXT for value in _values(headers, b"content-type"))

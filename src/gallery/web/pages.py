@@ -72,7 +72,7 @@ async def static(request: Request[Any, Any, Any], name: FromPath[str]) -> Respon
     asset = ASSETS.get(name)
     if asset is None:
         raise NotFoundException
-    headers = {"ETag": f'"{asset.tag}"', "Cache-Control": CALM}
+    headers = {"ETag": f'W/"{asset.tag}"', "Cache-Control": CALM}
     if unchanged(request.headers.get("if-none-match"), asset.tag):
         return Response(b"", status_code=304, headers=headers)
     return Response(asset.body, media_type=asset.media_type, headers=headers)
