@@ -8,7 +8,7 @@ import msgspec
 import typer
 
 from gallery import __version__
-from gallery.cli.running import read_settings, run
+from gallery.cli.running import read_settings, run, set_for_all
 from gallery.errors import Misconfigured
 from gallery.settings import Settings
 
@@ -50,14 +50,28 @@ def every(
 
 
 @app.command()
-def dev() -> None:
+def dev(
+    port: Annotated[int | None, typer.Option(help="Listen on this port (PORT)")] = None,
+    data_dir: Annotated[str | None, typer.Option(help="Keep all data there (GALLERY_DATA_DIR)")] = None,
+    cors_origin: Annotated[str | None, typer.Option(help="Whose pages may use the API (CORS_ORIGIN)")] = None,
+    closed: Annotated[
+        bool, typer.Option("--closed", help="Require credentials (GALLERY_ACCESS__OPEN=false); see gallery keys")
+    ] = False,
+) -> None:
     """Run everything on this machine: servers, API and worker.
 
     PostgreSQL and Valkey are embedded where no address is set. What dies is started again.
     """
     from gallery.cli import dev as command  # noqa: PLC0415  each command imports only what it needs
 
-    run(command.dev, "dev")
+    access_open = "false" if closed else None
+    given = {
+        "PORT": port,
+        "GALLERY_DATA_DIR": data_dir,
+        "CORS_ORIGIN": cors_origin,
+        "GALLERY_ACCESS__OPEN": access_open,
+    }
+    run(command.dev, "dev", set_for_all(**given))
 
 
 @app.command()

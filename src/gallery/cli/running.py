@@ -35,6 +35,12 @@ def read_settings(**given: object) -> Settings:
         _give_up(error.detail)
 
 
+def set_for_all(**given: object) -> Settings:
+    """The same, with what the command line says set for the child processes, too."""
+    os.environ.update({name: str(value) for name, value in given.items() if value is not None})
+    return read_settings()
+
+
 def run(command: Command, process: str, settings: Settings | None = None) -> NoReturn:
     """Do it, as that process in the log, and exit with its code."""
     os.umask(private.OTHERS)  # other users cannot read what this process and its children write
