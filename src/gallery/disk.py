@@ -4,7 +4,7 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from gallery.errors import NoRoom
+from gallery.errors import NoRoom, in_words
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -16,5 +16,5 @@ def needing_room() -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in FULL:
-            raise NoRoom(cause=repr(error)) from error
+            raise NoRoom(cause=in_words(error)) from error
         raise

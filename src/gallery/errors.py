@@ -42,6 +42,13 @@ class GalleryError(Exception):
         return f"{self.sentence()} {self.hint.format_map(self.facts)}".rstrip()
 
 
+def in_words(error: BaseException) -> str:
+    """An exception for a log line: its kind in words instead of its class, and its message."""
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", type(error).__name__)
+    kind, text = words.removesuffix("Error").strip().lower(), " ".join(str(error).split())
+    return ": ".join(part for part in ("" if type(error) is OSError else kind, text) if part)
+
+
 def _revive(kind: type[GalleryError], facts: dict[str, object]) -> GalleryError:
     return kind(**facts)
 

@@ -14,7 +14,7 @@ import msgspec
 import structlog
 
 from gallery.access.tokens import BROKEN, fitting
-from gallery.errors import IssuerAway, TokenSignatureInvalid
+from gallery.errors import IssuerAway, TokenSignatureInvalid, in_words
 
 log = structlog.get_logger(__name__)
 
@@ -66,7 +66,7 @@ class Issuer:
                 self._keys = _keys(await self._read())
             except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, msgspec.MsgspecError, OSError) as error:
                 self._away = True
-                log.warning("issuer.away", url=self._url, error=repr(error))
+                log.warning("issuer.away", url=self._url, error=in_words(error))
             else:
                 self._away, self._read_at = False, time.monotonic()
                 log.info("issuer.read", url=self._url, keys=len(self._keys))

@@ -13,7 +13,7 @@ from obstore.exceptions import BaseError
 from obstore.store import GCSStore, S3Store
 
 from gallery.adapters.stores import Remote, brief, s3_store
-from gallery.errors import BucketMissing, CannotStart, ObjectStoreAway
+from gallery.errors import BucketMissing, CannotStart, ObjectStoreAway, in_words
 from gallery.settings import S3
 
 log = structlog.get_logger(__name__)
@@ -70,7 +70,7 @@ def understand(error: BaseException) -> Refusal:
     for pattern, sentence, lasting in MEANINGS:
         if re.search(pattern, text):
             return Refusal(sentence, lasting)
-    return Refusal(f"{brief(error) or repr(error)}", lasting=False)
+    return Refusal(f"{brief(error) or in_words(error)}", lasting=False)
 
 
 @contextmanager
@@ -110,7 +110,9 @@ async def create_bucket(s3: S3, bucket: str) -> None:
         async with httpx.AsyncClient(timeout=s3.timeout) as client:
             answer = await client.put(url, content=body)
     except httpx.HTTPError as error:
-        raise ObjectStoreAway(cause=f"the bucket {bucket} is missing and could not be made: {error!r}") from error
+        raise ObjectStoreAway(
+            cause=f"the bucket {bucket} is missing and could not be made: {in_words(error)}"
+        ) from error
     if answer.is_success:
         log.info("objects.bucket_made", bucket=bucket, region=s3.region)
     elif "BucketAlreadyOwnedByYou" not in answer.text:

@@ -17,7 +17,7 @@ from gallery.adapters.pools import AWAY, Connection, Pool, away_by_name, close, 
 from gallery.adapters.positions import Positions
 from gallery.adapters.redis import Valkey
 from gallery.adapters.replicas import NoReplica, Replica, Replicas
-from gallery.errors import CannotStart
+from gallery.errors import CannotStart, in_words
 from gallery.ops import metrics
 from gallery.settings import Database as Settings
 from gallery.settings import addresses
@@ -107,7 +107,7 @@ class Database:
         try:
             await self._pool.release(connection, timeout=self._timeout)
         except AWAY as error:  # the connection is gone; the pool makes a new one when it is asked to
-            log.debug("database.connection_lost", error=repr(error))
+            log.debug("database.connection_lost", error=in_words(error))
 
 
 @asynccontextmanager
@@ -143,9 +143,9 @@ async def wait_for_database(settings: Settings, patience: float = 60) -> str | N
             raise CannotStart(f"DATABASE_URL cannot be read ({type(error).__name__}).") from None
         except AWAY as error:
             if waiting.over:
-                sentence = f"PostgreSQL did not answer within {patience:.0f} s: {error!r}. Check DATABASE_URL."
+                sentence = f"PostgreSQL did not answer within {patience:.0f} s: {in_words(error)}. Check DATABASE_URL."
                 raise CannotStart(sentence) from error
-            waiting.tell(repr(error))
+            waiting.tell(in_words(error))
             await asyncio.sleep(0.5)
 
 

@@ -15,7 +15,7 @@ from sqlalchemy import Engine, create_engine, make_url, text
 from sqlalchemy.exc import OperationalError
 
 import gallery
-from gallery.errors import CannotStart, DatabaseAway
+from gallery.errors import CannotStart, DatabaseAway, in_words
 
 if TYPE_CHECKING:
     from alembic.operations import Operations
@@ -59,7 +59,7 @@ def _upgraded(engine: Engine, to: str, *, slow: bool) -> bool:
             raise CannotStart(
                 f"A step takes too long ({error.orig}): run gallery migrate --slow when the API may wait for it."
             ) from error
-        raise DatabaseAway(cause=repr(error.orig)) from error
+        raise DatabaseAway(cause=in_words(error.orig or error)) from error
     return True
 
 

@@ -34,6 +34,7 @@ from gallery.errors import (
     ObjectStoreRefused,
     ObjectTaken,
     StoreClosed,
+    in_words,
 )
 from gallery.ops import metrics, tracing
 from gallery.settings import Settings
@@ -266,7 +267,7 @@ def _failures_by_name(key: str) -> Iterator[None]:
         refusal = understand(error)
         (metrics.REFUSED if refusal.lasting else metrics.AWAY).add("objects")
         if isinstance(error, OSError) and error.errno in FULL:
-            raise NoRoom(key=key, cause=repr(error)) from error
+            raise NoRoom(key=key, cause=in_words(error)) from error
         kind = ObjectStoreRefused if refusal.lasting else ObjectStoreAway
         raise kind(key=key, cause=refusal.sentence) from error
 

@@ -9,7 +9,7 @@ import asyncpg
 from asyncpg.connection import LoggedQuery
 from asyncpg.pool import PoolConnectionProxy
 
-from gallery.errors import DatabaseAway, DatabaseRefused
+from gallery.errors import DatabaseAway, DatabaseRefused, in_words
 from gallery.ops import metrics, tracing
 from gallery.settings import Database as Settings
 
@@ -80,10 +80,10 @@ def away_by_name() -> Iterator[None]:
         raise
     except REFUSED as error:
         metrics.REFUSED.add("postgresql")
-        raise DatabaseRefused(cause=repr(error)) from error
+        raise DatabaseRefused(cause=in_words(error)) from error
     except AWAY as error:
         metrics.AWAY.add("postgresql")
-        raise DatabaseAway(cause=repr(error)) from error
+        raise DatabaseAway(cause=in_words(error)) from error
 
 
 async def _prepare(connection: "asyncpg.Connection[asyncpg.Record] | Connection") -> None:

@@ -19,7 +19,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 from redis.maint_notifications import MaintNotificationsConfig
 
-from gallery.errors import ValkeyAway, ValkeyRefused
+from gallery.errors import ValkeyAway, ValkeyRefused, in_words
 from gallery.ops import metrics
 from gallery.settings import Nodes
 from gallery.settings import Redis as Settings
@@ -158,7 +158,7 @@ class Valkey:
         self.trouble_at = asyncio.get_running_loop().time()
         if isinstance(error, CONFUSED):
             log.warning("valkey.confused", exc_info=error)  # or is it a bug of ours?
-        return (ValkeyRefused if isinstance(error, REFUSED) else ValkeyAway)(cause=repr(error))
+        return (ValkeyRefused if isinstance(error, REFUSED) else ValkeyAway)(cause=in_words(error))
 
 
 @asynccontextmanager

@@ -21,7 +21,7 @@ import structlog
 from gallery.adapters.pools import AWAY, Connection, close, make_pool
 from gallery.adapters.positions import UNKNOWN, Positions
 from gallery.background import end
-from gallery.errors import DatabaseAway, ValkeyAway
+from gallery.errors import DatabaseAway, ValkeyAway, in_words
 from gallery.settings import Database as Settings
 
 log = structlog.get_logger(__name__)
@@ -82,10 +82,10 @@ class Replica:
         except TimeoutError as error:  # it may only be busy: whether it hangs is seen by who looks at it
             raise NoReplica(f"{self.name} takes too long") from error
         except AWAY as error:
-            self.fails(repr(error))
+            self.fails(in_words(error))
             raise NoReplica(self.name) from error
         except asyncpg.PostgresError as error:  # whatever it is: the primary says whether it is true
-            log.info("replica.refused", replica=self.name, error=repr(error))
+            log.info("replica.refused", replica=self.name, error=in_words(error))
             raise NoReplica(self.name) from error
 
     async def look(self, history: "History", installation: str) -> None:
@@ -95,7 +95,7 @@ class Replica:
             async with asyncio.timeout(PATIENCE), self._probe.acquire() as db, self._held(db):
                 replayed, theirs = await db.fetchval(REPLAYED), str(await db.fetchval(WHO))
         except (*AWAY, asyncpg.PostgresError) as error:
-            self.fails(repr(error))
+            self.fails(in_words(error))
             return
         if replayed is None or theirs != installation:
             self.fails("it is no replica" if replayed is None else "it is of another Gallery")
@@ -211,7 +211,7 @@ class Replicas:
             try:
                 await self._look_once()
             except (DatabaseAway, asyncpg.PostgresError) as error:  # then they get older, and are left out
-                log.warning("replicas.not_compared", error=repr(error))
+                log.warning("replicas.not_compared", error=in_words(error))
             with suppress(TimeoutError):
                 async with asyncio.timeout(PROBE_EVERY):
                     await self._look_now.wait()

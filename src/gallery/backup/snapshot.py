@@ -12,7 +12,7 @@ from msgspec import Struct
 from gallery.adapters import dump
 from gallery.adapters.pools import AWAY
 from gallery.backup.model import Progress, Tell
-from gallery.errors import DatabaseAway
+from gallery.errors import DatabaseAway, in_words
 
 FETCH = 1000
 LINE = msgspec.json.Encoder()
@@ -65,7 +65,7 @@ async def connected(url: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Recor
         finally:
             await connection.close(timeout=5)
     except AWAY as error:
-        raise DatabaseAway(cause=repr(error)) from error
+        raise DatabaseAway(cause=in_words(error)) from error
 
 
 async def take(url: str, folder: Path, tell: Tell) -> Taken:

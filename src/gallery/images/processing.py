@@ -36,6 +36,7 @@ from gallery.errors import (
     RendererFailed,
     Unavailable,
     WorkerLost,
+    in_words,
 )
 from gallery.images import keys, store, timeline
 from gallery.images.lease import LostLease, while_ours
@@ -188,11 +189,11 @@ class Processing:
             return await self._desk.pool.run(render, original, target, self._desk.recipe)
         except Exception as error:  # decoders parse a stranger's bytes and may raise whatever they like
             if not await asyncio.to_thread(original.exists):  # somebody has tidied up here: no fault of the picture's
-                raise FileGone(cause=repr(error)) from error
+                raise FileGone(cause=in_words(error)) from error
             if isinstance(error, GalleryError):
                 raise
             log.warning("image.surprise", exc_info=error)
-            raise RendererFailed(reason=repr(error)[:200]) from error
+            raise RendererFailed(reason=in_words(error)[:200]) from error
 
     async def _put(self, image: Image, rendered: Rendered, folder: Path) -> None:
         await keys.reserve(self._database, image.id, image.attempt, _keys(image, rendered))

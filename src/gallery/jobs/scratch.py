@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gallery.errors import FileGone
+from gallery.errors import FileGone, in_words
 
 WORK = "gallery-scratch-"  # not as before there were locks: a version from then, which has none, may still be at work
 METRICS = "gallery-metrics-"
@@ -39,7 +39,7 @@ def a_folder(scratch: Path) -> Iterator[Path]:
     try:
         folder = Path(tempfile.mkdtemp(dir=scratch))
     except FileNotFoundError as error:
-        raise FileGone(cause=repr(error)) from error
+        raise FileGone(cause=in_words(error)) from error
     try:
         yield folder
     finally:

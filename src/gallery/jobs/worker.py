@@ -17,6 +17,7 @@ from redis.asyncio.cluster import RedisCluster
 
 from gallery.adapters.redis import AWAY, connect
 from gallery.background import AGAIN
+from gallery.errors import in_words
 from gallery.jobs import progress
 from gallery.jobs.progress import Progress
 from gallery.jobs.queue import NAME, prefixes
@@ -85,7 +86,7 @@ async def _run(worker: BullWorker) -> None:
         try:
             await worker.run()
         except AWAY as error:
-            log.warning("queue.waiting", error=repr(error))
+            log.warning("queue.waiting", error=in_words(error))
             await asyncio.sleep(RETRY / 1000)
 
 
@@ -94,7 +95,7 @@ async def _introduce(worker: BullWorker) -> None:
     try:
         await worker._ensure_client_names()  # noqa: SLF001  else it insists on it whenever it asks for a job
     except AWAY as error:
-        log.info("queue.without_name", error=repr(error))
+        log.info("queue.without_name", error=in_words(error))
         worker._client_name_set = True  # noqa: SLF001
 
 
@@ -147,7 +148,7 @@ def _reporter(job: Job) -> progress.Report:
             async with asyncio.timeout(REPORT):
                 await job.updateProgress({"stage": how_far.stage, "progress": how_far.percent})
         except AWAY as error:
-            log.debug("job.progress_unheard", error=repr(error))
+            log.debug("job.progress_unheard", error=in_words(error))
 
     return report
 
@@ -158,4 +159,4 @@ def _failed(job: Job, error: Exception) -> None:
 
 
 def _error(error: Exception, *_: Any) -> None:
-    log.warning("queue.error", error=repr(error))
+    log.warning("queue.error", error=in_words(error))

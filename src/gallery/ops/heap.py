@@ -22,6 +22,8 @@ import msgspec
 import structlog
 from msgspec import Struct
 
+from gallery.errors import in_words
+
 log = structlog.get_logger(__name__)
 
 SIGNAL = signal.SIGUSR1
@@ -61,7 +63,7 @@ def write() -> None:
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as file:  # noqa: PTH123
             file.write(report)
     except OSError as error:
-        log.warning("heap.not_written", path=str(path), error=repr(error))
+        log.warning("heap.not_written", path=str(path), error=in_words(error))
     else:
         log.info("heap.written", path=str(path))
 

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 import structlog
 
-from gallery.errors import Unavailable
+from gallery.errors import Unavailable, in_words
 
 log = structlog.get_logger(__name__)
 
@@ -71,5 +71,5 @@ class Readings:
             async with asyncio.timeout(PATIENCE):
                 return list(await self._sources[name]()), True
         except (Unavailable, TimeoutError) as error:
-            log.debug("readings.away", source=name, error=repr(error))
+            log.debug("readings.away", source=name, error=in_words(error))
             return [], False

@@ -1,0 +1,48 @@
+"""Errors in words: what a log says of an exception, and what a client reads of one of ours."""
+
+import pickle
+
+import asyncpg
+import httpx
+import pytest
+
+from gallery import errors
+from gallery.errors import ForeignOrigin, GalleryError, InvalidHeader, ScopeMissing, in_words
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (TimeoutError(), "timeout"),
+        (ConnectionRefusedError(111, "Connection refused"), "connection refused: [Errno 111] Connection refused"),
+        (OSError(28, "No space left on device"), "[Errno 28] No space left on device"),
+        (httpx.ConnectError("All connection attempts failed"), "connect: All connection attempts failed"),
+        (asyncpg.InvalidPasswordError('for user "x"\nof y'), 'invalid password: for user "x" of y'),
+        (ValueError("a\n\tb"), "value: a b"),
+    ],
+)
+def test_an_exception_is_told_in_words(error, said):
+    assert in_words(error) == said
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ScopeMissing("images:read"),
+        ForeignOrigin("https://{evil}.example" + "x" * 500),
+        InvalidHeader("Prefer", "wait=10"),
+        errors.TokenClaimMissing(claim="{0.__class__}"),
+        errors.RangeOutside(size=3),
+    ],
+)
+def test_a_message_names_its_facts_also_after_a_journey_between_processes(error):
+    again = pickle.loads(pickle.dumps(error))
+    assert again.message() == error.message()
+    assert error.message().startswith(error.sentence())
+    assert len(error.message()) > len(error.sentence())
+    assert len(error.message()) < 400
+
+
+def test_each_sentence_is_one():
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, GalleryError)]
+    assert [kind for kind in kinds if not kind.sentence().endswith(".")] == []
