@@ -8,6 +8,8 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import httpx
 import msgspec
 import pytest
+import structlog
+from structlog.testing import capture_logs
 
 from cast import listening, post
 from conftest import served
@@ -334,3 +336,16 @@ async def test_no_credential_is_written_into_the_log(settings, capsys):
             await client.get(url, headers=headers)
     printed = "".join(capsys.readouterr())
     assert text[-43:-1] not in printed
+
+
+async def test_a_request_names_its_key_in_the_log_and_the_pages_files_are_quiet(settings):
+    async with asking(settings) as (house, client):
+        key, text = await a_key(house)
+        with capture_logs(processors=[structlog.contextvars.merge_contextvars]) as logs:
+            await client.get("/api/v1/images", headers=shown(text))
+            await client.get("/static/home.css")
+            await client.get("/livez")
+    told = {line["path"]: line for line in logs if line["event"] == "request"}
+    assert told["/api/v1/images"]["caller"] == f"key:{key}"
+    assert "caller" not in told["/livez"]
+    assert {told[path]["log_level"] for path in ("/static/home.css", "/livez")} == {"debug"}

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
+import structlog
 from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.handlers.base import BaseRouteHandler
@@ -36,7 +37,9 @@ class Doorkeeper:
         door: Door = handler.opt.get("door", CLOSED)
         if connection.scope.get("method") == "OPTIONS":
             door = Door(None, known=False)
-        connection.state.caller = await self._let_in(connection, door)
+        caller = connection.state.caller = await self._let_in(connection, door)
+        if caller.key:
+            structlog.contextvars.bind_contextvars(caller=f"key:{caller.key}")
 
     async def _let_in(self, connection: Connection, door: Door) -> Caller:
         """Raises `CredentialsRequired`, `CredentialNotValid`, `ScopeMissing`, `LinkNotValid`, `Unavailable`."""

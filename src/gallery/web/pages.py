@@ -22,6 +22,7 @@ from gallery.conditions import unchanged
 from gallery.negotiation import best, names
 from gallery.settings import Settings
 from gallery.web.doors import shown
+from gallery.web.routing import QUIET
 
 HERE = Path(__file__).parent
 HTML = "text/html"
@@ -67,7 +68,7 @@ async def home(
     return Template("home.html", context=context, headers=headers | safe)
 
 
-@get("/static/{name:str}", opt=LETS_IN | UNLIMITED, include_in_schema=False)
+@get("/static/{name:str}", opt=LETS_IN | UNLIMITED | QUIET, include_in_schema=False)
 async def static(request: Request[Any, Any, Any], name: FromPath[str]) -> Response[bytes]:
     asset = ASSETS.get(name)
     if asset is None:
