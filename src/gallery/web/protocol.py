@@ -226,7 +226,7 @@ class Protocol(HttpToolsProtocol):
             self._deadline = self.loop.time() + self._settings.body_grace
         if self._deadline > self.loop.time():
             self._arm()
-        elif stage[0] == HEADERS or self.cycle is not self._answering:
+        elif stage[0] == HEADERS:
             self._refuse(TooSlow())
         else:
             self._hurry()
