@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -15,6 +16,7 @@ from gallery.errors import DatabaseAway
 from gallery.images import readings, store
 from gallery.images.model import Lane
 from gallery.jobs.queue import Ring
+from gallery.ops import cpu
 from gallery.ops.readings import Reading, Readings
 from rows import hang
 from scrape import scraped
@@ -51,6 +53,15 @@ async def test_the_processor_time_of_a_process(before, client):
     assert after["user"] + after["system"] == pytest.approx(after[""], abs=0.1)
     openmetrics = await scraped(client, {"Accept": "application/openmetrics-text"})
     assert openmetrics.cpu["user"] >= after["user"]
+
+
+async def test_it_may_be_asked_for_by_many_at_once(client):
+    """Each answer is written by a thread of its own."""
+    with ThreadPoolExecutor(8) as threads:
+        counts = [threads.submit(cpu.count) for _ in range(20_000)]
+    assert not [count for count in counts if count.exception()]
+    answers = await asyncio.gather(*(client.get("/metrics") for _ in range(20)))
+    assert {answer.status_code for answer in answers} == {200}
 
 
 async def test_a_photo_from_its_upload_to_ready(before, client, processing):

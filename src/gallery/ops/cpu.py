@@ -6,6 +6,7 @@ Several processes behind one socket add theirs up, and what a dead one has used 
 import asyncio
 import os
 import resource
+from threading import Lock
 
 from prometheus_client import REGISTRY, Counter
 
@@ -22,20 +23,22 @@ BOTH = Counter("process_cpu_seconds", "User and system CPU time spent in seconds
 
 
 class _Clock:
-    """What has been counted of this process."""
+    """What has been counted of this process, by whichever of its threads."""
 
+    lock = Lock()
     user = 0.0
     system = 0.0
 
 
 def count() -> None:
     """Count what has been used since the last time."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    user, system = used.ru_utime - _Clock.user, used.ru_stime - _Clock.system
-    _Clock.user, _Clock.system = used.ru_utime, used.ru_stime
-    USER.inc(user)
-    SYSTEM.inc(system)
-    BOTH.inc(user + system)
+    with _Clock.lock:
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        user, system = max(used.ru_utime, _Clock.user), max(used.ru_stime, _Clock.system)  # the kernel divides anew
+        for counter, seconds in ((USER, user - _Clock.user), (SYSTEM, system - _Clock.system)):
+            counter.inc(seconds)
+            BOTH.inc(seconds)
+        _Clock.user, _Clock.system = user, system
 
 
 async def keep_counting() -> None:
