@@ -92,6 +92,11 @@ def test_a_value_that_claims_too_much_costs_no_other_its_place():
     assert exif.read(bytes(exposed)) == {"exposureTime": "1/250", "lens": "50 mm"}
 
 
+def test_tags_that_are_not_wanted_take_no_room_from_those_that_are():
+    others = [(0x9400 + number, 7, 1 << 20, bytes(8)) for number in range(400)]
+    assert exif.read(an_exif([], [*others, text(LENS, "50 mm")])) == {"lens": "50 mm"}
+
+
 def test_a_directory_that_claims_to_be_endless_is_read_up_to_a_bound(monkeypatch):
     read: list[int] = []
     real = exif_tags._Padded.read
