@@ -1,5 +1,6 @@
 """What Prometheus sees: the metrics of a scrape, and what a test has added to them."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -38,6 +39,14 @@ class Scrape:
 
     def _of(self, name: str, labels: Mapping[str, str]) -> list[Any]:
         return [s for s in self.samples if s.name == f"gallery_{name}" and labels.items() <= s.labels.items()]
+
+
+async def over(client: httpx.AsyncClient, before: Scrape, count: int, **labels: str) -> None:
+    """Wait until so many more requests with these labels have ended than `before`."""
+    name = "http_request_duration_seconds_count"
+    async with asyncio.timeout(20):
+        while (await scraped(client)).value(name, **labels) < before.value(name, **labels) + count:
+            await asyncio.sleep(0.05)
 
 
 async def scraped(client: httpx.AsyncClient, headers: Mapping[str, str] | None = None) -> Scrape:

@@ -4,7 +4,6 @@ import asyncio
 
 import httpx
 import msgspec
-import psutil
 import pytest
 
 import photos
@@ -12,6 +11,7 @@ from cast import post
 from conftest import served
 from gallery.images.form import MOST_OTHER_BYTES
 from gallery.wiring import open_gallery
+from scrape import over, scraped
 
 BOUNDARY = b"--x"
 HEAD = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r\n\r\n'
@@ -87,7 +87,7 @@ async def test_a_declared_size_beyond_the_limit_is_refused_before_it_is_sent(cli
     writer.close()
 
 
-async def test_memory_stays_flat_while_a_gigabyte_is_refused(client):
+async def test_memory_stays_flat_while_a_gigabyte_is_refused(stack):
     """Chunked, so that nothing tells the size beforehand: cut while it streams, then drained."""
     chunk = bytes(1024 * 1024)
 
@@ -96,8 +96,7 @@ async def test_memory_stays_flat_while_a_gigabyte_is_refused(client):
         for _ in range(1024):
             yield chunk
 
-    process = psutil.Process()
-    await post(client)
+    process = stack.part("gallery", "serve")
     before = process.memory_info().rss
     most = before
 
@@ -109,9 +108,9 @@ async def test_memory_stays_flat_while_a_gigabyte_is_refused(client):
 
     watching = asyncio.create_task(watch())
     try:
-        answer = await client.post(
-            "/api/v1/images", content=gigabyte(), headers={"Content-Type": "multipart/form-data; boundary=x"}
-        )
+        headers = {"Content-Type": "multipart/form-data; boundary=x"}
+        async with httpx.AsyncClient(timeout=60) as client:
+            answer = await client.post(f"{stack.url}/api/v1/images", content=gigabyte(), headers=headers)
         assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
     except httpx.WriteError:
         pass  # the server has answered and closed before the client had sent it all
@@ -187,6 +186,7 @@ async def test_much_text_besides_the_file_is_refused(client):
 async def test_a_client_that_goes_away_leaves_nothing(client, gallery):
     url = httpx.URL(str(client.base_url))
     body = HEAD + photos.a_jpeg()
+    before = await scraped(client)
     for share in (0.1, 0.5, 0.99, 1.0):
         _, writer = await asyncio.open_connection(url.host, url.port)
         writer.write(
@@ -197,7 +197,7 @@ async def test_a_client_that_goes_away_leaves_nothing(client, gallery):
         await writer.drain()
         writer.close()
         await writer.wait_closed()
-    await asyncio.sleep(0.3)
+    await over(client, before, 4, method="POST", route="/api/v1/images")
     async with gallery.database.primary() as db:
         assert await db.fetchval("SELECT count(*) FROM object") == 0
 

@@ -19,7 +19,6 @@ from gallery.images.model import Edit, Status
 from gallery.images.timeline import Stage
 from gallery.settings import Settings
 from gallery.wiring import open_gallery, open_processing
-from processes import command
 
 
 async def status(gallery, image):
@@ -189,12 +188,35 @@ async def test_a_deleted_image_stays_deleted(gallery, processing):
         await gallery.images.get(MAYA, image.id)
 
 
-async def test_a_delete_during_processing_wins(gallery, processing):
-    image = await uploaded(gallery, photos.a_twelve_megapixel_photo())
+class Held:
+    """A pool that renders when it is let go."""
+
+    def __init__(self, pool):
+        self.asked, self.let_go, self._pool = asyncio.Event(), asyncio.Event(), pool
+
+    async def run(self, *work):
+        self.asked.set()
+        await self.let_go.wait()
+        return await self._pool.run(*work)
+
+
+@pytest.fixture
+async def held(gallery):
+    """A worker whose renderers are held, and its pool."""
+    async with open_processing(gallery, name="worker") as processing:
+        desk = processing._desk
+        pool = Held(desk.pool)
+        processing._desk = msgspec.structs.replace(desk, pool=pool)
+        yield processing, pool
+
+
+async def test_a_delete_during_processing_wins(gallery, held):
+    processing, pool = held
+    image = await uploaded(gallery)
     working = asyncio.create_task(processing.process(image.id))
-    while await status(gallery, image) is Status.PENDING:
-        await asyncio.sleep(0.01)
+    await pool.asked.wait()
     await gallery.images.delete(MAYA, image.id)
+    pool.let_go.set()
     await working
 
     assert "image.ready" not in await types(gallery)
@@ -246,7 +268,7 @@ async def test_a_live_lease_is_left_alone_and_rung_for_when_it_ends(gallery, pro
 async def test_a_killed_renderer_is_a_strike_and_another_takes_over(gallery, processing):
     image = await uploaded(gallery, photos.an_interlaced_png(7000, 7000))  # takes two seconds
     working = asyncio.create_task(processing.process(image.id))
-    await kill_a_renderer()
+    await kill_the_renderer(processing)
     await working
 
     struck = await gallery.images.get(MAYA, image.id)
@@ -259,12 +281,12 @@ async def test_a_killed_renderer_is_a_strike_and_another_takes_over(gallery, pro
     assert await status(gallery, image) is Status.READY
 
 
-async def kill_a_renderer():
-    """As soon as one is at work: its start alone takes less."""
+async def kill_the_renderer(processing):
+    """As soon as it reads the picture."""
     async with asyncio.timeout(20):
         while True:
             for child in psutil.Process().children(recursive=True):
-                if "spawn_main" in command(child) and child.cpu_times().user > 1.0:
+                if any(file.path.startswith(str(processing._desk.scratch)) for file in child.open_files()):
                     os.kill(child.pid, signal.SIGKILL)
                     return
             await asyncio.sleep(0.01)
@@ -336,14 +358,15 @@ async def test_a_store_that_is_away_is_waited_for_without_a_strike(gallery, proc
     assert await status(gallery, image) is Status.READY
 
 
-async def test_a_worker_that_is_stopped_hands_its_image_back_at_once(gallery, processing):
-    image = await uploaded(gallery, photos.a_twelve_megapixel_photo())
+async def test_a_worker_that_is_stopped_hands_its_image_back_at_once(gallery, held):
+    processing, pool = held
+    image = await uploaded(gallery)
     working = asyncio.create_task(processing.process(image.id))
-    while await status(gallery, image) is Status.PENDING:
-        await asyncio.sleep(0.01)
+    await pool.asked.wait()
     working.cancel()
     with pytest.raises(asyncio.CancelledError):
         await working
+    pool.let_go.set()
 
     back = await gallery.images.get(MAYA, image.id)
     assert (back.status, back.strikes, back.deferrals) == (Status.PENDING, 0, 0)
