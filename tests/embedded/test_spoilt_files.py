@@ -23,7 +23,12 @@ from gallery.wiring import open_gallery
 
 
 def the(name: str) -> Callable[[Path], Path]:
-    return lambda data_dir: max(data_dir.glob(f"valkey/appendonlydir/*{name}"))
+    """A file of the folder in use."""
+    return lambda data_dir: max(max(data_dir.glob("valkey/appendonlydir*")).glob(f"*{name}"))
+
+
+def spoilt(data_dir: Path) -> list[Path]:
+    return sorted(data_dir.glob("valkey/appendonlydir*"))[:-1]
 
 
 manifest, base, increment = the(".manifest"), the(".base.rdb"), the(".incr.aof")
@@ -94,12 +99,32 @@ async def with_a_key_in_each_file(data_dir: Path) -> None:
 async def test_spoilt_files_are_set_aside_with_one_line(data_dir, file, spoil):
     await with_a_key_in_each_file(data_dir)
     spoil(file(data_dir))
+    before = contents(data_dir / "valkey" / "appendonlydir")
     with capture_logs() as logs:
         async with embedded.servers(data_dir, postgres=False) as running:
             assert await keys(running) == []
     (line,) = [line for line in logs if line["event"] == "valkey.set_aside"]
     assert line["reason"]
-    assert list(Path(line["directory"]).glob("appendonlydir/*"))
+    assert contents(Path(line["directory"])) == before
+    assert (data_dir / "valkey" / line["instead"]).is_dir()
+
+
+async def test_the_folder_that_took_over_is_read_again(data_dir):
+    async with embedded.servers(data_dir, postgres=False):
+        pass
+    empty(manifest(data_dir))
+    async with (
+        embedded.servers(data_dir, postgres=False) as running,
+        redis.asyncio.from_url(running.redis_url) as valkey,
+    ):
+        await valkey.set("c", "3")
+    async with embedded.servers(data_dir, postgres=False) as running:
+        assert await keys(running) == [b"c"]
+    assert len(spoilt(data_dir)) == 1
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 async def test_what_valkey_repairs_by_itself_stays(data_dir):
@@ -108,7 +133,7 @@ async def test_what_valkey_repairs_by_itself_stays(data_dir):
     os.truncate(path, path.stat().st_size - 7)  # within the last command
     async with embedded.servers(data_dir, postgres=False) as running:
         assert await keys(running) == [b"a"]
-    assert not list(data_dir.glob("valkey/spoilt-*"))
+    assert not spoilt(data_dir)
 
 
 async def test_only_the_newest_are_kept(data_dir):
@@ -116,7 +141,7 @@ async def test_only_the_newest_are_kept(data_dir):
         async with embedded.servers(data_dir, postgres=False):
             pass
         empty(manifest(data_dir))
-    assert len(list(data_dir.glob("valkey/spoilt-*"))) == KEPT
+    assert len(spoilt(data_dir)) == KEPT
 
 
 async def test_gallery_dev_starts_on_spoilt_files_too(data_dir):
@@ -139,7 +164,7 @@ async def test_a_port_that_is_taken_sets_nothing_aside(data_dir):
             valkey._answers = never
             await valkey.ready(process)
     assert not isinstance(caught.value, StartAgain)
-    assert not list(data_dir.glob("valkey/spoilt-*"))
+    assert not spoilt(data_dir)
 
 
 async def test_files_that_cannot_be_opened_are_not_set_aside(data_dir):

@@ -22,9 +22,8 @@ from gallery.adapters.embedded.launch import Log, binaries, predecessor, until_a
 from gallery.errors import CannotStart, StartAgain
 
 TIMEOUT = 5.0
-DATA = "appendonlydir"  # the folder of Valkey's files in its directory
-SET_ASIDE = "spoilt-"  # how the folders begin into which spoilt files go
-KEPT = 3  # of those folders
+DATA = "appendonlydir"  # how the folders of its files are called; the newest one, by name, is in use
+KEPT = 3  # of the spoilt ones
 SPOILT = re.compile(  # Valkey's words for what it has read and cannot use; none is about a port, a disk or permissions
     r"FATAL AOF MANIFEST FILE ERROR"
     r"|Bad file format reading the append only file"
@@ -52,6 +51,7 @@ class Valkey:
         self.port = 0
         self._directory = home.valkey
         self._pid_file = home.valkey / "valkey.pid"
+        self._files = max((path.name for path in self._directory.glob(f"{DATA}*")), default=DATA)
         self._program = program()
         # Not as root, though it could: it has no password, and who speaks to it writes files as it.
         self._account = Account.find(user)
@@ -77,6 +77,7 @@ class Valkey:
             "--pidfile": f"{self._pid_file}",
             "--set-proc-title": "no",  # the command line keeps the directory: the next start knows it by that
             "--appendonly": "yes",
+            "--appenddirname": self._files,
             "--save": "",
             "--maxmemory-policy": "noeviction",
         }
@@ -96,16 +97,14 @@ class Valkey:
             raise StartAgain(error.detail) from None
 
     def _set_aside(self, reason: str) -> None:
-        """Move the files where a person can look at them, and remove the oldest of those that are there already."""
-        aside = self._directory / f"{SET_ASIDE}{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"
+        """Leave the files for a person to look at, go on in another folder, and remove the oldest spoilt ones."""
+        spoilt, self._files = self._files, f"{DATA}-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"
         try:
-            aside.mkdir(mode=0o700)
-            (self._directory / DATA).rename(aside / DATA)
-            for old in sorted(self._directory.glob(f"{SET_ASIDE}*"))[:-KEPT]:
+            for old in sorted(self._directory.glob(f"{DATA}*"))[:-KEPT]:
                 shutil.rmtree(old)
         except OSError as error:
-            raise CannotStart(f"Valkey's files are spoilt and cannot be set aside: {error}.") from None
-        log.warning("valkey.set_aside", directory=str(aside), reason=reason)
+            raise CannotStart(f"Valkey's files are spoilt, and older ones cannot be removed: {error}.") from None
+        log.warning("valkey.set_aside", directory=str(self._directory / spoilt), instead=self._files, reason=reason)
 
     async def _answers(self) -> bool:
         try:
