@@ -100,6 +100,14 @@ def test_the_brightest_of_an_hdr_picture_keep_their_hue(develop):
     assert np.abs(one - twice).max() <= 3
 
 
+@pytest.mark.parametrize("nits", [1, 100, 203, 204])
+def test_hdr_whose_peak_is_no_brighter_than_paper_is_shown_as_it_is(develop, nits):
+    """Half of the light of the reference white, as PQ encodes it; the peak that is told does not darken it."""
+    png = with_chunks(a_picture("PNG", (130, 130, 130)), f"pq of {nits} nits")
+    gray = color_of(develop(png).picture("320", "webp"))
+    assert np.abs(gray - 188).max() <= 4
+
+
 # --- what is read --------------------------------------------------------------------------------------------------
 
 

@@ -21,6 +21,7 @@ HLG_GAMMA = 1.2
 LUMINANCE = (0.2627, 0.6780, 0.0593)  # of BT.2020
 BRADFORD = ((0.8951, 0.2664, -0.1614), (-0.7502, 1.7135, 0.0367), (0.0389, -0.0685, 1.0296))
 KAPPA = 0.65  # how round the curve of the tone mapping is
+LOWEST_TOP = 1.01  # of that curve, in reference whites: a dimmer peak leaves nothing to map
 STEPS = 65_535
 
 
@@ -87,7 +88,7 @@ def _tone_mapped(light: Picture, space: ColorSpace) -> Picture:
     if space.transfer is Hdr.HLG:
         luminance = light.recomb(Picture.new_from_array([list(LUMINANCE)])).clamp(max=1)
         light = light * luminance ** (HLG_GAMMA - 1) * (HLG_PEAK / REFERENCE_WHITE)
-    top = max(1.0, space.peak / REFERENCE_WHITE)
+    top = max(LOWEST_TOP, space.peak / REFERENCE_WHITE)
     brightest = light[0].bandrank([light[1], light[2]], index=2)
     within = (brightest > top).ifthenelse(top, brightest)
     gain = (within * (STEPS / top)).cast("ushort").maplut(_gains(top))
