@@ -28,7 +28,7 @@ from gallery.wiring import Gallery, open_gallery, open_processing
 from s3 import s3_server
 
 CALLER = OPEN_MODE_CALLER
-DISK = 6  # GB that a run takes at most, with three processes
+DISK = 15  # GB that a run takes at most, with three processes
 
 
 def pytest_report_header() -> list[str]:
@@ -72,12 +72,15 @@ async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Set
             database=replace(settings.database, url=running.database_url),
             redis=replace(settings.redis, url=running.redis_url),
         )
+    shutil.rmtree(folder)  # gigabytes of databases, of which each failed test tells what it saw
 
 
 @pytest.fixture(scope="session")
 async def s3(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[dict[str, str]]:
-    async with s3_server(tmp_path_factory.mktemp("s3")) as environment:
+    folder = tmp_path_factory.mktemp("s3")
+    async with s3_server(folder) as environment:
         yield environment
+    shutil.rmtree(folder)
 
 
 @pytest.fixture
