@@ -39,7 +39,7 @@ class GalleryError(Exception):
 
     def message(self) -> str:
         """The sentence and the hint, as this case's client reads them."""
-        return f"{self.sentence()} {self.hint.format_map(self.facts)}".rstrip()
+        return f"{self.sentence()} {type(self).hint.format_map(self.facts)}".rstrip()
 
 
 def in_words(error: BaseException) -> str:

@@ -12,6 +12,7 @@ import pytest
 
 import photos
 from deeds import MEMORY, connected_to, signalled, tried, wrote
+from gallery.errors import RendererFailed
 from gallery.jobs.confinement import examine, weakness
 from gallery.jobs.interpreter import bare
 from gallery.jobs.pool import open_pool
@@ -179,3 +180,13 @@ async def test_a_worker_warns_once_of_renderers_that_are_not_confined(environmen
 @ON_LINUX
 def test_here_landlock_does_all_that_we_ask_of_it():
     assert weakness() is None
+
+
+COMMAND = "type('Taken', (), {{'__reduce__': lambda self: (__import__('os').mkdir, ({path!r},))}})()"
+
+
+async def test_what_it_sends_home_runs_nothing_there(pool, tmp_path):
+    """A pickle may name any function; a renderer's names what results and errors are made of."""
+    with pytest.raises(RendererFailed):
+        await pool.run(eval, COMMAND.format(path=str(tmp_path / "made")))
+    assert not (tmp_path / "made").exists()

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from gallery.jobs.scratch import a_folder, open_scratch
+from gallery.errors import FileGone, RendererFailed
+from gallery.jobs.scratch import a_folder, made_in, open_scratch
 
 
 @pytest.fixture(autouse=True)
@@ -49,3 +50,28 @@ def test_where_a_version_without_locks_is_at_work_is_left_alone(elsewhere):
     (elsewhere / f"gallery-work-{os.getppid()}-abc").mkdir()
     with open_scratch():
         assert (elsewhere / f"gallery-work-{os.getppid()}-abc").exists()
+
+
+def test_what_a_renderer_has_made_is_opened(elsewhere):
+    (elsewhere / "320.webp").write_bytes(b"pixels")
+    with made_in(elsewhere, ["320.webp"]) as files:
+        assert [file.read() for file in files] == [b"pixels"]
+    assert all(file.closed for file in files)
+    with pytest.raises(FileGone), made_in(elsewhere, ["960.webp"]):
+        pass
+
+
+@pytest.mark.parametrize("trap", ["link", "folder for a file", "pipe", "linked folder"])
+def test_what_only_looks_like_a_file_of_a_renderers_is_refused(elsewhere, trap):
+    """A link that a renderer has left would have its worker publish what the worker may read."""
+    secret, folder = elsewhere / "secret", elsewhere / "folder"
+    secret.mkdir()
+    (secret / "320.webp").write_bytes(b"password")
+    if trap == "linked folder":
+        folder.symlink_to(secret)
+    else:
+        folder.mkdir()
+        make = {"link": lambda path: path.symlink_to(secret / path.name), "pipe": os.mkfifo}.get(trap, Path.mkdir)
+        make(folder / "320.webp")
+    with pytest.raises(RendererFailed), made_in(folder, ["320.webp"]):
+        pass

@@ -84,3 +84,11 @@ def test_the_version_changes_with_the_encoder(monkeypatch):
 
 def test_other_limits_are_the_same_recipe():
     assert Recipe(limits=Limits(max_pixels=1)).version == Recipe().version
+
+
+@pytest.mark.parametrize(
+    "file", [("../secret", Format.WEBP), ("320", "/../secret"), ("320", Format.PNG), ("321", "webp")]
+)
+def test_no_other_file_is_a_recipes(file):
+    assert Recipe().makes([("320", Format.WEBP), ("1920", Format.JPEG)])
+    assert not Recipe().makes([("320", Format.WEBP), file])

@@ -48,7 +48,7 @@ from gallery.images.timeline import Stage
 from gallery.jobs import pause, progress
 from gallery.jobs.pool import Pool
 from gallery.jobs.queue import Queue
-from gallery.jobs.scratch import a_folder
+from gallery.jobs.scratch import a_folder, made_in
 from gallery.ops import metrics
 from gallery.rendering.pipeline import Rendered, render
 from gallery.rendering.recipe import Recipe
@@ -186,7 +186,7 @@ class Processing:
 
     async def _render(self, original: Path, target: Path) -> Rendered:
         try:
-            return await self._desk.pool.run(render, original, target, self._desk.recipe)
+            rendered = await self._desk.pool.run(render, original, target, self._desk.recipe)
         except Exception as error:  # decoders parse a stranger's bytes and may raise whatever they like
             if not await asyncio.to_thread(original.exists):  # somebody has tidied up here: no fault of the picture's
                 raise FileGone(cause=in_words(error)) from error
@@ -194,15 +194,19 @@ class Processing:
                 raise
             log.warning("image.surprise", exc_info=error)
             raise RendererFailed(reason=in_words(error)[:200]) from error
+        if not self._desk.recipe.makes((each.name, each.format) for each in rendered.renditions):
+            raise RendererFailed(reason="it names renditions that its recipe does not")
+        return rendered
 
     async def _put(self, image: Image, rendered: Rendered, folder: Path) -> None:
         await keys.reserve(self._database, image.id, image.attempt, _keys(image, rendered))
-        puts = []
-        for rendition in rendered.renditions:
-            key = rendition_key(image.id, image.attempt, rendition.name, rendition.format)
-            file = f"{rendition.name}.{rendition.format}"
-            puts.append(Put(key, folder / file, Served(f"image/{rendition.format}", f"{image.id}-{file}")))
-        await self._objects.put_all(puts)
+        names = [f"{each.name}.{each.format}" for each in rendered.renditions]
+        with made_in(folder, names) as files:
+            puts = [
+                Put(key, file, Served(f"image/{each.format}", f"{image.id}-{name}"))
+                for key, file, name, each in zip(_keys(image, rendered), files, names, rendered.renditions, strict=True)
+            ]
+            await self._objects.put_all(puts)
 
     async def _settle(self, image: Image, rendered: Rendered) -> None:
         async with self._database.writing() as db:

@@ -5,7 +5,6 @@ A child is replaced after it died and after `MOST_TASKS` jobs; it ignores Ctrl-C
 """
 
 import asyncio
-import multiprocessing
 import os
 import resource
 import signal
@@ -23,8 +22,16 @@ from typing import ParamSpec, TypeVar
 import structlog
 from pebble import ProcessExpired, ProcessPool
 
-from gallery.errors import CannotStart, RendererAway, RendererCrashed, RendererOutOfMemory, RendererTimedOut
+from gallery.errors import (
+    CannotStart,
+    RendererAway,
+    RendererCrashed,
+    RendererFailed,
+    RendererOutOfMemory,
+    RendererTimedOut,
+)
 from gallery.jobs.confinement import confine
+from gallery.jobs.results import Context, Stranger
 
 log = structlog.get_logger(__name__)
 
@@ -47,11 +54,12 @@ class Pool:
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """What `work` returns or raises in a child, killed when cancelled or after the deadline.
 
-        Raises `RendererCrashed`, `RendererTimedOut`, `RendererOutOfMemory`; `RendererAway` where no child can work.
+        Raises `RendererCrashed`, `RendererTimedOut`, `RendererOutOfMemory`, `RendererFailed` for a result that is none;
+        `RendererAway` where no child can work.
         """
         for _ in range(MOST_POOLS):
             try:
-                return await asyncio.wrap_future(self._scheduled(partial(work, *args, **kwargs)))
+                result = await asyncio.wrap_future(self._scheduled(partial(work, *args, **kwargs)))
             except BrokenProcessPool:  # a child died that had nothing to do: not this job's fault
                 log.warning("pool.broken")
             except TimeoutError as error:
@@ -60,6 +68,10 @@ class Pool:
                 raise RendererCrashed(exit_code=error.exitcode) from error
             except MemoryError as error:
                 raise RendererOutOfMemory(limit=self._memory, reason=str(error)) from error
+            else:
+                if isinstance(result, Stranger):
+                    raise RendererFailed(reason="it has sent home what no work of ours makes")
+                return result
         raise RendererAway(pools=MOST_POOLS)
 
     def end(self) -> None:
@@ -85,7 +97,7 @@ def open_pool(size: int, deadline: float, memory: int, scratch: Path, closed: Pa
 
     They write below `scratch` alone, and read nothing below `closed` (jobs/confinement.py). Raises `CannotStart`.
     """
-    context = multiprocessing.get_context("spawn")
+    context = Context()
     context.set_executable(_interpreter())
 
     def make() -> ProcessPool:

@@ -4,15 +4,18 @@ Each directory is locked (`flock`) for as long as its process lives, however tha
 a container it is always the same one, and two containers that share a volume have it both.
 """
 
+import errno
 import fcntl
 import os
 import shutil
+import stat
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import IO
 
-from gallery.errors import FileGone, in_words
+from gallery.errors import FileGone, RendererFailed, in_words
 
 WORK = "gallery-scratch-"  # not as before there were locks: a version from then, which has none, may still be at work
 METRICS = "gallery-metrics-"
@@ -44,6 +47,31 @@ def a_folder(scratch: Path) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def made_in(folder: Path, names: Iterable[str]) -> Iterator[list[IO[bytes]]]:
+    """The files of these names that a renderer has made in a folder of ours, opened as what they are.
+
+    A link would lead to files that we may read and a renderer may not. Raises `RendererFailed` for one,
+    and `FileGone`.
+    """
+    with ExitStack() as stack:
+        try:
+            place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            stack.callback(os.close, place)
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK  # nor does a pipe hold us up
+            opened = (os.open(name, flags, dir_fd=place) for name in names)
+            files: list[IO[bytes]] = [stack.enter_context(os.fdopen(each, "rb")) for each in opened]
+        except FileNotFoundError as error:
+            raise FileGone(cause=in_words(error)) from error
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENXIO):
+                raise RendererFailed(reason=in_words(error)) from error
+            raise
+        if not all(stat.S_ISREG(os.fstat(file.fileno()).st_mode) for file in files):
+            raise RendererFailed(reason="a rendition is no file")
+        yield files
 
 
 def _make(prefix: str) -> tuple[Path, int]:

@@ -1,6 +1,7 @@
 """What is made of a picture: which sizes, in which formats, how well. Loads no libvips, so that everyone may ask."""
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import NamedTuple
@@ -39,6 +40,11 @@ class Recipe:
         """Eight hex digits that change whenever the same picture would be rendered differently."""
         makes = (REVISION, self.widths, self.webp_quality, self.webp_effort, self.jpeg_quality)
         return hashlib.sha256(f"{makes} libvips {version('pyvips-binary')}".encode()).hexdigest()[:8]
+
+    def makes(self, files: Iterable[tuple[str, Format]]) -> bool:
+        """Whether each of them has a name and a format of ours, so that it can be the name of a file."""
+        names = {str(nominal) for nominal in self.widths}
+        return all(name in names and kind in FORMATS for name, kind in files)
 
     def sizes(self, width: int, height: int, kind: Format) -> list[Size]:
         """The renditions of an upright picture in this format, the smallest first; never larger than the picture.
