@@ -196,6 +196,17 @@ async def test_its_body_is_framed_as_any_other(rest_):
         assert (status, json.loads(body)["code"]) == (400, "malformed_request")
 
 
+async def test_many_such_wishes_in_one_block_are_answered():
+    """More than Python has frames on its stack."""
+    app = Slow()
+    app.may.set()
+    ask = b"Host: x\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n"
+    async with serving(app) as url, connected(url) as (reader, writer):
+        writer.write(b"".join(b"GET /%d HTTP/1.1\r\n" % number + ask for number in range(500)))
+        for _ in range(500):
+            assert (await answer(reader))[0] == 200
+
+
 def test_no_library_that_is_there_by_chance_takes_a_connection_over():
     assert Server(Slow(), Serve(), before_stop=lambda: None).config.ws == "none"
 

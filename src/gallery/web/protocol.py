@@ -59,6 +59,7 @@ class Protocol(HttpToolsProtocol):
         self._framing_bytes = 0
         self._too_large: HeadersTooLarge | None = None
         self._block = b""
+        self._is_left = False  # whether the parser has still to read the block
         self._message_ended = False
         self._is_repeated = False
         self._refused = False
@@ -87,8 +88,10 @@ class Protocol(HttpToolsProtocol):
             return
         self._framing_bytes += len(data)
         self._message_ended = False
-        self._block = data
-        super().data_received(data)
+        self._block, self._is_left = data, True
+        while self._is_left:
+            self._is_left = False
+            super().data_received(self._block)
         if self.transport.is_closing():
             return
         if self._in_body() and self._framing_bytes > MAX_TRAILER_BYTES:
@@ -147,9 +150,10 @@ class Protocol(HttpToolsProtocol):
         lines = [b"POST / HTTP/1.1", *(b"%b: %b" % header for header in framing), b"", b""]
         try:
             self.parser.feed_data(b"\r\n".join(lines))
-            super().data_received(self._block)
         except HttpParserError:
             self.send_400_response("")
+        else:
+            self._is_left = True
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         self._answering = cycle
