@@ -185,4 +185,4 @@ async def test_a_laptops_backup_is_restored_into_another_data_directory(stack, t
     there = {**surroundings(), "GALLERY_DATA_DIR": str(tmp_path / "new")}
     await done(there, "restore", str(tmp_path / "backups"))
     code, lines, said = await command(there, "verify", "--bytes", "1")
-    assert (code, lines[-1]["checked"] >= 1) == (0, True), said
+    assert (code, lines[-1]["originals"] >= 1) == (0, True), said

@@ -29,7 +29,7 @@ def hostile(name: str, file: bytes, seed: int) -> dict[str, bytes]:
     item, config = CODECS[name]
     files = {f"bad/{name} cut at {length}": cut for length, cut in cuts(file, 9)}
     files |= {f"any/{name} flipped {number}": flipped for number, flipped in enumerate(flips(file, 10, seed))}
-    claims = [(0, 64), (96, 0), (65535, 65535), (1, 1 << 31), (0xFFFFFFFF, 0xFFFFFFFF), (16384, 9)]
+    claims = [(0, 64), (96, 0), (65535, 65535), (1, 1 << 31), (0xFFFFFFFF, 0xFFFFFFFF), (65_536, 9)]
     files |= {f"refused/{name} claims {w}x{h}": _claiming(file, w, h) for w, h in claims}
     files |= {f"any/{name} claims {w}x{h}": _claiming(file, w, h) for w, h in [(7000, 7000), (2, 2), (16383, 3000)]}
     for kind in BOXES:

@@ -18,7 +18,7 @@ def pictures() -> dict[str, bytes]:
 
 
 def lies(plain: bytes) -> dict[str, bytes]:
-    claims = [(0, 64), (96, 0), (1, 1 << 31), (1 << 31, 1), (65535, 65535), (HUGE, HUGE), (16384, 9), (7072, 7072)]
+    claims = [(0, 64), (96, 0), (1, 1 << 31), (1 << 31, 1), (65535, 65535), (HUGE, HUGE), (65_536, 9), (14_143, 14_143)]
     files = {f"refused/png claims {w}x{h}": PNG + header(w, h) + plain[33:] for w, h in claims}
     return files | {
         "bad/png claims 7000x7000": PNG + header(7000, 7000) + plain[33:],

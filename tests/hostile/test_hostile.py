@@ -107,9 +107,9 @@ def _faults(name: str, image: dict[str, Any]) -> Iterator[str]:
     error = image["error"]
     if (image["status"] == "FAILED") != (error is not None):
         yield f"{name}: {image['status']} with {error}"
-    elif error and not (CODE.fullmatch(error["code"]) and 10 < len(error["message"]) < 200):
+    elif error and not (CODE.fullmatch(error["code"]) and 10 < len(error["message"]) < 300):
         yield f"{name}: {error}"
-    if image["width"] and image["width"] * image["height"] > 50_000_000:
+    if image["width"] and image["width"] * image["height"] > 200_000_000:
         yield f"{name}: {image['width']} x {image['height']}"
 
 

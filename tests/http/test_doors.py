@@ -39,6 +39,8 @@ TABLE = {
     "POST /api/v1/notifications/ticket":   (401, 201, 201, 403, 201, 201, 401),
     "POST /api/v1/session":                (401, 201, 201, 201, 201, 201, 401),
     "DELETE /api/v1/session":              (204, 204, 204, 204, 204, 204, 204),
+    "GET /api/v1/session":                 (401, 200, 200, 200, 200, 200, 401),
+    "GET /admin":                          (307, 307, 307, 307, 307, 307, 307),
     "GET /admin/images/{image_id}":        (401, 403, 403, 403, 403, 200, 401),
     "GET /admin/queues":                  (401, 403, 403, 403, 403, 200, 401),
     "GET /admin/queues/state":             (401, 403, 403, 403, 403, 200, 401),

@@ -125,7 +125,7 @@ async def test_an_edit_changes_what_it_names(client):
         ({"description": "x" * 501}, "/description"),
         ({"tags": "water"}, "/tags"),
         ({"tags": ["ok", ""]}, "/tags/1"),
-        ({"status": "READY"}, ""),
+        ({"status": "READY"}, "/status"),
         ([], ""),
     ],
 )

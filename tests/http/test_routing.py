@@ -21,7 +21,7 @@ UPLOADS = {"POST /api/v1/images"}
 RENDITIONS = {"GET /api/v1/images/{image_id}/original", "GET /api/v1/images/{image_id}/{file}"}
 UNLIMITED = {"GET /livez", "GET /readyz", "GET /health", "GET /favicon.ico", "GET /static/{name}"}
 PROBES = {"GET /livez", "GET /readyz", "GET /health"}
-QUIET = PROBES | {"GET /metrics"}
+QUIET = PROBES | {"GET /metrics", "GET /static/{name}"}
 LIMITS = {
     "GALLERY_RATE__ENABLED": "true",
     "GALLERY_RATE__STRANGER": "99001 per 3600",

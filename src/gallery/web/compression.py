@@ -1,7 +1,7 @@
 """Text in fewer bytes: zstd, Brotli or gzip, as `Accept-Encoding` allows (RFC 9110, sections 8.4 and 12.5.3).
 
-Only whole answers of text are compressed: no picture, no stream, and nothing that says `no-transform`, as the JSON of
-one image does, whose tag is its version. A strong tag becomes weak with the compression: other bytes, the same content.
+Only whole answers of text are compressed: no picture, no stream, and nothing that says `no-transform` or has a strong
+tag, which stands for these very bytes. So the JSON of one image comes as it is: its tag is its version.
 
 What is read again and again is compressed once: some megabytes of the last results are kept, by the bytes that they
 were made of. So a list that comes from the cache costs a look-up, and nothing has to be invalidated.
@@ -74,7 +74,7 @@ class _Answer:
         """The body as it is to be sent, and the head made to fit."""
         assert start["type"] == "http.response.start"  # noqa: S101  it was looked at already
         headers: Headers = list(start["headers"])
-        if b"no-transform" in _cache_control(headers):
+        if b"no-transform" in _cache_control(headers) or _has_strong_tag(headers):
             return body
         _vary(headers)
         coding = self._codings[0] if self._codings else None
@@ -82,7 +82,6 @@ class _Answer:
             shorter = await self._compressed(coding, body, secret=b"no-store" in _cache_control(headers))
             if len(shorter) < len(body):
                 body = shorter
-                _weaken_tag(headers)
                 _set(headers, b"content-encoding", coding.encode())
                 _set(headers, b"content-length", b"%d" % len(body))
         start["headers"] = headers
@@ -140,10 +139,8 @@ def _cache_control(headers: Headers) -> bytes:
     return b",".join(_values(headers, b"cache-control"))
 
 
-def _weaken_tag(headers: Headers) -> None:
-    tag = next(iter(_values(headers, b"etag")), b"W/")
-    if not tag.startswith(b"W/"):
-        _set(headers, b"etag", b"W/" + tag)
+def _has_strong_tag(headers: Headers) -> bool:
+    return any(not tag.startswith(b"W/") for tag in _values(headers, b"etag"))
 
 
 def _is_text(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bool:
