@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 WEIGHT = re.compile(r"\s*q\s*=\s*(1(?:\.0*)?|0(?:\.[0-9]*)?|\.[0-9]+)\s*", re.ASCII | re.IGNORECASE)
 ANY = "*/*"
+MAX_RANGES = 100  # browsers name ten
 
 
 class MediaRange(NamedTuple):
@@ -23,9 +24,9 @@ class MediaRange(NamedTuple):
 
 
 def media_ranges(accept: str) -> list[MediaRange]:
-    """In their order. A weight that is no number from 0 to 1 counts as none, which is 1."""
+    """The first `MAX_RANGES` in their order. A weight that is no number from 0 to 1 counts as none, which is 1."""
     found = []
-    for item in accept.split(","):
+    for item in accept.split(",", MAX_RANGES)[:MAX_RANGES]:
         name, *parameters = item.split(";")
         weights = [match[1] for parameter in parameters if (match := WEIGHT.fullmatch(parameter))]
         found.append(MediaRange(name.strip().lower(), float(weights[0]) if weights else 1.0))

@@ -69,6 +69,15 @@ async def test_removing_twice_is_fine(objects):
         await objects.open("a/b")
 
 
+async def test_a_copy_is_never_written_through_a_link(objects, tmp_path):
+    await objects.put("a", b"whole")
+    (tmp_path / "elsewhere").write_bytes(b"ours")
+    (tmp_path / "copy").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="symbolic links"):
+        await objects.fetch("a", tmp_path / "copy", size=5, sha256=hashlib.sha256(b"whole").hexdigest())
+    assert (tmp_path / "elsewhere").read_bytes() == b"ours"
+
+
 async def test_other_bytes_than_were_promised_are_not_accepted(objects, tmp_path):
     await objects.put("a", b"whole")
     good = hashlib.sha256(b"whole").hexdigest()

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gallery.negotiation import best
+from gallery.negotiation import MAX_RANGES, best, media_ranges
 
 OFFERED = ["text/html", "application/json"]
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
@@ -47,3 +47,8 @@ def test_a_weight_that_is_none_counts_as_none(weight):
 @given(st.text(alphabet=st.characters(max_codepoint=255)) | st.text(alphabet="text/html*,;q=.01e9inf \t"))
 def test_any_header_is_read(accept):
     assert best(accept, OFFERED) in (*OFFERED, None)
+
+
+def test_a_header_of_very_many_types_is_read_up_to_a_bound():
+    assert len(media_ranges("*/*," * 14_000 + "text/html")) == MAX_RANGES
+    assert best("*/*;q=0.1," * (MAX_RANGES - 1) + "application/json", OFFERED) == "application/json"

@@ -7,6 +7,7 @@ rights that a person has to correct, `ObjectStoreAway` for everything else that 
 
 import asyncio
 import hashlib
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
@@ -43,6 +44,7 @@ T = TypeVar("T")
 MakeBucket: TypeAlias = Callable[[], Awaitable[None]]
 
 INSTALLATION = "installation"  # the key that says whose store this is
+NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW  # through a link a renderer would choose the file
 
 
 class Store(Protocol):
@@ -108,8 +110,11 @@ class Objects:
         return size, self._chunks(key, chunks)
 
     async def fetch(self, key: str, target: Path, *, size: int, sha256: str) -> None:
-        """Copy an object to the file `target`. Raises `ObjectDamaged` unless it has that size and that hash."""
-        with target.open("wb") as file:
+        """Copy an object to the file `target`, which is no link.
+
+        Raises `ObjectDamaged` unless it has that size and that hash.
+        """
+        with os.fdopen(os.open(target, NEW_FILE, 0o600), "wb") as file:
             read = await self.digest(key, file)
         if read != Digest(size, sha256):
             raise ObjectDamaged(key=key, size=size, received=read.size)
