@@ -9,9 +9,10 @@ import pytest
 import processes
 from cast import post, settled, uploaded
 from conftest import housed
+from gallery.ops import otlp as otlp_export
 from gallery.ops import tracing
 from gallery.ops.otlp import summary
-from gallery.settings import Settings, Tracing
+from gallery.settings import Settings
 from otlp import collecting
 
 TITLE = "A title that no span tells"
@@ -69,7 +70,7 @@ async def test_one_trace_from_the_request_to_ready(environment, tmp_path, s3):
 async def traced(environment, monkeypatch):
     """A house in this process that sends traces, who speaks to it, and the collector."""
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
-    with collecting() as collector, tracing.exporting(Tracing(endpoint=collector.url), "gallery-api"):
+    with collecting() as collector, otlp_export.exporting(f"{collector.url}/v1/traces", "gallery-api"):
         async with housed(environment) as (gallery, client):
             yield gallery, client, collector
 
@@ -105,8 +106,7 @@ async def test_who_asked_not_to_be_sampled_is_not_and_nobody_is_not_either(trace
 
 async def test_a_collector_that_is_away_holds_nobody_up(environment, monkeypatch):
     monkeypatch.setattr("gallery.ops.otlp.LAST_WORDS", 0.5)
-    nowhere = Tracing(endpoint="http://127.0.0.1:1")
-    with tracing.exporting(nowhere, "gallery-api"):
+    with otlp_export.exporting("http://127.0.0.1:1/v1/traces", "gallery-api"):
         async with housed(environment) as (_, client):
             assert (await post(client)).status_code == 201
     assert not tracing.on()

@@ -4,7 +4,7 @@ import asyncio
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -13,7 +13,7 @@ import structlog
 from gallery.adapters.database import SCHEMA, Database, open_database, wait_for_database
 from gallery.background import beside
 from gallery.errors import CannotStart
-from gallery.ops import cpu, dogstatsd, heap, tracing
+from gallery.ops import cpu, dogstatsd, heap
 from gallery.settings import Settings
 
 if TYPE_CHECKING:
@@ -79,13 +79,23 @@ async def database(settings: Settings) -> AsyncIterator[Database]:
 @asynccontextmanager
 async def observed(settings: Settings, service: str) -> "AsyncIterator[Gallery]":
     """The house of a process that stays: it tells the agent and sends traces, where there is somebody to take them."""
-    with tracing.exporting(settings.tracing, service):
+    with _traced(settings, service):
         async with (
             beside(cpu.keep_counting(), "cpu"),
             gallery(settings) as house,
             dogstatsd.telling(settings.datadog, house.readings),
         ):
             yield house
+
+
+def _traced(settings: Settings, service: str) -> AbstractContextManager[None]:
+    """Sends traces where the settings say, as `service` unless they name it."""
+    where = settings.tracing
+    if where.url is None or where.disabled:
+        return nullcontext()
+    from gallery.ops import otlp  # noqa: PLC0415  the SDK is loaded only for those that want traces
+
+    return otlp.exporting(where.url, where.service_name or service)
 
 
 async def bring_up_to_date(settings: Settings) -> None:

@@ -1,6 +1,6 @@
 """Traces by OpenTelemetry's SDK, which sends them in batches from a thread of its own, by OTLP over HTTP.
 
-Imported only where there is an endpoint; `ops/tracing.py` is the way in.
+Imported only where there is an endpoint, since the SDK costs time and memory; what makes spans calls `ops/tracing.py`.
 """
 
 import re
@@ -19,6 +19,7 @@ from opentelemetry.trace import SpanKind, StatusCode, Tracer, get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from gallery import __version__
+from gallery.ops import tracing
 from gallery.ops.tracing import UNTRACED, Kind, Span, Value
 
 ROOTS = ("SERVER", "CONSUMER")  # what begins a trace, unless whoever asks has begun one
@@ -31,13 +32,14 @@ W3C = TraceContextTextMapPropagator()
 
 
 @contextmanager
-def open_traces(url: str, service: str) -> Iterator["Traces"]:
-    """At the end, what has not been sent yet is."""
+def exporting(url: str, service: str) -> Iterator[None]:
+    """Send traces to `url` as `service` while the block runs; its end waits a few seconds for spans not yet sent."""
     resource = Resource.create({SERVICE_NAME: service, SERVICE_VERSION: __version__})
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=url)))
     try:
-        yield Traces(provider.get_tracer("gallery", __version__))
+        with tracing.using(Traces(provider.get_tracer("gallery", __version__))):
+            yield
     finally:
         ending = threading.Thread(target=provider.shutdown, name="last spans", daemon=True)
         ending.start()

@@ -8,19 +8,12 @@ reads from its own variables: https://opentelemetry.io/docs/specs/otel/configura
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 import structlog
 
-from gallery.settings import Tracing as Settings
-
-if TYPE_CHECKING:
-    from gallery.ops.otlp import Traces
-
 Kind: TypeAlias = Literal["SERVER", "CLIENT", "PRODUCER", "CONSUMER", "INTERNAL"]
 Value: TypeAlias = str | int | float | bool
-
-_traces: "Traces | None" = None
 
 
 class Span(Protocol):
@@ -31,32 +24,37 @@ class Span(Protocol):
 
 
 class Untraced:
-    """Nobody listens."""
+    """A block of no trace."""
 
     def set_attribute(self, key: str, value: Value) -> None: ...
     def update_name(self, name: str) -> None: ...
 
 
+class Traces(Protocol):
+    """What makes spans and sends them: see `ops/otlp.py`."""
+
+    def span(
+        self, name: str, kind: Kind, came_with: Mapping[str, str] | None, facts: Mapping[str, Value]
+    ) -> AbstractContextManager[Span]: ...
+    def context(self) -> dict[str, str]: ...
+    def failed(self, span: Span, why: str) -> None: ...
+    def statement(self, text: str, seconds: float, error: BaseException | None) -> None: ...
+    def ids(self) -> dict[str, str]: ...
+
+
 UNTRACED: AbstractContextManager[Span] = nullcontext(Untraced())
+_traces: Traces | None = None
 
 
 @contextmanager
-def exporting(settings: Settings, service: str) -> Iterator[None]:
-    """Send traces where the settings say, as `service` unless they name it, while the block runs; its end waits for
-    what is still to be sent, some seconds at most.
-    """
+def using(traces: Traces) -> Iterator[None]:
+    """Blocks are parts of these traces while this one runs."""
     global _traces  # noqa: PLW0603  one of a process, as OpenTelemetry's own
-    if settings.url is None or settings.disabled:
+    _traces = traces
+    try:
         yield
-        return
-    from gallery.ops.otlp import open_traces  # noqa: PLC0415  only who wants traces pays for the SDK
-
-    with open_traces(settings.url, settings.service_name or service) as traces:
-        _traces = traces
-        try:
-            yield
-        finally:
-            _traces = None
+    finally:
+        _traces = None
 
 
 def on() -> bool:
