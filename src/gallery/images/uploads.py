@@ -18,7 +18,7 @@ from gallery.images import schema
 from gallery.images.form import Form
 from gallery.images.idempotency import Answer, Hold, Idempotency, Key
 from gallery.images.model import Image, ImageId, Photo, Status
-from gallery.images.service import Images, Seal, Uploaded
+from gallery.images.service import Images, Seal, Uploaded, unsealed
 from gallery.notifications.feed import Feed
 
 ROUTE = "POST /api/v1/images"
@@ -38,16 +38,13 @@ class Said(Struct, frozen=True):
 
 
 class Receipt(Struct, frozen=True):
-    """What an uploader is answered."""
+    """What an uploader is answered; `status` is that of HTTP."""
 
     status: int
     image: ImageId
     body: bytes
+    said: Said
     replayed: bool = False
-
-    @property
-    def said(self) -> Said:
-        return msgspec.json.decode(self.body, type=Said)
 
 
 class Uploads:
@@ -72,9 +69,10 @@ class Uploads:
             answer = hold.answered(_fingerprint(form))
             if answer is not None:
                 await self._images.sent_again(answer.image)
-                return Receipt(answer.status, answer.image, answer.body, replayed=True)
+                said = msgspec.json.decode(answer.body, type=Said)
+                return Receipt(answer.status, answer.image, answer.body, said, replayed=True)
             photo = Photo(form.file, form.file_name, form.size, form.sha256)
-            seal = self._sealing(hold, _fingerprint(form))
+            seal = self._sealing(hold, _fingerprint(form)) if held else unsealed
             return self._receipt(await self._images.upload(caller, photo, draft, seal))
 
     async def settled(self, caller: Caller, receipt: Receipt, seconds: int) -> Receipt:
@@ -107,7 +105,7 @@ class Uploads:
             image = await self._images.own(caller, receipt.image)
         except Unavailable:
             return receipt
-        return msgspec.structs.replace(receipt, body=self._body(image, receipt.said.duplicate))
+        return self._told(image, receipt.status, duplicate=receipt.said.duplicate, replayed=receipt.replayed)
 
     def _sealing(self, hold: Hold, fingerprint: str) -> Seal:
         async def seal(db: Connection, uploaded: Uploaded) -> None:
@@ -117,11 +115,11 @@ class Uploads:
         return seal
 
     def _receipt(self, uploaded: Uploaded) -> Receipt:
-        status = 200 if uploaded.duplicate else 201
-        return Receipt(status, uploaded.image.id, self._body(uploaded.image, uploaded.duplicate))
+        return self._told(uploaded.image, 200 if uploaded.duplicate else 201, duplicate=uploaded.duplicate)
 
-    def _body(self, image: Image, duplicate: bool) -> bytes:
-        return msgspec.json.encode(schema.upload_view(image, self._base, duplicate))
+    def _told(self, image: Image, status: int, *, duplicate: bool, replayed: bool = False) -> Receipt:
+        body = msgspec.json.encode(schema.upload_view(image, self._base, duplicate))
+        return Receipt(status, image.id, body, Said(image.status, image.version, duplicate), replayed)
 
 
 def key_in(headers: Sequence[str]) -> str | None:
