@@ -92,7 +92,7 @@ async def original(
     "/{image_id:str}/{file:str}",
     opt=SERVES | PICTURE,
     operation_id="readRendition",
-    summary="Read a rendition, e.g. `960.webp`",
+    summary="Read a rendition, such as 960.webp",
     responses=RESPONSES,
 )
 async def rendition(
