@@ -374,17 +374,26 @@ async def test_a_worker_that_is_stopped_hands_its_image_back_at_once(gallery, he
     assert await status(gallery, image) is Status.READY
 
 
-async def test_a_worker_that_is_stopped_while_it_claims_hands_back_too(gallery, processing):
+async def test_a_worker_that_is_stopped_while_it_claims_hands_back_too(gallery, processing, monkeypatch):
+    """It is still telling of its claim, which is committed."""
     image = await uploaded(gallery)
-    await gallery.valkey.call(
-        lambda server: server.client_pause(400)
-    )  # so that it is still telling the news of its claim
-    working = asyncio.create_task(processing.process(image.id))
-    while await status(gallery, image) is Status.PENDING:
-        await asyncio.sleep(0.01)
-    working.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await working
+    telling, go_on = asyncio.Event(), asyncio.Event()
+    tell = processing._news.tell
+
+    async def held(*news):
+        telling.set()
+        await go_on.wait()
+        await tell(*news)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(processing._news, "tell", held)
+        working = asyncio.create_task(processing.process(image.id))
+        await telling.wait()
+        working.cancel()
+        await asyncio.sleep(0)
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await working
 
     assert await status(gallery, image) is Status.PENDING
     await processing.process(image.id)
