@@ -6,6 +6,7 @@ setting, a scope. Its `code` is the class name in snake case; all other `facts` 
 """
 
 import re
+from enum import Enum
 from typing import ClassVar
 
 from gallery.masking import masked
@@ -23,7 +24,7 @@ class GalleryError(Exception):
         self.facts = facts
 
     def __str__(self) -> str:
-        facts = masked(" ".join(f"{name}={value!r}" for name, value in self.facts.items()))
+        facts = masked(" ".join(f"{name}={_plain(value)!r}" for name, value in self.facts.items()))
         return f"{self.code()}: {facts}" if facts else self.code()
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -47,6 +48,10 @@ def in_words(error: BaseException) -> str:
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", type(error).__name__)
     kind, text = words.removesuffix("Error").strip().lower(), " ".join(str(error).split())
     return ": ".join(part for part in ("" if type(error) is OSError else kind, text) if part)
+
+
+def _plain(value: object) -> object:
+    return value.value if isinstance(value, Enum) else value
 
 
 def _revive(kind: type[GalleryError], facts: dict[str, object]) -> GalleryError:

@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from gallery import errors
+from gallery.access.model import Scope
 from gallery.errors import ForeignOrigin, GalleryError, InvalidHeader, ScopeMissing, in_words
 
 
@@ -46,3 +47,7 @@ def test_a_message_names_its_facts_also_after_a_journey_between_processes(error)
 def test_each_sentence_is_one():
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, GalleryError)]
     assert [kind for kind in kinds if not kind.sentence().endswith(".")] == []
+
+
+def test_a_word_of_an_enumeration_stands_plain_in_the_log():
+    assert str(ScopeMissing(Scope.READ)) == "scope_missing: scope='images:read'"
