@@ -127,6 +127,11 @@ REQUESTS = {
         "malformed_request",
         "Transfer-Encoding can't be present with Content-Length.",
     ),
+    "another coding": (
+        POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        "malformed_request",
+        "chunked alone",
+    ),
     "no chunk": (CHUNKED + b"pa55w0rd\r\n", "malformed_request", "Invalid character in chunk size."),
     "a chunk too long": (CHUNKED + b"1\r\npa55w0rd\r\n", "malformed_request", "Expected LF after chunk data."),
     "no host": (GET + b"\r\n", "malformed_host", "Send the header Host"),

@@ -8,7 +8,7 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
 from gallery.access.openness import is_loopback, is_open
-from gallery.errors import Forbidden, ForeignHost, ForeignOrigin, MalformedHost
+from gallery.errors import Forbidden, ForeignHost, ForeignOrigin, MalformedHost, MalformedRequest
 from gallery.settings import Settings, origins
 from gallery.web.cors import may_write, same_origin
 from gallery.web.problems import answer
@@ -21,14 +21,21 @@ HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+;=-]+)?(:[0-9]*)?
 
 
 class OneHost:
-    """Refuses a request without a valid `Host`, or with two: https://www.rfc-editor.org/rfc/rfc9112#section-3.2."""
+    """Refuses a request without a valid `Host`, or with two: https://www.rfc-editor.org/rfc/rfc9112#section-3.2.
+
+    And one whose body is coded otherwise than in chunks (section 6.1), which the parser takes for chunks alone.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == ScopeType.HTTP and (rule := _rule_broken(scope)):
+        if scope["type"] != ScopeType.HTTP:
+            await self._app(scope, receive, send)
+        elif rule := _rule_broken(scope):
             await answer(scope, send, MalformedHost(rule))
+        elif not _codings(scope) <= {b"chunked"}:
+            await answer(scope, send, MalformedRequest("Send the body plain or with Transfer-Encoding: chunked alone."))
         else:
             await self._app(scope, receive, send)
 
@@ -73,6 +80,10 @@ def _rule_broken(scope: HTTPScope) -> str | None:
     if len(hosts) > 1:
         return "Send one Host header; this request has more."
     return None if HOST.fullmatch(hosts[0]) else "Host is a name or an address, and perhaps a port: example.org:3000."
+
+
+def _codings(scope: HTTPScope) -> set[bytes]:
+    return {value.strip().lower() for name, value in scope["headers"] if name == b"transfer-encoding"}
 
 
 def _is_probe_without_host(scope: HTTPScope) -> bool:
