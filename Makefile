@@ -48,6 +48,7 @@ lint: .venv/dev.stamp  ## Check format, style, types, import contracts and docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tests/check_docs.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 .PHONY: wheels
 wheels: .venv/dev.stamp  ## Check that no supported Python and machine needs a compiler (asks the package index)
@@ -71,6 +72,10 @@ docs: .venv/dev.stamp  ## Write the generated pages anew, and check all of them
 	$(BIN)/python docs/make_errors.py
 	$(BIN)/python tests/check_docs.py
 
+.PHONY: site
+site: .venv/dev.stamp  ## Build the documentation as a site into site/: open site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
 .PHONY: migration
 migration: .venv/run.stamp  ## Start a new migration: make migration name="add albums"
 	$(BIN)/alembic -c migrations/alembic.ini revision -m "$(name)"
@@ -92,4 +97,4 @@ dist: .venv/dev.stamp  ## Build what is published, the sdist and the wheel of th
 
 .PHONY: clean
 clean:  ## Remove what the tools made; the data directory stays
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist site

@@ -20,7 +20,7 @@ from gallery.settings import entries
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "gallery"
 DECISIONS = ROOT / "docs" / "decisions"
-NOT_OURS = {".git", ".venv", "data", "dist", "node_modules", "__pycache__"}  # where there is no git to ask
+NOT_OURS = {".git", ".venv", "data", "dist", "site", "node_modules", "__pycache__"}  # where there is no git to ask
 
 FENCED = re.compile(r"^ *(```|~~~)(\w*)[^\n]*\n(.*?)^ *\1 *$", re.MULTILINE | re.DOTALL)
 CODE = re.compile(r"`([^`\n]+)`")

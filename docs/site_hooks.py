@@ -1,0 +1,39 @@
+"""MkDocs' hooks (mkdocs.yml): links that leave docs/ lead to the repository, and diagrams become pictures."""  # noqa: INP001
+
+import hashlib
+import posixpath
+import re
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+DIAGRAMS = ROOT / "docs" / "images" / "diagrams"
+MERMAID = re.compile(r"^```mermaid\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)([^)\s#]+)(#[^)\s]*)?(?=[)\s])")
+
+
+def on_page_markdown(markdown: str, *, page: Any, config: Any, **_: object) -> str:
+    here = posixpath.join("docs", posixpath.dirname(page.file.src_uri))
+    return in_the_repository(MERMAID.sub(_picture, markdown), here, config["repo_url"])
+
+
+def in_the_repository(markdown: str, here: str, address: str) -> str:
+    """The page with each link to a file outside of docs/ as an address of the repository."""
+
+    def mended(link: re.Match[str]) -> str:
+        path = posixpath.normpath(posixpath.join(here, link[1]))
+        if path.startswith("docs/") and not path.endswith(".py"):
+            return link[0]
+        view = "tree" if (ROOT / path).is_dir() else "blob"
+        return f"{address}/{view}/main/{path}{link[2] or ''}"
+
+    return LINK.sub(mended, markdown)
+
+
+def diagram(source: str) -> Path:
+    """The picture that docs/draw_diagrams.py has drawn of this text; its name changes with the text."""
+    return DIAGRAMS / f"{hashlib.sha256(source.encode()).hexdigest()[:12]}.svg"
+
+
+def _picture(fenced: re.Match[str]) -> str:
+    return f'<figure class="diagram">{diagram(fenced[1]).read_text().strip()}</figure>\n'
