@@ -68,8 +68,7 @@ bench: .venv/dev.stamp  ## Measure what the main job costs on this machine
 
 .PHONY: docs
 docs: .venv/dev.stamp  ## Write the generated pages anew, and check all of them
-	$(BIN)/python docs/make_configuration.py
-	$(BIN)/python docs/make_errors.py
+	@for page in api commands configuration errors llms; do $(BIN)/python docs/make_$$page.py; done
 	$(BIN)/python tests/check_docs.py
 
 .PHONY: site

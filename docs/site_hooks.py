@@ -14,7 +14,16 @@ LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)([^)\s#]+)(#[^)\s]*)?(?=[)\s])")
 
 def on_page_markdown(markdown: str, *, page: Any, config: Any, **_: object) -> str:
     here = posixpath.join("docs", posixpath.dirname(page.file.src_uri))
-    return in_the_repository(MERMAID.sub(_picture, markdown), here, config["repo_url"])
+    return in_the_repository(MERMAID.sub(_picture, markdown), here, config.extra["repository"])
+
+
+def on_post_build(*, config: Any, **_: object) -> None:
+    """The pages' Markdown lies beside the pages: llms.txt leads there."""
+    docs, site = Path(config["docs_dir"]), Path(config["site_dir"])
+    for path in docs.rglob("*.md"):
+        copy = site / path.relative_to(docs)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_text(path.read_text())
 
 
 def in_the_repository(markdown: str, here: str, address: str) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 from urllib.parse import unquote
 
 from gallery.settings import entries
@@ -194,13 +195,25 @@ def in_any(path: Path) -> Iterator[str]:
 
 
 def in_generated() -> Iterator[str]:
-    for written, source in (("configuration", "settings"), ("errors", "errors")):
-        script = f"docs/make_{written}.py"
-        generator = runpy.run_path(str(ROOT / script))
+    for script in sorted((ROOT / "docs").glob("make_*.py")):
+        generator = runpy.run_path(str(script))
         page: Path = generator["PAGE"]
         if not page.is_file() or page.read_text() != generator["page"]():
-            yield f"docs/{page.name} is not what the {source} say: run python {script}"
+            yield f"{name(page)} is not what {name(script)} writes: run make docs"
+    yield from undrawn(runpy.run_path(str(ROOT / "docs" / "site_hooks.py")))
     yield from (f"{entry.variable} has no description" for entry in entries() if not entry.description)
+
+
+def undrawn(hooks: dict[str, Any]) -> Iterator[str]:
+    """The pictures of diagrams are named by their texts."""
+    drawn = {hooks["diagram"](source) for path in ours() for source in mermaid(path, hooks["MERMAID"])}
+    if missing := [*filter(lambda path: not path.is_file(), drawn)]:
+        yield f"a diagram has changed: run python docs/draw_diagrams.py ({len(missing)} to draw)"
+    yield from (f"{name(path)} is of no diagram" for path in set(hooks["DIAGRAMS"].glob("*.svg")) - drawn)
+
+
+def mermaid(path: Path, pattern: re.Pattern[str]) -> list[str]:
+    return pattern.findall(path.read_text()) if path.suffix == ".md" else []
 
 
 def in_decisions() -> Iterator[str]:
