@@ -1,10 +1,11 @@
-"""The README's first examples, run in the checkout as they stand: they work, and leave nothing there."""
+"""The examples of README.md and docs/start.md, run in the checkout as they stand; they leave nothing there."""
 
 import os
 import re
 import shutil
 import signal
 import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,9 +16,15 @@ from processes import surroundings
 from test_api_docs import ADDRESS, STRICT
 
 ROOT = Path(__file__).parents[1]
-FIRST = (ROOT / "README.md").read_text().partition("## Run it\n")[2].partition("\n## ")[0]
-SH = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-BLOCKS = [code for code in SH.findall(FIRST) if code != "make run\n"]
+FENCED = re.compile(r"^```(sh|js|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+COMMANDS = {"js": 'node "$EXAMPLES/{}.mjs"\n', "python": 'python "$EXAMPLES/{}.py"\n'}
+SUFFIXES = {"js": "mjs", "python": "py"}
+
+
+def examples(page: str) -> list[tuple[str, str]]:
+    """Language and code; what starts Gallery is left out, since it runs already."""
+    found = FENCED.findall((ROOT / page).read_text())
+    return [(language, code) for language, code in found if not code.startswith("make run")]
 
 
 @pytest.fixture
@@ -30,29 +37,62 @@ def checkout(tmp_path):
     return tmp_path / "checkout"
 
 
+@pytest.fixture
+def reader(stack, checkout, tmp_path):
+    """Runs a page's examples in one shell, in the checkout, and then a last command; returns what they print."""
+
+    def read(page: str, last: str) -> str:
+        before = everything(checkout)
+        shell = "".join(block(number, *example) for number, example in enumerate(examples(page)))
+        out = run(STRICT + shell.replace(ADDRESS, stack.url) + last)
+        assert everything(checkout) == before
+        return out
+
+    def block(number: int, language: str, code: str) -> str:
+        if language == "sh":
+            return code
+        (tmp_path / f"{number}.{SUFFIXES[language]}").write_text(code.replace(ADDRESS, stack.url))
+        return COMMANDS[language].format(number)
+
+    def run(script: str) -> str:
+        (tmp_path / "tmp").mkdir()
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        environment = {**surroundings(), "PATH": path, "TMPDIR": str(tmp_path / "tmp"), "EXAMPLES": str(tmp_path)}
+        with (tmp_path / "out").open("w") as out:
+            shell = subprocess.Popen(
+                ["bash", "-c", script], cwd=checkout, env=environment, stdout=out, stderr=out, start_new_session=True
+            )
+            code = shell.wait(timeout=60)
+            with suppress(ProcessLookupError):
+                os.killpg(shell.pid, signal.SIGTERM)
+        said = (tmp_path / "out").read_text()
+        assert code == 0, said
+        return said
+
+    return read
+
+
 def everything(folder: Path) -> set[Path]:
     return {path.relative_to(folder) for path in folder.rglob("*")}
 
 
-def test_the_first_examples_work_and_leave_nothing_in_the_checkout(stack, checkout, tmp_path):
-    before = everything(checkout)
-    script = STRICT + "".join(BLOCKS).replace(ADDRESS, stack.url) + 'ls "$photos"\n'
-    (tmp_path / "tmp").mkdir()
-    environment = {**surroundings(), "TMPDIR": str(tmp_path / "tmp")}
-    with (tmp_path / "out").open("w") as out:
-        shell = subprocess.Popen(
-            ["bash", "-c", script], cwd=checkout, env=environment, stdout=out, stderr=out, start_new_session=True
-        )
-        code = shell.wait(timeout=60)
-        with suppress(ProcessLookupError):
-            os.killpg(shell.pid, signal.SIGTERM)  # the stream would go on for half a minute
-    said = (tmp_path / "out").read_text()
-    assert code == 0, said
-    assert said.splitlines()[-3:] == ["lake.jpeg", "lake.webp", "photo.jpg"]
-    assert '"status":"PENDING"' in said
+def test_the_examples_of_the_readme_work_and_leave_nothing_in_the_checkout(reader):
+    if shutil.which("node") is None:
+        pytest.skip("There is no Node.js here.")
+    said = reader("README.md", "ls\n")
+    assert said.splitlines()[-1] == "photo.jpg"
+    assert '"title":"Lake"' in said, "curl"
+    assert re.search(r"READY /api/v1/images/.*960w", said), "JavaScript"
+    assert re.search(r"^READY Lake 1120 \d+$", said, re.MULTILINE), "Python"
+
+
+def test_the_examples_of_ten_minutes_work_and_leave_nothing_in_the_checkout(reader):
+    said = reader("docs/start.md", 'ls "$photos"\n')
+    assert said.splitlines()[-4:] == ["lake.jpeg", "lake.webp", "page.html", "photo.jpg"]
+    assert '"title":"Lake"' in said
     assert '"srcset"' in said
-    assert everything(checkout) == before
 
 
-def test_the_examples_are_all_there():
-    assert "".join(BLOCKS).count("curl") == 6
+@pytest.mark.parametrize(("page", "curls"), [("README.md", 1), ("docs/start.md", 6)])
+def test_the_examples_are_all_there(page, curls):
+    assert "".join(code for _, code in examples(page)).count("curl ") == curls

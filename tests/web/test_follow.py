@@ -1,4 +1,4 @@
-"""The browser's code of docs/api.md: it follows the events of another origin, also when its ticket has expired."""
+"""The code of docs/app/events.md in a browser: it follows the events of another origin, also beyond its ticket."""
 
 import asyncio
 import re
@@ -16,7 +16,7 @@ from doors import SECRET, a_new_photo, a_token, closed, shown
 from gallery.access import passes
 from gallery.wiring import open_gallery
 
-PAGE = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "app" / "events.md").read_text()
 CODE = re.search(r"^```js\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 HTML = b"<!doctype html><title>app</title>"
 
@@ -73,7 +73,7 @@ async def test_the_example_follows_the_events_beyond_the_life_of_its_ticket(sett
             async with listening(line.carry) as way:
                 visit = await opened(app)
                 await visit.page.goto("/")
-                await visit.page.add_script_tag(content=CODE[1] + "window.follow = follow;")
+                await visit.page.add_script_tag(content=CODE[1].replace("export ", "") + "window.follow = follow;")
                 await visit.page.evaluate(
                     """([gallery, token]) => {
                         window.heard = [];
