@@ -48,7 +48,7 @@ lint: .venv/dev.stamp  ## Check format, style, types, import contracts and docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tests/check_docs.py
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build  # not --quiet, which would also keep warnings from being errors
 
 .PHONY: wheels
 wheels: .venv/dev.stamp  ## Check that no supported Python and machine needs a compiler (asks the package index)

@@ -53,6 +53,7 @@ def complaints() -> Iterator[str]:
     for path in files:
         yield from (f"{name(path)}: {fault}" for fault in in_any(path))
     yield from in_generated()
+    yield from in_alerts()
     yield from in_decisions()
 
 
@@ -202,6 +203,14 @@ def in_generated() -> Iterator[str]:
             yield f"{name(page)} is not what {name(script)} writes: run make docs"
     yield from undrawn(runpy.run_path(str(ROOT / "docs" / "site_hooks.py")))
     yield from (f"{entry.variable} has no description" for entry in entries() if not entry.description)
+
+
+def in_alerts() -> Iterator[str]:
+    """Each alert is told with what to do about it, and no other."""
+    rules = re.findall(r"alert: (\w+)", (ROOT / "deploy" / "prometheus" / "alerts.yml").read_text())
+    told = re.findall(r"^\| `(Gallery\w+)`", (ROOT / "docs" / "operate" / "alerts.md").read_text(), re.MULTILINE)
+    if rules != told:
+        yield f"docs/operate/alerts.md does not list the alerts in their order: {rules}"
 
 
 def undrawn(hooks: dict[str, Any]) -> Iterator[str]:
