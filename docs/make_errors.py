@@ -9,7 +9,7 @@ PAGE = Path(__file__).with_name("errors.md")
 HEAD = """\
 <!-- Written by docs/make_errors.py; change src/gallery/errors.py and src/gallery/web/catalogue.py instead. -->
 
-# Problem codes
+# Errors by code
 
 Each error answer is a problem document ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457),
 [api.md](api.md#errors)) with one of these codes. Codes stay as they are; new ones may come. A running Gallery shows
@@ -23,8 +23,12 @@ this table at `/api/errors`, where the `type` of each problem leads. A code with
 
 def page() -> str:
     """The whole page as it should be."""
-    rows = (f"| {e.status or ''} | `{e.code}` | {e.sentence} | {e.remedy} |\n" for e in catalogue())
-    return HEAD + "".join(rows)
+    return HEAD + "".join(f"| {e.status or ''} | {_named(e.code)} | {e.sentence} | {e.remedy} |\n" for e in catalogue())
+
+
+def _named(code: str) -> str:
+    """With an anchor, so that `errors.md#too_large` leads to the row."""
+    return f'<a id="{code}"></a>`{code}`'
 
 
 if __name__ == "__main__":
