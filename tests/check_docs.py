@@ -54,6 +54,7 @@ def complaints() -> Iterator[str]:
         yield from (f"{name(path)}: {fault}" for fault in in_any(path))
     yield from in_generated()
     yield from in_alerts()
+    yield from in_log_events()
     yield from in_decisions()
 
 
@@ -211,6 +212,14 @@ def in_alerts() -> Iterator[str]:
     told = re.findall(r"^\| `(Gallery\w+)`", (ROOT / "docs" / "operate" / "alerts.md").read_text(), re.MULTILINE)
     if rules != told:
         yield f"docs/operate/alerts.md does not list the alerts in their order: {rules}"
+
+
+def in_log_events() -> Iterator[str]:
+    """Each name on the page is logged by some line of the source."""
+    page = ROOT / "docs" / "reference" / "log-events.md"
+    written = "".join(path.read_text() for path in PACKAGE.rglob("*.py"))
+    for row in re.findall(r"^\| (`[a-z].*?) \|", page.read_text(), re.MULTILINE):
+        yield from (f"{name(page)}: nothing logs {event}" for event in CODE.findall(row) if f'"{event}"' not in written)
 
 
 def undrawn(hooks: dict[str, Any]) -> Iterator[str]:
