@@ -191,7 +191,7 @@ def test_the_picture_of_a_day_is_what_the_rules_make_of_it():
     day = runpy.run_path(str(ROOT / "docs" / "simulate_autoscale.py"))
     seconds = day["simulate"](day["day"](), day["RULES"])
     assert day["draw"](seconds) == day["PICTURE"].read_text(), "run python docs/simulate_autoscale.py"
-    page = " ".join((ROOT / "docs" / "scaling.md").read_text().split())
+    page = " ".join((ROOT / "docs" / "guides" / "autoscaling.md").read_text().split())
     for number in ("452,251 images", "99.4 % of the day", "126 s", "4,794 waited", "56 worker hours", "43 changes"):
         assert number in day["summary"](seconds)
         assert number.replace(" s", " seconds") in page if number == "126 s" else number in page, number
