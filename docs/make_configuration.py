@@ -10,12 +10,12 @@ PAGE = Path(__file__).with_name("configuration.md")
 HEAD = """\
 <!-- Written by docs/make_configuration.py; change the settings in src/gallery/settings instead. -->
 
-# Configuration
+# Settings
 
 Every setting is an environment variable, read once at start. `gallery config` prints what is in force, with secrets
 masked. An empty variable counts as not set, a switch is `true` or `false`, and a value that does not fit ends
-the command with a sentence that names it. A `GALLERY_…` variable that nobody knows is warned of in the log, with the
-nearest real name.
+the command with a sentence that names it. An unknown `GALLERY_…` variable is a warning in the log, with the nearest
+real name.
 
 Secrets (🔑) are never printed.
 """
