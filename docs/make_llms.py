@@ -57,7 +57,7 @@ def _entry(path: str) -> str:
     title, _, rest = re.sub(r".*?^# ", "", text, count=1, flags=re.MULTILINE | re.DOTALL).partition("\n")
     blocks = [" ".join(block.split()) for block in rest.split("\n\n")]
     prose = next((block for block in blocks if re.match(r"[A-Z`*\[]", block)), "")
-    sentence = re.split(r"(?<=[.:!?])\s", LINK.sub(r"\1", prose))[0].rstrip(":.")
+    sentence = re.split(r"(?<=[.!?])\s", LINK.sub(r"\1", prose))[0].replace("**", "").rstrip(":.")
     return f"- [{title}]({path}): {sentence}\n"
 
 
