@@ -11,10 +11,10 @@ HEAD = """\
 
 # Errors by code
 
-Each error answer is a problem document ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457),
-[how to handle it](app/errors.md)) with one of these codes. Codes stay as they are; new ones may come. A running Gallery shows
-this table at `/api/errors`, where the `type` of each problem leads. A code without a status stands in an image's
-`error` or timeline.
+Each error answer is a problem document ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)) with one of these codes;
+[Errors and retries](app/errors.md) says what an app does with them. Codes stay as they are; new ones may come. A
+running Gallery shows this table at `/api/errors`, where the `type` of each problem leads. A code without a status
+stands in an image's `error` or timeline.
 
 | status | code | says | remedy |
 |---|---|---|---|
