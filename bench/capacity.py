@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 import photos
 from cast import listening, post
-from gallery.adapters.datadir import Running
+from gallery.embedded.datadir import Running
 from processes import Stack, command, dev, surroundings
 
 UPLOADS = {"a photo of 2 MP": (1600, 1200, 100), "a photo of 12 MP": (4032, 3024, 20)}

@@ -16,12 +16,12 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from gallery.access.model import EVERYBODY
-from gallery.adapters import embedded
-from gallery.adapters.database import Connection, Database, open_database
-from gallery.adapters.migrations import migrate
+from gallery.adapters.postgres.database import Connection, Database, open_database
+from gallery.adapters.postgres.migrations import migrate
+from gallery.embedded.servers import open_servers
 from gallery.images import listing
+from gallery.images.list_query import Question, Sort
 from gallery.images.model import Status
-from gallery.images.question import Question, Sort
 from gallery.settings import Settings
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
@@ -81,7 +81,7 @@ def questions() -> Iterator[tuple[str, Question]]:
 async def main(most: int, folder: Path) -> None:
     figures: dict[str, list[str]] = {}
     sizes = [size for size in SIZES if size <= most]
-    async with embedded.servers(folder) as servers:
+    async with open_servers(folder) as servers:
         await asyncio.to_thread(migrate, str(servers.database_url))
         settings = replace(Settings().database, url=servers.database_url, timeout=600)
         async with open_database(settings) as database:

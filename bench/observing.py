@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import photos
 import processes
 from cast import post
-from gallery.adapters import embedded
+from gallery.embedded.servers import open_servers
 from otlp import collecting
 
 ROUNDS = 100
@@ -38,7 +38,7 @@ async def main() -> None:
     against = parser.parse_args().against
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gallery-bench-")))
-        servers = await stack.enter_async_context(embedded.servers(folder / "servers"))
+        servers = await stack.enter_async_context(open_servers(folder / "servers"))
         collector = stack.enter_context(collecting())
         base = {
             **processes.surroundings(),

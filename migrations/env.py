@@ -1,7 +1,7 @@
 """Runs the migrations, one process at a time, on the connection that `gallery migrate` hands over.
 
 The API goes on meanwhile, so no step may keep it waiting. One that wants a table's lock gives up after a moment and is
-begun again (`adapters/migrations.py`), for whoever comes behind it in PostgreSQL's queue would wait as well; and one
+begun again (`adapters/postgres/migrations.py`), as later sessions in PostgreSQL's queue would wait as well; and one
 that takes long is ended, unless the operator has said that it may.
 """
 

@@ -4,11 +4,11 @@ import asyncio
 
 import photos
 from cast import uploaded
+from gallery.images.jobs import PROCESS
 from gallery.images.model import ImageId
-from gallery.images.processing import Processing
-from gallery.images.tasks import PROCESS
 from gallery.jobs.queue import Ring
 from gallery.jobs.worker import answering
+from gallery.processing.service import Processing
 from gallery.settings import Settings
 from gallery.wiring import Gallery
 

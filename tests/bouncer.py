@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
-from gallery.adapters import processes
-from gallery.adapters.embedded.account import Account
-from gallery.adapters.embedded.launch import free_port
+from gallery.embedded import processes
+from gallery.embedded.account import Account
+from gallery.embedded.launch import free_port
 
 SEARCHED = f"{os.environ.get('PATH', '')}:/usr/sbin"
 CONFIG = """

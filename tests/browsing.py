@@ -9,7 +9,7 @@ from playwright.async_api import Locator, Page, Route, expect
 
 from cast import uploaded
 from gallery.images.model import ImageId
-from gallery.images.processing import Processing
+from gallery.processing.service import Processing
 from gallery.wiring import Gallery
 from photos import CAMERA, a_jpeg
 

@@ -14,8 +14,9 @@ from httpx_sse import ServerSentEvent, aconnect_sse
 
 import photos
 from gallery.access.model import OPEN_MODE_CALLER, Caller
-from gallery.images import keys, schema
+from gallery.images import object_rows
 from gallery.images.model import Image, Photo
+from gallery.uploads.schema import draft
 from gallery.wiring import Gallery
 
 OVER = """
@@ -39,7 +40,7 @@ def a_photo(content: bytes | None = None, name: str = "lake.jpg") -> Photo:
 async def uploaded(gallery: Gallery, content: bytes | None = None, *, caller: Caller = MAYA, **words: str) -> Image:
     """An image just uploaded: PENDING."""
     photo = a_photo(content)
-    return (await gallery.images.upload(caller, photo, schema.draft(words.items(), photo.name))).image
+    return (await gallery.new_images.add(caller, photo, draft(words.items(), photo.name))).image
 
 
 async def post(
@@ -82,7 +83,7 @@ async def stored(gallery: Gallery) -> set[str]:
 async def nothing_is_under_way(gallery: Gallery) -> None:
     """So much time has passed since keys were released that no put can be going on any more."""
     async with gallery.database.writing() as db:
-        await db.execute(OVER, keys.UNDER_WAY)
+        await db.execute(OVER, object_rows.UNDER_WAY)
 
 
 @asynccontextmanager

@@ -15,12 +15,12 @@ import pytest
 import processes
 from databases import TEMPLATE, database_of, surroundings_of_a_house
 from gallery.access.model import OPEN_MODE_CALLER
-from gallery.adapters import embedded
-from gallery.adapters.migrations import migrate
-from gallery.adapters.redis import Valkey
-from gallery.cli.listening import listen
+from gallery.adapters.postgres.migrations import migrate
+from gallery.adapters.valkey.client import Valkey
+from gallery.cli.sockets import listen
+from gallery.embedded.servers import open_servers
 from gallery.errors import ValkeyAway
-from gallery.images.processing import Processing
+from gallery.processing.service import Processing
 from gallery.settings import OTHER_NAMES, Settings
 from gallery.web.app import make_app
 from gallery.web.server import Server
@@ -62,7 +62,7 @@ def nobodys_settings() -> Iterator[None]:
 async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Settings]:
     """PostgreSQL with a migrated template database, and Valkey."""
     folder = tmp_path_factory.mktemp("servers")
-    async with embedded.servers(folder) as running:
+    async with open_servers(folder) as running:
         template = await database_of(str(running.database_url), TEMPLATE, of="template0")
         await asyncio.to_thread(migrate, template)
         settings = Settings(data_dir=str(folder))

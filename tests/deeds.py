@@ -6,7 +6,7 @@ import socket
 from pathlib import Path
 
 from gallery.errors import DamagedPicture
-from gallery.jobs.confinement import Confinement
+from gallery.processing.confinement import Confinement
 
 MEMORY = 512 * 1024 * 1024
 

@@ -24,7 +24,7 @@ from cast import uploaded
 from databases import surroundings_of_a_house
 from doors import SECRET
 from gallery.access.model import CLOSED
-from gallery.images.question import Sort
+from gallery.images.list_query import Sort
 from gallery.settings import Settings
 from gallery.web.app import make_app
 from gallery.wiring import open_gallery, open_processing

@@ -11,11 +11,11 @@ from typing import Any
 import asyncpg
 import psutil
 
-from gallery.adapters import processes
-from gallery.adapters.datadir import DataDir
-from gallery.adapters.embedded import Postgres
-from gallery.adapters.embedded.launch import free_port
-from gallery.adapters.migrations import migrate
+from gallery.adapters.postgres.migrations import migrate
+from gallery.embedded import processes
+from gallery.embedded.datadir import DataDir
+from gallery.embedded.launch import free_port
+from gallery.embedded.servers import Postgres
 
 STREAMING = ("wal_level=replica", "max_wal_senders=5", "wal_sender_timeout=5s", "hot_standby=on")
 

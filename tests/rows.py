@@ -7,8 +7,8 @@ import msgspec
 from cast import MAYA
 from gallery.access.model import Caller
 from gallery.errors import InvalidField
+from gallery.images.list_query import read
 from gallery.images.model import Image, ImageId, new_id
-from gallery.images.question import read
 from gallery.wiring import Gallery
 
 ADD = """

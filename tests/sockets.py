@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from gallery.cli.listening import listen
+from gallery.cli.sockets import listen
 from gallery.settings import Serve
 from gallery.web.server import Server
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import redis.asyncio as redis
 
-from gallery.adapters.embedded.launch import free_port
-from gallery.adapters.embedded.valkey import program
+from gallery.embedded.launch import free_port
+from gallery.embedded.valkey import program
 
 MASTERS = 3
 SLOTS = 16_384

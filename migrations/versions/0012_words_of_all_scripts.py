@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from gallery.adapters.migrations import beside_everybody
+from gallery.adapters.postgres.migrations import beside_everybody
 
 revision = "0012"
 down_revision = "0011"

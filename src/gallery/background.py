@@ -7,13 +7,15 @@ process that waits for its end.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 AGAIN = 2.0  # seconds until who has not ended is cancelled once more; longer than cleaning up takes
 
@@ -27,6 +29,15 @@ async def beside(work: Coroutine[Any, Any, object], name: str) -> AsyncIterator[
         yield
     finally:
         await end(task)
+
+
+async def together(steps: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    """The results of `steps`, in their order. The first failure cancels the others and is raised as it is."""
+    tasks = [asyncio.ensure_future(step) for step in steps]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        await end(*tasks)
 
 
 async def end(*tasks: "asyncio.Future[Any]") -> None:

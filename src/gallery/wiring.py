@@ -13,32 +13,28 @@ import structlog
 
 from gallery.access.model import Owner
 from gallery.access.service import Access
-from gallery.adapters.database import Database, open_database
-from gallery.adapters.objects import Objects, open_objects
-from gallery.adapters.redis import Valkey, open_valkey
+from gallery.adapters.objects.store import Objects, open_objects
+from gallery.adapters.postgres.database import Database, open_database
+from gallery.adapters.valkey.client import Valkey, open_valkey
 from gallery.admin.autoscale import Rules
 from gallery.admin.console import Console
-from gallery.admin.dossier import Dossiers
+from gallery.admin.image_detail import Dossiers
 from gallery.admin.scaler import Scaler
 from gallery.backup.readings import of_backups
+from gallery.delivery.links import Sharing
+from gallery.delivery.service import Pictures
 from gallery.errors import CannotStart, ObjectStoreAway, ValkeyAway
-from gallery.images.answers import Answers
 from gallery.images.cache import Change, ImageCache
-from gallery.images.idempotency import Idempotency
-from gallery.images.links import Sharing
+from gallery.images.cached_reads import Answers
 from gallery.images.model import ImageId
-from gallery.images.news import News
-from gallery.images.processing import Desk, Processing
+from gallery.images.outbox import News
 from gallery.images.readings import of_images, of_queue
 from gallery.images.service import Images
-from gallery.images.sweep import Sweep
-from gallery.images.uploads import Uploads
-from gallery.images.verify import Verify
-from gallery.jobs.pool import open_pool
 from gallery.jobs.queue import Queue, open_queue
 from gallery.jobs.readings import of_workers
-from gallery.jobs.roster import Roster
-from gallery.jobs.scratch import open_scratch
+from gallery.jobs.workers import Roster
+from gallery.local_disk.scratch import open_scratch
+from gallery.maintenance.verify import Verify
 from gallery.notifications.bell import Bell
 from gallery.notifications.feed import Before, Feed
 from gallery.notifications.model import Event
@@ -46,10 +42,16 @@ from gallery.notifications.readings import of_events
 from gallery.notifications.store import EventStore
 from gallery.ops.health import Health
 from gallery.ops.readings import Readings
+from gallery.processing.renderers import open_pool
+from gallery.processing.service import Desk, Processing
+from gallery.processing.sweep import Sweep
 from gallery.rendering.probe import Limits
 from gallery.rendering.recipe import Recipe
 from gallery.settings import Redis as RedisSettings
 from gallery.settings import Settings
+from gallery.uploads.add import NewImages
+from gallery.uploads.idempotency import Idempotency, expire
+from gallery.uploads.service import Uploads
 from gallery.waiting import Waiting
 
 log = structlog.get_logger(__name__)
@@ -71,6 +73,8 @@ class Gallery:
     feed: Feed
     news: News
     images: Images
+    new_images: NewImages
+    pictures: Pictures
     uploads: Uploads
     answers: Answers
     cache: ImageCache
@@ -110,7 +114,9 @@ def furnish(
     cache = ImageCache(cached or valkey, settings.cache)
     events = EventStore(database)
     news = News(database, cache, Bell(valkey), settings.public_url)
-    images = Images(database, objects, queue, news, limits(settings), settings.upload.quota_bytes)
+    images = Images(database, queue, news)
+    new_images = NewImages(database, objects, queue, news, limits(settings), settings.upload.quota_bytes)
+    pictures = Pictures(images, objects)
     access = Access(settings, database)
     roster = Roster(database)
     feed = Feed(events, valkey, _turning(news), settings.notifications)
@@ -125,8 +131,11 @@ def furnish(
         feed=feed,
         news=news,
         images=images,
+        new_images=new_images,
+        pictures=pictures,
         uploads=Uploads(
             images,
+            new_images,
             Idempotency(database, timedelta(seconds=settings.upload.key_lease)),
             feed,
             access,
@@ -138,8 +147,8 @@ def furnish(
         console=Console(database, queue, roster, images),
         scaler=Scaler(database, Rules.of(settings.autoscale)),
         roster=roster,
-        links=Sharing(images, access.links, settings.public_url),
-        sweep=Sweep(database, objects, queue, events, timedelta(hours=settings.notifications.keep_hours)),
+        links=Sharing(images, pictures, access.links, settings.public_url),
+        sweep=Sweep(database, objects, queue, events, timedelta(hours=settings.notifications.keep_hours), [expire]),
         verify=Verify(database, objects, news),
         health=Health({"postgresql": database.ping, "valkey": valkey.ping, "objects": objects.ping}),
         readings=Readings(

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from doors import a_key
-from gallery.access import passes, signing
+from gallery.access import sessions, signing
 from gallery.access.links import SignedQuery
 from gallery.access.model import OPEN_MODE_CALLER, Caller, Kind, Owner, Purpose, Scope
 from gallery.access.service import Shown
@@ -98,16 +98,16 @@ def test_given_keys_that_are_none_are_told_at_start(text):
 
 
 async def test_a_ticket_reads_and_a_session_does_what_its_owner_may(gallery):
-    ticket, seconds = await gallery.access.passes.ticket(MAYA)
+    ticket, seconds = await gallery.access.sessions.ticket(MAYA)
     caller = await gallery.access.by_ticket(ticket)
     assert (caller.owner, caller.scopes, caller.kind, seconds) == ("maya", {Scope.READ}, Kind.TICKET, 300)
-    session, seconds = await gallery.access.passes.session(MAYA)
+    session, seconds = await gallery.access.sessions.session(MAYA)
     caller = await gallery.access.caller(Shown(session=session))
     assert (caller.owner, caller.scopes, caller.kind, seconds) == ("maya", MAYA.scopes, Kind.SESSION, 12 * 3600)
 
 
 async def test_one_pass_does_not_serve_as_another(gallery):
-    ours = gallery.access.passes
+    ours = gallery.access.sessions
     ticket, session = (await ours.ticket(MAYA))[0], (await ours.session(MAYA))[0]
     for read, text in ((ours.read_session, ticket), (ours.read_ticket, session)):
         with pytest.raises(CredentialNotValid):
@@ -115,10 +115,10 @@ async def test_one_pass_does_not_serve_as_another(gallery):
 
 
 async def test_a_pass_that_was_changed_is_refused(gallery):
-    ours = gallery.access.passes
+    ours = gallery.access.sessions
     text, _ = await ours.session(MAYA)
     message, key, signature = text.split(".")
-    admin = signing.encoded(msgspec.json.encode(passes.Pass(Owner("root"), [Scope.ADMIN], None, 2**40, None)))
+    admin = signing.encoded(msgspec.json.encode(sessions.Pass(Owner("root"), [Scope.ADMIN], None, 2**40, None)))
     for wrong in (
         f"{admin}.{key}.{signature}",
         f"{message}.{key}.",
@@ -135,17 +135,17 @@ async def test_a_pass_that_was_changed_is_refused(gallery):
 
 async def test_no_pass_outlives_its_credential(gallery):
     soon = msgspec.structs.replace(MAYA, expires_at=time.time() + 100)
-    for issue in (gallery.access.passes.ticket, gallery.access.passes.session):
+    for issue in (gallery.access.sessions.ticket, gallery.access.sessions.session):
         assert (await issue(soon))[1] <= 100
     over = msgspec.structs.replace(MAYA, expires_at=time.time() - 1)
     with pytest.raises(CredentialNotValid):
-        await gallery.access.passes.read_ticket((await gallery.access.passes.ticket(over))[0])
+        await gallery.access.sessions.read_ticket((await gallery.access.sessions.ticket(over))[0])
 
 
 async def test_a_pass_ends_with_its_key(gallery, monkeypatch):
     monkeypatch.setattr("gallery.access.keys.FRESH", 0.0)
     key_id, text = await a_key(gallery)
-    ticket, _ = await gallery.access.passes.ticket(await gallery.access.caller(Shown(bearer=text)))
+    ticket, _ = await gallery.access.sessions.ticket(await gallery.access.caller(Shown(bearer=text)))
     await gallery.access.by_ticket(ticket)
     await gallery.access.keys.revoke(key_id)
     with pytest.raises(CredentialNotValid):

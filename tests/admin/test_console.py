@@ -13,8 +13,8 @@ import photos
 from admin_house import broken_job
 from cast import MAYA, another_photo, uploaded
 from doors import a_key, asking
+from gallery.images.jobs import PROCESS
 from gallery.images.model import ImageId
-from gallery.images.tasks import PROCESS
 from gallery.jobs.queue import Ring
 from gallery.jobs.worker import answering
 from gallery.paging import Cursor

@@ -81,7 +81,7 @@ async def served(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 async def _bytes(gallery: Gallery, key: str, size: int) -> bytes:
-    return b"".join([chunk async for chunk in await gallery.images.open(key, size)])
+    return b"".join([chunk async for chunk in await gallery.pictures.open(key, size)])
 
 
 def quiet(_: object) -> None:

@@ -10,9 +10,9 @@ import pytest
 from backup.library import quiet
 from cast import uploaded
 from gallery.access.model import OPEN_MODE_CALLER
-from gallery.adapters import dump
-from gallery.adapters.dump import programs
-from gallery.adapters.objects import Objects, open_objects
+from gallery.adapters.objects.store import Objects, open_objects
+from gallery.adapters.postgres import dump
+from gallery.adapters.postgres.dump import programs
 from gallery.backup import create, store
 from gallery.backup.create import Create
 from gallery.backup.place import open_place

@@ -13,7 +13,7 @@ from backup.library import command, done, elsewhere, quiet, served
 from cast import another_photo, listening, post, settled, uploaded
 from conftest import housed
 from gallery.access.model import OPEN_MODE_CALLER
-from gallery.adapters.dump import programs
+from gallery.adapters.postgres.dump import programs
 from gallery.backup import store
 from gallery.backup.create import Create
 from gallery.backup.place import open_place

@@ -13,8 +13,8 @@ from bullmq import Queue as BullQueue
 from cast import uploaded
 from doctor.looking import look, verdict
 from faults.proxy import Proxy
-from gallery.adapters.database import SCHEMA
-from gallery.adapters.objects import Objects, open_objects
+from gallery.adapters.objects.store import Objects, open_objects
+from gallery.adapters.postgres.database import SCHEMA
 from gallery.backup.store import created, freeze, verified
 from gallery.doctor import postgres, store, valkey
 from gallery.doctor.model import Patient

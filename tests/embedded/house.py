@@ -5,18 +5,19 @@ import sys
 import time
 from pathlib import Path
 
-from gallery.adapters import datadir, embedded
-from gallery.adapters.processes import end_with_parent
-from gallery.cli.supervisor import Command, Supervisor
+from gallery.embedded import datadir
+from gallery.embedded.processes import end_with_parent
+from gallery.embedded.servers import prepare_servers, publish_servers
+from gallery.embedded.supervisor import Command, Supervisor
 
 
 async def main(data_dir: Path) -> int:
     async with datadir.hold(data_dir, "gallery dev") as hold:
 
         async def begin(supervisor: Supervisor) -> None:
-            servers = await embedded.prepare(hold)
+            servers = await prepare_servers(hold)
             await supervisor.start(*servers)
-            embedded.publish(hold, servers)
+            publish_servers(hold, servers)
             await supervisor.start(part("api", data_dir), part("worker", data_dir))
             hold.publish(api_port=3000)
 

@@ -15,9 +15,9 @@ import pytest
 
 from embedded.conftest import running_in
 from embedded.test_servers import as_root, note, notes
-from gallery.adapters import datadir, embedded
-from gallery.adapters.datadir import Running
-from gallery.adapters.processes import PARENT
+from gallery.embedded import datadir, servers
+from gallery.embedded.datadir import Running
+from gallery.embedded.processes import PARENT
 from gallery.errors import CannotStart
 
 HOUSE = Path(__file__).parent / "house.py"
@@ -62,7 +62,7 @@ async def test_only_the_supervisor_hears_the_terminal(data_dir):
 
 async def test_a_command_beside_it_uses_its_servers(data_dir):
     house, there = await a_house(data_dir)
-    async with embedded.servers(data_dir) as running:
+    async with servers.open_servers(data_dir) as running:
         assert running == there
         await note(running, "hello")
     await end(house)
@@ -98,7 +98,7 @@ async def test_the_parts_end_with_their_killed_supervisor(data_dir):
     async with asyncio.timeout(SECONDS):
         for process in running.processes.values():
             await process.gone()
-    async with embedded.servers(data_dir):  # takes the servers over, and ends them
+    async with servers.open_servers(data_dir):  # takes the servers over, and ends them
         pass
 
 
@@ -107,7 +107,7 @@ async def test_the_parts_end_with_their_killed_supervisor(data_dir):
 )
 async def test_a_part_whose_parent_died_before_it_looked_ends_at_once(parent, code):
     environment = {**os.environ, PARENT: f"{parent}"}
-    look = "from gallery.adapters.processes import end_with_parent; end_with_parent()"
+    look = "from gallery.embedded.processes import end_with_parent; end_with_parent()"
     part = await asyncio.create_subprocess_exec(sys.executable, "-c", look, env=environment)
     assert await part.wait() == code
 
@@ -117,7 +117,7 @@ async def test_a_part_that_does_not_end_by_itself_is_ended_by_the_next_start(dat
     for process in running.processes.values():
         psutil.Process(process.pid).suspend()
     await kill(house)
-    async with embedded.servers(data_dir):
+    async with servers.open_servers(data_dir):
         assert not any(process.alive for process in running.processes.values())
 
 
@@ -127,7 +127,7 @@ async def test_a_kill_in_the_middle_of_the_first_start_does_no_harm(data_dir):
         while not list(data_dir.glob(".initdb-*/base")):
             await asyncio.sleep(0.005)
     await kill(house)
-    async with embedded.servers(data_dir) as running:
+    async with servers.open_servers(data_dir) as running:
         await note(running, "hello")
     assert not list(data_dir.glob(".initdb-*/base/*"))
 
@@ -139,18 +139,18 @@ async def test_servers_that_were_killed_too_recover(data_dir):
     for process in running_in(data_dir):
         process.kill()
     await house.wait()
-    async with embedded.servers(data_dir) as after:
+    async with servers.open_servers(data_dir) as after:
         assert await notes(after) == (["hello"], ["hello"])
 
 
 @as_root
 async def test_a_stale_pid_file_that_names_another_process_of_the_same_user_is_no_obstacle(data_dir):
-    async with embedded.servers(data_dir, valkey=False):
+    async with servers.open_servers(data_dir, valkey=False):
         stale = (data_dir / "postgres" / "postmaster.pid").read_text().split("\n", 1)[1]
     owner = data_dir / "postgres"
     sleeper = await asyncio.create_subprocess_exec("sleep", "60", user=owner.stat().st_uid)
     (data_dir / "postgres" / "postmaster.pid").write_text(f"{sleeper.pid}\n{stale}")
-    async with embedded.servers(data_dir, valkey=False):
+    async with servers.open_servers(data_dir, valkey=False):
         assert sleeper.returncode is None
     sleeper.kill()
     await sleeper.wait()
@@ -161,7 +161,7 @@ def owner(path: Path) -> int:
 
 
 async def test_a_predecessor_that_nobody_has_buried_yet_is_no_obstacle(data_dir):
-    async with embedded.servers(data_dir, valkey=False):
+    async with servers.open_servers(data_dir, valkey=False):
         pid_file = data_dir / "postgres" / "postmaster.pid"
         left = pid_file.read_text().split("\n", 1)[1]
     words = ["sh", "-c", "read line", "postgres", "-D", str(pid_file.parent), "-c"]
@@ -173,15 +173,15 @@ async def test_a_predecessor_that_nobody_has_buried_yet_is_no_obstacle(data_dir)
         preexec_fn=heard,  # noqa: PLW1509
     ) as predecessor:
         pid_file.write_text(f"{predecessor.pid}\n{left}")
-        async with embedded.servers(data_dir, valkey=False):
+        async with servers.open_servers(data_dir, valkey=False):
             assert psutil.Process(predecessor.pid).status() == psutil.STATUS_ZOMBIE
 
 
 async def test_a_run_file_that_a_power_cut_emptied_is_no_obstacle(data_dir):
-    async with embedded.servers(data_dir, postgres=False):
+    async with servers.open_servers(data_dir, postgres=False):
         pass
     (data_dir / "run.json").write_bytes(b"")
-    async with embedded.servers(data_dir, postgres=False) as running:
+    async with servers.open_servers(data_dir, postgres=False) as running:
         assert msgspec.json.decode((data_dir / "run.json").read_bytes(), type=Running) == running
 
 

@@ -12,8 +12,8 @@ import pytest
 import redis.asyncio
 
 from embedded.conftest import running_in
-from gallery.adapters import datadir, embedded
-from gallery.adapters.datadir import Running
+from gallery.embedded import datadir, servers
+from gallery.embedded.datadir import Running
 from gallery.errors import CannotStart
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root needs another user")
@@ -45,17 +45,17 @@ async def notes(running: Running) -> tuple[list[str], list[str]]:
 
 
 async def test_the_second_start_finds_what_the_first_one_wrote_at_the_same_place(data_dir):
-    async with embedded.servers(data_dir) as first:
+    async with servers.open_servers(data_dir) as first:
         await note(first, "hello")
     assert not running_in(data_dir)
 
-    async with embedded.servers(data_dir) as second:
+    async with servers.open_servers(data_dir) as second:
         assert await notes(second) == (["hello"], ["hello"])
         assert (second.database_url, second.redis_url) == (first.database_url, first.redis_url)
 
 
 async def test_the_servers_listen_on_loopback_only_and_the_database_wants_a_password(data_dir):
-    async with embedded.servers(data_dir) as running:
+    async with servers.open_servers(data_dir) as running:
         database = await asyncpg.connect(running.database_url)
         assert await database.fetchval("SHOW listen_addresses") == "127.0.0.1"
         for setting in ("fsync", "synchronous_commit", "full_page_writes"):  # a commit survives a power cut
@@ -74,39 +74,39 @@ async def test_the_servers_listen_on_loopback_only_and_the_database_wants_a_pass
 
 
 async def test_a_port_that_somebody_took_meanwhile_is_given_up(data_dir):
-    async with embedded.servers(data_dir, postgres=False) as first:
+    async with servers.open_servers(data_dir, postgres=False) as first:
         pass
     with socket.create_server(("127.0.0.1", first.ports["valkey"])):
-        async with embedded.servers(data_dir, postgres=False) as second:
+        async with servers.open_servers(data_dir, postgres=False) as second:
             assert second.ports["valkey"] != first.ports["valkey"]
 
 
 async def test_only_what_is_asked_for_runs(data_dir):
-    async with embedded.servers(data_dir, postgres=False) as running:
+    async with servers.open_servers(data_dir, postgres=False) as running:
         assert running.database_url is None
         assert [process.name() for process in running_in(data_dir)] == ["valkey-server"]
-    async with embedded.servers(data_dir, valkey=False) as running:
+    async with servers.open_servers(data_dir, valkey=False) as running:
         assert running.redis_url is None
         assert "valkey-server" not in [process.name() for process in running_in(data_dir)]
 
 
 async def test_a_start_without_one_of_them_does_not_forget_its_port(data_dir):
-    async with embedded.servers(data_dir) as first:
+    async with servers.open_servers(data_dir) as first:
         pass
-    async with embedded.servers(data_dir, postgres=False):
+    async with servers.open_servers(data_dir, postgres=False):
         pass
-    async with embedded.servers(data_dir) as third:
+    async with servers.open_servers(data_dir) as third:
         assert third.database_url == first.database_url
 
 
 async def test_who_needs_no_server_needs_no_data_directory(data_dir):
-    async with embedded.servers(data_dir, postgres=False, valkey=False) as running:
+    async with servers.open_servers(data_dir, postgres=False, valkey=False) as running:
         assert running == Running()
     assert not data_dir.exists()
 
 
 async def test_the_files_with_secrets_are_private(data_dir):
-    async with embedded.servers(data_dir):
+    async with servers.open_servers(data_dir):
         for name in ["run.json", "postgres.password", "logs", "valkey"]:
             assert not stat.S_IMODE((data_dir / name).stat().st_mode) & 0o077, name
 
@@ -115,7 +115,7 @@ async def test_of_two_starters_one_starts_the_servers_and_the_other_uses_them(da
     meeting = asyncio.Barrier(2)
 
     async def come_and_go() -> str:
-        async with embedded.servers(data_dir, postgres=False) as running:
+        async with servers.open_servers(data_dir, postgres=False) as running:
             await meeting.wait()
             assert len(running_in(data_dir)) == 1
             return running.redis_url
@@ -128,14 +128,14 @@ async def test_the_servers_stay_until_the_last_visitor_has_gone(data_dir):
     holding, visited = asyncio.Event(), asyncio.Event()
 
     async def hold_briefly() -> None:
-        async with embedded.servers(data_dir, postgres=False):
+        async with servers.open_servers(data_dir, postgres=False):
             holding.set()
             await visited.wait()
 
     async with asyncio.TaskGroup() as group:
         holder = group.create_task(hold_briefly())
         await holding.wait()
-        async with embedded.servers(data_dir, postgres=False) as running:
+        async with servers.open_servers(data_dir, postgres=False) as running:
             visited.set()
             await asyncio.sleep(0.2)
             assert not holder.done()
@@ -144,8 +144,8 @@ async def test_the_servers_stay_until_the_last_visitor_has_gone(data_dir):
 
 
 async def test_a_visitor_leaves_the_servers_running(data_dir):
-    async with embedded.servers(data_dir, postgres=False):
-        async with embedded.servers(data_dir, postgres=False):
+    async with servers.open_servers(data_dir, postgres=False):
+        async with servers.open_servers(data_dir, postgres=False):
             pass
         assert len(running_in(data_dir)) == 1
         assert datadir.attach(data_dir)
@@ -153,15 +153,15 @@ async def test_a_visitor_leaves_the_servers_running(data_dir):
 
 
 async def test_a_visitor_is_told_when_the_holder_has_not_what_it_needs(data_dir):
-    async with embedded.servers(data_dir, postgres=False):
+    async with servers.open_servers(data_dir, postgres=False):
         with pytest.raises(CannotStart, match="set DATABASE_URL as it does"):
-            async with embedded.servers(data_dir):
+            async with servers.open_servers(data_dir):
                 pass
 
 
 @as_root
 async def test_root_s_servers_run_as_another_user_without_capabilities_where_they_need_none(open_dir):
-    async with embedded.servers(open_dir / "data") as running:
+    async with servers.open_servers(open_dir / "data") as running:
         await note(running, "hello")
         for process in running_in(open_dir):
             assert process.uids().effective != 0
@@ -170,7 +170,7 @@ async def test_root_s_servers_run_as_another_user_without_capabilities_where_the
 
 @as_root
 async def test_root_s_servers_look_past_the_modes_of_a_closed_directory(data_dir):
-    async with embedded.servers(data_dir):
+    async with servers.open_servers(data_dir):
         for process in running_in(data_dir):
             assert process.uids().effective != 0
             assert "CapEff:\t0000000000000002" in Path(f"/proc/{process.pid}/status").read_text()
@@ -179,13 +179,13 @@ async def test_root_s_servers_look_past_the_modes_of_a_closed_directory(data_dir
 
 @as_root
 async def test_a_copy_that_root_made_of_the_data_directory_works(data_dir, open_dir):
-    async with embedded.servers(data_dir) as running:
+    async with servers.open_servers(data_dir) as running:
         await note(running, "hello")
     copy = open_dir / "copy"
     copying = await asyncio.create_subprocess_exec("cp", "-r", data_dir, copy)
     await copying.wait()
     (copy / "postgres").chmod(0o755)
-    async with embedded.servers(copy) as running:
+    async with servers.open_servers(copy) as running:
         assert await notes(running) == (["hello"], ["hello"])
     assert not running_in(copy)
 
@@ -198,6 +198,6 @@ async def test_programs_that_only_root_may_read_run_all_the_same(data_dir, tmp_p
     for path in (tmp_path / "packages").rglob("*"):
         path.chmod(path.stat().st_mode & 0o700)
     monkeypatch.syspath_prepend(tmp_path / "packages")
-    async with embedded.servers(data_dir, valkey=False):
+    async with servers.open_servers(data_dir, valkey=False):
         lines = [" ".join(process.cmdline()) for process in running_in(data_dir)]
         assert any(str(tmp_path / "packages") in line for line in lines)

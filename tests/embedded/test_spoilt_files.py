@@ -12,11 +12,11 @@ from structlog.testing import capture_logs
 
 from cast import uploaded
 from embedded.test_recovery import a_house, end
-from gallery.adapters import embedded
-from gallery.adapters.datadir import DataDir, Running
-from gallery.adapters.embedded.valkey import KEPT, Valkey
-from gallery.adapters.migrations import migrate
-from gallery.cli.house import located
+from gallery.adapters.postgres.migrations import migrate
+from gallery.cli.startup import located
+from gallery.embedded.datadir import DataDir, Running
+from gallery.embedded.servers import open_servers
+from gallery.embedded.valkey import KEPT, Valkey
 from gallery.errors import CannotStart, StartAgain
 from gallery.settings import Settings
 from gallery.wiring import open_gallery
@@ -69,7 +69,7 @@ async def keys(running: Running) -> list[bytes]:
 
 async def with_a_key_in_each_file(data_dir: Path) -> None:
     async with (
-        embedded.servers(data_dir, postgres=False) as running,
+        open_servers(data_dir, postgres=False) as running,
         redis.asyncio.from_url(running.redis_url) as valkey,
     ):
         await valkey.set("a", "1")
@@ -101,7 +101,7 @@ async def test_spoilt_files_are_set_aside_with_one_line(data_dir, file, spoil):
     spoil(file(data_dir))
     before = contents(data_dir / "valkey" / "appendonlydir")
     with capture_logs() as logs:
-        async with embedded.servers(data_dir, postgres=False) as running:
+        async with open_servers(data_dir, postgres=False) as running:
             assert await keys(running) == []
     (line,) = [line for line in logs if line["event"] == "valkey.set_aside"]
     assert line["reason"]
@@ -110,15 +110,15 @@ async def test_spoilt_files_are_set_aside_with_one_line(data_dir, file, spoil):
 
 
 async def test_the_folder_that_took_over_is_read_again(data_dir):
-    async with embedded.servers(data_dir, postgres=False):
+    async with open_servers(data_dir, postgres=False):
         pass
     empty(manifest(data_dir))
     async with (
-        embedded.servers(data_dir, postgres=False) as running,
+        open_servers(data_dir, postgres=False) as running,
         redis.asyncio.from_url(running.redis_url) as valkey,
     ):
         await valkey.set("c", "3")
-    async with embedded.servers(data_dir, postgres=False) as running:
+    async with open_servers(data_dir, postgres=False) as running:
         assert await keys(running) == [b"c"]
     assert len(spoilt(data_dir)) == 1
 
@@ -131,14 +131,14 @@ async def test_what_valkey_repairs_by_itself_stays(data_dir):
     await with_a_key_in_each_file(data_dir)
     path = increment(data_dir)
     os.truncate(path, path.stat().st_size - 7)  # within the last command
-    async with embedded.servers(data_dir, postgres=False) as running:
+    async with open_servers(data_dir, postgres=False) as running:
         assert await keys(running) == [b"a"]
     assert not spoilt(data_dir)
 
 
 async def test_only_the_newest_are_kept(data_dir):
     for _ in range(KEPT + 2):
-        async with embedded.servers(data_dir, postgres=False):
+        async with open_servers(data_dir, postgres=False):
             pass
         empty(manifest(data_dir))
     assert len(spoilt(data_dir)) == KEPT
@@ -171,19 +171,19 @@ async def test_files_that_cannot_be_opened_are_not_set_aside(data_dir):
     (data_dir / "valkey").mkdir(parents=True)
     (data_dir / "valkey" / "appendonlydir").touch()
     with pytest.raises(CannotStart, match="Not a directory"):
-        async with embedded.servers(data_dir, postgres=False):
+        async with open_servers(data_dir, postgres=False):
             pass
     assert (data_dir / "valkey" / "appendonlydir").is_file()
 
 
 async def test_the_sweep_brings_the_queue_back(data_dir):
-    async with embedded.servers(data_dir) as running:
+    async with open_servers(data_dir) as running:
         settings = located(Settings(data_dir=str(data_dir)), running.database_url, running.redis_url)
         await asyncio.to_thread(migrate, str(running.database_url))
         async with open_gallery(settings) as gallery:
             await uploaded(gallery)
     zeroes_behind(increment(data_dir))
-    async with embedded.servers(data_dir) as running:
+    async with open_servers(data_dir) as running:
         settings = located(Settings(data_dir=str(data_dir)), running.database_url, running.redis_url)
         async with open_gallery(settings) as gallery:
             assert sum((await gallery.queue.counts()).values()) == 0

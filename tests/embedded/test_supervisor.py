@@ -11,11 +11,11 @@ import structlog
 
 from embedded.conftest import running_in
 from embedded.test_servers import note, notes
-from gallery.adapters import datadir, embedded
-from gallery.adapters.datadir import Running
-from gallery.adapters.processes import Process
-from gallery.cli import supervisor
-from gallery.cli.supervisor import Command, Supervisor, gallery
+from gallery.embedded import datadir, supervisor
+from gallery.embedded.datadir import Running
+from gallery.embedded.processes import Process
+from gallery.embedded.servers import prepare_servers, publish_servers
+from gallery.embedded.supervisor import Command, Supervisor, gallery
 from gallery.errors import CannotStart
 
 SECONDS = 30
@@ -270,7 +270,7 @@ async def test_ctrl_c_in_the_middle_of_the_beginning_ends_it(data_dir):
 
         async def begin(house: Supervisor) -> None:
             asyncio.get_running_loop().call_later(0.1, ctrl_c)
-            await house.start(*await embedded.prepare(hold))
+            await house.start(*await prepare_servers(hold))
             pytest.fail("the first start is not that fast")
 
         assert await Supervisor().run(begin) == 0
@@ -319,9 +319,9 @@ async def test_killed_servers_come_back_at_the_same_place_with_all_they_knew(dat
     async with datadir.hold(data_dir, "gallery dev") as hold:
 
         async def begin(house: Supervisor) -> None:
-            servers = await embedded.prepare(hold)
+            servers = await prepare_servers(hold)
             await house.start(*servers)
-            embedded.publish(hold, servers)
+            publish_servers(hold, servers)
             await note(hold.running, "hello")
             for server in servers:
                 [main] = [each for each in running_in(data_dir) if f"{server.port}" in " ".join(each.cmdline())]

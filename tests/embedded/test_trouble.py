@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from embedded.test_servers import as_root
-from gallery.adapters import datadir, embedded
+from gallery.embedded import datadir, servers
 from gallery.errors import CannotStart
 
 TRY = """
@@ -34,7 +34,7 @@ except CannotStart as error:
 
 async def sentence(data_dir: Path) -> str:
     with pytest.raises(CannotStart) as caught:
-        async with embedded.servers(data_dir):
+        async with servers.open_servers(data_dir):
             pass
     return caught.value.detail
 
@@ -49,7 +49,7 @@ async def printed(data_dir: Path, *words: str, through: tuple[str, ...] = ()) ->
 
 @pytest.fixture
 async def cluster(data_dir):
-    async with embedded.servers(data_dir):
+    async with servers.open_servers(data_dir):
         pass
     return data_dir / "postgres"
 
@@ -95,7 +95,7 @@ async def test_no_setpriv(data_dir, monkeypatch):
 @as_root
 async def test_an_unknown_user(data_dir):
     with pytest.raises(CannotStart) as caught:
-        async with embedded.servers(data_dir, user="nobody-knows-him"):
+        async with servers.open_servers(data_dir, user="nobody-knows-him"):
             pass
     assert "there is no user nobody-knows-him" in caught.value.detail
 

@@ -8,7 +8,7 @@ import httpx
 
 from cast import stored
 from faults.load import TERMINAL, TLS, Heard, Load
-from gallery.images.verify import Progress
+from gallery.maintenance.verify import Progress
 from gallery.settings import Settings
 from gallery.wiring import Gallery, open_gallery
 

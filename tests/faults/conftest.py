@@ -12,7 +12,7 @@ from databases import TEMPLATE, database_of
 from faults.city import City, opened
 from faults.engines import Engines, engines
 from faults.forms import FORMS, Form
-from gallery.adapters.migrations import migrate
+from gallery.adapters.postgres.migrations import migrate
 from processes import free_port, surroundings
 
 FORM = os.environ.get("FAULTS", "short")

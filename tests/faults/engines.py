@@ -12,9 +12,9 @@ from typing import Protocol
 
 import psutil
 
-from gallery.adapters.datadir import DataDir
-from gallery.adapters.embedded import Postgres, Valkey
-from gallery.adapters.embedded.launch import free_port
+from gallery.embedded.datadir import DataDir
+from gallery.embedded.launch import free_port
+from gallery.embedded.servers import Postgres, Valkey
 from s3 import SeaweedFS
 
 

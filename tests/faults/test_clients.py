@@ -12,7 +12,7 @@ import redis.asyncio as redis
 
 from faults.city import NOTHING, City, survives
 from faults.load import Heard, listen
-from gallery.images.tasks import PROCESS
+from gallery.images.jobs import PROCESS
 from gallery.jobs.queue import Ring
 from gallery.settings import Settings
 from gallery.wiring import open_gallery

@@ -14,7 +14,7 @@ import pytest
 
 import photos
 from cast import another_photo, post, settled
-from gallery.adapters.files import ABANDONED, SPOOL
+from gallery.adapters.objects.files import ABANDONED, SPOOL
 from processes import GALLERY, Stack, dev, running, surroundings
 from system_calls import Record, recorded, recording
 

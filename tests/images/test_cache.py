@@ -7,11 +7,11 @@ import msgspec
 from cast import MAYA, post, uploaded
 from conftest import housed
 from gallery.access.model import Owner
-from gallery.adapters.redis import open_valkey
+from gallery.adapters.valkey.client import open_valkey
 from gallery.images import store
 from gallery.images.cache import AT_ONCE, MOST_LISTS, CachedImage, CachedList, Change
+from gallery.images.list_query import Question
 from gallery.images.model import Edit, ImageId
-from gallery.images.question import Question
 from gallery.wiring import of_the_cache, open_gallery, open_processing
 
 ENDLESS = -1  # what Valkey says of such a key; of one that has just ended, -2

@@ -15,8 +15,8 @@ import photos
 from cast import MAYA, uploaded
 from gallery.access.model import Caller, Owner
 from gallery.errors import InvalidField
+from gallery.images.list_query import KEYS, Question, Sort
 from gallery.images.model import Edit, Status
-from gallery.images.question import KEYS, Question, Sort
 from gallery.paging import Cursor
 from rows import ask, asked, hang, refused, titles, walk
 

@@ -7,9 +7,9 @@ import pytest
 from databases import surroundings_of_a_house
 from gallery.access.model import EVERYBODY, Caller, Owner
 from gallery.images import listing
+from gallery.images.list_query import Question, Sort
 from gallery.images.listing import BY_FILTER, IN_ORDER, Look
 from gallery.images.model import Status, new_id
-from gallery.images.question import Question, Sort
 from gallery.settings import Settings
 from gallery.wiring import open_gallery
 from rows import hang, titles

@@ -29,7 +29,7 @@ async def stages(gallery, image):
 async def shown(gallery, image):
     """The bytes of all renditions that the image says it has."""
     return [
-        b"".join([chunk async for chunk in await gallery.images.open(image.rendition_key(rendition), rendition.size)])
+        b"".join([chunk async for chunk in await gallery.pictures.open(image.rendition_key(rendition), rendition.size)])
         for rendition in image.renditions
     ]
 

@@ -9,7 +9,7 @@ import pytest
 import redis.asyncio as redis
 
 from faults.proxy import Proxy
-from gallery.adapters.redis import open_valkey
+from gallery.adapters.valkey.client import open_valkey
 from gallery.errors import ValkeyAway
 from gallery.jobs import worker
 from gallery.jobs.queue import Ring, open_queue

@@ -19,7 +19,7 @@ import photos
 from cast import listening, post
 from conftest import housed
 from gallery.backup.store import verified
-from gallery.cli.listening import listen
+from gallery.cli.sockets import listen
 from gallery.errors import ValkeyAway, ValkeyRefused
 from gallery.web.app import make_worker_app
 from gallery.web.server import Server

@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 import photos
-from gallery.rendering.pipeline import Rendered, render
+from gallery.rendering.pipeline import render
 from gallery.rendering.recipe import Recipe
+from gallery.rendering.rendered import Rendered
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,11 @@ import pytest
 
 import large
 from gallery.errors import SideTooLong, TooManyPixels, TooMuchMemory
-from gallery.jobs.pool import open_pool
-from gallery.rendering.pipeline import Rendered, render
+from gallery.processing.renderers import open_pool
+from gallery.rendering.pipeline import render
 from gallery.rendering.probe import Limits, probe
 from gallery.rendering.recipe import Recipe
+from gallery.rendering.rendered import Rendered
 from gallery.settings.branches import Upload, Worker
 
 MIB = 1 << 20

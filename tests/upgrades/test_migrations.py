@@ -9,9 +9,9 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from gallery.adapters import migrations
-from gallery.adapters.database import SCHEMA
-from gallery.adapters.migrations import migrate
+from gallery.adapters.postgres import migrations
+from gallery.adapters.postgres.database import SCHEMA
+from gallery.adapters.postgres.migrations import migrate
 from gallery.errors import CannotStart
 from processes import running, surroundings
 
@@ -151,7 +151,7 @@ async def test_who_waits_for_its_turn_keeps_no_index_from_being_made(database):
 
 INDEXING = """
 from alembic import op
-from gallery.adapters.migrations import beside_everybody
+from gallery.adapters.postgres.migrations import beside_everybody
 
 revision, down_revision = "9999", "{newest}"
 

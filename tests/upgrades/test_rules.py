@@ -6,8 +6,8 @@ from types import ModuleType
 
 import pytest
 
-from gallery.adapters.database import SCHEMA
-from gallery.adapters.migrations import beside_everybody
+from gallery.adapters.postgres.database import SCHEMA
+from gallery.adapters.postgres.migrations import beside_everybody
 from upgrades.rules import SINCE, broken
 
 FOLDER = Path(__file__).resolve().parents[2] / "migrations" / "versions"

@@ -14,7 +14,7 @@ import pytest
 
 from faults.checker import check
 from faults.load import Heard, Load, listen
-from gallery.adapters.database import SCHEMA
+from gallery.adapters.postgres.database import SCHEMA
 from processes import api, running, worker
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -82,7 +82,7 @@ def _git(*words: str) -> str:
 
 
 def _schema(source: Path) -> str:
-    code = "from gallery.adapters.database import SCHEMA; print(SCHEMA)"
+    code = "from gallery.adapters.postgres.database import SCHEMA; print(SCHEMA)"
     environment = {"PYTHONPATH": str(source / "src")}
     return subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True

@@ -18,7 +18,7 @@ import structlog
 from gallery.access import store
 from gallery.access.model import Caller, Kind, Owner, Scope
 from gallery.access.store import ApiKey
-from gallery.adapters.database import Database
+from gallery.adapters.postgres.database import Database
 from gallery.errors import CredentialNotValid, KeyNotFound
 
 log = structlog.get_logger(__name__)

@@ -12,11 +12,11 @@ from gallery.access.issuer import Issuer
 from gallery.access.keys import ApiKeys, looks_like_a_key
 from gallery.access.links import Links
 from gallery.access.model import OPEN_MODE_CALLER, STRANGER, Caller, Kind
-from gallery.access.openness import authenticates, is_open
-from gallery.access.passes import Passes
+from gallery.access.open_mode import authenticates, is_open
+from gallery.access.sessions import Passes
 from gallery.access.signing import Signatures
 from gallery.access.tokens import Keys, OneKey, Tokens
-from gallery.adapters.database import Database
+from gallery.adapters.postgres.database import Database
 from gallery.errors import CredentialNotValid, DatabaseAway
 from gallery.settings import Access as Settings
 from gallery.settings import Settings as AllSettings

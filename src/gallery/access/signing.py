@@ -16,7 +16,7 @@ from datetime import timedelta
 from gallery.access import store
 from gallery.access.model import Purpose
 from gallery.access.store import SigningKey
-from gallery.adapters.database import Database
+from gallery.adapters.postgres.database import Database
 from gallery.errors import CannotStart
 
 LONGEST = timedelta(days=7)  # that anything signed may live

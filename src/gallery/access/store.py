@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from msgspec import Struct
 
 from gallery.access.model import Owner, Scope
-from gallery.adapters.database import Connection
+from gallery.adapters.postgres.database import Connection
 
 
 class ApiKey(Struct, frozen=True, kw_only=True):

@@ -13,7 +13,7 @@ from msgspec import Struct
 from gallery.access.model import ADMINISTERS, Caller
 from gallery.admin import store
 from gallery.admin.console import Console
-from gallery.admin.dossier import Dossier, Dossiers
+from gallery.admin.image_detail import Dossier, Dossiers
 from gallery.admin.model import DoneView, FailureView, PauseView, QueueView
 from gallery.admin.scaler import Scaler, ScaleView
 from gallery.errors import InvalidField

@@ -7,18 +7,18 @@ most. A failed image is a picture's fault or an outage's and stands in its row; 
 import structlog
 
 from gallery.access.model import Caller
-from gallery.adapters.database import Database
+from gallery.adapters.postgres.database import Database
 from gallery.admin import store
 from gallery.admin.model import DoneView, FailureView, LaneView, PauseView, QueueView, RunningView, WorkerView
 from gallery.errors import ImageNotFound, JobNotFound, NotFailed, StillProcessing, ValkeyAway
+from gallery.images.jobs import priorities
 from gallery.images.model import ImageId, Lane, Status
 from gallery.images.service import Images
-from gallery.images.tasks import priorities
 from gallery.jobs import pause
 from gallery.jobs.progress import Progress
 from gallery.jobs.queue import MOST as MOST_JOBS
 from gallery.jobs.queue import Bug, Queue
-from gallery.jobs.roster import Roster
+from gallery.jobs.workers import Roster
 from gallery.paging import Cursor, Page
 
 log = structlog.get_logger(__name__)

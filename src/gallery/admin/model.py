@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from gallery.images.model import Lane
 from gallery.images.timeline import Entry
-from gallery.jobs.roster import Presence
+from gallery.jobs.workers import Presence
 
 
 class LaneView(Struct, frozen=True, rename="camel"):

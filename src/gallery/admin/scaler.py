@@ -5,9 +5,9 @@ from math import inf
 
 from msgspec import Struct
 
-from gallery.adapters.database import Database
+from gallery.adapters.postgres.database import Database
 from gallery.admin.autoscale import Load, Rule, Rules, decide
-from gallery.jobs.roster import LOST_AFTER
+from gallery.jobs.workers import LOST_AFTER
 
 RETURNS = timedelta(seconds=60)  # within which a lost worker is expected back: somebody restarts it
 LATELY = timedelta(seconds=60)  # of which it is seen how much went into work

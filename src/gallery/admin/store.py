@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from gallery.adapters.database import Connection
+from gallery.adapters.postgres.database import Connection
 from gallery.admin.model import FailureView, MinuteView, ReasonView, RunningView
 from gallery.images.model import Lane
 from gallery.images.timeline import Entry, Stage

@@ -14,13 +14,13 @@ import msgspec
 import structlog
 
 from gallery import __version__
-from gallery.adapters.database import Database
-from gallery.adapters.objects import Objects
+from gallery.adapters.objects.store import Objects
+from gallery.adapters.postgres.database import Database
+from gallery.background import together
 from gallery.backup import snapshot, store
 from gallery.backup.model import Entry, File, Manifest, Progress, Tell, blob
 from gallery.backup.place import MANIFEST, Place
 from gallery.backup.snapshot import Needed, Taken
-from gallery.backup.together import together
 from gallery.errors import BackupDamaged, BackupForeign, ObjectNotFound, RemovedMeanwhile
 
 log = structlog.get_logger(__name__)

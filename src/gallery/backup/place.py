@@ -8,11 +8,11 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from gallery.adapters import private
-from gallery.adapters.files import Files
-from gallery.adapters.objects import Objects, objects_at
+from gallery.adapters.objects.files import Files
+from gallery.adapters.objects.store import Objects, objects_at
 from gallery.backup.model import FORMAT, Entry, File, Manifest
 from gallery.errors import BackupDamaged, BackupNotFound, CannotStart, ObjectNotFound
+from gallery.local_disk import private
 from gallery.settings import S3, Settings
 
 log = structlog.get_logger(__name__)

@@ -14,11 +14,11 @@ from uuid import uuid4
 import asyncpg
 from msgspec import Struct
 
-from gallery.adapters import dump
+from gallery.adapters.postgres import dump
+from gallery.background import together
 from gallery.backup import snapshot
 from gallery.backup.model import Manifest, Progress, Tell, blob
 from gallery.backup.place import Place
-from gallery.backup.together import together
 from gallery.errors import BackupDamaged, CannotStart, DumpFailed, ObjectNotFound
 
 AT_ONCE = 8

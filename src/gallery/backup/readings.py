@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from gallery.adapters.database import Database
+from gallery.adapters.postgres.database import Database
 from gallery.backup.store import verified_age
 from gallery.ops.readings import Reading, Source
 

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import structlog
 
-from gallery.adapters import dump
-from gallery.adapters.database import SCHEMA
-from gallery.adapters.objects import INSTALLATION, Objects
-from gallery.adapters.redis import Valkey
+from gallery.adapters.objects.store import INSTALLATION, Objects
+from gallery.adapters.postgres import dump
+from gallery.adapters.postgres.database import SCHEMA
+from gallery.adapters.valkey.client import Valkey
+from gallery.background import together
 from gallery.backup import snapshot
 from gallery.backup.model import Entry, Manifest, Progress, Tell, blob
 from gallery.backup.place import Place
-from gallery.backup.together import together
 from gallery.errors import BackupDamaged, CannotStart, ObjectNotFound, ValkeyAway
 from gallery.images.cache import ImageCache
 

@@ -9,8 +9,8 @@ import asyncpg
 import msgspec
 from msgspec import Struct
 
-from gallery.adapters import dump
-from gallery.adapters.pools import AWAY
+from gallery.adapters.postgres import dump
+from gallery.adapters.postgres.pools import AWAY
 from gallery.backup.model import Progress, Tell
 from gallery.errors import DatabaseAway, in_words
 

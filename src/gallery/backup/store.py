@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 import structlog
 import uuid_utils
 
-from gallery.adapters.database import Database
+from gallery.adapters.postgres.database import Database
 from gallery.background import beside
 from gallery.errors import BackupUnderWay, DatabaseAway
 

@@ -1,4 +1,4 @@
-"""The commands. Each reads the settings and does one thing; how it runs and ends is in `cli/running.py`."""
+"""The commands. Each reads the settings and does one thing; how it runs and ends is in `cli/runner.py`."""
 
 import os
 from datetime import datetime
@@ -8,7 +8,7 @@ import msgspec
 import typer
 
 from gallery import __version__
-from gallery.cli.running import read_settings, run, set_for_all
+from gallery.cli.runner import read_settings, run, set_for_all
 from gallery.errors import Misconfigured
 from gallery.settings import Settings
 
@@ -240,7 +240,7 @@ def migrate_objects(
 
     Each is checked on its way. Exit with 1 if some could not be copied.
     """
-    from gallery.cli import moving as command  # noqa: PLC0415
+    from gallery.cli import migrate_objects as command  # noqa: PLC0415
 
     wish = command.Wish(from_, to, since, at_once, close=close, json=json)
     run(lambda s: command.migrate_objects(s, wish), "migrate-objects")

@@ -9,16 +9,16 @@ import structlog
 import typer
 from msgspec import Struct
 
-from gallery.adapters.database import SCHEMA, open_database, wait_for_database
-from gallery.adapters.objects import open_objects
-from gallery.adapters.redis import open_valkey
+from gallery.adapters.objects.store import open_objects
+from gallery.adapters.postgres.database import SCHEMA, open_database, wait_for_database
+from gallery.adapters.valkey.client import open_valkey
 from gallery.backup import store
 from gallery.backup.create import Create
 from gallery.backup.model import Manifest, Progress, Tell
 from gallery.backup.place import Place, open_place
 from gallery.backup.proof import Proof, scratch
 from gallery.backup.restore import Restore
-from gallery.cli import house
+from gallery.cli import startup
 from gallery.images.cache import ImageCache
 from gallery.settings import Settings
 from gallery.wiring import of_the_cache
@@ -38,10 +38,10 @@ class Done(Struct, frozen=True, rename="camel"):
 
 async def create(settings: Settings, where: str, keep: int | None, *, json: bool) -> int:
     """1 when something is missing from the library, which is in no backup then. Raises what `Create.run` does."""
-    async with house.gallery(settings) as gallery:
+    async with startup.gallery(settings) as gallery:
         place = open_place(where, settings, make=True)
         with _telling(json) as tell:
-            command = Create(gallery.database, gallery.objects, house.direct_url(gallery.settings))
+            command = Create(gallery.database, gallery.objects, startup.direct_url(gallery.settings))
             manifest = await command.run(place, keep or settings.backup.keep, tell)
     _finish(manifest, f"The backup {manifest.id} is at {where}", json=json)
     return 1 if manifest.missing else 0
@@ -50,16 +50,16 @@ async def create(settings: Settings, where: str, keep: int | None, *, json: bool
 async def restore(settings: Settings, where: str, id_: str | None, *, json: bool) -> None:
     """Raises what `Restore.run` does."""
     async with (
-        house.servers(settings) as found,
+        startup.servers(settings) as found,
         open_valkey(found.redis) as valkey,
         open_valkey(of_the_cache(found)) as cached,
     ):
         await wait_for_database(found.database)
         place = open_place(where, settings)
         with _telling(json) as tell:
-            command = Restore(open_objects(found), valkey, ImageCache(cached, found.cache), house.direct_url(found))
+            command = Restore(open_objects(found), valkey, ImageCache(cached, found.cache), startup.direct_url(found))
             manifest = await command.run(place, id_, tell)
-        await house.bring_up_to_date(found)
+        await startup.bring_up_to_date(found)
     _finish(manifest, f"Restored the backup {manifest.id}", json=json)
 
 
@@ -68,11 +68,11 @@ async def verify(
 ) -> int:
     """0 when the backup is good, and then that is written down; 1 when something is wrong."""
     found = 0
-    async with house.servers(settings) as located:
+    async with startup.servers(settings) as located:
         await wait_for_database(located.database)
         place = open_place(where, settings)
         manifest = await place.manifest(id_)
-        async with scratch(house.direct_url(located), database_url) as url:
+        async with scratch(startup.direct_url(located), database_url) as url:
             with _telling(json) as tell:
                 async for finding in Proof(place, manifest, url).findings(share, tell):
                     found += 1

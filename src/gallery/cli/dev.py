@@ -12,14 +12,15 @@ from pathlib import Path
 
 import typer
 
-from gallery.access.openness import check_openness
-from gallery.adapters import datadir, embedded
-from gallery.adapters.datadir import Hold
-from gallery.adapters.processes import Process
-from gallery.cli import house
-from gallery.cli.listening import bind
-from gallery.cli.supervisor import Command, Supervisor, gallery
-from gallery.jobs.scratch import METRICS, open_scratch
+from gallery.access.open_mode import check_openness
+from gallery.cli import startup
+from gallery.cli.sockets import bind
+from gallery.embedded import datadir
+from gallery.embedded.datadir import Hold
+from gallery.embedded.processes import Process
+from gallery.embedded.servers import prepare_servers, publish_servers
+from gallery.embedded.supervisor import Command, Supervisor, gallery
+from gallery.local_disk.scratch import METRICS, open_scratch
 from gallery.ops.instruments import left, shared_by, telling_for
 from gallery.settings import Settings
 
@@ -40,9 +41,9 @@ async def dev(settings: Settings) -> int:
 
             async def begin(_: Supervisor) -> None:
                 postgres, valkey = settings.database.url is None, settings.redis.url is None
-                servers = await embedded.prepare(hold, postgres=postgres, valkey=valkey)
+                servers = await prepare_servers(hold, postgres=postgres, valkey=valkey)
                 await supervisor.start(*servers)
-                embedded.publish(hold, servers)
+                publish_servers(hold, servers)
                 await _open(settings, supervisor, hold, sock, measured)
 
             return await supervisor.run(begin)
@@ -50,10 +51,10 @@ async def dev(settings: Settings) -> int:
 
 async def _open(settings: Settings, supervisor: Supervisor, hold: Hold, sock: socket.socket, measured: Path) -> None:
     """Start our own parts on servers that run, and say where to look. The API, the last to start, ends first."""
-    found = house.located(settings, hold.running.database_url, hold.running.redis_url)
-    await house.bring_up_to_date(found)
+    found = startup.located(settings, hold.running.database_url, hold.running.redis_url)
+    await startup.bring_up_to_date(found)
     host, port = sock.getsockname()[:2]
-    environment = {**os.environ, **house.environment(found)}
+    environment = {**os.environ, **startup.environment(found)}
     serve = gallery("serve", "--fd", str(sock.fileno()))
     alone = settings.worker.metrics_port != 0  # then Prometheus asks it itself
     measuring = {} if alone else shared_by(measured, "worker")

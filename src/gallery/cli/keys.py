@@ -13,8 +13,8 @@ from gallery.access.keys import ApiKeys
 from gallery.access.model import Owner, Scope, is_owner
 from gallery.access.signing import Signatures
 from gallery.access.store import ApiKey
-from gallery.adapters.database import Database, open_database
-from gallery.cli import house
+from gallery.adapters.postgres.database import Database, open_database
+from gallery.cli import startup
 from gallery.errors import Misconfigured
 from gallery.settings import Settings
 
@@ -77,8 +77,8 @@ async def rotate(settings: Settings, *, at_once: bool, json: bool) -> None:
 
 @asynccontextmanager
 async def _database(settings: Settings) -> AsyncIterator[Database]:
-    async with house.servers(settings) as found:
-        await house.bring_up_to_date(found)
+    async with startup.servers(settings) as found:
+        await startup.bring_up_to_date(found)
         async with open_database(found.database) as database:
             yield database
 

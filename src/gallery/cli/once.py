@@ -3,17 +3,17 @@
 import msgspec
 import typer
 
-from gallery.adapters.database import SCHEMA
-from gallery.cli import house
+from gallery.adapters.postgres.database import SCHEMA
+from gallery.cli import startup
 from gallery.settings import Settings
 
 
 async def migrate(settings: Settings, *, slow: bool = False, json: bool = False) -> None:
     """Raises `CannotStart`."""
-    async with house.servers(settings, valkey=False) as found:
-        before = await house.revision_not_newer(found)
+    async with startup.servers(settings, valkey=False) as found:
+        before = await startup.revision_not_newer(found)
         if before != SCHEMA:
-            await house.migrate_in_a_child(house.direct_url(found), slow=slow)
+            await startup.migrate_in_a_child(startup.direct_url(found), slow=slow)
     if json:
         typer.echo(msgspec.json.encode({"schema": SCHEMA, "before": before}))
     else:
@@ -21,7 +21,7 @@ async def migrate(settings: Settings, *, slow: bool = False, json: bool = False)
 
 
 async def sweep(settings: Settings, *, dry_run: bool, json: bool) -> None:
-    async with house.gallery(settings) as gallery:
+    async with startup.gallery(settings) as gallery:
         swept = await (gallery.sweep.plan() if dry_run else gallery.sweep.run())
     if json:
         typer.echo(msgspec.json.encode(swept))

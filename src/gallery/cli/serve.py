@@ -8,14 +8,14 @@ from pathlib import Path
 
 import structlog
 
-from gallery.access.openness import check_openness
-from gallery.adapters.processes import end_with_parent
+from gallery.access.open_mode import check_openness
 from gallery.background import end
-from gallery.cli import house
-from gallery.cli.listening import bind
-from gallery.cli.supervisor import Command, Supervisor
-from gallery.cli.supervisor import gallery as command_line
-from gallery.jobs.scratch import METRICS, open_scratch
+from gallery.cli import startup
+from gallery.cli.sockets import bind
+from gallery.embedded.processes import end_with_parent
+from gallery.embedded.supervisor import Command, Supervisor
+from gallery.embedded.supervisor import gallery as command_line
+from gallery.local_disk.scratch import METRICS, open_scratch
 from gallery.ops.capacity import raise_file_limit
 from gallery.ops.instruments import left, shared_by
 from gallery.settings import Settings
@@ -34,7 +34,7 @@ async def serve(settings: Settings, fd: int | None) -> int:
     with socket.socket(fileno=fd) if fd is not None else bind(settings) as sock:
         if settings.serve.workers > 1:
             return await _serve_with_many(settings, sock)
-        async with house.observed(settings, "gallery-api") as gallery:
+        async with startup.observed(settings, "gallery-api") as gallery:
             await _serve(gallery, sock)
     return 0
 
@@ -42,9 +42,9 @@ async def serve(settings: Settings, fd: int | None) -> int:
 async def _serve_with_many(settings: Settings, sock: socket.socket) -> int:
     """One process for each worker, all on our socket, each started again when it dies. They measure together."""
     seats = [f"api-{number}" for number in range(1, settings.serve.workers + 1)]
-    async with house.servers(settings) as found:
-        await house.bring_up_to_date(found)
-        environment = {**os.environ, **house.environment(found), "GALLERY_SERVE__WORKERS": "1"}
+    async with startup.servers(settings) as found:
+        await startup.bring_up_to_date(found)
+        environment = {**os.environ, **startup.environment(found), "GALLERY_SERVE__WORKERS": "1"}
         line = command_line("serve", "--fd", str(sock.fileno()))
         with open_scratch(METRICS) as folder:
             children = [
@@ -69,7 +69,7 @@ def _bury(folder: Path, seats: Collection[str]) -> None:
 async def _serve(gallery: Gallery, sock: socket.socket) -> None:
     server = Server(make_app(gallery), gallery.settings.serve, gallery.feed.end, gallery.health.leave)
     host, port = sock.getsockname()[:2]
-    async with house.stopped_by_signals(server.stop), asyncio.TaskGroup() as tasks:
+    async with startup.stopped_by_signals(server.stop), asyncio.TaskGroup() as tasks:
         feed = tasks.create_task(gallery.feed.run(), name="feed")
         log.info("api.serving", url=f"http://{host}:{port}")
         await server.serve(sockets=[sock])

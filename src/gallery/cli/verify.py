@@ -4,9 +4,9 @@ import msgspec
 import typer
 from msgspec import Struct
 
-from gallery.cli import house
+from gallery.cli import startup
 from gallery.images.model import id_from
-from gallery.images.verify import Finding, Progress
+from gallery.maintenance.verify import Finding, Progress
 from gallery.settings import Settings
 
 
@@ -26,7 +26,7 @@ async def verify(settings: Settings, share: float, after: str | None, *, remove_
     begin = None if after is None else id_from(after)
     told: dict[str, bool] = {}  # an original that is too short is found by its length, and again by its bytes
     checked = 0
-    async with house.gallery(settings) as gallery:
+    async with startup.gallery(settings) as gallery:
         if begin is None:
             async for finding in gallery.verify.differences(remove_unknown=remove_unknown):
                 told[finding.key] = finding.mended

@@ -6,18 +6,15 @@ from datetime import timedelta
 import structlog
 
 from gallery import __version__
-from gallery.adapters.processes import end_with_parent
 from gallery.background import end
-from gallery.cli import house
-from gallery.cli.door import door
-from gallery.errors import Unavailable
-from gallery.images.model import ImageId
-from gallery.images.processing import Processing
-from gallery.images.tasks import PROCESS
-from gallery.jobs.confinement import weakness
-from gallery.jobs.worker import Handler, answering
+from gallery.cli import startup
+from gallery.cli.worker_http import door
+from gallery.embedded.processes import end_with_parent
+from gallery.jobs.worker import answering
+from gallery.processing.confinement import weakness
+from gallery.processing.handlers import handlers, sweep_regularly
 from gallery.settings import Settings
-from gallery.wiring import Gallery, open_processing
+from gallery.wiring import open_processing
 
 log = structlog.get_logger(__name__)
 
@@ -25,39 +22,21 @@ log = structlog.get_logger(__name__)
 async def worker(settings: Settings) -> None:
     """Work until a signal; what is under way then is handed back."""
     end_with_parent()
-    stop = asyncio.Event()
+    stop, every = asyncio.Event(), timedelta(seconds=settings.worker.sweep_every)
     async with (
         door(settings) as open_door,
-        house.observed(settings, "gallery-worker") as gallery,
-        house.stopped_by_signals(stop.set),
+        startup.observed(settings, "gallery-worker") as gallery,
+        startup.stopped_by_signals(stop.set),
         open_door(gallery),
         open_processing(gallery) as processing,
         gallery.roster.present(processing.name, __version__, settings.worker.concurrency),
-        answering(gallery.settings.redis, _handlers(processing), settings.worker.concurrency, processing.name),
+        answering(gallery.settings.redis, handlers(processing), settings.worker.concurrency, processing.name),
         asyncio.TaskGroup() as tasks,
     ):
-        sweeping = tasks.create_task(_sweep(gallery), name="sweep")
+        sweeping = tasks.create_task(sweep_regularly(gallery.sweep, every), name="sweep")
         if reason := weakness():
             log.warning("renderers.not_confined", reason=reason, more="the check renderers of gallery doctor")
         log.info("worker.working", concurrency=settings.worker.concurrency)
         await stop.wait()
         await end(sweeping)
     log.info("worker.ended")
-
-
-def _handlers(processing: Processing) -> dict[str, Handler]:
-    async def process(subject: str) -> None:
-        await processing.process(ImageId(subject))
-
-    return {PROCESS: process}
-
-
-async def _sweep(gallery: Gallery) -> None:
-    every = timedelta(seconds=gallery.settings.worker.sweep_every)
-    while True:
-        await asyncio.sleep(every.total_seconds())
-        try:
-            if await gallery.sweep.turn(every):
-                await gallery.sweep.run()
-        except Unavailable as error:
-            log.warning("sweep.waiting", error=str(error))

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from time import perf_counter
 
-from gallery.adapters import datadir
 from gallery.doctor.model import REPORT_BUG, Check, Finding, Patient, State, Verdict, skipped
+from gallery.embedded import datadir
 from gallery.masking import masked, masked_all
 from gallery.settings import Settings
 

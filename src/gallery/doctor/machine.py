@@ -8,11 +8,11 @@ from pathlib import Path
 
 import httpx
 
-from gallery.access.openness import is_loopback, is_open
+from gallery.access.open_mode import is_loopback, is_open
 from gallery.doctor.model import Patient, Verdict, notice, skipped, well, wrong
-from gallery.jobs.confinement import examine
-from gallery.jobs.pool import open_pool
 from gallery.ops.capacity import capacity, file_limits
+from gallery.processing.confinement import examine
+from gallery.processing.renderers import open_pool
 from gallery.settings import Settings, unknown
 
 GIB = 1024**3

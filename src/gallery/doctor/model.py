@@ -11,9 +11,9 @@ from typing import Any, TypeAlias
 import asyncpg
 from msgspec import Struct
 
-from gallery.adapters.datadir import Running
-from gallery.adapters.objects import Objects
-from gallery.adapters.redis import Client
+from gallery.adapters.objects.store import Objects
+from gallery.adapters.valkey.client import Client
+from gallery.embedded.datadir import Running
 from gallery.settings import Settings
 
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
-from gallery.adapters.database import SCHEMA
+from gallery.adapters.postgres.database import SCHEMA
 from gallery.doctor.model import Patient, Verdict, notice, well, wrong
 
 OLDEST = 16

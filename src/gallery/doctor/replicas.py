@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
-from gallery.adapters.replicas import REPLAYED, WHO
+from gallery.adapters.postgres.replicas import REPLAYED, WHO
 from gallery.doctor.model import Patient, Verdict, notice, skipped, well, wrong
 from gallery.doctor.postgres import PATIENCE, connection, open_connection
 from gallery.settings import addresses

@@ -8,7 +8,7 @@ from time import perf_counter
 import httpx
 import msgspec
 
-from gallery.adapters.objects import Objects, closed, open_objects
+from gallery.adapters.objects.store import Objects, closed, open_objects
 from gallery.doctor.model import Patient, Verdict, notice, skipped, well, wrong
 from gallery.errors import BucketMissing, CannotStart, GalleryError, ObjectStoreAway, ObjectTaken
 

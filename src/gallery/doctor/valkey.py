@@ -7,13 +7,12 @@ from typing import Any
 
 import msgspec
 import redis.asyncio as redis
-from bullmq import Queue as BullQueue
 from redis.asyncio.cluster import RedisCluster
 from redis.exceptions import AuthenticationError, BusyLoadingError, NoPermissionError, RedisError
 
-from gallery.adapters.redis import Client, connect
+from gallery.adapters.valkey.client import Client, connect
 from gallery.doctor.model import REPORT_BUG, Patient, State, Verdict, notice, well, wrong
-from gallery.jobs.queue import NAME, prefixes
+from gallery.jobs.queue import inspect
 
 OLDEST = 7
 FAR = 10  # milliseconds
@@ -107,20 +106,17 @@ async def hit_rate(patient: Patient) -> Verdict:
 async def queue(patient: Patient) -> Verdict:
     """BullMQ's side: failed jobs, a pause, no connection that takes them; whether workers are alive, rows know."""
     known = msgspec.structs.replace(patient.settings.redis, url=_url(patient))
-    bulls = [BullQueue(NAME, {"connection": _client(patient.valkey), "prefix": prefix}) for prefix in prefixes(known)]
-    each = [await bull.getJobCounts("wait", "paused", "prioritized", "delayed", "active", "failed") for bull in bulls]
-    counts: dict[str, int] = {state: sum(count[state] for count in each) for state in each[0]}
-    workers = len({client.get("rawname", client["name"]) for client in await bulls[0].get_workers()})  # several of each
+    state = await inspect(_client(patient.valkey), known)
+    counts, workers = state.counts, state.workers
     waiting = counts["wait"] + counts["prioritized"] + counts["paused"]
     facts = {**counts, "workers": workers}
-    if any([await bull.isPaused() for bull in bulls]):
+    if state.paused:
         return wrong(f"The queue is paused, and {waiting} jobs wait.", "Resume it.", **facts)
     if waiting and not workers:
         return wrong(f"{waiting} jobs wait, and no worker is connected.", "Start gallery worker.", **facts)
     if counts["failed"]:
-        failed = [job for bull in bulls for job in await bull.getFailed(0, 0)]
         return wrong(
-            f"{counts['failed']} jobs have failed: bugs of ours. The latest says: {failed[0].failedReason}",
+            f"{counts['failed']} jobs have failed: bugs of ours. The latest says: {state.latest_failure}",
             f"{REPORT_BUG} job.failed in the worker's log has the stack; the images themselves are tried again.",
             **facts,
         )

@@ -3,10 +3,10 @@
 import socket
 from datetime import datetime, timedelta
 
-from gallery.adapters import processes
 from gallery.doctor.model import Patient, Verdict, notice, well, wrong
 from gallery.doctor.postgres import connection
-from gallery.jobs.roster import Member, Presence, members
+from gallery.embedded import processes
+from gallery.jobs.workers import Member, Presence, members
 
 NEWS = timedelta(minutes=10)  # after which a worker that was lost elsewhere has been replaced, if others live
 DUE = """

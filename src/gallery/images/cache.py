@@ -17,7 +17,7 @@ import structlog
 from msgspec import Struct
 
 from gallery.access.model import Owner
-from gallery.adapters.redis import Client, Valkey
+from gallery.adapters.valkey.client import Client, Valkey
 from gallery.errors import ValkeyAway
 from gallery.images.model import ImageId
 from gallery.ops import metrics

@@ -18,10 +18,10 @@ from asyncpg import Record
 from msgspec import Struct
 
 from gallery.access.model import Owner
-from gallery.adapters.database import Connection
+from gallery.adapters.postgres.database import Connection
 from gallery.errors import InvalidField
+from gallery.images.list_query import Question, Sort
 from gallery.images.model import COLUMNS, Image, from_row
-from gallery.images.question import Question, Sort
 from gallery.paging import Page
 
 NEAR = 2000

@@ -9,9 +9,9 @@ from collections.abc import Iterable
 
 from asyncpg import Record
 
-from gallery.adapters.database import Connection, Database
+from gallery.adapters.postgres.database import Connection, Database
+from gallery.images.jobs import priorities
 from gallery.images.model import Lane, Status
-from gallery.images.tasks import priorities
 from gallery.jobs.queue import Queue
 from gallery.ops.readings import Reading, Source, Values
 

@@ -1,18 +1,19 @@
 """Images on the wire: what clients send and what they read. JSON is camelCase, times are RFC 3339 in UTC."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from pathlib import PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from gallery.errors import InvalidField
-from gallery.images.model import Draft, Edit, Image, Lane, Rendition, Status, Visibility
-from gallery.validation import invalid, pointer, unknown
+from gallery.images.model import Edit, Image, Rendition, Status, Visibility
 
 LINE = r"^[^\x00-\x1f\x7f]*$"
+JSON = "application/json"
+MOST_JSON = 64 * 1024  # bytes of a body
+
 TEXT = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"
 
 Title = Annotated[str, Meta(min_length=1, max_length=120, pattern=LINE, description="One line of text")]
@@ -22,21 +23,6 @@ Alt = Annotated[
 ]
 Tag = Annotated[str, Meta(min_length=1, max_length=50, pattern=LINE)]
 Tags = Annotated[list[Tag], Meta(max_length=50)]
-
-
-class ImageForm(Struct, frozen=True, forbid_unknown_fields=True):
-    """The text fields of an upload."""
-
-    title: Title | UnsetType = UNSET
-    description: Description = ""
-    alt: Alt = ""
-    tags: Tags = []
-    visibility: Visibility = Visibility.PRIVATE
-    lane: Literal["interactive", "bulk"] = "interactive"
-
-
-FIELDS = ImageForm.__struct_fields__
-JOINERS = "\u200c\u200d"  # not printable, and part of words in Persian and Malayalam, and of emoji
 
 
 class ImageEdit(Struct, frozen=True, forbid_unknown_fields=True):
@@ -99,17 +85,6 @@ class ImageView(Struct, frozen=True, kw_only=True, rename="camel"):
     updated_at: datetime
 
 
-class UploadView(ImageView, frozen=True, kw_only=True, rename="camel"):
-    """An image as its uploader reads it; `duplicate` says that the same bytes were here already."""
-
-    duplicate: bool
-
-
-class DownloadView(Struct, frozen=True, rename="camel"):
-    url: str
-    expires_in: int
-
-
 class EventView(Struct, frozen=True, rename="camel", omit_defaults=True):
     """The data of an event."""
 
@@ -120,22 +95,6 @@ class EventView(Struct, frozen=True, rename="camel", omit_defaults=True):
     title: str
     s3_url: str | None = None
     error: ErrorView | None = None
-
-
-def draft(fields: Iterable[tuple[str, str]], file_name: str) -> Draft:
-    """What an uploader says, checked. Without a title the file's name is one. Raises `InvalidField`.
-
-    A field that is empty, as browsers send those of a form that were not filled in, is as good as absent.
-    """
-    form = _checked(_gathered((name, value) for name, value in fields if value.strip() or name not in FIELDS))
-    return Draft(
-        title=_title_of(file_name) if form.title is UNSET else form.title,
-        description=form.description,
-        alt=form.alt,
-        tags=list(dict.fromkeys(form.tags)),
-        visibility=form.visibility,
-        lane=Lane(form.lane),
-    )
 
 
 def edit(wanted: ImageEdit) -> Edit:
@@ -179,10 +138,6 @@ def view(image: Image, base: str) -> ImageView:
     )
 
 
-def upload_view(image: Image, base: str, duplicate: bool) -> UploadView:
-    return UploadView(**msgspec.structs.asdict(view(image, base)), duplicate=duplicate)
-
-
 def event_view(image: Image, base: str) -> EventView:
     return EventView(
         image_id=image.id,
@@ -212,31 +167,3 @@ def _error(image: Image) -> ErrorView | None:
     if image.error_code is None or image.error_message is None:
         return None
     return ErrorView(image.error_code, image.error_message)
-
-
-def _gathered(fields: Iterable[tuple[str, str]]) -> dict[str, str | list[str]]:
-    gathered: dict[str, str | list[str]] = {}
-    tags: list[str] = []
-    for name, value in fields:
-        if name == "tags":
-            tags.append(value)
-        elif name in gathered:
-            raise InvalidField(pointer(name), "is there twice")
-        else:
-            gathered[name] = value
-    return gathered | ({"tags": tags} if tags else {})
-
-
-def _checked(fields: dict[str, str | list[str]]) -> ImageForm:
-    if strange := [name for name in fields if name not in FIELDS]:
-        raise InvalidField(pointer(strange[0]), unknown("field", ["file", *FIELDS]))
-    try:
-        return msgspec.convert(fields, ImageForm)
-    except msgspec.ValidationError as error:
-        raise invalid(error, ImageForm) from error
-
-
-def _title_of(file_name: str) -> str:
-    stem = PurePosixPath(file_name.replace("\\", "/")).stem
-    printable = "".join(c for c in stem if c.isprintable() or c in JOINERS).strip().strip(JOINERS)
-    return printable[:120] or "Untitled"

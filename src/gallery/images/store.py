@@ -13,11 +13,11 @@ import msgspec
 from asyncpg import Record
 
 from gallery.access.model import Owner
-from gallery.adapters.database import Connection
+from gallery.adapters.postgres.database import Connection
 from gallery.images.model import COLUMNS, Draft, Edit, Image, ImageId, Photo, from_row
 from gallery.jobs.pause import NOBODY_PAUSES
-from gallery.rendering.pipeline import Rendered
 from gallery.rendering.probe import Facts
+from gallery.rendering.rendered import Rendered
 
 ALL = ", ".join(COLUMNS)
 Versions: TypeAlias = Sequence[int] | None  # any of them; `None` is whatever it is

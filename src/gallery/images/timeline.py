@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from gallery.adapters.database import Connection
+from gallery.adapters.postgres.database import Connection
 from gallery.images.model import Image, ImageId
 
 MOST = 200  # entries of one image: what waits for days for a server that is away does not grow without end

@@ -5,7 +5,7 @@ A paused queue takes no new job; what is under way is finished.
 
 from datetime import datetime
 
-from gallery.adapters.database import Connection
+from gallery.adapters.postgres.database import Connection
 
 NOBODY_PAUSES = "NOT EXISTS (SELECT FROM installation WHERE paused_at IS NOT NULL)"  # for the statements that claim
 READ = "SELECT paused_at FROM installation"

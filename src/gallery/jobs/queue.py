@@ -19,7 +19,7 @@ from bullmq import Job
 from bullmq import Queue as BullQueue
 from msgspec import Struct
 
-from gallery.adapters.redis import Valkey, connect, ready
+from gallery.adapters.valkey.client import Client, Valkey, connect, ready
 from gallery.errors import JobNotFound
 from gallery.jobs.progress import Progress
 from gallery.masking import masked
@@ -70,6 +70,15 @@ class Bug(Struct, frozen=True, rename="camel"):
     reason: str
     stack: list[str]
     failed_at: datetime
+
+
+class QueueState(Struct, frozen=True):
+    """Jobs by BullMQ's states, the workers that are connected to it, and the reason of the latest failure."""
+
+    counts: dict[str, int]
+    workers: int
+    paused: bool
+    latest_failure: str | None
 
 
 class Queue:
@@ -222,6 +231,19 @@ def _options(ring: Ring) -> dict[str, Any]:
         "priority": ring.priority,
         "deduplication": double,
     }
+
+
+async def inspect(client: Client, settings: Settings) -> QueueState:
+    """Asked with a client that exists already, e.g. by `gallery doctor`; raises what the client raises."""
+    bulls = [BullQueue(NAME, {"connection": client, "prefix": prefix}) for prefix in prefixes(settings)]
+    each = [await bull.getJobCounts(*WAITING, "failed") for bull in bulls]
+    failed = [job for bull in bulls for job in await bull.getFailed(0, 0)]
+    return QueueState(
+        counts={state: sum(count[state] for count in each) for state in each[0]},
+        workers=len({worker.get("rawname", worker["name"]) for worker in await bulls[0].get_workers()}),
+        paused=any([await bull.isPaused() for bull in bulls]),
+        latest_failure=str(failed[0].failedReason) if failed else None,
+    )
 
 
 async def _one(ask: Callable[[BullQueue], Awaitable[T]], bull: BullQueue, _: object) -> T:

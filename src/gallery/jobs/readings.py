@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 
-from gallery.adapters.database import Database
+from gallery.adapters.postgres.database import Database
 from gallery.jobs import pause
-from gallery.jobs.roster import LOST_AFTER, Presence
+from gallery.jobs.workers import LOST_AFTER, Presence
 from gallery.ops.readings import Reading, Source
 
 COUNTED = """

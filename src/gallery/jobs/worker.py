@@ -15,7 +15,7 @@ from bullmq import Job
 from bullmq import Worker as BullWorker
 from redis.asyncio.cluster import RedisCluster
 
-from gallery.adapters.redis import AWAY, connect
+from gallery.adapters.valkey.client import AWAY, connect
 from gallery.background import AGAIN
 from gallery.errors import in_words
 from gallery.jobs import progress

@@ -2,7 +2,7 @@
 
 import structlog
 
-from gallery.adapters.redis import Valkey
+from gallery.adapters.valkey.client import Valkey
 from gallery.errors import ValkeyAway
 
 log = structlog.get_logger(__name__)

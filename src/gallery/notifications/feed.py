@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeAlias
 
 import structlog
 
-from gallery.adapters.redis import Valkey
+from gallery.adapters.valkey.client import Valkey
 from gallery.background import end
 from gallery.errors import DatabaseAway, ValkeyAway
 from gallery.notifications.bell import CHANNEL

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from asyncpg import Record
 
-from gallery.adapters.database import Connection, Database
+from gallery.adapters.postgres.database import Connection, Database
 from gallery.notifications.model import Event, Numbered
 
 PAGE = 500

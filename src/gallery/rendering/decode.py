@@ -11,7 +11,7 @@ from pathlib import Path
 import pillow_heif
 
 from gallery.errors import DamagedPicture
-from gallery.rendering import excess, headers, png_colors, properties, steps
+from gallery.rendering import abuse, headers, png_colors, properties, steps
 from gallery.rendering.color_space import Colors
 from gallery.rendering.probe import Format, Limits
 from gallery.rendering.recipe import Size
@@ -69,10 +69,10 @@ def told_colors(source: Path, kind: Format) -> Colors:
 def _open(source: Path, kind: Format) -> Picture:
     match kind:
         case Format.JPEG:
-            excess.check_scans(source.read_bytes())
+            abuse.check_scans(source.read_bytes())
             return _load_jpeg(source)
         case Format.WEBP:
-            return Picture.webpload_buffer(excess.first_frame(source.read_bytes()), **LOADING)
+            return Picture.webpload_buffer(abuse.first_frame(source.read_bytes()), **LOADING)
         case Format.GIF:
             with source.open("rb") as file:
                 return steps.on_canvas(_load(source, kind), headers.gif_canvas(file))
@@ -89,9 +89,9 @@ def _load_jpeg(source: Path, shrink: int = 1) -> Picture:
     With them put back, what is missing before them is the first thing that libjpeg warns of.
     """
     content = source.read_bytes()
-    if excess.has_end(content):
+    if abuse.has_end(content):
         return _load(source, Format.JPEG, shrink=shrink)
-    return Picture.jpegload_buffer(content + excess.EOI, **(LOADING | {"fail_on": "warning"}), shrink=shrink)
+    return Picture.jpegload_buffer(content + abuse.EOI, **(LOADING | {"fail_on": "warning"}), shrink=shrink)
 
 
 def _load(source: Path, kind: Format, **options: int) -> Picture:

@@ -3,39 +3,13 @@
 Importing this file loads no decoder, calling `render` does: those who only ask or pass on stay light and safe.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from gallery.errors import RendererFailed
 from gallery.rendering import exif
-from gallery.rendering.probe import Format, probe
+from gallery.rendering.probe import probe
 from gallery.rendering.recipe import Recipe
-
-
-@dataclass(frozen=True)
-class Rendition:
-    """One file, called `<name>.<format>`: sides in pixels, size in bytes."""
-
-    name: str
-    format: Format
-    width: int
-    height: int
-    size: int
-
-
-@dataclass(frozen=True)
-class Rendered:
-    """Facts that travel home by pickle, while the pixels stay in files.
-
-    The sides are those of the upright picture, `thumbhash` is base64, `color` is `#rrggbb`.
-    """
-
-    width: int
-    height: int
-    renditions: tuple[Rendition, ...]
-    thumbhash: str
-    color: str
-    exif: exif.Exif
+from gallery.rendering.rendered import Rendered, Rendition
 
 
 def render(source: Path, target: Path, recipe: Recipe) -> Rendered:

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import BinaryIO
 
 from gallery.errors import NotAPicture, SideTooLong, TooManyPixels, TooMuchMemory
-from gallery.rendering import boxes, headers, memory
+from gallery.rendering import headers, isobmff, memory
 from gallery.rendering.headers import Header
 
 MAX_JPEG_SIDE = 65_500  # px; libjpeg reads no longer ones, nor does any browser
@@ -94,7 +94,7 @@ def _identify(file: BinaryIO) -> tuple[Format, Header]:
     if magic[:4] == b"RIFF" and magic[8:] == b"WEBP":
         return Format.WEBP, headers.webp(file)
     if magic[4:8] == b"ftyp":
-        codec, header = boxes.picture(file)
+        codec, header = isobmff.picture(file)
         return Format(codec), header
     raise NotAPicture(begins=magic.hex())
 

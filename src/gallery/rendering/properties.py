@@ -6,7 +6,7 @@ Format: items and their properties of ISO/IEC 14496-12 and 23008-12; `clli` and 
 from collections.abc import Iterator
 from typing import BinaryIO, TypeAlias
 
-from gallery.rendering import av1, boxes
+from gallery.rendering import av1, isobmff
 from gallery.rendering.color_space import Colors, ColorSpace, of_code_points
 
 NITS = 10_000  # steps of mdcv in one
@@ -20,9 +20,9 @@ Properties: TypeAlias = list[tuple[bytes, bytes]]
 
 def read(file: BinaryIO) -> Colors:
     """What cannot be read says nothing."""
-    meta = boxes.meta(file)
-    main = int.from_bytes(boxes.child(meta, b"pitm")[4:])
-    references = list(_references(boxes.child(meta, b"iref")))
+    meta = isobmff.meta(file)
+    main = int.from_bytes(isobmff.child(meta, b"pitm")[4:])
+    references = list(_references(isobmff.child(meta, b"iref")))
     tile = next((first for kind, item, first in references if kind == b"dimg" and item == main), main)
     properties = _properties(meta, main) + (_properties(meta, tile) if tile != main else [])
     coding = _nclx(properties) or av1.coding(_coded(file, meta, tile))
@@ -72,14 +72,14 @@ def _is_gray(properties: Properties) -> bool:
 def _references(iref: bytes) -> Iterator[tuple[bytes, int, int]]:
     """Each kind of reference with the item it starts from and the first one it leads to."""
     width = 4 if iref[:1] == b"\x01" else 2  # bytes of an item's number
-    for kind, payload in boxes.children(iref[4:]):
+    for kind, payload in isobmff.children(iref[4:]):
         yield kind, int.from_bytes(payload[:width]), int.from_bytes(payload[width + 2 : 2 * width + 2])
 
 
 def _properties(meta: bytes, item: int) -> Properties:
-    iprp = boxes.child(meta, b"iprp")
-    there = list(boxes.children(boxes.child(iprp, b"ipco")))
-    associations = (index for owner, index in _associations(boxes.child(iprp, b"ipma")) if owner == item)
+    iprp = isobmff.child(meta, b"iprp")
+    there = list(isobmff.children(isobmff.child(iprp, b"ipco")))
+    associations = (index for owner, index in _associations(isobmff.child(iprp, b"ipma")) if owner == item)
     return [there[index - 1] for index in associations if 0 < index <= len(there)]
 
 
@@ -98,7 +98,7 @@ def _associations(ipma: bytes) -> Iterator[tuple[int, int]]:
 
 def _coded(file: BinaryIO, meta: bytes, item: int) -> bytes:
     """The beginning of an item's coded picture; nothing if it does not lie in the file itself."""
-    for number, start in _locations(boxes.child(meta, b"iloc")):
+    for number, start in _locations(isobmff.child(meta, b"iloc")):
         if number == item:
             file.seek(start)
             return file.read(CODED_HEAD)

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Self, get_type_hints
 import msgspec
 from msgspec import Meta, Struct
 
-from gallery import crash
+from gallery import failpoints
 from gallery.errors import Misconfigured
 from gallery.masking import MASK, masked_url
 from gallery.settings.addresses import Network, Nodes, addresses, base_url, networks, origins, postgres, web_url
@@ -222,7 +222,7 @@ def unknown(environment: Mapping[str, str]) -> dict[str, str]:
 READ_BY: dict[str, Callable[[str], object]] = {  # what a type cannot say
     "proxies": networks,
     "cors_origin": origins,
-    "fault": crash.read,
+    "fault": failpoints.read,
     "database.url": postgres,
     "database.direct_url": postgres,
     "database.read_replica_url": addresses,

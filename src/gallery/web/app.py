@@ -8,23 +8,14 @@ from litestar.types import ASGIApp
 
 import gallery.access.api
 import gallery.admin.api
+import gallery.delivery.api
+import gallery.delivery.links_api
 import gallery.images.api
 import gallery.notifications.api
-from gallery.adapters.rates import Rates
-from gallery.ops.capacity import capacity
-from gallery.settings import networks, origins
+import gallery.uploads.api
 from gallery.web import docs, metrics, openapi, pages, probes, problems, queues
-from gallery.web.compression import Compression
-from gallery.web.cors import Cors
-from gallery.web.doors import Callers, Doorkeeper, caller_of
-from gallery.web.guards import LocalOnly, OneHost
-from gallery.web.headers import SafeHeaders
-from gallery.web.heads import Heads
-from gallery.web.limits import Limits, limited
-from gallery.web.middleware import Requests
-from gallery.web.overload import Overload
-from gallery.web.proxies import Proxies
-from gallery.web.routing import Routing
+from gallery.web.auth_guard import Callers, Doorkeeper, caller_of
+from gallery.web.middleware import wrapped
 from gallery.web.streams import stream_slots
 from gallery.wiring import Gallery
 
@@ -34,7 +25,10 @@ def make_app(house: Gallery) -> ASGIApp:
         route_handlers=[
             gallery.access.api.router(),
             gallery.admin.api.router(),
+            gallery.uploads.api.router(),
             gallery.images.api.router(),
+            gallery.delivery.api.router(),
+            gallery.delivery.links_api.router(),
             gallery.notifications.api.router(),
             probes.health,
             probes.livez,
@@ -48,6 +42,7 @@ def make_app(house: Gallery) -> ASGIApp:
             "caller": Provide(caller_of, sync_to_thread=False),
             "access": _given(house.access),
             "images": _given(house.images),
+            "pictures": _given(house.pictures),
             "links": _given(house.links),
             "uploads": _given(house.uploads),
             "answers": _given(house.answers),
@@ -68,7 +63,7 @@ def make_app(house: Gallery) -> ASGIApp:
         logging_config=None,
         debug=False,
     )
-    return _guarded(app, house)
+    return wrapped(app, house, Callers(house.access))
 
 
 def make_worker_app(house: Gallery) -> ASGIApp:
@@ -82,23 +77,7 @@ def make_worker_app(house: Gallery) -> ASGIApp:
         logging_config=None,
         debug=False,
     )
-    return _guarded(app, house)
-
-
-def _guarded(litestar: Litestar, house: Gallery) -> ASGIApp:
-    """The application behind its doors; the last one here is the outermost."""
-    settings = house.settings
-    app: ASGIApp = litestar
-    welcome = origins(settings.cors_origin)
-    if limited(settings):
-        app = Limits(app, Rates(house.valkey), settings, Callers(house.access))
-    app = Overload(app, capacity().requests)
-    app = OneHost(LocalOnly(Heads(Compression(app)), settings))
-    app = Cors(app, welcome)
-    app = SafeHeaders(app, shared=bool(welcome))
-    app = Requests(app)
-    app = Proxies(app, networks(settings.proxies))
-    return Routing(app, litestar, settings.public_url)
+    return wrapped(app, house, Callers(house.access))
 
 
 def _given(value: Any) -> Provide:

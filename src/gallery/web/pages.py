@@ -17,11 +17,11 @@ from litestar.template import TemplateConfig
 from gallery import __version__
 from gallery.access.model import LETS_IN
 from gallery.access.service import Access, Shown
-from gallery.adapters.rates import UNLIMITED
+from gallery.adapters.valkey.rates import UNLIMITED
 from gallery.conditions import unchanged
 from gallery.negotiation import best, names
 from gallery.settings import Settings
-from gallery.web.doors import shown
+from gallery.web.auth_guard import shown
 from gallery.web.routing import QUIET
 
 HERE = Path(__file__).parent

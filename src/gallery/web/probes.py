@@ -10,11 +10,11 @@ from litestar.params import QueryParameter
 from litestar.response import Response
 
 from gallery.access.model import LETS_IN
-from gallery.adapters.rates import UNLIMITED
+from gallery.adapters.valkey.rates import UNLIMITED
 from gallery.errors import InvalidField
 from gallery.ops.health import Health, memory
 from gallery.validation import not_among
-from gallery.web.overload import PROBE
+from gallery.web.middleware.overload import PROBE
 from gallery.web.routing import QUIET
 
 STARTED = time.monotonic()

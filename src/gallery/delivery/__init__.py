@@ -1,0 +1,1 @@
+"""Picture bytes on their way out, and the links that lead to them."""

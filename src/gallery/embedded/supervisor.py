@@ -1,0 +1,253 @@
+"""The supervisor: starts processes, starts each again when it dies, and ends them in order.
+
+What it supervises says how it is started and when it is ready (`Child`): the embedded servers do, and so does a
+`Command`, one of our own parts. A child that cannot start at all is the operator's business and ends everything; one
+that ran and died is started again, for as long as it takes, and the others live on meanwhile.
+"""
+
+import asyncio
+import itertools
+import os
+import signal
+import sys
+from asyncio.subprocess import DEVNULL, Process
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+
+from gallery.background import beside
+from gallery.embedded import processes
+from gallery.errors import CannotStart, StartAgain
+
+CONFIGURATION_ERROR = 2  # the exit code of a command that has said on stderr which setting is wrong
+SHORTEST_PAUSE = 0.2
+LONGEST_PAUSE = 5.0
+GROWN_UP = 10.0  # seconds of life after which a death is news again
+READY_SECONDS = 60.0
+POLL = 0.05
+LOOK_EVERY = 5.0  # seconds between two looks for stopped children
+
+log = structlog.get_logger()
+
+
+class Child(Protocol):
+    """What can be supervised. Each of `stop_signals` gets `stop_seconds` to take effect before the next is sent."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def stop_signals(self) -> Sequence[int]: ...
+    @property
+    def stop_seconds(self) -> float: ...
+
+    async def start(self) -> Process:
+        """Start it in a session of its own: a terminal's Ctrl-C is the supervisor's to pass on."""
+        ...
+
+    async def ready(self, process: Process) -> None:
+        """Return when it is ready, or has ended with an exit code that says enough; else raise `CannotStart`.
+
+        `StartAgain` is for a child that has ended and will not fail for the same reason.
+        """
+        ...
+
+
+async def at_once() -> bool:
+    return True
+
+
+@dataclass(frozen=True)
+class Command:
+    """A part of Gallery as a process of its own, e.g. `Command("api", gallery("serve"), answers=livez)`."""
+
+    name: str
+    line: Sequence[str]
+    environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)
+    answers: Callable[[], Awaitable[bool]] = at_once
+    pass_fds: Sequence[int] = ()
+    stop_signals: Sequence[int] = (signal.SIGTERM, signal.SIGKILL)
+    stop_seconds: float = 30.0
+
+    async def start(self) -> Process:
+        environment = {**self.environment, processes.PARENT: str(os.getpid())}
+        return await asyncio.create_subprocess_exec(
+            *self.line, stdin=DEVNULL, env=environment, pass_fds=self.pass_fds, start_new_session=True
+        )
+
+    async def ready(self, process: Process) -> None:
+        try:
+            async with asyncio.timeout(READY_SECONDS):
+                while process.returncode is None and not await self.answers():  # noqa: ASYNC110 it may live elsewhere
+                    await asyncio.sleep(POLL)
+        except TimeoutError:
+            raise CannotStart(f"{' '.join(self.line)} did not answer in {READY_SECONDS:.0f} s.") from None
+
+
+def gallery(*words: str) -> list[str]:
+    """The command line `gallery …` of this very installation."""
+    script = Path(sys.executable).parent / "gallery"
+    return [str(script), *words] if os.access(script, os.X_OK) else [sys.executable, "-m", "gallery", *words]
+
+
+class Supervisor:
+    def __init__(self, on_change: Callable[[dict[str, processes.Process]], None] = lambda _: None) -> None:
+        """`on_change` is told, each time one has started or ended, which processes of ours (the `Command`s) live."""
+        self._on_change = on_change
+        self._groups: list[list[Life]] = []
+        self._end: asyncio.Future[int]
+        self._presses = 0
+
+    async def run(self, begin: Callable[["Supervisor"], Awaitable[None]]) -> int:
+        """Do `begin`, which starts the children, and keep them until a signal. Then end all and return the exit code.
+
+        The last group that was started ends first, its children side by side. A second Ctrl-C hurries them, a third
+        kills. What `begin` raises is raised, when all has ended; so is `CannotStart` of a child.
+        """
+        self._end = asyncio.get_running_loop().create_future()
+        with self._signals():
+            beginning = asyncio.ensure_future(begin(self))
+            beginning.add_done_callback(self._watch)
+            try:
+                async with beside(self._tell_of_stopped(), "stopped children"):
+                    return await self._end
+            except GaveUp:
+                return CONFIGURATION_ERROR
+            finally:
+                beginning.cancel()
+                await asyncio.wait({beginning})
+                await self._stop()
+
+    async def start(self, *children: Child) -> None:
+        """Start a group side by side. Returns when all of it is ready."""
+        group = [Life(child, self._changed) for child in children]
+        self._groups.append(group)
+        for life in group:
+            life.task.add_done_callback(self._watch)
+        for life in group:
+            await life.ready.wait()
+
+    async def _tell_of_stopped(self) -> None:
+        """A child that was stopped (SIGSTOP) neither works nor dies. A person has done that: it is told, no more."""
+        told: set[int] = set()
+        while True:
+            await asyncio.sleep(LOOK_EVERY)
+            lives = {life.pid: life.child.name for group in self._groups for life in group if life.pid}
+            stopped = {pid for pid in lives if processes.is_stopped(pid)}
+            for pid in stopped - told:
+                log.error(
+                    "child.stopped", child=lives[pid], pid=pid, wake=f"kill -CONT {pid}", restart=f"kill -9 {pid}"
+                )
+            for pid in told - stopped:
+                log.info("child.continued", child=lives.get(pid), pid=pid)
+            told = stopped
+
+    async def _stop(self) -> None:
+        for group in reversed(self._groups):
+            await asyncio.gather(*(life.stop() for life in group))
+
+    def _watch(self, task: asyncio.Future[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) and not self._end.done():
+            self._end.set_exception(error)
+
+    def _changed(self) -> None:
+        lives = [life for group in self._groups for life in group if isinstance(life.child, Command)]
+        living = {life.child.name: processes.Process.of(life.pid) for life in lives if life.pid}
+        self._on_change({name: process for name, process in living.items() if process})
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        wanted = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # else nohup wants us to live on
+            wanted.append(signal.SIGHUP)
+        for number in wanted:
+            loop.add_signal_handler(number, self._pressed)
+        try:
+            yield
+        finally:
+            for number in wanted:
+                loop.remove_signal_handler(number)
+
+    def _pressed(self) -> None:
+        if not self._end.done():
+            self._end.set_result(0)
+            return
+        self._presses += 1
+        for life in (life for group in self._groups for life in group if life.pid):
+            processes.send(life.pid, life.child.stop_signals[: self._presses + 1][-1])
+
+
+class GaveUp(CannotStart):
+    """A child ended at its first start with `CONFIGURATION_ERROR`, and has said why."""
+
+
+class Life:
+    """One child through all its processes."""
+
+    def __init__(self, child: Child, changed: Callable[[], None]) -> None:
+        self.child = child
+        self.ready = asyncio.Event()
+        self._changed = changed
+        self._process: Process | None = None
+        self.task = asyncio.create_task(self._live())
+
+    @property
+    def pid(self) -> int:
+        """Of the process that lives now, or 0."""
+        return self._process.pid if self._process and self._process.returncode is None else 0
+
+    async def stop(self) -> None:
+        self.task.cancel()
+        await asyncio.wait({self.task})
+        await self._end()
+
+    async def _live(self) -> None:
+        """Start the child, and start it again each time it dies; after ever longer pauses while it dies young."""
+        clock = asyncio.get_running_loop().time
+        pause = SHORTEST_PAUSE
+        for attempt in itertools.count():
+            born = clock()
+            code = await self._one_process()
+            if code == CONFIGURATION_ERROR and attempt == 0:
+                raise GaveUp(f"{self.child.name} cannot start.")
+            if clock() - born > GROWN_UP:
+                pause = SHORTEST_PAUSE
+            log.warning("child.exited", child=self.child.name, code=code, again_in=pause)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    async def _one_process(self) -> int | None:
+        """One process from start to death. Returns its exit code."""
+        try:
+            self._process = await self.child.start()
+            self._changed()
+            await self.child.ready(self._process)
+            self._welcome(self._process)
+            await self._process.wait()
+        except StartAgain:
+            await self._end()
+            return await self._one_process()
+        except (CannotStart, OSError) as error:
+            if not self.ready.is_set():  # it never was: another try would not mend it
+                raise
+            log.error("child.failed", child=self.child.name, reason=getattr(error, "detail", str(error)))  # noqa: TRY400 the reason is enough
+        return await self._end()
+
+    def _welcome(self, process: Process) -> None:
+        if process.returncode is None:
+            log.info("child.started", child=self.child.name, pid=process.pid)
+            self.ready.set()
+
+    async def _end(self) -> int | None:
+        """End the process if it lives, and what is left of its group. Returns its exit code."""
+        process = self._process
+        if process is None:
+            return None
+        await processes.end_child(process, self.child.stop_signals, self.child.stop_seconds)
+        self._process = None
+        self._changed()
+        return process.returncode

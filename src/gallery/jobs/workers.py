@@ -1,0 +1,96 @@
+"""Who works: each worker writes down every few seconds that it is there. All times are the database's."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+import asyncpg
+import structlog
+from msgspec import Struct
+
+from gallery.adapters.postgres.database import Connection, Database
+from gallery.background import beside
+from gallery.errors import DatabaseAway
+
+log = structlog.get_logger(__name__)
+
+EVERY = 5.0  # seconds
+LOST_AFTER = timedelta(seconds=20)  # three beats missed, and some patience
+KEPT = timedelta(hours=1)  # that who has gone is remembered
+MOST = 200  # that are read
+
+BEAT = """
+    INSERT INTO worker (name, version, concurrency) VALUES ($1, $2, $3)
+    ON CONFLICT (name) DO UPDATE SET
+        version = $2, concurrency = $3, seen_at = now(), ended_at = NULL,
+        started_at = CASE WHEN $4 THEN now() ELSE worker.started_at END
+"""
+END = "UPDATE worker SET seen_at = now(), ended_at = now() WHERE name = $1"
+FORGET = "DELETE FROM worker WHERE seen_at < now() - $1::interval"
+READ = """
+    SELECT name, version, concurrency, started_at, seen_at,
+           CASE WHEN ended_at IS NOT NULL THEN 'ended' WHEN seen_at < now() - $1::interval THEN 'lost'
+                ELSE 'alive' END AS presence
+    FROM worker ORDER BY ended_at IS NOT NULL, presence, started_at, name LIMIT $2
+"""
+
+
+class Presence(StrEnum):
+    ALIVE = "alive"
+    LOST = "lost"  # not heard of any more
+    ENDED = "ended"  # stopped in order
+
+
+class Member(Struct, frozen=True, rename="camel"):
+    """A worker. `concurrency` is how many jobs it does at once, `seenAt` its last heartbeat."""
+
+    name: str
+    version: str
+    concurrency: int
+    started_at: datetime
+    seen_at: datetime
+    presence: Presence
+
+
+class Roster:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def read(self) -> list[Member]:
+        """Who is there, then who is lost, then who has ended within the last hour."""
+        async with self._database.primary() as db:
+            return await members(db)
+
+    @asynccontextmanager
+    async def present(self, name: str, version: str, concurrency: int) -> AsyncIterator[None]:
+        """Say so while the block runs, and at its end that it has ended."""
+        try:
+            async with beside(self._beat(name, version, concurrency), "heartbeat"):
+                yield
+        finally:
+            await self._try(END, name)
+
+    async def _beat(self, name: str, version: str, concurrency: int) -> None:
+        fresh = True
+        while True:
+            if await self._try(BEAT, name, version, concurrency, fresh):
+                fresh = fresh and not await self._try(FORGET, KEPT)
+            await asyncio.sleep(EVERY)
+
+    async def _try(self, statement: str, *values: object) -> bool:
+        """A missed beat is no harm: the next one makes up for it."""
+        try:
+            async with self._database.writing() as db:
+                await db.execute(statement, *values)
+        except DatabaseAway as error:
+            log.debug("roster.missed", error=str(error))
+            return False
+        return True
+
+
+async def members(db: "Connection | asyncpg.Connection[asyncpg.Record]") -> list[Member]:
+    """The workers that are alive, then those that are lost, then those that have ended within the last hour."""
+    rows = await db.fetch(READ, LOST_AFTER, MOST)
+    return [Member(**{**row, "presence": Presence(row["presence"])}) for row in rows]

@@ -1,0 +1,1 @@
+"""Files of this machine: private, durable, temporary."""

@@ -1,0 +1,1 @@
+"""Jobs over the whole library, started by an operator."""

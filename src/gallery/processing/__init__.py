@@ -1,0 +1,1 @@
+"""The worker's work: claim an image, render it, settle; and the sweep."""

@@ -1,0 +1,36 @@
+"""The worker's jobs: one handler for the queue's jobs, and the sweep on its timer."""
+
+import asyncio
+from collections.abc import Mapping
+from datetime import timedelta
+
+import structlog
+
+from gallery.errors import Unavailable
+from gallery.images.jobs import PROCESS
+from gallery.images.model import ImageId
+from gallery.jobs.worker import Handler
+from gallery.processing.service import Processing
+from gallery.processing.sweep import Sweep
+
+log = structlog.get_logger(__name__)
+
+
+def handlers(processing: Processing) -> Mapping[str, Handler]:
+    """By the job's name."""
+
+    async def process(subject: str) -> None:
+        await processing.process(ImageId(subject))
+
+    return {PROCESS: process}
+
+
+async def sweep_regularly(sweep: Sweep, every: timedelta) -> None:
+    """Sweeps every so often, until cancelled; one of all workers does it each time."""
+    while True:
+        await asyncio.sleep(every.total_seconds())
+        try:
+            if await sweep.turn(every):
+                await sweep.run()
+        except Unavailable as error:
+            log.warning("sweep.waiting", error=str(error))

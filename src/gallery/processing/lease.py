@@ -1,0 +1,47 @@
+"""Work on an image while it is ours: its lease is renewed meanwhile, and the work is dropped once it is lost."""
+
+import asyncio
+from collections.abc import Coroutine
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import structlog
+
+from gallery.adapters.postgres.database import Database
+from gallery.background import end
+from gallery.errors import DatabaseAway
+from gallery.images import store
+from gallery.images.model import Image
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+
+class LostLease(Exception):
+    """The image is no longer this worker's."""
+
+
+async def while_ours(database: Database, image: Image, lease: timedelta, work: Coroutine[Any, Any, T]) -> T:
+    """What `work` returns. Raises `LostLease` as soon as the image is not ours."""
+    working = asyncio.ensure_future(work)
+    lost = asyncio.ensure_future(_until_lost(database, image, lease))
+    try:
+        await asyncio.wait({working, lost}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            await lost
+            raise LostLease
+        return working.result()
+    finally:
+        await end(working, lost)
+
+
+async def _until_lost(database: Database, image: Image, lease: timedelta) -> None:
+    ours = True
+    while ours:
+        await asyncio.sleep(lease.total_seconds() / 3)
+        try:
+            async with database.primary() as db:
+                ours = await store.renew(db, image, lease)
+        except DatabaseAway as error:
+            log.warning("image.not_renewed", image=image.id, error=str(error))  # settling asks again whose it is

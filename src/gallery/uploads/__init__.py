@@ -1,0 +1,1 @@
+"""Uploads from the first byte of the request to the image's row."""

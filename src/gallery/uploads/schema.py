@@ -1,0 +1,82 @@
+"""Uploads on the wire: the text fields of a form, and the answer."""
+
+from collections.abc import Iterable
+from pathlib import PurePosixPath
+from typing import Literal
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from gallery.errors import InvalidField
+from gallery.images.model import Draft, Image, Lane, Visibility
+from gallery.images.schema import Alt, Description, ImageView, Tags, Title, view
+from gallery.validation import invalid, pointer, unknown
+
+
+class ImageForm(Struct, frozen=True, forbid_unknown_fields=True):
+    """The text fields of an upload."""
+
+    title: Title | UnsetType = UNSET
+    description: Description = ""
+    alt: Alt = ""
+    tags: Tags = []
+    visibility: Visibility = Visibility.PRIVATE
+    lane: Literal["interactive", "bulk"] = "interactive"
+
+
+FIELDS = ImageForm.__struct_fields__
+JOINERS = "\u200c\u200d"  # not printable, and part of words in Persian and Malayalam, and of emoji
+
+
+class UploadView(ImageView, frozen=True, kw_only=True, rename="camel"):
+    """An image as its uploader reads it; `duplicate` says that the same bytes were here already."""
+
+    duplicate: bool
+
+
+def draft(fields: Iterable[tuple[str, str]], file_name: str) -> Draft:
+    """What an uploader says, checked. Without a title the file's name is one. Raises `InvalidField`.
+
+    A field that is empty, as browsers send those of a form that were not filled in, is as good as absent.
+    """
+    form = _checked(_gathered((name, value) for name, value in fields if value.strip() or name not in FIELDS))
+    return Draft(
+        title=_title_of(file_name) if form.title is UNSET else form.title,
+        description=form.description,
+        alt=form.alt,
+        tags=list(dict.fromkeys(form.tags)),
+        visibility=form.visibility,
+        lane=Lane(form.lane),
+    )
+
+
+def upload_view(image: Image, base: str, duplicate: bool) -> UploadView:
+    return UploadView(**msgspec.structs.asdict(view(image, base)), duplicate=duplicate)
+
+
+def _gathered(fields: Iterable[tuple[str, str]]) -> dict[str, str | list[str]]:
+    gathered: dict[str, str | list[str]] = {}
+    tags: list[str] = []
+    for name, value in fields:
+        if name == "tags":
+            tags.append(value)
+        elif name in gathered:
+            raise InvalidField(pointer(name), "is there twice")
+        else:
+            gathered[name] = value
+    return gathered | ({"tags": tags} if tags else {})
+
+
+def _checked(fields: dict[str, str | list[str]]) -> ImageForm:
+    if strange := [name for name in fields if name not in FIELDS]:
+        raise InvalidField(pointer(strange[0]), unknown("field", ["file", *FIELDS]))
+    try:
+        return msgspec.convert(fields, ImageForm)
+    except msgspec.ValidationError as error:
+        raise invalid(error, ImageForm) from error
+
+
+def _title_of(file_name: str) -> str:
+    stem = PurePosixPath(file_name.replace("\\", "/")).stem
+    printable = "".join(c for c in stem if c.isprintable() or c in JOINERS).strip().strip(JOINERS)
+    return printable[:120] or "Untitled"

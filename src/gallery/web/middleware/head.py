@@ -1,0 +1,56 @@
+"""`HEAD` on every path that has a `GET`: the same answer without its body (RFC 9110, section 9.3.2)."""
+
+import asyncio
+from typing import cast
+
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, HTTPDisconnectEvent, HTTPScope, Message, Receive, Scope, Send
+
+from gallery.delivery.api import HEAD
+from gallery.web.routing import route_of
+
+
+class Heads:
+    """Asks for the answer to a `GET` and keeps its body back; who knows (by `HEAD` in the scope) need not make one."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == ScopeType.HTTP and scope["method"] == "HEAD":
+            await self._head(scope, send)
+        elif scope["type"] == ScopeType.HTTP:
+            await self._app(scope, receive, _allowing(scope, send))
+        else:
+            await self._app(scope, receive, send)
+
+    async def _head(self, scope: HTTPScope, send: Send) -> None:
+        answered = asyncio.Event()
+
+        async def nothing_more() -> HTTPDisconnectEvent:
+            """A stream that would go on for ever is told that its reader has gone."""
+            await answered.wait()
+            return {"type": "http.disconnect"}
+
+        async def send_head(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                await send(message)
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+                answered.set()
+
+        asked = cast("HTTPScope", {**scope, "method": "GET", HEAD: True})  # a copy, with a word of ours
+        await self._app(asked, nothing_more, _allowing(scope, send_head))
+
+
+def _allowing(scope: HTTPScope, send: Send) -> Send:
+    """Each `Allow` with all methods of the path, of which Litestar knows only those of one handler."""
+    allowed = ", ".join(route_of(scope).methods).encode()
+
+    async def send_allowing(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [
+                (name, allowed if name.lower() == b"allow" else value) for name, value in message["headers"]
+            ]
+        await send(message)
+
+    return send_allowing

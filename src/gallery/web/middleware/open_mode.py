@@ -1,0 +1,94 @@
+"""Who may come in. In open mode everybody may do everything, so the door itself has to tell guests from intruders:
+a browser on this machine will happily carry another site's request here.
+"""
+
+import re
+
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
+
+from gallery.access.open_mode import is_loopback, is_open
+from gallery.errors import Forbidden, ForeignHost, ForeignOrigin, MalformedHost, MalformedRequest
+from gallery.settings import Settings, origins
+from gallery.web.middleware.cors import may_write, same_origin
+from gallery.web.problems import answer
+from gallery.web.routing import route_of
+
+READING = ("GET", "HEAD", "OPTIONS")
+
+
+HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+;=-]+)?(:[0-9]*)?")  # RFC 3986, but for the comma
+
+
+class OneHost:
+    """Refuses a request without a valid `Host`, or with two: https://www.rfc-editor.org/rfc/rfc9112#section-3.2.
+
+    And one whose body is coded otherwise than in chunks (section 6.1), which the parser takes for chunks alone.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != ScopeType.HTTP:
+            await self._app(scope, receive, send)
+        elif rule := _rule_broken(scope):
+            await answer(scope, send, MalformedHost(rule))
+        elif not _codings(scope) <= {b"chunked"}:
+            await answer(scope, send, MalformedRequest("Send the body plain or with Transfer-Encoding: chunked alone."))
+        else:
+            await self._app(scope, receive, send)
+
+
+class LocalOnly:
+    """In open mode by default: only a loopback `Host` (a rebound DNS name shows here), and writes only from our pages.
+
+    With `GALLERY_ACCESS__OPEN=true` any host may be named; writes from other sites' pages are refused all the same,
+    unless `CORS_ORIGIN` lets them. Where credentials are required, they decide, and `web/auth_guard.py` looks after the
+    cookie. A probe without any `Host` is answered: load balancers ask so by HTTP/1.0, and a browser never does.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app = app
+        self._open = is_open(settings)
+        self._any_host = settings.access.open is True
+        self._welcome = origins(settings.cors_origin)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._open and scope["type"] == ScopeType.HTTP and (refused := self._refuses(scope)):
+            await answer(scope, send, refused)
+        else:
+            await self._app(scope, receive, send)
+
+    def _refuses(self, scope: HTTPScope) -> Forbidden | None:
+        headers = dict(scope["headers"])
+        host = headers.get(b"host", b"").decode("latin-1").lower()
+        if not (self._any_host or is_loopback(_name(host)) or _is_probe_without_host(scope)):
+            return ForeignHost(host=host)
+        if b"origin" not in headers or scope["method"] in READING:
+            return None
+        origin = headers[b"origin"].decode("latin-1")
+        if not same_origin(origin, host) and not may_write(self._welcome, scope, origin):
+            return ForeignOrigin(origin=origin)
+        return None
+
+
+def _rule_broken(scope: HTTPScope) -> str | None:
+    hosts = [value for name, value in scope["headers"] if name == b"host"]
+    if not hosts:
+        return None if scope["http_version"] == "1.0" else "Send the header Host with the name of this server."
+    if len(hosts) > 1:
+        return "Send one Host header; this request has more."
+    return None if HOST.fullmatch(hosts[0]) else "Host is a name or an address, and perhaps a port: example.org:3000."
+
+
+def _codings(scope: HTTPScope) -> set[bytes]:
+    return {value.strip().lower() for name, value in scope["headers"] if name == b"transfer-encoding"}
+
+
+def _is_probe_without_host(scope: HTTPScope) -> bool:
+    return bool(route_of(scope).opt.get("probe")) and all(name != b"host" for name, _ in scope["headers"])
+
+
+def _name(host: str) -> str:
+    return host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]

@@ -1,0 +1,56 @@
+"""The route of a request, found once and before anything else looks at its path.
+
+A path has many spellings: `//api/v1/images/`, `/api/v1/images`. The first thing that happens to a request is that its
+path is put into the one form that Litestar's router knows, and that this router is asked for the route. Limits,
+headers, logs and metrics go by the route, which says in its `opt` what it is; no other place reads a path.
+"""
+
+from collections.abc import Sequence
+
+from litestar import Litestar
+from litestar.enums import ScopeType
+from litestar.exceptions import HTTPException
+from litestar.routes import BaseRoute, HTTPRoute
+from litestar.types import ASGIApp, HTTPScope, Method, Receive, Scope, Send
+from litestar.utils import normalize_path
+
+from gallery.web.routing import NOWHERE, PUBLIC_URL, ROUTE, Route, extensions
+
+METHODS: tuple[Method, ...] = ("GET", "POST", "PUT", "PATCH", "DELETE")
+
+
+class Routing:
+    """Around everything that wants to know the route of a request to `litestar`."""
+
+    def __init__(self, app: ASGIApp, litestar: Litestar, public_url: str) -> None:
+        self._app = app
+        self._public_url = public_url
+        self._router = litestar.asgi_router
+        self._methods = {route.path_format: _methods(route) for route in litestar.routes}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == ScopeType.HTTP:
+            scope["path"] = normalize_path(scope["path"])
+            extensions(scope).update({ROUTE: self._find(scope), PUBLIC_URL: self._public_url})
+        await self._app(scope, receive, send)
+
+    def _find(self, scope: HTTPScope) -> Route:
+        """A request for what a path offers (`OPTIONS`) counts as one for the first of it."""
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        if method != "OPTIONS" and (route := self._route(scope["path"], method)):
+            return route
+        offered = next(filter(None, (self._route(scope["path"], other) for other in METHODS)), NOWHERE)
+        return offered if method == "OPTIONS" else NOWHERE._replace(methods=offered.methods)
+
+    def _route(self, path: str, method: Method) -> Route | None:
+        try:
+            _, handler, _, _, template = self._router.handle_routing(path=path, method=method)
+        except HTTPException:
+            return None
+        return Route(template, handler.opt, self._methods.get(template, ()))
+
+
+def _methods(route: BaseRoute) -> Sequence[str]:
+    """Those that a path answers to, `HEAD` and `OPTIONS` included."""
+    methods = set(route.methods) if isinstance(route, HTTPRoute) else set()
+    return sorted(methods | ({"HEAD"} if "GET" in methods else set()))

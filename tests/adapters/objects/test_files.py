@@ -1,0 +1,199 @@
+"""Objects in files: what only a directory can do wrong."""
+
+import asyncio
+import io
+import os
+import stat
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from tempfile import SpooledTemporaryFile
+
+import pytest
+
+from gallery.adapters.objects.content import CHUNK, Put
+from gallery.adapters.objects.files import ABANDONED, SPOOL, Files
+from gallery.adapters.objects.store import Objects
+from gallery.errors import NoRoom, ObjectNotFound, ObjectStoreAway
+from gallery.local_disk import durable
+
+LARGE = os.urandom(3 * CHUNK)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "objects").mkdir()
+    return tmp_path / "objects"
+
+
+@pytest.fixture
+def objects(root: Path) -> Objects:
+    return Objects(Files(root), timeout=10)
+
+
+async def listed(objects: Objects, prefix: str = "") -> set[str]:
+    return {found.key async for batch in objects.list(prefix) for found in batch}
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def spools(root: Path) -> list[Path]:
+    return [path for path in root.rglob("*") if path.parent.name == SPOOL]
+
+
+@pytest.mark.parametrize("key", ["../x", "a/../x", "a//b", "/a", "a/", "a/./b", "a\0b", "", ".spool/x", "a/.spool/b"])
+async def test_what_is_no_key_leads_nowhere(objects, root, key):
+    for call in (objects.put(key, b"x"), objects.open(key), objects.size(key), objects.delete([key])):
+        with pytest.raises(ValueError, match="is no key"):
+            await call
+    assert not list(root.parent.rglob("x"))
+
+
+async def test_a_folder_is_no_object(objects):
+    await objects.put("a/b/c", b"x")
+    assert await objects.size("a/b") is None
+    with pytest.raises(ObjectNotFound):
+        await objects.open("a/b")
+    assert await listed(objects, "a") == await listed(objects, "a/") == {"a/b/c"}
+    assert await listed(objects, "a/b/c") == await listed(objects, "nothing") == set()
+
+
+async def test_files_and_folders_are_private_whatever_the_umask(objects, root):
+    before = os.umask(0)
+    try:
+        await objects.put_all([Put("renditions/x/1/320.webp", b"x"), Put("original/x", b"y")])
+    finally:
+        os.umask(before)
+    modes = {(path.is_dir(), stat.S_IMODE(path.stat().st_mode)) for path in root.rglob("*")}
+    assert modes == {(True, 0o700), (False, 0o600)}
+
+
+async def test_a_delete_takes_the_empty_folders_along(objects, root):
+    await objects.put_all([Put("renditions/x/1/a", b"x"), Put("renditions/x/2/a", b"x"), Put("original/x", b"x")])
+    await objects.delete(["renditions/x/1/a", "original/x"])
+    assert not (root / "renditions/x/1").exists()
+    assert await listed(objects) == {"renditions/x/2/a"}
+    await objects.delete(["renditions/x/2/a"])
+    assert {path.name for path in root.iterdir()} == {"renditions", "original"}
+    assert not (root / "renditions/x").exists()
+
+
+async def test_puts_and_deletes_in_the_same_folders_do_not_disturb_each_other(objects):
+    async def come_and_go(number: int) -> None:
+        for _ in range(5):
+            await objects.put(f"renditions/x/1/{number}", b"x")
+            await objects.delete([f"renditions/x/1/{number}"])
+
+    await asyncio.gather(*(come_and_go(number) for number in range(8)))
+    assert await listed(objects) == set()
+
+
+async def test_of_many_puts_under_one_key_one_is_kept_and_none_is_mixed(objects, root):
+    contents = [bytes([number]) * 1000 for number in range(8)]
+    done = await asyncio.gather(*(objects.put("a/b", content) for content in contents), return_exceptions=True)
+    assert done.count(None) == 1
+    assert (root / "a/b").read_bytes() == contents[done.index(None)]
+    assert not spools(root)
+
+
+async def test_what_a_killed_process_has_left_goes_and_is_never_an_object(objects, root):
+    await objects.put("original/x", b"x")
+    await objects.put("installation", b"x")
+    old, young = root / "original" / SPOOL / "old", root / SPOOL / "young"
+    for path in (old, young):
+        path.write_bytes(b"half")
+    os.utime(old, (time.time() - ABANDONED - 1,) * 2)
+    (root / "original" / "y#1").write_bytes(b"half, of the library before")
+    assert await listed(objects) == {"original/x", "installation"}
+    await objects.tidy()
+    assert spools(root) == [young], "a put may be under way"
+
+
+async def test_a_sender_that_gives_up_has_its_file_read_to_the_end_or_nothing_is_put(objects, root, monkeypatch):
+    """The thread goes on, and the sender's file is closed: its descriptor may be another file's by then."""
+    waiting, go_on = asyncio.Event(), []
+    loop, write = asyncio.get_running_loop(), durable._write
+
+    def slow(descriptor, block):
+        loop.call_soon_threadsafe(waiting.set)
+        while not go_on:
+            time.sleep(0.01)
+        write(descriptor, block)
+
+    monkeypatch.setattr(durable, "_write", slow)
+    with SpooledTemporaryFile(max_size=1) as file:
+        file.write(LARGE)
+        putting = asyncio.create_task(objects.put("a/b", file))
+        await waiting.wait()
+        putting.cancel()
+        await asyncio.gather(putting, return_exceptions=True)
+    others = [os.open(os.devnull, os.O_RDONLY) for _ in range(20)]  # the number is taken
+    go_on.append(True)
+    async with asyncio.timeout(10):
+        while not (root / "a/b").exists():
+            await asyncio.sleep(0.01)
+    assert (root / "a/b").read_bytes() == LARGE
+    for other in others:
+        os.close(other)
+
+
+async def test_a_reader_that_leaves_early_leaves_nothing_open(objects):
+    await objects.put("a/b", io.BytesIO(LARGE))
+    before = open_files()
+    for _ in range(5):
+        _, chunks = await objects.open("a/b")
+        await anext(chunks)
+        await objects.open("a/b")
+        await chunks.aclose()
+    del chunks
+    async with asyncio.timeout(10):
+        while open_files() > before:  # a thread may not be done with its last answer
+            await asyncio.sleep(0.01)
+
+
+async def test_what_is_deleted_while_it_is_read_is_read_to_its_end(objects):
+    await objects.put("a/b", LARGE)
+    _, chunks = await objects.open("a/b")
+    first = await anext(chunks)
+    await objects.delete(["a/b"])
+    assert first + b"".join([chunk async for chunk in chunks]) == LARGE
+
+
+@pytest.fixture
+def small_disk(root: Path) -> Iterator[None]:
+    if os.geteuid() != 0:
+        pytest.skip("only root may mount a small file system")
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1M", "tmpfs", root], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", root], check=True)
+
+
+@pytest.mark.usefixtures("small_disk")
+async def test_a_full_disk_is_no_room_and_leaves_nothing(objects, root):
+    await objects.claim("ours")
+    with pytest.raises(NoRoom):
+        await objects.put("a/b", LARGE)
+    assert not spools(root)
+    with (root / "weight").open("wb", buffering=0) as weight, suppress(OSError):
+        while True:
+            weight.write(bytes(4096))
+    await objects.claim("ours")
+    with pytest.raises(NoRoom):
+        await objects.put("a/b", b"x" * 10_000)
+    assert await listed(objects) == {"installation", "weight"}
+
+
+async def test_a_disk_that_fails_is_away(objects, monkeypatch):
+    def fail(_descriptor):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(ObjectStoreAway):
+        await objects.put("a/b", b"x")
+    assert await objects.size("a/b") is None, "what may not have reached the disk is not there"

@@ -1,0 +1,163 @@
+"""The object store: the same promises from a directory and from S3."""
+
+import hashlib
+import io
+from datetime import timedelta
+
+import httpx
+import pytest
+
+from gallery.adapters.objects.cloud import Cloud
+from gallery.adapters.objects.content import Served
+from gallery.adapters.objects.store import Objects, open_objects
+from gallery.errors import (
+    CannotStart,
+    ForeignStore,
+    ObjectDamaged,
+    ObjectNotFound,
+    ObjectStoreAway,
+    ObjectTaken,
+    StoreClosed,
+)
+from gallery.settings import Settings
+from s3 import client, store
+
+BIG = bytes(range(256)) * 4096 * 12  # 12 MiB: several parts
+
+
+@pytest.fixture(params=["files", "s3"])
+def objects(request, tmp_path) -> Objects:
+    if request.param == "files":
+        return open_objects(Settings(data_dir=str(tmp_path)))
+    environment = request.getfixturevalue("s3")
+    return Objects(Cloud(store(environment, f"bucket-{abs(hash(tmp_path)) % 10**9}"), 10), timeout=10)
+
+
+async def content(objects: Objects, key: str) -> bytes:
+    _, chunks = await objects.open(key)
+    return b"".join([chunk async for chunk in chunks])
+
+
+@pytest.mark.parametrize("bytes_", [b"", b"a few", BIG], ids=["none", "few", "many"])
+async def test_what_was_put_comes_back(objects, tmp_path, bytes_):
+    (tmp_path / "file").write_bytes(bytes_)
+    await objects.put("a/file", tmp_path / "file")
+    await objects.put("a/stream", io.BytesIO(bytes_))
+    assert await content(objects, "a/file") == await content(objects, "a/stream") == bytes_
+    assert (await objects.open("a/file"))[0] == len(bytes_)
+
+
+@pytest.mark.parametrize(
+    ("start", "end"), [(0, 1), (0, None), (7, None), (3_000_000, 9_000_000), (len(BIG) - 1, len(BIG))]
+)
+async def test_a_part_comes_back(objects, start, end):
+    await objects.put("a", BIG)
+    size, chunks = await objects.open("a", start, end)
+    assert (size, b"".join([chunk async for chunk in chunks])) == (len(BIG), BIG[start:end])
+
+
+async def test_what_is_not_there_is_not_found(objects):
+    with pytest.raises(ObjectNotFound):
+        await objects.open("nothing")
+
+
+async def test_removing_twice_is_fine(objects):
+    await objects.put("a/b", b"x")
+    await objects.delete(["a/b", "nothing"])
+    await objects.delete(["a/b"])
+    with pytest.raises(ObjectNotFound):
+        await objects.open("a/b")
+
+
+async def test_a_copy_is_never_written_through_a_link(objects, tmp_path):
+    await objects.put("a", b"whole")
+    (tmp_path / "elsewhere").write_bytes(b"ours")
+    (tmp_path / "copy").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="symbolic links"):
+        await objects.fetch("a", tmp_path / "copy", size=5, sha256=hashlib.sha256(b"whole").hexdigest())
+    assert (tmp_path / "elsewhere").read_bytes() == b"ours"
+
+
+async def test_other_bytes_than_were_promised_are_not_accepted(objects, tmp_path):
+    await objects.put("a", b"whole")
+    good = hashlib.sha256(b"whole").hexdigest()
+    await objects.fetch("a", tmp_path / "copy", size=5, sha256=good)
+    assert (tmp_path / "copy").read_bytes() == b"whole"
+    for size, sha256 in ((6, good), (5, hashlib.sha256(b"other").hexdigest())):
+        with pytest.raises(ObjectDamaged):
+            await objects.fetch("a", tmp_path / "copy", size=size, sha256=sha256)
+
+
+async def test_a_store_belongs_to_one_installation(objects):
+    assert await objects.owner() is None
+    await objects.claim("ours")
+    await objects.claim("ours")
+    assert await objects.owner() == "ours"
+    with pytest.raises(ForeignStore):
+        await objects.claim("theirs")
+    await objects.ping()
+
+
+async def test_only_s3_signs_and_what_it_signs_can_be_read(objects):
+    await objects.put("a/photo", b"x")
+    url = await objects.sign("a/photo", timedelta(minutes=1))
+    if url is None:
+        assert not (await objects.sign("a/photo", timedelta(minutes=1)))
+        return
+    async with httpx.AsyncClient() as stranger:
+        assert (await stranger.get(url)).content == b"x"
+        assert (await stranger.get(url.partition("?")[0])).status_code == 403
+
+
+async def test_a_server_that_is_not_there_is_away():
+    nowhere = {"S3_ENDPOINT": "http://127.0.0.1:1", "S3_ACCESS_KEY": "a", "S3_SECRET_KEY": "b"}
+    objects = Objects(Cloud(client(nowhere, "bucket"), 5), timeout=5)
+    for call in (objects.put("a", b"x"), objects.open("a"), objects.delete(["a"]), objects.ping()):
+        with pytest.raises(ObjectStoreAway):
+            await call
+
+
+def test_an_endpoint_without_a_bucket_cannot_start():
+    with pytest.raises(CannotStart, match="S3_BUCKET"):
+        open_objects(Settings.read({"S3_ENDPOINT": "http://127.0.0.1:9000"}))
+
+
+async def test_nothing_is_overwritten_and_the_same_bytes_may_be_put_again(objects):
+    for content in (b"first", BIG):
+        key = f"a/{len(content)}"
+        await objects.put(key, content)
+        await objects.put(key, io.BytesIO(content))  # the answer was lost, the put was not
+        with pytest.raises(ObjectTaken):
+            await objects.put(key, content[::-1])
+        assert (await objects.digest(key)).sha256 == hashlib.sha256(content).hexdigest()
+
+
+async def test_the_store_itself_serves_a_picture_as_a_file_of_its_type(objects):
+    await objects.put("a/photo", b"x", Served("image/png", "Lac Léman\r\n.png"))
+    url = await objects.sign("a/photo", timedelta(minutes=1))
+    if url is None:
+        return
+    async with httpx.AsyncClient() as stranger:
+        headers = (await stranger.get(url)).headers
+    assert headers["content-type"] == "image/png"
+    assert headers["content-disposition"] == "attachment; filename*=UTF-8''Lac%20L%C3%A9man%0D%0A.png"
+
+
+async def test_a_closed_store_lets_nobody_in_but_its_own_who_comes_back(objects):
+    await objects.claim("ours")
+    await objects.close("ours")
+    with pytest.raises(StoreClosed):
+        await objects.ping()
+    with pytest.raises(StoreClosed):
+        await objects.claim("ours")
+    with pytest.raises(ForeignStore):
+        await objects.claim("theirs", again=True)
+    await objects.claim("ours", again=True)
+    await objects.ping()
+
+
+async def test_a_store_that_was_emptied_is_not_ready(objects):
+    await objects.claim("ours")
+    await objects.delete(["installation"])
+    with pytest.raises(ObjectNotFound):
+        await objects.ping()

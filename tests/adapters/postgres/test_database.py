@@ -1,0 +1,89 @@
+"""PostgreSQL that goes away and comes back; the schema that the code expects."""
+
+import asyncpg
+import msgspec
+import pytest
+
+from gallery.adapters.postgres import migrations
+from gallery.adapters.postgres.database import SCHEMA, open_database, wait_for_database
+from gallery.errors import CannotStart, DatabaseAway
+
+
+def test_the_code_expects_the_newest_migration():
+    assert migrations.newest() == SCHEMA
+
+
+async def test_a_migrated_database_says_so(settings):
+    assert await wait_for_database(settings.database) == SCHEMA
+
+
+async def test_connections_that_are_cut_are_replaced(gallery, servers):
+    async with gallery.database.primary() as db:
+        name = await db.fetchval("SELECT current_database()")
+    cutter = await asyncpg.connect(str(servers.database.url))
+    await cutter.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()", name
+    )
+    await cutter.close()
+    failures = 0
+    for _ in range(5):
+        try:
+            await gallery.database.ping()
+        except DatabaseAway:
+            failures += 1
+    assert failures <= 1
+    await gallery.database.ping()
+
+
+async def test_a_statement_that_takes_too_long_is_away(settings):
+    hasty = msgspec.structs.replace(settings.database, timeout=0.2)
+    async with open_database(hasty) as database:
+        with pytest.raises(DatabaseAway):
+            async with database.primary() as db:
+                await db.fetchval("SELECT pg_sleep(5)")
+
+
+async def test_a_read_only_server_is_away_for_writers(gallery):
+    with pytest.raises(DatabaseAway):
+        async with gallery.database.writing() as db:
+            await db.execute("SET TRANSACTION READ ONLY")
+            await db.execute("DELETE FROM event")
+
+
+async def test_a_mistake_of_ours_is_no_absence(gallery):
+    with pytest.raises(asyncpg.UndefinedTableError):
+        async with gallery.database.primary() as db:
+            await db.fetch("SELECT * FROM no_such_table")
+    with pytest.raises(asyncpg.exceptions.DataError):
+        async with gallery.database.primary() as db:
+            await db.fetchval("SELECT $1::integer", "not a number")
+
+
+async def test_a_server_that_does_not_come_is_waited_for_and_given_up(settings):
+    nowhere = msgspec.structs.replace(settings.database, url="postgresql://gallery@127.0.0.1:1/x")
+    with pytest.raises(CannotStart, match="did not answer within 1 s"):
+        await wait_for_database(nowhere, patience=1)
+
+
+async def test_a_wrong_password_is_not_waited_for(settings):
+    url = settings.database.url
+    wrong = url.replace(url.split(":")[2].split("@")[0], "wrong")
+    with pytest.raises(CannotStart, match="DATABASE_URL"):
+        await wait_for_database(msgspec.structs.replace(settings.database, url=wrong))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        asyncpg.InternalClientError("cannot switch to state 11; another operation (2) is in progress"),
+        asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation"),
+        asyncpg.InterfaceError("connection is closed"),
+        asyncpg.CannotConnectNowError("the database system is starting up"),
+        ConnectionResetError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+async def test_whatever_a_cut_connection_is_called_it_is_away(gallery, error):
+    with pytest.raises(DatabaseAway):
+        async with gallery.database.primary():
+            raise error

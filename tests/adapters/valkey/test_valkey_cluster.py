@@ -1,0 +1,148 @@
+"""A real cluster: three masters with a replica each. The last story kills a master."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from structlog.testing import capture_logs
+
+from cast import MAYA, listening, post, settled, uploaded
+from doctor.looking import verdict
+from gallery.adapters.valkey.client import open_valkey
+from gallery.adapters.valkey.rates import Limit, Rates
+from gallery.images.list_query import Question
+from gallery.images.model import Edit
+from gallery.jobs.queue import NAME, Ring, prefixes
+from gallery.jobs.worker import answering
+from gallery.settings import Settings
+from gallery.wiring import open_gallery
+from processes import api, worker
+from valkeys import Cluster, valkey_cluster
+
+
+@pytest.fixture(scope="module")
+async def cluster() -> AsyncIterator[Cluster]:
+    async with valkey_cluster() as made:
+        yield made
+
+
+@pytest.fixture
+async def environment(environment: dict[str, str], cluster: Cluster) -> dict[str, str]:
+    """Two of its nodes are named, the others are found. Its only database is everybody's, so queues are emptied."""
+    for node in cluster.alive:
+        if "master" in await node.say("ROLE"):
+            await node.say("FLUSHALL")
+    return {**environment, "REDIS_URL": cluster.url, "GALLERY_REDIS__QUEUES": "5", "GALLERY_REDIS__TIMEOUT": "5"}
+
+
+async def test_answers_are_kept_and_turned(gallery):
+    image = await uploaded(gallery, title="Lake")
+    for title in ("Dawn", "Dusk"):
+        await gallery.answers.image(MAYA, image.id)
+        await gallery.answers.page(MAYA, Question())
+        assert await gallery.answers._cache.image(image.id)
+        await gallery.images.edit(MAYA, image.id, Edit(title=title))
+        assert title in (await gallery.answers.image(MAYA, image.id)).body.decode()
+        assert title in (await gallery.answers.page(MAYA, Question())).body.decode()
+
+
+async def test_each_slate_is_one_for_all_processes(gallery, settings):
+    async with open_valkey(settings.redis) as another:
+        rates = [Rates(gallery.valkey), Rates(another)]
+        asked = [(rates[n % 2], f"stranger {n % 6}") for n in range(60)]
+        verdicts = await asyncio.gather(*(each.take("x", who, Limit(4, 3600)) for each, who in asked))
+    assert sum(verdict.allowed for verdict in verdicts) == 6 * 4
+
+
+async def test_jobs_are_spread_and_doubles_meet(gallery, settings, environment, cluster):
+    heard = []
+
+    async def listen(subject):
+        heard.append(subject)
+
+    rings = [Ring("listen", f"image {n % 60}", priority=n % 60 % 7 + 1) for n in range(120)]
+    await gallery.queue.ring_all(rings)
+    assert sum((await gallery.queue.counts()).values()) == 60
+    assert "60 jobs wait" in (await verdict(environment, "queue"))[1]
+    low, high = await gallery.queue.prioritized([(1, 3), (4, 7)])
+    assert low > 0 < high
+    assert low + high == 60
+    homes = {(await cluster.master_of(f"{prefix}:{NAME}:id")).port for prefix in prefixes(settings.redis)}
+    assert len(homes) == 3
+    async with answering(settings.redis, {"listen": listen}, 4, "worker"), asyncio.timeout(20):
+        while len(heard) < 60:
+            await asyncio.sleep(0.01)
+    assert sorted(heard) == sorted({ring.subject for ring in rings})
+    assert not await gallery.queue.remembers()
+    await gallery.queue.mark()
+    assert await gallery.queue.remembers()
+
+
+async def test_what_failed_in_any_queue_is_found_retried_and_dropped(gallery, settings):
+    async def fail(subject):
+        raise ZeroDivisionError(subject)
+
+    await gallery.queue.ring_all([Ring("fail", f"image {n}") for n in range(10)])
+    async with answering(settings.redis, {"fail": fail}, 4, "worker"), asyncio.timeout(20):
+        while len(bugs := await gallery.queue.bugs(0, 50)) < 10:
+            await asyncio.sleep(0.02)
+    assert len({bug.id for bug in bugs}) == 10, "though each queue counts anew"
+    await gallery.queue.drop(bugs[0].id)
+    await gallery.queue.retry(bugs[1].id)
+    assert {bug.id for bug in await gallery.queue.bugs(0, 50)} == {bug.id for bug in bugs[2:]}
+    assert await gallery.queue.drop_all() == 8
+
+
+async def test_a_message_goes_through_its_shard_alone(gallery, settings, cluster):
+    home = await cluster.master_of(f"{gallery.valkey.prefix}:news")
+    async with open_valkey(settings.redis) as another, another.listening("news") as heard:
+        async with asyncio.timeout(10):
+            while (await home.say("PUBSUB", "SHARDNUMSUB", f"{gallery.valkey.prefix}:news"))[1] != 1:
+                await asyncio.sleep(0.02)
+        await gallery.valkey.publish("news", b"look")
+        async with asyncio.timeout(10):
+            while (message := await heard(10)) is None:  # that we have subscribed is said first
+                pass
+        assert message == b"look"
+
+
+async def test_a_server_that_throws_things_away_is_warned_of(gallery, settings, environment, cluster):
+    assert await gallery.valkey.evicting() == {}
+    assert (await verdict(environment, "eviction"))[0] == "well"
+    first = await cluster.master_of("anything")
+    await first.say("CONFIG", "SET", "maxmemory", "100mb", "maxmemory-policy", "allkeys-lru")
+    with capture_logs() as said:
+        async with open_gallery(settings):
+            pass
+    assert (await verdict(environment, "eviction"))[0] == "wrong"
+    await first.say("CONFIG", "SET", "maxmemory", "0", "maxmemory-policy", "noeviction")
+    assert [(line["event"], line["policy"]) for line in said] == [("valkey.may_evict", "allkeys-lru")]
+
+
+async def test_a_master_dies_and_nothing_is_lost(environment, cluster, tmp_path):
+    """The one with the queue, by SIGKILL: what comes before, meanwhile and after is READY, and told of."""
+    more = {**environment, "GALLERY_WORKER__SWEEP_EVERY": "1", "GALLERY_REDIS__QUEUES": "1"}
+    async with (
+        api(more, tmp_path) as server,
+        worker(more, tmp_path),
+        httpx.AsyncClient(base_url=server.url, timeout=30) as client,
+        listening(client) as listener,
+    ):
+        before = (await post(client)).json()["id"]
+        await listener.next("image.ready")
+
+        queue = f"{prefixes(Settings.read(more).redis)[0]}:{NAME}:id"
+        home = await cluster.master_of(queue)
+        await home.kill()
+        meanwhile = (await post(client)).json()["id"]
+        assert (await client.get(f"/api/v1/images/{before}")).status_code == 200
+        await listener.next("image.ready")
+
+        await cluster.until_mended(queue, home)
+        after = (await post(client)).json()["id"]
+        await listener.next("image.ready")
+        for image in (before, meanwhile, after):
+            assert (await settled(client, image))["status"] == "READY"
+        ready = [event["imageId"] for event in listener.data() if event["status"] == "READY"]
+        assert ready == [before, meanwhile, after]

@@ -1,0 +1,77 @@
+"""Scratch space: nothing stays behind, whoever died."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from gallery.errors import FileGone, RendererFailed
+from gallery.local_disk.scratch import a_folder, made_in, open_scratch
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+def test_it_goes_with_its_work_and_with_its_process(elsewhere):
+    with open_scratch() as scratch:
+        with a_folder(scratch) as folder:
+            (folder / "original").write_bytes(b"x")
+        assert list(scratch.iterdir()) == []
+        assert scratch.stat().st_mode & 0o077 == 0
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_what_a_dead_process_has_left_goes_and_a_living_ones_stays(elsewhere):
+    code = "import os, signal; from gallery.local_disk.scratch import open_scratch\nwith open_scratch() as s: {}"
+    environment = {**os.environ, "TMPDIR": str(elsewhere)}
+    lives = [sys.executable, "-c", code.format("print(s, flush=True); input()")]
+    with subprocess.Popen(lives, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as living:
+        others = Path(living.stdout.readline().strip())
+        killed = [sys.executable, "-c", code.format("print(s, flush=True); os.kill(os.getpid(), signal.SIGKILL)")]
+        said = subprocess.run(killed, env=environment, stdout=subprocess.PIPE, text=True, check=False).stdout
+        left = Path(said.strip())
+        assert left.exists()
+        with open_scratch() as mine, open_scratch() as another:
+            assert not left.exists()
+            assert others.exists()
+            assert mine.exists()
+            assert another != mine
+        living.communicate("\n")
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_where_a_version_without_locks_is_at_work_is_left_alone(elsewhere):
+    (elsewhere / f"gallery-work-{os.getppid()}-abc").mkdir()
+    with open_scratch():
+        assert (elsewhere / f"gallery-work-{os.getppid()}-abc").exists()
+
+
+def test_what_a_renderer_has_made_is_opened(elsewhere):
+    (elsewhere / "320.webp").write_bytes(b"pixels")
+    with made_in(elsewhere, ["320.webp"]) as files:
+        assert [file.read() for file in files] == [b"pixels"]
+    assert all(file.closed for file in files)
+    with pytest.raises(FileGone), made_in(elsewhere, ["960.webp"]):
+        pass
+
+
+@pytest.mark.parametrize("trap", ["link", "folder for a file", "pipe", "linked folder"])
+def test_what_only_looks_like_a_file_of_a_renderers_is_refused(elsewhere, trap):
+    """A link that a renderer has left would have its worker publish what the worker may read."""
+    secret, folder = elsewhere / "secret", elsewhere / "folder"
+    secret.mkdir()
+    (secret / "320.webp").write_bytes(b"password")
+    if trap == "linked folder":
+        folder.symlink_to(secret)
+    else:
+        folder.mkdir()
+        make = {"link": lambda path: path.symlink_to(secret / path.name), "pipe": os.mkfifo}.get(trap, Path.mkdir)
+        make(folder / "320.webp")
+    with pytest.raises(RendererFailed), made_in(folder, ["320.webp"]):
+        pass

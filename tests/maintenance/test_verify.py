@@ -1,0 +1,194 @@
+"""Rows and objects are compared, and what can be made again is."""
+
+import asyncio
+import os
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from cast import MAYA, uploaded
+from gallery.errors import ForeignStore, ObjectDamaged
+from gallery.images import object_rows
+from gallery.images.model import Status, rendition_key
+from gallery.maintenance.verify import Finding, Progress, Wrong
+from gallery.settings import Settings
+from gallery.wiring import open_gallery, open_processing
+
+OLD = time.time() - 7200
+
+
+@pytest.fixture(params=["files", "s3"])
+async def house(request, environment, s3):
+    """A gallery with one READY image, on each kind of store."""
+    if request.param == "s3":
+        environment = {**environment, **s3, "S3_BUCKET": f"verify-{os.urandom(4).hex()}"}
+    async with open_gallery(Settings.read(environment)) as gallery, open_processing(gallery, name="worker") as desk:
+        image = await uploaded(gallery)
+        await desk.process(image.id)
+        yield gallery, desk, await gallery.images.get(MAYA, image.id)
+
+
+async def differences(gallery, **options):
+    return [finding async for finding in gallery.verify.differences(**options)]
+
+
+async def read(gallery, *arguments):
+    return [said async for said in gallery.verify.originals(*arguments)]
+
+
+def a_file(gallery, key: str) -> Path:
+    return gallery.settings.data / "objects" / key
+
+
+def age(gallery, key: str) -> None:
+    os.utime(a_file(gallery, key), (OLD, OLD))
+
+
+async def test_all_is_well(house):
+    gallery, _, image = house
+    assert await differences(gallery, remove_unknown=True) == []
+    assert await read(gallery) == [Progress(1, image.id)]
+
+
+async def test_renditions_that_are_gone_are_made_again(house):
+    gallery, desk, image = house
+    gone = [image.rendition_key(rendition) for rendition in image.renditions[:2]]
+    await gallery.objects.delete(gone)
+    found = await differences(gallery)
+    assert found == [Finding(Wrong.MISSING_RENDITION, key, image.id, mended=True) for key in sorted(gone)]
+    assert (await gallery.images.get(MAYA, image.id)).status is Status.READY
+
+    assert (await gallery.sweep.run()).rung == 1
+    await desk.process(image.id)
+    assert await differences(gallery) == []
+    again = await gallery.images.get(MAYA, image.id)
+    assert again.rendered_attempt == 2
+    assert "missing_rendition" in {entry.code for entry in await gallery.images.timeline(MAYA, image.id)}
+
+
+@pytest.mark.parametrize("left", [b"", b"cut"], ids=["emptied", "cut"])
+async def test_renditions_that_lost_bytes_are_made_again(house, left):
+    """As a file system may leave them after a power cut, when the disk said too early that it had written them."""
+    gallery, desk, image = house
+    cut = image.rendition_key(image.renditions[0])
+    await gallery.objects.delete([cut])
+    await gallery.objects.put(cut, left)
+    with pytest.raises(ObjectDamaged):
+        await gallery.pictures.open(cut, image.renditions[0].size)
+    assert await differences(gallery) == [Finding(Wrong.DAMAGED_RENDITION, cut, image.id, mended=True)]
+
+    assert (await gallery.sweep.run()).rung == 1
+    await desk.process(image.id)
+    assert await differences(gallery) == []
+
+
+async def test_an_original_that_lost_bytes_is_told_without_being_read(house):
+    gallery, _, image = house
+    await gallery.objects.delete([image.original_key])
+    await gallery.objects.put(image.original_key, b"cut")
+    assert await differences(gallery) == [Finding(Wrong.DAMAGED_ORIGINAL, image.original_key, image.id)]
+
+
+async def test_an_original_that_is_gone_is_told_and_nothing_is_done_to_its_image(house):
+    gallery, _, image = house
+    rendition = image.rendition_key(image.renditions[0])
+    await gallery.objects.delete([image.original_key, rendition])
+    assert await differences(gallery) == [
+        Finding(Wrong.MISSING_ORIGINAL, image.original_key, image.id),
+        Finding(Wrong.MISSING_RENDITION, rendition, image.id, mended=False),
+    ]
+    assert await read(gallery) == [
+        Finding(Wrong.MISSING_ORIGINAL, image.original_key, image.id),
+        Progress(1, image.id),
+    ]
+    assert await gallery.images.get(MAYA, image.id) == image
+
+
+async def test_an_object_that_no_row_knows_is_told_and_removed_only_on_request(gallery):
+    await gallery.objects.put("renditions/nobody/1/320.webp", b"?")
+    await gallery.objects.put("original/young", b"an upload of somebody whose database was restored")
+    await gallery.objects.put("holidays/notes.txt", b"not ours at all")
+    age(gallery, "renditions/nobody/1/320.webp")
+    age(gallery, "holidays/notes.txt")
+    finding = Finding(Wrong.UNKNOWN_OBJECT, "renditions/nobody/1/320.webp")
+    assert await differences(gallery) == [finding]
+    assert a_file(gallery, finding.key).exists()
+    assert await differences(gallery, remove_unknown=True) == [msgspec.structs.replace(finding, mended=True)]
+    assert not a_file(gallery, finding.key).exists()
+    assert a_file(gallery, "original/young").exists()
+    assert a_file(gallery, "holidays/notes.txt").exists()
+
+
+async def test_what_is_on_its_way_in_or_out_is_not_told_of(gallery, processing):
+    image = await uploaded(gallery)
+    await processing.process(image.id)
+    await gallery.images.reprocess(MAYA, image.id)
+    await processing.process(image.id)  # the renditions of the first attempt stay for a day
+    other = await uploaded(gallery)
+    await gallery.images.delete(MAYA, other.id)
+    reserved = rendition_key(image.id, 9, "320", "webp")
+    await object_rows.reserve(gallery.database, image.id, 9, [reserved])
+    for key in (other.original_key, image.original_key):
+        age(gallery, key)
+    assert await differences(gallery, remove_unknown=True) == []
+
+
+async def test_while_others_upload_and_delete_nothing_is_made_up(gallery, processing):
+    ended = asyncio.Event()
+
+    async def busy():
+        while not ended.is_set():
+            image = await uploaded(gallery)
+            await processing.process(image.id)
+            await gallery.images.delete(MAYA, image.id)
+            await gallery.sweep.run()
+
+    working = asyncio.create_task(busy())
+    for _ in range(20):
+        assert await differences(gallery, remove_unknown=True) == []
+    ended.set()
+    await working
+
+
+@pytest.mark.parametrize("harm", [lambda bits: bits[:-1], lambda bits: bits[:-1] + bytes([bits[-1] ^ 1])])
+async def test_stored_bytes_are_compared_with_their_hash(gallery, harm):
+    image = await uploaded(gallery)
+    file = a_file(gallery, image.original_key)
+    file.write_bytes(harm(file.read_bytes()))
+    damaged = Finding(Wrong.DAMAGED_ORIGINAL, image.original_key, image.id)
+    assert await read(gallery) == [damaged, Progress(1, image.id)]
+
+
+async def test_a_share_is_the_same_one_each_time_and_can_be_gone_on_with(gallery):
+    images = [await uploaded(gallery) for _ in range(40)]
+    for image in images:
+        a_file(gallery, image.original_key).write_bytes(b"harmed")
+    half = await read(gallery, 0.5)
+    assert 8 < half[-1].checked < 32
+    assert await read(gallery, 0.5) == half
+    rest = await read(gallery, 1.0, images[29].id)
+    assert [said.image for said in rest[:-1]] == [image.id for image in images[30:]]
+    assert rest[-1] == Progress(10, images[-1].id)
+    assert await read(gallery, 0.0) == [Progress(0, images[-1].id)]
+
+
+async def test_another_installations_store_is_refused(house, environment):
+    gallery, _, _ = house
+    async with gallery.database.writing() as db:
+        await db.execute("UPDATE installation SET id = gen_random_uuid()")
+    with pytest.raises(ForeignStore):
+        async with open_gallery(gallery.settings):
+            raise AssertionError
+
+
+async def test_a_sweep_says_what_it_would_do(gallery, settings):
+    image = await uploaded(gallery)
+    await gallery.images.delete(MAYA, image.id)
+    await uploaded(gallery)
+    planned = await gallery.sweep.plan()
+    assert (planned.rung, planned.removed) == (1, 1)
+    assert await gallery.sweep.plan() == planned, "nothing was done"
+    assert await gallery.sweep.run() == planned
+    assert (await gallery.sweep.plan()).removed == 0

@@ -1,0 +1,192 @@
+"""A renderer that a picture has taken over has little to take: no secrets, no privileges, no files, no network."""
+
+import asyncio
+import os
+import socket
+import sys
+from functools import partial
+from pathlib import Path
+
+import psutil
+import pytest
+
+import photos
+from deeds import MEMORY, connected_to, signalled, tried, wrote
+from gallery.errors import RendererFailed
+from gallery.processing.confinement import examine, weakness
+from gallery.processing.interpreter import bare
+from gallery.processing.renderers import open_pool
+from gallery.rendering.pipeline import render
+from gallery.rendering.recipe import Recipe
+from processes import GALLERY, Running
+
+PICTURES = {
+    "jpeg": photos.a_jpeg,
+    "display-p3": photos.a_display_p3_jpeg,
+    "cmyk": photos.a_cmyk_jpeg,
+    "png": photos.a_png,
+    "gif": photos.a_gif,
+    "webp": photos.a_webp,
+    "avif": photos.an_avif,
+    "heic": photos.a_heic,
+    "png that goes to disk": partial(photos.an_interlaced_png, 6_000, 6_000),  # libvips keeps 100 MB in memory
+}
+SECRET = "hunter2-of-the-database"
+ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has what is tested here")
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> tuple[Path, Path]:
+    """A scratch directory and a data directory, with a picture in each."""
+    scratch, data = tmp_path / "scratch", tmp_path / "data"
+    for folder in (scratch, data):
+        folder.mkdir()
+        (folder / "original.jpg").write_bytes(photos.a_jpeg())
+    return scratch, data
+
+
+@pytest.fixture
+def pool(places, monkeypatch):
+    monkeypatch.setenv("DATABASE_URL", f"postgresql://gallery:{SECRET}@127.0.0.1/image_gallery")
+    monkeypatch.setenv("GALLERY_ACCESS__JWT_SECRET", SECRET)
+    scratch, data = places
+    with open_pool(1, deadline=20, memory=MEMORY, scratch=scratch, closed=data) as pool:
+        yield pool
+
+
+async def test_it_has_no_secret_in_its_environment(pool):
+    child = psutil.Process(await pool.run(os.getpid))
+    assert SECRET not in str(child.environ())
+    assert await pool.run(os.getenv, "DATABASE_URL") is None
+    assert child.environ()["PATH"] == os.environ["PATH"]
+
+
+def test_what_tunes_libraries_is_kept():
+    kept = {"PATH": "/bin", "LC_ALL": "C.UTF-8", "VIPS_CONCURRENCY": "1", "PYTHONPATH": "/x", "MALLOC_ARENA_MAX": "2"}
+    assert bare({**kept, "S3_SECRET_KEY": SECRET, "REDIS_URL": SECRET, "AWS_PROFILE": "x", "HOME": "/"}) == kept
+
+
+@ON_LINUX
+async def test_it_has_no_privileges_and_can_gain_none(pool):
+    status = Path(f"/proc/{await pool.run(os.getpid)}/status").read_text().splitlines()
+    said = dict(line.split(":\t") for line in status if line.startswith(("Cap", "NoNewPrivs")))
+    assert said.pop("NoNewPrivs") == "1"
+    assert {said[name] for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")} == {"0000000000000000"}
+
+
+@ON_LINUX
+async def test_it_reads_and_writes_in_its_scratch_directory_alone(pool, places):
+    scratch, data = places
+    assert await pool.run(tried, str(scratch / "original.jpg")) == "read"
+    assert await pool.run(wrote, str(scratch / "960.webp")) == "written"
+    for path in (data / "original.jpg", "/etc/passwd", f"/proc/{os.getpid()}/environ", f"/proc/{os.getpid()}/mem"):
+        assert await pool.run(tried, str(path)) == "PermissionError", path
+    assert await pool.run(wrote, str(data / "original.jpg")) == "PermissionError"
+    assert (data / "original.jpg").read_bytes() == photos.a_jpeg()
+
+
+@ON_LINUX
+async def test_a_checkout_does_not_open_the_data_in_it(places, monkeypatch):
+    """`python -m gallery` imports from where it was started, which may be where the data lies."""
+    scratch, data = places
+    monkeypatch.syspath_prepend(str(data.parent))
+    with open_pool(1, deadline=20, memory=MEMORY, scratch=scratch, closed=data) as pool:
+        assert await pool.run(tried, str(data / "original.jpg")) == "PermissionError"
+
+
+@ON_LINUX
+async def test_it_reaches_no_server_and_no_other_process(pool):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        assert await pool.run(connected_to, server.getsockname()[1]) == "PermissionError"
+    assert await pool.run(signalled, os.getpid()) == "PermissionError"
+
+
+@ON_LINUX
+async def test_it_runs_no_program(pool):
+    for program in ("/bin/true", sys.executable):
+        with pytest.raises(PermissionError):
+            await pool.run(os.execv, program, [program])
+
+
+@ON_LINUX
+async def test_it_tells_what_holds(pool):
+    found = await pool.run(examine)
+    assert found.missing == []
+    assert "DATABASE_URL" not in found.environment
+    assert examine().missing != []  # here nothing does
+
+
+@pytest.mark.parametrize("name", PICTURES)
+async def test_it_renders_whatever_we_take(pool, places, name):
+    scratch, _ = places
+    original, into = scratch / "original", scratch / "renditions"
+    original.write_bytes(PICTURES[name]())
+    into.mkdir()
+    rendered = await pool.run(render, original, into, Recipe())
+    assert {f"{r.name}.{r.format}" for r in rendered.renditions} == {path.name for path in into.iterdir()}
+
+
+FILTER = """
+import ctypes, os, pathlib, platform, struct, sys
+
+def refuse(*numbers):
+    # By seccomp, as a service manager's filter does: these system calls fail with EPERM.
+    load, allow, deny = (0x20, 0, 0, 0), (0x06, 0, 0, 0x7FFF0000), (0x06, 0, 0, 0x00050001)
+    jumps = [(0x15, len(numbers) - at, 0, number) for at, number in enumerate(numbers)]
+    code = b"".join(struct.pack("HBBI", *line) for line in (load, *jumps, allow, deny))
+    held = ctypes.create_string_buffer(code)
+    program = struct.pack("HxxxxxxP", len(code) // 8, ctypes.addressof(held))
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.prctl(38, 1, 0, 0, 0) == 0
+    assert libc.prctl(22, 2, ctypes.c_char_p(program)) == 0
+"""
+REFUSED = f"""{FILTER}
+from gallery.processing.confinement import confine, examine
+capset = {{"x86_64": 126, "aarch64": 91}}[platform.machine()]
+refuse(444, 445, 446, *([capset] if sys.argv[3] == "capset too" else []))
+confine(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]))
+print(examine().missing)
+"""
+
+
+@ON_LINUX
+@pytest.mark.parametrize("refused", ["landlock", "capset too"])
+async def test_a_system_that_refuses_landlock_is_no_reason_to_render_nothing(places, refused):
+    """As an older kernel does, or systemd's filter of system calls; in a process of its own."""
+    command = [sys.executable, "-c", REFUSED, *places, refused]
+    if refused == "capset too":  # which only a process without capabilities can bear
+        command = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", *command] if os.geteuid() == 0 else command
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    out, _ = await process.communicate()
+    assert out.decode().strip() == "['files', 'programs', 'network']"
+
+
+@ON_LINUX
+async def test_a_worker_warns_once_of_renderers_that_are_not_confined(environment, tmp_path):
+    wrapped = f"{FILTER}\nrefuse(444, 445, 446)\nos.execv(sys.argv[1], sys.argv[1:])"
+    log = tmp_path / "worker.log"
+    with log.open("wb") as output:
+        command = [sys.executable, "-c", wrapped, str(GALLERY), "worker"]
+        process = await asyncio.create_subprocess_exec(*command, env=environment, stderr=output)
+    started = Running(process, log)
+    try:
+        await started.logs("worker.working")
+    finally:
+        await started.stop()
+    (line,) = started.lines("renderers.not_confined")
+    assert (line["level"], "Landlock cannot be used" in line["reason"]) == ("warning", True)
+
+
+@ON_LINUX
+def test_here_landlock_does_all_that_we_ask_of_it():
+    assert weakness() is None
+
+
+COMMAND = "type('Taken', (), {{'__reduce__': lambda self: (__import__('os').mkdir, ({path!r},))}})()"
+
+
+async def test_what_it_sends_home_runs_nothing_there(pool, tmp_path):
+    """A pickle may name any function; a renderer's names what results and errors are made of."""
+    with pytest.raises(RendererFailed):
+        await pool.run(eval, COMMAND.format(path=str(tmp_path / "made")))
+    assert not (tmp_path / "made").exists()

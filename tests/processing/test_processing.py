@@ -1,0 +1,510 @@
+"""Processing: claim, render, settle; and how each kind of failure ends."""
+
+import asyncio
+import os
+import shutil
+import signal
+from datetime import timedelta
+
+import msgspec
+import psutil
+import pytest
+
+import photos
+from cast import MAYA, nothing_is_under_way, stored, uploaded
+from faults.proxy import Proxy
+from gallery.errors import ImageNotFound, ObjectStoreAway
+from gallery.images import object_rows, store
+from gallery.images.model import Edit, Status
+from gallery.images.timeline import Stage
+from gallery.settings import Settings
+from gallery.wiring import open_gallery, open_processing
+
+
+async def status(gallery, image):
+    return (await gallery.images.get(MAYA, image.id)).status
+
+
+async def execute(gallery, statement, *arguments):
+    async with gallery.database.writing() as db:
+        return await db.fetchval(statement, *arguments)
+
+
+async def make_due(gallery, image):
+    """The time that an image has to wait has passed."""
+    await execute(gallery, "UPDATE image SET next_attempt_at = now() WHERE id = $1", image.id)
+
+
+async def lose_lease(gallery, image):
+    await execute(gallery, "UPDATE image SET lease_until = now() WHERE id = $1", image.id)
+
+
+async def test_a_photo_becomes_ready(gallery, processing):
+    image = await uploaded(gallery, photos.a_jpeg(width=1200, height=900))
+
+    await processing.process(image.id)
+
+    ready = await gallery.images.get(MAYA, image.id)
+    assert (ready.status, ready.width, ready.height, ready.attempt) == (Status.READY, 1200, 900, 1)
+    assert {(r.name, r.format, r.width, r.height) for r in ready.renditions} == {
+        (name, format_, width, height)
+        for name, width, height in (("320", 320, 240), ("960", 960, 720), ("1920", 1200, 900))
+        for format_ in ("webp", "jpeg")
+    }
+    for rendition in ready.renditions:
+        chunks = await gallery.pictures.open(ready.rendition_key(rendition), rendition.size)
+        picture = b"".join([chunk async for chunk in chunks])
+        assert len(picture) == rendition.size
+        assert photos.opened(picture).size == (rendition.width, rendition.height)
+
+
+async def test_every_step_is_an_event_in_order(gallery, processing):
+    image = await uploaded(gallery)
+    await processing.process(image.id)
+    await gallery.events.number()
+    events = [e.event for e in await gallery.events.after(0)]
+    assert [(e.type, e.version) for e in events] == [
+        ("image.uploaded", 1),
+        ("image.processing", 2),
+        ("image.ready", 3),
+    ]
+    assert msgspec.json.decode(events[-1].data)["s3Url"] == f"/api/v1/images/{image.id}/original"
+
+
+async def test_a_second_delivery_does_nothing(gallery, processing):
+    image = await uploaded(gallery)
+    await asyncio.gather(*(processing.process(image.id) for _ in range(5)))
+    ready = await gallery.images.get(MAYA, image.id)
+    assert (ready.status, ready.attempt, ready.version) == (Status.READY, 1, 3)
+
+
+async def test_a_damaged_picture_fails_at_once_with_a_reason(gallery, processing):
+    whole = photos.a_jpeg()
+    image = await uploaded(gallery, whole[: len(whole) // 2])
+    await processing.process(image.id)
+    failed = await gallery.images.get(MAYA, image.id)
+    assert (failed.status, failed.error_code, failed.attempt) == (Status.FAILED, "damaged_picture", 1)
+    assert failed.error_message == "The picture is damaged or incomplete and cannot be read."
+
+
+async def test_a_decoder_that_raises_what_nobody_expects_has_three_strikes(gallery, processing, monkeypatch):
+    async def surprised(*_):
+        raise IndexError("list index out of range")
+
+    monkeypatch.setattr(processing._desk.pool, "run", surprised)
+    image = await uploaded(gallery)
+    for _ in range(3):
+        await make_due(gallery, image)
+        await processing.process(image.id)
+    failed = await gallery.images.get(MAYA, image.id)
+    assert (failed.status, failed.error_code, failed.attempt) == (Status.FAILED, "renderer_failed", 3)
+
+
+async def test_an_original_that_goes_from_the_disk_is_not_the_pictures_fault(gallery, processing, monkeypatch):
+    run = processing._desk.pool.run
+
+    async def without_its_file(work, original, *more):
+        await asyncio.to_thread(original.unlink)
+        return await run(work, original, *more)
+
+    image = await uploaded(gallery)
+    with monkeypatch.context() as patched:
+        patched.setattr(processing._desk.pool, "run", without_its_file)
+        await processing.process(image.id)
+    put_off = await gallery.images.get(MAYA, image.id)
+    assert (put_off.status, put_off.strikes, put_off.deferrals) == (Status.PENDING, 0, 1)
+    await make_due(gallery, image)
+    await processing.process(image.id)
+    assert await status(gallery, image) is Status.READY
+
+
+async def test_a_put_that_arrives_after_its_attempt_was_given_up_does_not_stay(gallery, processing, monkeypatch):
+    """The store may go on with a request whose sender has waited long enough."""
+    image, late = await uploaded(gallery), []
+
+    async def give_up(puts):
+        late.append(puts[0].key)
+        raise ObjectStoreAway(key=puts[0].key)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(gallery.objects, "put_all", give_up)
+        await processing.process(image.id)
+    await arrives_late(gallery, late[0])
+
+
+async def arrives_late(gallery, key):
+    """A put is applied after the sweep has removed its key; it does not stay."""
+    await gallery.sweep.run()
+    assert key not in await stored(gallery)
+    await gallery.objects.put(key, b"late")
+    await gallery.sweep.run()
+    assert key in await stored(gallery), "it is not looked for all the time"
+    await nothing_is_under_way(gallery)
+    await gallery.sweep.run()
+    assert key not in await stored(gallery)
+    assert await execute(gallery, "SELECT count(*) FROM object WHERE key = $1", key) == 0, "and then it is forgotten"
+
+
+async def test_a_put_that_arrives_after_its_image_was_deleted_does_not_stay(gallery, processing, monkeypatch):
+    """The worker dies with its put on the way: nobody but the delete gives its keys up."""
+    image, late = await uploaded(gallery), []
+
+    async def die(puts):
+        late.append(puts[0].key)
+        raise SystemError("as if killed")
+
+    with monkeypatch.context() as patched, pytest.raises(SystemError):
+        patched.setattr(gallery.objects, "put_all", die)
+        await processing.process(image.id)
+    await execute(gallery, "UPDATE object SET created_at = now() - interval '20 minutes'")  # a slow store
+    await gallery.images.delete(MAYA, image.id)
+    await arrives_late(gallery, late[0])
+
+
+async def test_a_second_copy_of_a_put_that_arrives_after_a_delete_does_not_stay(gallery):
+    """A store's client tries again what seems lost; what it sent first may still be under way when all is over."""
+    image = await uploaded(gallery)
+    await gallery.images.delete(MAYA, image.id)
+    await arrives_late(gallery, image.original_key)
+
+
+async def test_a_worker_whose_scratch_has_gone_leaves_the_work_to_others(gallery, processing):
+    shutil.rmtree(processing._desk.scratch)
+    image = await uploaded(gallery)
+    await processing.process(image.id)
+    put_off = await gallery.images.get(MAYA, image.id)
+    assert (put_off.status, put_off.strikes, put_off.deferrals) == (Status.PENDING, 0, 1)
+    await make_due(gallery, image)
+    async with open_processing(gallery, "another") as another:
+        await another.process(image.id)
+    assert await status(gallery, image) is Status.READY
+
+
+async def test_a_deleted_image_stays_deleted(gallery, processing):
+    image = await uploaded(gallery)
+    await gallery.images.delete(MAYA, image.id)
+    await processing.process(image.id)  # a late worker
+    with pytest.raises(ImageNotFound):
+        await gallery.images.get(MAYA, image.id)
+
+
+class Held:
+    """A pool that renders when it is let go."""
+
+    def __init__(self, pool):
+        self.asked, self.let_go, self._pool = asyncio.Event(), asyncio.Event(), pool
+
+    async def run(self, *work):
+        self.asked.set()
+        await self.let_go.wait()
+        return await self._pool.run(*work)
+
+
+@pytest.fixture
+async def held(gallery):
+    """A worker whose renderers are held, and its pool."""
+    async with open_processing(gallery, name="worker") as processing:
+        desk = processing._desk
+        pool = Held(desk.pool)
+        processing._desk = msgspec.structs.replace(desk, pool=pool)
+        yield processing, pool
+
+
+async def test_a_delete_during_processing_wins(gallery, held):
+    processing, pool = held
+    image = await uploaded(gallery)
+    working = asyncio.create_task(processing.process(image.id))
+    await pool.asked.wait()
+    await gallery.images.delete(MAYA, image.id)
+    pool.let_go.set()
+    await working
+
+    assert "image.ready" not in await types(gallery)
+    swept = await gallery.sweep.run()
+    assert swept.removed >= 1
+    assert await stored(gallery) == set(), "what the worker had put is gone too"
+
+
+async def types(gallery):
+    await gallery.events.number()
+    return [e.event.type for e in await gallery.events.after(0)]
+
+
+async def test_an_edit_during_processing_is_kept(gallery, processing):
+    image = await uploaded(gallery)
+    async with gallery.database.writing() as db:
+        claimed = await store.claim(db, image.id, timedelta(seconds=15), "somebody")
+    await gallery.images.edit(MAYA, image.id, Edit(title="Dawn"))
+    await lose_lease(gallery, image)
+    await processing.process(image.id)
+    ready = await gallery.images.get(MAYA, image.id)
+    assert (ready.status, ready.title) == (Status.READY, "Dawn")
+    assert ready.version > claimed.version + 1
+
+
+async def test_a_worker_that_lost_its_lease_changes_nothing(gallery, processing):
+    image = await uploaded(gallery)
+    async with gallery.database.writing() as db:
+        late = await store.claim(db, image.id, timedelta(seconds=15), "late worker")
+    await lose_lease(gallery, image)
+    await processing.process(image.id)
+
+    async with gallery.database.writing() as db:
+        assert await store.settle_failed(db, late, "late", "Too late.") is None
+        assert await store.give_back(db, late, 1, 0, timedelta()) is None
+        assert not await store.renew(db, late, timedelta(seconds=15))
+    assert await status(gallery, image) is Status.READY
+
+
+async def test_a_live_lease_is_left_alone_and_rung_for_when_it_ends(gallery, processing):
+    image = await uploaded(gallery)
+    async with gallery.database.writing() as db:
+        await store.claim(db, image.id, timedelta(seconds=15), "another worker")
+    await processing.process(image.id)
+    assert (await gallery.images.get(MAYA, image.id)).attempt == 1
+    assert (await gallery.queue.counts())["delayed"] == 1
+
+
+async def test_a_killed_renderer_is_a_strike_and_another_takes_over(gallery, processing):
+    image = await uploaded(gallery, photos.an_interlaced_png(7000, 7000))  # takes two seconds
+    working = asyncio.create_task(processing.process(image.id))
+    await kill_the_renderer(processing)
+    await working
+
+    struck = await gallery.images.get(MAYA, image.id)
+    assert (struck.status, struck.strikes) == (Status.PENDING, 1)
+    assert struck.next_attempt_at > struck.updated_at
+    assert (await gallery.queue.counts())["delayed"] == 1, "BullMQ delivers when it is due"
+
+    await make_due(gallery, image)
+    await processing.process(image.id)
+    assert await status(gallery, image) is Status.READY
+
+
+async def kill_the_renderer(processing):
+    """As soon as it reads the picture."""
+    async with asyncio.timeout(20):
+        while True:
+            for child in psutil.Process().children(recursive=True):
+                if any(file.path.startswith(str(processing._desk.scratch)) for file in child.open_files()):
+                    os.kill(child.pid, signal.SIGKILL)
+                    return
+            await asyncio.sleep(0.01)
+
+
+async def test_three_strikes_and_it_has_failed(settings):
+    impatient = msgspec.structs.replace(settings.worker, deadline=0.01)
+    async with open_gallery(msgspec.structs.replace(settings, worker=impatient)) as gallery:
+        image = await uploaded(gallery)
+        async with open_processing(gallery) as processing:
+            for strikes in (1, 2):
+                await processing.process(image.id)
+                assert (await gallery.images.get(MAYA, image.id)).strikes == strikes
+                await make_due(gallery, image)
+            await processing.process(image.id)
+        failed = await gallery.images.get(MAYA, image.id)
+        assert (failed.status, failed.error_code) == (Status.FAILED, "renderer_timed_out")
+
+
+async def test_a_renderer_without_memory_fails_the_picture_and_nothing_else(settings):
+    little = msgspec.structs.replace(settings.worker, memory=256 * 1024 * 1024)
+    async with open_gallery(msgspec.structs.replace(settings, worker=little)) as gallery:
+        greedy = await uploaded(gallery, photos.a_greedy_gif())
+        modest = await uploaded(gallery)
+        async with open_processing(gallery) as processing:
+            for _ in range(3):
+                await processing.process(greedy.id)
+                await make_due(gallery, greedy)
+            await processing.process(modest.id)
+        failed = await gallery.images.get(MAYA, greedy.id)
+        assert failed.status is Status.FAILED
+        assert failed.error_code in ("renderer_out_of_memory", "renderer_crashed")
+        assert await status(gallery, modest) is Status.READY
+
+
+async def test_a_picture_that_takes_more_memory_than_this_worker_has_fails_at_once(settings):
+    """The API that took it knows another limit."""
+    little = msgspec.structs.replace(settings.worker, memory=256 * 1024 * 1024)
+    async with open_gallery(settings) as generous:
+        image = await uploaded(generous, photos.an_interlaced_png(5000, 5000))
+    async with open_gallery(msgspec.structs.replace(settings, worker=little)) as gallery:
+        async with open_processing(gallery) as processing:
+            await processing.process(image.id)
+        failed = await gallery.images.get(MAYA, image.id)
+        assert (failed.status, failed.error_code, failed.strikes) == (Status.FAILED, "too_much_memory", 0)
+        assert "(GALLERY_WORKER__MEMORY=268435456)" in failed.error_message
+
+
+async def test_an_object_that_comes_back_damaged_is_not_accepted(gallery, processing, settings):
+    image = await uploaded(gallery)
+    original = settings.data / "objects" / image.original_key
+    original.write_bytes(original.read_bytes()[:-1000])
+    await processing.process(image.id)
+    waiting = await gallery.images.get(MAYA, image.id)
+    assert (waiting.status, waiting.deferrals, waiting.strikes) == (Status.PENDING, 1, 0)
+
+
+async def test_a_store_that_is_away_is_waited_for_without_a_strike(gallery, processing, settings):
+    image = await uploaded(gallery)
+    objects = settings.data / "objects"
+    objects.rename(settings.data / "elsewhere")
+    for deferrals in (1, 2, 3, 4):
+        await processing.process(image.id)
+        waiting = await gallery.images.get(MAYA, image.id)
+        assert (waiting.status, waiting.deferrals, waiting.strikes) == (Status.PENDING, deferrals, 0)
+        await make_due(gallery, image)
+    (settings.data / "elsewhere").rename(objects)
+    await processing.process(image.id)
+    assert await status(gallery, image) is Status.READY
+
+
+async def test_a_worker_that_is_stopped_hands_its_image_back_at_once(gallery, held):
+    processing, pool = held
+    image = await uploaded(gallery)
+    working = asyncio.create_task(processing.process(image.id))
+    await pool.asked.wait()
+    working.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await working
+    pool.let_go.set()
+
+    back = await gallery.images.get(MAYA, image.id)
+    assert (back.status, back.strikes, back.deferrals) == (Status.PENDING, 0, 0)
+    await processing.process(image.id)
+    assert await status(gallery, image) is Status.READY
+
+
+async def test_a_worker_that_is_stopped_while_it_claims_hands_back_too(gallery, processing, monkeypatch):
+    """It is still telling of its claim, which is committed."""
+    image = await uploaded(gallery)
+    telling, go_on = asyncio.Event(), asyncio.Event()
+    tell = processing._news.tell
+
+    async def held(*news):
+        telling.set()
+        await go_on.wait()
+        await tell(*news)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(processing._news, "tell", held)
+        working = asyncio.create_task(processing.process(image.id))
+        await telling.wait()
+        working.cancel()
+        await asyncio.sleep(0)
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await working
+
+    assert await status(gallery, image) is Status.PENDING
+    await processing.process(image.id)
+    assert await status(gallery, image) is Status.READY
+
+
+async def test_ten_lost_workers_in_a_row_fail_the_image(gallery, processing):
+    image = await uploaded(gallery)
+    for _ in range(10):
+        async with gallery.database.writing() as db:
+            assert await store.claim(db, image.id, timedelta(seconds=15), "doomed worker")
+        await lose_lease(gallery, image)
+    await processing.process(image.id)
+    failed = await gallery.images.get(MAYA, image.id)
+    assert (failed.status, failed.error_code, failed.strikes) == (Status.FAILED, "worker_lost", 0)
+
+
+async def test_the_lease_is_renewed_while_the_picture_is_rendered(settings):
+    short = msgspec.structs.replace(settings.worker, lease=0.3)
+    async with open_gallery(msgspec.structs.replace(settings, worker=short)) as gallery:
+        image = await uploaded(gallery, photos.a_twelve_megapixel_photo())
+        async with open_processing(gallery) as processing:
+            await processing.process(image.id)
+        ready = await gallery.images.get(MAYA, image.id)
+        assert (ready.status, ready.attempt, ready.losses) == (Status.READY, 1, 0)
+
+
+async def test_an_image_is_not_ready_when_its_renditions_are_being_removed(gallery, processing, monkeypatch):
+    """A worker frozen so long that the sweep has marked what it had put: it must not settle on objects that go."""
+    image = await uploaded(gallery)
+    put = processing._put
+
+    async def put_and_freeze(image, rendered, folder):
+        await put(image, rendered, folder)
+        await execute(gallery, "UPDATE object SET remove_after = now() WHERE attempt = 1")
+        async with gallery.database.writing() as db:
+            await object_rows.mark(db, 100)
+
+    monkeypatch.setattr(processing, "_put", put_and_freeze)
+    await processing.process(image.id)
+    assert await status(gallery, image) is Status.PROCESSING, "its lease runs out, and another attempt is made"
+    assert "image.ready" not in await types(gallery)
+
+
+# --- a database that goes away ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def by_cable(environment):
+    """A house whose cable to PostgreSQL can be pulled, its worker, and the cable."""
+    async with Proxy(environment["DATABASE_URL"]) as cable:
+        given = {**environment, "DATABASE_URL": cable.url, "GALLERY_DATABASE__TIMEOUT": "2"}
+        async with open_gallery(Settings.read(given)) as gallery, open_processing(gallery) as processing:
+            yield gallery, processing, cable
+
+
+def pull(cable):
+    cable.refuses = True
+    cable.cut()
+
+
+async def waits(capsys):
+    while "image.waiting" not in capsys.readouterr().out:
+        await asyncio.sleep(0.05)
+
+
+async def at_work_without_a_database(by_cable, capsys):
+    """An image, and who works on it and waits."""
+    gallery, processing, cable = by_cable
+    image = await uploaded(gallery)
+    pull(cable)
+    working = asyncio.create_task(processing.process(image.id))
+    await waits(capsys)
+    return image, working
+
+
+async def test_a_database_that_is_away_for_a_claim_is_waited_for(by_cable, capsys):
+    gallery, _, cable = by_cable
+    image, working = await at_work_without_a_database(by_cable, capsys)
+    cable.heal()
+    await working
+    assert await status(gallery, image) is Status.READY
+
+
+async def test_what_was_under_way_is_given_back_as_soon_as_the_database_is_there(by_cable, capsys, monkeypatch):
+    gallery, processing, cable = by_cable
+    render = processing._desk.pool.run
+
+    async def rendered(*work):
+        done = await render(*work)
+        pull(cable)
+        return done
+
+    image = await uploaded(gallery)
+    with monkeypatch.context() as patched:
+        patched.setattr(processing._desk.pool, "run", rendered)
+        working = asyncio.create_task(processing.process(image.id))
+        await waits(capsys)
+    cable.heal()
+    await working
+    put_off = await gallery.images.get(MAYA, image.id)
+    assert (put_off.status, put_off.strikes, put_off.deferrals, put_off.attempt) == (Status.PENDING, 0, 1, 1)
+    entries = await gallery.images.timeline(MAYA, image.id)
+    assert (entries[-1].stage, entries[-1].code) == (Stage.DEFERRED, "database_away")
+    await make_due(gallery, image)
+    await processing.process(image.id)
+    assert await status(gallery, image) is Status.READY
+
+
+async def test_who_waits_for_the_database_ends_when_it_is_told(by_cable, capsys):
+    _, working = await at_work_without_a_database(by_cable, capsys)
+    working.cancel()
+    await asyncio.wait([working], timeout=5)
+    assert working.cancelled()

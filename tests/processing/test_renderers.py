@@ -1,0 +1,118 @@
+"""The pool: one job's death is its own."""
+
+import asyncio
+import os
+import signal
+import time
+
+import psutil
+import pytest
+from pebble import ProcessPool
+
+from deeds import MEMORY, die, eat, refuse
+from gallery.errors import (
+    CannotStart,
+    DamagedPicture,
+    RendererAway,
+    RendererCrashed,
+    RendererOutOfMemory,
+    RendererTimedOut,
+)
+from gallery.processing.renderers import Pool, open_pool
+from processes import command
+
+
+@pytest.fixture
+def pool(tmp_path):
+    with open_pool(2, deadline=2, memory=MEMORY, scratch=tmp_path, closed=tmp_path / "data") as pool:
+        yield pool
+
+
+def children():
+    return [c for c in psutil.Process().children(recursive=True) if "spawn_main" in command(c)]
+
+
+def test_without_an_installed_distribution_a_sentence_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setattr("gallery.processing.renderers.DISTRIBUTION", "gallery-that-is-not-installed")
+    with (
+        pytest.raises(CannotStart, match="is not installed for this Python"),
+        open_pool(1, deadline=2, memory=MEMORY, scratch=tmp_path, closed=tmp_path),
+    ):
+        pass
+
+
+async def test_work_is_done_elsewhere(pool):
+    assert await pool.run(os.getpid) != os.getpid()
+
+
+async def test_what_work_raises_comes_home_with_its_facts(pool):
+    with pytest.raises(DamagedPicture) as raised:
+        await pool.run(refuse)
+    assert raised.value.facts == {"reason": "bits"}
+
+
+async def test_a_crash_costs_only_itself(pool):
+    crash, sleep = asyncio.ensure_future(pool.run(die)), asyncio.ensure_future(pool.run(time.sleep, 0.5))
+    with pytest.raises(RendererCrashed):
+        await crash
+    assert await sleep is None
+    assert await pool.run(abs, -1) == 1
+
+
+async def test_work_that_hangs_is_killed(pool):
+    with pytest.raises(RendererTimedOut) as late:
+        await pool.run(time.sleep, 60)
+    assert late.value.message().endswith(" seconds (GALLERY_WORKER__DEADLINE).")
+    assert await pool.run(abs, -1) == 1
+
+
+async def test_work_that_eats_memory_is_stopped(pool):
+    with pytest.raises(RendererOutOfMemory) as lack:
+        await pool.run(eat)
+    assert lack.value.message().endswith(f"A renderer has {MEMORY:,} bytes (GALLERY_WORKER__MEMORY={MEMORY}).")
+    assert await pool.run(abs, -1) == 1
+
+
+async def test_idle_children_that_are_killed_come_back(pool):
+    for _ in range(5):
+        await asyncio.gather(pool.run(time.sleep, 0.1), pool.run(time.sleep, 0.1))
+        for child in children():
+            child.kill()
+        assert await pool.run(abs, -1) == 1
+    async with asyncio.timeout(10):
+        while len(children()) > 2:
+            await asyncio.sleep(0.05)
+
+
+async def test_pools_that_all_fail_are_nobodys_strike():
+    """As where this machine starts no process any more: the picture is tried again later."""
+
+    def make() -> ProcessPool:
+        stopped = ProcessPool(max_workers=1)
+        stopped.stop()
+        stopped.join()
+        return stopped
+
+    pool = Pool(make, deadline=5, memory=256 << 20)
+    with pytest.raises(RendererAway):
+        await pool.run(os.getpid)
+
+
+async def test_cancelled_work_is_killed(pool):
+    await asyncio.gather(pool.run(time.sleep, 0.1), pool.run(time.sleep, 0.1))
+    work = asyncio.ensure_future(pool.run(time.sleep, 1.5))
+    await asyncio.sleep(0.2)
+    work.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await work
+    began = time.monotonic()
+    await asyncio.gather(pool.run(abs, -1), pool.run(abs, -2))
+    assert time.monotonic() - began < 1.2
+
+
+async def test_children_ignore_ctrl_c(pool):
+    work = asyncio.ensure_future(pool.run(time.sleep, 0.8))
+    await asyncio.sleep(0.5)
+    for child in children():
+        child.send_signal(signal.SIGINT)
+    assert await work is None

@@ -1,0 +1,168 @@
+"""The sweep: whatever was left half done is finished from the rows alone."""
+
+import asyncio
+from datetime import timedelta
+
+import msgspec
+import redis.asyncio as redis
+
+from cast import MAYA, nothing_is_under_way, uploaded
+from gallery.images import object_rows, store
+from gallery.images.model import Status
+from gallery.processing.sweep import BATCH
+from gallery.wiring import open_gallery
+
+
+async def execute(gallery, statement, *arguments):
+    async with gallery.database.writing() as db:
+        return await db.fetchval(statement, *arguments)
+
+
+async def objects_of(gallery):
+    async with gallery.database.primary() as db:
+        return {row["key"] for row in await db.fetch("SELECT key FROM object")}
+
+
+async def flush(settings):
+    async with redis.from_url(settings.redis.url) as valkey:
+        await valkey.flushdb()
+
+
+async def test_after_valkey_has_lost_its_memory_everything_pending_is_rung_for(gallery, settings):
+    await gallery.sweep.run()
+    for _ in range(3):
+        await uploaded(gallery)
+    await flush(settings)
+
+    assert (await gallery.sweep.run()).rung == 3
+    counts = await gallery.queue.counts()
+    assert counts["prioritized"] + counts["wait"] == 3
+
+
+async def test_more_than_a_batch_is_rung_for(gallery, settings):
+    many = BATCH * 2 + 7
+    await execute(
+        gallery,
+        """
+        INSERT INTO image (id, owner, title, original_name, mime_type, size, sha256, animated)
+        SELECT gen_random_uuid(), 'everybody', 'x', 'x.jpg', 'image/jpeg', 1, n::text, false
+        FROM generate_series(1, $1) AS n
+        """,
+        many,
+    )
+    assert (await gallery.sweep.run()).rung == many
+    assert (await gallery.sweep.run()).rung == 0, "and not again at once"
+
+
+async def test_a_queue_that_is_only_long_is_not_rung_again(gallery):
+    await gallery.sweep.run()
+    await uploaded(gallery)
+    assert (await gallery.sweep.run()).rung == 0
+    await execute(gallery, "UPDATE image SET rung_at = now() - interval '2 minutes'")
+    assert (await gallery.sweep.run()).rung == 1, "a ring that nobody has answered for a minute is repeated"
+
+
+async def test_what_a_lost_worker_has_left_is_rung_for_and_finished(gallery, processing):
+    image = await uploaded(gallery)
+    async with gallery.database.writing() as db:
+        await store.claim(db, image.id, timedelta(seconds=15), "lost worker")
+    await execute(gallery, "UPDATE image SET lease_until = now(), rung_at = now() - interval '20 s'")
+    assert (await gallery.sweep.run()).rung == 1
+    await processing.process(image.id)
+    assert (await gallery.images.get(MAYA, image.id)).status is Status.READY
+
+
+async def test_a_retry_that_is_not_due_is_not_rung_for(gallery, settings):
+    await uploaded(gallery)
+    await execute(gallery, "UPDATE image SET next_attempt_at = now() + interval '1 minute'")
+    await flush(settings)
+    assert (await gallery.sweep.run()).rung == 0
+
+
+async def test_the_objects_of_a_deleted_image_go(gallery, processing, settings):
+    image = await uploaded(gallery)
+    await processing.process(image.id)
+    folder = settings.data / "objects"
+    assert len([f for f in folder.rglob("*") if f.is_file() and image.id in str(f)]) > 1
+
+    await gallery.images.delete(MAYA, image.id)
+    assert (await gallery.sweep.run()).removed > 1
+
+    assert [f for f in folder.rglob("*") if f.is_file() and image.id in str(f)] == []
+    await nothing_is_under_way(gallery)
+    await gallery.sweep.run()
+    assert await objects_of(gallery) == set()
+
+
+async def test_an_upload_that_died_before_its_commit_leaves_an_object_that_goes(gallery, settings):
+    await object_rows.reserve(gallery.database, "00000000-0000-7000-8000-000000000001", None, ["original/orphan"])
+    await gallery.objects.put("original/orphan", b"nobody's")
+
+    assert (await gallery.sweep.run()).removed == 0, "it may still be on its way"
+    await execute(gallery, "UPDATE object SET remove_after = now()")
+    assert (await gallery.sweep.run()).removed == 1
+    assert not (settings.data / "objects" / "original" / "orphan").exists()
+
+
+async def test_what_is_being_removed_cannot_be_kept(gallery):
+    await object_rows.reserve(gallery.database, "00000000-0000-7000-8000-000000000001", None, ["a", "b"])
+    await execute(gallery, "UPDATE object SET remove_after = now() WHERE key = 'a'")
+    async with gallery.database.writing() as db:
+        assert await object_rows.mark(db, 10) == ["a"]
+    async with gallery.database.writing() as db:
+        assert not await object_rows.keep(db, ["a", "b"])
+
+
+async def test_what_was_given_up_cannot_be_kept(gallery):
+    """Neither before the sweep has removed it nor while it waits to be removed again."""
+    nobody = "00000000-0000-7000-8000-000000000001"
+    await object_rows.reserve(gallery.database, nobody, None, ["original/orphan"])
+    async with gallery.database.writing() as db:
+        await object_rows.release(db, nobody)
+    for _ in range(2):
+        async with gallery.database.writing() as db:
+            assert not await object_rows.keep(db, ["original/orphan"])
+        await gallery.sweep.run()
+
+
+async def test_the_objects_of_a_ready_image_stay(gallery, processing):
+    image = await uploaded(gallery)
+    await processing.process(image.id)
+    before = await objects_of(gallery)
+    async with gallery.database.writing() as db:
+        await object_rows.release(db, image.id, attempt=1)  # a late worker's mistake: the row points there
+    assert (await gallery.sweep.run()).removed == 0
+    assert await objects_of(gallery) == before
+
+
+async def test_of_many_workers_one_sweeps_in_each_interval(gallery):
+    turns = await asyncio.gather(*(gallery.sweep.turn(timedelta(seconds=5)) for _ in range(10)))
+    assert sum(turns) == 1
+
+
+async def test_the_remains_of_a_deleted_image_go_at_last(gallery):
+    image = await uploaded(gallery)
+    await gallery.images.delete(MAYA, image.id)
+    await gallery.sweep.run()
+    await nothing_is_under_way(gallery)
+    await execute(gallery, "UPDATE image SET deleted_at = now() - interval '2 hours'")
+    await gallery.sweep.run()
+    assert await execute(gallery, "SELECT count(*) FROM image") == 0
+
+
+async def test_while_valkey_is_away_objects_are_removed_all_the_same(settings):
+    nowhere = msgspec.structs.replace(settings.redis, url="redis://127.0.0.1:1/0")
+    async with open_gallery(msgspec.structs.replace(settings, redis=nowhere)) as gallery:
+        image = await uploaded(gallery)
+        await gallery.images.delete(MAYA, image.id)
+        assert (await gallery.sweep.run()).removed == 1
+
+
+async def test_what_came_while_valkey_was_away_is_rung_for_as_soon_as_it_is_back(gallery, settings):
+    """Its memory is whole, so nothing else says that anybody was missed."""
+    await gallery.sweep.run()
+    nowhere = msgspec.structs.replace(settings.redis, url="redis://127.0.0.1:1/0")
+    async with open_gallery(msgspec.structs.replace(settings, redis=nowhere)) as deaf:
+        await uploaded(deaf)
+    assert (await gallery.sweep.run()).rung == 1
+    assert (await gallery.sweep.run()).rung == 0

@@ -1,0 +1,105 @@
+"""An upload: kept whole or not at all."""
+
+import hashlib
+
+import msgspec
+import pytest
+
+import photos
+from cast import MAYA, a_photo, uploaded
+from gallery.errors import NotAPicture, ObjectStoreAway, SideTooLong, TooManyPixels
+from gallery.images import object_rows
+from gallery.images.model import Status, new_id
+from gallery.uploads.schema import draft
+from gallery.wiring import Gallery, open_gallery
+
+
+async def rows(gallery: Gallery, query: str, *arguments: object) -> list[dict]:
+    async with gallery.database.primary() as db:
+        return [dict(row) for row in await db.fetch(query, *arguments)]
+
+
+async def test_an_upload_is_kept_and_waits(gallery):
+    content = photos.a_jpeg(seed=1)
+    image = await uploaded(gallery, content, title="Lake", alt="A lake")
+
+    assert (image.title, image.alt, image.status, image.version) == ("Lake", "A lake", Status.PENDING, 1)
+    assert (image.size, image.sha256) == (len(content), hashlib.sha256(content).hexdigest())
+    kept = b"".join([chunk async for chunk in await gallery.pictures.open(image.original_key, image.size)])
+    assert kept == content
+
+
+async def test_its_event_and_its_object_are_written_with_it(gallery):
+    image = await uploaded(gallery)
+
+    assert await rows(gallery, "SELECT type, version FROM event WHERE image_id = $1", image.id) == [
+        {"type": "image.uploaded", "version": 1}
+    ]
+    assert await rows(gallery, "SELECT key, remove_after FROM object") == [
+        {"key": f"original/{image.id}", "remove_after": None}
+    ]
+
+
+async def test_a_key_is_on_disk_before_anything_is_put_under_it(gallery):
+    """A PostgreSQL that writes a reservation later than it says so would forget it when it is killed."""
+    for number in range(20):
+        (before,) = await rows(gallery, "SELECT pg_current_wal_insert_lsn() AS place")
+        await object_rows.reserve(gallery.database, new_id(), None, [f"original/{number}"])
+        (after,) = await rows(gallery, "SELECT pg_current_wal_flush_lsn() > $1 AS written", before["place"])
+        assert after["written"]
+
+
+async def test_it_rings_once(gallery):
+    await uploaded(gallery)
+    assert (await gallery.queue.counts())["prioritized"] == 1
+
+
+async def test_the_title_is_the_files_name_when_there_is_none(gallery):
+    photo = a_photo(name="C:\\photos\\Lake at dawn.jpg")
+    image = (await gallery.new_images.add(MAYA, photo, draft([], photo.name))).image
+    assert image.title == "Lake at dawn"
+
+
+@pytest.mark.parametrize("name", photos.not_pictures())
+async def test_what_is_no_picture_leaves_nothing(gallery, name):
+    with pytest.raises(NotAPicture):
+        await uploaded(gallery, photos.not_pictures()[name])
+    assert await rows(gallery, "SELECT FROM object") == []
+
+
+async def test_a_bomb_is_refused_by_its_header(gallery):
+    with pytest.raises((TooManyPixels, SideTooLong)):
+        await uploaded(gallery, photos.a_png_bomb())
+    assert await rows(gallery, "SELECT FROM image") == []
+
+
+async def test_an_object_store_that_is_away_loses_nothing(gallery, tmp_path):
+    (tmp_path / "data" / "objects").rename(tmp_path / "data" / "elsewhere")
+    (tmp_path / "data" / "objects").write_text("a file where the directory was")
+
+    with pytest.raises(ObjectStoreAway):
+        await uploaded(gallery)
+    assert await rows(gallery, "SELECT FROM image") == []
+    assert len(await rows(gallery, "SELECT FROM object WHERE remove_after IS NOT NULL")) == 1, "the sweep knows the key"
+
+
+async def test_an_upload_succeeds_while_valkey_is_away(settings):
+    nowhere = msgspec.structs.replace(settings.redis, url="redis://127.0.0.1:1/0")
+    async with open_gallery(msgspec.structs.replace(settings, redis=nowhere)) as gallery:
+        image = await uploaded(gallery)
+        assert (await gallery.images.get(MAYA, image.id)).status is Status.PENDING
+
+
+async def test_an_upload_that_took_longer_than_its_reservation_is_not_kept(gallery, monkeypatch):
+    """The sweep has begun to remove its object: an image without an original would be worse than a refusal."""
+    put = gallery.objects.put
+
+    async def put_late(*given):
+        await put(*given)
+        async with gallery.database.writing() as db:
+            await db.execute("UPDATE object SET remove_after = '-infinity'")
+
+    monkeypatch.setattr(gallery.objects, "put", put_late)
+    with pytest.raises(ObjectStoreAway):
+        await uploaded(gallery)
+    assert await rows(gallery, "SELECT FROM image") == []

@@ -1,0 +1,116 @@
+"""What one owner may keep: exact, however many uploads come at once."""
+
+import asyncio
+from collections import Counter
+
+import asyncpg
+
+import photos
+from cast import MAYA, post, uploaded
+from conftest import housed
+from databases import NUMBERS, database_of
+from gallery.access.model import Caller, Owner
+from gallery.adapters.postgres.migrations import migrate
+from gallery.images import store
+
+NOOR = Caller(owner=Owner("noor"))
+
+
+async def kept(gallery, owner=MAYA.owner):
+    async with gallery.database.primary() as db:
+        counted = await store.storage(db, owner)
+        summed = await db.fetchval(
+            "SELECT coalesce(sum(size), 0) FROM image WHERE owner = $1 AND deleted_at IS NULL", owner
+        )
+    assert counted == summed
+    return counted
+
+
+async def test_uploads_at_once_take_the_quota_and_not_a_byte_more(environment):
+    contents = photos.distinct_photos(24)
+    room = sum(len(content) for content in contents[:9])
+    async with housed(environment, GALLERY_UPLOAD__QUOTA_BYTES=str(room)) as (gallery, client):
+        answers = await asyncio.gather(*(post(client, content) for content in contents))
+        found = Counter(answer.status_code for answer in answers)
+        assert found.keys() == {201, 413}
+        assert await kept(gallery) == sum(answer.json()["size"] for answer in answers if answer.status_code == 201)
+        assert await kept(gallery) <= room
+        assert room - await kept(gallery) < max(map(len, contents))
+        async with gallery.database.primary() as db:
+            wanted = await db.fetchval("SELECT count(*) FROM object WHERE remove_after IS NULL")
+        assert wanted == found[201]
+
+
+async def test_who_has_no_room_left_is_told_before_anything_is_stored(environment):
+    content = photos.a_jpeg()
+    async with housed(environment, GALLERY_UPLOAD__QUOTA_BYTES=str(len(content))) as (gallery, client):
+        assert (await post(client, content)).status_code == 201
+        answer = await post(client, photos.a_png())
+        assert (answer.status_code, answer.json()["code"]) == (413, "quota_exceeded")
+        assert f"(GALLERY_UPLOAD__QUOTA_BYTES={len(content)})" in answer.json()["detail"]
+        async with gallery.database.primary() as db:
+            assert await db.fetchval("SELECT count(*) FROM object") == 1
+
+
+async def test_what_is_deleted_makes_room(environment):
+    content = photos.a_jpeg()
+    async with housed(environment, GALLERY_UPLOAD__QUOTA_BYTES=str(len(content))) as (gallery, client):
+        for _ in range(3):
+            image = (await post(client, content)).json()["id"]
+            assert (await post(client, photos.a_png())).status_code == 413
+            assert (await client.delete(f"/api/v1/images/{image}")).status_code == 200
+            assert (await client.delete(f"/api/v1/images/{image}")).status_code == 404
+        assert await kept(gallery) == 0
+
+
+async def test_a_file_larger_than_the_quota_never_fits(environment):
+    async with housed(environment, GALLERY_UPLOAD__QUOTA_BYTES="10") as (gallery, client):
+        assert (await post(client)).json()["code"] == "quota_exceeded"
+        assert await kept(gallery) == 0
+
+
+async def test_each_owner_has_a_quota_of_its_own(environment):
+    content = photos.a_jpeg()
+    async with housed(environment, GALLERY_UPLOAD__QUOTA_BYTES=str(len(content))) as (gallery, _):
+        await uploaded(gallery, content)
+        await uploaded(gallery, content, caller=NOOR)
+        assert await kept(gallery) == await kept(gallery, NOOR.owner) == len(content)
+
+
+async def test_without_a_quota_all_is_counted_all_the_same(gallery):
+    images = [await uploaded(gallery) for _ in range(3)]
+    await gallery.images.delete(MAYA, images[0].id)
+    assert await kept(gallery) == images[1].size + images[2].size
+    async with gallery.database.writing() as db:
+        await db.execute("DELETE FROM image WHERE id = $1", images[0].id)
+        await db.execute("UPDATE image SET owner = 'noor' WHERE id = $1", images[1].id)
+    assert await kept(gallery) == images[2].size
+    assert await kept(gallery, NOOR.owner) == images[1].size
+    async with gallery.database.writing() as db:
+        await db.execute("DELETE FROM image WHERE id = $1", images[2].id)
+    assert await kept(gallery) == 0
+
+
+async def test_a_worker_does_not_touch_the_count(gallery, processing):
+    image = await uploaded(gallery)
+    async with gallery.database.primary() as db:
+        before = await db.fetchval("SELECT xmin::text FROM storage")
+    await processing.process(image.id)
+    async with gallery.database.primary() as db:
+        assert await db.fetchval("SELECT xmin::text FROM storage") == before
+
+
+async def test_what_was_there_before_is_counted(servers):
+    url = await database_of(str(servers.database.url), f"before_{next(NUMBERS)}", of="template0")
+    await asyncio.to_thread(migrate, url, "0001")
+    connection = await asyncpg.connect(url)
+    try:
+        for size, deleted in ((3, "NULL"), (4, "NULL"), (5, "now()")):
+            await connection.execute(
+                "INSERT INTO image (id, owner, title, original_name, mime_type, size, sha256, animated, deleted_at) "
+                f"VALUES (gen_random_uuid(), 'maya', '', '', 'image/png', {size}, '', false, {deleted})"
+            )
+        await asyncio.to_thread(migrate, url)
+        assert await connection.fetch("SELECT * FROM storage") == [("maya", 7)]
+    finally:
+        await connection.close()

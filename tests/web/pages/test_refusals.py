@@ -1,0 +1,199 @@
+"""The page while the server refuses: what waits says so, comes back by itself, and asks no more often than it may."""
+
+import asyncio
+import json
+from itertools import pairwise
+
+from playwright.async_api import expect
+
+from browsing import SOON, a_file, a_name, a_photo, choose, refuses, seen_ready, tile, upload
+from conftest import served
+from photos import a_jpeg
+
+
+async def test_an_upload_waits_for_the_server_as_long_as_it_says(visit):
+    page, name = visit.page, a_name("Patient")
+    came = await refuses(page, "**/api/v1/images", times=1, retry_after=4)
+    await choose(page, a_file(f"{name}.jpg", a_photo(name)))
+    await expect(tile(page, f"{name}.jpg").locator(".word")).to_have_text("Waiting for the server")
+    message = page.locator(".message", has_text="The object store is unavailable")
+    await expect(message).to_contain_text("1 upload waits for the server; next attempt in ")
+    await expect(page.locator("#connection")).to_have_text("Waiting for the server")
+    await seen_ready(page, name)
+    await expect(page.locator("#connection")).to_have_text("Live")
+    await expect(message).to_have_count(0)
+    assert came[1] - came[0] >= 4
+
+
+async def test_one_upload_alone_finds_out_whether_the_server_is_back(visit):
+    page, names = visit.page, [a_name("Queued") for _ in range(4)]
+    came = await refuses(page, "**/api/v1/images", times=4, retry_after=1)
+    await choose(page, *[a_file(f"{name}.jpg", a_photo(name)) for name in names])
+    for name in names:
+        await expect(tile(page, name)).to_have_attribute("data-state", "ready", timeout=SOON)
+    assert came[3] - came[2] >= 1, "three at once were refused, then one"
+    assert came[4] - came[3] >= 1
+    assert len(came) == 4 + 4
+
+
+async def test_an_upload_that_was_lost_on_the_way_can_be_tried_at_once(visit):
+    page, name = visit.page, a_name("Twice")
+    lost = 0
+
+    async def lose(route) -> None:
+        nonlocal lost
+        lost += 1
+        await (route.abort() if lost == 1 else route.continue_())
+
+    await page.route("**/api/v1/images", lose)
+    await choose(page, a_file(f"{name}.jpg", a_photo(name)))
+    message = page.locator(".message", has_text="Gallery cannot be reached. 1 upload waits")
+    await message.get_by_role("button", name="Try now").click()
+    await seen_ready(page, name)
+
+
+async def test_a_file_that_has_gone_is_not_taken_for_a_server_that_has(visit, tmp_path):
+    page, name = visit.page, a_name("Moved")
+    came = await refuses(page, "**/api/v1/images", times=1)
+    file = tmp_path / f"{name}.jpg"
+    file.write_bytes(a_photo(name))
+    await page.locator(".bar input[type=file]").set_input_files(file)
+    await expect(page.locator(".message")).to_contain_text("next attempt in")
+    file.unlink()
+    await expect(tile(page, file.name).locator(".sentence")).to_have_text("The file cannot be read any more.")
+    await expect(page.locator("#connection")).to_have_text("Live")
+    assert len(came) <= 2
+
+
+async def test_one_upload_that_never_gets_an_answer_does_not_hold_up_the_others(visit):
+    page, names = visit.page, [a_name("Fine") for _ in range(4)]
+    bad = a_name("Poison")
+
+    async def answer(route) -> None:
+        await (route.abort() if bad.encode() in route.request.post_data_buffer else route.continue_())
+
+    await page.route("**/api/v1/images", answer)
+    await choose(page, *[a_file(f"{name}.jpg", a_photo(name)) for name in (bad, *names)])
+    for name in names:
+        await seen_ready(page, name)
+    waiting = page.locator(".message", has_text="1 upload waits for the server")
+    await waiting.get_by_role("button", name="Dismiss this message").click()
+    await asyncio.sleep(1.2)
+    await expect(waiting).to_have_count(0)  # although it counts the seconds
+    await tile(page, f"{bad}.jpg").get_by_role("button", name=f"Cancel upload of {bad}.jpg").click()
+    await expect(page.locator("#connection")).to_have_text("Live")
+
+
+async def test_photos_that_do_not_load_say_so_and_come_back(opened, stack, http):
+    name = a_name("Late")
+    image = await upload(http, name)
+    visit = await opened(stack.url)
+    page = visit.page
+    await page.goto("/")
+    await expect(tile(page, name)).to_have_attribute("data-state", "ready", timeout=SOON)
+    came = await refuses(page, f"**/{image['id']}/*.webp*", times=3)
+    await page.reload()
+    await expect(tile(page, name)).to_have_attribute("data-photo", "broken")
+    await expect(tile(page, name).locator(".missing")).to_be_visible()
+    await expect(page.locator("#connection")).to_have_text("Waiting for the server")
+    await seen_ready(page, name)
+    await expect(tile(page, name).locator(".missing")).to_be_hidden()
+    await expect(page.locator("#connection")).to_have_text("Live")
+    assert len(came) >= 4
+
+
+async def test_a_photo_that_is_gone_is_not_asked_for_again(opened, stack, http):
+    name = a_name("Gone")
+    image = await upload(http, name)
+    page = (await opened(stack.url)).page
+    await page.goto("/")
+    await expect(tile(page, name)).to_have_attribute("data-state", "ready", timeout=SOON)
+    came = await refuses(page, f"**/{image['id']}/*.webp*", times=99, status=404)
+    await page.reload()
+    await expect(tile(page, name)).to_have_attribute("data-photo", "lost")
+    await expect(tile(page, name).locator(".missing")).to_have_text("Not loaded.", use_inner_text=True)
+    await expect(page.locator("#connection")).to_have_text("Live")
+    asked = len(came)
+    await asyncio.sleep(3)
+    assert len(came) == asked
+
+
+async def test_a_refused_stream_is_opened_again_when_the_server_says(opened, stack):
+    page = (await opened(stack.url)).page
+    came: list[tuple[str, float]] = []
+
+    async def refuse(route) -> None:
+        came.append((route.request.method, asyncio.get_running_loop().time()))
+        if len(came) > 4:
+            await route.continue_()
+        else:
+            await route.fulfill(status=503, body="", headers={"Retry-After": "4"})
+
+    await page.route("**/api/v1/notifications/stream*", refuse)
+    await page.goto("/")
+    await expect(page.locator("#connection")).to_have_text("Live", timeout=SOON)
+    opened_at = [at for method, at in came if method == "GET"]
+    assert len(opened_at) == 3
+    assert min(later - earlier for earlier, later in pairwise(opened_at)) >= 4
+
+
+async def test_a_list_that_is_refused_is_read_again_when_the_server_says(opened, stack):
+    page = (await opened(stack.url)).page
+    came = await refuses(page, "**/api/v1/images?*", times=2, retry_after=4)
+    await page.goto("/")
+    await expect(page.locator(".message")).to_contain_text("The object store is unavailable")
+    await expect(page.locator("#connection")).to_have_text("Waiting for the server")
+    await page.locator("body[data-read]").wait_for()
+    await expect(page.locator("#connection")).to_have_text("Live")
+    assert came[1] - came[0] >= 4
+    assert came[2] - came[1] >= 4
+
+
+async def test_what_a_server_refuses_for_good_is_said_once_and_not_tried_again(visit):
+    page, name = visit.page, a_name("Full")
+    came = await refuses(page, "**/api/v1/images", times=1, status=413)
+    await choose(page, a_file(f"{name}.jpg", a_photo(name)))
+    refused = tile(page, f"{name}.jpg")
+    await expect(refused.locator(".sentence")).to_contain_text("unavailable")
+    await expect(refused.locator(".again")).to_be_hidden()
+    await refused.get_by_role("button", name=f"Dismiss {name}.jpg").click()
+    await expect(refused).to_have_count(0)
+    assert len(came) == 1
+
+
+async def test_a_failed_image_says_why_and_is_tried_again_and_deleted(opened, gallery, processing):
+    async with served(gallery) as url:
+        visit = await opened(url)
+        page = visit.page
+        await page.goto("/")
+        await page.locator("body[data-read]").wait_for()
+        await choose(page, a_file("torn.jpg", a_jpeg()[:9_000]))
+        torn = tile(page, "torn")
+        await expect(torn).to_have_attribute("data-state", "waiting")
+        image = await torn.get_attribute("data-id")
+        await processing.process(image)
+        await expect(torn.locator(".failure .which")).to_have_text("torn.jpg")
+        await expect(torn.locator(".sentence")).to_contain_text("damaged")
+        await expect(page.locator(".message")).to_contain_text("torn: The picture is damaged")
+        await torn.get_by_role("button", name="Retry torn").click()
+        await expect(torn).to_have_attribute("data-state", "waiting")
+        await processing.process(image)
+        await expect(torn).to_have_attribute("data-state", "failed")
+        await torn.get_by_role("button", name="Delete torn").click()
+        await page.get_by_role("dialog", name="Delete torn?").get_by_role("button", name="Delete").click()
+        await expect(torn).to_have_count(0)
+        assert await visit.troubles() == []
+
+
+async def test_photos_of_others_that_wait_have_a_name(opened, gallery):
+    async with served(gallery) as url:
+        page = (await opened(url)).page
+        await page.goto("/")
+        await page.locator("body[data-read]").wait_for()
+        body = {"name": "ferry.jpg", "bytes": list(a_jpeg())}
+        sent = """({ name, bytes }) => { const form = new FormData();
+            form.append("file", new Blob([new Uint8Array(bytes)]), name);
+            return fetch("/api/v1/images", { method: "POST", body: form }).then((answer) => answer.status); }"""
+        assert await page.evaluate(sent, json.loads(json.dumps(body))) == 201
+        await expect(page.locator(".tile .state")).to_contain_text("ferry.jpg")
+        await expect(page.locator(".tile .state .which")).to_be_visible()

@@ -1,0 +1,100 @@
+"""What load balancers and operators ask."""
+
+import asyncio
+import os
+from collections import Counter
+
+import httpx
+import msgspec
+import psutil
+
+from conftest import served
+from gallery import ops
+from gallery.adapters.valkey.client import open_valkey
+from gallery.errors import ObjectStoreAway
+from gallery.ops.health import Health, Lack
+from gallery.wiring import furnish
+
+
+async def test_health_tells_of_this_process(client):
+    health = (await client.get("/health")).json()
+    assert health["status"] == "ok"
+    assert health["timestamp"].endswith("Z")
+    assert health["uptime"] > 0
+    assert set(health["memory"]) == {"rss", "heapTotal", "heapUsed"}
+    assert abs(health["memory"]["rss"] - psutil.Process(os.getpid()).memory_info().rss) < 100 * 1024 * 1024
+    assert health["memory"]["heapUsed"] <= health["memory"]["rss"]
+
+
+async def test_a_whole_house_is_live_and_ready(client):
+    assert (await client.get("/livez")).status_code == 200
+    assert (await client.get("/readyz")).json() == {"status": "ok"}
+
+
+async def test_what_is_away_is_named(gallery, settings):
+    """Valkey gone: not ready, but alive; who can do without Valkey asks for that."""
+    nowhere = msgspec.structs.replace(settings.redis, url="redis://127.0.0.1:1/0")
+    async with open_valkey(nowhere) as valkey:
+        crippled = furnish(settings, gallery.database, valkey, gallery.queue, gallery.objects)
+        async with served(crippled) as url, httpx.AsyncClient(base_url=url) as client:
+            answer = await client.get("/readyz")
+            assert answer.status_code == 503
+            assert answer.json() == {
+                "status": "unavailable",
+                "away": {"valkey": "Valkey is away; please try again."},
+                "states": {"valkey": "unavailable"},
+            }
+            assert answer.headers["retry-after"] == "2"
+            assert (await client.get("/readyz", params={"exclude": "valkey"})).status_code == 200
+            assert (await client.get("/livez")).status_code == 200
+
+
+async def test_a_store_that_is_away_is_named(gallery, settings):
+    (settings.data / "objects").rename(settings.data / "elsewhere")
+    async with served(gallery) as url, httpx.AsyncClient(base_url=url) as client:
+        assert list((await client.get("/readyz")).json()["away"]) == ["objects"]
+
+
+async def test_however_many_ask_each_server_is_asked_once_a_second(monkeypatch):
+    pings: Counter[str] = Counter()
+
+    def pinging(name: str, seconds: float = 0.0):
+        async def ping() -> None:
+            pings[name] += 1
+            await asyncio.sleep(seconds)
+            if name == "objects":
+                raise ObjectStoreAway
+
+        return ping
+
+    health = Health(
+        {"postgresql": pinging("postgresql", 0.1), "valkey": pinging("valkey"), "objects": pinging("objects")}
+    )
+    said = await asyncio.gather(*(health.away(e) for e in ((), ("valkey",), ("objects",), ("valkey", "valkey")) * 50))
+    assert pings == {"postgresql": 1, "valkey": 1, "objects": 1}
+    assert [sorted(away) for away in said[:4]] == [["objects"], ["objects"], [], ["objects"]]
+    assert await health.away() == {"objects": Lack(ObjectStoreAway.sentence(), "unavailable")}
+    assert pings.total() == 3
+    monkeypatch.setattr(ops.health, "FRESH", 0.0)
+    health = Health({"valkey": pinging("valkey")})
+    await health.away()
+    await health.away()
+    assert pings["valkey"] == 3, "an answer is no older than that"
+
+
+async def test_a_probe_that_is_given_up_leaves_the_others_their_answer(monkeypatch):
+    never = asyncio.Event()
+
+    async def hang() -> None:
+        await never.wait()
+
+    monkeypatch.setattr(ops.health, "PATIENCE", 0.2)
+    health = Health({"postgresql": hang})
+    first, second = (asyncio.create_task(health.away()) for _ in range(2))
+    await asyncio.sleep(0.05)
+    first.cancel()
+    assert list(await second) == ["postgresql"]
+
+
+async def test_what_cannot_be_excluded_is_told(client):
+    assert (await client.get("/readyz", params={"exclude": "gravity"})).status_code == 422
