@@ -5,7 +5,7 @@ from pathlib import PurePosixPath
 from typing import Annotated, Any, NamedTuple
 from urllib.parse import quote
 
-from litestar import Request, Router, get
+from litestar import Request, get
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, HeaderParameter, QueryParameter
@@ -121,8 +121,7 @@ async def rendition(
     return await _answer(request, pictures, picture, headers, Conditions(known, wanted, if_range))
 
 
-def router() -> Router:
-    return Router("/api/v1/images", route_handlers=[original, rendition], tags=["images"])
+HANDLERS = [original, rendition]
 
 
 async def _answer(

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from litestar import Request, Router, get, post
+from litestar import Request, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 from litestar.response import Response
@@ -49,5 +49,4 @@ async def share(
     return Response(view, headers={"Cache-Control": "no-store"})
 
 
-def router() -> Router:
-    return Router("/api/v1/images", route_handlers=[download, share], tags=["images"])
+HANDLERS = [download, share]

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
-from litestar import Request, Router, delete, get, patch, post
+from litestar import Request, delete, get, patch, post
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, JSONBody
@@ -152,9 +152,7 @@ async def history(
     return Response(entries, headers={"Cache-Control": "private, no-cache"})
 
 
-def router() -> Router:
-    handlers = [page, read, change, remove, reprocess, history]
-    return Router("/api/v1/images", route_handlers=handlers, tags=["images"])
+HANDLERS = [page, read, change, remove, reprocess, history]
 
 
 def _image(entry: CachedImage, status: int, headers: Mapping[str, str] | None = None) -> Response[bytes]:

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
-from litestar import Request, Router, post
+from litestar import Request, post
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.response import Response
@@ -53,8 +53,7 @@ async def upload(
     return Response(receipt.body, media_type=JSON, status_code=receipt.status, headers=headers)
 
 
-def router() -> Router:
-    return Router("/api/v1/images", route_handlers=[upload], tags=["images"])
+HANDLERS = [upload]
 
 
 async def _body(request: Request[Any, Any, Any]) -> AsyncIterator[bytes]:

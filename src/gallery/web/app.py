@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from litestar import Litestar
+from litestar import Litestar, Router
 from litestar.di import Provide
 from litestar.types import ASGIApp
 
@@ -25,10 +25,7 @@ def make_app(house: Gallery) -> ASGIApp:
         route_handlers=[
             gallery.access.api.router(),
             gallery.admin.api.router(),
-            gallery.uploads.api.router(),
-            gallery.images.api.router(),
-            gallery.delivery.api.router(),
-            gallery.delivery.links_api.router(),
+            _images_router(),
             gallery.notifications.api.router(),
             probes.health,
             probes.livez,
@@ -64,6 +61,13 @@ def make_app(house: Gallery) -> ASGIApp:
         debug=False,
     )
     return wrapped(app, house, Callers(house.access))
+
+
+def _images_router() -> Router:
+    """One for all packages that have calls below this path: Litestar takes no path from two routers."""
+    packages = gallery.uploads.api, gallery.images.api, gallery.delivery.api, gallery.delivery.links_api
+    handlers = [handler for package in packages for handler in package.HANDLERS]
+    return Router("/api/v1/images", route_handlers=handlers, tags=["images"])
 
 
 def make_worker_app(house: Gallery) -> ASGIApp:
