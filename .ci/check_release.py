@@ -11,21 +11,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-SEMANTIC = re.compile(r"\d+\.\d+\.\d+(-(a|b|rc)\.\d+)?")  # as a package index reads them too
+VERSION = re.compile(r"\d+\.\d+\.\d+(-(a|b|rc)\.\d+)?")  # as a package index reads them too
 
 
 def main(tag: str, repository: str) -> int:
-    found = list(complaints(ROOT, tag, repository))
+    found = list(problems(ROOT, tag, repository))
     for line in found:
         print(line)  # noqa: T201
     return 1 if found else 0
 
 
-def complaints(source: Path, tag: str, repository: str) -> Iterator[str]:
+def problems(source: Path, tag: str, repository: str) -> Iterator[str]:
     version = written_version(source)
     if tag != f"v{version}":
         yield f"The tag is {tag}, but src/gallery/__init__.py says {version}."
-    if not SEMANTIC.fullmatch(version):
+    if not VERSION.fullmatch(version):
         yield f"The version {version} is not like 1.2.3 or 1.2.3-rc.1."
     if not re.search(
         rf"^## \[{re.escape(version)}\] — \d{{4}}-\d\d-\d\d$", (source / "CHANGELOG.md").read_text(), re.MULTILINE

@@ -35,23 +35,23 @@ def main() -> None:
 def build(source: Path) -> Path:
     """The folder with the sdist and the wheel. The README of `source` is rewritten."""
     readme = source / "README.md"
-    readme.write_text(absolute(readme.read_text(), repository(source), f"v{written_version(source)}"))
+    readme.write_text(with_absolute_links(readme.read_text(), repository(source), f"v{written_version(source)}"))
     dist = source / "dist"
-    python("-m", "hatchling", "build", "-t", "sdist", "-d", dist, inside=source)
+    run_python("-m", "hatchling", "build", "-t", "sdist", "-d", dist, cwd=source)
     [sdist] = dist.glob("*.tar.gz")
-    python("-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", dist, sdist, inside=source)
+    run_python("-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", dist, sdist, cwd=source)
     return dist
 
 
-def python(*words: object, inside: Path) -> None:
-    subprocess.run([sys.executable, *map(str, words)], cwd=inside, check=True)
+def run_python(*args: object, cwd: Path) -> None:
+    subprocess.run([sys.executable, *map(str, args)], cwd=cwd, check=True)
 
 
 def repository(source: Path) -> str:
     return str(tomllib.loads((source / "pyproject.toml").read_text())["project"]["urls"]["Repository"])
 
 
-def absolute(page: str, repository: str, tag: str) -> str:
+def with_absolute_links(page: str, repository: str, tag: str) -> str:
     """The page with each link to a file of the repository as an address."""
 
     def mended(link: re.Match[str]) -> str:

@@ -19,9 +19,9 @@ import psutil
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 import photos
-from cast import listening, post
-from gallery.embedded.datadir import Running
-from processes import Stack, command, dev, surroundings
+from factories import listen, post
+from gallery.embedded.datadir import RunInfo
+from gallery_processes import RunningGallery, base_environment, command_line, dev
 
 UPLOADS = {"a photo of 2 MP": (1600, 1200, 100), "a photo of 12 MP": (4032, 3024, 20)}
 READS = 2_000
@@ -30,15 +30,15 @@ SIZES = "SELECT sum(pg_total_relation_size(oid))::bigint FROM pg_class WHERE rel
 
 
 async def main() -> None:
-    environment = surroundings() | {"GALLERY_LOGS__LEVEL": "warning"}
+    environment = base_environment() | {"GALLERY_LOGS__LEVEL": "warning"}
     with tempfile.TemporaryDirectory(prefix="gallery-capacity-") as folder:
         async with dev(environment, Path(folder)) as stack, httpx.AsyncClient(base_url=stack.url, timeout=60) as client:
-            running = msgspec.json.decode((stack.data / "run.json").read_bytes(), type=Running)
+            running = msgspec.json.decode((stack.data / "run.json").read_bytes(), type=RunInfo)
             database = await asyncpg.connect(running.database_url)
-            await _uploads(client, photos.distinct_photos(10))  # everything warm, a renderer too
+            await _upload_all(client, photos.distinct_photos(10))  # everything warm, a renderer too
             for name, (width, height, count) in UPLOADS.items():
                 contents = [photos.a_jpeg(width, height, seed) for seed in range(count)]
-                print_row(name, await _of_uploads(stack, client, database, contents))
+                print_row(name, await _measure_uploads(stack, client, database, contents))
             image = (await client.get("/api/v1/images?limit=1")).json()[0]
             reads = {
                 "an image": f"/api/v1/images/{image['id']}",
@@ -46,56 +46,58 @@ async def main() -> None:
                 "a rendition": image["renditions"][0]["url"],
             }
             for name, path in reads.items():
-                print_row(name, await _of_reads(stack, client, path))
+                print_row(name, await _measure_reads(stack, client, path))
             await database.close()
 
 
-async def _of_uploads(
-    stack: Stack, client: httpx.AsyncClient, database: asyncpg.Connection, contents: list[bytes]
+async def _measure_uploads(
+    stack: RunningGallery, client: httpx.AsyncClient, database: asyncpg.Connection, contents: list[bytes]
 ) -> dict[str, float]:
-    log, rows, objects = await _wal(database), await database.fetchval(SIZES), _stored(stack)
-    figures = await _charged(stack, len(contents), lambda: _uploads(client, contents))
+    log, rows, objects = await _wal_bytes(database), await database.fetchval(SIZES), _stored_bytes(stack)
+    figures = await _cpu_per_operation(stack, len(contents), lambda: _upload_all(client, contents))
     await asyncio.sleep(1)
-    figures["WAL, bytes"] = (await _wal(database) - log) / len(contents)
+    figures["WAL, bytes"] = (await _wal_bytes(database) - log) / len(contents)
     figures["tables, bytes"] = (await database.fetchval(SIZES) - rows) / len(contents)
-    figures["objects, bytes"] = (_stored(stack) - objects) / len(contents)
+    figures["objects, bytes"] = (_stored_bytes(stack) - objects) / len(contents)
     return figures
 
 
-async def _of_reads(stack: Stack, client: httpx.AsyncClient, path: str) -> dict[str, float]:
+async def _measure_reads(stack: RunningGallery, client: httpx.AsyncClient, path: str) -> dict[str, float]:
     async def read() -> None:
         for _ in range(READS):
             (await client.get(path)).raise_for_status()
 
-    return await _charged(stack, READS, read)
+    return await _cpu_per_operation(stack, READS, read)
 
 
-async def _charged(stack: Stack, count: int, work: Callable[[], Awaitable[None]]) -> dict[str, float]:
+async def _cpu_per_operation(
+    stack: RunningGallery, count: int, work: Callable[[], Awaitable[None]]
+) -> dict[str, float]:
     """CPU in milliseconds of each part, for one of `count`."""
-    before = _cpu(stack)
+    before = _cpu_seconds(stack)
     await work()
-    after = _cpu(stack)
+    after = _cpu_seconds(stack)
     return {f"{part}, ms": (after[part] - before[part]) * 1000 / count for part in PARTS}
 
 
-async def _uploads(client: httpx.AsyncClient, contents: list[bytes]) -> None:
+async def _upload_all(client: httpx.AsyncClient, contents: list[bytes]) -> None:
     gate = asyncio.Semaphore(4)
 
     async def send(content: bytes) -> None:
         async with gate:
             await post(client, content)
 
-    async with listening(client, types="image.ready") as maya:
+    async with listen(client, types="image.ready") as maya:
         await asyncio.gather(*(send(content) for content in contents))
         for _ in contents:
             await maya.next("image.ready", seconds=300)
 
 
-def _cpu(stack: Stack) -> dict[str, float]:
+def _cpu_seconds(stack: RunningGallery) -> dict[str, float]:
     """Seconds of each part and all below it; a renderer lives for hundreds of pictures."""
     seconds = dict.fromkeys(PARTS, 0.0)
     for process in psutil.Process(stack.pid).children(recursive=True):
-        line = command(process)
+        line = command_line(process)
         part = next(
             (part for part, words in PARTS.items() if words in line), "worker" if "spawn_main" in line else None
         )
@@ -104,11 +106,11 @@ def _cpu(stack: Stack) -> dict[str, float]:
     return seconds
 
 
-async def _wal(database: asyncpg.Connection) -> int:
+async def _wal_bytes(database: asyncpg.Connection) -> int:
     return int(await database.fetchval("SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn"))
 
 
-def _stored(stack: Stack) -> int:
+def _stored_bytes(stack: RunningGallery) -> int:
     return sum(file.stat().st_size for file in (stack.data / "objects").rglob("*") if file.is_file())
 
 

@@ -15,18 +15,18 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from gallery.access.model import EVERYBODY
+from gallery.access.model import SHARED_OWNER
 from gallery.adapters.postgres.database import Connection, Database, open_database
 from gallery.adapters.postgres.migrations import migrate
 from gallery.embedded.servers import open_servers
 from gallery.images import listing
-from gallery.images.list_query import Question, Sort
+from gallery.images.list_query import ListQuery, Sort
 from gallery.images.model import Status
 from gallery.settings import Settings
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 ROUNDS = 200
-PATIENCE = 15  # seconds for one kind of question
+TIME_LIMIT_SECONDS = 15  # seconds for one kind of question
 
 FILL = """
     INSERT INTO image (id, owner, title, description, alt, tags, original_name, mime_type, size, sha256, animated,
@@ -56,31 +56,31 @@ FILL = """
 """
 
 
-def questions() -> Iterator[tuple[str, Question]]:
+def queries() -> Iterator[tuple[str, ListQuery]]:
     for sort in Sort:
-        yield f"sort `{sort}`", Question(sort=sort)
-    yield "status: nearly all", Question(statuses=[Status.READY])
-    yield "status: one of 1,000", Question(statuses=[Status.FAILED])
-    yield "two statuses", Question(statuses=[Status.FAILED, Status.READY])
-    yield "status, by title", Question(statuses=[Status.FAILED], sort=Sort.TITLE)
-    yield "tag: half of all", Question(tags=["water"])
-    yield "tag: three images", Question(tags=["scarce"])
-    yield "search: half of all", Question(words=["lake"])
-    yield "search: half of all, two words", Question(words=["lake", "evening"])
-    yield "search: half of all, by title", Question(words=["lake"], sort=Sort.TITLE)
-    yield "search: one of 100", Question(words=["saffron"])
-    yield "search: one of 500", Question(words=["quartz"])
-    yield "search: three images", Question(words=["heliotrope"])
-    yield "search: three images, by a part", Question(words=["liotro"])
-    yield "search: three images, two letters", Question(words=["he"])
-    yield "search: one emoji, in no image", Question(words=["🌊"])
-    yield "search: no image", Question(words=["xylophone"])
-    yield "search: the older half", Question(words=["harbour"])
+        yield f"sort `{sort}`", ListQuery(sort=sort)
+    yield "status: nearly all", ListQuery(statuses=[Status.READY])
+    yield "status: one of 1,000", ListQuery(statuses=[Status.FAILED])
+    yield "two statuses", ListQuery(statuses=[Status.FAILED, Status.READY])
+    yield "status, by title", ListQuery(statuses=[Status.FAILED], sort=Sort.TITLE)
+    yield "tag: half of all", ListQuery(tags=["water"])
+    yield "tag: three images", ListQuery(tags=["scarce"])
+    yield "search: half of all", ListQuery(words=["lake"])
+    yield "search: half of all, two words", ListQuery(words=["lake", "evening"])
+    yield "search: half of all, by title", ListQuery(words=["lake"], sort=Sort.TITLE)
+    yield "search: one of 100", ListQuery(words=["saffron"])
+    yield "search: one of 500", ListQuery(words=["quartz"])
+    yield "search: three images", ListQuery(words=["heliotrope"])
+    yield "search: three images, by a part", ListQuery(words=["liotro"])
+    yield "search: three images, two letters", ListQuery(words=["he"])
+    yield "search: one emoji, in no image", ListQuery(words=["🌊"])
+    yield "search: no image", ListQuery(words=["xylophone"])
+    yield "search: the older half", ListQuery(words=["harbour"])
 
 
-async def main(most: int, folder: Path) -> None:
+async def main(max_images: int, folder: Path) -> None:
     figures: dict[str, list[str]] = {}
-    sizes = [size for size in SIZES if size <= most]
+    sizes = [size for size in SIZES if size <= max_images]
     async with open_servers(folder) as servers:
         await asyncio.to_thread(migrate, str(servers.database_url))
         settings = replace(Settings().database, url=servers.database_url, timeout=600)
@@ -92,7 +92,7 @@ async def main(most: int, folder: Path) -> None:
             print("|---|" + "---|" * len(sizes))
             for kind, cells in figures.items():
                 print(f"| {kind} | {' | '.join(cells)} |")
-            await plans(database)
+            await print_plans(database)
 
 
 async def fill(database: Database, size: int) -> None:
@@ -114,42 +114,42 @@ async def fill(database: Database, size: int) -> None:
 
 
 async def measure(database: Database, size: int, figures: dict[str, list[str]]) -> None:
-    rows = await some_rows(database, size)
+    rows = await sample_rows(database, size)
     ids = [row["id"] for row in rows]
-    for kind, question in questions():
-        add(figures, kind, await times(database, lambda q=question: q))
+    for kind, question in queries():
+        record_times(figures, kind, await times(database, lambda q=question: q))
     for sort in Sort:
         column = listing.ORDERS[sort].column
 
-        def somewhere(sort: Sort = sort, column: str = column) -> Question:
+        def somewhere(sort: Sort = sort, column: str = column) -> ListQuery:
             row = random.choice(rows)
-            asked = Question(sort=sort)
+            asked = ListQuery(sort=sort)
             return replace(asked, after=asked.cursor(row[column], row["id"]))
 
-        add(figures, f"sort `{sort}`, anywhere", await times(database, somewhere))
-    add(figures, "50 by `ids`", await times(database, lambda: Question(ids=random.sample(ids, 50))))
+        record_times(figures, f"sort `{sort}`, anywhere", await times(database, somewhere))
+    record_times(figures, "50 by `ids`", await times(database, lambda: ListQuery(ids=random.sample(ids, 50))))
 
 
-async def times(database: Database, ask: Callable[[], Question]) -> list[float]:
+async def times(database: Database, make_query: Callable[[], ListQuery]) -> list[float]:
     """Seconds, in order; at least five, and no more than fit into our patience."""
     found: list[float] = []
     async with database.primary() as db:
-        await listing.page(db, EVERYBODY, ask())
-        while len(found) < ROUNDS and (len(found) < 5 or sum(found) < PATIENCE):
-            question = ask()
+        await listing.page(db, SHARED_OWNER, make_query())
+        while len(found) < ROUNDS and (len(found) < 5 or sum(found) < TIME_LIMIT_SECONDS):
+            question = make_query()
             began = time.perf_counter()
-            await listing.page(db, EVERYBODY, question)
+            await listing.page(db, SHARED_OWNER, question)
             found.append(time.perf_counter() - began)
     return sorted(found)
 
 
-def add(figures: dict[str, list[str]], kind: str, found: list[float]) -> None:
+def record_times(figures: dict[str, list[str]], kind: str, found: list[float]) -> None:
     p50, p99 = (found[max(0, math.ceil(len(found) * part) - 1)] * 1000 for part in (0.5, 0.99))
     figures.setdefault(kind, []).append(f"{p50:.1f} / {p99:.1f}")
     log(f"  {kind}: {p50:.1f} / {p99:.1f} ms of {len(found)}")
 
 
-async def some_rows(database: Database, size: int) -> list[dict[str, object]]:
+async def sample_rows(database: Database, size: int) -> list[dict[str, object]]:
     seconds = random.sample(range(60, size), min(500, size - 60))
     columns = {"id", *(order.column for order in listing.ORDERS.values())}
     async with database.primary() as db:
@@ -161,18 +161,26 @@ async def some_rows(database: Database, size: int) -> list[dict[str, object]]:
     return [dict(row) for row in rows]
 
 
-async def plans(database: Database) -> None:
+async def print_plans(database: Database) -> None:
     async with database.primary() as db:
         for words in (["lake"], ["heliotrope"]):
-            look = listing.Look(EVERYBODY, Question(words=words), words, 51)
-            print(f"\n{words[0]}, near:\n{await plan(db, listing.IN_ORDER, look.near(), look.values)}")
-            print(f"\n{words[0]}, few:\n{await plan(db, listing.BY_FILTER, look.few(), look.values)}")
-            print(f"\n{words[0]}, rest:\n{await plan(db, listing.IN_ORDER, look.rest(), look.values)}")
+            look = listing.ListStatements(SHARED_OWNER, ListQuery(words=words), words, 51)
+            print(
+                f"\n{words[0]}, "
+                f"near:\n{await explain(db, listing.USE_SORT_INDEX, look.bounded_scan(), look.parameters)}"
+            )
+            print(
+                f"\n{words[0]}, "
+                f"few:\n{await explain(db, listing.USE_FILTER_INDEX, look.filter_and_sort(), look.parameters)}"
+            )
+            print(
+                f"\n{words[0]}, rest:\n{await explain(db, listing.USE_SORT_INDEX, look.full_scan(), look.parameters)}"
+            )
 
 
-async def plan(db: Connection, way: str, statement: str, values: list[object]) -> str:
+async def explain(db: Connection, planner_settings: str, statement: str, values: list[object]) -> str:
     async with db.transaction():
-        await db.execute(way)
+        await db.execute(planner_settings)
         rows = await db.fetch(f"EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, BUFFERS OFF) {statement}", *values)
     return "\n".join(row[0] for row in rows)
 

@@ -19,8 +19,8 @@ import psutil
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 import photos
-from cast import listening, post
-from processes import Stack, dev, surroundings
+from factories import listen, post
+from gallery_processes import RunningGallery, base_environment, dev
 
 ROUNDS = 5
 PHOTOS = 200
@@ -29,7 +29,7 @@ READS = 500
 
 async def main() -> None:
     figures: dict[str, float] = {}
-    environment = surroundings() | {"GALLERY_LOGS__LEVEL": "warning"}
+    environment = base_environment() | {"GALLERY_LOGS__LEVEL": "warning"}
     with tempfile.TemporaryDirectory(prefix="gallery-bench-") as folder:
         began = time.perf_counter()
         async with dev(environment, Path(folder)):
@@ -39,11 +39,11 @@ async def main() -> None:
             figures["second start, s"] = time.perf_counter() - began
             async with httpx.AsyncClient(base_url=stack.url, timeout=60) as client:
                 await asyncio.sleep(2)
-                figures["idle memory (PSS), MB"] = memory(stack)
+                figures["idle memory (PSS), MB"] = memory_mb(stack)
                 await one_at_a_time(client, figures)
                 await many_at_once(client, figures)
                 await reads(client, figures)
-                figures["memory after (PSS), MB"] = memory(stack)
+                figures["memory after (PSS), MB"] = memory_mb(stack)
     for name, figure in figures.items():
         print(json.dumps({name: round(figure, 4)}) if "--json" in sys.argv else f"{name:48} {figure:10.3f}")
 
@@ -51,7 +51,7 @@ async def main() -> None:
 async def one_at_a_time(client: httpx.AsyncClient, figures: dict[str, float]) -> None:
     """From the first byte of the request to the event: a 12-megapixel photo on an idle machine."""
     times = []
-    async with listening(client) as maya:
+    async with listen(client) as maya:
         for seed in range(ROUNDS + 1):
             photo = photos.a_jpeg(width=4032, height=3024, seed=seed)
             began = time.perf_counter()
@@ -70,7 +70,7 @@ async def many_at_once(client: httpx.AsyncClient, figures: dict[str, float]) -> 
         async with gate:
             await post(client, content)
 
-    async with listening(client, types="image.ready") as maya:
+    async with listen(client, types="image.ready") as maya:
         began = time.perf_counter()
         await asyncio.gather(*(send(content) for content in contents))
         figures[f"{PHOTOS} photos of 2 MP, all answered, s"] = time.perf_counter() - began
@@ -87,18 +87,18 @@ async def reads(client: httpx.AsyncClient, figures: dict[str, float]) -> None:
         "rendition": image["renditions"][0]["url"],
     }
     for name, url in urls.items():
-        times = sorted([await clocked(lambda url=url: client.get(url)) for _ in range(READS)])
+        times = sorted([await timed(lambda url=url: client.get(url)) for _ in range(READS)])
         figures[f"{name}, median, ms"] = times[READS // 2] * 1000
         figures[f"{name}, p99, ms"] = times[READS * 99 // 100] * 1000
 
 
-async def clocked(call: Callable[[], Awaitable[httpx.Response]]) -> float:
+async def timed(call: Callable[[], Awaitable[httpx.Response]]) -> float:
     began = time.perf_counter()
     (await call()).raise_for_status()
     return time.perf_counter() - began
 
 
-def memory(stack: Stack) -> float:
+def memory_mb(stack: RunningGallery) -> float:
     root = psutil.Process(stack.pid)
     return sum(p.memory_full_info().pss for p in [root, *root.children(recursive=True)]) / 1e6
 

@@ -21,15 +21,19 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
+import gallery_processes
 import photos
-import processes
-from cast import post
+from factories import post
 from gallery.embedded.servers import open_servers
-from otlp import collecting
+from otlp_collector import run_collector
 
 ROUNDS = 100
 REQUESTS = 30  # in one turn
-WHAT = {"/livez": "nothing at all", "/api/v1/images/{id}": "an image, from the cache", "/api/v1/images": "a list of 50"}
+PATHS = {
+    "/livez": "nothing at all",
+    "/api/v1/images/{id}": "an image, from the cache",
+    "/api/v1/images": "a list of 50",
+}
 
 
 async def main() -> None:
@@ -39,9 +43,9 @@ async def main() -> None:
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gallery-bench-")))
         servers = await stack.enter_async_context(open_servers(folder / "servers"))
-        collector = stack.enter_context(collecting())
+        collector = stack.enter_context(run_collector())
         base = {
-            **processes.surroundings(),
+            **gallery_processes.base_environment(),
             "DATABASE_URL": str(servers.database_url),
             "REDIS_URL": str(servers.redis_url),
             "GALLERY_DATA_DIR": str(folder / "data"),
@@ -53,11 +57,12 @@ async def main() -> None:
             "traced": {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url},
         }
         apis = {
-            name: await stack.enter_async_context(processes.api(base, folder, **more)) for name, more in kinds.items()
+            name: await stack.enter_async_context(gallery_processes.api(base, folder, **more))
+            for name, more in kinds.items()
         }
         if against:
-            processes.GALLERY = Path(against)
-            apis["before"] = await stack.enter_async_context(processes.api(base, folder))
+            gallery_processes.GALLERY = Path(against)
+            apis["before"] = await stack.enter_async_context(gallery_processes.api(base, folder))
         clients = {
             name: await stack.enter_async_context(httpx.AsyncClient(base_url=api.url, timeout=30))
             for name, api in apis.items()
@@ -68,29 +73,31 @@ async def main() -> None:
         await measure(apis, clients, image)
 
 
-async def measure(apis: dict[str, processes.Stack], clients: dict[str, httpx.AsyncClient], image: str) -> None:
+async def measure(
+    apis: dict[str, gallery_processes.RunningGallery], clients: dict[str, httpx.AsyncClient], image: str
+) -> None:
     names = list(apis)
     print(f"{'microseconds of CPU a request':32}" + "".join(f"{name:>18}" for name in names))
-    for path, what in WHAT.items():
+    for path, what in PATHS.items():
         found: dict[str, list[float]] = {name: [] for name in names}
         for turn in range(ROUNDS + 1):
             for name in names if turn % 2 else reversed(names):
-                spent = await cost(apis[name].pid, clients[name], path.format(id=image))
+                spent = await cpu_microseconds(apis[name].pid, clients[name], path.format(id=image))
                 if turn:  # the first one warms up
                     found[name].append(spent)
         calm = {name: statistics.quantiles(found[name], n=10)[0] for name in names}
         print(f"{what:32}" + "".join(f"{calm[name]:18.0f}" for name in names), flush=True)
 
 
-async def cost(pid: int, client: httpx.AsyncClient, path: str) -> float:
+async def cpu_microseconds(pid: int, client: httpx.AsyncClient, path: str) -> float:
     """Microseconds of CPU that a request takes of a process and its children."""
-    before = spent(pid)
+    before = cpu_seconds(pid)
     for _ in range(REQUESTS):
         (await client.get(path)).raise_for_status()
-    return (spent(pid) - before) / REQUESTS * 1e6
+    return (cpu_seconds(pid) - before) / REQUESTS * 1e6
 
 
-def spent(pid: int) -> float:
+def cpu_seconds(pid: int) -> float:
     """From the scheduler, in nanoseconds: `times` counts in hundredths of a second."""
     family = [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]
     tasks = [task for member in family for task in Path(f"/proc/{member}/task").iterdir()]

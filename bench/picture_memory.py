@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
-import large
+import large_pictures
 from gallery.errors import TooMuchMemory
 from gallery.rendering.probe import Limits, probe
 
@@ -45,16 +45,16 @@ def main() -> int:
     width, height = (int(side) for side in sys.argv[1:3]) if len(sys.argv) > 2 else (8_000, 6_000)
     worse = 0
     print(f"{width} × {height} px{'':22}MB taken{'':6}counted{'':6}seconds")
-    for kind, make in large.KINDS.items():
+    for kind, make in large_pictures.KINDS.items():
         file = make(width, height)
-        taken, seconds = measured(file)
-        worse += taken > counted(file)
-        mark = "  MORE" if taken > counted(file) else ""
-        print(f"{kind:32}{taken / 1e6:10.0f}{counted(file) / 1e6:13.0f}{seconds:13.1f}{mark}", flush=True)
+        taken, seconds = measure(file)
+        worse += taken > estimated_bytes(file)
+        mark = "  MORE" if taken > estimated_bytes(file) else ""
+        print(f"{kind:32}{taken / 1e6:10.0f}{estimated_bytes(file) / 1e6:13.0f}{seconds:13.1f}{mark}", flush=True)
     return int(worse > 0)
 
 
-def measured(file: bytes) -> tuple[int, float]:
+def measure(file: bytes) -> tuple[int, float]:
     with tempfile.TemporaryDirectory() as folder:
         original = Path(folder) / "original"
         original.write_bytes(file)
@@ -65,7 +65,7 @@ def measured(file: bytes) -> tuple[int, float]:
     return int(taken), float(seconds)
 
 
-def counted(file: bytes) -> int:
+def estimated_bytes(file: bytes) -> int:
     try:
         probe(io.BytesIO(file), Limits(max_pixels=1 << 32, memory=0))
     except TooMuchMemory as refusal:

@@ -8,7 +8,7 @@ import os
 import sys
 import urllib.request
 
-TIMEOUT = 4
+TIMEOUT_SECONDS = 4
 
 
 def main() -> int:
@@ -19,7 +19,9 @@ def main() -> int:
     if port == "0":
         return 0
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/livez", timeout=TIMEOUT):  # an error status raises
+        with urllib.request.urlopen(
+            f"http://127.0.0.1:{port}/livez", timeout=TIMEOUT_SECONDS
+        ):  # an error status raises
             return 0
     except OSError as error:  # URLError is one
         print(f"/livez on port {port}: {error}", file=sys.stderr)

@@ -25,12 +25,12 @@ from simulate_autoscale import STYLE
 
 DASHBOARD = Path(__file__).parents[1] / "deploy" / "grafana" / "gallery.json"
 PICTURE = Path(__file__).parent / "images" / "dashboard.svg"
-MARGIN, HEAD, COLUMN, ROW, GAP = 24, 68, 50, 27, 8
+MARGIN, HEADER, COLUMN, ROW, GAP = 24, 68, 50, 27, 8
 WIDTH = 24 * COLUMN + 2 * MARGIN  # Grafana's grid has 24 columns
 LIGHT = ("#14685a", "#c07f1d", "#7b3f8c", "#2b6cb0", "#b3261e", "#6b7a1e", "#5a6472", "#c2528b", "#8a5a3c", "#2a8fa3")
 DARK = ("#6fceb8", "#e6b45c", "#c79be0", "#7fb2ea", "#ff8a7d", "#b7c55a", "#a3adb8", "#f09ac0", "#cf9f7d", "#6cc7dc")
 THRESHOLDS = {"green": 0, "orange": 1, "red": 4}  # of those colours
-CURVES = """
+CURVE_STYLE = """
   .card { fill: #fff; stroke: #e2dfd7 } .full { fill: currentColor } .small { font-size: 11.5px }
   .curve { stroke: currentColor; fill: none; stroke-width: 1.6; stroke-linejoin: round; stroke-linecap: round }
 """
@@ -63,18 +63,18 @@ class Series(Struct, frozen=True):
 class Plot(Struct, frozen=True):
     """Where curves are drawn, and up to which value."""
 
-    left: float
-    above: float
+    x_offset: float
+    y_offset: float
     width: float
     height: float
-    top: float
+    max_value: float
     span: Span
 
     def x(self, at: int) -> float:
-        return round(self.left + self.width * (at - self.span.start) / (self.span.end - self.span.start), 1)
+        return round(self.x_offset + self.width * (at - self.span.start) / (self.span.end - self.span.start), 1)
 
     def y(self, value: float) -> float:
-        return round(self.above + self.height * (1 - value / self.top), 1)
+        return round(self.y_offset + self.height * (1 - value / self.max_value), 1)
 
 
 def main(prometheus: str, minutes: int = 5, scrape: int = 15, end: int = 0) -> None:
@@ -85,11 +85,11 @@ def main(prometheus: str, minutes: int = 5, scrape: int = 15, end: int = 0) -> N
     everything = {one["name"]: one["allValue"] for one in board["templating"]["list"] if "allValue" in one}
     variables = {"__rate_interval": f"{max(step + scrape, 4 * scrape)}s", **everything}
     with httpx.Client(base_url=prometheus) as client:
-        panels = [_panel(panel, list(_ask(client, panel, span, variables)), span) for panel in board["panels"]]
-    PICTURE.write_text("\n".join([_head(board), *panels, "</svg>\n"]))
+        panels = [_panel(panel, list(_query(client, panel, span, variables)), span) for panel in board["panels"]]
+    PICTURE.write_text("\n".join([_header(board), *panels, "</svg>\n"]))
 
 
-def _ask(client: httpx.Client, panel: dict[str, Any], span: Span, variables: Mapping[str, str]) -> Iterator[Series]:
+def _query(client: httpx.Client, panel: dict[str, Any], span: Span, variables: Mapping[str, str]) -> Iterator[Series]:
     for target in panel.get("targets", []):
         query = Template(target["expr"]).substitute(variables)
         answer = client.get("/api/v1/query_range", params={"query": query, **asdict(span)})
@@ -100,13 +100,15 @@ def _ask(client: httpx.Client, panel: dict[str, Any], span: Span, variables: Map
                 yield Series(Template(words).substitute(defaultdict(str, found["metric"])).strip(), values)
 
 
-def _head(board: dict[str, Any]) -> str:
-    height = HEAD + ROW * max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in board["panels"]) + MARGIN - GAP
+def _header(board: dict[str, Any]) -> str:
+    height = (
+        HEADER + ROW * max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in board["panels"]) + MARGIN - GAP
+    )
     light, dark = (" ".join(f".c{n} {{ color: {one} }}" for n, one in enumerate(these)) for these in (LIGHT, DARK))
     dark = f"@media (prefers-color-scheme: dark) {{ .card {{ fill: #1c1c1a; stroke: #34322e }} {dark} }}"
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img">\n'
-        f"<title>Gallery’s dashboard</title>\n<style>{STYLE}{CURVES}  {light}\n  {dark}\n</style>\n"
+        f"<title>Gallery’s dashboard</title>\n<style>{STYLE}{CURVE_STYLE}  {light}\n  {dark}\n</style>\n"
         f'<rect class="ground" width="{WIDTH}" height="{height}"/>\n'
         f"{_text(MARGIN, 34, board['title'], 'text', size=18, weight=600)}\n"
         f"{_text(MARGIN, 54, 'Prometheus’ answers to the queries of deploy/grafana/gallery.json; times are UTC')}"
@@ -116,7 +118,7 @@ def _head(board: dict[str, Any]) -> str:
 def _panel(panel: dict[str, Any], series: Sequence[Series], span: Span) -> str:
     grid, field = panel["gridPos"], panel.get("fieldConfig", {}).get("defaults")
     width, height = COLUMN * grid["w"] - GAP, ROW * grid["h"] - GAP
-    parts = [f'<g transform="translate({MARGIN + COLUMN * grid["x"]} {HEAD + ROW * grid["y"]})">']
+    parts = [f'<g transform="translate({MARGIN + COLUMN * grid["x"]} {HEADER + ROW * grid["y"]})">']
     if panel["type"] == "row":
         return "\n".join([*parts, _text(0, 14, panel["title"], "text", size=14, weight=600), "</g>"])
     parts.append(f'<rect class="card" width="{width}" height="{height}" rx="4"/>')
@@ -132,9 +134,11 @@ def _stat(field: dict[str, Any], series: Sequence[Series], span: Span, width: fl
     value = series[-1].values[max(series[-1].values)]
     passed = [step["color"] for step in field["thresholds"]["steps"] if value >= (step["value"] or 0)]
     colour = THRESHOLDS[passed[-1]]
-    plot = Plot(1, 0.68 * height, width - 2, 0.32 * height - 1, _top(series, field["unit"]), span)
+    plot = Plot(1, 0.68 * height, width - 2, 0.32 * height - 1, _axis_max(series, field["unit"]), span)
     yield from _curves(series[-1:], plot, 0.13, colour)
-    yield _text(width / 2, 0.56 * height, _said(value, field["unit"]), f"full c{colour}", "middle", size=24, weight=600)
+    yield _text(
+        width / 2, 0.56 * height, _format_value(value, field["unit"]), f"full c{colour}", "middle", size=24, weight=600
+    )
 
 
 def _chart(field: dict[str, Any], series: Sequence[Series], span: Span, width: float, height: float) -> Iterator[str]:
@@ -142,10 +146,10 @@ def _chart(field: dict[str, Any], series: Sequence[Series], span: Span, width: f
     columns = max(2, int((width - 28) / (30 + 6.2 * max(len(line.name) for line in series))))
     letters = int(((width - 28) / columns - 30) / 6.2)
     low = 68 + 16 * -(-len(series) // columns)  # legend and hours
-    plot = Plot(74, 38, width - 94, height - low, _top(series, field["unit"]), span)
-    for value in (0, plot.top / 2, plot.top):
+    plot = Plot(74, 38, width - 94, height - low, _axis_max(series, field["unit"]), span)
+    for value in (0, plot.max_value / 2, plot.max_value):
         yield f'<line class="grid" x1="74" x2="{width - 20}" y1="{plot.y(value)}" y2="{plot.y(value)}"/>'
-        yield _text(66, plot.y(value) + 4, _said(value, field["unit"], plot.top), "soft small", "end")
+        yield _text(66, plot.y(value) + 4, _format_value(value, field["unit"], plot.max_value), "soft small", "end")
     every = 60 * max(1, (span.end - span.start) // 240)
     for at in range(-(-span.start // every) * every, span.end + 1, every):
         yield _text(plot.x(at), height - low + 55, strftime("%H:%M", gmtime(at)), "soft small", "middle")
@@ -153,10 +157,10 @@ def _chart(field: dict[str, Any], series: Sequence[Series], span: Span, width: f
     for number, line in enumerate(series):
         x, y = 14 + (width - 28) / columns * (number % columns), height - low + 75 + 16 * (number // columns)
         yield f'<rect class="full c{number % len(LIGHT)}" x="{x:g}" y="{y - 5}" width="12" height="3" rx="1.5"/>'
-        yield _text(x + 17, y, _short(line.name, letters), "soft small")
+        yield _text(x + 17, y, _shorten(line.name, letters), "soft small")
 
 
-def _short(name: str, letters: int) -> str:
+def _shorten(name: str, letters: int) -> str:
     """The first word and the end, where all of it is too long: a method, and which route it is."""
     first, _, rest = name.partition(" ")
     end = rest[len(first) + 2 - letters :]
@@ -183,7 +187,7 @@ def _curves(series: Sequence[Series], plot: Plot, shade: float, colour: int = 0)
             yield f'<polygon class="full" fill-opacity="{shade}" points="{curve} {base}"/></g>'
 
 
-def _top(series: Sequence[Series], unit: str) -> float:
+def _axis_max(series: Sequence[Series], unit: str) -> float:
     """The next round number above all values, in the unit that will be said."""
     highest = max(value for line in series for value in line.values.values()) or 1
     size, _ = _scale(highest, unit)
@@ -195,17 +199,17 @@ def _scale(value: float, unit: str) -> tuple[float, str]:
     return next((scale for scale in UNITS[unit] if value >= scale[0]), UNITS[unit][-1])
 
 
-def _said(value: float, unit: str, like: float = 0) -> str:
+def _format_value(value: float, unit: str, like: float = 0) -> str:
     """In the unit that suits the value, or another one `like` it."""
     size, name = _scale(like or value, unit)
     return f"{float(f'{value / size:.3g}'):g} {name}".strip()
 
 
 def _text(
-    x: float, y: float, words: str, look: str = "soft", anchor: str = "start", size: float = 0, weight: int = 0
+    x: float, y: float, text: str, css_class: str = "soft", anchor: str = "start", size: float = 0, weight: int = 0
 ) -> str:
     style = (f' font-size="{size}"' if size else "") + (f' font-weight="{weight}"' if weight else "")
-    return f'<text class="{look}" x="{x:g}" y="{y:g}" text-anchor="{anchor}"{style}>{escape(words)}</text>'
+    return f'<text class="{css_class}" x="{x:g}" y="{y:g}" text-anchor="{anchor}"{style}>{escape(text)}</text>'
 
 
 if __name__ == "__main__":

@@ -3,11 +3,11 @@
 from itertools import groupby
 from pathlib import Path
 
-from gallery.settings import SECRETS, Entry, entries
+from gallery.settings import SECRETS, Setting, all_settings
 
 PAGE = Path(__file__).with_name("configuration.md")
 
-HEAD = """\
+HEADER = """\
 <!-- Written by docs/make_configuration.py; change the settings in src/gallery/settings instead. -->
 
 # Settings
@@ -19,7 +19,7 @@ real name.
 
 Secrets (🔑) are never printed.
 """
-ROOMS = {
+SECTION_TITLES = {
     "": "The process",
     "database": "PostgreSQL",
     "redis": "Valkey or Redis",
@@ -42,21 +42,28 @@ ROOMS = {
 
 def page() -> str:
     """The whole page as it should be."""
-    return "\n".join([HEAD, *(_section(room, list(group)) for room, group in groupby(entries(), key=_room))])
+    return "\n".join([HEADER, *(_section(room, list(group)) for room, group in groupby(all_settings(), key=_branch))])
 
 
-def _room(entry: Entry) -> str:
+def _branch(entry: Setting) -> str:
     return entry.branch
 
 
-def _section(room: str, found: list[Entry]) -> str:
+def _section(branch: str, found: list[Setting]) -> str:
     rows = [f"| {_name(entry)} | {_default(entry.default)} | {_cell(entry.description)} |" for entry in found]
     return "\n".join(
-        [f"## {ROOMS.get(room, room.capitalize())}", "", "| variable | default | meaning |", "|---|---|---|", *rows, ""]
+        [
+            f"## {SECTION_TITLES.get(branch, branch.capitalize())}",
+            "",
+            "| variable | default | meaning |",
+            "|---|---|---|",
+            *rows,
+            "",
+        ]
     )
 
 
-def _name(entry: Entry) -> str:
+def _name(entry: Setting) -> str:
     return f"`{entry.variable}`" + (" 🔑" if entry.path in SECRETS else "")
 
 

@@ -1,8 +1,8 @@
 """Replays a day's load through the decision of `GET /admin/autoscale` and draws what comes of it.
 
 `python docs/simulate_autoscale.py` writes docs/images/autoscale.svg and prints the numbers of docs/scaling.md. The same
-seed gives the same picture. A model, not a measurement: a worker renders `RATE` images a second, and a new one takes
-`START` seconds to come.
+seed gives the same picture. A model, not a measurement: a worker renders `IMAGES_PER_SECOND` images a second, and a new
+one takes `STARTUP_SECONDS` seconds to come.
 """  # noqa: INP001
 
 import random
@@ -17,12 +17,12 @@ from msgspec import Struct
 from gallery.admin.autoscale import Load, Rules, decide
 
 PICTURE = Path(__file__).parent / "images" / "autoscale.svg"
-DAY = 24 * 3600  # seconds
+DAY_SECONDS = 24 * 3600  # seconds
 SEED = 5
-RATE = 4.0  # images a second that one worker with two renderers manages
-START = 25  # seconds until a new worker works
-LATELY = 60  # seconds over which it is seen how busy they are
-POLL = 15  # seconds between two looks, as KEDA's
+IMAGES_PER_SECOND = 4.0  # images a second that one worker with two renderers manages
+STARTUP_SECONDS = 25  # seconds until a new worker works
+BUSY_WINDOW_SECONDS = 60  # seconds over which it is seen how busy they are
+POLL_SECONDS = 15  # seconds between two looks, as KEDA's
 RULES = Rules(max=12)
 
 
@@ -49,30 +49,30 @@ def day() -> Callable[[int], float]:
 
 
 def simulate(rate: Callable[[int], float], rules: Rules, seed: int = SEED) -> list[Second]:
-    """Second by second; workers come `START` seconds after they were asked for and go at once."""
+    """Second by second; workers come `STARTUP_SECONDS` seconds after they were asked for and go at once."""
     chance = random.Random(seed)  # noqa: S311  no secret
     queue: deque[int] = deque()  # when each image that waits has come
     coming: deque[int] = deque()  # when each new worker will work
-    worked: deque[float] = deque(maxlen=LATELY)
+    worked: deque[float] = deque(maxlen=BUSY_WINDOW_SECONDS)
     workers, joined, left, done = 1, -inf, -inf, 0.0
     seconds = []
-    for now in range(DAY):
+    for now in range(DAY_SECONDS):
         arrived = _poisson(chance, rate(now))
         queue.extend([now] * arrived)
         while coming and coming[0] <= now:
             coming.popleft()
             workers, joined = workers + 1, now
-        done = min(done + workers * RATE, float(len(queue)) + 1)
+        done = min(done + workers * IMAGES_PER_SECOND, float(len(queue)) + 1)
         before = len(queue)
         while queue and done >= 1:
             queue.popleft()
             done -= 1
-        worked.append((before - len(queue)) / RATE)
+        worked.append((before - len(queue)) / IMAGES_PER_SECOND)
         oldest = now - queue[0] if queue else 0
-        if now % POLL == 0:
+        if now % POLL_SECONDS == 0:
             busy = min(1.0, sum(worked) / (len(worked) * workers))
             wanted = decide(Load(workers, len(queue), oldest, busy, now - joined, now - left), rules).wanted
-            coming.extend([now + START] * (wanted - workers - len(coming)))
+            coming.extend([now + STARTUP_SECONDS] * (wanted - workers - len(coming)))
             if wanted < workers:
                 workers, left = wanted, now
         seconds.append(Second(arrived, len(queue), oldest, workers, workers + len(coming)))
@@ -112,42 +112,43 @@ class Panel(Struct, frozen=True):
 
     title: str
     values: Sequence[float]
-    top: float
+    max_value: float
     marks: Sequence[tuple[float, str]] = ()
     step: bool = False
 
 
 def draw(seconds: Sequence[Second]) -> str:
-    minutes = [seconds[start : start + 60] for start in range(0, DAY, 60)]
+    minutes = [seconds[start : start + 60] for start in range(0, DAY_SECONDS, 60)]
     panels = [
         Panel("Uploads a second", [sum(s.arrived for s in m) / 60 for m in minutes], 50),
         Panel(
             "Images waiting (the most within each minute)",
             [max(s.waiting for s in m) for m in minutes],
-            _nice(max(s.waiting for s in seconds)),
+            _round_up(max(s.waiting for s in seconds)),
             [(RULES.add_above, "add above 100")],
         ),
         Panel(
             "Oldest image, seconds",
             [max(s.oldest for s in m) for m in minutes],
-            _nice(max(s.oldest for s in seconds)),
+            _round_up(max(s.oldest for s in seconds)),
             [(RULES.latency, "add above 30 s")],
         ),
         Panel("Workers", [m[-1].workers for m in minutes], RULES.max, [(RULES.max, "max")], step=True),
     ]
     height = TOP + len(panels) * (PANEL + GAP)
-    parts = [_head(height), *(_panel(panel, TOP + i * (PANEL + GAP)) for i, panel in enumerate(panels)), "</svg>\n"]
+    parts = [_header(height), *(_panel(panel, TOP + i * (PANEL + GAP)) for i, panel in enumerate(panels)), "</svg>\n"]
     return "\n".join(parts)
 
 
-def _head(height: int) -> str:
+def _header(height: int) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img">\n'
         f"<title>A simulated day of uploads, and the workers that are asked for</title>\n<style>{STYLE}</style>\n"
         f'<rect class="ground" width="{WIDTH}" height="{height}"/>\n'
         f'<text class="text" x="{LEFT}" y="30" font-size="18" font-weight="600">A day, and its workers</text>\n'
         f'<text class="soft" x="{LEFT}" y="50">'
-        f"Each renders {RATE:g} images a second and takes {START} s to come; asked for every {POLL} s</text>"
+        f"Each renders {IMAGES_PER_SECOND:g} images a second and takes {STARTUP_SECONDS} s to "
+        f"come; asked for every {POLL_SECONDS} s</text>"
     )
 
 
@@ -156,11 +157,11 @@ def _panel(panel: Panel, top: float) -> str:
         return round(LEFT + (WIDTH - LEFT - RIGHT) * minute / 1440, 1)
 
     def y(value: float) -> float:
-        return round(top + PANEL - PANEL * value / panel.top, 1)
+        return round(top + PANEL - PANEL * value / panel.max_value, 1)
 
     points = _points(panel, x, y)
     lines = [f'<text class="text" x="{LEFT}" y="{top - 9}" font-weight="500">{panel.title}</text>']
-    for value in (0, panel.top / 2, panel.top):
+    for value in (0, panel.max_value / 2, panel.max_value):
         lines.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(value)}" y2="{y(value)}"/>')
         lines.append(f'<text class="soft" x="{LEFT - 8}" y="{y(value) + 4}" text-anchor="end">{value:,.0f}</text>')
     lines += [
@@ -185,7 +186,7 @@ def _points(panel: Panel, x: Callable[[float], float], y: Callable[[float], floa
     return " ".join(f"{x(minute)},{y(value)}" for minute, value in [*corners, (1440, panel.values[-1])])
 
 
-def _nice(value: float) -> float:
+def _round_up(value: float) -> float:
     """The next round number above."""
     unit = next(10**power for power in range(1, 9) if value <= 10 ** (power + 1)) / 2
     return unit * -(-value // unit)
@@ -197,7 +198,8 @@ def summary(seconds: Sequence[Second]) -> str:
     hours = sum(s.paid for s in seconds) / 3600
     changes = sum(a.workers != b.workers for a, b in pairwise(seconds))
     return (
-        f"{images:,} images; the oldest waited 30 s or less for {100 * sum(w <= 30 for w in waits) / DAY:.1f} % of the "
+        f"{images:,} images; the oldest waited 30 s or less for "
+        f"{100 * sum(w <= 30 for w in waits) / DAY_SECONDS:.1f} % of the "
         f"day, {waits[-1]:.0f} s at worst; at most {max(s.waiting for s in seconds):,} waited; "
         f"{hours:.0f} worker hours, of {24 * RULES.max} with {RULES.max} all day; {changes} changes"
     )

@@ -10,7 +10,7 @@ import time
 from alembic import context
 from sqlalchemy import text
 
-LOCK = 7_261_001  # of all Gallery processes that migrate one database
+MIGRATION_LOCK_ID = 7_261_001  # of all Gallery processes that migrate one database
 LOCK_TIMEOUT = "2s"
 STATEMENT_TIMEOUT = "30s"  # CREATE INDEX CONCURRENTLY blocks nobody, and is let be: see `beside_everybody`
 
@@ -18,20 +18,20 @@ connection = context.config.attributes["connection"]
 slow = context.config.attributes.get("slow", False)
 
 
-def ask(question: str) -> bool:
-    answer = bool(connection.execute(text(question)).scalar())
+def execute(statement: str) -> bool:
+    answer = bool(connection.execute(text(statement)).scalar())
     connection.commit()  # who waits must not have a snapshot: CREATE INDEX CONCURRENTLY would wait for it
     return answer
 
 
-while not ask(f"SELECT pg_try_advisory_lock({LOCK})"):
+while not execute(f"SELECT pg_try_advisory_lock({MIGRATION_LOCK_ID})"):
     time.sleep(0.1)
 try:
-    ask(f"SELECT set_config('lock_timeout', '{LOCK_TIMEOUT}', false) IS NOT NULL")
-    ask(f"SELECT set_config('statement_timeout', '{0 if slow else STATEMENT_TIMEOUT}', false) IS NOT NULL")
+    execute(f"SELECT set_config('lock_timeout', '{LOCK_TIMEOUT}', false) IS NOT NULL")
+    execute(f"SELECT set_config('statement_timeout', '{0 if slow else STATEMENT_TIMEOUT}', false) IS NOT NULL")
     context.configure(connection=connection, transaction_per_migration=True)
     with context.begin_transaction():
         context.run_migrations()
 finally:
     connection.rollback()
-    ask(f"SELECT pg_advisory_unlock({LOCK})")
+    execute(f"SELECT pg_advisory_unlock({MIGRATION_LOCK_ID})")

@@ -16,7 +16,7 @@ from textwrap import dedent
 from typing import Any
 from urllib.parse import unquote
 
-from gallery.settings import entries
+from gallery.settings import all_settings
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "gallery"
@@ -27,7 +27,7 @@ FENCED = re.compile(r"^ *(```|~~~)(\w*)[^\n]*\n(.*?)^ *\1 *$", re.MULTILINE | re
 CODE = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\]\(<?([^)\s>]+)>?(?: +\"[^\"]*\")?\)")
 HEADING = re.compile(r"^#{1,6} +(.+?) *#*$", re.MULTILINE)
-PLACE = re.compile(r"([a-z_]+(?:/[a-z_]+)*/[a-z_]+\.py)(?:: ([\w.]+))?")
+CODE_REFERENCE = re.compile(r"([a-z_]+(?:/[a-z_]+)*/[a-z_]+\.py)(?:: ([\w.]+))?")
 VARIABLE = re.compile(r"\bGALLERY_[A-Z0-9_]*[A-Z0-9]\b")
 FORBIDDEN = {
     "a path of somebody's machine": re.compile(r"(?<![\w.:/])/(?:home|Users|root|work)/[\w.]"),
@@ -38,18 +38,18 @@ FORBIDDEN = {
 
 
 def main() -> int:
-    found = sorted(set(complaints()))
+    found = sorted(set(find_problems()))
     for line in found:
         print(line)  # noqa: T201
     return 1 if found else 0
 
 
-def complaints() -> Iterator[str]:
-    files = ours()
+def find_problems() -> Iterator[str]:
+    files = tracked_files()
     pages = [path for path in files if path.suffix == ".md"]
     for path in pages:
         text = path.read_text()
-        yield from (f"{name(path)}: {fault}" for fault in in_page(path, text))
+        yield from (f"{relative_name(path)}: {fault}" for fault in check_page(path, text))
     for path in files:
         yield from (f"{name(path)}: {fault}" for fault in in_any(path))
     yield from in_generated()
@@ -58,22 +58,22 @@ def complaints() -> Iterator[str]:
     yield from in_decisions()
 
 
-def in_page(path: Path, text: str) -> Iterator[str]:
+def check_page(path: Path, text: str) -> Iterator[str]:
     prose = FENCED.sub("", text)
     yield from broken_links(path, prose)
-    yield from unknown_places(prose)
+    yield from find_unknown_references(prose)
     yield from unknown_variables(text)
     for _, language, code in FENCED.findall(text):
         if language == "python":
             yield from broken_python(dedent(code))
             if path.name == "STYLE.md":
-                yield from misquoted(code)
+                yield from find_misquoted(code)
 
 
 # --- what git knows -----------------------------------------------------------------------------------------------
 
 
-def ours() -> list[Path]:
+def tracked_files() -> list[Path]:
     """All files that are or will be in the repository."""
     try:
         listed = subprocess.run(
@@ -82,11 +82,11 @@ def ours() -> list[Path]:
         ).stdout.split("\0")  # fmt: skip
         found = [ROOT / path for path in listed if path]
     except (OSError, subprocess.CalledProcessError):
-        found = [path for path in ROOT.rglob("*") if not NOT_OURS & {*path.relative_to(ROOT).parts}]
+        found = [path for path in ROOT.rglob("*") if not IGNORED_FOLDERS & {*path.relative_to(ROOT).parts}]
     return sorted(path for path in found if path.is_file())
 
 
-def name(path: Path) -> str:
+def relative_name(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
@@ -122,7 +122,7 @@ def anchors(path: Path) -> frozenset[str]:
 # --- what the page on style quotes ----------------------------------------------------------------------------------
 
 
-def misquoted(code: str) -> Iterator[str]:
+def find_misquoted(code: str) -> Iterator[str]:
     """Its examples are quotations: each line stands in the code."""
     for line in code.splitlines():
         if line.strip() not in {"", "..."} and line.strip() not in source_lines():
@@ -137,29 +137,29 @@ def source_lines() -> frozenset[str]:
 # --- names of ours --------------------------------------------------------------------------------------------------
 
 
-def unknown_places(prose: str) -> Iterator[str]:
+def find_unknown_references(prose: str) -> Iterator[str]:
     for code in CODE.findall(prose):
-        if match := PLACE.fullmatch(code):
-            yield from unknown_place(*match.groups())
+        if match := CODE_REFERENCE.fullmatch(code):
+            yield from check_reference(*match.groups())
 
 
-def unknown_place(place: str, member: str | None) -> Iterator[str]:
-    path = next((root / place for root in (PACKAGE, ROOT) if (root / place).is_file()), None)
+def check_reference(file: str, member: str | None) -> Iterator[str]:
+    path = next((root / file for root in (PACKAGE, ROOT) if (root / file).is_file()), None)
     if path is None:
-        yield f"there is no {place}"
+        yield f"there is no {file}"
     elif member and member not in members(path):
-        yield f"{place} has no {member}"
+        yield f"{file} has no {member}"
 
 
 @cache
 def members(path: Path) -> frozenset[str]:
     """What a file defines at its top level, and what its classes define, as `Class.member`."""
     tree = ast.parse(path.read_text())
-    inner = [f"{c.name}.{n}" for c in tree.body if isinstance(c, ast.ClassDef) for n in defined(c.body)]
-    return frozenset([*defined(tree.body), *inner])
+    inner = [f"{c.name}.{n}" for c in tree.body if isinstance(c, ast.ClassDef) for n in defined_names(c.body)]
+    return frozenset([*defined_names(tree.body), *inner])
 
 
-def defined(body: list[ast.stmt]) -> Iterator[str]:
+def defined_names(body: list[ast.stmt]) -> Iterator[str]:
     for statement in body:
         match statement:
             case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
@@ -171,7 +171,7 @@ def defined(body: list[ast.stmt]) -> Iterator[str]:
 
 
 def unknown_variables(text: str) -> Iterator[str]:
-    known = {entry.variable for entry in entries()}
+    known = {entry.variable for entry in all_settings()}
     yield from (f"{variable} is no setting" for variable in VARIABLE.findall(text) if variable not in known)
 
 
@@ -185,7 +185,7 @@ def broken_python(code: str) -> Iterator[str]:
 # --- what must not be there, what must ----------------------------------------------------------------------------
 
 
-def in_any(path: Path) -> Iterator[str]:
+def check_any(path: Path) -> Iterator[str]:
     try:
         lines = path.read_text().splitlines()
     except UnicodeDecodeError:

@@ -12,33 +12,36 @@ import httpx
 import msgspec
 import pytest
 
-import processes
-from databases import TEMPLATE, database_of, surroundings_of_a_house
+import gallery_processes
+from databases import TEMPLATE, application_environment, create_database
 from gallery.access.model import OPEN_MODE_CALLER
 from gallery.adapters.postgres.migrations import migrate
 from gallery.adapters.valkey.client import Valkey
 from gallery.cli.sockets import listen
 from gallery.embedded.servers import open_servers
-from gallery.errors import ValkeyAway
+from gallery.errors import ValkeyUnavailable
 from gallery.processing.service import Processing
-from gallery.settings import OTHER_NAMES, Settings
+from gallery.settings import VARIABLE_NAMES, Settings
 from gallery.web.app import make_app
 from gallery.web.server import Server
 from gallery.wiring import Gallery, open_gallery, open_processing
 from s3 import s3_server
 
 CALLER = OPEN_MODE_CALLER
-DISK = 15  # GB that a run takes at most, with three processes
+NEEDED_DISK_GB = 15  # GB that a run takes at most, with three processes
 
 
 def pytest_report_header() -> list[str]:
     """The disk, where it is too small: otherwise servers of the tests answer with errors that do not name it."""
     folder = tempfile.gettempdir()
     free = shutil.disk_usage(folder).free / 10**9
-    if free >= DISK:
+    if free >= NEEDED_DISK_GB:
         return []
     return [
-        f"Only {free:.1f} GB are free in {folder}, and tests may fail for it: they need {DISK}. TMPDIR names another."
+        (
+            f"Only {free:.1f} GB are free in {folder}, and tests may fail for it: they need "
+            f"{NEEDED_DISK_GB}. TMPDIR names another."
+        )
     ]
 
 
@@ -51,9 +54,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def nobodys_settings() -> Iterator[None]:
+def clean_environment() -> Iterator[None]:
     """What is set where the tests run is not what they test."""
-    ours = {name: os.environ.pop(name) for name in list(os.environ) if _is_a_setting(name)}
+    ours = {name: os.environ.pop(name) for name in list(os.environ) if _is_setting(name)}
     yield
     os.environ.update(ours)
 
@@ -63,7 +66,7 @@ async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Set
     """PostgreSQL with a migrated template database, and Valkey."""
     folder = tmp_path_factory.mktemp("servers")
     async with open_servers(folder) as running:
-        template = await database_of(str(running.database_url), TEMPLATE, of="template0")
+        template = await create_database(str(running.database_url), TEMPLATE, template="template0")
         await asyncio.to_thread(migrate, template)
         settings = Settings(data_dir=str(folder))
         replace = msgspec.structs.replace
@@ -85,7 +88,7 @@ async def s3(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[dict[str
 
 @pytest.fixture
 async def environment(servers: Settings, tmp_path: Path) -> dict[str, str]:
-    return await surroundings_of_a_house(servers, tmp_path)
+    return await application_environment(servers, tmp_path)
 
 
 @pytest.fixture
@@ -97,15 +100,15 @@ def settings(environment: dict[str, str]) -> Settings:
 async def gallery(settings: Settings) -> AsyncIterator[Gallery]:
     """A house of the test's own; nobody works in it unless the test asks for `processing`."""
     async with open_gallery(settings) as house:
-        await answers(house.valkey)
+        await wait_for_valkey(house.valkey)
         yield house
 
 
-async def answers(valkey: Valkey) -> None:
+async def wait_for_valkey(valkey: Valkey) -> None:
     """On a machine that stalls for a second it was away while the house was opened, and would not be asked for two."""
     async with asyncio.timeout(20):
         while True:
-            with suppress(ValkeyAway):
+            with suppress(ValkeyUnavailable):
                 return await valkey.ping()
 
 
@@ -118,21 +121,21 @@ async def processing(gallery: Gallery) -> AsyncIterator[Processing]:
 @pytest.fixture
 async def client(gallery: Gallery) -> AsyncIterator[httpx.AsyncClient]:
     """Speaks HTTP to the house, over a real socket; its feed is running."""
-    async with served(gallery) as url, httpx.AsyncClient(base_url=url, timeout=20) as speaker:
+    async with serve_api(gallery) as url, httpx.AsyncClient(base_url=url, timeout=20) as speaker:
         yield speaker
 
 
 @pytest.fixture(scope="session")
-async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[processes.Stack]:
+async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[gallery_processes.RunningGallery]:
     """`gallery dev` as a user starts it, shared by tests that need only its URL."""
-    async with processes.dev(processes.surroundings(), tmp_path_factory.mktemp("stack")) as running:
+    async with gallery_processes.dev(gallery_processes.base_environment(), tmp_path_factory.mktemp("stack")) as running:
         yield running
 
 
 @asynccontextmanager
-async def served(gallery: Gallery) -> AsyncIterator[str]:
+async def serve_api(gallery: Gallery) -> AsyncIterator[str]:
     """The house's API in this process, on a free port; yields its URL."""
-    server = Server(make_app(gallery), gallery.settings.serve, gallery.feed.end, gallery.health.leave)
+    server = Server(make_app(gallery), gallery.settings.serve, gallery.feed.end, gallery.health.start_draining)
     with listen("127.0.0.1", 0) as sock:
         async with AsyncExitStack() as stack:
             tasks = await stack.enter_async_context(asyncio.TaskGroup())
@@ -149,15 +152,17 @@ async def served(gallery: Gallery) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def housed(environment: dict[str, str], **more: str) -> AsyncIterator[tuple[Gallery, httpx.AsyncClient]]:
+async def running_application(
+    environment: dict[str, str], **more: str
+) -> AsyncIterator[tuple[Gallery, httpx.AsyncClient]]:
     """A house with more settings, and who speaks HTTP to it."""
     async with (
         open_gallery(Settings.read({**environment, **more})) as gallery,
-        served(gallery) as url,
+        serve_api(gallery) as url,
         httpx.AsyncClient(base_url=url, timeout=20) as client,
     ):
         yield gallery, client
 
 
-def _is_a_setting(name: str) -> bool:
-    return name.startswith(("GALLERY_", "S3_", "DD_", "OTEL_", "PG", "AWS_")) or name in OTHER_NAMES.values()
+def _is_setting(name: str) -> bool:
+    return name.startswith(("GALLERY_", "S3_", "DD_", "OTEL_", "PG", "AWS_")) or name in VARIABLE_NAMES.values()

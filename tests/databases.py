@@ -6,29 +6,29 @@ from pathlib import Path
 import asyncpg
 import redis.asyncio as redis
 
-import processes
+import gallery_processes
 from gallery.settings import Settings
 
 TEMPLATE = "template_gallery"
 NUMBERS = itertools.count(1)
 
 
-async def surroundings_of_a_house(servers: Settings, folder: Path) -> dict[str, str]:
+async def application_environment(servers: Settings, folder: Path) -> dict[str, str]:
     """The environment of Gallery's processes."""
     number = next(NUMBERS)
-    database = await database_of(str(servers.database.url), f"test_{number}", of=TEMPLATE)
+    database = await create_database(str(servers.database.url), f"test_{number}", template=TEMPLATE)
     valkey = f"{servers.redis.url}/{number % 15 + 1}"
     async with redis.from_url(valkey) as client:
         await client.flushdb()
     data = {"DATABASE_URL": database, "REDIS_URL": valkey, "GALLERY_DATA_DIR": str(folder / "data")}
-    return {**processes.surroundings(), **data, "GALLERY_REDIS__PREFIX": f"test{number}"}
+    return {**gallery_processes.base_environment(), **data, "GALLERY_REDIS__PREFIX": f"test{number}"}
 
 
-async def database_of(server: str, name: str, *, of: str) -> str:
+async def create_database(server: str, name: str, *, template: str) -> str:
     """A new database as a copy of another; returns its URL."""
     connection = await asyncpg.connect(server)
     try:
-        await connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{of}" STRATEGY FILE_COPY')
+        await connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY FILE_COPY')
     finally:
         await connection.close()
     return f"{server.rsplit('/', 1)[0]}/{name}"

@@ -20,7 +20,7 @@ def number(tag: int, kind: int, *values: Number, order: str = "<") -> Entry:
     return tag, kind, len(values), struct.pack(f"{order}{FORMATS[kind] * len(values)}", *flat)
 
 
-def an_exif(main: Sequence[Entry], details: Sequence[Entry], order: str = "<") -> bytes:
+def make_exif(main: Sequence[Entry], details: Sequence[Entry], order: str = "<") -> bytes:
     """IFD0 with a pointer to the EXIF directory, without the six bytes before it."""
     pointer = (0x8769, LONG, 1, struct.pack(f"{order}I", 8 + len(directory([*main, (0x8769, LONG, 1, b"")], 8, order))))
     first = directory([*main, pointer], 8, order)

@@ -17,23 +17,23 @@ from typing import Any
 from litestar import Litestar
 from litestar.params import QueryParameter
 
+import gallery_processes
 import photos
-import processes
-from admin_house import broken_pictures
-from cast import uploaded
-from databases import surroundings_of_a_house
-from doors import SECRET
-from gallery.access.model import CLOSED
+from credentials import JWT_SECRET
+from databases import application_environment
+from factories import upload_image
+from failed_work import fail_images
+from gallery.access.model import DEFAULT_POLICY
 from gallery.images.list_query import Sort
 from gallery.settings import Settings
 from gallery.web.app import make_app
 from gallery.wiring import open_gallery, open_processing
-from raw import Answer, Headers, Wire
+from raw_http import Headers, RawConnection, RawResponse
 
 NO_ID = "01990000-0000-7000-8000-000000000000"
-LISTS = [*(("/api/v1/images", f"sort={sort}&") for sort in Sort), ("/admin/queues/failed", "")]
-WIRES = 4
-QUICK = {  # bodies that do not come are given up soon
+LIST_QUERIES = [*(("/api/v1/images", f"sort={sort}&") for sort in Sort), ("/admin/queues/failed", "")]
+CONNECTIONS = 4
+FAST_SETTINGS = {  # bodies that do not come are given up soon
     "GALLERY_SERVE__BODY_GRACE": "0.2",
     "GALLERY_SERVE__HEADER_TIMEOUT": "2",
     "GALLERY_LOGS__FORMAT": "text",
@@ -64,7 +64,7 @@ HEADERS = {  # what a client might say; parts of it are exchanged
     b"Tracestate": [b"a=1,b=2"],
     b"DPR": [b"2.0"],
 }
-DECISIVE = {  # each of them alone may be why a request is refused, so it is sent alone
+LONE_HEADERS = {  # each of them alone may be why a request is refused, so it is sent alone
     b"Authorization": [b"Bearer gk_0123456789abcdef_" + b"A" * 43, b"Bearer a.b.c", b"Basic YTpi"],
     b"X-Api-Key": [b"gk_0123456789abcdef_" + b"A" * 43],
     b"Origin": [b"https://app.example:443"],
@@ -94,7 +94,7 @@ NUMBERS = [
     b"\xb2",
     b"0x1",
 ]
-PIECES = [
+FRAGMENTS = [
     *NUMBERS, b"", b"\xff", b"\xe9", b"\xa0", b"\x85", b"\t", b'"', b"\\", b",", b";", b"=", b":", b"*", b"?", b"#",
     b"%", b"%00", b"%ff", b"%ed%a0%80", b"..", b"[", b"]", b"{", b"<", b"@", b"x" * 9000, b",a" * 2000, b";a=b" * 900,
     b'"' * 3000, b"::1", b"0001-01-01T00:00:00+14:00", b"9999-12-31T23:59:59-14:00", b"\xf0\x9f\x8f\x94",
@@ -106,28 +106,28 @@ VALUES = [  # of any JSON
     "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "2026-01-01T00:00:00", "2026-01-01", NO_ID, ["a", 1],
 ]  # fmt: skip
 CLAIMS = ("exp", "nbf", "iat", "sub", "scope", "aud", "iss", "jti", "x")
-PARTS = ("alg", "kid", "typ", "crit", "b64", "zip", "jku", "jwk", "x5c", "cty")
+TOKEN_HEADER_FIELDS = ("alg", "kid", "typ", "crit", "b64", "zip", "jku", "jwk", "x5c", "cty")
 TOKEN = re.compile(rb"[A-Za-z]+|[0-9.]+|[^A-Za-z0-9.]")
 
 
-def exchanged(seed: bytes) -> Iterator[bytes]:
+def mutations(seed: bytes) -> Iterator[bytes]:
     """The seed with each of its numbers exchanged for each piece, and with each piece in place of something else."""
     tokens = list(TOKEN.finditer(seed))
     numbers = [token for token in tokens if token[0][:1].isdigit()]
     others = [token for token in tokens if token not in numbers]
-    for place, piece in enumerate(PIECES):
+    for place, piece in enumerate(FRAGMENTS):
         for token in [*numbers, others[place % len(others)]] if others else numbers:
             yield seed[: token.start()] + piece + seed[token.end() :]
 
 
-def signed(header: dict[str, Any], claims: dict[str, Any]) -> bytes:
+def sign_token(header: dict[str, Any], claims: dict[str, Any]) -> bytes:
     """A token, by the right secret."""
     parts = [base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=") for part in (header, claims)]
-    signature = hmac.new(SECRET.encode(), b".".join(parts), hashlib.sha256).digest()
+    signature = hmac.new(JWT_SECRET.encode(), b".".join(parts), hashlib.sha256).digest()
     return b".".join([*parts, base64.urlsafe_b64encode(signature).rstrip(b"=")])
 
 
-def in_a_target(value: bytes) -> bytes:
+def quote_target(value: bytes) -> bytes:
     """As a client would say what can stand in no request line."""
     return re.sub(rb"[\x00-\x20#\x7f]", lambda match: b"%%%02x" % match[0][0], value)
 
@@ -148,11 +148,11 @@ class Route:
     template: str
     parameters: tuple[str, ...]  # of the query
 
-    def path(self, there: dict[str, str], value: bytes | None = None) -> bytes:
+    def path(self, existing: dict[str, str], value: bytes | None = None) -> bytes:
         """With `value` where a parameter stands; else with what there is, and for DELETE with what there is not."""
-        names = {**there, "image_id": NO_ID} if self.method == "DELETE" else there
+        names = {**existing, "image_id": NO_ID} if self.method == "DELETE" else existing
         parts = re.split(r"{(\w+)}", self.template)
-        parts[1::2] = [names[name] if value is None else in_a_target(value).decode("latin-1") for name in parts[1::2]]
+        parts[1::2] = [names[name] if value is None else quote_target(value).decode("latin-1") for name in parts[1::2]]
         return "".join(parts).encode("latin-1")
 
 
@@ -162,58 +162,58 @@ class Target:
 
     url: str
     routes: list[Route]
-    there: dict[str, str]
+    existing: dict[str, str]
     cursors: dict[tuple[str, str], list[Any]] = field(default_factory=dict)  # of the lists, one of each, as JSON
-    answered: Counter[int] = field(default_factory=Counter)
+    status_counts: Counter[int] = field(default_factory=Counter)
 
     def __repr__(self) -> str:
         return self.url
 
-    async def answers(self, wire: Wire, asked: Request) -> Answer:
+    async def send(self, wire: RawConnection, request: Request) -> RawResponse:
         """The answer, which must be one, and no 5xx."""
-        answer = await wire.ask(asked.method.encode(), asked.target, asked.headers, asked.body)
-        self.answered[answer.status] += 1
-        assert 200 <= answer.status < 500, (asked, answer.status, answer.body[:300])
+        answer = await wire.request(request.method.encode(), request.target, request.headers, request.body)
+        self.status_counts[answer.status] += 1
+        assert 200 <= answer.status < 500, (request, answer.status, answer.body[:300])
         return answer
 
-    async def answers_all(self, asked: Iterable[Request]) -> None:
-        left = iter(asked)
+    async def send_all(self, requests: Iterable[Request]) -> None:
+        left = iter(requests)
 
         async def some() -> None:
-            async with Wire(self.url) as wire:
+            async with RawConnection(self.url) as wire:
                 for request in left:
-                    await self.answers(wire, request)
+                    await self.send(wire, request)
 
-        await asyncio.gather(*(some() for _ in range(WIRES)))
+        await asyncio.gather(*(some() for _ in range(CONNECTIONS)))
 
     async def read_cursors(self) -> None:
-        async with Wire(self.url) as wire:
-            for path, query in LISTS:
-                answer = await self.answers(wire, Request("GET", f"{path}?{query}limit=1".encode()))
+        async with RawConnection(self.url) as wire:
+            for path, query in LIST_QUERIES:
+                answer = await self.send(wire, Request("GET", f"{path}?{query}limit=1".encode()))
                 text = re.search(rb"cursor=([\w-]+)", answer.headers[b"link"])[1]  # type: ignore[index]
                 self.cursors[path, query] = json.loads(base64.urlsafe_b64decode(text + b"=" * (-len(text) % 4)))
 
 
 @asynccontextmanager
-async def attacked(servers: Settings, folder: Path, **more: str) -> AsyncIterator[Target]:
+async def fuzz_target(servers: Settings, folder: Path, **more: str) -> AsyncIterator[Target]:
     """An API process that must not have logged an error when the block ends."""
-    environment = await surroundings_of_a_house(servers, folder)
+    environment = await application_environment(servers, folder)
     async with (
         open_gallery(Settings.read(environment)) as gallery,
         open_processing(gallery, name="worker") as processing,
     ):
-        images = [await uploaded(gallery, photos.a_jpeg(64, 48, seed=seed), title=f"{seed}") for seed in range(2)]
+        images = [await upload_image(gallery, photos.a_jpeg(64, 48, seed=seed), title=f"{seed}") for seed in range(2)]
         await processing.process(images[0].id)
-        await broken_pictures(gallery, processing, "a", "b")
+        await fail_images(gallery, processing, "a", "b")
         found = sorted(set(_routes(make_app(gallery))), key=lambda route: (route.template, route.method))
     there = {"image_id": images[0].id, "job_id": "1", "file": "320.webp", "name": "home.js", "path": "nothing"}
-    async with processes.api(environment, folder, **{**QUICK, **more}) as api:
+    async with gallery_processes.api(environment, folder, **{**FAST_SETTINGS, **more}) as api:
         target = Target(api.url, found, there)
         if not more:
             await target.read_cursors()
         yield target
         for word in ("Traceback", "request.failed", "Exception in ASGI", "Logging error"):
-            assert word not in api.text()
+            assert word not in api.log_text()
 
 
 def _routes(app: Any) -> Iterator[Route]:
@@ -233,6 +233,6 @@ def _parameters(handler: Any) -> Iterator[str]:
     """Those of the handler's own, also where the document leaves it out, and those of its door."""
     for name, hint in handler.fn.__annotations__.items():
         yield from (each.name or name for each in getattr(hint, "__metadata__", ()) if isinstance(each, QueryParameter))
-    door = handler.opt.get("door", CLOSED)
+    door = handler.opt.get("door", DEFAULT_POLICY)
     yield from ("sig", "kid", "exp", "download") if door.links else ()
     yield from ("ticket",) if door.ticket else ()

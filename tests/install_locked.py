@@ -7,7 +7,7 @@ import asyncio
 import sys
 from asyncio.subprocess import PIPE
 
-SILENCE = 2.0  # s
+DOT_INTERVAL_SECONDS = 2.0  # s
 
 
 async def main(lock: str) -> int:
@@ -16,16 +16,16 @@ async def main(lock: str) -> int:
         *(sys.executable, "-m", "pip", "install", "--progress-bar", "off", "--require-hashes", "-r", lock), stdout=PIPE
     )
     assert pip.stdout
-    while line := await shown_silence(pip.stdout):
+    while line := await read_line_with_dots(pip.stdout):
         show(line.decode())
     return await pip.wait()
 
 
-async def shown_silence(output: asyncio.StreamReader) -> bytes:
+async def read_line_with_dots(output: asyncio.StreamReader) -> bytes:
     """The next line, empty at the end."""
     while True:
         try:
-            return await asyncio.wait_for(output.readline(), SILENCE)
+            return await asyncio.wait_for(output.readline(), DOT_INTERVAL_SECONDS)
         except TimeoutError:
             print(".", end="", flush=True)  # noqa: T201
 

@@ -15,23 +15,23 @@ from gallery.adapters.postgres.migrations import migrate
 from gallery.embedded import processes
 from gallery.embedded.datadir import DataDir
 from gallery.embedded.launch import free_port
-from gallery.embedded.servers import Postgres
+from gallery.embedded.servers import EmbeddedPostgres
 
-STREAMING = ("wal_level=replica", "max_wal_senders=5", "wal_sender_timeout=5s", "hot_standby=on")
+STREAMING_SETTINGS = ("wal_level=replica", "max_wal_senders=5", "wal_sender_timeout=5s", "hot_standby=on")
 
 
-class Standby(Postgres):
+class Standby(EmbeddedPostgres):
     """A copy of another server, which follows it."""
 
-    def __init__(self, home: DataDir, primary: Postgres) -> None:
-        super().__init__(home, more=STREAMING)
+    def __init__(self, home: DataDir, primary: EmbeddedPostgres) -> None:
+        super().__init__(home, extra_settings=STREAMING_SETTINGS)
         self._primary = primary
 
     async def _make_cluster(self) -> None:
-        shutil.copy(self._primary._home.postgres_password, self._home.postgres_password)
+        shutil.copy(self._primary._data_dir.postgres_password, self._data_dir.postgres_password)
         self._directory.mkdir(mode=0o700)
         if self._account:
-            self._account = self._account.owning(self._directory)
+            self._account = self._account.for_path(self._directory)
         source = self._primary.url.replace("/image_gallery", "")
         words = ["-d", source, "-D", str(self._directory), "--write-recovery-conf", "--wal-method=stream"]
         copy = await asyncio.create_subprocess_exec(
@@ -40,10 +40,10 @@ class Standby(Postgres):
         assert await copy.wait() == 0
 
 
-class Server:
+class PostgresServer:
     """One that runs, and can be killed, stopped and started again."""
 
-    def __init__(self, server: Postgres) -> None:
+    def __init__(self, server: EmbeddedPostgres) -> None:
         self._server = server
         self._process: asyncio.subprocess.Process | None = None
 
@@ -62,19 +62,19 @@ class Server:
         self._process.kill()
         await self._process.wait()
 
-    async def end(self) -> None:
+    async def stop(self) -> None:
         if self._process is not None and self._process.returncode is None:
-            self.send(signal.SIGCONT)
-            await processes.end_child(self._process, Postgres.stop_signals, Postgres.stop_seconds)
+            self.send_signal(signal.SIGCONT)
+            await processes.terminate_child(self._process, EmbeddedPostgres.stop_signals, EmbeddedPostgres.stop_seconds)
 
-    def send(self, number: int) -> None:
+    def send_signal(self, number: int) -> None:
         """To the server and all its backends."""
         assert self._process is not None
         for process in (parent := psutil.Process(self._process.pid), *parent.children(recursive=True)):
             with suppress(psutil.NoSuchProcess):  # a backend that has ended meanwhile
                 process.send_signal(number)
 
-    async def ask(self, statement: str) -> Any:
+    async def fetch_value(self, statement: str) -> Any:
         connection = await asyncpg.connect(self.url)
         try:
             return await connection.fetchval(statement)
@@ -83,15 +83,15 @@ class Server:
 
 
 @asynccontextmanager
-async def twins(folder: Path) -> AsyncIterator[tuple[Server, Server]]:
+async def primary_and_replica(folder: Path) -> AsyncIterator[tuple[PostgresServer, PostgresServer]]:
     """A migrated primary and its replica."""
-    first = Postgres(DataDir.open(folder / "primary"), more=STREAMING)
-    primary, replica = Server(first), Server(Standby(DataDir.open(folder / "replica"), first))
+    first = EmbeddedPostgres(DataDir.open(folder / "primary"), extra_settings=STREAMING_SETTINGS)
+    primary, replica = PostgresServer(first), PostgresServer(Standby(DataDir.open(folder / "replica"), first))
     try:
         await primary.start()
         await asyncio.to_thread(migrate, primary.url)
         await replica.start()
         yield primary, replica
     finally:
-        await replica.end()
-        await primary.end()
+        await replica.stop()
+        await primary.stop()

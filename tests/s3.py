@@ -17,12 +17,12 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
-from processes import free_port
+from gallery_processes import free_port
 
 ACCESS_KEY, SECRET_KEY = "the-key", "the-secret"
 PORTS = ("master", "filer", "volume", "s3", "admin")
 DOMAIN = "s3.test"  # whose names nobody resolves
-WHO = {  # the others' keys are their names: see `those_of`
+IDENTITIES = {  # the others' keys are their names: see `environment_of`
     ACCESS_KEY: ["Admin", "Read", "Write", "List"],
     "maker": ["Read", "Write", "List", "Admin:made-*"],
     "writer": ["Read", "Write", "List"],
@@ -38,12 +38,12 @@ class SeaweedFS:
         self._ports = {name: free_port() for name in names}
         self._folder = folder
         self._log = folder / "weed.log"
-        identities = [identity(name, actions) for name, actions in WHO.items()]
+        identities = [identity(name, actions) for name, actions in IDENTITIES.items()]
         (folder / "s3.json").write_text(json.dumps({"identities": identities}))
 
     @property
     def environment(self) -> dict[str, str]:
-        """Points Gallery at it; use a bucket of your own: see `store`."""
+        """Points Gallery at it; use a bucket of your own: see `create_bucket`."""
         return {
             "S3_ENDPOINT": f"http://127.0.0.1:{self._ports['s3']}",
             "S3_ACCESS_KEY": ACCESS_KEY,
@@ -82,7 +82,7 @@ class SeaweedFS:
         """The port opens long before an object can be put."""
         for _ in range(300):
             try:
-                await obstore.put_async(store(self.environment, "probe"), "probe", b"probe")
+                await obstore.put_async(create_bucket(self.environment, "probe"), "probe", b"probe")
             except (BaseError, httpx.HTTPError, RuntimeError):
                 assert process.returncode is None, self._log.read_text()[-2000:]
                 await asyncio.sleep(0.2)
@@ -90,7 +90,7 @@ class SeaweedFS:
                 return
         raise RuntimeError(f"the S3 server does not take objects:\n{self._log.read_text()[-2000:]}")
 
-    def tidy(self) -> None:
+    def clean_up(self) -> None:
         """Removes the sockets that it makes in /tmp, whatever its TMPDIR is."""
         for port in self._ports.values():
             for socket in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
@@ -109,7 +109,7 @@ async def s3_server(folder: Path) -> AsyncIterator[dict[str, str]]:
         if process.returncode is None:
             os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
-        server.tidy()
+        server.clean_up()
 
 
 def identity(name: str, actions: list[str]) -> dict[str, Any]:
@@ -117,21 +117,21 @@ def identity(name: str, actions: list[str]) -> dict[str, Any]:
     return {"name": name, "credentials": [{"accessKey": name, "secretKey": secret}], "actions": actions}
 
 
-def those_of(name: str, environment: dict[str, str], bucket: str) -> dict[str, str]:
+def environment_of(name: str, environment: dict[str, str], bucket: str) -> dict[str, str]:
     """The environment of somebody who may do less."""
     return {**environment, "S3_BUCKET": bucket, "S3_ACCESS_KEY": name, "S3_SECRET_KEY": f"{name}-secret"}
 
 
-def store(environment: dict[str, str], bucket: str) -> S3Store:
+def create_bucket(environment: dict[str, str], bucket: str) -> S3Store:
     """A bucket, made where missing."""
-    found = client(environment, bucket)
+    found = bucket_client(environment, bucket)
     answer = httpx.put(obstore.sign(found, "PUT", "", timedelta(minutes=1)))
     if not (answer.is_success or "BucketAlreadyOwnedByYou" in answer.text):
         raise RuntimeError(f"the bucket {bucket} could not be made: {answer.status_code} {answer.text}")
     return found
 
 
-def client(environment: dict[str, str], bucket: str) -> S3Store:
+def bucket_client(environment: dict[str, str], bucket: str) -> S3Store:
     return S3Store(
         bucket,
         endpoint=environment["S3_ENDPOINT"],

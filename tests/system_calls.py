@@ -14,9 +14,9 @@ from typing import NamedTuple
 import pytest
 
 WATCHED = "trace=write,writev,sendto,sendmsg,read,recvfrom,fsync,fdatasync,link,linkat,rename,unlink,execve"
-STRACE = ("-f", "-y", "-s", "300", "-e", WATCHED, "-e", "signal=none")
-LINE = re.compile(r"(\d+) +(?:<\.\.\. (\w+) resumed>|(\w+)\()(.*)")
-UNFINISHED = " <unfinished ...>"
+STRACE_OPTIONS = ("-f", "-y", "-s", "300", "-e", WATCHED, "-e", "signal=none")
+LINE_PATTERN = re.compile(r"(\d+) +(?:<\.\.\. (\w+) resumed>|(\w+)\()(.*)")
+UNFINISHED_SUFFIX = " <unfinished ...>"
 
 
 class Call(NamedTuple):
@@ -34,7 +34,7 @@ class Call(NamedTuple):
 
 class Record:
     def __init__(self, text: str) -> None:
-        self.calls = sorted(_calls(text), key=lambda call: call.end)
+        self.calls = sorted(_parse_calls(text), key=lambda call: call.end)
 
     def all(self, name: str, *words: str) -> list[Call]:
         """The calls of that name that have succeeded, with these words in them."""
@@ -49,7 +49,7 @@ class Record:
         assert found, f"no {name} with {words} after {after}"
         return found[0]
 
-    def check_lasting(self, root: Path, before: int) -> list[str]:
+    def check_durable(self, root: Path, before: int) -> list[str]:
         """Whatever was linked below `root` was synced first, and its folder and those above after, until `before`.
 
         Returns the names that were given.
@@ -65,10 +65,10 @@ class Record:
 
 
 @asynccontextmanager
-async def recording(pid: int, file: Path) -> AsyncIterator[None]:
+async def record_process(pid: int, file: Path) -> AsyncIterator[None]:
     """Record a process and its threads while the block runs; read the record afterwards."""
     process = await asyncio.create_subprocess_exec(
-        _strace(), *STRACE, "-o", file, "-p", f"{pid}", stderr=asyncio.subprocess.PIPE
+        _strace(), *STRACE_OPTIONS, "-o", file, "-p", f"{pid}", stderr=asyncio.subprocess.PIPE
     )
     assert process.stderr is not None
     said = (await process.stderr.readline()).decode()
@@ -82,9 +82,9 @@ async def recording(pid: int, file: Path) -> AsyncIterator[None]:
         await process.communicate()
 
 
-def recorded(file: Path) -> list[str]:
+def strace_command(file: Path) -> list[str]:
     """What to put before a command that is to be recorded as a whole."""
-    return [_strace(), *STRACE, "-o", str(file)]
+    return [_strace(), *STRACE_OPTIONS, "-o", str(file)]
 
 
 def _strace() -> str:
@@ -100,16 +100,16 @@ def _up_to(root: Path, folder: Path) -> Iterator[Path]:
         folder = folder.parent
 
 
-def _calls(text: str) -> Iterator[Call]:
+def _parse_calls(text: str) -> Iterator[Call]:
     begun: dict[str, tuple[str, str, int]] = {}
     for place, line in enumerate(text.splitlines()):
-        if not (match := LINE.match(line)):
+        if not (match := LINE_PATTERN.match(line)):
             continue
         process, resumed, name, rest = match.groups()
         if resumed:
             name, before, begin = begun.pop(process, (resumed, "", place))
             yield Call(name, before + rest, begin, place)
-        elif rest.endswith(UNFINISHED):
-            begun[process] = (name, rest.removesuffix(UNFINISHED), place)
+        elif rest.endswith(UNFINISHED_SUFFIX):
+            begun[process] = (name, rest.removesuffix(UNFINISHED_SUFFIX), place)
         else:
             yield Call(name, rest, place, place)

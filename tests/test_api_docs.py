@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 
 import photos
-from processes import surroundings
+from gallery_processes import base_environment
 
 PAGE = Path(__file__).parents[1] / "docs" / "api.md"
 FENCED = re.compile(r"^( *)```(\w+)[^\n]*\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
-ADDRESS = "http://127.0.0.1:3000"
+BASE_URL = "http://127.0.0.1:3000"
 SEEDS = itertools.count(4242)  # each reader has another photo
-STRICT = "set -euo pipefail\n"
+SHELL_OPTIONS = "set -euo pipefail\n"
 
 
 def examples(language: str) -> list[tuple[int, str]]:
@@ -34,24 +34,24 @@ def examples(language: str) -> list[tuple[int, str]]:
 def script(language: str, address: str) -> str:
     """All of them after another; after each it says how far it has come."""
     said = {"sh": "echo done {} >&3\n", "python": "print('done', {}, file=progress, flush=True)\n"}[language]
-    start = {"sh": STRICT, "python": "import os\nprogress = os.fdopen(3, 'w')\n"}[language]
-    parts = (code.replace(ADDRESS, address) + said.format(line) for line, code in examples(language))
+    start = {"sh": SHELL_OPTIONS, "python": "import os\nprogress = os.fdopen(3, 'w')\n"}[language]
+    parts = (code.replace(BASE_URL, address) + said.format(line) for line, code in examples(language))
     return start + "".join(parts)
 
 
 @pytest.fixture
-def desk(tmp_path):
+def reader_folder(tmp_path):
     """Where the reader sits."""
     (tmp_path / "photo.jpg").write_bytes(photos.a_jpeg(640, 480, seed=next(SEEDS)))
     return tmp_path
 
 
 @pytest.mark.parametrize("language", ["sh", "python"])
-def test_the_examples_work_as_they_stand(stack, desk, language):
+def test_the_examples_work_as_they_stand(stack, reader_folder, language):
     command = {"sh": ["bash"], "python": [sys.executable, "-W", "error::SyntaxWarning"]}[language]
-    file = desk / f"examples.{language}"
+    file = reader_folder / f"examples.{language}"
     file.write_text(script(language, stack.url))
-    done, progress = run([*command, str(file)], desk)
+    done, progress = run([*command, str(file)], reader_folder)
     lines = [line for line, _ in examples(language)]
     reached = [int(line.split()[1]) for line in progress.splitlines()]
     failed = next((line for line in lines if line not in reached), None)
@@ -60,11 +60,11 @@ def test_the_examples_work_as_they_stand(stack, desk, language):
     assert len(lines) >= 8
 
 
-def test_what_the_page_says_of_the_answers_is_so(stack, desk):
+def test_what_the_page_says_of_the_answers_is_so(stack, reader_folder):
     """The examples in sh print the answers that the page promises: an image, a list, a status, a problem."""
-    file = desk / "examples.sh"
+    file = reader_folder / "examples.sh"
     file.write_text(script("sh", stack.url))
-    done, _ = run(["bash", str(file)], desk)
+    done, _ = run(["bash", str(file)], reader_folder)
     assert "304\n" in done.stdout
     assert "404 application/problem+json\n" in done.stdout
     assert '"title":"Lake at dawn"' in done.stdout
@@ -87,7 +87,7 @@ def run(command: list[str], folder: Path) -> tuple[subprocess.CompletedProcess[s
         done = subprocess.run(
             wrapped,
             cwd=folder,
-            env={**surroundings(), "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])},
+            env={**base_environment(), "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])},
             capture_output=True,
             text=True,
             timeout=90,

@@ -7,10 +7,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from gallery import background
-from gallery.background import beside, end
+from gallery.background import cancel_and_wait, run_in_background
 
 
-async def deaf(times):
+async def ignore_cancellations(times):
     """Works on for ever, and loses so many cancellations, as a loop around `asyncio.wait_for` does."""
     while True:
         try:
@@ -22,11 +22,11 @@ async def deaf(times):
 
 
 async def test_what_loses_a_cancellation_is_cancelled_again(monkeypatch):
-    monkeypatch.setattr(background, "AGAIN", 0.05)
-    task = asyncio.create_task(deaf(2))
+    monkeypatch.setattr(background, "RECANCEL_SECONDS", 0.05)
+    task = asyncio.create_task(ignore_cancellations(2))
     await asyncio.sleep(0)
     async with asyncio.timeout(5):
-        await end(task)
+        await cancel_and_wait(task)
     assert task.cancelled()
 
 
@@ -40,14 +40,14 @@ async def test_what_is_cleaning_up_is_left_to_it():
         await asyncio.sleep(0.1)
         clean = True
 
-    async with beside(tidy(), "tidy"):
+    async with run_in_background(tidy(), "tidy"):
         await asyncio.sleep(0)
     assert clean
 
 
 async def test_the_end_of_the_block_is_the_end_of_the_task_also_when_it_fails():
     with pytest.raises(ValueError, match="of the block"):
-        async with beside(deaf(0), "beside"):
+        async with run_in_background(ignore_cancellations(0), "beside"):
             await asyncio.sleep(0)
             raise ValueError("of the block")
     assert "beside" not in {task.get_name() for task in asyncio.all_tasks()}
@@ -56,7 +56,7 @@ async def test_the_end_of_the_block_is_the_end_of_the_task_also_when_it_fails():
 async def test_what_has_ended_keeps_its_result():
     task = asyncio.create_task(asyncio.sleep(0, "result"))
     await task
-    await end(task)
+    await cancel_and_wait(task)
     assert task.result() == "result"
 
 
@@ -65,6 +65,6 @@ async def test_a_failure_is_logged_when_it_happens():
         raise ValueError("a bug")
 
     with capture_logs() as logged:
-        async with beside(fails(), "heartbeat"):
+        async with run_in_background(fails(), "heartbeat"):
             await asyncio.sleep(0.01)
             assert [(line["event"], line["task"]) for line in logged] == [("background.failed", "heartbeat")]

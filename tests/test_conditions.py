@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gallery.conditions import unchanged, versions
+from gallery.conditions import expected_versions, unchanged
 from gallery.errors import InvalidField
 from gallery.paging import Cursor
 
@@ -44,13 +44,13 @@ def test_who_has_version_three(header, expected):
     ],
 )
 def test_which_versions_may_be_changed(header, expected):
-    assert versions(header) == expected
+    assert expected_versions(header) == expected
 
 
 @given(st.text())
 def test_no_header_is_too_strange(header):
     assert unchanged(header, "3") in (True, False)
-    assert versions(header) is None or all(version >= 0 for version in versions(header))
+    assert expected_versions(header) is None or all(version >= 0 for version in expected_versions(header))
 
 
 @given(

@@ -8,7 +8,7 @@ import pytest
 
 from gallery import errors
 from gallery.access.model import Scope
-from gallery.errors import ForeignOrigin, GalleryError, InvalidHeader, ScopeMissing, in_words
+from gallery.errors import ForeignOrigin, GalleryError, InvalidHeader, ScopeMissing, describe_error
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ from gallery.errors import ForeignOrigin, GalleryError, InvalidHeader, ScopeMiss
     ],
 )
 def test_an_exception_is_told_in_words(error, said):
-    assert in_words(error) == said
+    assert describe_error(error) == said
 
 
 @pytest.mark.parametrize(

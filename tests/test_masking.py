@@ -10,17 +10,17 @@ import structlog
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-import processes
-from doors import a_token, gallery_command, shown
-from gallery.doctor.examination import _finding
+import gallery_processes
+from credentials import bearer_headers, make_token, run_command
 from gallery.doctor.model import Check, notice
-from gallery.errors import CannotStart, IssuerAway, Misconfigured
+from gallery.doctor.runner import _run_check
+from gallery.errors import CannotStart, IssuerUnavailable, Misconfigured
 from gallery.masking import MASK, masked, masked_url
 from gallery.ops import logs
-from gallery.settings import Logs, Settings, entries
+from gallery.settings import LogsSettings, Settings, all_settings
 
 SECRET = "pa55w0rd"
-TEXTS = [entry for entry in entries() if entry.variable != "GALLERY_FAULT" and "str" in str(entry.type)]
+TEXTS = [entry for entry in all_settings() if entry.variable != "GALLERY_FAULT" and "str" in str(entry.type)]
 URLS = [
     f"https://maya:{SECRET}@host/path",
     f"postgresql://maya:{SECRET}@host:5432/db?sslmode=require",
@@ -71,7 +71,7 @@ def test_masking_takes_its_time_by_the_length_alone():
 
 def test_errors_do_not_say_it():
     for url in URLS[:-2]:
-        assert SECRET not in str(IssuerAway(url=url))
+        assert SECRET not in str(IssuerUnavailable(url=url))
         assert SECRET not in CannotStart(f"{url} is no object store.").detail
 
 
@@ -83,16 +83,16 @@ async def test_the_doctor_does_not_say_it(monkeypatch):
     async def look(_):
         return notice(f"What goes to {URLS[0]}", f"Look at {URLS[1]}", url=URLS[2])
 
-    finding = await _finding(Patient(), Check("machine", "x", look))
+    finding = await _run_check(Patient(), Check("machine", "x", look))
     assert SECRET not in f"{finding}"
 
 
 @pytest.fixture
-def as_it_was():
+def restore_logging():
     """The test's own logging comes back."""
     root, before = logging.getLogger(), structlog.get_config()
     handlers, level = root.handlers[:], root.level
-    quiet = {name: logging.getLogger(name).level for name in logs.QUIET}
+    quiet = {name: logging.getLogger(name).level for name in logs.QUIET_LOGGERS}
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
@@ -102,8 +102,8 @@ def as_it_was():
 
 
 @pytest.mark.parametrize("format_", ["text", "json"])
-def test_no_line_of_a_log_says_it(as_it_was, capsys, format_):
-    logs.configure(Logs(format=format_))
+def test_no_line_of_a_log_says_it(restore_logging, capsys, format_):
+    logs.configure(LogsSettings(format=format_))
     for url in URLS[:-1]:
         log = structlog.get_logger("test")
         log.info(url, url=url, deep={"a": [url, (url,)]}, error=ValueError(url))
@@ -121,14 +121,14 @@ def test_no_line_of_a_log_says_it(as_it_was, capsys, format_):
 
 # --- whatever they look like ------------------------------------------------------------------------------------------
 
-JUNK = st.text(alphabet="://@?&;=#%,.+-a1 '\"<>\t", max_size=12)
-CALM = st.text(alphabet="://@?;=#%,.+-a1", max_size=12)  # of what stands in a text without an end in it
+ANY_PASSWORD = st.text(alphabet="://@?&;=#%,.+-a1 '\"<>\t", max_size=12)
+PLAIN_PASSWORD = st.text(alphabet="://@?;=#%,.+-a1", max_size=12)  # of what stands in a text without an end in it
 PARAMETERS = st.sampled_from(
     ["sig", "ticket", "password", "api_key", "X-Amz-Signature", "X-Amz-Security-Token", "access_token", "jwt"]
 )
 
 
-@given(JUNK, JUNK, st.sampled_from(["postgresql", "redis", "redis+cluster", "s3"]))
+@given(ANY_PASSWORD, ANY_PASSWORD, st.sampled_from(["postgresql", "redis", "redis+cluster", "s3"]))
 def test_no_password_in_a_url_is_shown(before, after, scheme):
     url = f"{scheme}://maya:{before}{SECRET}{after}@host:5432/db?x=y"
     assume(f",{scheme}://" not in url)
@@ -136,7 +136,7 @@ def test_no_password_in_a_url_is_shown(before, after, scheme):
     assert SECRET not in masked_url(f"{scheme}://a:1,{url}")
 
 
-@given(CALM, CALM)
+@given(PLAIN_PASSWORD, PLAIN_PASSWORD)
 def test_no_password_in_a_text_is_shown(before, after):
     url = f"redis://maya:{before}{SECRET}{after}@host:6379/0"
     assume(",redis://" not in url)
@@ -146,7 +146,12 @@ def test_no_password_in_a_text_is_shown(before, after):
     assert said.endswith(" (111)")
 
 
-@given(PARAMETERS, CALM.filter(lambda t: "&" not in t), CALM.filter(lambda t: "&" not in t), st.booleans())
+@given(
+    PARAMETERS,
+    PLAIN_PASSWORD.filter(lambda t: "&" not in t),
+    PLAIN_PASSWORD.filter(lambda t: "&" not in t),
+    st.booleans(),
+)
 def test_no_secret_parameter_is_shown(name, before, after, with_host):
     path = f"/api/v1/images/1/original?exp=5&{name}={before}{SECRET}{after}&kid=1"
     text = f"https://host{path}" if with_host else path
@@ -185,21 +190,21 @@ def test_what_is_masked_and_what_is_not(text, shown):
 # --- real servers that refuse ----------------------------------------------------------------------------------------
 
 
-def nowhere(scheme: str, path: str = "") -> str:
-    return f"{scheme}://maya:{SECRET}@127.0.0.1:{processes.free_port()}{path}"
+def unreachable_url(scheme: str, path: str = "") -> str:
+    return f"{scheme}://maya:{SECRET}@127.0.0.1:{gallery_processes.free_port()}{path}"
 
 
 async def test_config_masks_what_it_prints(environment):
     given = {
-        "GALLERY_ACCESS__JWKS_URL": nowhere("https"),
-        "OTEL_EXPORTER_OTLP_ENDPOINT": nowhere("http"),
-        "GALLERY_OBJECTS__URL": nowhere("s3"),
-        "S3_ENDPOINT": nowhere("http"),
-        "GALLERY_PUBLIC_URL": nowhere("https"),
-        "DATABASE_URL": nowhere("postgresql"),
+        "GALLERY_ACCESS__JWKS_URL": unreachable_url("https"),
+        "OTEL_EXPORTER_OTLP_ENDPOINT": unreachable_url("http"),
+        "GALLERY_OBJECTS__URL": unreachable_url("s3"),
+        "S3_ENDPOINT": unreachable_url("http"),
+        "GALLERY_PUBLIC_URL": unreachable_url("https"),
+        "DATABASE_URL": unreachable_url("postgresql"),
     }
     for words in (("config",), ("config", "--json")):
-        code, out, err = await gallery_command({**environment, **given}, *words)
+        code, out, err = await run_command({**environment, **given}, *words)
         assert code == 0
         assert SECRET not in out + err
         assert "127.0.0.1" in out, "where it is may be seen"
@@ -219,7 +224,7 @@ async def test_what_refuses_at_start_is_told_without_it(environment, given):
     if given.get("DATABASE_URL", "") is None:
         head, _, tail = environment["DATABASE_URL"].rpartition("@")
         given = {"DATABASE_URL": f"{head.rpartition(':')[0]}:{SECRET}@{tail}"}
-    code, out, err = await gallery_command({**environment, "GALLERY_LOGS__LEVEL": "debug", **given}, "serve")
+    code, out, err = await run_command({**environment, "GALLERY_LOGS__LEVEL": "debug", **given}, "serve")
     assert code == 2, err
     assert SECRET not in out + err
 
@@ -228,27 +233,29 @@ async def test_what_is_away_is_told_without_it(environment, tmp_path):
     """A store, an issuer, a collector and a Valkey of wrong addresses and passwords, at the wordiest."""
     store = {
         "GALLERY_OBJECTS__URL": "s3://bucket",
-        "S3_ENDPOINT": nowhere("http"),
+        "S3_ENDPOINT": unreachable_url("http"),
         "S3_ACCESS_KEY": "a",
         "S3_SECRET_KEY": "b",
     }
-    wordy = {**environment, "GALLERY_LOGS__LEVEL": "debug", "PORT": str(processes.free_port())}
-    async with processes.running({**wordy, **store}, tmp_path / "store", "serve") as serving:
-        await serving.logs("objects.waiting")
+    wordy = {**environment, "GALLERY_LOGS__LEVEL": "debug", "PORT": str(gallery_processes.free_port())}
+    async with gallery_processes.run_gallery({**wordy, **store}, tmp_path / "store", "serve") as serving:
+        await serving.wait_for_event("objects.waiting")
     head, _, tail = environment["REDIS_URL"].partition("://")
     away = {
         "GALLERY_ACCESS__OPEN": "false",
-        "GALLERY_ACCESS__JWKS_URL": nowhere("http", "/jwks"),
-        "OTEL_EXPORTER_OTLP_ENDPOINT": nowhere("http"),
+        "GALLERY_ACCESS__JWKS_URL": unreachable_url("http", "/jwks"),
+        "OTEL_EXPORTER_OTLP_ENDPOINT": unreachable_url("http"),
         "REDIS_URL": f"{head}://maya:{SECRET}@{tail.rpartition('@')[2]}",
     }
     async with (
-        processes.running({**wordy, **away}, tmp_path / "others", "serve") as api,
+        gallery_processes.run_gallery({**wordy, **away}, tmp_path / "others", "serve") as api,
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{wordy['PORT']}", timeout=20) as client,
     ):
-        await api.logs("api.serving")
-        assert (await client.get("/api/v1/images", headers=shown(a_token("maya", kid="x")))).status_code in (401, 503)
+        await api.wait_for_event("api.serving")
+        assert (
+            await client.get("/api/v1/images", headers=bearer_headers(make_token("maya", kid="x")))
+        ).status_code in (401, 503)
         await api.stop()
-    said = serving.text() + api.text()
+    said = serving.log_text() + api.log_text()
     assert "objects.waiting" in said
     assert SECRET not in said

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from check_docs import ours
-from processes import surroundings
-from test_api_docs import ADDRESS, STRICT
+from check_docs import tracked_files
+from gallery_processes import base_environment
+from test_api_docs import BASE_URL, SHELL_OPTIONS
 
 ROOT = Path(__file__).parents[1]
 FENCED = re.compile(r"^```(sh|js|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -30,7 +30,7 @@ def examples(page: str) -> list[tuple[str, str]]:
 @pytest.fixture
 def checkout(tmp_path):
     """A copy of what is tracked."""
-    for path in ours():
+    for path in tracked_files():
         copy = tmp_path / "checkout" / path.relative_to(ROOT)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, copy)

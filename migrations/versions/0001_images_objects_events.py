@@ -49,7 +49,7 @@ STATEMENTS = [
         next_attempt_at  timestamptz NOT NULL DEFAULT now(),
         lease_until      timestamptz,
         worker           text,
-        rung_at          timestamptz NOT NULL DEFAULT now(),
+        enqueued_at          timestamptz NOT NULL DEFAULT now(),
 
         -- what came of it
         rendered_attempt integer,

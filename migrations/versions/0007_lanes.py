@@ -12,7 +12,7 @@ def upgrade() -> None:
 
 
 STATEMENTS = [
-    "ALTER TABLE image ADD queue_place integer NOT NULL DEFAULT 1 CHECK (queue_place >= 1)",
+    "ALTER TABLE image ADD queue_position integer NOT NULL DEFAULT 1 CHECK (queue_position >= 1)",
     "ALTER TABLE image DROP CONSTRAINT image_lane_check",
     "ALTER TABLE image ADD CONSTRAINT image_lane_check CHECK (lane IN ('interactive', 'bulk', 'maintenance'))",
     "CREATE INDEX image_backlog ON image (owner, lane) WHERE work = 'due' AND deleted_at IS NULL",

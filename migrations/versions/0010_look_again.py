@@ -7,4 +7,4 @@ down_revision = "0009"
 
 
 def upgrade() -> None:
-    op.execute("ALTER TABLE object ADD COLUMN look_again_at timestamptz")
+    op.execute("ALTER TABLE object ADD COLUMN remove_again_at timestamptz")

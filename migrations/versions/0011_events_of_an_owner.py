@@ -2,13 +2,13 @@
 
 from alembic import op
 
-from gallery.adapters.postgres.migrations import beside_everybody
+from gallery.adapters.postgres.migrations import outside_transaction
 
 revision = "0011"
 down_revision = "0010"
 
 
 def upgrade() -> None:
-    with beside_everybody(op):
+    with outside_transaction(op):
         op.execute("DROP INDEX CONCURRENTLY IF EXISTS event_of_owner")
         op.execute("CREATE INDEX CONCURRENTLY event_of_owner ON event (owner, number) WHERE number IS NOT NULL")

@@ -2,13 +2,13 @@
 
 from alembic import op
 
-from gallery.adapters.postgres.migrations import beside_everybody
+from gallery.adapters.postgres.migrations import outside_transaction
 
 revision = "0012"
 down_revision = "0011"
 
 # Code points in hexadecimal, by their category in Unicode 14; unassigned ones between two of a kind are taken along.
-SEPARATORS = """
+PUNCTUATION = """
     20-2f 3a-40 5b-60 7b-7e a0-a5 a7-a8 ab-ac af b1 b4 b6-b8 bb bf d7 f7 2c2-2c5 2d2-2df 2e5-2eb 2ed 2ef-2ff 375 37e
     384-385 387 3f6 55a-55f 589-58a 58f 5be 5c0 5c3 5c6 5f3-5f4 606-60d 61b 61d-61f 66a-66d 6d4 700-70d 7f7-7f9
     7fe-7ff 830-83e 85e 888 964-965 970 9f2-9f3 9fb 9fd a76 af0-af1 bf9 c77 c84 df4 e3f e4f e5a-e5b f04-f12 f14
@@ -42,7 +42,7 @@ SYMBOLS = """
     1d16a-1d16c 1d183-1d184 1d18c-1d1a9 1d1ae-1d241 1d245 1d300-1d356 1d800-1d9ff 1da37-1da3a 1da6d-1da74
     1da76-1da83 1da85-1da86 1e14f 1ecac 1ed2e 1f000-1f0f5 1f10d-1f3fa 1f400-1fbca
 """  # So: emoji and their like, each a word of its own
-UNSEEN = """
+IGNORED = """
     ad 600-605 61c 6dd 70f 890-891 8e2 180e 200b-200f 202a-202e 2060-2064 2066-206f feff fff9-fffb 110bd 110cd
     13430-13438 1bca0-1bca3 1d173-1d17a
     591-5bd 5bf 5c1-5c2 5c4-5c5 5c7 610-61a 640 64b-65f 670 6d6-6dc 6df-6e4 6e7-6e8 6ea-6ed 8ca-8e1 8e3-8ff fb1e
@@ -51,7 +51,7 @@ UNSEEN = """
 
 
 # The generated column follows. In portions, so that no row is locked for long.
-REFRESH = """
+REFRESH_SEARCH_TEXT = """
     DO $$
     DECLARE
         beyond uuid := '00000000-0000-0000-0000-000000000000';
@@ -76,10 +76,10 @@ def upgrade() -> None:
             ' ' || translate(
                 regexp_replace(
                     regexp_replace(
-                        gallery_fold(regexp_replace(normalize(words, NFKD), '{_any(UNSEEN)}', '', 'g')),
-                        '{_any(SEPARATORS)}', ' ', 'g'
+                        gallery_fold(regexp_replace(normalize(words, NFKD), '{_character_class(IGNORED)}', '', 'g')),
+                        '{_character_class(PUNCTUATION)}', ' ', 'g'
                     ),
-                    '({_any(SYMBOLS)})', ' \1 ', 'g'
+                    '({_character_class(SYMBOLS)})', ' \1 ', 'g'
                 ),
                 'ς', 'σ'
             ),
@@ -87,11 +87,11 @@ def upgrade() -> None:
         ))
         """
     )
-    with beside_everybody(op):
-        op.execute(REFRESH)
+    with outside_transaction(op):
+        op.execute(REFRESH_SEARCH_TEXT)
 
 
-def _any(ranges: str) -> str:
+def _character_class(ranges: str) -> str:
     """A class of a regular expression; escaped, so that no sign means something in it."""
     return f"[{''.join('-'.join(_escaped(end) for end in each.split('-')) for each in ranges.split())}]"
 

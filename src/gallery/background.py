@@ -17,41 +17,41 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-AGAIN = 2.0  # seconds until who has not ended is cancelled once more; longer than cleaning up takes
+RECANCEL_SECONDS = 2.0  # seconds until who has not ended is cancelled once more; longer than cleaning up takes
 
 
 @asynccontextmanager
-async def beside(work: Coroutine[Any, Any, object], name: str) -> AsyncIterator[None]:
+async def run_in_background(work: Coroutine[Any, Any, object], name: str) -> AsyncIterator[None]:
     """Do `work` while the block runs; it has ended when the block has. That it fails is logged when it does."""
     task = asyncio.create_task(work, name=name)
-    task.add_done_callback(_tell)
+    task.add_done_callback(_log_failure)
     try:
         yield
     finally:
-        await end(task)
+        await cancel_and_wait(task)
 
 
-async def together(steps: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+async def gather(steps: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
     """The results of `steps`, in their order. The first failure cancels the others and is raised as it is."""
     tasks = [asyncio.ensure_future(step) for step in steps]
     try:
         return await asyncio.gather(*tasks)
     finally:
-        await end(*tasks)
+        await cancel_and_wait(*tasks)
 
 
-async def end(*tasks: "asyncio.Future[Any]") -> None:
+async def cancel_and_wait(*tasks: "asyncio.Future[Any]") -> None:
     """Cancel those that are not done, as often as it takes, and wait until all have ended, however they do."""
     late = {task for task in tasks if not task.done()}
     while late:
         for task in late:
             task.cancel()
-        _, late = await asyncio.wait(late, timeout=AGAIN)
+        _, late = await asyncio.wait(late, timeout=RECANCEL_SECONDS)
     for task in tasks:
         _failure(task)  # who does not ask for it does not want it told either
 
 
-def _tell(task: "asyncio.Task[Any]") -> None:
+def _log_failure(task: "asyncio.Task[Any]") -> None:
     if error := _failure(task):
         log.error("background.failed", task=task.get_name(), exc_info=error)
 

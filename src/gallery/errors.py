@@ -17,6 +17,7 @@ MAX_ECHOED = 100  # characters of a client's own text in an answer
 class GalleryError(Exception):
     """Something went wrong."""
 
+    wire_code: ClassVar[str] = ""  # where the code on the wire is older than the name of the class
     hint: ClassVar[str] = ""  # a format string; each name in it is a fact that every instance has
 
     def __init__(self, **facts: object) -> None:
@@ -28,11 +29,12 @@ class GalleryError(Exception):
         return f"{self.code()}: {facts}" if facts else self.code()
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _revive, (type(self), self.facts)  # facts survive the way home from a renderer process
+        return _rebuild, (type(self), self.facts)  # facts survive the way home from a renderer process
 
     @classmethod
     def code(cls) -> str:
-        return re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
+        own: str = cls.__dict__.get("wire_code", "")
+        return own or re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
 
     @classmethod
     def sentence(cls) -> str:
@@ -43,7 +45,7 @@ class GalleryError(Exception):
         return f"{self.sentence()} {type(self).hint.format_map(self.facts)}".rstrip()
 
 
-def in_words(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """An exception for a log line: its kind in words instead of its class, and its message."""
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", type(error).__name__)
     kind, text = words.removesuffix("Error").strip().lower(), " ".join(str(error).split())
@@ -54,7 +56,7 @@ def _plain(value: object) -> object:
     return value.value if isinstance(value, Enum) else value
 
 
-def _revive(kind: type[GalleryError], facts: dict[str, object]) -> GalleryError:
+def _rebuild(kind: type[GalleryError], facts: dict[str, object]) -> GalleryError:
     return kind(**facts)
 
 
@@ -405,23 +407,27 @@ class WorkerLost(GalleryError):
 # --- away --------------------------------------------------------------------------------------------------------
 
 
-class DatabaseAway(Unavailable):
+class DatabaseUnavailable(Unavailable):
     """The database is away; please try again."""
 
+    wire_code = "database_away"
 
-class DatabaseRefused(DatabaseAway):
+
+class DatabaseRefused(DatabaseUnavailable):
     """The database refuses the credentials of this server, and its operator has to correct the settings."""
 
 
-class ObjectStoreAway(Unavailable):
+class ObjectStoreUnavailable(Unavailable):
     """The object store is away; please try again."""
 
+    wire_code = "object_store_away"
 
-class ObjectStoreRefused(ObjectStoreAway):
+
+class ObjectStoreRefused(ObjectStoreUnavailable):
     """The object store refuses the requests of this server, and its operator has to correct the settings."""
 
 
-class BucketMissing(ObjectStoreAway):
+class BucketMissing(ObjectStoreUnavailable):
     """The object store's bucket does not exist."""
 
 
@@ -429,24 +435,30 @@ class ObjectTaken(Unavailable):
     """The object store holds something else under a key of ours; please try again."""
 
 
-class ValkeyAway(Unavailable):
+class ValkeyUnavailable(Unavailable):
     """Valkey is away; please try again."""
 
+    wire_code = "valkey_away"
 
-class ValkeyRefused(ValkeyAway):
+
+class ValkeyRefused(ValkeyUnavailable):
     """Valkey refuses the credentials of this server, and its operator has to correct the settings."""
 
 
-class RendererAway(Unavailable):
+class RendererUnavailable(Unavailable):
     """No renderer can be started at the moment; the picture is tried again."""
+
+    wire_code = "renderer_away"
 
 
 class DumpFailed(Unavailable):
     """A program of PostgreSQL's has failed."""
 
 
-class IssuerAway(Unavailable):
+class IssuerUnavailable(Unavailable):
     """The issuer of your token is away; please try again."""
+
+    wire_code = "issuer_away"
 
 
 class StreamsFull(Unavailable):

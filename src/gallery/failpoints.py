@@ -9,7 +9,7 @@ import signal
 from enum import StrEnum
 
 
-class Place(StrEnum):
+class Failpoint(StrEnum):
     """Between two steps that belong together."""
 
     UPLOAD_PUT = "upload-put"  # the original is stored, no row knows of the image
@@ -23,28 +23,28 @@ class Place(StrEnum):
     SWEEP_REMOVED = "sweep-removed"  # objects are gone, their keys still known
 
 
-_passes_left: dict[Place, int] = {}
+_hits_left: dict[Failpoint, int] = {}
 
 
 def arm(fault: str) -> None:
     """Die at the place that `fault` names. Raises `ValueError`."""
-    place, passes = read(fault)
-    _passes_left[place] = passes
+    failpoint, passes = parse(fault)
+    _hits_left[failpoint] = passes
 
 
-def read(fault: str) -> tuple[Place, int]:
+def parse(fault: str) -> tuple[Failpoint, int]:
     """The place, and which pass of it is the last, of `place` or `place:3`. Raises `ValueError`."""
     name, _, number = fault.partition(":")
     passes = int(number) if number.isascii() and number.isdigit() else 0 if number else 1
-    if name not in set(Place) or passes < 1:
-        raise ValueError(f"Expected one of {', '.join(Place)}, with :N for the Nth time")
-    return Place(name), passes
+    if name not in set(Failpoint) or passes < 1:
+        raise ValueError(f"Expected one of {', '.join(Failpoint)}, with :N for the Nth time")
+    return Failpoint(name), passes
 
 
-def at(place: Place) -> None:
+def hit(failpoint: Failpoint) -> None:
     """Die here, if this is the place and the time."""
-    if place not in _passes_left:
+    if failpoint not in _hits_left:
         return
-    _passes_left[place] -= 1
-    if _passes_left[place] == 0:
+    _hits_left[failpoint] -= 1
+    if _hits_left[failpoint] == 0:
         os.kill(os.getpid(), signal.SIGKILL)

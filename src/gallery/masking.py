@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 MASK = "********"
-PLAIN = (int, float, bool, type(None))
-NAME = r"[\w.%-]{0,40}(?:passw|pwd|secret|token|credential|signature|key)[\w.%-]{0,40}|sig|ticket|jwt|auth"
+SCALARS = (int, float, bool, type(None))
+SENSITIVE_NAME = r"[\w.%-]{0,40}(?:passw|pwd|secret|token|credential|signature|key)[\w.%-]{0,40}|sig|ticket|jwt|auth"
 
 
 class Patterns(NamedTuple):
@@ -19,29 +19,30 @@ class Patterns(NamedTuple):
 def _patterns(url: str, value: str) -> Patterns:
     flags = re.IGNORECASE | re.DOTALL
     return Patterns(
-        re.compile(rf"([a-z0-9+.-]{{0,20}})://({url})", flags), re.compile(rf"[?&;](?:{NAME})=({value})", flags)
+        re.compile(rf"([a-z0-9+.-]{{0,20}})://({url})", flags),
+        re.compile(rf"[?&;](?:{SENSITIVE_NAME})=({value})", flags),
     )
 
 
-IN_A_TEXT = _patterns(url=r"[^\s<>]*", value=r"""[^&\s"'<>]+""")
-ALL_OF_IT = _patterns(url=".*", value="[^&]+")
+TEXT_PATTERNS = _patterns(url=r"[^\s<>]*", value=r"""[^&\s"'<>]+""")
+URL_PATTERNS = _patterns(url=".*", value="[^&]+")
 
 
 def masked(text: str) -> str:
     """The text with what must not be shown of each URL in it replaced, and of paths with a query."""
-    return _masked(text, IN_A_TEXT)
+    return _masked(text, TEXT_PATTERNS)
 
 
 def masked_url(text: str) -> str:
     """The same of a text that is a URL, or a list of some, whatever characters its passwords have."""
-    return _masked(text, ALL_OF_IT)
+    return _masked(text, URL_PATTERNS)
 
 
 def masked_all(value: Any) -> Any:
     """The same of all texts in a value; what is neither text nor number nor a collection becomes its `repr`."""
     if isinstance(value, str):
         return masked(value)
-    if isinstance(value, PLAIN):
+    if isinstance(value, SCALARS):
         return value
     if isinstance(value, Mapping):
         return {masked_all(key): masked_all(inner) for key, inner in value.items()}

@@ -43,12 +43,12 @@ def best(accept: str | None, offered: Sequence[str]) -> str | None:
     ranked = []
     for rank, media_type in enumerate(offered):
         matching = [(r.specificity, -place, r.weight) for place, r in enumerate(ranges) if r.matches(media_type)]
-        specificity, place, weight = max(matching, default=(0, 0, 0.0))
+        specificity, index, weight = max(matching, default=(0, 0, 0.0))
         if weight > 0:
-            ranked.append((weight, specificity, place, -rank, media_type))
+            ranked.append((weight, specificity, index, -rank, media_type))
     return max(ranked)[-1] if ranked else None
 
 
-def names(accept: str, media_type: str) -> bool:
+def names_explicitly(accept: str, media_type: str) -> bool:
     """Whether a client wants this very type, and not only any type or any of its kind."""
     return any(r.name == media_type and r.weight > 0 for r in media_ranges(accept))

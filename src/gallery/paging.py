@@ -17,14 +17,14 @@ from gallery.errors import InvalidField
 
 T = TypeVar("T")
 
-LONGEST = 2000  # characters
-NOT_OURS = "is not a cursor of ours; start again without one"
+MAX_CURSOR_LENGTH = 2000  # characters
+INVALID_CURSOR = "is not a cursor of ours; start again without one"
 
 
 class Cursor(Struct, frozen=True, array_like=True, tag=2, tag_field="v"):
     """After the row with that key and id, among the answers to the question with that fingerprint."""
 
-    question: str
+    list_fingerprint: str
     key: str | int | None
     id: UUID
 
@@ -35,10 +35,14 @@ class Cursor(Struct, frozen=True, array_like=True, tag=2, tag_field="v"):
     def decode(cls, text: str) -> Self:
         """Raises `InvalidField` for anything that we have not encoded ourselves."""
         try:
-            raw = urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4)) if len(text) <= LONGEST else b""
+            raw = (
+                urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
+                if len(text) <= MAX_CURSOR_LENGTH
+                else b""
+            )
             return msgspec.json.decode(raw, type=cls)
         except (ValueError, binascii.Error, RecursionError) as error:
-            raise InvalidField("/cursor", NOT_OURS) from error
+            raise InvalidField("/cursor", INVALID_CURSOR) from error
 
 
 class Page(Struct, Generic[T], frozen=True):

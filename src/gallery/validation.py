@@ -15,8 +15,8 @@ from msgspec import Struct
 
 from gallery.errors import MAX_ECHOED, InvalidField
 
-STEP = re.compile(r"\.([^.\[]+)|\[([^\]]*)\]")
-WORDS = {
+PATH_STEP = re.compile(r"\.([^.\[]+)|\[([^\]]*)\]")
+TYPE_DESCRIPTIONS = {
     "str": "a string",
     "int": "an integer",
     "float": "a number",
@@ -25,24 +25,24 @@ WORDS = {
     "object": "an object",
     "null": "null",
 }
-ITEMS = {"str": "characters", "array": "items", "object": "fields"}
-AT_MOST_OR_LEAST = {"<=": "at most", ">=": "at least", "<": "less than", ">": "more than"}
+LENGTH_UNITS = {"str": "characters", "array": "items", "object": "fields"}
+BOUND_DESCRIPTIONS = {"<=": "at most", ">=": "at least", "<": "less than", ">": "more than"}
 NOT_TEXT = "has characters that are not text"
 
 
-def invalid(error: msgspec.ValidationError, kind: Any) -> InvalidField:
+def invalid_field(error: msgspec.ValidationError, kind: Any) -> InvalidField:
     """The field of a `kind` that msgspec has refused."""
     message, _, path = str(error).partition(" - at ")
-    return invalid_at(path.strip("`"), message, kind)
+    return invalid_field_at(path.strip("`"), message, kind)
 
 
-def invalid_at(path: str, message: str, kind: Any) -> InvalidField:
+def invalid_field_at(path: str, message: str, kind: Any) -> InvalidField:
     """`path` is msgspec's: `$.tags[2]`. A name that is unknown or missing is a step of the pointer, too."""
-    steps = [name or index for name, index in STEP.findall(path.removeprefix("$"))]
-    at = _at(kind, steps)
+    steps = [name or index for name, index in PATH_STEP.findall(path.removeprefix("$"))]
+    at = _type_at(kind, steps)
     if match := re.match(r"Object (contains unknown|missing required) field `(.*)`", message):
         steps.append(match[2])
-    return InvalidField(pointer(*steps), _in_words(message, at))
+    return InvalidField(pointer(*steps), _describe(message, at))
 
 
 def pointer(*steps: str) -> str:
@@ -50,36 +50,36 @@ def pointer(*steps: str) -> str:
     return "".join("/" + step[:MAX_ECHOED].replace("~", "~0").replace("/", "~1") for step in steps)
 
 
-def unknown(sort: str, known: object) -> str:
+def unknown_message(sort: str, known: object) -> str:
     """`sort`: a field, a parameter."""
     return f"is an unknown {sort}; there are {_listed(known)}"
 
 
-def not_among(value: object, choices: object) -> str:
+def not_among_message(value: object, choices: object) -> str:
     return f'is "{str(value)[:MAX_ECHOED]}"; expected one of {_listed(choices)}'
 
 
-def _in_words(message: str, kind: Any) -> str:
+def _describe(message: str, kind: Any) -> str:
     if match := re.match(r"Invalid enum value '?(.*?)'?$", message, re.DOTALL):
-        return not_among(match[1], _choices(kind))
+        return not_among_message(match[1], _choices(kind))
     if message.startswith("Object contains unknown"):
-        return unknown("field", _fields(kind))
+        return unknown_message("field", _fields(kind))
     if message.startswith("Object missing") or re.fullmatch(r"'\w+'", message):  # Litestar's words for no body at all
         return "is missing"
-    return _limit(message) or message[:1].lower() + message[1:].replace("`", "")
+    return _describe_limit(message) or message[:1].lower() + message[1:].replace("`", "")
 
 
-def _limit(message: str) -> str | None:
+def _describe_limit(message: str) -> str | None:
     if match := re.match(r"Expected `(\w+)` of length (..) (\d+)$", message):
-        items = ITEMS[match[1]] if match[3] != "1" else ITEMS[match[1]].removesuffix("s")
-        return f"must have {AT_MOST_OR_LEAST[match[2]]} {match[3]} {items}"
+        items = LENGTH_UNITS[match[1]] if match[3] != "1" else LENGTH_UNITS[match[1]].removesuffix("s")
+        return f"must have {BOUND_DESCRIPTIONS[match[2]]} {match[3]} {items}"
     if match := re.match(r"Expected `\w+` ([<>]=?) (\S+?)(?:\.0)?$", message):
-        return f"must be {AT_MOST_OR_LEAST[match[1]]} {match[2]}"
+        return f"must be {BOUND_DESCRIPTIONS[match[1]]} {match[2]}"
     if match := re.match(r"Expected `str` matching regex '(.*)'$", message):
         return NOT_TEXT if "x00" in match[1] else f"does not match {match[1]}"
     if match := re.match(r"Expected `([\w| ]+)`, got `(\w+)`$", message):
-        wanted = " or ".join(WORDS.get(word, word) for word in match[1].split(" | "))
-        return f"must be {wanted}, not {WORDS.get(match[2], match[2])}"
+        wanted = " or ".join(TYPE_DESCRIPTIONS.get(word, word) for word in match[1].split(" | "))
+        return f"must be {wanted}, not {TYPE_DESCRIPTIONS.get(match[2], match[2])}"
     return None
 
 
@@ -87,14 +87,14 @@ def _listed(words: Any) -> str:
     return ", ".join(str(word) for word in words)
 
 
-def _at(kind: Any, steps: list[str]) -> Any:
+def _type_at(kind: Any, steps: list[str]) -> Any:
     """The type of what stands at the end of these steps; `None` where that cannot be told."""
     for step in steps:
-        kind = next((inner for one in _members(kind) if (inner := _inner(one, step)) is not None), None)
+        kind = next((inner for one in _union_members(kind) if (inner := _inner_type(one, step)) is not None), None)
     return kind
 
 
-def _inner(kind: Any, step: str) -> Any:
+def _inner_type(kind: Any, step: str) -> Any:
     if isinstance(kind, type) and issubclass(kind, Struct):
         fields = {field.encode_name: field.name for field in msgspec.structs.fields(kind)}
         return get_type_hints(kind).get(fields.get(step, ""))
@@ -102,20 +102,20 @@ def _inner(kind: Any, step: str) -> Any:
     return arguments[0] if get_origin(kind) in (list, tuple, set, frozenset) and arguments else None
 
 
-def _members(kind: Any) -> Iterator[Any]:
+def _union_members(kind: Any) -> Iterator[Any]:
     """A type, or those of a union, without what is noted beside them."""
     if get_origin(kind) is Annotated:
-        yield from _members(get_args(kind)[0])
+        yield from _union_members(get_args(kind)[0])
     elif get_origin(kind) in (Union, UnionType):
         for one in get_args(kind):
-            yield from _members(one)
+            yield from _union_members(one)
     else:
         yield kind
 
 
 def _choices(kind: Any) -> list[str]:
     found: list[str] = []
-    for one in _members(kind):
+    for one in _union_members(kind):
         if isinstance(one, type) and issubclass(one, Enum):
             found += [str(member.value) for member in one]
         elif get_origin(one) is Literal:
@@ -124,5 +124,5 @@ def _choices(kind: Any) -> list[str]:
 
 
 def _fields(kind: Any) -> list[str]:
-    structs = [one for one in _members(kind) if isinstance(one, type) and issubclass(one, Struct)]
+    structs = [one for one in _union_members(kind) if isinstance(one, type) and issubclass(one, Struct)]
     return [field.encode_name for one in structs for field in msgspec.structs.fields(one)]

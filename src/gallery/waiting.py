@@ -7,27 +7,27 @@ import structlog
 
 log = structlog.get_logger(__name__)
 
-TELL_EVERY = 10.0  # seconds between two lines
+LOG_INTERVAL_SECONDS = 10.0  # seconds between two lines
 
 
-class Waiting:
+class StartupWait:
     """For `seconds` from now, for the server that `setting` names; `event` is the log's word for it."""
 
     def __init__(self, event: str, setting: str, seconds: float) -> None:
         self._clock = asyncio.get_running_loop().time
-        self._end = self._clock() + seconds
-        self._tell_at = self._clock()
+        self._deadline = self._clock() + seconds
+        self._next_log_at = self._clock()
         until = datetime.now(UTC) + timedelta(seconds=seconds)
         self._event = event
         self._facts = {"setting": setting, "until": until.isoformat(timespec="seconds")}
 
     @property
-    def over(self) -> bool:
-        return self._clock() > self._end
+    def expired(self) -> bool:
+        return self._clock() > self._deadline
 
-    def tell(self, error: str, **facts: object) -> None:
-        """That it still does not answer, and why; not more often than every `TELL_EVERY` seconds."""
-        if self._clock() < self._tell_at:
+    def log(self, error: str, **facts: object) -> None:
+        """That it still does not answer, and why; not more often than every `LOG_INTERVAL_SECONDS` seconds."""
+        if self._clock() < self._next_log_at:
             return
-        self._tell_at = self._clock() + TELL_EVERY
+        self._next_log_at = self._clock() + LOG_INTERVAL_SECONDS
         log.warning(self._event, **facts, **self._facts, error=error)

@@ -13,50 +13,49 @@ import structlog
 
 from gallery.access.model import Owner
 from gallery.access.service import Access
-from gallery.adapters.objects.store import Objects, open_objects
+from gallery.adapters.objects.store import ObjectStore, open_objects
 from gallery.adapters.postgres.database import Database, open_database
 from gallery.adapters.valkey.client import Valkey, open_valkey
 from gallery.admin.autoscale import Rules
 from gallery.admin.console import Console
-from gallery.admin.image_detail import Dossiers
+from gallery.admin.image_detail import ImageDetails
 from gallery.admin.scaler import Scaler
-from gallery.backup.readings import of_backups
-from gallery.delivery.links import Sharing
+from gallery.backup.readings import backup_readings
+from gallery.delivery.links import ImageLinks
 from gallery.delivery.service import Pictures
-from gallery.errors import CannotStart, ObjectStoreAway, ValkeyAway
+from gallery.errors import CannotStart, ObjectStoreUnavailable, ValkeyUnavailable
 from gallery.images.cache import Change, ImageCache
-from gallery.images.cached_reads import Answers
+from gallery.images.cached_reads import CachedReads
 from gallery.images.model import ImageId
-from gallery.images.outbox import News
-from gallery.images.readings import of_images, of_queue
+from gallery.images.outbox import Outbox
+from gallery.images.readings import image_readings, queue_readings
 from gallery.images.service import Images
 from gallery.jobs.queue import Queue, open_queue
-from gallery.jobs.readings import of_workers
-from gallery.jobs.workers import Roster
+from gallery.jobs.readings import worker_readings
+from gallery.jobs.workers import WorkerRegistry
 from gallery.local_disk.scratch import open_scratch
 from gallery.maintenance.verify import Verify
-from gallery.notifications.bell import Bell
-from gallery.notifications.feed import Before, Feed
+from gallery.notifications.feed import BeforePublish, Feed
 from gallery.notifications.model import Event
-from gallery.notifications.readings import of_events
+from gallery.notifications.readings import event_readings
 from gallery.notifications.store import EventStore
+from gallery.notifications.wake_ups import WakeUps
 from gallery.ops.health import Health
 from gallery.ops.readings import Readings
-from gallery.processing.renderers import open_pool
-from gallery.processing.service import Desk, Processing
+from gallery.processing.renderers import open_renderers
+from gallery.processing.service import Processing, WorkerResources
 from gallery.processing.sweep import Sweep
 from gallery.rendering.probe import Limits
 from gallery.rendering.recipe import Recipe
-from gallery.settings import Redis as RedisSettings
-from gallery.settings import Settings
+from gallery.settings import RedisSettings, Settings
 from gallery.uploads.add import NewImages
-from gallery.uploads.idempotency import Idempotency, expire
+from gallery.uploads.idempotency import Idempotency, delete_expired
 from gallery.uploads.service import Uploads
-from gallery.waiting import Waiting
+from gallery.waiting import StartupWait
 
 log = structlog.get_logger(__name__)
 
-STORE_PATIENCE = 60  # seconds for the object store to come up
+STORE_TIMEOUT_SECONDS = 60  # seconds for the object store to come up
 
 
 @dataclass(frozen=True)
@@ -67,22 +66,22 @@ class Gallery:
     access: Access
     database: Database
     valkey: Valkey
-    objects: Objects
+    objects: ObjectStore
     queue: Queue
     events: EventStore
     feed: Feed
-    news: News
+    outbox: Outbox
     images: Images
     new_images: NewImages
     pictures: Pictures
     uploads: Uploads
-    answers: Answers
+    cached_reads: CachedReads
     cache: ImageCache
-    dossiers: Dossiers
+    image_details: ImageDetails
     console: Console
     scaler: Scaler
-    roster: Roster
-    links: Sharing
+    worker_registry: WorkerRegistry
+    links: ImageLinks
     sweep: Sweep
     verify: Verify
     health: Health
@@ -94,32 +93,36 @@ async def open_gallery(settings: Settings) -> AsyncIterator[Gallery]:
     """The house, with its servers connected. Raises `CannotStart`, `Unavailable`, `ForeignStore`."""
     async with AsyncExitStack() as stack:
         valkey = await stack.enter_async_context(open_valkey(settings.redis))
-        cached = await stack.enter_async_context(open_valkey(of_the_cache(settings))) if settings.cache.url else valkey
+        cache_valkey = (
+            await stack.enter_async_context(open_valkey(cache_redis_settings(settings)))
+            if settings.cache.url
+            else valkey
+        )
         database = await stack.enter_async_context(open_database(settings.database, valkey))
         queue = await stack.enter_async_context(open_queue(settings.redis, valkey))
         await _warn_of_eviction(valkey)
         objects = open_objects(settings)
-        await _claim(objects, await _installation(database), _setting_of_the_store(settings))
-        yield furnish(settings, database, valkey, queue, objects, cached)
+        await _claim_store(objects, await _installation(database), _store_setting(settings))
+        yield build_gallery(settings, database, valkey, queue, objects, cache_valkey)
 
 
-def furnish(
+def build_gallery(
     settings: Settings,
     database: Database,
     valkey: Valkey,
     queue: Queue,
-    objects: Objects,
-    cached: Valkey | None = None,
+    objects: ObjectStore,
+    cache_valkey: Valkey | None = None,
 ) -> Gallery:
-    cache = ImageCache(cached or valkey, settings.cache)
+    cache = ImageCache(cache_valkey or valkey, settings.cache)
     events = EventStore(database)
-    news = News(database, cache, Bell(valkey), settings.public_url)
-    images = Images(database, queue, news)
-    new_images = NewImages(database, objects, queue, news, limits(settings), settings.upload.quota_bytes)
+    outbox = Outbox(database, cache, WakeUps(valkey), settings.public_url)
+    images = Images(database, queue, outbox)
+    new_images = NewImages(database, objects, queue, outbox, image_limits(settings), settings.upload.quota_bytes)
     pictures = Pictures(images, objects)
     access = Access(settings, database)
-    roster = Roster(database)
-    feed = Feed(events, valkey, _turning(news), settings.notifications)
+    worker_registry = WorkerRegistry(database)
+    feed = Feed(events, valkey, _invalidate_before_publish(outbox), settings.notifications)
     return Gallery(
         settings=settings,
         access=access,
@@ -129,7 +132,7 @@ def furnish(
         queue=queue,
         events=events,
         feed=feed,
-        news=news,
+        outbox=outbox,
         images=images,
         new_images=new_images,
         pictures=pictures,
@@ -141,23 +144,25 @@ def furnish(
             access,
             settings.public_url,
         ),
-        answers=Answers(images, cache, settings.public_url),
+        cached_reads=CachedReads(images, cache, settings.public_url),
         cache=cache,
-        dossiers=Dossiers(database),
-        console=Console(database, queue, roster, images),
-        scaler=Scaler(database, Rules.of(settings.autoscale)),
-        roster=roster,
-        links=Sharing(images, pictures, access.links, settings.public_url),
-        sweep=Sweep(database, objects, queue, events, timedelta(hours=settings.notifications.keep_hours), [expire]),
-        verify=Verify(database, objects, news),
+        image_details=ImageDetails(database),
+        console=Console(database, queue, worker_registry, images),
+        scaler=Scaler(database, Rules.from_settings(settings.autoscale)),
+        worker_registry=worker_registry,
+        links=ImageLinks(images, pictures, access.links, settings.public_url),
+        sweep=Sweep(
+            database, objects, queue, events, timedelta(hours=settings.notifications.keep_hours), [delete_expired]
+        ),
+        verify=Verify(database, objects, outbox),
         health=Health({"postgresql": database.ping, "valkey": valkey.ping, "objects": objects.ping}),
         readings=Readings(
             {
-                "images": of_images(database),
-                "queue": of_queue(queue),
-                "workers": of_workers(database),
-                "events": of_events(events),
-                "backups": of_backups(database),
+                "images": image_readings(database),
+                "queue": queue_readings(queue),
+                "workers": worker_readings(database),
+                "events": event_readings(events),
+                "backups": backup_readings(database),
             }
         ),
     )
@@ -166,62 +171,65 @@ def furnish(
 @asynccontextmanager
 async def open_processing(gallery: Gallery, name: str | None = None) -> AsyncIterator[Processing]:
     """A worker's desk in the house, with its renderers. Raises `CannotStart`."""
-    worker, data = gallery.settings.worker, gallery.settings.data
+    worker, data = gallery.settings.worker, gallery.settings.data_path
     with (
         open_scratch() as scratch,
-        open_pool(worker.concurrency, worker.deadline, worker.memory, scratch, closed=data) as pool,
+        open_renderers(worker.concurrency, worker.deadline, worker.memory, scratch, denied=data) as pool,
     ):
-        desk = Desk(
+        resources = WorkerResources(
             name=name or f"{socket.gethostname()}:{os.getpid()}",
             lease=timedelta(seconds=worker.lease),
             pool=pool,
             scratch=scratch,
-            recipe=Recipe(limits=limits(gallery.settings)),
+            recipe=Recipe(limits=image_limits(gallery.settings)),
         )
-        yield Processing(gallery.database, gallery.objects, gallery.queue, gallery.news, desk)
+        yield Processing(gallery.database, gallery.objects, gallery.queue, gallery.outbox, resources)
 
 
-def of_the_cache(settings: Settings) -> RedisSettings:
+def cache_redis_settings(settings: Settings) -> RedisSettings:
     """Its Valkey: one of its own if there is one."""
     return msgspec.structs.replace(settings.redis, url=settings.cache.url or settings.redis.url)
 
 
-def limits(settings: Settings) -> Limits:
+def image_limits(settings: Settings) -> Limits:
     upload = settings.upload
     return Limits(max_pixels=upload.max_pixels, max_side=upload.max_side, memory=settings.worker.memory)
 
 
-def _turning(news: News) -> Before:
-    async def before(events: Sequence[Event]) -> None:
-        await news.turn([Change(Owner(e.owner), ImageId(e.image_id), e.version) for e in events])
+def _invalidate_before_publish(outbox: Outbox) -> BeforePublish:
+    async def invalidate(events: Sequence[Event]) -> None:
+        await outbox.invalidate([Change(Owner(e.owner), ImageId(e.image_id), e.version) for e in events])
 
-    return before
+    return invalidate
 
 
 async def _warn_of_eviction(valkey: Valkey) -> None:
     """Jobs, limits and notes are not to be thrown away; only the cache may be, on a server of its own."""
     try:
-        for server, policy in (await valkey.evicting()).items():
+        for server, policy in (await valkey.find_evicting()).items():
             log.warning("valkey.may_evict", server=server, policy=policy, wanted="noeviction")
-    except ValkeyAway as error:
+    except ValkeyUnavailable as error:
         log.warning("valkey.not_asked", error=str(error))
 
 
-async def _claim(objects: Objects, installation: str, setting: str) -> None:
+async def _claim_store(objects: ObjectStore, installation: str, setting: str) -> None:
     """Say whose store it is, as soon as it answers. Raises `CannotStart` after a while, `ForeignStore`."""
-    waiting = Waiting("objects.waiting", setting, STORE_PATIENCE)
+    waiting = StartupWait("objects.waiting", setting, STORE_TIMEOUT_SECONDS)
     while True:
         try:
-            return await objects.claim(installation)
-        except ObjectStoreAway as error:
-            if waiting.over:
-                sentence = f"The object store, {objects.place}, did not take us in within {STORE_PATIENCE} s: {error}."
+            return await objects.take_ownership(installation)
+        except ObjectStoreUnavailable as error:
+            if waiting.expired:
+                sentence = (
+                    f"The object store, {objects.location}, did not take us in within "
+                    f"{STORE_TIMEOUT_SECONDS} s: {error}."
+                )
                 raise CannotStart(f"{sentence} Check {setting}.") from error
-            waiting.tell(str(error), place=objects.place)
+            waiting.log(str(error), place=objects.location)
             await asyncio.sleep(1)
 
 
-def _setting_of_the_store(settings: Settings) -> str:
+def _store_setting(settings: Settings) -> str:
     """The setting that says where it is."""
     if settings.objects.url is not None:
         return "GALLERY_OBJECTS__URL"

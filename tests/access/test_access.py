@@ -11,26 +11,34 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from cast import listening, post
-from conftest import served
-from doors import a_key, a_new_photo, a_ticket, a_token, asking, closed, shown
+from conftest import serve_api
+from credentials import (
+    bearer_headers,
+    closed_application,
+    create_api_key,
+    create_ticket,
+    make_token,
+    unique_photo,
+    with_authentication,
+)
+from factories import listen, post
 from gallery.access import keys
 from gallery.images.model import new_id
 from gallery.wiring import open_gallery, open_processing
 
-MAYA = shown(a_token("maya"))
-NILS = shown(a_token("nils"))
+MAYA = bearer_headers(make_token("maya"))
+NILS = bearer_headers(make_token("nils"))
 
 
-async def uploaded(client: httpx.AsyncClient, headers=MAYA, **fields) -> dict:
-    file = {"file": ("lake.jpg", a_new_photo())}
+async def upload(client: httpx.AsyncClient, headers=MAYA, **fields) -> dict:
+    file = {"file": ("lake.jpg", unique_photo())}
     answer = await client.post("/api/v1/images", files=file, data=fields, headers=headers)
     return answer.json()
 
 
-async def ready(house, client: httpx.AsyncClient, **fields) -> dict:
-    image = await uploaded(client, **fields)
-    async with open_processing(house, name="worker") as processing:
+async def ready(application, client: httpx.AsyncClient, **fields) -> dict:
+    image = await upload(client, **fields)
+    async with open_processing(application, name="worker") as processing:
         await processing.process(image["id"])
     return (await client.get(f"/api/v1/images/{image['id']}", headers=MAYA)).json()
 
@@ -39,7 +47,7 @@ async def ready(house, client: httpx.AsyncClient, **fields) -> dict:
 
 
 async def test_one_signature_opens_all_of_an_image_and_nothing_else(settings):
-    async with asking(settings) as (house, client):
+    async with closed_application(settings) as (house, client):
         image, other = await ready(house, client), await ready(house, client)
         answer = await client.post(f"/api/v1/images/{image['id']}/links", headers=MAYA)
         links = answer.json()
@@ -62,8 +70,8 @@ async def test_one_signature_opens_all_of_an_image_and_nothing_else(settings):
 
 @pytest.mark.parametrize("part", ["kid", "exp", "sig"])
 async def test_a_changed_link_opens_nothing(settings, part):
-    async with asking(settings) as (_, client):
-        image = await uploaded(client)
+    async with closed_application(settings) as (_, client):
+        image = await upload(client)
         url = (await client.post(f"/api/v1/images/{image['id']}/links", headers=MAYA)).json()["original"]
         path, query = urlsplit(url).path, dict(parse_qsl(urlsplit(url).query))
         for value in ("", "1", query[part][:-1], "9" * 30, "\x00"):
@@ -74,8 +82,8 @@ async def test_a_changed_link_opens_nothing(settings, part):
 
 
 async def test_a_link_ends_in_time_and_with_its_image(settings):
-    async with asking(settings) as (_, client):
-        image = await uploaded(client)
+    async with closed_application(settings) as (_, client):
+        image = await upload(client)
         where = f"/api/v1/images/{image['id']}"
         short = (await client.post(f"{where}/links", json={"expiresIn": 1}, headers=MAYA)).json()["original"]
         long = (await client.post(f"{where}/links", json={"expiresIn": 604800}, headers=MAYA)).json()["original"]
@@ -90,15 +98,15 @@ async def test_a_link_ends_in_time_and_with_its_image(settings):
     "body", [{"expiresIn": 0}, {"expiresIn": 604801}, {"expiresIn": "x"}, {"a": 1}, {"expiresIn": 1.5}]
 )
 async def test_a_wish_for_links_that_does_not_fit_is_refused(settings, body):
-    async with asking(settings) as (_, client):
-        image = await uploaded(client)
+    async with closed_application(settings) as (_, client):
+        image = await upload(client)
         answer = await client.post(f"/api/v1/images/{image['id']}/links", json=body, headers=MAYA)
         assert answer.status_code == 422, answer.text
 
 
 async def test_a_download_is_a_signed_url_that_saves_a_file(settings):
-    async with asking(settings) as (_, client):
-        image = await uploaded(client)
+    async with closed_application(settings) as (_, client):
+        image = await upload(client)
         answer = await client.get(f"/api/v1/images/{image['id']}/download", headers=MAYA)
         url = answer.json()["url"]
         assert (answer.headers["cache-control"], answer.json()["expiresIn"]) == ("no-store", 3600)
@@ -121,7 +129,7 @@ async def test_the_same_in_an_open_house(client):
 
 
 async def test_a_public_image_is_everybodys_to_see_and_nobody_elses_to_list(settings):
-    async with asking(settings) as (house, client):
+    async with closed_application(settings) as (house, client):
         image = await ready(house, client, visibility="public")
         where = f"/api/v1/images/{image['id']}"
         for _ in range(2):  # from the database, then from the cache
@@ -135,8 +143,8 @@ async def test_a_public_image_is_everybodys_to_see_and_nobody_elses_to_list(sett
 
 
 async def test_the_cache_asks_the_same_question(settings):
-    async with asking(settings) as (_, client):
-        image = await uploaded(client)
+    async with closed_application(settings) as (_, client):
+        image = await upload(client)
         where = f"/api/v1/images/{image['id']}"
         for _ in range(2):
             assert (await client.get(where, headers=MAYA)).status_code == 200
@@ -149,12 +157,12 @@ async def test_the_cache_asks_the_same_question(settings):
 
 
 async def test_a_ticket_opens_the_stream_again_and_again_and_nothing_else(settings):
-    async with asking(settings) as (_, client):
-        ticket = await a_ticket(client, MAYA)
+    async with closed_application(settings) as (_, client):
+        ticket = await create_ticket(client, MAYA)
         for _ in range(2):
-            async with listening(client, ticket=ticket) as maya:
-                await uploaded(client, headers=NILS)
-                image = await uploaded(client)
+            async with listen(client, ticket=ticket) as maya:
+                await upload(client, headers=NILS)
+                image = await upload(client)
                 assert image["id"] in (await maya.next()).data, "and only what is theirs"
         for method, path in (
             ("GET", "/api/v1/images"),
@@ -164,7 +172,7 @@ async def test_a_ticket_opens_the_stream_again_and_again_and_nothing_else(settin
             ("POST", "/api/v1/session"),
         ):
             assert (await client.request(method, path, params={"ticket": ticket})).status_code == 401
-            assert (await client.request(method, path, headers=shown(ticket))).status_code == 401
+            assert (await client.request(method, path, headers=bearer_headers(ticket))).status_code == 401
             cookie = {"Cookie": f"gallery_session={ticket}"}
             assert (await client.request(method, path, headers=cookie)).status_code == 401
         for wrong in ("", "x", ticket[:-2], MAYA["Authorization"].split()[1]):
@@ -173,9 +181,9 @@ async def test_a_ticket_opens_the_stream_again_and_again_and_nothing_else(settin
 
 
 async def test_a_ticket_expires(settings, monkeypatch):
-    monkeypatch.setattr("gallery.access.sessions.TICKET", timedelta(seconds=1))
-    async with asking(settings) as (_, client):
-        ticket = await a_ticket(client, MAYA)
+    monkeypatch.setattr("gallery.access.sessions.TICKET_LIFETIME", timedelta(seconds=1))
+    async with closed_application(settings) as (_, client):
+        ticket = await create_ticket(client, MAYA)
         await asyncio.sleep(1.1)
         answer = await client.get("/api/v1/notifications/stream", params={"ticket": ticket})
         assert answer.status_code == 401
@@ -185,8 +193,8 @@ async def test_a_ticket_expires(settings, monkeypatch):
 
 
 async def test_a_cookie_is_strict_and_scripts_cannot_read_it(settings):
-    async with asking(settings) as (_, client):
-        short = shown(a_token("maya", exp=int(time.time()) + 300))
+    async with closed_application(settings) as (_, client):
+        short = bearer_headers(make_token("maya", exp=int(time.time()) + 300))
         answer = await client.post("/api/v1/session", headers=short)
         cookie = answer.headers["set-cookie"].lower()
         assert answer.json()["owner"] == "maya"
@@ -211,7 +219,7 @@ async def test_a_cookie_is_strict_and_scripts_cannot_read_it(settings):
     ],
 )
 async def test_a_cookie_is_secure_when_any_hop_was(settings, name, value, secure):
-    async with asking(settings) as (_, client):
+    async with closed_application(settings) as (_, client):
         answer = await client.post("/api/v1/session", headers={**MAYA, name: value})
         assert ("secure" in answer.headers["set-cookie"].lower()) == secure
         twice = [*MAYA.items(), (name, value), (name, "http")]
@@ -220,24 +228,26 @@ async def test_a_cookie_is_secure_when_any_hop_was(settings, name, value, secure
 
 
 async def test_a_caller_reads_who_they_are(settings, gallery, client):
-    async with asking(settings) as (_, asked):
+    async with closed_application(settings) as (_, asked):
         assert (await asked.get("/api/v1/session")).status_code == 401
-        answer = await asked.get("/api/v1/session", headers=shown(a_token("maya", "images:write images:read")))
+        answer = await asked.get(
+            "/api/v1/session", headers=bearer_headers(make_token("maya", "images:write images:read"))
+        )
         assert answer.json() == {"owner": "maya", "scopes": ["images:read", "images:write"]}
         assert answer.headers["cache-control"] == "no-store"
-        await asked.post("/api/v1/session", headers=shown(a_token("ops", "admin")))
+        await asked.post("/api/v1/session", headers=bearer_headers(make_token("ops", "admin")))
         assert (await asked.get("/api/v1/session")).json() == {"owner": "ops", "scopes": ["admin"]}
     assert (await client.get("/api/v1/session")).json()["scopes"] == ["admin", "images:read", "images:write"]
 
 
 async def test_a_cookie_reads_and_writes_from_our_pages_only(settings):
-    async with asking(settings) as (_, client):
-        image = await uploaded(client)
+    async with closed_application(settings) as (_, client):
+        image = await upload(client)
         where, ours = f"/api/v1/images/{image['id']}", str(client.base_url).rstrip("/")
         await client.post("/api/v1/session", headers=MAYA)
         assert "gallery_session" in client.cookies
         assert (await client.get(where)).status_code == 200
-        async with listening(client):
+        async with listen(client):
             pass
         for origin in ({}, {"Origin": "null"}, {"Origin": "https://evil.example"}, {"Origin": f"{ours}.evil.example"}):
             for method, path in (
@@ -256,8 +266,8 @@ async def test_a_cookie_reads_and_writes_from_our_pages_only(settings):
 
 
 async def test_a_bearer_token_may_write_from_any_page(settings):
-    async with asking(settings) as (_, client):
-        image = await uploaded(client)
+    async with closed_application(settings) as (_, client):
+        image = await upload(client)
         answer = await client.delete(
             f"/api/v1/images/{image['id']}", headers={**MAYA, "Origin": "https://app.example", "Host": "img.example"}
         )
@@ -265,9 +275,9 @@ async def test_a_bearer_token_may_write_from_any_page(settings):
 
 
 async def test_the_public_address_is_ours_too(settings):
-    named = msgspec.structs.replace(closed(settings), public_url="https://img.example.org")
-    async with open_gallery(named) as house, served(house) as url, httpx.AsyncClient(base_url=url) as client:
-        image = await uploaded(client)
+    named = msgspec.structs.replace(with_authentication(settings), public_url="https://img.example.org")
+    async with open_gallery(named) as house, serve_api(house) as url, httpx.AsyncClient(base_url=url) as client:
+        image = await upload(client)
         answer = await client.post("/api/v1/session", headers=MAYA)
         assert "secure" in answer.headers["set-cookie"].lower()
         cookie = {"Cookie": answer.headers["set-cookie"].split(";")[0], "Origin": "https://img.example.org"}
@@ -275,10 +285,10 @@ async def test_the_public_address_is_ours_too(settings):
 
 
 async def test_a_session_ends_with_its_key(settings, monkeypatch):
-    monkeypatch.setattr(keys, "FRESH", 0.0)
-    async with asking(settings) as (house, client):
-        key_id, text = await a_key(house)
-        await client.post("/api/v1/session", headers=shown(text))
+    monkeypatch.setattr(keys, "CACHE_SECONDS", 0.0)
+    async with closed_application(settings) as (house, client):
+        key_id, text = await create_api_key(house)
+        await client.post("/api/v1/session", headers=bearer_headers(text))
         assert (await client.get("/api/v1/images")).status_code == 200
         await house.access.keys.revoke(key_id)
         assert (await client.get("/api/v1/images")).status_code == 401
@@ -286,20 +296,20 @@ async def test_a_session_ends_with_its_key(settings, monkeypatch):
 
 
 async def test_the_credential_in_the_header_goes_before_the_cookie(settings):
-    async with asking(settings) as (_, client):
-        image = await uploaded(client)
+    async with closed_application(settings) as (_, client):
+        image = await upload(client)
         await client.post("/api/v1/session", headers=MAYA)
         assert (await client.get(f"/api/v1/images/{image['id']}", headers=NILS)).status_code == 404
-        assert (await client.get(f"/api/v1/images/{image['id']}", headers=shown("x"))).status_code == 401
+        assert (await client.get(f"/api/v1/images/{image['id']}", headers=bearer_headers("x"))).status_code == 401
 
 
 # --- others -----------------------------------------------------------------------------------------------------------
 
 
 async def test_an_admin_acts_for_everybody_but_lists_their_own(settings):
-    async with asking(settings) as (_, client):
-        image = await uploaded(client)
-        root = shown(a_token("root", "admin"))
+    async with closed_application(settings) as (_, client):
+        image = await upload(client)
+        root = bearer_headers(make_token("root", "admin"))
         assert (await client.get("/api/v1/images", headers=root)).json() == []
         answer = await client.patch(f"/api/v1/images/{image['id']}", json={"title": "x"}, headers=root)
         assert answer.status_code == 200
@@ -307,9 +317,9 @@ async def test_an_admin_acts_for_everybody_but_lists_their_own(settings):
 
 
 async def test_who_may_only_write_hears_of_what_they_have_written(settings):
-    async with asking(settings) as (_, client):
-        writer = shown(a_token("maya", "images:write"))
-        file = {"file": ("lake.jpg", a_new_photo())}
+    async with closed_application(settings) as (_, client):
+        writer = bearer_headers(make_token("maya", "images:write"))
+        file = {"file": ("lake.jpg", unique_photo())}
         answer = await client.post("/api/v1/images", files=file, headers={**writer, "Prefer": "wait=1"})
         assert answer.status_code == 201
         stale = {**writer, "If-Match": '"7"'}
@@ -319,18 +329,18 @@ async def test_who_may_only_write_hears_of_what_they_have_written(settings):
 
 
 async def test_who_is_asked_before_anything_is_read(settings):
-    async with asking(settings) as (_, client):
+    async with closed_application(settings) as (_, client):
         assert (await client.post("/api/v1/images", content=b"x" * 1000)).status_code == 401
         assert (await client.get("/api/v1/images?limit=x")).status_code == 401
         assert (await client.patch("/api/v1/images/x", content=b"{")).status_code == 401
-        assert (await client.get("/livez", headers=shown("x"))).status_code == 200
+        assert (await client.get("/livez", headers=bearer_headers("x"))).status_code == 200
 
 
 async def test_no_credential_is_written_into_the_log(settings, capsys):
-    async with asking(settings) as (house, client):
-        _, text = await a_key(house)
+    async with closed_application(settings) as (house, client):
+        _, text = await create_api_key(house)
         for url, headers in (
-            (f"/api/v1/images?api_key={text}", shown(text)),
+            (f"/api/v1/images?api_key={text}", bearer_headers(text)),
             (f"/api/v1/images?access_token={text}", {"X-Api-Key": text[:-1]}),
         ):
             await client.get(url, headers=headers)
@@ -339,10 +349,10 @@ async def test_no_credential_is_written_into_the_log(settings, capsys):
 
 
 async def test_a_request_names_its_key_in_the_log_and_the_pages_files_are_quiet(settings):
-    async with asking(settings) as (house, client):
-        key, text = await a_key(house)
+    async with closed_application(settings) as (house, client):
+        key, text = await create_api_key(house)
         with capture_logs(processors=[structlog.contextvars.merge_contextvars]) as logs:
-            await client.get("/api/v1/images", headers=shown(text))
+            await client.get("/api/v1/images", headers=bearer_headers(text))
             await client.get("/static/home.css")
             await client.get("/livez")
     told = {line["path"]: line for line in logs if line["event"] == "request"}

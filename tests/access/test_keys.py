@@ -6,24 +6,24 @@ from datetime import timedelta
 
 import pytest
 
-from doors import a_key, asking, gallery_command, secret_of, shown
+from credentials import bearer_headers, closed_application, create_api_key, run_command, secret_of
 from gallery.access import keys
 from gallery.access.model import Scope
-from gallery.access.service import Shown
-from gallery.cli.keys import _life, _scopes
+from gallery.access.service import Credentials
+from gallery.cli.keys import _parse_lifetime, _parse_scopes
 from gallery.errors import CredentialNotValid, KeyNotFound, Misconfigured
-from processes import surroundings
+from gallery_processes import base_environment
 
 
 async def test_a_key_says_whose_it_is_and_what_it_may(gallery):
-    key_id, text = await a_key(gallery, "maya", "images:read")
-    caller = await gallery.access.caller(Shown(bearer=text))
+    key_id, text = await create_api_key(gallery, "maya", "images:read")
+    caller = await gallery.access.caller(Credentials(bearer=text))
     assert (caller.owner, caller.scopes, caller.key) == ("maya", {Scope.READ}, key_id)
-    assert await gallery.access.caller(Shown(api_key=text)) == caller
+    assert await gallery.access.caller(Credentials(api_key=text)) == caller
 
 
 async def test_the_database_never_sees_the_secret(gallery):
-    _, text = await a_key(gallery)
+    _, text = await create_api_key(gallery)
     secret = secret_of(text)
     async with gallery.database.primary() as db:
         row = await db.fetchrow("SELECT api_key::text AS everything, hash FROM api_key")
@@ -33,8 +33,8 @@ async def test_the_database_never_sees_the_secret(gallery):
 
 
 async def test_what_is_no_key_opens_nothing(gallery):
-    key_id, text = await a_key(gallery)
-    _, other = await a_key(gallery)
+    key_id, text = await create_api_key(gallery)
+    _, other = await create_api_key(gallery)
     wrong = [
         f"gk_{key_id}_{other[-43:]}",
         text[:-1],
@@ -52,40 +52,40 @@ async def test_what_is_no_key_opens_nothing(gallery):
     ]
     for attempt in wrong:
         with pytest.raises(CredentialNotValid):
-            await gallery.access.caller(Shown(bearer=attempt))
+            await gallery.access.caller(Credentials(bearer=attempt))
 
 
 async def test_an_expired_key_opens_nothing(gallery):
-    _, text = await a_key(gallery, life=timedelta(seconds=0.3))
-    assert (await gallery.access.caller(Shown(bearer=text))).owner == "maya"
+    _, text = await create_api_key(gallery, lifetime=timedelta(seconds=0.3))
+    assert (await gallery.access.caller(Credentials(bearer=text))).owner == "maya"
     await asyncio.sleep(0.4)
     with pytest.raises(CredentialNotValid):  # though it was read a moment ago
-        await gallery.access.caller(Shown(bearer=text))
+        await gallery.access.caller(Credentials(bearer=text))
 
 
 async def test_a_revoked_key_opens_nothing_soon(gallery, monkeypatch):
-    monkeypatch.setattr(keys, "FRESH", 0.2)
-    key_id, text = await a_key(gallery)
-    await gallery.access.caller(Shown(bearer=text))
+    monkeypatch.setattr(keys, "CACHE_SECONDS", 0.2)
+    key_id, text = await create_api_key(gallery)
+    await gallery.access.caller(Credentials(bearer=text))
     await gallery.access.keys.revoke(key_id)
     await asyncio.sleep(0.25)
     with pytest.raises(CredentialNotValid):
-        await gallery.access.caller(Shown(bearer=text))
+        await gallery.access.caller(Credentials(bearer=text))
     with pytest.raises(KeyNotFound):
         await gallery.access.keys.revoke(key_id)
 
 
 async def test_keys_that_are_guessed_cost_no_memory(gallery, monkeypatch):
-    monkeypatch.setattr(keys, "MOST_MISSING", 10)
+    monkeypatch.setattr(keys, "MAX_CACHED_MISSING", 10)
     for number in range(30):
         with pytest.raises(CredentialNotValid):
-            await gallery.access.caller(Shown(bearer=f"gk_{number:016x}_{'A' * 43}"))
+            await gallery.access.caller(Credentials(bearer=f"gk_{number:016x}_{'A' * 43}"))
     assert len(gallery.access.keys._missing) <= 10
-    assert keys.FRESH <= 5
+    assert keys.CACHE_SECONDS <= 5
 
 
 async def test_a_key_is_looked_up_once_in_a_while(gallery, monkeypatch):
-    _, text = await a_key(gallery)
+    _, text = await create_api_key(gallery)
     asked = []
     find = keys.store.find
 
@@ -95,14 +95,14 @@ async def test_a_key_is_looked_up_once_in_a_while(gallery, monkeypatch):
 
     monkeypatch.setattr(keys.store, "find", counting)
     for _ in range(5):
-        await gallery.access.caller(Shown(bearer=text))
+        await gallery.access.caller(Credentials(bearer=text))
     assert len(asked) == 1
 
 
 async def test_both_headers_take_a_key(settings):
-    async with asking(settings) as (house, client):
-        _, text = await a_key(house)
-        assert (await client.get("/api/v1/images", headers=shown(text))).status_code == 200
+    async with closed_application(settings) as (house, client):
+        _, text = await create_api_key(house)
+        assert (await client.get("/api/v1/images", headers=bearer_headers(text))).status_code == 200
         assert (await client.get("/api/v1/images", headers={"X-Api-Key": text})).status_code == 200
         assert (await client.get("/api/v1/images", headers={"Authorization": f"bearer {text}"})).status_code == 200
         for url in (f"/api/v1/images?access_token={text}", f"/api/v1/images?api_key={text}&ticket={text}"):
@@ -110,18 +110,18 @@ async def test_both_headers_take_a_key(settings):
 
 
 async def test_the_command_shows_a_key_once(environment):
-    code, text, _ = await gallery_command(
+    code, text, _ = await run_command(
         environment, "keys", "create", "--owner", "maya", "--scope", "images:read", "--expires", "90d", "--name", "CI"
     )
     assert (code, text.count("\n"), text.startswith("gk_")) == (0, 1, True)
-    code, listed, _ = await gallery_command(environment, "keys", "list", "--json")
+    code, listed, _ = await run_command(environment, "keys", "list", "--json")
     key, summary = [json.loads(line) for line in listed.splitlines()]
     assert summary == {"keys": 1}
     assert (key["owner"], key["name"], key["scopes"], key["state"]) == ("maya", "CI", ["images:read"], "valid")
     assert secret_of(text) not in listed
-    assert (await gallery_command(environment, "keys", "revoke", key["id"]))[0] == 0
-    assert (await gallery_command(environment, "keys", "revoke", key["id"]))[0] == 1
-    header, row = (await gallery_command(environment, "keys", "list"))[1].splitlines()
+    assert (await run_command(environment, "keys", "revoke", key["id"]))[0] == 0
+    assert (await run_command(environment, "keys", "revoke", key["id"]))[0] == 1
+    header, row = (await run_command(environment, "keys", "list"))[1].splitlines()
     assert header.split() == ["ID", "STATE", "EXPIRES", "SCOPES", "OWNER", "NAME"]
     assert row.split()[:2] == [key["id"], "revoked"]
     for column, value in [("SCOPES", "images:read"), ("OWNER", "maya"), ("NAME", "CI")]:
@@ -130,26 +130,26 @@ async def test_the_command_shows_a_key_once(environment):
 
 async def test_the_command_says_that_there_are_no_keys(environment):
     sentence = "There are no API keys: make one with gallery keys create.\n"
-    assert await gallery_command(environment, "keys", "list") == (0, "", sentence)
-    assert await gallery_command(environment, "keys", "list", "--json") == (0, '{"keys":0}\n', "")
+    assert await run_command(environment, "keys", "list") == (0, "", sentence)
+    assert await run_command(environment, "keys", "list", "--json") == (0, '{"keys":0}\n', "")
 
 
 async def test_the_command_says_which_data_directory_the_keys_are_in(stack):
-    environment = {**surroundings(), "GALLERY_DATA_DIR": str(stack.data)}
+    environment = {**base_environment(), "GALLERY_DATA_DIR": str(stack.data)}
     for words in [("create", "--owner", "maya", "--scope", "images:read"), ("list",)]:
-        code, _, told = await gallery_command(environment, "keys", *words)
+        code, _, told = await run_command(environment, "keys", *words)
         assert (code, f"Data directory: {stack.data} " in told) == (0, True)
 
 
 @pytest.mark.parametrize("text", ["90", "d", "0d", "-1d", "1y", "", "9999999d", "٣d"])
 def test_a_life_that_is_none_is_refused(text):
     with pytest.raises(Misconfigured):
-        _life(text)
+        _parse_lifetime(text)
 
 
 def test_lives_and_scopes_as_people_write_them():
-    assert _life("90d") == timedelta(days=90)
-    assert _life("never") is None
-    assert _scopes(["images:read,images:write", "admin admin"]) == [Scope.READ, Scope.WRITE, Scope.ADMIN]
+    assert _parse_lifetime("90d") == timedelta(days=90)
+    assert _parse_lifetime("never") is None
+    assert _parse_scopes(["images:read,images:write", "admin admin"]) == [Scope.READ, Scope.WRITE, Scope.ADMIN]
     with pytest.raises(Misconfigured):
-        _scopes(["images:eat"])
+        _parse_scopes(["images:eat"])

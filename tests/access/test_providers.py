@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from doors import a_token, asking, shown
+from credentials import bearer_headers, closed_application, make_token
 from gallery import errors
 from gallery.access import issuer
-from gallery.access.claims import find
+from gallery.access.claims import find_claim
 from gallery.access.tokens import Tokens
-from gallery.settings import Access, Settings
-from publishing import jwk, publishing
+from gallery.settings import AccessSettings, Settings
+from jwks_server import jwk, serve_jwks
 
 PAGE = (Path(__file__).parents[2] / "docs" / "identity-providers.md").read_text()
 RSA_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -54,14 +54,14 @@ def signed(claims: dict, algorithm: str, **changed: object) -> str:
     times = {"iat": now - 60, "exp": now + 600, **({"nbf": now - 70} if "nbf" in claims else {})}
     key = EC_KEY if algorithm == "ES256" else RSA_KEY
     said = {"sub": None, "scope": None, **claims, **times, **changed}
-    return a_token(said.pop("sub"), said.pop("scope"), key=key, algorithm=algorithm, kid="now", **said)
+    return make_token(said.pop("sub"), said.pop("scope"), key=key, algorithm=algorithm, kid="now", **said)
 
 
 @pytest.fixture
 async def published(monkeypatch):
     """A provider's document, with all that such documents have."""
-    monkeypatch.setattr(issuer, "PAUSE", 0.0)
-    async with publishing() as told:
+    monkeypatch.setattr(issuer, "MIN_REFRESH_SECONDS", 0.0)
+    async with serve_jwks() as told:
         encrypting = {**jwk("enc", RSA_KEY), "use": "enc", "alg": "RSA-OAEP"}
         keys = [
             encrypting,
@@ -76,11 +76,11 @@ async def published(monkeypatch):
 async def test_a_providers_token_opens_the_door_by_the_settings_of_its_section(settings, published, provider):
     algorithm, owner = PROVIDERS[provider]
     given, claims = section(provider)
-    async with asking(settings, **access(given, published.url)) as (_, client):
-        answer = await client.post("/api/v1/session", headers=shown(signed(claims, algorithm)))
+    async with closed_application(settings, **access(given, published.url)) as (_, client):
+        answer = await client.post("/api/v1/session", headers=bearer_headers(signed(claims, algorithm)))
         assert answer.status_code == 201, answer.text
         assert (answer.json()["owner"], answer.json()["scopes"]) == (owner, BOTH)
-        answer = await client.get("/api/v1/images", headers=shown(signed(claims, algorithm)))
+        answer = await client.get("/api/v1/images", headers=bearer_headers(signed(claims, algorithm)))
         assert answer.status_code == 200
 
 
@@ -97,9 +97,9 @@ async def test_each_failed_check_has_its_code(settings, published, provider):
         "token_issuer_wrong": {"iss": "https://other.example.org"},
         "token_audience_wrong" if "aud" in claims else "token_audience_not_set": {"aud": "another"},
     }
-    async with asking(settings, **access(given, published.url)) as (_, client):
+    async with closed_application(settings, **access(given, published.url)) as (_, client):
         for code, changed in wrong.items():
-            answer = await client.get("/api/v1/images", headers=shown(signed(claims, algorithm, **changed)))
+            answer = await client.get("/api/v1/images", headers=bearer_headers(signed(claims, algorithm, **changed)))
             assert (answer.status_code, answer.json()["code"]) == (401, code)
             assert 'error="invalid_token"' in answer.headers["www-authenticate"]
             assert f'error_description="{answer.json()["detail"]}"' in answer.headers["www-authenticate"]
@@ -110,13 +110,13 @@ async def test_a_forger_learns_nothing_of_keys_and_claims(settings, published):
     given, claims = section("Auth0")
     other = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     bodies = [claims, {**claims, "exp": 1}, {**claims, "aud": "x"}, {"iss": 5}, {}]
-    async with asking(settings, **access(given, published.url)) as (_, client):
+    async with closed_application(settings, **access(given, published.url)) as (_, client):
         said = set()
         for kid in ("now", "enc", "unknown", None):
             for body in bodies:
                 text = {"sub": None, "scope": None, **body}
-                token = a_token(text.pop("sub"), text.pop("scope"), key=other, algorithm="RS256", kid=kid, **text)
-                answer = await client.get("/api/v1/images", headers=shown(token))
+                token = make_token(text.pop("sub"), text.pop("scope"), key=other, algorithm="RS256", kid=kid, **text)
+                answer = await client.get("/api/v1/images", headers=bearer_headers(token))
                 said.add((answer.status_code, answer.json()["code"], answer.json()["detail"]))
         assert {code for _, code, _ in said} == {"token_signature_invalid"}
         assert len(said) == 1
@@ -125,8 +125,8 @@ async def test_a_forger_learns_nothing_of_keys_and_claims(settings, published):
 async def test_without_an_audience_that_is_set_supabase_is_told_which_setting_it_needs(settings, published):
     given, claims = section("Supabase")
     del given["GALLERY_ACCESS__JWT_AUDIENCE"]
-    async with asking(settings, **access(given, published.url)) as (_, client):
-        answer = await client.get("/api/v1/images", headers=shown(signed(claims, "ES256")))
+    async with closed_application(settings, **access(given, published.url)) as (_, client):
+        answer = await client.get("/api/v1/images", headers=bearer_headers(signed(claims, "ES256")))
         assert answer.json()["code"] == "token_audience_not_set"
         assert "GALLERY_ACCESS__JWT_AUDIENCE" in answer.json()["detail"]
 
@@ -134,18 +134,18 @@ async def test_without_an_audience_that_is_set_supabase_is_told_which_setting_it
 async def test_without_default_scopes_a_token_without_scopes_is_told_which_one_it_lacks(settings, published):
     given, claims = section("Clerk")
     del given["GALLERY_ACCESS__JWT_DEFAULT_SCOPES"]
-    async with asking(settings, **access(given, published.url)) as (_, client):
-        answer = await client.get("/api/v1/images", headers=shown(signed(claims, "RS256")))
+    async with closed_application(settings, **access(given, published.url)) as (_, client):
+        answer = await client.get("/api/v1/images", headers=bearer_headers(signed(claims, "RS256")))
         assert (answer.status_code, answer.json()["code"]) == (403, "scope_missing")
         assert "images:read" in answer.json()["detail"]
 
 
 async def test_a_token_with_the_claim_has_its_scopes_and_no_default_ones(settings, published):
     given, claims = section("Clerk")
-    async with asking(settings, **access(given, published.url)) as (_, client):
+    async with closed_application(settings, **access(given, published.url)) as (_, client):
         for scope, found in (("images:read", ["images:read"]), ([], []), ("", [])):
             token = signed(claims, "RS256", scope=scope)
-            answer = await client.post("/api/v1/session", headers=shown(token))
+            answer = await client.post("/api/v1/session", headers=bearer_headers(token))
             assert answer.json()["scopes"] == found
 
 
@@ -162,18 +162,19 @@ async def test_scopes_may_stand_in_any_claim(published, name, extra):
     given, claims = section("Auth0")
     del claims["scope"]
     told = Tokens(
-        Access(**access(given, published.url, GALLERY_ACCESS__JWT_SCOPE_CLAIM=name)), issuer.Issuer(published.url)
+        AccessSettings(**access(given, published.url, GALLERY_ACCESS__JWT_SCOPE_CLAIM=name)),
+        issuer.JwksClient(published.url),
     )
-    assert (await told.caller(signed(claims, "RS256", **extra))).scopes == {*BOTH}
+    assert (await told.authenticate(signed(claims, "RS256", **extra))).scopes == {*BOTH}
 
 
 async def test_the_owner_may_stand_in_another_claim(settings, published):
     given, claims = section("Keycloak")
     chosen = access(given, published.url, GALLERY_ACCESS__JWT_OWNER_CLAIM="ext.uid")
-    async with asking(settings, **chosen) as (_, client):
+    async with closed_application(settings, **chosen) as (_, client):
         good = signed(claims, "RS256", ext={"uid": "maya-1"}, sub=None)
-        assert (await client.post("/api/v1/session", headers=shown(good))).json()["owner"] == "maya-1"
-        answer = await client.post("/api/v1/session", headers=shown(signed(claims, "RS256")))
+        assert (await client.post("/api/v1/session", headers=bearer_headers(good))).json()["owner"] == "maya-1"
+        answer = await client.post("/api/v1/session", headers=bearer_headers(signed(claims, "RS256")))
         assert answer.json()["code"] == "token_claim_missing"
         assert "ext.uid" in answer.json()["detail"]
 
@@ -184,7 +185,7 @@ async def test_the_owner_may_stand_in_another_claim(settings, published):
 )
 def test_a_path_leads_to_a_claim(path, found):
     claims = {"a": 1, "a.b": 2, "c": {"d": 3, "e.f": 4, "g": {"h": 5}}}
-    value = find(claims, path)
+    value = find_claim(claims, path)
     assert (value if isinstance(value, int) else None) == found
 
 

@@ -8,18 +8,18 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from doors import a_key
+from credentials import create_api_key
 from gallery.access import sessions, signing
 from gallery.access.links import SignedQuery
-from gallery.access.model import OPEN_MODE_CALLER, Caller, Kind, Owner, Purpose, Scope
-from gallery.access.service import Shown
+from gallery.access.model import OPEN_MODE_CALLER, Caller, CredentialKind, Owner, Purpose, Scope
+from gallery.access.service import Credentials
 from gallery.access.signing import Signatures
 from gallery.errors import CannotStart, CredentialNotValid, LinkNotValid
 
-GIVEN = "one:" + base64.b64encode(b"1" * 32).decode()
+CONFIGURED_KEY = "one:" + base64.b64encode(b"1" * 32).decode()
 OTHER = "two:" + base64.urlsafe_b64encode(b"\xff" * 40).decode().rstrip("=")
 BOTH = (Purpose.LINK, Purpose.DOWNLOAD)
-MAYA = Caller(owner=Owner("maya"), scopes=frozenset({Scope.READ, Scope.WRITE}), kind=Kind.KEY)
+MAYA = Caller(owner=Owner("maya"), scopes=frozenset({Scope.READ, Scope.WRITE}), kind=CredentialKind.API_KEY)
 
 
 async def test_all_processes_sign_with_one_key(gallery):
@@ -53,7 +53,7 @@ async def test_after_a_rotation_old_signatures_hold_until_they_expire(gallery, m
     assert await ours.verify(Purpose.LINK, "x", *old)
     async with gallery.database.writing() as db:
         await db.execute("UPDATE signing_key SET retired_at = retired_at - interval '8 days' WHERE id = $1", old[0])
-    monkeypatch.setattr(signing, "FRESH", 0.0)
+    monkeypatch.setattr(signing, "CACHE_SECONDS", 0.0)
     assert not await ours.verify(Purpose.LINK, "x", *old), "nothing that it signed can still be good"
     await ours.rotate()
     async with gallery.database.primary() as db:
@@ -68,7 +68,7 @@ async def test_a_rotation_at_once_ends_what_was_signed_before(gallery):
 
 
 async def test_another_process_hears_of_a_rotation(gallery, monkeypatch):
-    monkeypatch.setattr(signing, "FRESH", 0.0)
+    monkeypatch.setattr(signing, "CACHE_SECONDS", 0.0)
     other = Signatures(gallery.database, None)
     await other.sign(Purpose.LINK, "x")
     new = await gallery.access.signatures.rotate()
@@ -78,7 +78,7 @@ async def test_another_process_hears_of_a_rotation(gallery, monkeypatch):
 
 
 async def test_given_keys_need_no_database():
-    first, both = Signatures(None, GIVEN), Signatures(None, f"{OTHER}, {GIVEN}")
+    first, both = Signatures(None, CONFIGURED_KEY), Signatures(None, f"{OTHER}, {CONFIGURED_KEY}")
     signed = await first.sign(Purpose.LINK, "x")
     assert await both.verify(Purpose.LINK, "x", *signed), "all verify"
     assert (await both.sign(Purpose.LINK, "x"))[0] == "two", "the first signs"
@@ -87,7 +87,16 @@ async def test_given_keys_need_no_database():
 
 
 @pytest.mark.parametrize(
-    "text", ["x", "one:", "one:AAAA", ":" + "A" * 44, f"{GIVEN},{GIVEN}", "one:" + "!" * 44, f"{GIVEN},"]
+    "text",
+    [
+        "x",
+        "one:",
+        "one:AAAA",
+        ":" + "A" * 44,
+        f"{CONFIGURED_KEY},{CONFIGURED_KEY}",
+        "one:" + "!" * 44,
+        f"{CONFIGURED_KEY},",
+    ],
 )
 def test_given_keys_that_are_none_are_told_at_start(text):
     with pytest.raises(CannotStart):
@@ -100,10 +109,15 @@ def test_given_keys_that_are_none_are_told_at_start(text):
 async def test_a_ticket_reads_and_a_session_does_what_its_owner_may(gallery):
     ticket, seconds = await gallery.access.sessions.ticket(MAYA)
     caller = await gallery.access.by_ticket(ticket)
-    assert (caller.owner, caller.scopes, caller.kind, seconds) == ("maya", {Scope.READ}, Kind.TICKET, 300)
+    assert (caller.owner, caller.scopes, caller.kind, seconds) == ("maya", {Scope.READ}, CredentialKind.TICKET, 300)
     session, seconds = await gallery.access.sessions.session(MAYA)
-    caller = await gallery.access.caller(Shown(session=session))
-    assert (caller.owner, caller.scopes, caller.kind, seconds) == ("maya", MAYA.scopes, Kind.SESSION, 12 * 3600)
+    caller = await gallery.access.caller(Credentials(session=session))
+    assert (caller.owner, caller.scopes, caller.kind, seconds) == (
+        "maya",
+        MAYA.scopes,
+        CredentialKind.SESSION,
+        12 * 3600,
+    )
 
 
 async def test_one_pass_does_not_serve_as_another(gallery):
@@ -118,7 +132,9 @@ async def test_a_pass_that_was_changed_is_refused(gallery):
     ours = gallery.access.sessions
     text, _ = await ours.session(MAYA)
     message, key, signature = text.split(".")
-    admin = signing.encoded(msgspec.json.encode(sessions.Pass(Owner("root"), [Scope.ADMIN], None, 2**40, None)))
+    admin = signing.base64url_encode(
+        msgspec.json.encode(sessions.SignedCaller(Owner("root"), [Scope.ADMIN], None, 2**40, None))
+    )
     for wrong in (
         f"{admin}.{key}.{signature}",
         f"{message}.{key}.",
@@ -143,9 +159,9 @@ async def test_no_pass_outlives_its_credential(gallery):
 
 
 async def test_a_pass_ends_with_its_key(gallery, monkeypatch):
-    monkeypatch.setattr("gallery.access.keys.FRESH", 0.0)
-    key_id, text = await a_key(gallery)
-    ticket, _ = await gallery.access.sessions.ticket(await gallery.access.caller(Shown(bearer=text)))
+    monkeypatch.setattr("gallery.access.keys.CACHE_SECONDS", 0.0)
+    key_id, text = await create_api_key(gallery)
+    ticket, _ = await gallery.access.sessions.ticket(await gallery.access.caller(Credentials(bearer=text)))
     await gallery.access.by_ticket(ticket)
     await gallery.access.keys.revoke(key_id)
     with pytest.raises(CredentialNotValid):
@@ -154,10 +170,10 @@ async def test_a_pass_ends_with_its_key(gallery, monkeypatch):
 
 async def test_in_an_open_house_an_old_cookie_locks_nobody_out(gallery):
     assert gallery.access.open
-    assert await gallery.access.caller(Shown(session="of another time")) == OPEN_MODE_CALLER
-    assert await gallery.access.caller(Shown(bearer="of another service")) == OPEN_MODE_CALLER
-    _, text = await a_key(gallery)
-    assert (await gallery.access.caller(Shown(bearer=text))).owner == "maya", (
+    assert await gallery.access.caller(Credentials(session="of another time")) == OPEN_MODE_CALLER
+    assert await gallery.access.caller(Credentials(bearer="of another service")) == OPEN_MODE_CALLER
+    _, text = await create_api_key(gallery)
+    assert (await gallery.access.caller(Credentials(bearer=text))).owner == "maya", (
         "who says who they are is taken at their word"
     )
 
@@ -209,4 +225,4 @@ async def test_no_link_lives_longer_than_a_week(gallery):
 
 
 def test_a_signature_follows_whatever_stands_in_the_url():
-    assert SignedQuery(kid="k", exp="1", sig="s").on("/a?v=1") == "/a?v=1&kid=k&exp=1&sig=s"
+    assert SignedQuery(kid="k", exp="1", sig="s").append_to("/a?v=1") == "/a?v=1&kid=k&exp=1&sig=s"

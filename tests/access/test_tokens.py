@@ -12,11 +12,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from doors import BOTH, SECRET, a_token
+from credentials import JWT_SECRET, READ_WRITE_SCOPES, make_token
 from gallery.access.model import Scope
-from gallery.access.tokens import OneKey, Tokens, algorithms
+from gallery.access.tokens import StaticKey, Tokens, allowed_algorithms
 from gallery.errors import CannotStart, CredentialNotValid
-from gallery.settings import Access, Settings
+from gallery.settings import AccessSettings, Settings
 
 TIMES = ("exp", "nbf", "iat")
 NOW = int(time.time())
@@ -30,8 +30,8 @@ def pem(key) -> str:
 
 
 def tokens(**settings) -> Tokens:
-    access = Access(**(settings or {"jwt_secret": SECRET}))
-    return Tokens(access, OneKey(access.jwt_public_key) if access.jwt_public_key else None)
+    access = AccessSettings(**(settings or {"jwt_secret": JWT_SECRET}))
+    return Tokens(access, StaticKey(access.jwt_public_key) if access.jwt_public_key else None)
 
 
 def unsigned(header: dict, claims: dict, signature: bytes = b"") -> str:
@@ -39,20 +39,20 @@ def unsigned(header: dict, claims: dict, signature: bytes = b"") -> str:
     return ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in parts)
 
 
-CLAIMS = {"sub": "maya", "scope": BOTH, "exp": NOW + 86_400}
+CLAIMS = {"sub": "maya", "scope": READ_WRITE_SCOPES, "exp": NOW + 86_400}
 
 
 async def test_a_token_says_who_it_is_and_what_they_may():
-    caller = await tokens().caller(a_token("maya", "images:read openid", exp=NOW + 86_400))
+    caller = await tokens().authenticate(make_token("maya", "images:read openid", exp=NOW + 86_400))
     assert (caller.owner, caller.scopes, caller.expires_at) == ("maya", {Scope.READ}, NOW + 86_400)
 
 
 @pytest.mark.parametrize(("key", "algorithm"), [(RSA, "RS256"), (EC, "ES256"), (ED, "EdDSA")])
 async def test_public_keys_verify(key, algorithm):
     told = tokens(jwt_public_key=pem(key))
-    assert (await told.caller(a_token(key=key, algorithm=algorithm))).owner == "maya"
+    assert (await told.authenticate(make_token(key=key, algorithm=algorithm))).owner == "maya"
     one_line = tokens(jwt_public_key=pem(key).replace("\n", "\\n"))
-    assert (await one_line.caller(a_token(key=key, algorithm=algorithm, kid="any"))).owner == "maya"
+    assert (await one_line.authenticate(make_token(key=key, algorithm=algorithm, kid="any"))).owner == "maya"
 
 
 def from_now(claims: dict) -> dict:
@@ -61,19 +61,19 @@ def from_now(claims: dict) -> dict:
     return {name: now + value if name in TIMES and type(value) is int else value for name, value in claims.items()}
 
 
-async def refused(told: Tokens, token: str) -> bool:
+async def is_refused(verifier: Tokens, token: str) -> bool:
     with pytest.raises(CredentialNotValid):
-        await told.caller(token)
+        await verifier.authenticate(token)
     return True
 
 
 @pytest.mark.parametrize("name", ["none", "None", "NONE", "nOnE", "", None, 5, ["HS256"], {"a": 1}, "HS512", "RS256"])
 async def test_an_algorithm_that_is_not_ours_is_refused(name):
-    assert await refused(tokens(), unsigned({"alg": name, "typ": "JWT"}, CLAIMS))
-    assert await refused(
+    assert await is_refused(tokens(), unsigned({"alg": name, "typ": "JWT"}, CLAIMS))
+    assert await is_refused(
         tokens(jwt_public_key=pem(RSA)), unsigned({"alg": name}, CLAIMS, b"x") if name != "RS256" else ""
     )
-    assert await refused(tokens(), unsigned({"typ": "JWT"}, CLAIMS))
+    assert await is_refused(tokens(), unsigned({"typ": "JWT"}, CLAIMS))
 
 
 async def test_a_public_key_is_no_secret():
@@ -82,8 +82,8 @@ async def test_a_public_key_is_no_secret():
         head = unsigned({"alg": "HS256", "typ": "JWT"}, CLAIMS).rsplit(".", 1)[0]
         signature = hmac.new(text.encode(), head.encode(), hashlib.sha256).digest()
         forged = f"{head}.{base64.urlsafe_b64encode(signature).rstrip(b'=').decode()}"
-        assert await refused(tokens(jwt_public_key=pem(RSA)), forged)
-        assert await refused(tokens(jwt_public_key=pem(RSA), jwt_secret=SECRET), forged)
+        assert await is_refused(tokens(jwt_public_key=pem(RSA)), forged)
+        assert await is_refused(tokens(jwt_public_key=pem(RSA), jwt_secret=JWT_SECRET), forged)
 
 
 @pytest.mark.parametrize(
@@ -91,11 +91,11 @@ async def test_a_public_key_is_no_secret():
     ["../../../../dev/null", "' UNION SELECT 'x", "/proc/self/environ", "\x00", "x" * 5000, "http://evil.example/k"],
 )
 async def test_a_key_id_leads_nowhere(kid):
-    token = a_token(key="\0" * 32, kid=kid)
-    assert await refused(tokens(), token)
+    token = make_token(key="\0" * 32, kid=kid)
+    assert await is_refused(tokens(), token)
     for header in ({"jku": "http://evil.example"}, {"x5u": "http://evil.example"}, {"jwk": {"kty": "oct", "k": ""}}):
-        assert await refused(tokens(), unsigned({"alg": "HS256", "kid": kid, **header}, CLAIMS, b"x"))
-    assert await refused(tokens(jwt_public_key=pem(RSA)), unsigned({"alg": "RS256", "kid": 5}, CLAIMS, b"x"))
+        assert await is_refused(tokens(), unsigned({"alg": "HS256", "kid": kid, **header}, CLAIMS, b"x"))
+    assert await is_refused(tokens(jwt_public_key=pem(RSA)), unsigned({"alg": "RS256", "kid": 5}, CLAIMS, b"x"))
 
 
 @pytest.mark.parametrize(
@@ -141,18 +141,18 @@ async def test_a_key_id_leads_nowhere(kid):
     ],
 )
 async def test_a_token_that_does_not_say_what_it_must_is_refused(claims):
-    assert await refused(tokens(), a_token(**from_now(claims)))
+    assert await is_refused(tokens(), make_token(**from_now(claims)))
 
 
 @pytest.mark.parametrize("space", ["\u2003", "\u00a0", "\t", "\n", "\u3000", "\x1f", "\x85"])
 async def test_scopes_are_told_apart_by_the_space_alone(space):
     """RFC 6749, section 3.3: an issuer may know of no scope `x<space>admin`, and let its client ask for it."""
-    caller = await tokens().caller(a_token("maya", f"images:read x{space}admin  openid"))
+    caller = await tokens().authenticate(make_token("maya", f"images:read x{space}admin  openid"))
     assert caller.scopes == {Scope.READ}
 
 
 async def test_an_array_of_scopes_is_not_split_further():
-    caller = await tokens().caller(a_token("maya", ["images:read", "images:write admin", "openid"]))
+    caller = await tokens().authenticate(make_token("maya", ["images:read", "images:write admin", "openid"]))
     assert caller.scopes == {Scope.READ}
 
 
@@ -169,32 +169,32 @@ async def test_an_array_of_scopes_is_not_split_further():
 )
 def test_settings_that_would_let_in_too_much_or_nothing_are_told_at_start(setting, said):
     with pytest.raises(CannotStart, match=said):
-        tokens(jwt_secret=SECRET, **setting)
+        tokens(jwt_secret=JWT_SECRET, **setting)
 
 
 async def test_default_scopes_are_for_tokens_without_the_claim():
-    told = tokens(jwt_secret=SECRET, jwt_default_scopes="images:read,images:write")
-    assert (await told.caller(a_token("maya", None))).scopes == {Scope.READ, Scope.WRITE}
-    assert (await told.caller(a_token("maya", "openid"))).scopes == frozenset()
+    told = tokens(jwt_secret=JWT_SECRET, jwt_default_scopes="images:read,images:write")
+    assert (await told.authenticate(make_token("maya", None))).scopes == {Scope.READ, Scope.WRITE}
+    assert (await told.authenticate(make_token("maya", "openid"))).scopes == frozenset()
 
 
 @pytest.mark.parametrize("claims", [{"exp": -5}, {"nbf": 5}, {"iat": 5}, {"scope": None}])
 async def test_clocks_may_differ_a_little_and_scopes_may_be_missing(claims):
-    caller = await tokens().caller(a_token(**from_now(claims)))
+    caller = await tokens().authenticate(make_token(**from_now(claims)))
     assert caller.expires_at > time.time()
     assert ("scope" in claims) == (caller.scopes == frozenset())
 
 
 async def test_without_skew_the_clock_is_strict():
-    assert await refused(tokens(jwt_secret=SECRET, clock_skew=0.0), a_token(exp=NOW - 1))
+    assert await is_refused(tokens(jwt_secret=JWT_SECRET, clock_skew=0.0), make_token(exp=NOW - 1))
 
 
 async def test_audience_and_issuer_are_held_to():
-    told = tokens(jwt_secret=SECRET, jwt_audience="gallery", jwt_issuer="https://id.example")
+    told = tokens(jwt_secret=JWT_SECRET, jwt_audience="gallery", jwt_issuer="https://id.example")
     right = {"aud": ["other", "gallery"], "iss": "https://id.example"}
-    assert (await told.caller(a_token(**right))).owner == "maya"
+    assert (await told.authenticate(make_token(**right))).owner == "maya"
     for wrong in ({"aud": "other"}, {"aud": None}, {"aud": 5}, {"iss": "https://evil.example"}, {"iss": None}):
-        assert await refused(told, a_token(**{**right, **wrong}))
+        assert await is_refused(told, make_token(**{**right, **wrong}))
 
 
 @pytest.mark.parametrize(
@@ -202,56 +202,61 @@ async def test_audience_and_issuer_are_held_to():
     ["", ".", "..", "a.b.c", "....", "e30.e30.", "x" * 100, "ü.ü.ü", "eyJhbGciOiJIUzI1NiJ9..", "null.null.null"],
 )
 async def test_what_is_no_token_is_refused(text):
-    assert await refused(tokens(), text)
+    assert await is_refused(tokens(), text)
 
 
 async def test_a_huge_or_deep_token_is_refused_at_once():
     began = time.perf_counter()
-    assert await refused(tokens(), a_token(owner="maya", padding="x" * 1_000_000))
+    assert await is_refused(tokens(), make_token(owner="maya", padding="x" * 1_000_000))
     deep = base64.urlsafe_b64encode(b"[" * 6000).decode().rstrip("=")
-    assert await refused(tokens(), f"{deep}.e30.x")
+    assert await is_refused(tokens(), f"{deep}.e30.x")
     assert time.perf_counter() - began < 1
 
 
 async def test_another_secret_or_a_changed_claim_is_refused():
-    assert await refused(tokens(), a_token(key=SECRET + "!"))
-    head, _, signature = a_token().split(".")
+    assert await is_refused(tokens(), make_token(key=JWT_SECRET + "!"))
+    head, _, signature = make_token().split(".")
     body = base64.urlsafe_b64encode(json.dumps({**CLAIMS, "scope": "admin"}).encode()).rstrip(b"=").decode()
-    assert await refused(tokens(), f"{head}.{body}.{signature}")
-    assert await refused(tokens(), f"{head}.{body}.")
+    assert await is_refused(tokens(), f"{head}.{body}.{signature}")
+    assert await is_refused(tokens(), f"{head}.{body}.")
 
 
 def test_algorithms_come_from_the_settings_only():
-    assert algorithms(Access(jwt_secret=SECRET)) == {"HS256"}
-    assert algorithms(Access(jwks_url="http://x")) == {"RS256", "ES256", "EdDSA"}
-    assert algorithms(Access(jwt_secret=SECRET, jwt_algorithms="HS512, HS256")) == {"HS512", "HS256"}
+    assert allowed_algorithms(AccessSettings(jwt_secret=JWT_SECRET)) == {"HS256"}
+    assert allowed_algorithms(AccessSettings(jwks_url="http://x")) == {"RS256", "ES256", "EdDSA"}
+    assert allowed_algorithms(AccessSettings(jwt_secret=JWT_SECRET, jwt_algorithms="HS512, HS256")) == {
+        "HS512",
+        "HS256",
+    }
     for wrong in (
-        Access(jwt_secret=SECRET, jwt_algorithms="none"),
-        Access(jwt_secret=SECRET, jwt_algorithms="RS256"),
-        Access(jwt_public_key=pem(RSA), jwt_algorithms="HS256"),
-        Access(jwt_public_key=pem(RSA), jwks_url="http://x"),
+        AccessSettings(jwt_secret=JWT_SECRET, jwt_algorithms="none"),
+        AccessSettings(jwt_secret=JWT_SECRET, jwt_algorithms="RS256"),
+        AccessSettings(jwt_public_key=pem(RSA), jwt_algorithms="HS256"),
+        AccessSettings(jwt_public_key=pem(RSA), jwks_url="http://x"),
     ):
         with pytest.raises(CannotStart):
-            algorithms(wrong)
+            allowed_algorithms(wrong)
 
 
 def test_a_public_key_that_is_none_is_told_at_start():
     small = rsa.generate_private_key(public_exponent=65537, key_size=1024)
     for text in ("x", "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----", pem(small), "ü"):
         with pytest.raises(CannotStart):
-            OneKey(text)
+            StaticKey(text)
 
 
 async def test_a_key_verifies_its_own_algorithms_only():
     told = tokens(jwt_public_key=pem(EC))
-    assert await refused(told, a_token(key=RSA, algorithm="RS256"))
-    assert await refused(told, a_token(key=ec.generate_private_key(ec.SECP256R1()), algorithm="ES256"))
+    assert await is_refused(told, make_token(key=RSA, algorithm="RS256"))
+    assert await is_refused(told, make_token(key=ec.generate_private_key(ec.SECP256R1()), algorithm="ES256"))
 
 
 def test_secrets_are_masked():
-    settings = msgspec.structs.replace(Settings(), access=Access(jwt_secret=SECRET, signing_keys="a:" + "A" * 44))
+    settings = msgspec.structs.replace(
+        Settings(), access=AccessSettings(jwt_secret=JWT_SECRET, signing_keys="a:" + "A" * 44)
+    )
     assert "********" in {str(v) for e, v in settings.items() if e.path == "access.jwt_secret"}
-    assert SECRET not in str([v for _, v in settings.items()])
+    assert JWT_SECRET not in str([v for _, v in settings.items()])
 
 
 def test_the_library_does_not_verify_less_than_we_think():

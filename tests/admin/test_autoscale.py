@@ -10,14 +10,14 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cast import uploaded
+from factories import upload_image
 from gallery.admin.autoscale import Load, Rule, Rules, decide
 from gallery.errors import Misconfigured
-from gallery.settings import Autoscale, Settings
+from gallery.settings import AutoscaleSettings, Settings
 
 ROOT = Path(__file__).parents[2]
 RULES = Rules()
-OLD = {"joined": inf, "left": inf}
+LONG_AGO = {"joined": inf, "left": inf}
 
 ages = st.one_of(st.floats(0, 10_000), st.just(inf))
 rules = st.builds(
@@ -37,11 +37,11 @@ loads = st.builds(
     ages,
     st.booleans(),
 )
-CALM = settings(max_examples=300, deadline=None, database=None)
+PROPERTY_SETTINGS = settings(max_examples=300, deadline=None, database=None)
 
 
 def wanted(workers, waiting, oldest=0.0, **more):
-    decision = decide(Load(workers, waiting, oldest, **(OLD | more)), RULES)
+    decision = decide(Load(workers, waiting, oldest, **(LONG_AGO | more)), RULES)
     return decision.wanted, decision.rule
 
 
@@ -85,7 +85,7 @@ def test_ends_are_ends():
     assert wanted(3, 5_000, 300, paused=True) == (3, Rule.PAUSED)
 
 
-@CALM
+@PROPERTY_SETTINGS
 @given(loads, rules)
 def test_it_stays_within_its_bounds_and_steps(load, rules):
     decision = decide(load, rules)
@@ -95,14 +95,14 @@ def test_it_stays_within_its_bounds_and_steps(load, rules):
     assert decision.reason.endswith(".")
 
 
-@CALM
+@PROPERTY_SETTINGS
 @given(loads, rules, st.integers(0, 10_000), st.floats(0, 1_000))
 def test_a_heavier_load_never_asks_for_fewer(load, rules, more, older):
     heavier = msgspec.structs.replace(load, waiting=load.waiting + more, oldest=load.oldest + older)
     assert decide(heavier, rules).wanted >= decide(load, rules).wanted
 
 
-@CALM
+@PROPERTY_SETTINGS
 @given(loads, rules)
 def test_what_has_just_come_shows_first_what_it_does(load, rules):
     """Once there are as many as were asked for, the same load asks for no others."""
@@ -115,13 +115,13 @@ def test_what_has_just_come_shows_first_what_it_does(load, rules):
         assert again.wanted == asked.wanted or (asked.wanted < load.workers and again.wanted > asked.wanted)
 
 
-@CALM
+@PROPERTY_SETTINGS
 @given(st.integers(1, 10), st.integers(20, 100), st.floats(0, 30))
 def test_between_the_marks_nothing_changes(workers, waiting, oldest):
     assert decide(Load(workers, waiting, oldest), RULES).wanted == workers
 
 
-@CALM
+@PROPERTY_SETTINGS
 @given(st.integers(1, 10), st.integers(0, 10_000))
 def test_a_steady_load_finds_its_number_and_stays_there(workers, waiting):
     counts = []
@@ -134,11 +134,11 @@ def test_a_steady_load_finds_its_number_and_stays_there(workers, waiting):
 
 def test_rules_that_do_not_fit_together_are_refused():
     with pytest.raises(Misconfigured, match="MIN"):
-        Rules.of(Autoscale(min=5, max=4))
+        Rules.from_settings(AutoscaleSettings(min=5, max=4))
     with pytest.raises(Misconfigured, match="REMOVE_BELOW"):
-        Rules.of(Autoscale(add_above=10, remove_below=11))
+        Rules.from_settings(AutoscaleSettings(add_above=10, remove_below=11))
     read = Settings.read({"GALLERY_AUTOSCALE__MAX": "40", "GALLERY_AUTOSCALE__LATENCY": "5"})
-    assert Rules.of(read.autoscale) == Rules(max=40, latency=5)
+    assert Rules.from_settings(read.autoscale) == Rules(max=40, latency=5)
 
 
 async def test_the_advice_goes_by_heartbeats_and_by_what_is_due(client, gallery):
@@ -154,7 +154,7 @@ async def test_the_advice_goes_by_heartbeats_and_by_what_is_due(client, gallery)
                 ('lost', '1', 2, now() - interval '1 hour', now() - interval '10 minutes', NULL),
                 ('ended', '1', 2, now() - interval '1 hour', now() - interval '6 minutes', now())
         """)
-    await uploaded(gallery)
+    await upload_image(gallery)
     found = await advice()
     assert (found["workers"], found["alive"], found["waiting"]) == (2, 1, 1)
     assert (found["wanted"], found["rule"]) == (1, "quiet")

@@ -10,28 +10,28 @@ import pytest
 import redis.asyncio as redis
 
 import photos
-from admin_house import broken_job
-from cast import MAYA, another_photo, uploaded
-from doors import a_key, asking
-from gallery.images.jobs import PROCESS
+from credentials import closed_application, create_api_key
+from factories import CALLER, unique_photo, upload_image
+from failed_work import fail_jobs
+from gallery.images.jobs import PROCESS_JOB
 from gallery.images.model import ImageId
-from gallery.jobs.queue import Ring
-from gallery.jobs.worker import answering
+from gallery.jobs.queue import Job
+from gallery.jobs.worker import consume_jobs
 from gallery.paging import Cursor
 from gallery.wiring import open_gallery
-from rows import hang
+from image_rows import insert_images
 
-ELSEWHERE = {"Origin": "https://evil.example"}
+CROSS_ORIGIN = {"Origin": "https://evil.example"}
 
 
-async def state(client):
+async def queue_state(client):
     return (await client.get("/admin/queues/state")).json()
 
 
-async def until(look, seconds=15):
+async def wait_for(condition, seconds=15):
     """What `look` finds, as soon as it finds something."""
     async with asyncio.timeout(seconds):
-        while not (found := await look()):
+        while not (found := await condition()):
             await asyncio.sleep(0.02)
     return found
 
@@ -41,9 +41,9 @@ async def execute(gallery, statement, *values):
         return await db.execute(statement, *values)
 
 
-async def failed(gallery, *titles, code="damaged_picture"):
+async def make_failed(gallery, *titles, code="damaged_picture"):
     """Images that are FAILED, the last one last."""
-    ids = await hang(gallery, *titles, status="FAILED", work=None, error_code=code, error_message="Broken.")
+    ids = await insert_images(gallery, *titles, status="FAILED", work=None, error_code=code, error_message="Broken.")
     for image in ids:
         await execute(gallery, "UPDATE image SET updated_at = clock_timestamp() WHERE id = $1", image)
     return ids
@@ -54,11 +54,11 @@ def titles(answer):
 
 
 @asynccontextmanager
-async def working(settings, processing):
+async def running_worker(settings, processing):
     async def process(subject):
         await processing.process(ImageId(subject))
 
-    async with answering(settings.redis, {PROCESS: process}, 2, processing.name):
+    async with consume_jobs(settings.redis, {PROCESS_JOB: process}, 2, processing.name):
         yield
 
 
@@ -67,11 +67,11 @@ async def working(settings, processing):
 
 async def test_each_lane_says_how_much_waits_and_for_how_long(client, gallery):
     for lane in ("interactive", "interactive", "bulk"):
-        await uploaded(gallery, lane=lane)
-    later = await uploaded(gallery)
+        await upload_image(gallery, lane=lane)
+    later = await upload_image(gallery)
     await execute(gallery, "UPDATE image SET next_attempt_at = now() + interval '1 hour' WHERE id = $1", later.id)
     await execute(gallery, "UPDATE image SET next_attempt_at = now() - interval '90 s' WHERE lane = 'bulk'")
-    found = await state(client)
+    found = await queue_state(client)
     lanes = {lane["lane"]: lane for lane in found["lanes"]}
     assert [(lane["due"], lane["later"], lane["queued"]) for lane in found["lanes"]] == [
         (2, 1, 3),
@@ -92,26 +92,26 @@ async def test_what_is_under_way_says_who_has_it_and_how_far_it_is(client, galle
         return await run(*args)
 
     monkeypatch.setattr(processing._desk.pool, "run", wait_and_run)
-    image = await uploaded(gallery, title="Lake")
+    image = await upload_image(gallery, title="Lake")
 
     async def rendering():
-        return [r for r in (await state(client))["running"] if r["stage"] == "rendering"]
+        return [r for r in (await queue_state(client))["running"] if r["stage"] == "rendering"]
 
-    async with gallery.roster.present("worker", "1.2.3", 2), working(settings, processing):
-        (running,) = await until(rendering)
+    async with gallery.roster.present("worker", "1.2.3", 2), running_worker(settings, processing):
+        (running,) = await wait_for(rendering)
         assert (running["id"], running["title"], running["worker"]) == (image.id, "Lake", "worker")
         assert (running["attempt"], running["percent"], running["overdue"]) == (1, 20, False)
         assert running["since"] < running["leaseUntil"]
-        (worker,) = (await state(client))["workers"]
+        (worker,) = (await queue_state(client))["workers"]
         assert (worker["name"], worker["version"], worker["concurrency"]) == ("worker", "1.2.3", 2)
         assert (worker["presence"], worker["doing"]) == ("alive", [image.id])
         go_on.set()
 
         async def done():
-            return sum(minute["ready"] for minute in (await state(client))["throughput"])
+            return sum(minute["ready"] for minute in (await queue_state(client))["throughput"])
 
-        assert await until(done) == 1
-    found = await state(client)
+        assert await wait_for(done) == 1
+    found = await queue_state(client)
     assert len(found["throughput"]) == 60
     last, now = (datetime.fromisoformat(text) for text in (found["throughput"][-1]["minute"], found["at"]))
     assert last <= now
@@ -121,24 +121,24 @@ async def test_what_is_under_way_says_who_has_it_and_how_far_it_is(client, galle
 
 async def test_a_worker_that_is_not_heard_of_is_lost_and_then_forgotten(client, gallery):
     async def presences():
-        return [(w["name"], w["presence"]) for w in (await state(client))["workers"]]
+        return [(w["name"], w["presence"]) for w in (await queue_state(client))["workers"]]
 
     await execute(gallery, "INSERT INTO worker VALUES ('frozen', '1', 2, now(), now() - interval '30 s')")
     await execute(gallery, "INSERT INTO worker VALUES ('long ago', '1', 2, now(), now() - interval '2 hours')")
     async with gallery.roster.present("here", "1", 2):
-        assert await until(lambda: _when(presences, [("here", "alive"), ("frozen", "lost")]))
+        assert await wait_for(lambda: _equals(presences, [("here", "alive"), ("frozen", "lost")]))
     assert await presences() == [("frozen", "lost"), ("here", "ended")]
 
 
-async def _when(look, wanted):
-    return await look() == wanted
+async def _equals(read, wanted):
+    return await read() == wanted
 
 
 async def test_the_console_stands_while_valkey_is_away(settings):
     nowhere = msgspec.structs.replace(settings.redis, url="redis://127.0.0.1:1/0")
     async with open_gallery(msgspec.structs.replace(settings, redis=nowhere)) as gallery:
-        await failed(gallery, "Lake")
-        found = await gallery.console.look()
+        await make_failed(gallery, "Lake")
+        found = await gallery.console.state()
         assert (found.jobs, found.bugs, found.lanes[0].queued) == (None, None, None)
         assert [(reason.code, reason.count) for reason in found.failed] == [("damaged_picture", 1)]
         assert (await gallery.console.pause()).paused_since, "the row says so; the sweep tells the queue"
@@ -151,7 +151,7 @@ async def test_a_paused_queue_stays_so_when_valkey_forgets_everything(client, ga
     await gallery.sweep.run()
     assert (await client.post("/admin/queues/pause")).json()["pausedSince"]
     assert await gallery.queue._bulls[0].isPaused(), "and Bull Board says so"
-    image = await uploaded(gallery)
+    image = await upload_image(gallery)
     async with redis.from_url(settings.redis.url) as valkey:
         await valkey.flushdb()
     assert (await gallery.sweep.plan()).rung == 0
@@ -159,24 +159,24 @@ async def test_a_paused_queue_stays_so_when_valkey_forgets_everything(client, ga
     assert await gallery.queue._bulls[0].isPaused()
 
     await gallery.queue._bulls[0].resume()  # by somebody's hand, in Valkey alone
-    await gallery.queue.ring(Ring(PROCESS, image.id))
-    async with working(settings, processing):
-        await until(lambda: _nothing_is_left(gallery))
-        assert (await gallery.images.get(MAYA, image.id)).attempt == 0, "the row refuses"
+    await gallery.queue.ring(Job(PROCESS_JOB, image.id))
+    async with running_worker(settings, processing):
+        await wait_for(lambda: _queue_is_empty(gallery))
+        assert (await gallery.images.get(CALLER, image.id)).attempt == 0, "the row refuses"
         await gallery.sweep.run()
         assert await gallery.queue._bulls[0].isPaused(), "and the sweep takes the row's side"
 
         assert (await client.post("/admin/queues/resume")).json() == {"pausedSince": None}
         assert (await gallery.sweep.run()).rung == 1
-        await until(lambda: _is_ready(gallery, image))
+        await wait_for(lambda: _is_ready(gallery, image))
 
 
-async def _nothing_is_left(gallery):
+async def _queue_is_empty(gallery):
     return sum((await gallery.queue.counts()).values()) == 0
 
 
 async def _is_ready(gallery, image):
-    return (await gallery.images.get(MAYA, image.id)).status == "READY"
+    return (await gallery.images.get(CALLER, image.id)).status == "READY"
 
 
 async def test_what_is_under_way_when_a_queue_is_paused_is_finished(client, gallery, processing, monkeypatch):
@@ -187,7 +187,7 @@ async def test_what_is_under_way_when_a_queue_is_paused_is_finished(client, gall
         await fetch(*args, **more)
 
     monkeypatch.setattr(gallery.objects, "fetch", pause_and_fetch)
-    image = await uploaded(gallery)
+    image = await upload_image(gallery)
     await processing.process(image.id)
     assert await _is_ready(gallery, image)
 
@@ -196,14 +196,14 @@ async def test_what_is_under_way_when_a_queue_is_paused_is_finished(client, gall
 
 
 async def test_failures_come_newest_first_in_pages_and_by_reason(client, gallery):
-    await failed(gallery, "a", "b", "c")
-    await failed(gallery, "lost", code="worker_lost")
+    await make_failed(gallery, "a", "b", "c")
+    await make_failed(gallery, "lost", code="worker_lost")
     first = await client.get("/admin/queues/failed?limit=2")
     assert titles(first) == ["lost", "c"]
     second = await client.get(first.links["next"]["url"])
     assert (titles(second), second.links) == (["b", "a"], {})
     assert titles(await client.get("/admin/queues/failed?code=worker_lost")) == ["lost"]
-    assert (await state(client))["failed"] == [
+    assert (await queue_state(client))["failed"] == [
         {"code": "damaged_picture", "count": 3},
         {"code": "worker_lost", "count": 1},
     ]
@@ -253,9 +253,9 @@ async def test_the_first_and_the_last_time_of_all_are_cursors(client):
 
 
 async def test_a_failure_says_why_and_is_tried_again(client, gallery, processing):
-    image = await uploaded(gallery, photos.a_jpeg(400, 300)[:2000])
+    image = await upload_image(gallery, photos.a_jpeg(400, 300)[:2000])
     await processing.process(image.id)
-    await failed(gallery, "another, with nothing on its timeline")
+    await make_failed(gallery, "another, with nothing on its timeline")
     empty, failure = (await client.get("/admin/queues/failed")).json()
     assert empty["timeline"] == []
     assert (failure["id"], failure["code"], failure["worker"]) == (image.id, "damaged_picture", "worker")
@@ -269,14 +269,14 @@ async def test_a_failure_says_why_and_is_tried_again(client, gallery, processing
 
 
 async def test_what_is_dropped_is_off_the_list_and_nothing_is_lost(client, gallery, processing):
-    image = await uploaded(gallery, photos.a_jpeg(400, 300)[:2000])
+    image = await upload_image(gallery, photos.a_jpeg(400, 300)[:2000])
     await processing.process(image.id)
     dropped = (await client.post(f"/admin/queues/failed/{image.id}/drop")).json()
     assert (dropped["status"], dropped["objects"]) == ("FAILED", 1)
     assert dropped["droppedAt"]
     assert dropped["timeline"][-1]["stage"] == "dropped"
     assert (await client.get("/admin/queues/failed")).json() == []
-    assert (await state(client))["failed"] == []
+    assert (await queue_state(client))["failed"] == []
     assert (await client.get(f"/api/v1/images/{image.id}")).json()["status"] == "FAILED", (
         "for its owner it is as before"
     )
@@ -289,12 +289,12 @@ async def test_what_is_dropped_is_off_the_list_and_nothing_is_lost(client, galle
 
 
 async def test_all_of_one_reason_are_retried_and_all_others_dropped(client, gallery):
-    await failed(gallery, "a", "b")
-    await failed(gallery, "lost", "lost too", code="worker_lost")
+    await make_failed(gallery, "a", "b")
+    await make_failed(gallery, "lost", "lost too", code="worker_lost")
     answer = await client.post("/admin/queues/failed/retry?code=worker_lost")
     assert answer.json() == {"count": 2, "more": False}
     assert titles(await client.get("/admin/queues/failed")) == ["b", "a"]
-    assert (await state(client))["lanes"][0]["due"] == 2
+    assert (await queue_state(client))["lanes"][0]["due"] == 2
     assert (await client.post("/admin/queues/failed/drop?code=worker_lost")).json()["count"] == 0
     assert (await client.post("/admin/queues/failed/drop")).json() == {"count": 2, "more": False}
     assert (await client.get("/admin/queues/failed")).json() == []
@@ -304,28 +304,28 @@ async def test_all_of_one_reason_are_retried_and_all_others_dropped(client, gall
 
 
 async def test_a_bug_shows_its_stack_and_is_retried_or_dropped(client, gallery, settings):
-    await broken_job(gallery, settings, "a", "b", "c")
+    await fail_jobs(gallery, settings, "a", "b", "c")
     found = (await client.get("/admin/queues/jobs")).json()
     assert [bug["subject"] for bug in found] == ["c", "b", "a"]
     assert found[0]["reason"] == "c by nothing"
     assert "in broken" in found[0]["stack"][0]
-    assert (await state(client))["bugs"] == 3
+    assert (await queue_state(client))["bugs"] == 3
     assert [bug["subject"] for bug in (await client.get("/admin/queues/jobs?start=1&limit=1")).json()] == ["b"]
 
     assert (await client.post(f"/admin/queues/jobs/{found[0]['id']}/retry")).status_code == 204
-    assert (await state(client))["jobs"]["prioritized"] == 1
+    assert (await queue_state(client))["jobs"]["prioritized"] == 1
     assert (await client.post(f"/admin/queues/jobs/{found[0]['id']}/retry")).status_code == 404, "it waits already"
     assert (await client.post(f"/admin/queues/jobs/{found[0]['id']}/drop")).status_code == 404
     assert (await client.post(f"/admin/queues/jobs/{found[1]['id']}/drop")).status_code == 204
     assert (await client.post("/admin/queues/jobs/retry")).json() == {"count": 1, "more": False}
-    assert ((await state(client))["bugs"], (await state(client))["jobs"]["prioritized"]) == (0, 2)
+    assert ((await queue_state(client))["bugs"], (await queue_state(client))["jobs"]["prioritized"]) == (0, 2)
 
 
 async def test_all_bugs_are_dropped_and_what_waits_is_not(client, gallery, settings):
-    await broken_job(gallery, settings, "a", "b")
-    await uploaded(gallery)
+    await fail_jobs(gallery, settings, "a", "b")
+    await upload_image(gallery)
     assert (await client.post("/admin/queues/jobs/drop")).json() == {"count": 2, "more": False}
-    found = await state(client)
+    found = await queue_state(client)
     assert (found["bugs"], found["jobs"]["prioritized"]) == (0, 1)
 
 
@@ -333,28 +333,28 @@ async def test_all_bugs_are_dropped_and_what_waits_is_not(client, gallery, setti
 
 
 async def test_no_other_sites_page_pauses_the_queue_of_an_open_house(client):
-    answer = await client.post("/admin/queues/pause", headers=ELSEWHERE)
+    answer = await client.post("/admin/queues/pause", headers=CROSS_ORIGIN)
     assert (answer.status_code, answer.json()["code"]) == (403, "foreign_origin")
-    assert (await state(client))["pausedSince"] is None
+    assert (await queue_state(client))["pausedSince"] is None
 
 
 async def test_an_admins_cookie_works_from_our_pages_only(settings):
-    async with asking(settings) as (house, client):
-        _, admin = await a_key(house, "ops", "admin")
+    async with closed_application(settings) as (house, client):
+        _, admin = await create_api_key(house, "ops", "admin")
         await client.post("/api/v1/session", headers={"X-Api-Key": admin})
         ours = {"Origin": str(client.base_url)}
         for path in ("pause", "failed/retry", "failed/drop", "jobs/drop"):
-            assert (await client.post(f"/admin/queues/{path}", headers=ELSEWHERE)).status_code == 403, path
+            assert (await client.post(f"/admin/queues/{path}", headers=CROSS_ORIGIN)).status_code == 403, path
             assert (await client.post(f"/admin/queues/{path}")).status_code == 403, path
             assert (await client.post(f"/admin/queues/{path}", headers=ours)).status_code == 200, path
-        assert (await client.delete("/admin/cache", headers=ELSEWHERE)).status_code == 403
+        assert (await client.delete("/admin/cache", headers=CROSS_ORIGIN)).status_code == 403
 
 
 async def test_an_admin_retries_anybodys_image(settings):
-    async with asking(settings) as (house, client):
-        _, maya = await a_key(house, "maya")
-        _, admin = await a_key(house, "ops", "admin")
-        file = {"file": ("lake.jpg", another_photo())}
+    async with closed_application(settings) as (house, client):
+        _, maya = await create_api_key(house, "maya")
+        _, admin = await create_api_key(house, "ops", "admin")
+        file = {"file": ("lake.jpg", unique_photo())}
         image = (await client.post("/api/v1/images", files=file, headers={"X-Api-Key": maya})).json()["id"]
         await execute(house, "UPDATE image SET status = 'FAILED', work = NULL, error_code = 'x', error_message = 'x'")
         again = await client.post(f"/admin/queues/failed/{image}/retry", headers={"X-Api-Key": admin})

@@ -1,9 +1,9 @@
 """One image, as the on-call person reads it."""
 
 import photos
-from cast import another_photo, nothing_is_under_way, post, uploaded
-from doors import a_key, asking
-from gallery.errors import ObjectStoreAway
+from credentials import closed_application, create_api_key
+from factories import expire_pending_puts, post, unique_photo, upload_image
+from gallery.errors import ObjectStoreUnavailable
 
 
 async def read(client, image: str, **headers):
@@ -14,7 +14,7 @@ async def test_a_dossier_says_why_an_image_is_not_ready(client, gallery, process
     image = (await post(client, lane="bulk")).json()
 
     async def away(*_, **__):
-        raise ObjectStoreAway
+        raise ObjectStoreUnavailable
 
     monkeypatch.setattr(gallery.objects, "fetch", away)
     await processing.process(image["id"])
@@ -28,30 +28,30 @@ async def test_a_dossier_says_why_an_image_is_not_ready(client, gallery, process
 
 
 async def test_a_picture_that_failed_says_with_what(client, gallery, processing):
-    image = await uploaded(gallery, photos.a_jpeg(400, 300)[:2000])
+    image = await upload_image(gallery, photos.a_jpeg(400, 300)[:2000])
     await processing.process(image.id)
     found = (await read(client, image.id)).json()
     assert (found["status"], found["work"], found["error"]["code"]) == ("FAILED", None, "damaged_picture")
 
 
 async def test_a_deleted_image_can_be_read_until_it_is_buried(client, gallery):
-    image = await uploaded(gallery)
+    image = await upload_image(gallery)
     await client.delete(f"/api/v1/images/{image.id}")
     assert (await read(client, image.id)).json()["deletedAt"]
     async with gallery.database.writing() as db:
         await db.execute("UPDATE image SET deleted_at = now() - interval '2 hours'")
     await gallery.sweep.run()
-    await nothing_is_under_way(gallery)
+    await expire_pending_puts(gallery)
     await gallery.sweep.run()
     answer = await read(client, image.id)
     assert (answer.status_code, answer.json()["code"]) == (404, "image_not_found")
 
 
 async def test_only_an_admin_reads_it_and_anybodys(settings):
-    async with asking(settings) as (house, client):
-        _, maya = await a_key(house, "maya")
-        _, admin = await a_key(house, "ops", "admin")
-        file = {"file": ("lake.jpg", another_photo())}
+    async with closed_application(settings) as (house, client):
+        _, maya = await create_api_key(house, "maya")
+        _, admin = await create_api_key(house, "ops", "admin")
+        file = {"file": ("lake.jpg", unique_photo())}
         image = (await client.post("/api/v1/images", files=file, headers={"X-Api-Key": maya})).json()["id"]
         assert (await read(client, image)).status_code == 401
         assert (await read(client, image, **{"X-Api-Key": maya})).status_code == 403

@@ -7,22 +7,22 @@ from pathlib import Path
 
 import pytest
 
-from backup.library import quiet
-from cast import uploaded
+from backup.commands import ignore_progress
+from factories import upload_image
 from gallery.access.model import OPEN_MODE_CALLER
-from gallery.adapters.objects.store import Objects, open_objects
+from gallery.adapters.objects.store import ObjectStore, open_objects
 from gallery.adapters.postgres import dump
-from gallery.adapters.postgres.dump import programs
+from gallery.adapters.postgres.dump import get_tools
 from gallery.backup import create, store
-from gallery.backup.create import Create
-from gallery.backup.place import open_place
+from gallery.backup.create import BackupCreator
+from gallery.backup.location import open_location
 from gallery.errors import BackupForeign, BackupUnderWay, CannotStart, RemovedMeanwhile
 
 
-class Counting(Objects):
+class CountingObjects(ObjectStore):
     """The library's store, counting what is read."""
 
-    def __init__(self, store: Objects) -> None:
+    def __init__(self, store: ObjectStore) -> None:
         super().__init__(store._store, store._timeout)
         self.read: list[str] = []
 
@@ -32,29 +32,29 @@ class Counting(Objects):
 
 
 @pytest.fixture
-def place(tmp_path, settings):
-    return open_place(str(tmp_path / "backups"), settings, make=True)
+def location(tmp_path, settings):
+    return open_location(str(tmp_path / "backups"), settings, create=True)
 
 
 @pytest.fixture
-def library(gallery):
-    return Counting(open_objects(gallery.settings))
+def counting_objects(gallery):
+    return CountingObjects(open_objects(gallery.settings))
 
 
 @pytest.fixture
-def backup(gallery, library):
-    return Create(gallery.database, library, str(gallery.settings.database.url))
+def creator(gallery, counting_objects):
+    return BackupCreator(gallery.database, counting_objects, str(gallery.settings.database.url))
 
 
-async def rendered(gallery, processing, count=1):
-    images = [await uploaded(gallery) for _ in range(count)]
+async def make_rendered(gallery, processing, count=1):
+    images = [await upload_image(gallery) for _ in range(count)]
     for image in images:
         await processing.process(image.id)
     return images
 
 
 async def test_nothing_is_removed_while_a_backup_is_made(gallery):
-    image = await uploaded(gallery)
+    image = await upload_image(gallery)
     async with store.freeze(gallery.database, "somewhere"):
         await gallery.images.delete(OPEN_MODE_CALLER, image.id)
         assert (await gallery.sweep.plan()).removed == 0
@@ -74,88 +74,90 @@ async def test_a_dead_backup_is_waited_for_and_a_living_one_refuses_the_next(gal
                 pytest.fail("two at once")
 
 
-async def test_a_second_backup_reads_only_what_is_new(gallery, processing, backup, library, place):
-    await rendered(gallery, processing, 2)
-    first = await backup.run(place, 7, quiet)
-    assert (len(library.read), first.objects) == (14, 14)
-    [new] = await rendered(gallery, processing)
-    second = await backup.run(place, 7, quiet)
+async def test_a_second_backup_reads_only_what_is_new(gallery, processing, creator, counting_objects, location):
+    await make_rendered(gallery, processing, 2)
+    first = await creator.run(location, 7, ignore_progress)
+    assert (len(counting_objects.read), first.objects) == (14, 14)
+    [new] = await make_rendered(gallery, processing)
+    second = await creator.run(location, 7, ignore_progress)
     assert second.objects == 21
-    assert {key.split("/")[1] for key in library.read[14:]} == {new.id}
-    assert await place.whole() == [first.id, second.id]
+    assert {key.split("/")[1] for key in counting_objects.read[14:]} == {new.id}
+    assert await location.whole() == [first.id, second.id]
 
 
-async def test_an_object_that_was_made_anew_is_copied_anew(gallery, processing, backup, place):
+async def test_an_object_that_was_made_anew_is_copied_anew(gallery, processing, creator, location):
     """As in a store that has outlived its database: another object under a key that an earlier backup knows."""
-    [image] = await rendered(gallery, processing)
-    await backup.run(place, 7, quiet)
+    [image] = await make_rendered(gallery, processing)
+    await creator.run(location, 7, ignore_progress)
     image = await gallery.images.get(OPEN_MODE_CALLER, image.id)
     key = image.rendition_key(image.renditions[0])
     await gallery.objects.delete([key])
     await gallery.objects.put(key, b"another picture")
     async with gallery.database.writing() as db:
         await db.execute("UPDATE object SET created_at = now() WHERE key = $1", key)
-    manifest = await backup.run(place, 7, quiet)
-    [entry] = [entry async for entries in place.entries(manifest) for entry in entries if entry.key == key]
+    manifest = await creator.run(location, 7, ignore_progress)
+    [entry] = [entry async for entries in location.entries(manifest) for entry in entries if entry.key == key]
     assert entry.sha256 == hashlib.sha256(b"another picture").hexdigest()
 
 
-async def test_an_interrupted_backup_goes_on_where_it_was(gallery, processing, backup, library, place, monkeypatch):
-    monkeypatch.setattr(create, "BATCH", 5)
-    await rendered(gallery, processing, 2)
+async def test_an_interrupted_backup_goes_on_where_it_was(
+    gallery, processing, creator, counting_objects, location, monkeypatch
+):
+    monkeypatch.setattr(create, "BATCH_SIZE", 5)
+    await make_rendered(gallery, processing, 2)
 
     def interrupt(progress):
         if progress.step == "objects" and progress.done == 10:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        await backup.run(place, 7, interrupt)
-    assert (len(library.read), await place.whole()) == (10, []), "without its manifest it is none"
-    manifest = await backup.run(place, 7, quiet)
-    assert (len(library.read), manifest.objects) == (14, 14)
-    assert list(await place.files()) == [manifest.id], "what was left half done is gone"
+        await creator.run(location, 7, interrupt)
+    assert (len(counting_objects.read), await location.whole()) == (10, []), "without its manifest it is none"
+    manifest = await creator.run(location, 7, ignore_progress)
+    assert (len(counting_objects.read), manifest.objects) == (14, 14)
+    assert list(await location.files()) == [manifest.id], "what was left half done is gone"
 
 
-async def test_old_backups_go_with_the_bytes_that_only_they_need(gallery, processing, backup, place):
-    [image] = await rendered(gallery, processing)
-    await backup.run(place, 2, quiet)
+async def test_old_backups_go_with_the_bytes_that_only_they_need(gallery, processing, creator, location):
+    [image] = await make_rendered(gallery, processing)
+    await creator.run(location, 2, ignore_progress)
     await gallery.images.delete(OPEN_MODE_CALLER, image.id)
-    await uploaded(gallery)
-    kept = [(await backup.run(place, 2, quiet)).id for _ in range(2)]
-    assert await place.whole() == kept
-    assert sum([len(batch) async for batch in place.objects.list("objects")]) == 1
+    await upload_image(gallery)
+    kept = [(await creator.run(location, 2, ignore_progress)).id for _ in range(2)]
+    assert await location.whole() == kept
+    assert sum([len(batch) async for batch in location.objects.list("objects")]) == 1
 
 
 @pytest.mark.parametrize("name", ["objects.000000", "manifest.json"])
-async def test_a_damaged_backup_keeps_nobody_from_making_the_next(gallery, backup, place, library, name):
-    await uploaded(gallery)
-    first = await backup.run(place, 7, quiet)
-    (Path(place.name) / "backups" / first.id / name).write_bytes(b"{")
-    await uploaded(gallery)
-    second = await backup.run(place, 1, quiet)
+async def test_a_damaged_backup_keeps_nobody_from_making_the_next(gallery, creator, location, counting_objects, name):
+    await upload_image(gallery)
+    first = await creator.run(location, 7, ignore_progress)
+    (Path(location.name) / "backups" / first.id / name).write_bytes(b"{")
+    await upload_image(gallery)
+    second = await creator.run(location, 1, ignore_progress)
     assert second.objects == 2
-    assert second.id in await place.whole()
+    assert second.id in await location.whole()
 
 
-async def test_a_backup_is_private(backup, place, gallery):
-    await uploaded(gallery)
-    await backup.run(place, 7, quiet)
-    paths = list(Path(place.name).rglob("*"))
+async def test_a_backup_is_private(creator, location, gallery):
+    await upload_image(gallery)
+    await creator.run(location, 7, ignore_progress)
+    paths = list(Path(location.name).rglob("*"))
     assert len(paths) >= 5
     assert all(path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO) == 0 for path in paths)
 
 
-async def test_what_the_library_has_lost_is_said_and_kept_out(gallery, backup, place):
-    lost, _ = await uploaded(gallery), await uploaded(gallery)
+async def test_what_the_library_has_lost_is_said_and_kept_out(gallery, creator, location):
+    lost, _ = await upload_image(gallery), await upload_image(gallery)
     await gallery.objects.delete([lost.original_key])
-    manifest = await backup.run(place, 7, quiet)
+    manifest = await creator.run(location, 7, ignore_progress)
     assert (manifest.objects, manifest.missing) == (2, 1)
 
 
-async def test_what_is_taken_away_in_spite_of_the_freeze_ends_the_backup(gallery, place):
-    image = await uploaded(gallery)
+async def test_what_is_taken_away_in_spite_of_the_freeze_ends_the_backup(gallery, location):
+    image = await upload_image(gallery)
 
-    class Thief(Counting):
+    class Thief(CountingObjects):
         """A worker of a version that knows no freeze."""
 
         async def open(self, key, start=0, end=None):
@@ -163,23 +165,23 @@ async def test_what_is_taken_away_in_spite_of_the_freeze_ends_the_backup(gallery
             await gallery.objects.delete([key])
             return await super().open(key, start, end)
 
-    backup = Create(gallery.database, Thief(gallery.objects), str(gallery.settings.database.url))
+    backup = BackupCreator(gallery.database, Thief(gallery.objects), str(gallery.settings.database.url))
     with pytest.raises(RemovedMeanwhile):
-        await backup.run(place, 7, quiet)
-    assert await place.whole() == []
+        await backup.run(location, 7, ignore_progress)
+    assert await location.whole() == []
 
 
-async def test_another_gallerys_backups_are_left_alone(gallery, backup, place):
-    await backup.run(place, 7, quiet)
+async def test_another_gallerys_backups_are_left_alone(gallery, creator, location):
+    await creator.run(location, 7, ignore_progress)
     async with gallery.database.writing() as db:
         await db.execute("UPDATE installation SET id = gen_random_uuid()")
     with pytest.raises(BackupForeign):
-        await backup.run(place, 7, quiet)
+        await creator.run(location, 7, ignore_progress)
 
 
 async def test_old_programs_are_refused_with_what_to_install():
     with pytest.raises(CannotStart, match=r"found: .*18 in .*\): install postgresql-client-99"):
-        await programs(99)
+        await get_tools(99)
 
 
 @pytest.mark.parametrize(
@@ -191,4 +193,4 @@ async def test_old_programs_are_refused_with_what_to_install():
     ],
 )
 def test_no_command_line_shows_a_password(url, shown, secret):
-    assert dump._apart(url) == (shown, {"PGPASSWORD": secret} if secret else {})
+    assert dump._split_password(url) == (shown, {"PGPASSWORD": secret} if secret else {})

@@ -9,25 +9,25 @@ import httpx
 import msgspec
 import pytest
 
-from backup.library import command, done, elsewhere, quiet, served
-from cast import another_photo, listening, post, settled, uploaded
-from conftest import housed
+from backup.commands import empty_environment, ignore_progress, run_gallery, run_successfully, served_images
+from conftest import running_application
+from factories import listen, post, unique_photo, upload_image, wait_until_settled
 from gallery.access.model import OPEN_MODE_CALLER
-from gallery.adapters.postgres.dump import programs
+from gallery.adapters.postgres.dump import get_tools
 from gallery.backup import store
-from gallery.backup.create import Create
-from gallery.backup.place import open_place
-from gallery.backup.proof import Proof, scratch
+from gallery.backup.create import BackupCreator
+from gallery.backup.location import open_location
 from gallery.backup.restore import IS_EMPTY
-from gallery.backup.snapshot import connected
+from gallery.backup.snapshot import open_connection
+from gallery.backup.verify import BackupVerifier, scratch_database
 from gallery.errors import DumpFailed
 from gallery.wiring import open_processing
-from processes import surroundings
+from gallery_processes import base_environment
 
 
 @pytest.fixture
-def place(tmp_path, settings):
-    return open_place(str(tmp_path / "backups"), settings, make=True)
+def location(tmp_path, settings):
+    return open_location(str(tmp_path / "backups"), settings, create=True)
 
 
 @contextmanager
@@ -41,22 +41,25 @@ def changed(path: Path, change: Callable[[bytes], bytes | None]) -> Iterator[Non
 
 
 @pytest.fixture
-def backup(gallery):
-    return Create(gallery.database, gallery.objects, str(gallery.settings.database.url))
+def creator(gallery):
+    return BackupCreator(gallery.database, gallery.objects, str(gallery.settings.database.url))
 
 
-async def test_damage_is_found_and_a_good_backup_is_remembered(gallery, processing, backup, place):
-    image = await uploaded(gallery)
+async def test_damage_is_found_and_a_good_backup_is_remembered(gallery, processing, creator, location):
+    image = await upload_image(gallery)
     await processing.process(image.id)
-    manifest = await backup.run(place, 7, quiet)
+    manifest = await creator.run(location, 7, ignore_progress)
     url = str(gallery.settings.database.url)
 
     async def found(share=1.0):
-        async with scratch(url, None) as empty:
-            return [(each.found, each.what) async for each in Proof(place, manifest, empty).findings(share, quiet)]
+        async with scratch_database(url, None) as empty:
+            return [
+                (each.found, each.what)
+                async for each in BackupVerifier(location, manifest, empty).findings(share, ignore_progress)
+            ]
 
     assert await found() == []
-    files = Path(place.name)
+    files = Path(location.name)
     original = f"objects/{image.sha256[:2]}/{image.sha256}"
     with changed(files / original, lambda content: content[:-1] + bytes([content[-1] ^ 1])):
         assert await found() == [("object-damaged", original)]
@@ -70,119 +73,127 @@ async def test_damage_is_found_and_a_good_backup_is_remembered(gallery, processi
         assert [wrong for wrong, _ in await found(share=0)] == ["inventory-damaged"]
 
     assert await store.verified_age(gallery.database) is None
-    await store.verified(gallery.database, manifest.id, place.name, manifest.taken_at)
+    await store.mark_verified(gallery.database, manifest.id, location.name, manifest.taken_at)
     assert 0 < (await store.verified_age(gallery.database)).total_seconds() < 120
     async with gallery.database.primary() as db:
         assert await db.fetchval("SELECT count(*) FROM pg_database WHERE datname LIKE 'gallery_verify_%'") == 0
 
 
-async def test_rows_that_do_not_fit_the_objects_are_found(gallery, backup, place):
+async def test_rows_that_do_not_fit_the_objects_are_found(gallery, creator, location):
     """A dump that is whole, with counts and objects of another moment."""
-    await uploaded(gallery)
-    manifest = await backup.run(place, 7, quiet)
-    later = await uploaded(gallery)
-    newer = await backup.run(place, 7, quiet)
+    await upload_image(gallery)
+    manifest = await creator.run(location, 7, ignore_progress)
+    later = await upload_image(gallery)
+    newer = await creator.run(location, 7, ignore_progress)
     mixed = msgspec.structs.replace(newer, inventory=manifest.inventory, tables=manifest.tables)
-    async with scratch(str(gallery.settings.database.url), None) as empty:
-        found = [(each.found, each.what) async for each in Proof(place, mixed, empty).findings(1, quiet)]
+    async with scratch_database(str(gallery.settings.database.url), None) as empty:
+        found = [
+            (each.found, each.what)
+            async for each in BackupVerifier(location, mixed, empty).findings(1, ignore_progress)
+        ]
     assert ("count-differs", "image: 2 instead of 1") in found
     assert ("object-not-listed", later.original_key) in found
 
 
-async def test_a_restore_replaces_nothing(gallery, environment, backup, place, tmp_path):
-    await uploaded(gallery)
-    code, _, said = await command(environment, "restore", place.name)
+async def test_a_restore_replaces_nothing(gallery, environment, creator, location, tmp_path):
+    await upload_image(gallery)
+    code, _, said = await run_gallery(environment, "restore", location.name)
     assert (code, "There is no such backup" in said) == (1, True)
-    manifest = await backup.run(place, 7, quiet)
+    manifest = await creator.run(location, 7, ignore_progress)
 
-    code, _, said = await command(environment, "restore", place.name)
+    code, _, said = await run_gallery(environment, "restore", location.name)
     assert (code, "is not empty, and a restore replaces nothing" in said) == (2, True)
 
-    fresh = await elsewhere(environment, tmp_path)
+    fresh = await empty_environment(environment, tmp_path)
     foreign = Path(fresh["GALLERY_DATA_DIR"]) / "objects" / "installation"
     foreign.parent.mkdir(parents=True)
     foreign.write_text(str(uuid4()))
-    code, _, said = await command(fresh, "restore", place.name)
+    code, _, said = await run_gallery(fresh, "restore", location.name)
     assert (code, "belongs to another Gallery installation" in said) == (1, True)
     foreign.unlink()
     (foreign.parent / "original").mkdir()
     (foreign.parent / "original" / "a-photo").write_bytes(b"precious")
-    code, _, said = await command(fresh, "restore", place.name)
+    code, _, said = await run_gallery(fresh, "restore", location.name)
     assert (code, "The object store is not empty: it holds original/a-photo" in said) == (2, True)
     (foreign.parent / "original" / "a-photo").unlink()
 
-    dump = Path(place.name) / manifest.dump[0].key
+    dump = Path(location.name) / manifest.dump[0].key
     with changed(dump, lambda content: content[: len(content) // 2]):
-        code, _, said = await command(fresh, "restore", place.name)
+        code, _, said = await run_gallery(fresh, "restore", location.name)
         assert (code, "The backup is damaged" in said) == (1, True)
-        code, lines, _ = await command(environment, "backup", "verify", place.name)
+        code, lines, _ = await run_gallery(environment, "backup", "verify", location.name)
         assert (code, lines[0]["found"]) == (1, "dump-damaged")
         assert await store.verified_age(gallery.database) is None
-    await done(fresh, "restore", place.name)  # nothing was left behind
+    await run_successfully(fresh, "restore", location.name)  # nothing was left behind
 
 
-async def test_a_dump_that_breaks_off_is_rolled_back(gallery, environment, backup, place, tmp_path):
+async def test_a_dump_that_breaks_off_is_rolled_back(gallery, environment, creator, location, tmp_path):
     """Were its hash right: as when a program of another version cannot read it to its end."""
-    await uploaded(gallery)
-    await backup.run(place, 7, quiet)
-    manifest = await place.manifest()
-    content = (Path(place.name) / manifest.dump[0].key).read_bytes()
+    await upload_image(gallery)
+    await creator.run(location, 7, ignore_progress)
+    manifest = await location.manifest()
+    content = (Path(location.name) / manifest.dump[0].key).read_bytes()
     half = tmp_path / "half"
     half.write_bytes(content[:-200])
-    fresh = (await elsewhere(environment, tmp_path))["DATABASE_URL"]
+    fresh = (await empty_environment(environment, tmp_path))["DATABASE_URL"]
     with pytest.raises(DumpFailed):
-        await (await programs(18)).restore(half, fresh, "")
-    async with connected(fresh) as db:
+        await (await get_tools(18)).restore(half, fresh, "")
+    async with open_connection(fresh) as db:
         assert await db.fetchval(IS_EMPTY) is True
 
 
-async def test_nothing_is_given_out_a_second_time(environment, tmp_path, place):
+async def test_nothing_is_given_out_a_second_time(environment, tmp_path, location):
     """Clients have seen more than the backup holds: later events, later versions, a later attempt's renditions."""
-    async with housed(environment) as (gallery, client), open_processing(gallery, name="worker") as processing:
+    async with (
+        running_application(environment) as (gallery, client),
+        open_processing(gallery, name="worker") as processing,
+    ):
         image = (await post(client)).json()["id"]
         await processing.process(image)
-        waiting = await uploaded(gallery)
+        waiting = await upload_image(gallery)
         async with gallery.database.writing() as db:
             await db.execute("UPDATE image SET status = 'PROCESSING', work = 'taken', attempt = 1, "
                              "lease_until = now() + interval '1 hour' WHERE id = $1", waiting.id)  # fmt: skip
-        await Create(gallery.database, gallery.objects, str(gallery.settings.database.url)).run(place, 7, quiet)
-        async with listening(client) as maya:
+        await BackupCreator(gallery.database, gallery.objects, str(gallery.settings.database.url)).run(
+            location, 7, ignore_progress
+        )
+        async with listen(client) as maya:
             await client.patch(f"/api/v1/images/{image}", json={"title": "Later"})
             last = await maya.next("image.updated")
         seen = await client.get(f"/api/v1/images/{image}")
 
-    fresh = {**await elsewhere(environment, tmp_path), "GALLERY_DATA_DIR": environment["GALLERY_DATA_DIR"]}
+    fresh = {**await empty_environment(environment, tmp_path), "GALLERY_DATA_DIR": environment["GALLERY_DATA_DIR"]}
     rotten = Path(environment["GALLERY_DATA_DIR"]) / "objects" / waiting.original_key
     rotten.write_bytes(bytes(rotten.stat().st_size))
-    await done(fresh, "restore", place.name)  # the store has outlived its database, not quite
-    async with housed(fresh) as (gallery, client), open_processing(gallery, name="worker") as processing:
+    await run_successfully(fresh, "restore", location.name)  # the store has outlived its database, not quite
+    async with running_application(fresh) as (gallery, client), open_processing(gallery, name="worker") as processing:
         answer = await client.get(f"/api/v1/images/{image}", headers={"If-None-Match": seen.headers["ETag"]})
         assert (answer.status_code, answer.json()["title"]) == (200, "lake"), "nothing of it is in the cache"
         assert answer.json()["version"] > seen.json()["version"]
-        async with listening(client, last_event_id=last.id) as maya:
+        async with listen(client, last_event_id=last.id) as maya:
             reset = await maya.next("reset")
             assert int(reset.id) > int(last.id)
             found = await gallery.images.get(OPEN_MODE_CALLER, waiting.id)
             assert (found.status, found.lease_until) == ("PENDING", None)
             await processing.process(waiting.id)
-            assert (await settled(client, waiting.id))["status"] == "READY"
+            assert (await wait_until_settled(client, waiting.id))["status"] == "READY"
             ready = await maya.next("image.ready")
             assert int(ready.id) > int(reset.id)
         assert (await gallery.images.reprocess(OPEN_MODE_CALLER, image)).attempt > 1_000_000
         await processing.process(image)
-        assert set(await served(fresh)) == {image, waiting.id}
+        assert set(await served_images(fresh)) == {image, waiting.id}
 
 
 async def test_a_laptops_backup_is_restored_into_another_data_directory(stack, tmp_path):
     async with httpx.AsyncClient(base_url=stack.url, timeout=30) as client:
-        image = (await post(client, another_photo())).json()["id"]
-        assert (await settled(client, image))["status"] == "READY"
-    here = {**surroundings(), "GALLERY_DATA_DIR": str(stack.data)}
-    await done(here, "backup", "create", str(tmp_path / "backups"))
-    code, _, said = await command(here, "restore", str(tmp_path / "backups"))
+        image = (await post(client, unique_photo())).json()["id"]
+        assert (await wait_until_settled(client, image))["status"] == "READY"
+    here = {**base_environment(), "GALLERY_DATA_DIR": str(stack.data)}
+    await run_successfully(here, "backup", "create", str(tmp_path / "backups"))
+    code, _, said = await run_gallery(here, "restore", str(tmp_path / "backups"))
     assert (code, "is not empty" in said) == (2, True)
 
-    there = {**surroundings(), "GALLERY_DATA_DIR": str(tmp_path / "new")}
-    await done(there, "restore", str(tmp_path / "backups"))
-    code, lines, said = await command(there, "verify", "--bytes", "1")
+    there = {**base_environment(), "GALLERY_DATA_DIR": str(tmp_path / "new")}
+    await run_successfully(there, "restore", str(tmp_path / "backups"))
+    code, lines, said = await run_gallery(there, "verify", "--bytes", "1")
     assert (code, lines[-1]["originals"] >= 1) == (0, True), said

@@ -7,16 +7,16 @@ from contextlib import suppress
 import httpx
 import pytest
 
-from backup.library import command, done, make_bucket, ready, restored, served
+from backup.commands import make_bucket, ready_images, restore, run_gallery, run_successfully, served_images
 from faults.load import Load
 from gallery.backup.store import verified_age
 from gallery.settings import Settings
 from gallery.wiring import open_gallery
-from processes import api, worker
+from gallery_processes import api, worker
 
 
 @pytest.fixture(params=["files to a directory", "S3 to S3"])
-def story(request, environment, tmp_path):
+def backup_setup(request, environment, tmp_path):
     """Where the library is, and where its backup goes."""
     if request.param == "files to a directory":
         return environment, str(tmp_path / "backups")
@@ -25,8 +25,8 @@ def story(request, environment, tmp_path):
     return {**environment, **s3, "S3_BUCKET": f"{bucket}-library"}, f"s3://{bucket}-backups/nightly"
 
 
-async def test_what_was_ready_at_the_snapshot_is_served_again(story, tmp_path):
-    environment, place = story
+async def test_what_was_ready_at_the_snapshot_is_served_again(backup_setup, tmp_path):
+    environment, place = backup_setup
     if place.startswith("s3:"):
         await make_bucket(environment, place)
     environment = {**environment, "TMPDIR": str(tmp_path)}  # nobody else tidies up there
@@ -35,29 +35,29 @@ async def test_what_was_ready_at_the_snapshot_is_served_again(story, tmp_path):
         load = Load(server.url, rate=8)
         working = asyncio.create_task(load.run(4))
         async with open_gallery(Settings.read(environment)) as gallery:
-            while len(before := await ready(gallery)) < 5:
+            while len(before := await ready_images(gallery)) < 5:
                 await asyncio.sleep(0.1)
             deleting = asyncio.create_task(_delete_some(server.url, load))
-            made = await done(lively, "backup", "create", place)
+            made = await run_successfully(lively, "backup", "create", place)
             deleting.cancel()
             with suppress(asyncio.CancelledError):
                 await deleting
             await working
-            after = await ready(gallery)
+            after = await ready_images(gallery)
     assert made["objects"] > 0
 
-    code, findings, said = await command(environment, "backup", "verify", place)
+    code, findings, said = await run_gallery(environment, "backup", "verify", place)
     assert code == 0, (findings, said)
     async with open_gallery(Settings.read(environment)) as gallery:
         assert await verified_age(gallery.database) is not None
-    fresh = await restored(environment, place, tmp_path)
-    there = await served(fresh)
+    fresh = await restore(environment, place, tmp_path)
+    there = await served_images(fresh)
     assert {id_: sha for id_, sha in before.items() if id_ in after}.items() <= there.items(), "older images stay"
     assert there.items() <= load.acknowledged.items(), "with the bytes that were sent"
     assert len(there) * 9 > made["objects"] / 2, "and nearly all objects are of images that are READY"
 
     async with worker(fresh, tmp_path / "logs"), open_gallery(Settings.read(fresh)) as gallery, asyncio.timeout(30):
-        while await _waiting(gallery):  # what was under way at the snapshot is finished
+        while await _count_waiting(gallery):  # what was under way at the snapshot is finished
             await asyncio.sleep(0.1)
         assert [finding async for finding in gallery.verify.differences()] == []
 
@@ -74,6 +74,6 @@ async def _delete_some(url, load):
             await asyncio.sleep(0.05)
 
 
-async def _waiting(gallery):
+async def _count_waiting(gallery):
     async with gallery.database.primary() as db:
         return await db.fetchval("SELECT count(*) FROM image WHERE work IS NOT NULL AND deleted_at IS NULL")

@@ -2,21 +2,21 @@
 
 import httpx
 
-from doors import gallery_command
-from processes import free_port, ready, running, surroundings
+from credentials import run_command
+from gallery_processes import base_environment, free_port, run_gallery, wait_until_ready
 
 APP = "http://localhost:5173"
 
 
 async def test_options_are_settings_of_all_parts(tmp_path):
     port, data = free_port(), tmp_path / "elsewhere"
-    environment = {**surroundings(), "PORT": str(free_port()), "GALLERY_DATA_DIR": str(tmp_path / "not here")}
+    environment = {**base_environment(), "PORT": str(free_port()), "GALLERY_DATA_DIR": str(tmp_path / "not here")}
     words = ["dev", "--port", str(port), "--data-dir", str(data), "--closed", "--cors-origin", APP]
-    async with running(environment, tmp_path / "logs", *words) as process:
+    async with run_gallery(environment, tmp_path / "logs", *words) as process:
         url = f"http://127.0.0.1:{port}"
-        await ready(url, process)
+        await wait_until_ready(url, process)
         beside = {**environment, "GALLERY_DATA_DIR": str(data)}
-        code, key, _ = await gallery_command(
+        code, key, _ = await run_command(
             beside, "keys", "create", "--owner", "maya", "--scope", "images:read", "--expires", "1h"
         )
         assert code == 0
@@ -24,13 +24,13 @@ async def test_options_are_settings_of_all_parts(tmp_path):
             assert (await client.get("/api/v1/images")).status_code == 401
             answer = await client.get("/api/v1/images", headers={"X-Api-Key": key.strip()})
             assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, APP)
-        worker = await process.logs("worker.working")
+        worker = await process.wait_for_event("worker.working")
         assert worker["process"] == "worker"
     assert not (tmp_path / "not here").exists()
 
 
 async def test_an_option_that_does_not_fit_names_its_setting(tmp_path):
-    environment = {**surroundings(), "GALLERY_DATA_DIR": str(tmp_path)}
-    code, _, said = await gallery_command(environment, "dev", "--cors-origin", "localhost:5173")
+    environment = {**base_environment(), "GALLERY_DATA_DIR": str(tmp_path)}
+    code, _, said = await run_command(environment, "dev", "--cors-origin", "localhost:5173")
     assert code == 2
     assert "CORS_ORIGIN" in said

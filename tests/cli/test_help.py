@@ -6,12 +6,12 @@ import re
 import pytest
 import typer.main
 
-from doors import gallery_command
+from credentials import run_command
 from gallery import __version__
 from gallery.cli.app import app
-from processes import surroundings
+from gallery_processes import base_environment
 
-HERE = {**surroundings(), "COLUMNS": "80"}
+ENVIRONMENT = {**base_environment(), "COLUMNS": "80"}
 
 
 def commands(group, *path):
@@ -26,7 +26,7 @@ COMMANDS = dict(commands(typer.main.get_command(app)))
 
 async def test_version_is_an_option_and_a_command():
     for word in ("--version", "version"):
-        assert await gallery_command(HERE, word) == (0, f"{__version__}\n", "")
+        assert await run_command(ENVIRONMENT, word) == (0, f"{__version__}\n", "")
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
@@ -37,7 +37,7 @@ def test_a_summary_is_one_short_sentence(path):
 
 @pytest.mark.parametrize("group", [(), ("keys",), ("backup",)], ids=" ".join)
 async def test_no_summary_is_cut_off_on_a_terminal_of_eighty_columns(group):
-    code, said, _ = await gallery_command(HERE, *group, "--help")
+    code, said, _ = await run_command(ENVIRONMENT, *group, "--help")
     assert code == 0
     listed = said.partition("Commands:\n")[2].splitlines()
     assert len(listed) >= 2
@@ -45,17 +45,17 @@ async def test_no_summary_is_cut_off_on_a_terminal_of_eighty_columns(group):
 
 
 async def test_a_command_in_an_empty_data_directory_says_which_one_it_is(tmp_path):
-    environment = {**HERE, "GALLERY_DATA_DIR": str(tmp_path / "data")}
-    code, _, told = await gallery_command(environment, "migrate")
+    environment = {**ENVIRONMENT, "GALLERY_DATA_DIR": str(tmp_path / "data")}
+    code, _, told = await run_command(environment, "migrate")
     (line,) = [json.loads(line) for line in told.splitlines() if "data_directory.empty" in line]
     assert (code, line["data_dir"]) == (0, str(tmp_path / "data"))
     assert "GALLERY_DATA_DIR" in line["more"]
-    assert "data_directory.empty" not in (await gallery_command(environment, "migrate"))[2]
+    assert "data_directory.empty" not in (await run_command(environment, "migrate"))[2]
 
 
 async def test_config_shows_only_what_was_changed(tmp_path):
-    environment = {**HERE, "PORT": "4321", "GALLERY_DATA_DIR": str(tmp_path)}
-    code, said, _ = await gallery_command(environment, "config", "--changed", "--json")
+    environment = {**ENVIRONMENT, "PORT": "4321", "GALLERY_DATA_DIR": str(tmp_path)}
+    code, said, _ = await run_command(environment, "config", "--changed", "--json")
     *lines, summary = [json.loads(line) for line in said.splitlines()]
     assert summary == {"settings": len(lines)}
     assert (code, {line["name"]: line["value"] for line in lines}["PORT"]) == (0, 4321)

@@ -2,7 +2,7 @@
 
 import json
 
-from doors import gallery_command
+from credentials import run_command
 
 SUMMARIES = {
     ("migrate",): {"schema", "before"},
@@ -20,5 +20,5 @@ SUMMARIES = {
 async def test_the_last_line_is_a_summary(environment, tmp_path):
     for words, names in SUMMARIES.items():
         given = [word.format(place=tmp_path / "elsewhere") for word in words]
-        _, said, errors = await gallery_command(environment, *given, "--json")
+        _, said, errors = await run_command(environment, *given, "--json")
         assert set(json.loads(said.splitlines()[-1])) == names, (words, errors)

@@ -11,18 +11,18 @@ from pathlib import Path
 
 from containers.engine import Engine
 from deploy.manifests import DEPLOY, assignments, compose
-from processes import free_port
+from gallery_processes import free_port
 
 PROJECT = "gallery-story"
 GATEWAY = "172.30.77.1"  # of the network that compose.yaml makes: Podman answers for names there
 
 
 @dataclass(frozen=True)
-class Composed:
+class ComposeStack:
     engine: Engine
     folder: Path
     url: str
-    given: dict[str, str]
+    environment: dict[str, str]
 
     async def __call__(self, *words: str) -> str:
         command = Path(sys.executable).parent / "podman-compose"
@@ -30,16 +30,16 @@ class Composed:
         line = (command, "--project-name", PROJECT, "--file", file, "--env-file", self.folder / "env")
         return await self.engine.run(*line, *words)
 
-    def name(self, service: str, number: int = 1) -> str:
+    def container_name(self, service: str, number: int = 1) -> str:
         return f"{PROJECT}_{service}_{number}" if service != "postgres" else "gallery-postgres"
 
-    async def reaches(self, service: str, condition: str) -> None:
+    async def wait_for(self, service: str, condition: str) -> None:
         """Wait for it. Podman before 4.6 cannot do that for podman-compose."""
         if condition == "service_completed_successfully":
-            assert await self.engine.podman("wait", self.name(service)) == "0", await self.logs()
+            assert await self.engine.podman("wait", self.container_name(service)) == "0", await self.logs()
             return
         for number in range(1, compose()["services"][service]["deploy"].get("replicas", 1) + 1):
-            await self.engine.healthy(self.name(service, number))
+            await self.engine.wait_healthy(self.container_name(service, number))
 
     async def kill(self, name: str) -> None:
         """Its first process, and so all of them, as the kernel does when memory is short: no stop that is asked for."""
@@ -55,29 +55,29 @@ class Composed:
 
 
 @asynccontextmanager
-async def composed(engine: Engine, folder: Path) -> AsyncIterator[Composed]:
+async def compose_stack(engine: Engine, folder: Path) -> AsyncIterator[ComposeStack]:
     """All of it up and healthy, with passwords of its own."""
     port = free_port()
-    given = {name: secrets.token_hex(24) for name in _needed()}
+    given = {name: secrets.token_hex(24) for name in _required_variables()}
     given |= {
         "GALLERY_ACCESS__JWT_SECRET": secrets.token_hex(32),
         "BALANCER_ADDRESS": f"127.0.0.1:{port}",
         "BALANCER_DNS": f"{GATEWAY}:53",
     }
     (folder / "env").write_text("".join(f"{name}={value}\n" for name, value in given.items()))
-    stack = Composed(engine, folder, f"http://127.0.0.1:{port}", given)
+    stack = ComposeStack(engine, folder, f"http://127.0.0.1:{port}", given)
     try:
-        for services in _in_order():
+        for services in _start_order():
             await stack("up", "--detach", "--no-build", "--no-deps", *services)
             for service, reached in services.items():
-                await stack.reaches(service, reached)
+                await stack.wait_for(service, reached)
         yield stack
     finally:
         (folder / "logs").write_text("\n".join(f"{name}\n{text}" for name, text in (await stack.logs()).items()))
         await stack("down", "--volumes")
 
 
-def _in_order() -> Iterator[dict[str, str]]:
+def _start_order() -> Iterator[dict[str, str]]:
     """The services that may start next, each with the condition that others wait for, as compose.yaml says."""
     services = compose()["services"].items()
     waiting = {name: service.get("depends_on", {}) for name, service in services if "profiles" not in service}
@@ -88,7 +88,7 @@ def _in_order() -> Iterator[dict[str, str]]:
         waiting = {name: others for name, others in waiting.items() if name not in ready}
 
 
-def _needed() -> list[str]:
+def _required_variables() -> list[str]:
     """What the example leaves empty and says is needed."""
     needed = (DEPLOY / ".env.example").read_text().split("# --- who may come in")[0]
     return list(assignments(needed))

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from containers.building import build
+from containers.build_image import build
 from containers.engine import Engine, open_engine
-from containers.standins import make_stand_ins, pulled
+from containers.stand_ins import make_stand_ins, pulls_images
 
 collect_ignore_glob = [] if "CONTAINERS" in os.environ else ["test_*.py"]
 
@@ -23,7 +23,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 async def engine() -> AsyncIterator[Engine]:
     engine = open_engine()
     await engine.remove_everything()  # what an interrupted run has left
-    if not pulled():
+    if not pulls_images():
         await make_stand_ins(engine)
     yield engine
     await engine.remove_everything()

@@ -45,9 +45,9 @@ class Engine:
     async def podman(self, *words: object, check: bool = True) -> str:
         return await self.run("podman", *words, check=check)
 
-    async def run(self, *words: object, check: bool = True, more: Mapping[str, str] | None = None) -> str:
+    async def run(self, *args: object, check: bool = True, more: Mapping[str, str] | None = None) -> str:
         """What the command prints, stderr too. Raises `CalledProcessError` with it where the command fails."""
-        line = [str(word) for word in words]
+        line = [str(word) for word in args]
         process = await asyncio.create_subprocess_exec(
             *line,
             env={**self.environment, **(more or {})},
@@ -67,7 +67,7 @@ class Engine:
         """What Podman knows of a container, an image or a pod."""
         return msgspec.json.decode(await self.podman("inspect", *words, name))[0]
 
-    async def healthy(self, name: str, seconds: float = 90) -> None:
+    async def wait_healthy(self, name: str, seconds: float = 90) -> None:
         """Wait until the container's own health check succeeds. It is asked here: timers need a running systemd."""
         try:
             async with asyncio.timeout(seconds):
@@ -110,7 +110,7 @@ def open_engine(folder: Path = STORAGE) -> Engine:
     )
 
 
-async def made_key(engine: Engine, api: str, owner: str) -> str:
+async def create_key(engine: Engine, api: str, owner: str) -> str:
     """An API key that may read and write, made in a running API as docs/deployment.md says."""
     scopes = ("--scope", "images:read", "--scope", "images:write")
     printed = await engine.podman("exec", api, "gallery", "keys", "create", "--owner", owner, *scopes)

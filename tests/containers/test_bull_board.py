@@ -10,12 +10,12 @@ import httpx
 import pytest
 
 from deploy.manifests import DEPLOY
-from processes import free_port, surroundings
+from gallery_processes import base_environment, free_port
 
 pytestmark = pytest.mark.skipif(not shutil.which("npm"), reason="there is no Node.js here")
 
 
-async def finished(*line: str, folder: Path) -> None:
+async def run_successfully(*line: str, folder: Path) -> None:
     """With the machine's own settings of npm."""
     process = await asyncio.create_subprocess_exec(*line, cwd=folder, env=dict(os.environ))
     assert await process.wait() == 0
@@ -25,14 +25,14 @@ async def finished(*line: str, folder: Path) -> None:
 async def board(environment: dict[str, str], tmp_path: Path) -> AsyncIterator[str]:
     folder = tmp_path / "bull-board"
     shutil.copytree(DEPLOY / "bull-board", folder, ignore=shutil.ignore_patterns("node_modules"))
-    await finished("npm", "ci", "--omit=dev", "--no-audit", "--no-fund", folder=folder)
+    await run_successfully("npm", "ci", "--omit=dev", "--no-audit", "--no-fund", folder=folder)
     port = free_port()
-    given = {**surroundings(), "REDIS_URL": environment["REDIS_URL"], "PORT": str(port)}
+    given = {**base_environment(), "REDIS_URL": environment["REDIS_URL"], "PORT": str(port)}
     process = await asyncio.create_subprocess_exec("node", "server.js", cwd=folder, env=given)
     url = f"http://127.0.0.1:{port}"
     try:
         async with httpx.AsyncClient() as client, asyncio.timeout(30):
-            while not await listens(client, url):
+            while not await is_listening(client, url):
                 await asyncio.sleep(0.1)
         yield url
     finally:
@@ -54,7 +54,7 @@ async def test_it_shows_the_queue_to_its_own_page_only(board):
         assert (await client.put(pause, headers={"Origin": board})).status_code == 200
 
 
-async def listens(client: httpx.AsyncClient, url: str) -> bool:
+async def is_listening(client: httpx.AsyncClient, url: str) -> bool:
     try:
         await client.get(url)
     except httpx.TransportError:

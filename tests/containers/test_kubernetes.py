@@ -20,22 +20,22 @@ import pytest
 import yaml
 
 import photos
-from containers.engine import Engine, made_key
-from containers.standins import PYTHON, pulled
+from containers.engine import Engine, create_key
+from containers.stand_ins import PYTHON, pulls_images
 from deploy.manifests import DEPLOY, compose, secret_examples
 
 NETWORK = "gallery-pods"
-WORD = "a-password-of-the-test"
+PASSWORD = "a-password-of-the-test"
 SECRETS = {
-    "DATABASE_URL": f"postgresql://postgres:{WORD}@postgres:5432/image_gallery",
+    "DATABASE_URL": f"postgresql://postgres:{PASSWORD}@postgres:5432/image_gallery",
     "REDIS_URL": "redis://valkey:6379/0",
     "S3_ENDPOINT": "http://s3:8333",
     "S3_ACCESS_KEY": "key-of-the-test",
-    "S3_SECRET_KEY": WORD,
+    "S3_SECRET_KEY": PASSWORD,
 }
-MORE = {"postgres": {"POSTGRES_DB": "image_gallery", "POSTGRES_PASSWORD": WORD},
+SERVER_ENVIRONMENT = {"postgres": {"POSTGRES_DB": "image_gallery", "POSTGRES_PASSWORD": PASSWORD},
         "valkey": {},
-        "s3": {"AWS_ACCESS_KEY_ID": SECRETS["S3_ACCESS_KEY"], "AWS_SECRET_ACCESS_KEY": WORD}}  # fmt: skip
+        "s3": {"AWS_ACCESS_KEY_ID": SECRETS["S3_ACCESS_KEY"], "AWS_SECRET_ACCESS_KEY": PASSWORD}}  # fmt: skip
 
 Manifest = dict[str, Any]
 
@@ -43,7 +43,7 @@ Manifest = dict[str, Any]
 @pytest.fixture(scope="module")
 async def rendered(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> list[Manifest]:
     """What `kubectl apply --kustomize` would apply of the example."""
-    if pulled():
+    if pulls_images():
         pytest.skip("Kustomize is part of the stand-in.")
     mount = f"--volume={DEPLOY}:/deploy:ro"
     text = await engine.podman("run", "--rm", mount, PYTHON, "kustomize", "build", "/deploy/kubernetes-example")
@@ -54,14 +54,14 @@ async def rendered(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> 
 async def servers(engine: Engine) -> AsyncIterator[None]:
     """PostgreSQL, Valkey and S3 beside the pods, as Compose starts them but for passwords and volumes."""
     await engine.podman("network", "create", NETWORK)
-    for name, given in MORE.items():
+    for name, given in SERVER_ENVIRONMENT.items():
         service = compose()["services"][name]
         environment = [f"--env={variable}={value}" for variable, value in given.items()]
         words = [f"--name={name}", f"--health-cmd={json.dumps(service['healthcheck']['test'][1:])}"]
         command = [] if name == "valkey" else service["command"]
         await engine.podman("run", "--detach", f"--network={NETWORK}", *words, *environment, service["image"], *command)
-    for name in MORE:
-        await engine.healthy(name)
+    for name in SERVER_ENVIRONMENT:
+        await engine.wait_healthy(name)
     yield
     await engine.remove_everything()
 
@@ -80,7 +80,7 @@ async def pods(engine: Engine, image: str, rendered: list[Manifest], servers: No
     await play(engine, folder / "pods.yaml", [*others["ConfigMap"], *others["Deployment"]])
     names = (await engine.podman("ps", "--format", "{{.Names}}")).split()
     found = {kind: next(name for name in names if name.endswith(f"-{kind}")) for kind in ("api", "worker")}
-    return {kind: await address(engine, name) for kind, name in found.items()}
+    return {kind: await pod_address(engine, name) for kind, name in found.items()}
 
 
 async def test_the_example_leaves_no_placeholder(rendered):
@@ -92,13 +92,13 @@ async def test_the_example_leaves_no_placeholder(rendered):
 async def test_the_probes_are_answered(pods):
     async with httpx.AsyncClient() as client, asyncio.timeout(90):
         for url in (f"http://{pods['api']}:3000", f"http://{pods['worker']}:9100"):
-            while not await answers(client, f"{url}/readyz"):
+            while not await is_ready(client, f"{url}/readyz"):
                 await asyncio.sleep(0.5)
             assert (await client.get(f"{url}/livez")).status_code == 200
 
 
 async def test_pods_are_as_locked_in_as_they_say(engine, pods):
-    for name in await ours(engine):
+    for name in await gallery_containers(engine):
         status = (await engine.podman("exec", name, "cat", "/proc/self/status")).splitlines()
         assert {line.split()[1] for line in status if line.startswith("Uid")} == {"10001"}
         assert {int(line.split()[1], 16) for line in status if line.startswith("Cap")} == {0}
@@ -109,7 +109,7 @@ async def test_pods_are_as_locked_in_as_they_say(engine, pods):
 
 
 async def test_the_api_alone_is_given_what_verifies(engine, pods):
-    for name in await ours(engine):
+    for name in await gallery_containers(engine):
         environment = (await engine.inspect(name, "--type=container"))["Config"]["Env"]
         given = {line.partition("=")[0] for line in environment}
         assert ("GALLERY_ACCESS__JWT_SECRET" in given) is name.endswith("-api")
@@ -117,8 +117,8 @@ async def test_the_api_alone_is_given_what_verifies(engine, pods):
 
 
 async def test_a_photo_becomes_ready(engine, pods):
-    (api,) = [name for name in await ours(engine) if name.endswith("-api")]
-    key = await made_key(engine, api, "maya")
+    (api,) = [name for name in await gallery_containers(engine) if name.endswith("-api")]
+    key = await create_key(engine, api, "maya")
     headers = {"Authorization": f"Bearer {key}"}
     async with httpx.AsyncClient(base_url=f"http://{pods['api']}:3000", headers=headers, timeout=60) as client:
         photo = photos.a_jpeg(800, 600, random.randrange(2**31))
@@ -130,7 +130,7 @@ async def test_a_photo_becomes_ready(engine, pods):
 
 
 async def test_pods_end_in_order(engine, pods):
-    for name in await ours(engine):
+    for name in await gallery_containers(engine):
         await engine.podman("stop", "--time=45", name)
         container = await engine.inspect(name, "--type=container")
         assert container["State"]["ExitCode"] in (0, 143)
@@ -168,19 +168,19 @@ async def play(engine: Engine, path: Path, manifests: list[Manifest]) -> None:
     await engine.podman("kube", "play", f"--network={NETWORK}", path)
 
 
-async def ours(engine: Engine) -> list[str]:
+async def gallery_containers(engine: Engine) -> list[str]:
     names = (await engine.podman("ps", "--format", "{{.Names}}")).split()
     return [name for name in names if name.endswith(("-api", "-worker"))]
 
 
-async def address(engine: Engine, name: str) -> str:
+async def pod_address(engine: Engine, name: str) -> str:
     """Of its pod, whose network is that of the container that holds it open."""
     pod = (await engine.inspect(name, "--type=container"))["Pod"]
     holder = json.loads(await engine.podman("pod", "inspect", "--format={{json .InfraContainerID}}", pod))
     return str((await engine.inspect(holder, "--type=container"))["NetworkSettings"]["Networks"][NETWORK]["IPAddress"])
 
 
-async def answers(client: httpx.AsyncClient, url: str) -> bool:
+async def is_ready(client: httpx.AsyncClient, url: str) -> bool:
     try:
         return (await client.get(url)).status_code == 200
     except httpx.HTTPError:

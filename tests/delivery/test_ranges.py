@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import photos
-from cast import post, settled
-from conftest import housed
+from conftest import running_application
+from factories import post, wait_until_settled
 from faults.proxy import Proxy
-from gallery.conditions import part
-from gallery.delivery.api import WHOLE
+from gallery.conditions import byte_range
+from gallery.delivery.api import MAX_BUFFERED_BYTES
 from gallery.errors import RangeOutside
 from gallery.web.app import make_app
 
@@ -75,10 +75,10 @@ async def test_a_picture_of_usual_size_leaves_in_the_same_turn_as_its_headers(ga
 async def test_a_store_that_breaks_off_is_said_before_anything_else(environment, s3):
     async with Proxy(s3["S3_ENDPOINT"]) as cable:
         away = {**s3, "S3_ENDPOINT": cable.url, "S3_BUCKET": environment["GALLERY_REDIS__PREFIX"] + "-breaks-off"}
-        async with housed(environment, **away) as (_, client):
+        async with running_application(environment, **away) as (_, client):
             image = (await post(client, photos.a_jpeg(1600, 1200, seed=4))).json()
-            assert 150_000 < image["size"] < WHOLE
-            cable.cut_after = 100_000  # in the middle of it: one block has come already
+            assert 150_000 < image["size"] < MAX_BUFFERED_BYTES
+            cable.cut_after_bytes = 100_000  # in the middle of it: one block has come already
             answer = await client.get(f"/api/v1/images/{image['id']}/original", timeout=60)
     assert answer.status_code == 503
     assert answer.json()["code"] == "object_store_away"
@@ -129,7 +129,7 @@ async def test_a_broken_download_goes_on_where_it_ended(client, picture):
 async def test_renditions_have_parts_too(client, processing):
     image = (await post(client)).json()["id"]
     await processing.process(image)
-    url = (await settled(client, image))["renditions"][0]["url"]
+    url = (await wait_until_settled(client, image))["renditions"][0]["url"]
     whole = await client.get(url)
     answer = await client.get(url, headers={"Range": "bytes=10-19", "If-Range": whole.headers["etag"]})
     assert (answer.status_code, answer.content) == (206, whole.content[10:20])
@@ -140,7 +140,7 @@ async def test_renditions_have_parts_too(client, processing):
 async def test_shared_caches_may_keep_public_pictures_only(client, processing, visibility, whose):
     image = (await post(client, visibility=visibility)).json()["id"]
     await processing.process(image)
-    ready = await settled(client, image)
+    ready = await wait_until_settled(client, image)
     url = ready["renditions"][0]["url"]
     assert (await client.head(url)).headers["cache-control"] == f"{whose}, max-age=31536000, immutable"
     for calm in (url.split("?")[0], url + "x", ready["s3Url"]):
@@ -153,7 +153,7 @@ async def test_shared_caches_may_keep_public_pictures_only(client, processing, v
 async def test_a_head_has_the_headers_of_the_get_and_no_body(client, processing):
     image = (await post(client)).json()["id"]
     await processing.process(image)
-    ready = await settled(client, image)
+    ready = await wait_until_settled(client, image)
     paths = [
         "/", "/health", "/livez", "/readyz", "/api", "/api/openapi.json", "/static/home.js", "/favicon.ico",
         "/api/v1/images", f"/api/v1/images/{image}", f"/api/v1/images/{image}/download",
@@ -215,21 +215,21 @@ NUMBERS = st.integers(0, 10**13)
 def test_a_range_is_within_the_picture_and_as_long_as_it_can_be(size, first, last):
     asked = f"bytes={first}-{'' if last is None else last}"
     if last is not None and last < first:
-        assert part(asked, None, "t", size) is None
+        assert byte_range(asked, None, "t", size) is None
     elif first >= size:
         with pytest.raises(RangeOutside):
-            part(asked, None, "t", size)
+            byte_range(asked, None, "t", size)
     else:
-        assert part(asked, None, "t", size) == (first, size if last is None else min(last + 1, size))
+        assert byte_range(asked, None, "t", size) == (first, size if last is None else min(last + 1, size))
 
 
 @given(size=SIZES, suffix=NUMBERS)
 def test_a_suffix_ends_with_the_picture(size, suffix):
     if suffix == 0:
         with pytest.raises(RangeOutside):
-            part("bytes=-0", None, "t", size)
+            byte_range("bytes=-0", None, "t", size)
         return
-    start, end = part(f"bytes=-{suffix}", None, "t", size)
+    start, end = byte_range(f"bytes=-{suffix}", None, "t", size)
     assert end == size
     assert end - start == min(suffix, size)
 
@@ -237,7 +237,7 @@ def test_a_suffix_ends_with_the_picture(size, suffix):
 @given(size=SIZES, asked=st.text(max_size=40) | st.from_regex(r"bytes=[0-9,\- ]{0,20}", fullmatch=True))
 def test_whatever_is_asked_the_part_lies_within(size, asked):
     try:
-        found = part(asked, None, "t", size)
+        found = byte_range(asked, None, "t", size)
     except RangeOutside:
         return
     assert found is None or 0 <= found[0] < found[1] <= size

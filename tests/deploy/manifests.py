@@ -39,7 +39,9 @@ def pod_environment(name: str) -> dict[str, str]:
     given: dict[str, str] = {}
     for source in container.get("envFrom", []):
         ((kind, reference),) = source.items()
-        given |= of_kind("ConfigMap")[reference["name"]]["data"] if kind == "configMapRef" else _secret(reference)
+        given |= (
+            manifests_of_kind("ConfigMap")[reference["name"]]["data"] if kind == "configMapRef" else _secret(reference)
+        )
     for entry in container.get("env", []):
         secret = entry.get("valueFrom", {}).get("secretKeyRef")
         if secret is None:
@@ -53,14 +55,14 @@ def _secret(reference: Manifest) -> dict[str, str]:
     return dict(secret_examples()[reference["name"]]["stringData"])
 
 
-def of_kind(*kinds: str) -> dict[str, Manifest]:
+def manifests_of_kind(*kinds: str) -> dict[str, Manifest]:
     """By name."""
     return {found["metadata"]["name"]: found for found in kubernetes() if found["kind"] in kinds}
 
 
 def pods() -> dict[str, Manifest]:
     """What runs, by the name of what runs it."""
-    return {name: found["spec"]["template"]["spec"] for name, found in of_kind("Deployment", "Job").items()}
+    return {name: found["spec"]["template"]["spec"] for name, found in manifests_of_kind("Deployment", "Job").items()}
 
 
 def units() -> dict[str, str]:

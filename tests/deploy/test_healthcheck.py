@@ -4,26 +4,26 @@ import asyncio
 import sys
 
 from deploy.manifests import DEPLOY
-from processes import free_port, surroundings
+from gallery_processes import base_environment, free_port
 
 
-async def asked(**environment: str) -> int | None:
+async def run_healthcheck(**environment: str) -> int | None:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, DEPLOY / "healthcheck.py", env={**surroundings(), **environment}
+        sys.executable, DEPLOY / "healthcheck.py", env={**base_environment(), **environment}
     )
     async with asyncio.timeout(20):
         return await process.wait()
 
 
 async def test_an_api_that_answers_is_well(client):
-    assert await asked(PORT=str(client.base_url.port)) == 0
+    assert await run_healthcheck(PORT=str(client.base_url.port)) == 0
 
 
 async def test_one_that_does_not_is_not():
-    assert await asked(PORT=str(free_port())) == 1
+    assert await run_healthcheck(PORT=str(free_port())) == 1
 
 
 async def test_a_worker_is_asked_on_its_own_port_if_it_has_one(client):
-    assert await asked(WORKER_MODE="true") == 0
-    assert await asked(WORKER_MODE="true", GALLERY_WORKER__METRICS_PORT=str(client.base_url.port)) == 0
-    assert await asked(WORKER_MODE="true", GALLERY_WORKER__METRICS_PORT=str(free_port())) == 1
+    assert await run_healthcheck(WORKER_MODE="true") == 0
+    assert await run_healthcheck(WORKER_MODE="true", GALLERY_WORKER__METRICS_PORT=str(client.base_url.port)) == 0
+    assert await run_healthcheck(WORKER_MODE="true", GALLERY_WORKER__METRICS_PORT=str(free_port())) == 1

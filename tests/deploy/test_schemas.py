@@ -17,19 +17,19 @@ BIN = Path(sys.executable).parent
 OLDEST, NEWEST = "1.32", "1.37"  # of Kubernetes, as far as the validator knows them
 
 
-def passes(*line: object) -> None:
+def run_successfully(*line: object) -> None:
     words = [str(word) for word in line]
     done = subprocess.run(words, check=False, capture_output=True, text=True, cwd=ROOT, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_compose():
-    passes(BIN / "check-jsonschema", "--builtin-schema", "vendor.compose-spec", DEPLOY / "compose.yaml")
+    run_successfully(BIN / "check-jsonschema", "--builtin-schema", "vendor.compose-spec", DEPLOY / "compose.yaml")
 
 
 def test_workflows():
     for path in (ROOT / ".github" / "workflows").iterdir():
-        passes(BIN / "check-jsonschema", "--builtin-schema", "vendor.github-workflows", path)
+        run_successfully(BIN / "check-jsonschema", "--builtin-schema", "vendor.github-workflows", path)
 
 
 @pytest.mark.parametrize("version", [OLDEST, NEWEST])
@@ -39,12 +39,12 @@ def test_kubernetes(version):
 
 
 def test_the_dockerfile():
-    passes(BIN / "hadolint", "--failure-threshold", "style", "Dockerfile")
+    run_successfully(BIN / "hadolint", "--failure-threshold", "style", "Dockerfile")
 
 
 def test_shell_scripts_parse():
     for path in (DEPLOY / "postgres").glob("*.sh"):
-        passes("sh", "-n", path)
+        run_successfully("sh", "-n", path)
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="there is no systemd here")
@@ -53,8 +53,8 @@ def test_systemd_units(tmp_path):
     for name, text in units().items():
         (tmp_path / name).write_text(text.replace("/opt/gallery/bin/gallery", "/bin/true"))
     for name in units():
-        passes("systemd-analyze", "verify", tmp_path / name)
-        passes("systemd-analyze", "security", "--offline=true", "--threshold=20", tmp_path / name)
+        run_successfully("systemd-analyze", "verify", tmp_path / name)
+        run_successfully("systemd-analyze", "security", "--offline=true", "--threshold=20", tmp_path / name)
 
 
 def test_the_load_balancer():
@@ -62,4 +62,4 @@ def test_the_load_balancer():
     haproxy = shutil.which("haproxy", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
     if haproxy is None:
         pytest.skip("There is no load balancer here: please install haproxy.")
-    passes(haproxy, "-c", "-f", DEPLOY / "haproxy" / "haproxy.cfg")
+    run_successfully(haproxy, "-c", "-f", DEPLOY / "haproxy" / "haproxy.cfg")

@@ -6,25 +6,25 @@ import resource
 import httpx
 import pytest
 
-from deeds import unconfined
-from doctor.looking import look, verdict
+from child_functions import unconfined_report
+from doctor.findings import run_named_checks, verdict
 from gallery.cli.doctor import exit_code
 from gallery.doctor import machine
 from gallery.doctor.checks import CHECKS
 from gallery.doctor.model import Check, Finding, State, Verdict
-from processes import running, surroundings
+from gallery_processes import base_environment, run_gallery
 
 
-async def said(environment, folder, *words) -> tuple[int, list[dict]]:
-    async with running({**surroundings(), **environment}, folder, "doctor", "--json", *words) as command:
+async def run_doctor(environment, folder, *args) -> tuple[int, list[dict]]:
+    async with run_gallery({**base_environment(), **environment}, folder, "doctor", "--json", *args) as command:
         code = await command.process.wait()
-        *found, summary = [json.loads(line) for line in command.text().splitlines() if '"event"' not in line]
+        *found, summary = [json.loads(line) for line in command.log_text().splitlines() if '"event"' not in line]
         assert summary == {state: sum(finding["state"] == state for finding in found) for state in State}
         return code, found
 
 
 async def test_beside_a_running_gallery_all_is_well(stack, tmp_path):
-    code, found = await said({"GALLERY_DATA_DIR": str(stack.data)}, tmp_path / "logs")
+    code, found = await run_doctor({"GALLERY_DATA_DIR": str(stack.data)}, tmp_path / "logs")
     assert code == 0, found
     assert [finding["check"] for finding in found] == [check.name for check in CHECKS]
     states = {finding["check"]: finding["state"] for finding in found}
@@ -41,7 +41,7 @@ async def test_the_data_directory_is_told_in_full(tmp_path, monkeypatch):
 
 
 async def test_where_nothing_runs_it_says_so_and_starts_nothing(tmp_path):
-    code, found = await said({"GALLERY_DATA_DIR": str(tmp_path / "data")}, tmp_path / "logs")
+    code, found = await run_doctor({"GALLERY_DATA_DIR": str(tmp_path / "data")}, tmp_path / "logs")
     assert code == 1
     does = {finding["check"]: finding["do"] for finding in found if finding["state"] == "wrong"}
     assert set(does) == {"postgresql", "valkey"}
@@ -54,16 +54,16 @@ async def test_where_nothing_runs_it_says_so_and_starts_nothing(tmp_path):
 
 def test_what_is_said_of_an_api_that_is_not_ready():
     away = {"objects": "The object store is away; please try again.", "valkey": "no answer within 2 s"}
-    found = machine.not_ready(httpx.Response(503, json={"status": "unavailable", "away": away}))
+    found = machine.not_ready_verdict(httpx.Response(503, json={"status": "unavailable", "away": away}))
     assert found.state == "wrong"
     assert found.says == f"The API is not ready. objects: {away['objects']} valkey: {away['valkey']}"
     assert "the check store and valkey says below" in found.do
-    assert machine.not_ready(httpx.Response(503, json={"status": "draining"})).state == "notice"
-    assert "502" in machine.not_ready(httpx.Response(502, text="<html>")).says
+    assert machine.not_ready_verdict(httpx.Response(503, json={"status": "draining"})).state == "notice"
+    assert "502" in machine.not_ready_verdict(httpx.Response(502, text="<html>")).says
 
 
 async def test_a_setting_that_cannot_be_read_is_a_finding(tmp_path):
-    code, found = await said({"PORT": "many"}, tmp_path / "logs")
+    code, found = await run_doctor({"PORT": "many"}, tmp_path / "logs")
     assert code == 1
     assert [(f["check"], f["state"], "PORT is 'many'" in f["says"]) for f in found] == [("settings", "wrong", True)]
 
@@ -90,12 +90,12 @@ async def test_little_room_of_every_kind(monkeypatch, tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (4096, hard))
     try:
-        assert {f.state for f in (await look(here, *names)).values()} == {"well"}
-        monkeypatch.setattr(machine, "LITTLE_DISK", 2**60)
-        monkeypatch.setattr(machine, "LITTLE_SHARED", 2**60)
-        monkeypatch.setattr(machine, "LITTLE_MEMORY", 1.0)
-        monkeypatch.setattr(machine, "FEW_FILES", 2**60)
-        found = await look(here, *names)
+        assert {f.state for f in (await run_named_checks(here, *names)).values()} == {"well"}
+        monkeypatch.setattr(machine, "MIN_FREE_DISK_BYTES", 2**60)
+        monkeypatch.setattr(machine, "MIN_SHARED_MEMORY_BYTES", 2**60)
+        monkeypatch.setattr(machine, "MIN_FREE_MEMORY_RATIO", 1.0)
+        monkeypatch.setattr(machine, "MIN_OPEN_FILES", 2**60)
+        found = await run_named_checks(here, *names)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert {f.state for f in found.values()} == {"wrong"}
@@ -105,7 +105,7 @@ async def test_little_room_of_every_kind(monkeypatch, tmp_path):
 async def test_what_holds_in_a_renderer_is_tried(monkeypatch, tmp_path):
     here = {"GALLERY_DATA_DIR": str(tmp_path)}
     assert (await verdict(here, "renderers"))[0] == "well"  # as the machines of these tests can
-    monkeypatch.setattr(machine, "examine", unconfined)
+    monkeypatch.setattr(machine, "examine", unconfined_report)
     state, says = await verdict(here, "renderers")
     assert state == "notice"
     assert "run programs, open TCP connections" in says
@@ -117,7 +117,7 @@ async def test_a_check_that_fails_says_so_and_the_others_go_on(monkeypatch):
 
     settings = next(check for check in CHECKS if check.name == "settings")
     monkeypatch.setattr("doctor.looking.CHECKS", (Check("machine", "broken", broken), settings))
-    found = await look({})
+    found = await run_named_checks({})
     assert (found["broken"].state, "surprise" in found["broken"].says) == ("unknown", True)
     assert found["settings"].state == "well"
 

@@ -10,20 +10,20 @@ import pytest
 import redis.asyncio as redis
 from bullmq import Queue as BullQueue
 
-from cast import uploaded
-from doctor.looking import look, verdict
+from doctor.findings import run_named_checks, verdict
+from factories import upload_image
 from faults.proxy import Proxy
-from gallery.adapters.objects.store import Objects, open_objects
-from gallery.adapters.postgres.database import SCHEMA
-from gallery.backup.store import created, freeze, verified
+from gallery.adapters.objects.store import ObjectStore, open_objects
+from gallery.adapters.postgres.database import SCHEMA_REVISION
+from gallery.backup.store import freeze, mark_complete, mark_verified
 from gallery.doctor import postgres, store, valkey
-from gallery.doctor.model import Patient
-from gallery.jobs.queue import NAME, PREFIX
-from gallery.jobs.worker import answering
+from gallery.doctor.model import CheckContext
+from gallery.jobs.queue import KEY_PREFIX, QUEUE_NAME
+from gallery.jobs.worker import consume_jobs
 from gallery.settings import Settings
-from rows import hang
-from s3 import store as bucket
-from s3 import those_of
+from image_rows import insert_images
+from s3 import create_bucket as bucket
+from s3 import environment_of
 
 
 @pytest.fixture
@@ -34,13 +34,13 @@ async def db(environment):
 
 
 @asynccontextmanager
-async def server(environment):
+async def valkey_client(environment):
     async with redis.from_url(environment["REDIS_URL"]) as client:
         yield client
 
 
 async def test_of_a_sound_gallery_nothing_bad_is_said(environment, gallery):
-    found = await look(environment)
+    found = await run_named_checks(environment)
     assert {f.check for f in found.values() if f.state in {"wrong", "unknown"}} == set()
     assert found["postgresql"].facts["version"] >= 16
     assert found["queue"].state == found["permissions"].state == found["ownership"].state == "well"
@@ -57,7 +57,7 @@ async def test_of_a_sound_gallery_nothing_bad_is_said(environment, gallery):
     ],
 )
 async def test_why_postgresql_does_not_let_us_in(environment, change, says):
-    found = await look({**environment, "DATABASE_URL": change(environment["DATABASE_URL"])}, "stuck-images")
+    found = await run_named_checks({**environment, "DATABASE_URL": change(environment["DATABASE_URL"])}, "stuck-images")
     assert (found["postgresql"].state, found["stuck-images"].state) == ("wrong", "skipped")
     assert says in found["postgresql"].says + found["postgresql"].do
 
@@ -69,7 +69,7 @@ async def test_why_valkey_does_not_let_us_in(environment, url, says):
 
 
 async def test_a_wrong_password_of_valkey(environment):
-    async with server(environment) as client:
+    async with valkey_client(environment) as client:
         await client.execute_command("ACL", "SETUSER", "gallery", "on", ">secret", "~*", "+@all")
         try:
             with_password = environment["REDIS_URL"].replace("redis://", "redis://gallery:{}@")
@@ -83,9 +83,9 @@ async def test_a_wrong_password_of_valkey(environment):
 
 async def test_servers_that_hang_do_not_hang_the_doctor(environment):
     async with Proxy(environment["DATABASE_URL"]) as one, Proxy(environment["REDIS_URL"]) as other:
-        one.swallows = other.swallows = True
+        one.stalling = other.stalling = True
         async with asyncio.timeout(15):
-            found = await look({**environment, "DATABASE_URL": one.url, "REDIS_URL": other.url})
+            found = await run_named_checks({**environment, "DATABASE_URL": one.url, "REDIS_URL": other.url})
     assert {found["postgresql"].state, found["valkey"].state} == {"wrong"}
     assert "does not answer" in found["postgresql"].says
     assert "does not answer" in found["valkey"].says
@@ -97,11 +97,11 @@ async def test_another_schema(environment, db, revision, do):
     assert (await verdict(environment, "migrations"))[0] == "well"
     await db.execute("UPDATE alembic_version SET version_num = $1", revision)
     state, text = await verdict(environment, "migrations")
-    assert (state, do in text, SCHEMA in text) == ("wrong", True, True)
+    assert (state, do in text, SCHEMA_REVISION in text) == ("wrong", True, True)
 
 
 async def test_what_takes_long_and_who_holds_it(environment, db, monkeypatch):
-    monkeypatch.setattr(postgres, "LONG", 0.05)
+    monkeypatch.setattr(postgres, "LONG_RUNNING_SECONDS", 0.05)
     assert (await verdict(environment, "slow-queries"))[0] == "well"
     async with db.transaction():
         await db.execute("LOCK TABLE event")
@@ -124,7 +124,7 @@ async def test_what_takes_long_on_average(environment, db):
 
 
 async def test_images_that_wait_and_nobody_who_comes(environment, gallery, db):
-    await hang(gallery, "fresh", work="due")
+    await insert_images(gallery, "fresh", work="due")
     assert (await verdict(environment, "stuck-images"))[0] == "notice"  # nobody has swept yet
     await db.execute("UPDATE installation SET swept_at = now()")
     assert (await verdict(environment, "stuck-images"))[0] == "well"
@@ -139,7 +139,7 @@ async def test_images_that_wait_and_nobody_who_comes(environment, gallery, db):
 
 async def test_images_that_have_failed_are_counted_by_their_reason(environment, gallery):
     assert (await verdict(environment, "failed-images"))[0] == "well"
-    await hang(gallery, "one", "two", status="FAILED", error_code="damaged_picture")
+    await insert_images(gallery, "one", "two", status="FAILED", error_code="damaged_picture")
     state, text = await verdict(environment, "failed-images")
     assert (state, "2 damaged_picture" in text) == ("notice", True)
 
@@ -150,32 +150,32 @@ async def test_how_old_the_state_is_that_can_be_restored(environment, gallery):
 
     assert "no backup that we know of" in (await told())[1]
     async with freeze(gallery.database, "somewhere") as first:
-        await created(gallery.database, first)
+        await mark_complete(gallery.database, first)
     assert ((state := await told())[0], "ever verified" in state[1]) == ("notice", True)
     now = datetime.now(UTC)
-    await verified(gallery.database, str(uuid4()), "somewhere", now - timedelta(days=3))
+    await mark_verified(gallery.database, str(uuid4()), "somewhere", now - timedelta(days=3))
     assert ((state := await told())[0], "72 hours" in state[1]) == ("wrong", True)
-    await verified(gallery.database, str(uuid4()), "somewhere", now - timedelta(hours=5))
+    await mark_verified(gallery.database, str(uuid4()), "somewhere", now - timedelta(hours=5))
     assert ((state := await told())[0], "5 hours" in state[1]) == ("well", True)
 
 
 async def test_few_connections_are_left(environment, monkeypatch):
     assert (await verdict(environment, "connections"))[0] == "well"
-    monkeypatch.setattr(postgres, "FULL", 0.0)
+    monkeypatch.setattr(postgres, "MAX_CONNECTION_RATIO", 0.0)
     assert (await verdict(environment, "connections"))[0] == "wrong"
 
 
 async def test_clocks_that_differ(environment, s3, gallery, monkeypatch):
     with_s3 = {**environment, **s3, "S3_BUCKET": "clocks"}
     assert {(await verdict(with_s3, name))[0] for name in ("database-clock", "store-clock")} == {"well"}
-    monkeypatch.setattr(postgres, "CLOCK", -1)
-    monkeypatch.setattr(store, "CLOCK", -1)
+    monkeypatch.setattr(postgres, "MAX_CLOCK_SKEW_SECONDS", -1)
+    monkeypatch.setattr(store, "MAX_CLOCK_SKEW_SECONDS", -1)
     assert {(await verdict(with_s3, name))[0] for name in ("database-clock", "store-clock")} == {"wrong"}
 
 
 async def test_a_valkey_that_throws_keys_away(environment):
     assert (await verdict(environment, "eviction"))[0] == "well"
-    async with server(environment) as client:
+    async with valkey_client(environment) as client:
         try:
             await client.config_set("maxmemory-policy", "allkeys-lru")
             state, text = await verdict(environment, "eviction")
@@ -190,8 +190,8 @@ async def test_a_valkey_that_throws_keys_away(environment):
 
 
 async def test_a_cache_that_finds_nothing(environment, monkeypatch):
-    monkeypatch.setattr(valkey, "LOOKUPS", 50)
-    async with server(environment) as client:
+    monkeypatch.setattr(valkey, "MIN_LOOKUPS", 50)
+    async with valkey_client(environment) as client:
         await client.config_resetstat()
         assert "too few" in (await verdict(environment, "hit-rate"))[1]
         for number in range(100):
@@ -207,7 +207,7 @@ async def test_a_cache_with_a_server_of_its_own(environment):
     assert "the same server" in (await verdict(environment, "cache"))[1]
     own = environment["REDIS_URL"].rpartition("/")[0] + "/0"
     assert "answers within" in (await verdict({**environment, "GALLERY_CACHE__URL": own}, "cache"))[1]
-    found = await look({**environment, "GALLERY_CACHE__URL": "redis://127.0.0.1:1"}, "hit-rate", "queue")
+    found = await run_named_checks({**environment, "GALLERY_CACHE__URL": "redis://127.0.0.1:1"}, "hit-rate", "queue")
     assert {name: finding.state for name, finding in found.items()} == {
         "valkey": "well",
         "cache": "wrong",
@@ -222,18 +222,18 @@ async def test_a_queue_that_stands_still(environment, gallery):
         raise RuntimeError(f"no idea what to do with {subject}")
 
     assert (await verdict(environment, "queue"))[0] == "well"
-    await uploaded(gallery)
+    await upload_image(gallery)
     state, text = await verdict(environment, "queue")
     assert (state, "1 jobs wait, and no worker is connected" in text) == ("wrong", True)
     async with redis.from_url(environment["REDIS_URL"], decode_responses=True) as client:
-        bull = BullQueue(NAME, {"connection": client, "prefix": PREFIX})
+        bull = BullQueue(QUEUE_NAME, {"connection": client, "prefix": KEY_PREFIX})
         await bull.pause()
         assert "The queue is paused" in (await verdict(environment, "queue"))[1]
         await bull.resume()
-        async with answering(gallery.settings.redis, {"process": broken}, 1, "worker"), asyncio.timeout(20):
+        async with consume_jobs(gallery.settings.redis, {"process": broken}, 1, "worker"), asyncio.timeout(20):
             while not await bull.getFailedCount():
                 await asyncio.sleep(0.02)
-            assert (await look(environment, "queue"))["queue"].facts["workers"] == 1
+            assert (await run_named_checks(environment, "queue"))["queue"].facts["workers"] == 1
     state, text = await verdict(environment, "queue")
     assert (state, "no idea what to do with" in text) == ("wrong", True), text
 
@@ -245,7 +245,7 @@ async def test_a_queue_that_stands_still(environment, gallery):
         ({"S3_SECRET_KEY": "guess"}, "store", "check S3_SECRET_KEY"),
         ({"S3_BUCKET": "not-there"}, "store", "nothing at the bucket not-there"),
         ({"S3_ENDPOINT": "http://127.0.0.1:1"}, "store", "Nothing listens at the endpoint"),
-        (those_of("reader", {}, "looked-at"), "permissions", "We may not put objects"),
+        (environment_of("reader", {}, "looked-at"), "permissions", "We may not put objects"),
     ],
 )
 async def test_why_the_store_does_not_let_us_in(environment, s3, change, check, says):
@@ -263,14 +263,14 @@ async def test_whose_the_store_is(environment, gallery):
         assert (state, says in text) == ("wrong", True)
 
 
-async def test_a_store_that_overwrites_is_found_out(environment, stack_of_exits):
-    class Careless(Objects):
+async def test_a_store_that_overwrites_is_found_out(environment, exit_stack):
+    class Careless(ObjectStore):
         async def put(self, key, content, served=None):
             await super().delete([key])
             await super().put(key, content, served)
 
     settings = Settings.read(environment)
-    patient = Patient(settings, {}, None, stack_of_exits)
+    patient = CheckContext(settings, {}, None, exit_stack)
     patient.objects = open_objects(settings)
     assert (await store.permissions(patient)).state == "well"
     patient.objects = Careless(patient.objects._store, 5)
@@ -278,7 +278,7 @@ async def test_a_store_that_overwrites_is_found_out(environment, stack_of_exits)
 
 
 @pytest.fixture
-async def stack_of_exits():
+async def exit_stack():
     from contextlib import AsyncExitStack  # noqa: PLC0415
 
     async with AsyncExitStack() as stack:

@@ -7,16 +7,16 @@ import socket
 
 import pytest
 
-from cast import uploaded
-from doctor.looking import look, verdict
+from doctor.findings import run_named_checks, verdict
+from factories import upload_image
 from gallery.cli.doctor import exit_code
-from processes import worker
+from gallery_processes import worker
 
-NOWHERE = "redis://127.0.0.1:1/0"
+UNREACHABLE_VALKEY = "redis://127.0.0.1:1/0"
 
 
 @pytest.fixture
-async def beats(gallery):
+async def send_heartbeat(gallery):
     async def beat(name: str, seconds: float, *, ended: bool = False) -> None:
         """The worker has sent its last heartbeat so many seconds ago."""
         async with gallery.database.writing() as db:
@@ -34,11 +34,11 @@ async def test_a_worker_that_was_stopped_is_an_error_within_thirty_seconds(envir
         assert (await verdict(environment, "workers"))[0] == "well"
         os.kill(process.pid, signal.SIGSTOP)
         try:
-            await uploaded(gallery)
+            await upload_image(gallery)
             async with asyncio.timeout(30):
                 while (await verdict(environment, "workers"))[0] == "well":
                     await asyncio.sleep(1)
-            found = await look({**environment, "REDIS_URL": NOWHERE}, "workers")
+            found = await run_named_checks({**environment, "REDIS_URL": UNREACHABLE_VALKEY}, "workers")
         finally:
             os.kill(process.pid, signal.SIGCONT)
     says, do = found["workers"].says, found["workers"].do
@@ -48,22 +48,22 @@ async def test_a_worker_that_was_stopped_is_an_error_within_thirty_seconds(envir
     assert f"kill -9 {process.pid}" in do
 
 
-async def test_images_that_are_due_and_no_worker(environment, gallery, beats):
+async def test_images_that_are_due_and_no_worker(environment, gallery, send_heartbeat):
     state, text = await verdict(environment, "workers")
     assert (state, text) == ("notice", "No worker is alive. Start gallery worker: without one, no image becomes READY.")
-    await uploaded(gallery)
-    await beats("pod-1:1", 50, ended=True)
+    await upload_image(gallery)
+    await send_heartbeat("pod-1:1", 50, ended=True)
     assert await verdict(environment, "workers") == (
         "wrong",
         "1 images are due, and no worker is alive. Start gallery worker.",
     )
 
 
-async def test_a_worker_that_died(environment, gallery, beats):
-    await beats("pod-1:1", 50)
+async def test_a_worker_that_died(environment, gallery, send_heartbeat):
+    await send_heartbeat("pod-1:1", 50)
     state, text = await verdict(environment, "workers")
     assert (state, "No worker is alive, and 0 images are due. The worker pod-1:1" in text) == ("wrong", True), text
-    await beats("pod-2:1", 1)
+    await send_heartbeat("pod-2:1", 1)
     state, text = await verdict(environment, "workers")
     assert (state, "See whether its process hangs" in text) == ("wrong", True), text
     async with gallery.database.writing() as db:
@@ -72,9 +72,9 @@ async def test_a_worker_that_died(environment, gallery, beats):
     assert (state, "1 workers are alive, and 1 died within the last hour." in text) == ("notice", True), text
 
 
-async def test_one_that_died_here_and_was_started_again_is_worth_knowing(environment, beats):
-    await beats(f"{socket.gethostname()}:{os.getpid()}", 50)  # that number is another program's by now
-    await beats("pod-2:1", 1)
+async def test_one_that_died_here_and_was_started_again_is_worth_knowing(environment, send_heartbeat):
+    await send_heartbeat(f"{socket.gethostname()}:{os.getpid()}", 50)  # that number is another program's by now
+    await send_heartbeat("pod-2:1", 1)
     assert (await verdict(environment, "workers"))[0] == "notice"
 
 

@@ -13,21 +13,21 @@ import redis.asyncio
 
 from embedded.conftest import running_in
 from gallery.embedded import datadir, servers
-from gallery.embedded.datadir import Running
+from gallery.embedded.datadir import RunInfo
 from gallery.errors import CannotStart
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root needs another user")
 
 
 @pytest.fixture
-def open_dir():
+def traversable_dir():
     """A directory that everybody may pass, unlike pytest's own."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         yield Path(folder)
 
 
-async def note(running: Running, text: str) -> None:
+async def add_note(running: RunInfo, text: str) -> None:
     database = await asyncpg.connect(running.database_url)
     await database.execute("CREATE TABLE IF NOT EXISTS note (text text)")
     await database.execute("INSERT INTO note VALUES ($1)", text)
@@ -36,7 +36,7 @@ async def note(running: Running, text: str) -> None:
         await valkey.rpush("notes", text)
 
 
-async def notes(running: Running) -> tuple[list[str], list[str]]:
+async def read_notes(running: RunInfo) -> tuple[list[str], list[str]]:
     database = await asyncpg.connect(running.database_url)
     rows = [row["text"] for row in await database.fetch("SELECT text FROM note")]
     await database.close()
@@ -46,11 +46,11 @@ async def notes(running: Running) -> tuple[list[str], list[str]]:
 
 async def test_the_second_start_finds_what_the_first_one_wrote_at_the_same_place(data_dir):
     async with servers.open_servers(data_dir) as first:
-        await note(first, "hello")
+        await add_note(first, "hello")
     assert not running_in(data_dir)
 
     async with servers.open_servers(data_dir) as second:
-        assert await notes(second) == (["hello"], ["hello"])
+        assert await read_notes(second) == (["hello"], ["hello"])
         assert (second.database_url, second.redis_url) == (first.database_url, first.redis_url)
 
 
@@ -101,7 +101,7 @@ async def test_a_start_without_one_of_them_does_not_forget_its_port(data_dir):
 
 async def test_who_needs_no_server_needs_no_data_directory(data_dir):
     async with servers.open_servers(data_dir, postgres=False, valkey=False) as running:
-        assert running == Running()
+        assert running == RunInfo()
     assert not data_dir.exists()
 
 
@@ -148,8 +148,8 @@ async def test_a_visitor_leaves_the_servers_running(data_dir):
         async with servers.open_servers(data_dir, postgres=False):
             pass
         assert len(running_in(data_dir)) == 1
-        assert datadir.attach(data_dir)
-    assert datadir.attach(data_dir) is None
+        assert datadir.find_running(data_dir)
+    assert datadir.find_running(data_dir) is None
 
 
 async def test_a_visitor_is_told_when_the_holder_has_not_what_it_needs(data_dir):
@@ -160,10 +160,10 @@ async def test_a_visitor_is_told_when_the_holder_has_not_what_it_needs(data_dir)
 
 
 @as_root
-async def test_root_s_servers_run_as_another_user_without_capabilities_where_they_need_none(open_dir):
-    async with servers.open_servers(open_dir / "data") as running:
-        await note(running, "hello")
-        for process in running_in(open_dir):
+async def test_root_s_servers_run_as_another_user_without_capabilities_where_they_need_none(traversable_dir):
+    async with servers.open_servers(traversable_dir / "data") as running:
+        await add_note(running, "hello")
+        for process in running_in(traversable_dir):
             assert process.uids().effective != 0
             assert "CapEff:\t0000000000000000" in Path(f"/proc/{process.pid}/status").read_text()
 
@@ -178,15 +178,15 @@ async def test_root_s_servers_look_past_the_modes_of_a_closed_directory(data_dir
 
 
 @as_root
-async def test_a_copy_that_root_made_of_the_data_directory_works(data_dir, open_dir):
+async def test_a_copy_that_root_made_of_the_data_directory_works(data_dir, traversable_dir):
     async with servers.open_servers(data_dir) as running:
-        await note(running, "hello")
-    copy = open_dir / "copy"
+        await add_note(running, "hello")
+    copy = traversable_dir / "copy"
     copying = await asyncio.create_subprocess_exec("cp", "-r", data_dir, copy)
     await copying.wait()
     (copy / "postgres").chmod(0o755)
     async with servers.open_servers(copy) as running:
-        assert await notes(running) == (["hello"], ["hello"])
+        assert await read_notes(running) == (["hello"], ["hello"])
     assert not running_in(copy)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import httpx
 
-from processes import free_port, surroundings
+from gallery_processes import base_environment, free_port
 
 CONFIGURATION = Path(__file__).parents[2] / "deploy" / "haproxy" / "haproxy.cfg"
 HAPROXY = shutil.which("haproxy", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
@@ -25,19 +25,19 @@ TYPE_A, CLASS_IN = 1, 1
 @dataclass
 class Balancer:
     url: str
-    watch: str
+    stats_url: str
     log: Path
 
-    async def sees(self, count: int, seconds: float = 20) -> None:
+    async def wait_for_servers(self, count: int, seconds: float = 20) -> None:
         """Wait until it sends to so many instances."""
         async with asyncio.timeout(seconds):
-            while await self.count("active_servers") != count:
+            while await self.read_metric("active_servers") != count:
                 await asyncio.sleep(0.1)
 
-    async def count(self, name: str) -> int:
+    async def read_metric(self, name: str) -> int:
         """One of its own numbers about the API."""
         async with httpx.AsyncClient() as client:
-            text = (await client.get(f"{self.watch}/metrics", params={"scope": "backend"})).text
+            text = (await client.get(f"{self.stats_url}/metrics", params={"scope": "backend"})).text
         found = re.search(rf'^haproxy_backend_{name}{{proxy="api"}} (\d+)', text, re.MULTILINE)
         assert found, f"HAProxy does not count {name}"
         return int(found[1])
@@ -50,7 +50,7 @@ async def balancer(hosts: Sequence[str], port: int, folder: Path) -> AsyncIterat
     async with name_server(hosts) as dns:
         log = folder / "haproxy.log"
         environment = {
-            **surroundings(),
+            **base_environment(),
             "BALANCER_BIND": bind,
             "BALANCER_WATCH": watch,
             "BALANCER_DNS": dns,
@@ -62,7 +62,7 @@ async def balancer(hosts: Sequence[str], port: int, folder: Path) -> AsyncIterat
             )
         try:
             async with httpx.AsyncClient() as client, asyncio.timeout(10):
-                while not await _answers(client, f"http://{watch}/livez"):
+                while not await _is_ready(client, f"http://{watch}/livez"):
                     assert process.returncode is None, log.read_text()
                     await asyncio.sleep(0.02)
             yield Balancer(f"http://{bind}", f"http://{watch}", log)
@@ -72,7 +72,7 @@ async def balancer(hosts: Sequence[str], port: int, folder: Path) -> AsyncIterat
             await process.wait()
 
 
-async def _answers(client: httpx.AsyncClient, url: str) -> bool:
+async def _is_ready(client: httpx.AsyncClient, url: str) -> bool:
     try:
         return (await client.get(url)).status_code == 200
     except httpx.HTTPError:
@@ -84,7 +84,7 @@ async def name_server(hosts: Sequence[str]) -> AsyncIterator[str]:
     """Says of every name that it has these addresses, as Docker's does of a scaled service. Yields its own address."""
     loop = asyncio.get_running_loop()
     transport, _ = await loop.create_datagram_endpoint(
-        lambda: Names(hosts), local_addr=("127.0.0.1", 0), family=socket.AF_INET
+        lambda: NameServerProtocol(hosts), local_addr=("127.0.0.1", 0), family=socket.AF_INET
     )
     try:
         host, port = transport.get_extra_info("sockname")
@@ -93,7 +93,7 @@ async def name_server(hosts: Sequence[str]) -> AsyncIterator[str]:
         transport.close()
 
 
-class Names(asyncio.DatagramProtocol):
+class NameServerProtocol(asyncio.DatagramProtocol):
     def __init__(self, hosts: Sequence[str]) -> None:
         self._addresses = [ipaddress.IPv4Address(host).packed for host in hosts]
 

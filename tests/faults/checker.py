@@ -6,54 +6,56 @@ from collections.abc import Callable, Sequence
 
 import httpx
 
-from cast import stored
-from faults.load import TERMINAL, TLS, Heard, Load
-from gallery.maintenance.verify import Progress
+from factories import stored_keys
+from faults.load import TERMINAL_TYPES, TLS_CONTEXT, Load, ReceivedEvents
+from gallery.maintenance.verify import VerifyProgress
 from gallery.settings import Settings
 from gallery.wiring import Gallery, open_gallery
 
-PATIENCE = 90  # seconds for everything to settle: ten strikes of backoff, on two cores
+SETTLE_TIMEOUT_SECONDS = 90  # seconds for everything to settle: ten strikes of backoff, on two cores
 UNSETTLED = """
     SELECT count(*) FROM image
     WHERE deleted_at IS NULL AND (work IS NOT NULL OR status IN ('PENDING', 'PROCESSING'))
 """
 ROWS = "SELECT id::text, status, sha256, error_code, error_message FROM image WHERE deleted_at IS NULL"
-KEYS = "SELECT key, remove_after FROM object"
-ANSWERS = "SELECT image_id::text FROM idempotency WHERE status = 201"
+OBJECT_ROWS = "SELECT key, remove_after FROM object"
+IDEMPOTENT_UPLOADS = "SELECT image_id::text FROM idempotency WHERE status = 201"
 
 
-async def check(environment: dict[str, str], url: str, load: Load, listeners: Sequence[Heard]) -> None:
+async def check(environment: dict[str, str], url: str, load: Load, listeners: Sequence[ReceivedEvents]) -> None:
     """Waits until everything is settled. `environment` leads to the servers themselves."""
     assert load.acknowledged, "nothing was uploaded"
     async with open_gallery(Settings.read(environment)) as gallery:
-        await _settled(gallery)
-        await _rows(gallery, load)
-        await _one_image_for_each_key(gallery)
-        await _objects(gallery)
-    await _heard(load, listeners)
-    async with httpx.AsyncClient(base_url=url, timeout=15, verify=TLS) as client:
+        await _wait_until_settled(gallery)
+        await _check_rows(gallery, load)
+        await _check_idempotency(gallery)
+        await _check_objects(gallery)
+    await _check_events(load, listeners)
+    async with httpx.AsyncClient(base_url=url, timeout=15, verify=TLS_CONTEXT) as client:
         assert (await client.get("/livez")).status_code == 200
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(SETTLE_TIMEOUT_SECONDS):
             while (await client.get("/readyz")).status_code != 200:  # a machine that stalls for a second is not ready
                 await asyncio.sleep(0.2)
         for image in sorted(load.deleted)[:20]:
             assert (await client.get(f"/api/v1/images/{image}")).status_code == 404, "a delete is final"
 
 
-async def _settled(gallery: Gallery) -> None:
-    async with asyncio.timeout(PATIENCE):
+async def _wait_until_settled(gallery: Gallery) -> None:
+    async with asyncio.timeout(SETTLE_TIMEOUT_SECONDS):
         while await _count(gallery, UNSETTLED):
             await asyncio.sleep(0.1)
 
 
-async def _rows(gallery: Gallery, load: Load) -> None:
+async def _check_rows(gallery: Gallery, load: Load) -> None:
     """Every acknowledged upload is READY with the bytes that were sent, or deleted; and there is nothing else.
 
     What was sent without an answer is there whole, or not at all.
     """
     async with gallery.database.primary() as db:
         rows = {row["id"]: row for row in await db.fetch(ROWS)}
-    unanswered = {image for image in rows.keys() - load.acknowledged.keys() if rows[image]["sha256"] in load.abandoned}
+    unanswered = {
+        image for image in rows.keys() - load.acknowledged.keys() if rows[image]["sha256"] in load.abandoned_hashes
+    }
     kept = {image: sha256 for image, sha256 in load.acknowledged.items() if image not in load.deleted}
     assert {image: rows[image]["sha256"] for image in rows.keys() - unanswered} == kept
     failed = {
@@ -63,43 +65,43 @@ async def _rows(gallery: Gallery, load: Load) -> None:
     assert {row["status"] for row in rows.values()} <= {"READY", "FAILED"}
 
 
-async def _one_image_for_each_key(gallery: Gallery) -> None:
+async def _check_idempotency(gallery: Gallery) -> None:
     async with gallery.database.primary() as db:
-        images = [row["image_id"] for row in await db.fetch(ANSWERS)]
+        images = [row["image_id"] for row in await db.fetch(IDEMPOTENT_UPLOADS)]
     assert len(images) == len(set(images))
 
 
-async def _objects(gallery: Gallery) -> None:
+async def _check_objects(gallery: Gallery) -> None:
     """What rows need is there, whole; what is there is needed, or about to go."""
     async with asyncio.timeout(20):
         while (await gallery.sweep.plan()).removed:  # the workers sweep too: who has marked a key removes it
             await gallery.sweep.run()
     assert [finding async for finding in gallery.verify.differences()] == []
-    assert [said async for said in gallery.verify.originals() if not isinstance(said, Progress)] == []
-    there = await stored(gallery)
+    assert [said async for said in gallery.verify.originals() if not isinstance(said, VerifyProgress)] == []
+    there = await stored_keys(gallery)
     async with gallery.database.primary() as db:
-        rows = await db.fetch(KEYS)
+        rows = await db.fetch(OBJECT_ROWS)
     needed, known = {row["key"] for row in rows if row["remove_after"] is None}, {row["key"] for row in rows}
     assert needed <= there
     assert there <= known
 
 
-async def _heard(load: Load, listeners: Sequence[Heard]) -> None:
+async def _check_events(load: Load, listeners: Sequence[ReceivedEvents]) -> None:
     """Each listener was told once of each image's end, by rising ids, and of rising versions; and all the same."""
-    expected = {(image, TERMINAL) for image in load.acknowledged.keys() - load.deleted}
+    expected = {(image, TERMINAL_TYPES) for image in load.acknowledged.keys() - load.deleted}
     expected |= {(image, ("image.deleted",)) for image in load.deleted}
     for heard in listeners:
-        await _until(lambda heard=heard: heard.lacks(expected))
-    await _until(lambda: len({len(heard.events) for heard in listeners}) > 1)
+        await _wait_until(lambda heard=heard: heard.describe_missing(expected))
+    await _wait_until(lambda: len({len(heard.events) for heard in listeners}) > 1)
     for heard in listeners:
         _check_history(heard)
     assert len({tuple(heard.events) for heard in listeners}) <= 1, "everybody was told the same"
 
 
-def _check_history(heard: Heard) -> None:
+def _check_history(heard: ReceivedEvents) -> None:
     assert heard.resets == 0
     assert heard.ids == sorted(set(heard.ids)), "ids are unique and rise"
-    ends = Counter(image for type_, image, _ in heard.events if type_ in TERMINAL)
+    ends = Counter(image for type_, image, _ in heard.events if type_ in TERMINAL_TYPES)
     assert set(ends.values()) <= {1}, "one end for each image"
     versions, gone = defaultdict(list), set()
     for type_, image, version in heard.events:
@@ -110,7 +112,7 @@ def _check_history(heard: Heard) -> None:
     assert all(seen == sorted(set(seen)) for seen in versions.values()), "versions rise"
 
 
-async def _until(missing: Callable[[], object]) -> None:
+async def _wait_until(missing: Callable[[], object]) -> None:
     """Until nothing is missing, half a minute at most."""
     last = asyncio.get_running_loop().time() + 30
     while found := missing():

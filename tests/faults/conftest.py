@@ -8,52 +8,52 @@ from pathlib import Path
 import pytest
 import redis.asyncio as redis
 
-from databases import TEMPLATE, database_of
-from faults.city import City, opened
-from faults.engines import Engines, engines
-from faults.forms import FORMS, Form
+from databases import TEMPLATE, create_database
+from faults.backends import Backends, start_backends
+from faults.deployment import Deployment, open_deployment
+from faults.intensity import INTENSITIES, Intensity
 from gallery.adapters.postgres.migrations import migrate
-from processes import free_port, surroundings
+from gallery_processes import base_environment, free_port
 
-FORM = os.environ.get("FAULTS", "short")
-PATIENCE = {"short": 300, "long": 3600}  # seconds for one test
+INTENSITY = os.environ.get("FAULTS", "short")
+TEST_TIMEOUT_SECONDS = {"short": 300, "long": 3600}  # seconds for one test
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.parent == Path(__file__).parent:
-            item.add_marker(pytest.mark.timeout(PATIENCE[FORM]))
+            item.add_marker(pytest.mark.timeout(TEST_TIMEOUT_SECONDS[INTENSITY]))
 
 
 @pytest.fixture(scope="session")
-async def behind(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Engines]:
+async def backends(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Backends]:
     """PostgreSQL with a migrated template, Valkey and S3, which the tests of this folder may kill."""
-    async with engines(tmp_path_factory.mktemp("engines")) as started:
-        await asyncio.to_thread(migrate, await database_of(started.database_url, TEMPLATE, of="template0"))
+    async with start_backends(tmp_path_factory.mktemp("engines")) as started:
+        await asyncio.to_thread(migrate, await create_database(started.database_url, TEMPLATE, template="template0"))
         yield started
 
 
 @pytest.fixture
-def form() -> Form:
+def intensity() -> Intensity:
     """How long a fault lasts and how often it comes: `FAULTS=long` is the long run."""
-    return FORMS[FORM]
+    return INTENSITIES[INTENSITY]
 
 
 @pytest.fixture
-async def city(
-    behind: Engines, form: Form, tmp_path: Path, record_property: Callable[[str, object], None]
-) -> AsyncIterator[City]:
-    for engine in behind.all:
+async def deployment(
+    backends: Backends, intensity: Intensity, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> AsyncIterator[Deployment]:
+    for engine in backends.all:
         await engine.start()
     name = f"faults_{os.urandom(4).hex()}"
-    async with redis.from_url(behind.redis_url) as valkey:
+    async with redis.from_url(backends.redis_url) as valkey:
         await valkey.flushall()
         await valkey.config_set("maxmemory", 0)
     environment = {
-        **surroundings(),
-        **behind.s3,
-        "DATABASE_URL": await database_of(behind.database_url, name, of=TEMPLATE),
-        "REDIS_URL": behind.redis_url,
+        **base_environment(),
+        **backends.s3,
+        "DATABASE_URL": await create_database(backends.database_url, name, template=TEMPLATE),
+        "REDIS_URL": backends.redis_url,
         "S3_BUCKET": name.replace("_", "-"),
         "GALLERY_DATA_DIR": str(tmp_path / "data"),
         "GALLERY_S3__TIMEOUT": "3",
@@ -65,5 +65,5 @@ async def city(
         "GALLERY_UPLOAD__KEY_LEASE": "2",
         "PORT": str(free_port()),
     }
-    async with opened(environment, behind, form, tmp_path / "logs", record_property) as here:
+    async with open_deployment(environment, backends, intensity, tmp_path / "logs", record_property) as here:
         yield here

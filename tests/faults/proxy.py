@@ -7,7 +7,7 @@ from typing import Self
 from urllib.parse import urlsplit
 
 CHUNK = 64 * 1024
-SLOW_DOWN = (
+SLOW_DOWN_RESPONSE = (
     b"HTTP/1.1 503 Slow Down\r\nContent-Type: application/xml\r\nContent-Length: 62\r\nConnection: close\r\n\r\n"
     b"<Error><Code>SlowDown</Code><Message>Wait.</Message></Error>\r\n"
 )
@@ -24,12 +24,12 @@ class Proxy:
         self._url = url
         self._open: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
-        self.refuses = False  # new connections are reset at once
-        self.refused = 0  # so many of them
-        self.swallows = False  # nothing arrives any more, and nobody is told
-        self.throttled = 0.0  # share of the connections that are told to slow down, as S3 does
-        self.delay = 0.0  # seconds before each block is passed on
-        self.cut_after: int | None = None  # bytes from the server, of each connection
+        self.refusing = False  # new connections are reset at once
+        self.refused_count = 0  # so many of them
+        self.stalling = False  # nothing arrives any more, and nobody is told
+        self.throttled_share = 0.0  # share of the connections that are told to slow down, as S3 does
+        self.delay_seconds = 0.0  # seconds before each block is passed on
+        self.cut_after_bytes: int | None = None  # bytes from the server, of each connection
 
     @property
     def url(self) -> str:
@@ -45,30 +45,30 @@ class Proxy:
     async def __aexit__(self, *_: object) -> None:
         assert self._server
         self._server.close()
-        self.cut()
+        self.reset_connections()
         async with asyncio.timeout(10):
             while self._open:
                 await asyncio.sleep(0.01)
 
-    def cut(self) -> None:
+    def reset_connections(self) -> None:
         """Reset every open connection."""
         for writer in list(self._open):
             writer.transport.abort()
 
-    def heal(self) -> None:
-        self.refuses = self.swallows = False
-        self.delay, self.throttled, self.cut_after = 0.0, 0.0, None
+    def restore(self) -> None:
+        self.refusing = self.stalling = False
+        self.delay_seconds, self.throttled_share, self.cut_after_bytes = 0.0, 0.0, None
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open.add(writer)
         there: asyncio.StreamWriter | None = None
         try:
-            if self.refuses:
-                self.refused += 1
+            if self.refusing:
+                self.refused_count += 1
                 return
-            if random.random() < self.throttled:
+            if random.random() < self.throttled_share:
                 await reader.readuntil(b"\r\n\r\n")
-                writer.write(SLOW_DOWN)
+                writer.write(SLOW_DOWN_RESPONSE)
                 await writer.drain()
                 writer.close()
                 await writer.wait_closed()
@@ -92,11 +92,11 @@ class Proxy:
         passed = 0
         with suppress(OSError):
             while data := await reader.read(CHUNK):
-                while self.swallows:
+                while self.stalling:
                     await asyncio.sleep(0.05)
-                await asyncio.sleep(self.delay)
+                await asyncio.sleep(self.delay_seconds)
                 passed += len(data)
-                if self.cut_after is not None and passed > self.cut_after:
+                if self.cut_after_bytes is not None and passed > self.cut_after_bytes:
                     return
                 writer.write(data)
                 await writer.drain()

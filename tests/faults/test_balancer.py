@@ -12,9 +12,9 @@ import pytest
 
 from faults.balancer import HAPROXY, Balancer, balancer
 from faults.checker import check
-from faults.load import Heard, Load, listen
-from faults.reads import Reads
-from processes import Running, free_port, ready, running, worker
+from faults.load import Load, ReceivedEvents, listen
+from faults.read_load import ReadLoad
+from gallery_processes import RunningProcess, free_port, run_gallery, wait_until_ready, worker
 
 HOSTS = ("127.0.0.2", "127.0.0.3", "127.0.0.4")  # this machine too; one port for all, as behind one name
 LISTENERS = 5
@@ -28,13 +28,13 @@ class Cluster:
     logs: Path
     stack: AsyncExitStack
     balancer: Balancer
-    apis: dict[str, Running] = field(default_factory=dict)
-    workers: list[Running] = field(default_factory=list)
+    apis: dict[str, RunningProcess] = field(default_factory=dict)
+    workers: list[RunningProcess] = field(default_factory=list)
 
     async def start_api(self, host: str) -> None:
         given = {**self.environment, "GALLERY_HOST": host}
-        self.apis[host] = await self.stack.enter_async_context(running(given, self.logs, "serve"))
-        await ready(f"http://{host}:{given['PORT']}", self.apis[host])
+        self.apis[host] = await self.stack.enter_async_context(run_gallery(given, self.logs, "serve"))
+        await wait_until_ready(f"http://{host}:{given['PORT']}", self.apis[host])
 
     async def start_worker(self) -> None:
         self.workers.append(await self.stack.enter_async_context(worker(self.environment, self.logs)))
@@ -62,7 +62,7 @@ async def cluster(environment: dict[str, str], tmp_path: Path) -> AsyncIterator[
     ):
         here = Cluster(more, tmp_path / "logs", stack, front)
         await asyncio.gather(*(here.start_api(host) for host in HOSTS), here.start_worker(), here.start_worker())
-        await front.sees(len(HOSTS))
+        await front.wait_for_servers(len(HOSTS))
         yield here
         living = [one for one in (*here.apis.values(), *here.workers) if one.process.returncode is None]
         for one in living:  # asked twice, a draining API ends at once
@@ -72,9 +72,9 @@ async def cluster(environment: dict[str, str], tmp_path: Path) -> AsyncIterator[
 
 
 @asynccontextmanager
-async def visited(url: str) -> AsyncIterator[tuple[Reads, list[Heard]]]:
+async def with_clients(url: str) -> AsyncIterator[tuple[ReadLoad, list[ReceivedEvents]]]:
     """While the block runs, some read and some listen."""
-    reads, listeners = Reads(url), [Heard() for _ in range(LISTENERS)]
+    reads, listeners = ReadLoad(url), [ReceivedEvents() for _ in range(LISTENERS)]
     tasks = [asyncio.create_task(reads.run()), *(asyncio.create_task(listen(url, heard)) for heard in listeners)]
     try:
         async with asyncio.timeout(20):
@@ -91,11 +91,11 @@ async def kill_one_of_each(cluster: Cluster, load: Load) -> None:
     """The API with requests in its hands: it is frozen first, until some have come. Others start in their places."""
     host, api = HOSTS[0], cluster.apis[HOSTS[0]]
     os.kill(api.pid, signal.SIGSTOP)
-    load.begin(24)
+    load.start(24)
     await asyncio.sleep(1)
     await asyncio.gather(cluster.workers.pop(0).stop(signal.SIGKILL), api.stop(signal.SIGKILL))
     await asyncio.gather(cluster.start_worker(), cluster.start_api(host))
-    await cluster.balancer.sees(len(HOSTS))
+    await cluster.balancer.wait_for_servers(len(HOSTS))
 
 
 async def restart_apis(cluster: Cluster) -> None:
@@ -105,10 +105,10 @@ async def restart_apis(cluster: Cluster) -> None:
     """
     for host in HOSTS:
         os.kill(cluster.apis[host].pid, signal.SIGTERM)
-        await cluster.balancer.sees(len(HOSTS) - 1)
+        await cluster.balancer.wait_for_servers(len(HOSTS) - 1)
         assert await cluster.apis[host].stop(signal.SIGTERM) == 0
         await cluster.start_api(host)
-        await cluster.balancer.sees(len(HOSTS))
+        await cluster.balancer.wait_for_servers(len(HOSTS))
 
 
 async def restart_workers(cluster: Cluster) -> None:
@@ -119,22 +119,22 @@ async def restart_workers(cluster: Cluster) -> None:
 
 async def test_a_kill_fails_no_read_and_a_rolling_restart_no_request(cluster):
     url = cluster.balancer.url
-    async with visited(url) as (reads, listeners):
+    async with with_clients(url) as (reads, listeners):
         struck = Load(url, rate=4)  # more would only queue up where machines are slow
         striking = asyncio.create_task(struck.run(3))
         await asyncio.sleep(1)
         await kill_one_of_each(cluster, struck)
-        assert reads.failed == []
-        assert struck.trouble, "uploads were cut off, and sent again with their keys"
+        assert reads.failures == []
+        assert struck.retries, "uploads were cut off, and sent again with their keys"
         elsewhere = await cluster.balancer.count("redispatch_warnings_total")
         assert elsewhere, "reads were cut off, and asked elsewhere"
 
         calm = Load(url, rate=4)
         uploading = asyncio.create_task(calm.run(60))
         await asyncio.gather(restart_apis(cluster), restart_workers(cluster))
-        calm.end()
+        calm.stop()
         await uploading
-        assert (calm.trouble, reads.failed) == (0, [])
+        assert (calm.retries, reads.failures) == (0, [])
         assert await cluster.balancer.count("redispatch_warnings_total") == elsewhere, "and the balancer saw no trouble"
 
         await striking

@@ -5,64 +5,64 @@ import asyncio
 import httpx
 
 import photos
-from doors import SECRET, a_token, shown
-from faults.city import City, survives
-from faults.load import TLS
+from credentials import JWT_SECRET, bearer_headers, make_token
+from faults.deployment import Deployment, check_survives
+from faults.load import TLS_CONTEXT
 from gallery.settings import Settings
 from gallery.wiring import Gallery, open_gallery
 
-MEMORY = 256 * 1024 * 1024  # of a renderer
-LARGE = 5  # pictures of forty megapixels
-READY = """
+RENDERER_MEMORY_BYTES = 256 * 1024 * 1024  # of a renderer
+LARGE_COUNT = 5  # pictures of forty megapixels
+READY_OWNERS = """
     SELECT image.owner, image.id::text FROM event JOIN image ON image.id = event.image_id
     WHERE type = 'image.ready' ORDER BY number
 """
 
 
-async def test_a_picture_that_eats_all_memory_among_many_healthy_ones(city):
+async def test_a_picture_that_eats_all_memory_among_many_healthy_ones(deployment):
     """It fails after three strikes; nobody else has one."""
-    city.environment["GALLERY_WORKER__MEMORY"] = str(MEMORY)
+    deployment.environment["GALLERY_WORKER__MEMORY"] = str(RENDERER_MEMORY_BYTES)
 
-    async def fault(city: City) -> None:
-        healthy = [asyncio.create_task(city.load.upload()) for _ in range(city.form.healthy)]
-        city.load.failing.add(await city.load.upload(photos.a_greedy_gif()))
+    async def fault(city: Deployment) -> None:
+        healthy = [asyncio.create_task(deployment.load.upload()) for _ in range(deployment.intensity.healthy_images)]
+        deployment.load.failing.add(await deployment.load.upload(photos.a_greedy_gif()))
         await asyncio.gather(*healthy)
 
-    await survives(city, fault)
-    async with open_gallery(Settings.read(city.direct)) as gallery, gallery.database.primary() as db:
+    await check_survives(deployment, fault)
+    async with open_gallery(Settings.read(deployment.direct)) as gallery, gallery.database.primary() as db:
         struck = await db.fetch("SELECT DISTINCT image_id::text FROM timeline WHERE stage = 'strike'")
-    assert {row["image_id"] for row in struck} == city.load.failing
+    assert {row["image_id"] for row in struck} == deployment.load.failing
 
 
-async def test_small_pictures_are_not_starved_by_large_ones(city):
+async def test_small_pictures_are_not_starved_by_large_ones(deployment):
     """One owner's large pictures all wait before another's small ones come; and then they take turns."""
-    await city.start_api(GALLERY_ACCESS__JWT_SECRET=SECRET)
+    await deployment.start_api(GALLERY_ACCESS__JWT_SECRET=JWT_SECRET)
     large = photos.a_forty_megapixel_photo()
-    await _upload(city, "large", [large + number.to_bytes(4, "big") for number in range(LARGE)])
-    await _upload(city, "small", [city.load.a_photo() for _ in range(city.form.backlog)])
-    await city.start_worker()
-    async with open_gallery(Settings.read(city.direct)) as gallery:
-        ends = await _ends(gallery, LARGE + city.form.backlog)
+    await _upload(deployment, "large", [large + number.to_bytes(4, "big") for number in range(LARGE_COUNT)])
+    await _upload(deployment, "small", [deployment.load.a_photo() for _ in range(deployment.form.backlog)])
+    await deployment.start_worker()
+    async with open_gallery(Settings.read(deployment.direct)) as gallery:
+        ends = await _wait_for_ready(gallery, LARGE_COUNT + deployment.form.backlog)
     seen_of_large = 0
-    for place, owner in enumerate(ends[: 2 * LARGE]):
+    for place, owner in enumerate(ends[: 2 * LARGE_COUNT]):
         seen_of_large += owner == "large"
         assert seen_of_large <= (place + 1) // 2 + 2, ends
 
 
-async def _upload(city: City, owner: str, contents: list[bytes]) -> None:
-    headers = shown(a_token(owner))
-    async with httpx.AsyncClient(base_url=city.url, headers=headers, timeout=60, verify=TLS) as client:
+async def _upload(city: Deployment, owner: str, contents: list[bytes]) -> None:
+    headers = bearer_headers(make_token(owner))
+    async with httpx.AsyncClient(base_url=city.url, headers=headers, timeout=60, verify=TLS_CONTEXT) as client:
         for content in contents:
             answer = await client.post("/api/v1/images", files={"file": ("a.jpg", content)})
             assert answer.status_code == 201, answer.text
 
 
-async def _ends(gallery: Gallery, count: int) -> list[str]:
+async def _wait_for_ready(gallery: Gallery, count: int) -> list[str]:
     """Whose images became READY, in order."""
     async with asyncio.timeout(20 + count):
         while True:
             async with gallery.database.primary() as db:
-                rows = await db.fetch(READY)
+                rows = await db.fetch(READY_OWNERS)
             if len(rows) == count:
                 return [row["owner"] for row in rows]
             await asyncio.sleep(0.2)

@@ -13,10 +13,10 @@ import psutil
 import pytest
 
 import photos
-from cast import another_photo, post, settled
-from gallery.adapters.objects.files import ABANDONED, SPOOL
-from processes import GALLERY, Stack, dev, running, surroundings
-from system_calls import Record, recorded, recording
+from factories import post, unique_photo, wait_until_settled
+from gallery.adapters.objects.files import ABANDONED_SECONDS, SPOOL_FOLDER
+from gallery_processes import GALLERY, RunningGallery, base_environment, dev, run_gallery
+from system_calls import Record, record_process, strace_command
 
 
 async def upload(url: str, content: bytes) -> str:
@@ -26,27 +26,27 @@ async def upload(url: str, content: bytes) -> str:
         return str(answer.json()["id"])
 
 
-async def ready(url: str, *images: str) -> None:
+async def wait_until_ready(url: str, *images: str) -> None:
     async with httpx.AsyncClient(base_url=url, timeout=60) as client:
         for image in images:
-            assert (await settled(client, image, seconds=60))["status"] == "READY"
+            assert (await wait_until_settled(client, image, seconds=60))["status"] == "READY"
 
 
 @pytest.mark.parametrize("size", ["small", "large"])
 async def test_the_bytes_are_on_the_disk_before_the_row_and_the_row_before_the_answer(tmp_path, size):
     """Large is what was spooled to a file of its own while it was received."""
-    content = another_photo() if size == "small" else photos.a_twelve_megapixel_photo() + b"!"
-    async with dev(surroundings(), tmp_path) as stack:
-        api, worker = stack.part("gallery", "serve"), stack.part("gallery", "worker")
-        async with recording(api.pid, tmp_path / "api"), recording(worker.pid, tmp_path / "worker"):
+    content = unique_photo() if size == "small" else photos.a_twelve_megapixel_photo() + b"!"
+    async with dev(base_environment(), tmp_path) as stack:
+        api, worker = stack.find_child("gallery", "serve"), stack.find_child("gallery", "worker")
+        async with record_process(api.pid, tmp_path / "api"), record_process(worker.pid, tmp_path / "worker"):
             image = await upload(stack.url, content)
-            await ready(stack.url, image)
+            await wait_until_ready(stack.url, image)
         objects = stack.data / "objects"
 
     calls = Record((tmp_path / "api").read_text())
     inserted = calls.first("write", "INSERT INTO image (")
     commit = calls.first("write", "COMMIT;", after=inserted.end)
-    assert calls.check_lasting(objects, before=inserted.begin) == [f"original/{image}"]
+    assert calls.check_durable(objects, before=inserted.begin) == [f"original/{image}"]
     committed = calls.first("read", "COMMIT", after=commit.begin)
     answered = calls.first("write", "HTTP/1.1 201")
     assert commit.end < committed.end < answered.begin
@@ -54,16 +54,16 @@ async def test_the_bytes_are_on_the_disk_before_the_row_and_the_row_before_the_a
     calls = Record((tmp_path / "worker").read_text())
     last = max(call.end for call in calls.all("link", f"{objects}/renditions/{image}/1/"))
     settling = calls.first("write", "UPDATE image", after=last)
-    renditions = calls.check_lasting(objects, before=settling.begin)
+    renditions = calls.check_durable(objects, before=settling.begin)
     assert len(renditions) == 6
     assert len(calls.all("fsync", f"<{objects}/renditions/{image}/1>)")) == 1, "once for all of them"
 
 
 async def test_a_backup_is_on_the_disk_before_it_says_that_it_is_there(tmp_path):
-    async with dev(surroundings(), tmp_path) as stack:
-        await ready(stack.url, await upload(stack.url, another_photo()))
-        environment = {**surroundings(), "GALLERY_DATA_DIR": str(stack.data)}
-        command = [*recorded(tmp_path / "calls"), GALLERY, "backup", "create", tmp_path / "backups", "--json"]
+    async with dev(base_environment(), tmp_path) as stack:
+        await wait_until_ready(stack.url, await upload(stack.url, unique_photo()))
+        environment = {**base_environment(), "GALLERY_DATA_DIR": str(stack.data)}
+        command = [*strace_command(tmp_path / "calls"), GALLERY, "backup", "create", tmp_path / "backups", "--json"]
         backup = await asyncio.create_subprocess_exec(
             *command, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
         )
@@ -72,7 +72,7 @@ async def test_a_backup_is_on_the_disk_before_it_says_that_it_is_there(tmp_path)
     done = json.loads(said.splitlines()[-1])
     calls = Record((tmp_path / "calls").read_text())
     told = calls.first("write", r"\"backup\"")
-    names = calls.check_lasting(tmp_path / "backups", before=told.begin)
+    names = calls.check_durable(tmp_path / "backups", before=told.begin)
     assert len(names) >= done["objects"] + 3
     assert names[-1] == f"backups/{done['backup']}/manifest.json"
 
@@ -80,23 +80,23 @@ async def test_a_backup_is_on_the_disk_before_it_says_that_it_is_there(tmp_path)
 async def test_after_a_power_cut_originals_are_whole_and_renditions_are_made_again(tmp_path):
     """The disk had said that renditions were written and had not; what was not synced is cut or gone."""
     photos_of = {}
-    async with dev(surroundings(), tmp_path) as stack:
+    async with dev(base_environment(), tmp_path) as stack:
         for _ in range(4):
-            content = another_photo()
+            content = unique_photo()
             photos_of[await upload(stack.url, content)] = content
-        await ready(stack.url, *photos_of)
-        stack.part("gallery", "worker").suspend()
-        content = another_photo()
+        await wait_until_ready(stack.url, *photos_of)
+        stack.find_child("gallery", "worker").suspend()
+        content = unique_photo()
         photos_of[await upload(stack.url, content)] = content  # acknowledged, and nothing more
-        await _cut_the_power(stack)
-    _leave_as_after_a_power_cut(stack.data, [*photos_of])
-    async with dev(surroundings(), tmp_path) as stack:
-        await ready(stack.url, *photos_of)
+        await _kill_everything(stack)
+    _damage_files(stack.data, [*photos_of])
+    async with dev(base_environment(), tmp_path) as stack:
+        await wait_until_ready(stack.url, *photos_of)
         async with httpx.AsyncClient(base_url=stack.url, timeout=60) as client:
             for image, content in photos_of.items():
                 assert (await client.get(f"/api/v1/images/{image}/original")).content == content
             assert {answer.status_code for answer in await _renditions(client, photos_of)} == {200, 404, 503}
-            found = await _verified(stack.data, tmp_path)
+            found = await _verify(stack.data, tmp_path)
             assert {(each["found"], each["mended"]) for each in found} == {
                 ("missing-rendition", True),
                 ("damaged-rendition", True),
@@ -104,13 +104,13 @@ async def test_after_a_power_cut_originals_are_whole_and_renditions_are_made_aga
             async with asyncio.timeout(60):
                 while {answer.status_code for answer in await _renditions(client, photos_of)} != {200}:
                     await asyncio.sleep(0.2)
-            assert await _verified(stack.data, tmp_path) == []
+            assert await _verify(stack.data, tmp_path) == []
             async with asyncio.timeout(30):
-                while list(stack.data.glob(f"objects/original/{SPOOL}/*")):
+                while list(stack.data.glob(f"objects/original/{SPOOL_FOLDER}/*")):
                     await asyncio.sleep(0.2)
 
 
-async def _cut_the_power(stack: Stack) -> None:
+async def _kill_everything(stack: RunningGallery) -> None:
     everything = [psutil.Process(stack.pid), *psutil.Process(stack.pid).children(recursive=True)]
     for process in everything:
         process.send_signal(signal.SIGKILL)
@@ -118,15 +118,15 @@ async def _cut_the_power(stack: Stack) -> None:
     await asyncio.to_thread(psutil.wait_procs, everything[1:], timeout=10)
 
 
-def _leave_as_after_a_power_cut(data: Path, images: list[str]) -> None:
+def _damage_files(data: Path, images: list[str]) -> None:
     of = [sorted((data / "objects" / "renditions" / image / "1").iterdir()) for image in images[:3]]
     for emptied in of[0]:
         os.truncate(emptied, 0)
     os.truncate(of[1][0], 100)
     shutil.rmtree(of[2][0].parent)
-    spool = data / "objects" / "original" / SPOOL / "0123456789abcdef"
-    spool.write_bytes(another_photo()[:4096])
-    os.utime(spool, (time.time() - ABANDONED - 1,) * 2)
+    spool = data / "objects" / "original" / SPOOL_FOLDER / "0123456789abcdef"
+    spool.write_bytes(unique_photo()[:4096])
+    os.utime(spool, (time.time() - ABANDONED_SECONDS - 1,) * 2)
     (data / "run.json").write_bytes(b"")
     shutil.rmtree(data / "valkey")
 
@@ -136,9 +136,9 @@ async def _renditions(client: httpx.AsyncClient, images: dict[str, bytes]) -> li
     return [await client.get(rendition["url"]) for view in views for rendition in view["renditions"]]
 
 
-async def _verified(data: Path, folder: Path) -> list[dict]:
-    environment = {**surroundings(), "GALLERY_DATA_DIR": str(data)}
-    async with running(environment, folder / "verify", "verify", "--bytes", "1", "--json") as command:
+async def _verify(data: Path, folder: Path) -> list[dict]:
+    environment = {**base_environment(), "GALLERY_DATA_DIR": str(data)}
+    async with run_gallery(environment, folder / "verify", "verify", "--bytes", "1", "--json") as command:
         await command.process.wait()
-    lines = [json.loads(line) for line in command.text().splitlines() if line.startswith('{"found"')]
+    lines = [json.loads(line) for line in command.log_text().splitlines() if line.startswith('{"found"')]
     return [{"mended": False, **line} for line in lines]

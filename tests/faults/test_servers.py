@@ -6,189 +6,189 @@ import signal
 import asyncpg
 import redis.asyncio as redis
 
-from faults.city import City, survives
+from faults.deployment import Deployment, check_survives
 from faults.load import Load
 
 # --- Valkey ---------------------------------------------------------------------------------------------------------
 
 
-async def test_valkey_is_flushed_with_many_pending(city):
-    async def fault(city: City) -> None:
-        for worker in city.workers:
+async def test_valkey_is_flushed_with_many_pending(deployment):
+    async def fault(city: Deployment) -> None:
+        for worker in deployment.workers:
             await worker.stop(signal.SIGTERM)
-        city.workers.clear()
-        await _many(city.load, city.form.pending)
-        async with redis.from_url(city.direct["REDIS_URL"]) as server:
+        deployment.workers.clear()
+        await _upload_many(deployment.load, deployment.intensity.pending_images)
+        async with redis.from_url(deployment.direct_environment["REDIS_URL"]) as server:
             await server.flushall()
             for _ in range(2):
-                await city.start_worker()
+                await deployment.start_worker()
                 await asyncio.sleep(0.5)
                 await server.flushall()
 
-    await survives(city, fault)
+    await check_survives(deployment, fault)
 
 
-async def test_valkey_is_away_and_comes_back_empty(city):
-    async def fault(city: City) -> None:
+async def test_valkey_is_away_and_comes_back_empty(deployment):
+    async def fault(city: Deployment) -> None:
         await asyncio.sleep(0.5)
-        async with redis.from_url(city.direct["REDIS_URL"]) as server:
+        async with redis.from_url(deployment.direct_environment["REDIS_URL"]) as server:
             await server.flushall()  # its append-only file is what it comes back with
-        await city.behind.valkey.kill()
-        await city.unready("valkey")
-        await asyncio.sleep(city.form.away)
-        await city.behind.valkey.start()
+        await deployment.backends.valkey.kill()
+        await deployment.wait_until_unready("valkey")
+        await asyncio.sleep(deployment.intensity.outage_seconds)
+        await deployment.backends.valkey.start()
 
-    await survives(city, fault)
+    await check_survives(deployment, fault)
 
 
-async def test_valkey_hangs(city):
-    async def fault(city: City) -> None:
+async def test_valkey_hangs(deployment):
+    async def fault(city: Deployment) -> None:
         await asyncio.sleep(0.5)
-        city.behind.valkey.freeze()
-        await city.unready("valkey")
-        await asyncio.sleep(city.form.away)
-        city.behind.valkey.thaw()
+        deployment.backends.valkey.suspend()
+        await deployment.wait_until_unready("valkey")
+        await asyncio.sleep(deployment.intensity.outage_seconds)
+        deployment.backends.valkey.resume()
 
-    await survives(city, fault)
+    await check_survives(deployment, fault)
 
 
-async def test_valkey_has_no_memory_left(city):
-    async def fault(city: City) -> None:
+async def test_valkey_has_no_memory_left(deployment):
+    async def fault(city: Deployment) -> None:
         await asyncio.sleep(0.5)
-        async with redis.from_url(city.direct["REDIS_URL"]) as server:
+        async with redis.from_url(deployment.direct_environment["REDIS_URL"]) as server:
             await server.config_set("maxmemory", 1)
-            await asyncio.sleep(city.form.away)
+            await asyncio.sleep(deployment.intensity.outage_seconds)
             await server.config_set("maxmemory", 0)
 
-    await survives(city, fault)
+    await check_survives(deployment, fault)
 
 
 # --- PostgreSQL -----------------------------------------------------------------------------------------------------
 
 
-async def test_postgresql_is_killed_and_started_again(city):
-    async def fault(city: City) -> None:
+async def test_postgresql_is_killed_and_started_again(deployment):
+    async def fault(city: Deployment) -> None:
         await asyncio.sleep(0.5)
-        await city.behind.postgres.kill(signal.SIGQUIT)
-        await city.unready("postgresql")
-        await asyncio.sleep(city.form.away)
-        await city.behind.postgres.start()
+        await deployment.backends.postgres.kill(signal.SIGQUIT)
+        await deployment.wait_until_unready("postgresql")
+        await asyncio.sleep(deployment.intensity.outage_seconds)
+        await deployment.backends.postgres.start()
 
-    await survives(city, fault)
+    await check_survives(deployment, fault)
 
 
-async def test_postgresql_is_paused(city):
-    async def fault(city: City) -> None:
+async def test_postgresql_is_paused(deployment):
+    async def fault(city: Deployment) -> None:
         await asyncio.sleep(0.5)
-        city.behind.postgres.freeze()
-        await city.unready("postgresql")
-        await asyncio.sleep(city.form.away)
-        city.behind.postgres.thaw()
+        deployment.backends.postgres.suspend()
+        await deployment.wait_until_unready("postgresql")
+        await asyncio.sleep(deployment.intensity.outage_seconds)
+        deployment.backends.postgres.resume()
 
-    await survives(city, fault)
+    await check_survives(deployment, fault)
 
 
-async def test_postgresql_ends_its_connections(city):
-    async def fault(city: City) -> None:
+async def test_postgresql_ends_its_connections(deployment):
+    async def fault(city: Deployment) -> None:
         for _ in range(3):
             await asyncio.sleep(0.7)
-            await _at_the_database(
-                city,
+            await _execute(
+                deployment,
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() "
                 "AND pid <> pg_backend_pid()",
             )
-            city.database.cut()
+            deployment.database.reset_connections()
 
-    await survives(city, fault)
+    await check_survives(deployment, fault)
 
 
-async def test_postgresql_is_read_only(city):
-    async def fault(city: City) -> None:
+async def test_postgresql_is_read_only(deployment):
+    async def fault(city: Deployment) -> None:
         await asyncio.sleep(0.5)
-        await _at_the_database(city, "ALTER SYSTEM SET default_transaction_read_only = on", "SELECT pg_reload_conf()")
-        await asyncio.sleep(city.form.away)
-        await _at_the_database(
-            city,
+        await _execute(deployment, "ALTER SYSTEM SET default_transaction_read_only = on", "SELECT pg_reload_conf()")
+        await asyncio.sleep(deployment.intensity.outage_seconds)
+        await _execute(
+            deployment,
             "SET default_transaction_read_only = off",
             "ALTER SYSTEM RESET default_transaction_read_only",
             "SELECT pg_reload_conf()",
         )
 
-    await survives(city, fault)
+    await check_survives(deployment, fault)
 
 
 # --- S3 -------------------------------------------------------------------------------------------------------------
 
 
-async def test_s3_is_away_when_photos_come(city):
-    async def fault(city: City) -> None:
+async def test_s3_is_away_when_photos_come(deployment):
+    async def fault(city: Deployment) -> None:
         await asyncio.sleep(0.5)
-        city.store.refuses = True
-        city.store.cut()
-        await city.unready("objects")
-        await asyncio.sleep(city.form.away)
+        deployment.store.refusing = True
+        deployment.store.reset_connections()
+        await deployment.wait_until_unready("objects")
+        await asyncio.sleep(deployment.intensity.outage_seconds)
 
-    await survives(city, fault)
+    await check_survives(deployment, fault)
 
 
-async def test_s3_is_away_when_they_are_rendered(city):
+async def test_s3_is_away_when_they_are_rendered(deployment):
     """The API has a cable of its own: photos come all the while, and every fetch and every put of a worker fails."""
 
-    async def fault(city: City) -> None:
+    async def fault(city: Deployment) -> None:
         await asyncio.sleep(0.5)
-        city.store.refuses = True
-        city.store.cut()
-        await asyncio.sleep(city.form.away)
-        assert any(worker.lines("image.deferred") for worker in city.workers)
+        deployment.store.refusing = True
+        deployment.store.reset_connections()
+        await asyncio.sleep(deployment.intensity.outage_seconds)
+        assert any(worker.log_lines("image.deferred") for worker in deployment.workers)
 
-    await survives(city, fault, api={"S3_ENDPOINT": city.direct["S3_ENDPOINT"]})
-
-
-async def test_s3_is_slow(city):
-    async def fault(city: City) -> None:
-        city.store.delay = 0.1
-        await asyncio.sleep(city.form.away)
-
-    await survives(city, fault)
+    await check_survives(deployment, fault, api={"S3_ENDPOINT": deployment.direct["S3_ENDPOINT"]})
 
 
-async def test_s3_resets_connections(city):
-    async def fault(city: City) -> None:
-        for _ in range(round(city.form.away / 0.1)):
+async def test_s3_is_slow(deployment):
+    async def fault(city: Deployment) -> None:
+        deployment.store.delay_seconds = 0.1
+        await asyncio.sleep(deployment.intensity.outage_seconds)
+
+    await check_survives(deployment, fault)
+
+
+async def test_s3_resets_connections(deployment):
+    async def fault(city: Deployment) -> None:
+        for _ in range(round(deployment.intensity.outage_seconds / 0.1)):
             await asyncio.sleep(0.1)
-            city.store.cut()
+            deployment.store.reset_connections()
 
-    await survives(city, fault)
+    await check_survives(deployment, fault)
 
 
-async def test_s3_throttles(city):
-    async def fault(city: City) -> None:
-        city.store.throttled = 0.7
-        for _ in range(round(city.form.away / 0.2)):
-            city.store.cut()  # who keeps its connection would not be told
+async def test_s3_throttles(deployment):
+    async def fault(city: Deployment) -> None:
+        deployment.store.throttled_share = 0.7
+        for _ in range(round(deployment.intensity.outage_seconds / 0.2)):
+            deployment.store.reset_connections()  # who keeps its connection would not be told
             await asyncio.sleep(0.2)
 
-    await survives(city, fault)
+    await check_survives(deployment, fault)
 
 
-async def test_s3_applies_a_put_and_its_answer_is_lost(city):
+async def test_s3_applies_a_put_and_its_answer_is_lost(deployment):
     """And originals arrive cut off: no answer is longer than these bytes."""
 
-    async def fault(city: City) -> None:
+    async def fault(city: Deployment) -> None:
         for bytes_ in (0, 2_000):
-            city.store.cut_after = bytes_
-            await asyncio.sleep(city.form.away / 2)
+            deployment.store.cut_after_bytes = bytes_
+            await asyncio.sleep(deployment.intensity.outage_seconds / 2)
 
-    await survives(city, fault)
+    await check_survives(deployment, fault)
 
 
-async def _many(load: Load, count: int) -> None:
+async def _upload_many(load: Load, count: int) -> None:
     for _ in range(count // 10):
         await asyncio.gather(*(load.upload() for _ in range(10)))
 
 
-async def _at_the_database(city: City, *statements: str) -> None:
-    connection = await asyncpg.connect(city.direct["DATABASE_URL"])
+async def _execute(city: Deployment, *statements: str) -> None:
+    connection = await asyncpg.connect(city.direct_environment["DATABASE_URL"])
     try:
         for statement in statements:
             await connection.execute(statement)

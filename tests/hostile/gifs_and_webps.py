@@ -3,7 +3,7 @@
 import struct
 
 import photos
-from hostile.pieces import (
+from hostile.builders import (
     MARKER,
     canvas,
     cuts,
@@ -21,7 +21,7 @@ from hostile.pieces import (
 SIDES = (96, 64)
 LOOP = b"\x21\xff\x0bNETSCAPE2.0\x03\x01\0\0\0"
 ANIM = part(b"ANIM", bytes(6))
-MOVES, XMP, EXIF, ALPHA, ICC = 0x02, 0x04, 0x08, 0x10, 0x20  # flags of a WebP's canvas
+ANIMATION, XMP, EXIF, ALPHA, ICC = 0x02, 0x04, 0x08, 0x10, 0x20  # flags of a WebP's canvas
 
 
 def pictures() -> dict[str, bytes]:
@@ -96,13 +96,13 @@ def webps() -> dict[str, bytes]:
         "any/webp of two canvases": riff(canvas(*SIDES), canvas(7000, 7000), frames),
         "any/webp whose alpha is noise": riff(canvas(*SIDES, ALPHA), part(b"ALPH", b"\x01" + noise(900)), frames),
         "bad/webp of noise": riff(part(b"VP8L", b"\x2f\x3f\xc0\x0f\0" + noise(3000))),
-        "any/webp that moves without a frame": riff(canvas(64, 64, MOVES), ANIM),
-        "any/webp whose frame lies outside": riff(canvas(64, 64, MOVES), ANIM, webp_frame(64, 64, 40_000, 40_000)),
-        "any/webp whose frame is larger": riff(canvas(64, 64, MOVES), ANIM, webp_frame(16383, 3000)),
+        "any/webp that moves without a frame": riff(canvas(64, 64, ANIMATION), ANIM),
+        "any/webp whose frame lies outside": riff(canvas(64, 64, ANIMATION), ANIM, webp_frame(64, 64, 40_000, 40_000)),
+        "any/webp whose frame is larger": riff(canvas(64, 64, ANIMATION), ANIM, webp_frame(16383, 3000)),
         "ready/webp of 49 megapixels in 34 bytes": riff(lossless(16383, 3000)),
-        "ready/webp that moves on 49 megapixels": riff(canvas(16383, 3000, MOVES), ANIM, webp_frame(16, 16) * 50),
-        "ready/webp of 5000 frames": riff(canvas(64, 64, MOVES), ANIM, webp_frame(16, 16) * 5_000),
-        "ready/webp of 100000 frames": riff(canvas(64, 64, MOVES), ANIM, webp_frame(16, 16) * 100_000),
+        "ready/webp that moves on 49 megapixels": riff(canvas(16383, 3000, ANIMATION), ANIM, webp_frame(16, 16) * 50),
+        "ready/webp of 5000 frames": riff(canvas(64, 64, ANIMATION), ANIM, webp_frame(16, 16) * 5_000),
+        "ready/webp of 100000 frames": riff(canvas(64, 64, ANIMATION), ANIM, webp_frame(16, 16) * 100_000),
         "any/webp with 200000 chunks": riff(canvas(*SIDES), frames, part(b"junk", b"") * 200_000),
         "any/webp with a garbage profile": riff(canvas(*SIDES, ICC), part(b"ICCP", noise(3000)), frames),
         "any/webp with garbage exif": riff(canvas(*SIDES, EXIF), frames, part(b"EXIF", noise(3000))),

@@ -3,7 +3,7 @@
 import struct
 
 import photos
-from hostile.pieces import (
+from hostile.builders import (
     DQT,
     MARKER,
     cuts,
@@ -21,7 +21,9 @@ from hostile.pieces import (
 SIDES = (96, 64)
 EXIF = b"Exif\0\0"
 XMP = b"http://ns.adobe.com/xap/1.0/\0"
-WORDS = dict.fromkeys(("Artist", "Copyright", "ImageDescription", "BodySerialNumber", "UserComment"), MARKER.decode())
+METADATA = dict.fromkeys(
+    ("Artist", "Copyright", "ImageDescription", "BodySerialNumber", "UserComment"), MARKER.decode()
+)
 
 
 def pictures() -> dict[str, bytes]:
@@ -29,10 +31,10 @@ def pictures() -> dict[str, bytes]:
     files = {f"bad/jpeg cut at {length}": file for length, file in list(cuts(plain, 9))[:-1]}
     files["ready/jpeg without its last two bytes"] = plain[:-2]
     files |= {f"any/jpeg flipped {number}": file for number, file in enumerate(flips(plain, 10, seed=1))}
-    return files | lies(plain) | heavy(plain) | metadata(plain) | fine(plain)
+    return files | false_claims(plain) | expensive(plain) | metadata(plain) | valid(plain)
 
 
-def lies(plain: bytes) -> dict[str, bytes]:
+def false_claims(plain: bytes) -> dict[str, bytes]:
     at = plain.index(b"\xff\xc0") + 5  # height, width
     claims = {"0x64": (0, 64), "96x0": (96, 0), "65535x65535": (65535, 65535)}
     files = {f"refused/jpeg claims {name}": _claiming(plain, at, sides) for name, sides in claims.items()}
@@ -59,7 +61,7 @@ def _claiming(plain: bytes, at: int, sides: tuple[int, int]) -> bytes:
     return plain[:at] + struct.pack(">HH", sides[1], sides[0]) + plain[at + 4 :]
 
 
-def heavy(plain: bytes) -> dict[str, bytes]:
+def expensive(plain: bytes) -> dict[str, bytes]:
     return {
         "ready/jpeg of 49 megapixels": flat_jpeg(7000, 7000),
         "any/jpeg of 49 megapixels and 4 inks": flat_jpeg(7000, 7000, components=4),
@@ -104,7 +106,7 @@ def metadata(plain: bytes) -> dict[str, bytes]:
         b"<!ENTITY %c '%s'>" % (98 + n, b"&%c;" % (97 + n) * 10) for n in range(9)
     ) + b"]><x>&j;" + MARKER + b"</x>"  # fmt: skip
     everywhere = photos.a_jpeg(
-        400, 300, exif={**photos.CAMERA, **WORDS}, gps=True, comment=MARKER, xmp=b"<x>" + MARKER + b"</x>"
+        400, 300, exif={**photos.CAMERA, **METADATA}, gps=True, comment=MARKER, xmp=b"<x>" + MARKER + b"</x>"
     )
     press = segment(0xED, b"Photoshop 3.0\x008BIM\x04\x04\0\0\0\0\0\x20\x1c\x02\x78\0\x1b" + MARKER.ljust(27))
     return {
@@ -140,7 +142,7 @@ def _oriented(plain: bytes, orientation: int) -> bytes:
     return into_jpeg(plain, segment(0xE1, EXIF + tiff))
 
 
-def fine(plain: bytes) -> dict[str, bytes]:
+def valid(plain: bytes) -> dict[str, bytes]:
     return {
         "ready/jpeg": plain,
         "ready/jpeg of one pixel": photos.a_jpeg(1, 1),

@@ -8,15 +8,15 @@ A name begins with what has to become of the file:
 - `any/…`: refused, FAILED or READY: decoders may differ, as long as there is an end.
 """
 
-from hostile import box_files, gifs_and_webps, jpegs, pngs, strangers
+from hostile import gifs_and_webps, isobmff_files, jpegs, other_formats, pngs
 
 
-def everything() -> dict[str, bytes]:
+def all_files() -> dict[str, bytes]:
     files: dict[str, bytes] = {}
-    for made in (jpegs, pngs, gifs_and_webps, box_files, strangers):
+    for made in (jpegs, pngs, gifs_and_webps, isobmff_files, other_formats):
         files |= made.pictures()
     return files
 
 
-def fate(name: str) -> str:
+def expected_outcome(name: str) -> str:
     return name.partition("/")[0]

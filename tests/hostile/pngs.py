@@ -4,7 +4,7 @@ import struct
 import zlib
 
 import photos
-from hostile.pieces import MARKER, MIB, PNG, chunk, cuts, flat_png, flips, header, into_png, noise, zeros
+from hostile.builders import MARKER, MIB, PNG, chunk, cuts, flat_png, flips, header, into_png, noise, zeros
 
 SIDES = (96, 64)
 HUGE = 0xFFFFFFFF
@@ -14,10 +14,10 @@ def pictures() -> dict[str, bytes]:
     plain = photos.a_png(*SIDES)
     files = {f"bad/png cut at {length}": file for length, file in list(cuts(plain, 9))[:-1]}
     files |= {f"any/png flipped {number}": file for number, file in enumerate(flips(plain, 10, seed=2))}
-    return files | lies(plain) | heavy(plain) | metadata(plain) | fine()
+    return files | false_claims(plain) | expensive(plain) | metadata(plain) | valid()
 
 
-def lies(plain: bytes) -> dict[str, bytes]:
+def false_claims(plain: bytes) -> dict[str, bytes]:
     claims = [(0, 64), (96, 0), (1, 1 << 31), (1 << 31, 1), (65535, 65535), (HUGE, HUGE), (65_536, 9), (14_143, 14_143)]
     files = {f"refused/png claims {w}x{h}": PNG + header(w, h) + plain[33:] for w, h in claims}
     return files | {
@@ -50,7 +50,7 @@ def lies(plain: bytes) -> dict[str, bytes]:
     }
 
 
-def heavy(plain: bytes) -> dict[str, bytes]:
+def expensive(plain: bytes) -> dict[str, bytes]:
     bomb = zeros(200 * MIB)
     return {
         "ready/png of 49 megapixels": flat_png(7000, 7000),
@@ -98,7 +98,7 @@ def metadata(plain: bytes) -> dict[str, bytes]:
     }
 
 
-def fine() -> dict[str, bytes]:
+def valid() -> dict[str, bytes]:
     palette = chunk(b"PLTE", bytes(range(48)))
     files = {
         "ready/png": photos.a_png(*SIDES),

@@ -13,32 +13,32 @@ import psutil
 import pytest
 
 import photos
-from cast import post, settled
+from factories import post, wait_until_settled
+from gallery_processes import RunningGallery, RunningProcess, api, worker
 from hostile import pictures
-from hostile.pieces import MARKER
-from processes import Running, Stack, api, worker
+from hostile.builders import MARKER
 
 MIB = 1 << 20
-AT_ONCE = 8
-LONG_ENOUGH = 100  # seconds
+MAX_CONCURRENT = 8
+TIMEOUT_SECONDS = 100  # seconds
 CODE = re.compile(r"[a-z]+(_[a-z]+)*")
-ENDS = {
+ALLOWED_OUTCOMES = {
     "ready": {"READY"},
     "refused": {"400", "413", "415", "422"},
     "bad": {"415", "422", "FAILED"},
     "any": {"415", "422", "FAILED", "READY"},
 }
-PLAIN = {  # what a rendition of ours consists of, and nothing else
+ALLOWED_PARTS = {  # what a rendition of ours consists of, and nothing else
     "webp": {b"VP8 ", b"VP8L", b"VP8X", b"ALPH"},
     "jpeg": {0xE0, 0xDB, 0xC0, 0xC4, 0xDA},  # JFIF, tables and the picture
 }
 
 
 @dataclass
-class Outcome:
+class Outcomes:
     """What became of the files, by name: a status of HTTP or of the image."""
 
-    ends: dict[str, str] = field(default_factory=dict)
+    final_status: dict[str, str] = field(default_factory=dict)
     images: dict[str, dict[str, Any]] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
@@ -52,51 +52,51 @@ async def test_hostile_pictures_cost_themselves_and_nothing_else(environment, tm
         worker(given, tmp_path / "logs") as hands,
         httpx.AsyncClient(base_url=server.url, timeout=60) as client,
     ):
-        await settled(client, (await post(client, photos.a_twelve_megapixel_photo())).json()["id"])
+        await wait_until_settled(client, (await post(client, photos.a_twelve_megapixel_photo())).json()["id"])
         before = _memory(server)
-        outcome = await _all_sent(client, pictures.everything())
-        good = await settled(client, (await post(client, photos.a_jpeg(seed=99))).json()["id"])
+        outcome = await _send_all(client, pictures.all_files())
+        good = await wait_until_settled(client, (await post(client, photos.a_jpeg(seed=99))).json()["id"])
 
         assert outcome.problems == []
         assert _unexpected(outcome) == {}
         assert good["status"] == "READY"
         assert hands.process.returncode is None
-        _is_calm(server, hands, before)
+        _check_processes(server, hands, before)
         assert list(scratch.rglob("*/*")) == [], "nothing is left of what was rendered"
-        await _nothing_goes_on(client, outcome)
-        assert "Traceback" not in server.text() + hands.text()
+        await _check_no_metadata(client, outcome)
+        assert "Traceback" not in server.log_text() + hands.log_text()
 
 
 async def test_each_file_is_as_it_was_the_last_time():
-    assert pictures.everything() == pictures.everything()
-    assert len(pictures.everything()) > 500
+    assert pictures.all_files() == pictures.all_files()
+    assert len(pictures.all_files()) > 500
 
 
-async def _all_sent(client: httpx.AsyncClient, files: dict[str, bytes]) -> Outcome:
-    outcome, seats = Outcome(), asyncio.Semaphore(AT_ONCE)
+async def _send_all(client: httpx.AsyncClient, files: dict[str, bytes]) -> Outcomes:
+    outcome, seats = Outcomes(), asyncio.Semaphore(MAX_CONCURRENT)
 
     async def one(name: str, file: bytes) -> None:
         async with seats:
             answer = await post(client, file, name=f"{name.rpartition('/')[2]}.jpg")
-        outcome.ends[name] = str(answer.status_code)
+        outcome.final_status[name] = str(answer.status_code)
         if answer.status_code == 201:
             outcome.images[name] = answer.json()
         elif answer.headers["content-type"] != "application/problem+json":
             outcome.problems.append(f"{name}: {answer.status_code} {answer.text[:100]}")
 
     await asyncio.gather(*(one(name, file) for name, file in files.items()))
-    async with asyncio.timeout(LONG_ENOUGH):
-        await _end_of(client, outcome)
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        await _wait_for_all(client, outcome)
     return outcome
 
 
-async def _end_of(client: httpx.AsyncClient, outcome: Outcome) -> None:
+async def _wait_for_all(client: httpx.AsyncClient, outcome: Outcomes) -> None:
     waiting = {image["id"]: name for name, image in outcome.images.items()}
     while waiting:
         for identity, name in list(waiting.items()):
             image = (await client.get(f"/api/v1/images/{identity}")).json()
             if image["status"] in ("READY", "FAILED"):
-                outcome.ends[name], outcome.images[name] = image["status"], image
+                outcome.final_status[name], outcome.images[name] = image["status"], image
                 outcome.problems += _faults(name, image)
                 del waiting[identity]
             else:
@@ -113,21 +113,25 @@ def _faults(name: str, image: dict[str, Any]) -> Iterator[str]:
         yield f"{name}: {image['width']} x {image['height']}"
 
 
-def _unexpected(outcome: Outcome) -> dict[str, str]:
-    return {name: end for name, end in outcome.ends.items() if end not in ENDS[pictures.fate(name)]}
+def _unexpected(outcome: Outcomes) -> dict[str, str]:
+    return {
+        name: end
+        for name, end in outcome.final_status.items()
+        if end not in ALLOWED_OUTCOMES[pictures.expected_outcome(name)]
+    }
 
 
 # --- the processes --------------------------------------------------------------------------------------------------
 
 
-def _memory(process: Running) -> int:
+def _memory(process: RunningProcess) -> int:
     return int(psutil.Process(process.pid).memory_info().rss)
 
 
-def _is_calm(server: Stack, hands: Running, before: int) -> None:
+def _check_processes(server: RunningGallery, hands: RunningProcess, before: int) -> None:
     children = psutil.Process(hands.pid).children(recursive=True)
     of_children = [child.memory_info().rss for child in children]
-    strikes = Counter(line["error"].partition(":")[0] for line in hands.lines("image.strike"))
+    strikes = Counter(line["error"].partition(":")[0] for line in hands.log_lines("image.strike"))
     print(  # noqa: T201 - for who looks with -s
         f"api {before // MIB} → {_memory(server) // MIB} MiB, worker {_memory(hands) // MIB} MiB,",
         f"renderers {[rss // MIB for rss in of_children]} MiB, strikes {dict(strikes)}",
@@ -141,7 +145,7 @@ def _is_calm(server: Stack, hands: Running, before: int) -> None:
 # --- what goes on to the visitors ---------------------------------------------------------------------------------
 
 
-async def _nothing_goes_on(client: httpx.AsyncClient, outcome: Outcome) -> None:
+async def _check_no_metadata(client: httpx.AsyncClient, outcome: Outcomes) -> None:
     """Of all that a file says beside its pixels, no rendition says anything, and the image only what a camera did."""
     for name, image in outcome.images.items():
         words = str({key: value for key, value in image.items() if key not in ("title", "originalName")})
@@ -149,7 +153,7 @@ async def _nothing_goes_on(client: httpx.AsyncClient, outcome: Outcome) -> None:
         for rendition in image["renditions"]:
             file = (await client.get(rendition["url"])).content
             assert MARKER not in file, name
-            assert set(_parts(file, rendition["format"])) <= PLAIN[rendition["format"]], name
+            assert set(_parts(file, rendition["format"])) <= ALLOWED_PARTS[rendition["format"]], name
 
 
 def _parts(file: bytes, kind: str) -> Iterator[bytes | int]:
@@ -170,4 +174,4 @@ def _parts(file: bytes, kind: str) -> Iterator[bytes | int]:
 @pytest.mark.parametrize("kind", ["jpeg", "webp"])
 def test_the_search_for_parts_finds_what_should_not_be_there(kind):
     noisy = photos.a_jpeg(64, 48, comment=MARKER) if kind == "jpeg" else photos.a_webp(64, 48, orientation=6)
-    assert not set(_parts(noisy, kind)) <= PLAIN[kind]
+    assert not set(_parts(noisy, kind)) <= ALLOWED_PARTS[kind]

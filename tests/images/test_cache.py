@@ -4,69 +4,69 @@ import asyncio
 
 import msgspec
 
-from cast import MAYA, post, uploaded
-from conftest import housed
+from conftest import running_application
+from factories import CALLER, post, upload_image
 from gallery.access.model import Owner
 from gallery.adapters.valkey.client import open_valkey
 from gallery.images import store
-from gallery.images.cache import AT_ONCE, MOST_LISTS, CachedImage, CachedList, Change
-from gallery.images.list_query import Question
+from gallery.images.cache import BATCH, MAX_LISTS, CachedImage, CachedList, Change
+from gallery.images.list_query import ListQuery
 from gallery.images.model import Edit, ImageId
-from gallery.wiring import of_the_cache, open_gallery, open_processing
+from gallery.wiring import cache_redis_settings, open_gallery, open_processing
 
-ENDLESS = -1  # what Valkey says of such a key; of one that has just ended, -2
+NO_EXPIRY = -1  # what Valkey says of such a key; of one that has just ended, -2
 
 
 async def titles(gallery):
-    page = await gallery.answers.page(MAYA, Question())
+    page = await gallery.answers.page(CALLER, ListQuery())
     return [image["title"] for image in msgspec.json.decode(page.body)]
 
 
-async def rename_behind_our_back(gallery, image, title):
+async def rename_bypassing_cache(gallery, image, title):
     async with gallery.database.writing() as db:
         await db.execute("UPDATE image SET title = $2 WHERE id = $1", image.id, title)
 
 
 async def test_an_answer_is_kept(gallery):
-    image = await uploaded(gallery, title="Lake")
-    await gallery.answers.image(MAYA, image.id)
+    image = await upload_image(gallery, title="Lake")
+    await gallery.answers.image(CALLER, image.id)
     assert await titles(gallery) == ["Lake"]
-    await rename_behind_our_back(gallery, image, "Hill")
-    assert msgspec.json.decode((await gallery.answers.image(MAYA, image.id)).body)["title"] == "Lake"
+    await rename_bypassing_cache(gallery, image, "Hill")
+    assert msgspec.json.decode((await gallery.answers.image(CALLER, image.id)).body)["title"] == "Lake"
     assert await titles(gallery) == ["Lake"]
 
 
 async def test_a_change_turns_it(gallery):
-    image = await uploaded(gallery, title="Lake")
-    await gallery.answers.image(MAYA, image.id)
+    image = await upload_image(gallery, title="Lake")
+    await gallery.answers.image(CALLER, image.id)
     await titles(gallery)
-    await gallery.images.edit(MAYA, image.id, Edit(title="Dawn"))
-    assert msgspec.json.decode((await gallery.answers.image(MAYA, image.id)).body)["title"] == "Dawn"
+    await gallery.images.edit(CALLER, image.id, Edit(title="Dawn"))
+    assert msgspec.json.decode((await gallery.answers.image(CALLER, image.id)).body)["title"] == "Dawn"
     assert await titles(gallery) == ["Dawn"]
 
 
 async def test_a_slow_reader_cannot_bring_an_older_image_back(gallery):
-    image = await uploaded(gallery, title="Lake")
-    slow = gallery.answers.of(await gallery.images.get(MAYA, image.id))  # read before the change …
+    image = await upload_image(gallery, title="Lake")
+    slow = gallery.answers.of(await gallery.images.get(CALLER, image.id))  # read before the change …
     cache = gallery.answers._cache
-    await gallery.images.edit(MAYA, image.id, Edit(title="Dawn"))
+    await gallery.images.edit(CALLER, image.id, Edit(title="Dawn"))
     await cache.keep_image(image.id, slow)  # … and kept after it
     assert await cache.image(image.id) is None
-    assert msgspec.json.decode((await gallery.answers.image(MAYA, image.id)).body)["title"] == "Dawn"
+    assert msgspec.json.decode((await gallery.answers.image(CALLER, image.id)).body)["title"] == "Dawn"
 
 
 async def test_a_slow_reader_cannot_bring_an_older_list_back(gallery):
     cache = gallery.answers._cache
-    _, token = await cache.list(MAYA.owner, "all")
-    await cache.changed([Change(MAYA.owner, "an image", 2)])
-    await cache.keep_list(MAYA.owner, "all", token, CachedList(b"old", None))
-    assert (await cache.list(MAYA.owner, "all"))[0] is None
+    _, token = await cache.list(CALLER.owner, "all")
+    await cache.changed([Change(CALLER.owner, "an image", 2)])
+    await cache.keep_list(CALLER.owner, "all", token, CachedList(b"old", None))
+    assert (await cache.list(CALLER.owner, "all"))[0] is None
 
 
 async def test_a_deleted_image_is_not_answered_from_the_cache(gallery):
-    image = await uploaded(gallery)
-    entry = await gallery.answers.image(MAYA, image.id)
-    await gallery.images.delete(MAYA, image.id)
+    image = await upload_image(gallery)
+    entry = await gallery.answers.image(CALLER, image.id)
+    await gallery.images.delete(CALLER, image.id)
     await gallery.answers._cache.keep_image(image.id, entry)
     assert await gallery.answers._cache.image(image.id) is None
     assert await titles(gallery) == []
@@ -74,22 +74,22 @@ async def test_a_deleted_image_is_not_answered_from_the_cache(gallery):
 
 async def test_every_key_expires_and_an_owners_lists_are_bounded(gallery):
     cache, server = gallery.answers._cache, gallery.valkey
-    await cache.keep_image("an image", CachedImage(MAYA.owner, False, 1, b"{}"))
-    for number in range(MOST_LISTS + 20):
-        _, token = await cache.list(MAYA.owner, str(number))
-        await cache.keep_list(MAYA.owner, str(number), token, CachedList(b"[]", None))
+    await cache.keep_image("an image", CachedImage(CALLER.owner, False, 1, b"{}"))
+    for number in range(MAX_LISTS + 20):
+        _, token = await cache.list(CALLER.owner, str(number))
+        await cache.keep_list(CALLER.owner, str(number), token, CachedList(b"[]", None))
     names = await server.call(lambda valkey: valkey.keys(f"{server.prefix}:cache:*"))
     lives = [await server.call(lambda valkey, name=name: valkey.pttl(name)) for name in names]
     assert len(names) == 2
     assert all(0 < life <= 60_000 for life in lives)
-    fields = await server.call(lambda valkey: valkey.hlen(cache._list_key(MAYA.owner)))
-    assert fields <= MOST_LISTS + 2
+    fields = await server.call(lambda valkey: valkey.hlen(cache._list_key(CALLER.owner)))
+    assert fields <= MAX_LISTS + 2
 
 
 async def test_a_whole_story_leaves_nothing_in_valkey_for_ever_but_the_mark(environment):
     """What has no end could fill it; BullMQ's own keys apart, which the queue's length bounds."""
     slow = {"GALLERY_RATE__ENABLED": "true", "GALLERY_RATE__STRANGER": "100 per 9000"}  # a slate that lasts
-    async with housed(environment, **slow) as (gallery, client):
+    async with running_application(environment, **slow) as (gallery, client):
         async with open_processing(gallery) as processing:
             image = (await post(client)).json()["id"]
             await processing.process(image)
@@ -107,44 +107,44 @@ async def test_a_whole_story_leaves_nothing_in_valkey_for_ever_but_the_mark(envi
         "rate",
         "mark",
     }
-    assert {key for key in ours if lives[key] == ENDLESS} == {f"{prefix}:queue:mark"}
+    assert {key for key in ours if lives[key] == NO_EXPIRY} == {f"{prefix}:queue:mark"}
 
 
 async def test_what_is_too_large_is_answered_and_not_kept(settings):
     small = msgspec.structs.replace(settings, cache=msgspec.structs.replace(settings.cache, max_entry_bytes=100))
     async with open_gallery(small) as gallery:
-        image = await uploaded(gallery, title="Lake")
-        assert (await gallery.answers.image(MAYA, image.id)).body
+        image = await upload_image(gallery, title="Lake")
+        assert (await gallery.cached_reads.image(CALLER, image.id)).body
         assert await titles(gallery) == ["Lake"]
-        await rename_behind_our_back(gallery, image, "Hill")
+        await rename_bypassing_cache(gallery, image, "Hill")
         assert await titles(gallery) == ["Hill"]
-        assert await gallery.answers._cache.image(image.id) is None
+        assert await gallery.cached_reads._cache.find_image(image.id) is None
 
 
 async def test_the_lists_of_one_owner_take_so_many_bytes_and_no_more(gallery, monkeypatch):
-    monkeypatch.setattr("gallery.images.cache.MOST_BYTES", 1000)
+    monkeypatch.setattr("gallery.images.cache.MAX_LIST_BYTES", 1000)
     cache = gallery.answers._cache
     for number in range(20):
-        _, token = await cache.list(MAYA.owner, str(number))
-        await cache.keep_list(MAYA.owner, str(number), token, CachedList(b"x" * 100, None))
-    kept = [await cache.list(MAYA.owner, str(number)) for number in range(20)]
+        _, token = await cache.list(CALLER.owner, str(number))
+        await cache.keep_list(CALLER.owner, str(number), token, CachedList(b"x" * 100, None))
+    kept = [await cache.list(CALLER.owner, str(number)) for number in range(20)]
     assert 5 < sum(entry is not None for entry, _ in kept) < 10
-    await cache.changed([Change(MAYA.owner, "an image", 2)])
-    _, token = await cache.list(MAYA.owner, "anew")
-    await cache.keep_list(MAYA.owner, "anew", token, CachedList(b"x" * 100, None))
-    assert (await cache.list(MAYA.owner, "anew"))[0]
+    await cache.changed([Change(CALLER.owner, "an image", 2)])
+    _, token = await cache.list(CALLER.owner, "anew")
+    await cache.keep_list(CALLER.owner, "anew", token, CachedList(b"x" * 100, None))
+    assert (await cache.list(CALLER.owner, "anew"))[0]
 
 
 async def test_the_cache_may_have_a_server_of_its_own_and_do_without_it(environment, servers):
     own = f"{servers.redis.url}/0"
-    async with housed(environment, GALLERY_CACHE__URL=own) as (gallery, client):
+    async with running_application(environment, GALLERY_CACHE__URL=own) as (gallery, client):
         image = (await post(client, title="Lake")).json()["id"]
         await client.get(f"/api/v1/images/{image}")
         pattern = f"{gallery.valkey.prefix}:cache:*"
         assert await gallery.valkey.call(lambda server: server.keys(pattern)) == []
-        async with open_valkey(of_the_cache(gallery.settings)) as cached:
+        async with open_valkey(cache_redis_settings(gallery.settings)) as cached:
             assert await cached.call(lambda server: server.keys(pattern))
-    async with housed(environment, GALLERY_CACHE__URL="redis://127.0.0.1:1") as (gallery, client):
+    async with running_application(environment, GALLERY_CACHE__URL="redis://127.0.0.1:1") as (gallery, client):
         for title in ("Dawn", "Dusk"):
             await client.patch(f"/api/v1/images/{image}", json={"title": title})
             assert (await client.get(f"/api/v1/images/{image}")).json()["title"] == title
@@ -152,28 +152,28 @@ async def test_the_cache_may_have_a_server_of_its_own_and_do_without_it(environm
 
 
 async def test_when_valkey_has_not_heard_of_a_change_nothing_is_read_from_it(gallery, monkeypatch):
-    image = await uploaded(gallery, title="Lake")
-    await gallery.answers.image(MAYA, image.id)
+    image = await upload_image(gallery, title="Lake")
+    await gallery.answers.image(CALLER, image.id)
     await titles(gallery)
     real = gallery.valkey._client.connection_pool.connection_kwargs["port"]
 
     await gallery.valkey._client.connection_pool.disconnect()
     gallery.valkey._client.connection_pool.connection_kwargs["port"] = 1  # the cable is cut
-    await gallery.images.edit(MAYA, image.id, Edit(title="Dawn"))
+    await gallery.images.edit(CALLER, image.id, Edit(title="Dawn"))
     gallery.valkey._client.connection_pool.connection_kwargs["port"] = real
     gallery.valkey._away_until = 0.0
 
-    assert msgspec.json.decode((await gallery.answers.image(MAYA, image.id)).body)["title"] == "Dawn"
+    assert msgspec.json.decode((await gallery.answers.image(CALLER, image.id)).body)["title"] == "Dawn"
     assert await titles(gallery) == ["Dawn"]
 
 
 async def test_the_feed_turns_the_cache_before_it_tells(gallery, settings):
     """A change by a process whose Valkey connection failed: the event alone turns the cache."""
-    image = await uploaded(gallery, title="Lake")
-    await gallery.answers.image(MAYA, image.id)
+    image = await upload_image(gallery, title="Lake")
+    await gallery.answers.image(CALLER, image.id)
     async with open_gallery(settings) as other:
         async with gallery.database.writing() as db:
-            changed = await store.edit(db, image.id, MAYA.owner, Edit(title="Dawn"), None)
+            changed = await store.edit(db, image.id, CALLER.owner, Edit(title="Dawn"), None)
             await gallery.news.write(db, "image.updated", changed)
         feed = asyncio.create_task(other.feed.run())
         try:
@@ -182,23 +182,23 @@ async def test_the_feed_turns_the_cache_before_it_tells(gallery, settings):
                     await asyncio.sleep(0.05)
         finally:
             feed.cancel()
-    assert msgspec.json.decode((await gallery.answers.image(MAYA, image.id)).body)["title"] == "Dawn"
+    assert msgspec.json.decode((await gallery.answers.image(CALLER, image.id)).body)["title"] == "Dawn"
 
 
 async def test_without_a_cache_answers_are_right_too(settings):
     off = msgspec.structs.replace(settings, cache=msgspec.structs.replace(settings.cache, enabled=False))
     async with open_gallery(off) as gallery:
-        image = await uploaded(gallery, title="Lake")
-        await gallery.answers.image(MAYA, image.id)
-        await rename_behind_our_back(gallery, image, "Hill")
-        assert msgspec.json.decode((await gallery.answers.image(MAYA, image.id)).body)["title"] == "Hill"
+        image = await upload_image(gallery, title="Lake")
+        await gallery.cached_reads.image(CALLER, image.id)
+        await rename_bypassing_cache(gallery, image, "Hill")
+        assert msgspec.json.decode((await gallery.cached_reads.image(CALLER, image.id)).body)["title"] == "Hill"
 
 
 async def test_many_changes_are_told_in_few_trips(gallery, monkeypatch):
     """A burst of events would otherwise cost the feed a trip for each."""
     cache, trips = gallery.cache, 0
     owners = [Owner(f"owner {number}") for number in range(3)]
-    changes = [Change(owners[number % 3], ImageId(str(number)), 2) for number in range(AT_ONCE + 1)]
+    changes = [Change(owners[number % 3], ImageId(str(number)), 2) for number in range(BATCH + 1)]
     for change in (changes[0], changes[-1]):
         await cache.keep_image(change.image, CachedImage(change.owner, False, 1, b"old"))
     tokens = [(await cache.list(owner, "all"))[1] for owner in owners]

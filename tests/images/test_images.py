@@ -5,7 +5,7 @@ import re
 import pytest
 
 import photos
-from cast import fetched, post, settled
+from factories import fetch_anonymously, post, wait_until_settled
 
 UNKNOWN = "01990000-0000-7000-8000-000000000000"
 
@@ -31,7 +31,7 @@ async def test_an_upload_answers_created_with_its_place(client):
 async def test_a_ready_image_has_all_its_renditions(client, processing):
     image = (await post(client, photos.a_jpeg(width=1200, height=900, exif=photos.CAMERA, gps=True))).json()
     await processing.process(image["id"])
-    ready = await settled(client, image["id"])
+    ready = await wait_until_settled(client, image["id"])
 
     assert (ready["status"], ready["width"], ready["height"], ready["attempts"]) == ("READY", 1200, 900, 1)
     assert ready["srcset"]["webp"].count("w") >= 3
@@ -52,7 +52,7 @@ async def test_the_original_comes_back_as_it_was_sent(client, processing):
     content = photos.a_png()
     image = (await post(client, content, name="a b\u202e/../ü.png")).json()
     await processing.process(image["id"])
-    url = (await settled(client, image["id"]))["s3Url"]
+    url = (await wait_until_settled(client, image["id"]))["s3Url"]
     answer = await client.get(url)
     assert answer.content == content
     assert answer.headers["content-type"] == "image/png"
@@ -68,7 +68,7 @@ async def test_a_download_url_works_for_an_hour(client):
     answer = await client.get(f"/api/v1/images/{image['id']}/download")
     assert answer.headers["cache-control"] == "no-store"
     assert answer.json()["expiresIn"] == 3600
-    assert (await fetched(answer.json()["url"])).content == content
+    assert (await fetch_anonymously(answer.json()["url"])).content == content
 
 
 async def test_a_rendition_that_is_not_there_is_not_found(client, processing):

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as with_settings
 from hypothesis import strategies as st
 
-from rows import hang
+from image_rows import insert_images
 
 IMAGES = "/api/v1/images"
 LINK = re.compile(r'<(.+)>; rel="next"')
@@ -19,7 +19,7 @@ def titles(answer):
 
 
 async def test_the_link_keeps_what_was_asked(client, gallery):
-    await hang(gallery, *(f"Zürich & {n}" for n in range(5)), tags=["a b", "c"])
+    await insert_images(gallery, *(f"Zürich & {n}" for n in range(5)), tags=["a b", "c"])
     query = [("search", "zürich"), ("tag", "a b"), ("tag", "c"), ("sort", "title"), ("status", "PENDING,READY")]
     answer = await client.get(IMAGES, params=[*query, ("limit", "2")])
     seen = titles(answer)
@@ -30,7 +30,7 @@ async def test_the_link_keeps_what_was_asked(client, gallery):
 
 
 async def test_several_images_are_read_at_once(client, gallery):
-    a, b, c = await hang(gallery, *"abc")
+    a, b, c = await insert_images(gallery, *"abc")
     answer = await client.get(IMAGES, params={"ids": f"{c},{a},nothing,{b}"})
     assert titles(answer) == ["c", "a", "b"]
     assert "link" not in answer.headers
@@ -89,7 +89,7 @@ async def test_an_unknown_parameter_is_told_which_there_are(client):
 
 
 async def test_a_cursor_of_another_sort_is_refused(client, gallery):
-    await hang(gallery, *"abc")
+    await insert_images(gallery, *"abc")
     link = LINK.fullmatch((await client.get(IMAGES, params={"limit": 1})).headers["link"]).group(1)
     assert (await client.get(link)).status_code == 200
     answer = await client.get(f"{link}&sort=title")

@@ -4,15 +4,15 @@ import re
 
 import pytest
 
-from databases import surroundings_of_a_house
-from gallery.access.model import EVERYBODY, Caller, Owner
+from databases import application_environment
+from gallery.access.model import SHARED_OWNER, Caller, Owner
 from gallery.images import listing
-from gallery.images.list_query import Question, Sort
-from gallery.images.listing import BY_FILTER, IN_ORDER, Look
+from gallery.images.list_query import ListQuery, Sort
+from gallery.images.listing import USE_FILTER_INDEX, USE_SORT_INDEX, ListStatements
 from gallery.images.model import Status, new_id
 from gallery.settings import Settings
 from gallery.wiring import open_gallery
-from rows import hang, titles
+from image_rows import insert_images, list_titles
 
 FILL = """
     INSERT INTO image (id, owner, title,
@@ -35,9 +35,9 @@ INDEX = {
 
 
 @pytest.fixture(scope="module")
-async def full(servers, tmp_path_factory):
+async def large_gallery(servers, tmp_path_factory):
     """Shared: nobody looks at what another test hangs up."""
-    environment = await surroundings_of_a_house(servers, tmp_path_factory.mktemp("full"))
+    environment = await application_environment(servers, tmp_path_factory.mktemp("full"))
     patient = Settings.read({**environment, "GALLERY_DATABASE__TIMEOUT": "60"})
     async with open_gallery(patient) as gallery:
         async with gallery.database.writing() as db:
@@ -46,26 +46,26 @@ async def full(servers, tmp_path_factory):
         yield gallery
 
 
-async def plan(house, way, statement, look):
-    async with house.database.writing() as db:
-        await db.execute(way or "SELECT")
-        rows = await db.fetch(f"EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) {statement}", *look.values)
+async def plan(gallery, planner_settings, statement, statements):
+    async with gallery.database.writing() as db:
+        await db.execute(planner_settings or "SELECT")
+        rows = await db.fetch(f"EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) {statement}", *statements.values)
     return "\n".join(row[0] for row in rows)
 
 
-async def somewhere(house, question):
+async def query_from_middle(gallery, query):
     """The question for the page after a row in the middle."""
-    column = listing.ORDERS[question.sort].column
-    async with house.database.primary() as db:
+    column = listing.ORDERS[query.sort].column
+    async with gallery.database.primary() as db:
         row = await db.fetchrow(f"SELECT id, {column} AS key FROM image ORDER BY id OFFSET 10000 LIMIT 1")
-    return Question(sort=question.sort, statuses=question.statuses, after=question.cursor(row["key"], row["id"]))
+    return ListQuery(sort=query.sort, statuses=query.statuses, after=query.cursor(row["key"], row["id"]))
 
 
 @pytest.mark.parametrize("sort", Sort)
-async def test_a_page_is_read_from_the_index_of_its_sort(full, sort):
-    for question in (Question(sort=sort), await somewhere(full, Question(sort=sort))):
-        look = Look(EVERYBODY, question, [], 51)
-        text = await plan(full, "", look.near(), look)
+async def test_a_page_is_read_from_the_index_of_its_sort(large_gallery, sort):
+    for question in (ListQuery(sort=sort), await query_from_middle(large_gallery, ListQuery(sort=sort))):
+        look = ListStatements(SHARED_OWNER, question, [], 51)
+        text = await plan(large_gallery, "", look.bounded_scan(), look)
         assert f"using {INDEX[sort]} " in text, text
         assert "Sort" not in text, text
         assert "Seq Scan" not in text, text
@@ -73,54 +73,56 @@ async def test_a_page_is_read_from_the_index_of_its_sort(full, sort):
 
 @pytest.mark.parametrize("statuses", [[Status.FAILED], [Status.FAILED, Status.READY], list(Status)[:3]])
 @pytest.mark.parametrize("sort", [Sort.NEWEST, Sort.OLDEST])
-async def test_statuses_are_read_from_their_index_and_merged(full, sort, statuses):
-    look = Look(EVERYBODY, await somewhere(full, Question(sort=sort, statuses=statuses)), [], 51)
-    text = await plan(full, IN_ORDER, look.near(), look)
+async def test_statuses_are_read_from_their_index_and_merged(large_gallery, sort, statuses):
+    look = ListStatements(
+        SHARED_OWNER, await query_from_middle(large_gallery, ListQuery(sort=sort, statuses=statuses)), [], 51
+    )
+    text = await plan(large_gallery, USE_SORT_INDEX, look.bounded_scan(), look)
     assert "using image_newest_by_status " in text, text
     assert "Sort" not in text.replace("Sort Key", ""), text
     assert "Seq Scan" not in text, text
 
 
-async def test_what_is_common_is_found_near(full):
-    look = Look(EVERYBODY, Question(), ["lake"], 51)
-    text = await plan(full, IN_ORDER, look.near(), look)
+async def test_what_is_common_is_found_near(large_gallery):
+    look = ListStatements(SHARED_OWNER, ListQuery(), ["lake"], 51)
+    text = await plan(large_gallery, USE_SORT_INDEX, look.bounded_scan(), look)
     assert "using image_newest " in text, text
     assert "Sort" not in text.replace("Sort Key", ""), text
     assert "Rows Removed by Filter: 5" in text, "it stops when the page is full"
 
 
-@pytest.mark.parametrize("question", [Question(), Question(tags=["rare"]), Question(sort=Sort.TITLE, tags=["rare"])])
-async def test_what_is_rare_is_found_by_the_filters_index(full, question):
-    look = Look(EVERYBODY, question, [] if question.tags else ["liotro"], 51)
-    text = await plan(full, BY_FILTER, look.few(), look)
+@pytest.mark.parametrize("question", [ListQuery(), ListQuery(tags=["rare"]), ListQuery(sort=Sort.TITLE, tags=["rare"])])
+async def test_what_is_rare_is_found_by_the_filters_index(large_gallery, question):
+    look = ListStatements(SHARED_OWNER, question, [] if question.tags else ["liotro"], 51)
+    text = await plan(large_gallery, USE_FILTER_INDEX, look.filter_and_sort(), look)
     assert "Bitmap Index Scan on image_search" in text, text
     assert "Seq Scan" not in text, text
 
 
 @pytest.mark.parametrize("sort", Sort)
-async def test_the_rest_is_walked_in_order(full, sort):
-    look = Look(EVERYBODY, await somewhere(full, Question(sort=sort)), ["lake"], 51)
-    text = await plan(full, IN_ORDER, look.rest(), look)
+async def test_the_rest_is_walked_in_order(large_gallery, sort):
+    look = ListStatements(SHARED_OWNER, await query_from_middle(large_gallery, ListQuery(sort=sort)), ["lake"], 51)
+    text = await plan(large_gallery, USE_SORT_INDEX, look.full_scan(), look)
     assert f"using {INDEX[sort]} " in text, text
     assert "Sort" not in text, text
     assert "Seq Scan" not in text, text
 
 
-async def test_a_small_gallery_does_not_pay_for_a_large_one(full):
+async def test_a_small_gallery_does_not_pay_for_a_large_one(large_gallery):
     """Another owner's few images are found without a look at the twenty thousand."""
     eve = Caller(owner=Owner("eve"))
-    await hang(full, *["lake"] * 5, caller=eve)
-    look = Look(eve.owner, Question(), ["lake"], 51)
-    text = await plan(full, BY_FILTER, look.few(), look)
+    await insert_images(large_gallery, *["lake"] * 5, caller=eve)
+    look = ListStatements(eve.owner, ListQuery(), ["lake"], 51)
+    text = await plan(large_gallery, USE_FILTER_INDEX, look.filter_and_sort(), look)
     assert max(map(float, re.findall(r"actual rows=([\d.]+)", text))) == 5, text
     assert "Rows Removed" not in text, text
 
 
-async def test_ids_are_read_by_key(full):
-    ids = await hang(full, *(str(n) for n in range(50)))
-    async with full.database.primary() as db:
-        rows = await db.fetch(f"EXPLAIN {listing.SEVERAL}", EVERYBODY, [*ids, new_id()])
+async def test_ids_are_read_by_key(large_gallery):
+    ids = await insert_images(large_gallery, *(str(n) for n in range(50)))
+    async with large_gallery.database.primary() as db:
+        rows = await db.fetch(f"EXPLAIN {listing.FIND_BY_IDS}", SHARED_OWNER, [*ids, new_id()])
     text = "\n".join(row[0] for row in rows)
     assert "image_pkey" in text, text
     assert "Seq Scan" not in text, text
-    assert await titles(full, ids=ids[7]) == ["7"]
+    assert await list_titles(large_gallery, ids=ids[7]) == ["7"]

@@ -6,27 +6,27 @@ from datetime import timedelta
 import pytest
 
 import photos
-from cast import MAYA, post, settled, stored, uploaded
-from gallery.errors import DamagedPicture, ImageNotFound, ObjectStoreAway, StillProcessing
+from factories import CALLER, post, stored_keys, upload_image, wait_until_settled
+from gallery.errors import DamagedPicture, ImageNotFound, ObjectStoreUnavailable, StillProcessing
 from gallery.images import store
 from gallery.images.model import Status
-from gallery.images.timeline import MOST, Stage
+from gallery.images.timeline import MAX_ENTRIES, Stage
 
 
-async def value(gallery, statement, *arguments):
+async def fetch_value(gallery, statement, *arguments):
     async with gallery.database.writing() as db:
         return await db.fetchval(statement, *arguments)
 
 
-async def now(gallery, image):
-    return await gallery.images.get(MAYA, image.id)
+async def current(gallery, image):
+    return await gallery.images.get(CALLER, image.id)
 
 
 async def stages(gallery, image):
-    return [entry.stage for entry in await gallery.images.timeline(MAYA, image.id)]
+    return [entry.stage for entry in await gallery.images.timeline(CALLER, image.id)]
 
 
-async def shown(gallery, image):
+async def rendition_bytes(gallery, image):
     """The bytes of all renditions that the image says it has."""
     return [
         b"".join([chunk async for chunk in await gallery.pictures.open(image.rendition_key(rendition), rendition.size)])
@@ -34,130 +34,130 @@ async def shown(gallery, image):
     ]
 
 
-async def types(gallery):
+async def event_types(gallery):
     await gallery.events.number()
     return [e.event.type for e in await gallery.events.after(0)]
 
 
-async def ready(gallery, processing):
-    image = await uploaded(gallery)
+async def ready_image(gallery, processing):
+    image = await upload_image(gallery)
     await processing.process(image.id)
-    return await now(gallery, image)
+    return await current(gallery, image)
 
 
 async def test_a_ready_image_stays_so_until_the_new_renditions_are_there(gallery, processing):
-    before = await ready(gallery, processing)
-    asked = await gallery.images.reprocess(MAYA, before.id)
+    before = await ready_image(gallery, processing)
+    asked = await gallery.images.reprocess(CALLER, before.id)
     assert (asked.status, asked.renditions, asked.version) == (Status.READY, before.renditions, before.version + 1)
     async with gallery.database.writing() as db:
         claimed = await store.claim(db, before.id, timedelta(seconds=15), "another worker")
     assert (claimed.status, claimed.attempt, claimed.rendered_attempt) == (Status.READY, 2, 1)
-    assert all(await shown(gallery, await now(gallery, before)))
+    assert all(await rendition_bytes(gallery, await current(gallery, before)))
 
-    await value(gallery, "UPDATE image SET lease_until = now() WHERE id = $1", before.id)
+    await fetch_value(gallery, "UPDATE image SET lease_until = now() WHERE id = $1", before.id)
     await processing.process(before.id)
-    after = await now(gallery, before)
+    after = await current(gallery, before)
     assert (after.status, after.attempt, after.rendered_attempt) == (Status.READY, 3, 3)
-    assert all(await shown(gallery, after))
-    assert (await types(gallery))[-3:] == ["image.ready", "image.updated", "image.ready"], "never processing"
+    assert all(await rendition_bytes(gallery, after))
+    assert (await event_types(gallery))[-3:] == ["image.ready", "image.updated", "image.ready"], "never processing"
 
 
 async def test_replaced_renditions_stay_for_a_day(gallery, processing):
-    before = await ready(gallery, processing)
-    await gallery.images.reprocess(MAYA, before.id)
+    before = await ready_image(gallery, processing)
+    await gallery.images.reprocess(CALLER, before.id)
     await processing.process(before.id)
     await gallery.sweep.run()
-    assert all(await shown(gallery, before))
+    assert all(await rendition_bytes(gallery, before))
     left = "SELECT min(remove_after) - now() BETWEEN '23 hours 59 minutes' AND '24 hours' FROM object WHERE attempt = 1"
-    assert await value(gallery, left)
+    assert await fetch_value(gallery, left)
 
-    await value(gallery, "UPDATE object SET remove_after = now() WHERE attempt = 1 AND remove_after IS NOT NULL")
+    await fetch_value(gallery, "UPDATE object SET remove_after = now() WHERE attempt = 1 AND remove_after IS NOT NULL")
     assert (await gallery.sweep.run()).removed == len(before.renditions)
-    assert all(await shown(gallery, await now(gallery, before)))
+    assert all(await rendition_bytes(gallery, await current(gallery, before)))
 
 
 async def test_when_it_fails_the_image_is_as_it_was_and_the_timeline_says_why(gallery, processing, monkeypatch):
-    before = await ready(gallery, processing)
+    before = await ready_image(gallery, processing)
 
     async def damaged(*_, **__):
         raise DamagedPicture(reason="bits")
 
     monkeypatch.setattr(processing._desk.pool, "run", damaged)
-    await gallery.images.reprocess(MAYA, before.id)
+    await gallery.images.reprocess(CALLER, before.id)
     await processing.process(before.id)
-    after = await now(gallery, before)
+    after = await current(gallery, before)
     assert (after.status, after.renditions, after.error_code) == (Status.READY, before.renditions, None)
     assert after.rendered_attempt == before.rendered_attempt
-    assert all(await shown(gallery, after))
-    last = (await gallery.images.timeline(MAYA, before.id))[-1]
+    assert all(await rendition_bytes(gallery, after))
+    last = (await gallery.images.timeline(CALLER, before.id))[-1]
     assert (last.stage, last.code, last.attempt) == (Stage.FAILED, "damaged_picture", 2)
-    assert (await types(gallery))[-1] == "image.updated"
-    await gallery.images.reprocess(MAYA, before.id)  # and it may be asked for again
+    assert (await event_types(gallery))[-1] == "image.updated"
+    await gallery.images.reprocess(CALLER, before.id)  # and it may be asked for again
 
 
 async def test_what_is_in_flight_is_refused(gallery, processing):
-    image = await uploaded(gallery)
+    image = await upload_image(gallery)
     with pytest.raises(StillProcessing):
-        await gallery.images.reprocess(MAYA, image.id)
+        await gallery.images.reprocess(CALLER, image.id)
     await processing.process(image.id)
     answers = await asyncio.gather(
-        *(gallery.images.reprocess(MAYA, image.id) for _ in range(10)), return_exceptions=True
+        *(gallery.images.reprocess(CALLER, image.id) for _ in range(10)), return_exceptions=True
     )
     assert sum(isinstance(answer, StillProcessing) for answer in answers) == 9
     async with gallery.database.writing() as db:
         assert await store.claim(db, image.id, timedelta(seconds=15), "somebody")
     with pytest.raises(StillProcessing):
-        await gallery.images.reprocess(MAYA, image.id)
+        await gallery.images.reprocess(CALLER, image.id)
 
 
 async def test_a_failed_image_begins_anew(gallery, processing):
     whole = photos.a_jpeg()
-    image = await uploaded(gallery, whole[: len(whole) // 2])
+    image = await upload_image(gallery, whole[: len(whole) // 2])
     await processing.process(image.id)
-    asked = await gallery.images.reprocess(MAYA, image.id)
+    asked = await gallery.images.reprocess(CALLER, image.id)
     assert (asked.status, asked.error_code) == (Status.PENDING, None)
 
 
 async def test_a_ready_image_whose_ring_was_lost_is_rung_by_the_sweep(gallery, processing):
-    before = await ready(gallery, processing)
-    await gallery.images.reprocess(MAYA, before.id)
+    before = await ready_image(gallery, processing)
+    await gallery.images.reprocess(CALLER, before.id)
     await gallery.valkey.call(lambda server: server.flushdb())
     assert (await gallery.sweep.run()).rung == 1
 
 
 async def test_a_delete_while_it_is_rendered_again_wins(gallery, processing):
-    before = await ready(gallery, processing)
-    await gallery.images.reprocess(MAYA, before.id)
+    before = await ready_image(gallery, processing)
+    await gallery.images.reprocess(CALLER, before.id)
     async with gallery.database.writing() as db:
         claimed = await store.claim(db, before.id, timedelta(seconds=15), "somebody")
-    await gallery.images.delete(MAYA, before.id)
+    await gallery.images.delete(CALLER, before.id)
     async with gallery.database.writing() as db:
         assert await store.settle_failed(db, claimed, "late", "Too late.") is None
     with pytest.raises(ImageNotFound):
-        await gallery.images.reprocess(MAYA, before.id)
+        await gallery.images.reprocess(CALLER, before.id)
     await gallery.sweep.run()
-    assert await stored(gallery) == set()
+    assert await stored_keys(gallery) == set()
 
 
 async def test_the_timeline_of_a_long_day(gallery, processing, monkeypatch):
     """A store that is away, a renderer that dies, a worker that is lost; then it is READY."""
-    image = await uploaded(gallery)
+    image = await upload_image(gallery)
 
     async def attempt(error):
         async def work(*_):
             raise error
 
         with monkeypatch.context() as patch:
-            patch.setattr(processing, "_work", work)
+            patch.setattr(processing, "_render_attempt", work)
             await processing.process(image.id)
-        await value(gallery, "UPDATE image SET next_attempt_at = now() WHERE id = $1", image.id)
+        await fetch_value(gallery, "UPDATE image SET next_attempt_at = now() WHERE id = $1", image.id)
 
-    await attempt(ObjectStoreAway(reason="no route"))
+    await attempt(ObjectStoreUnavailable(reason="no route"))
     async with gallery.database.writing() as db:
         assert await store.claim(db, image.id, timedelta(), "a lost worker")
     await processing.process(image.id)
 
-    entries = await gallery.images.timeline(MAYA, image.id)
+    entries = await gallery.images.timeline(CALLER, image.id)
     assert [(e.stage, e.attempt, e.worker, e.code) for e in entries] == [
         (Stage.UPLOADED, 0, None, None),
         (Stage.PROCESSING, 1, "worker", None),
@@ -172,25 +172,25 @@ async def test_the_timeline_of_a_long_day(gallery, processing, monkeypatch):
 
 
 async def test_the_timeline_of_an_image_that_waits_for_days_is_bounded(gallery, processing, monkeypatch):
-    image = await uploaded(gallery)
+    image = await upload_image(gallery)
 
     async def away(*_):
-        raise ObjectStoreAway(reason="for days")
+        raise ObjectStoreUnavailable(reason="for days")
 
-    monkeypatch.setattr(processing, "_work", away)
-    for _ in range(MOST):
-        await value(gallery, "UPDATE image SET next_attempt_at = now() WHERE id = $1", image.id)
+    monkeypatch.setattr(processing, "_render_attempt", away)
+    for _ in range(MAX_ENTRIES):
+        await fetch_value(gallery, "UPDATE image SET next_attempt_at = now() WHERE id = $1", image.id)
         await processing.process(image.id)
-    entries = await gallery.images.timeline(MAYA, image.id)
-    assert len(entries) <= MOST + 1
+    entries = await gallery.images.timeline(CALLER, image.id)
+    assert len(entries) <= MAX_ENTRIES + 1
     assert entries[0].stage is Stage.UPLOADED
-    assert (entries[-1].stage, entries[-1].attempt) == (Stage.DEFERRED, MOST), "the newest are kept"
+    assert (entries[-1].stage, entries[-1].attempt) == (Stage.DEFERRED, MAX_ENTRIES), "the newest are kept"
 
 
 async def test_over_http(gallery, processing, client):
     image = (await post(client)).json()["id"]
     await processing.process(image)
-    await settled(client, image)
+    await wait_until_settled(client, image)
     answer = await client.post(f"/api/v1/images/{image}/reprocess")
     assert (answer.status_code, answer.json()["status"]) == (202, "READY")
     again = await client.post(f"/api/v1/images/{image}/reprocess")

@@ -5,13 +5,13 @@ from hypothesis import HealthCheck, example, given
 from hypothesis import settings as with_settings
 from hypothesis import strategies as st
 
-from cast import MAYA
+from factories import CALLER
 from gallery.errors import InvalidField
 from gallery.images import listing
 from gallery.images.model import Edit
-from rows import ask, asked, hang, refused, titles, walk
+from image_rows import insert_images, list_all_pages, list_images, list_query, list_titles, refused_parameter
 
-STRANGE = [
+UNUSUAL_SEARCHES = [
     "'",
     "''",
     '"',
@@ -90,9 +90,9 @@ STRANGE = [
     ],
 )
 async def test_it_is_found(gallery, title, search):
-    await hang(gallery, "something else")
-    await hang(gallery, title)
-    assert await titles(gallery, search=search) == [title]
+    await insert_images(gallery, "something else")
+    await insert_images(gallery, title)
+    assert await list_titles(gallery, search=search) == [title]
 
 
 @pytest.mark.parametrize(
@@ -108,8 +108,8 @@ async def test_it_is_found(gallery, title, search):
     ],
 )
 async def test_it_is_not_found(gallery, title, search):
-    await hang(gallery, title)
-    assert await titles(gallery, search=search) == []
+    await insert_images(gallery, title)
+    assert await list_titles(gallery, search=search) == []
 
 
 @pytest.mark.parametrize(
@@ -117,47 +117,47 @@ async def test_it_is_not_found(gallery, title, search):
     [("description", "At\nMalmö"), ("alt", "Malmö."), ("original_name", "malmo_1.jpg"), ("tags", ["x", "Malmö"])],
 )
 async def test_it_looks_everywhere(gallery, column, value):
-    await hang(gallery, "here", **{column: value})
-    await hang(gallery, "not here")
-    assert await titles(gallery, search="malmö") == ["here"]
+    await insert_images(gallery, "here", **{column: value})
+    await insert_images(gallery, "not here")
+    assert await list_titles(gallery, search="malmö") == ["here"]
 
 
 async def test_words_may_stand_in_different_places(gallery):
-    await hang(gallery, "Lake", tags=["summer"], description="with friends")
-    await hang(gallery, "Lake", tags=["winter"])
-    assert len(await ask(gallery, search="friend summer lake")) == 1
+    await insert_images(gallery, "Lake", tags=["summer"], description="with friends")
+    await insert_images(gallery, "Lake", tags=["winter"])
+    assert len(await list_images(gallery, search="friend summer lake")) == 1
 
 
 async def test_it_follows_an_edit(gallery):
-    (image,) = await hang(gallery, "Lake")
-    await gallery.images.edit(MAYA, image, Edit(title="Hill", tags=["green"]))
-    assert await titles(gallery, search="lake") == []
-    assert await titles(gallery, search="green hill") == ["Hill"]
+    (image,) = await insert_images(gallery, "Lake")
+    await gallery.images.edit(CALLER, image, Edit(title="Hill", tags=["green"]))
+    assert await list_titles(gallery, search="lake") == []
+    assert await list_titles(gallery, search="green hill") == ["Hill"]
 
 
-@pytest.mark.parametrize("text", STRANGE)
+@pytest.mark.parametrize("text", UNUSUAL_SEARCHES)
 async def test_signs_are_only_text(gallery, text):
-    await hang(gallery, "lake", "hill")
-    assert len(await titles(gallery, search=f"lake {text}")) <= 1
-    await titles(gallery, search=text)
+    await insert_images(gallery, "lake", "hill")
+    assert len(await list_titles(gallery, search=f"lake {text}")) <= 1
+    await list_titles(gallery, search=text)
 
 
 async def test_only_signs_ask_for_nothing(gallery):
-    await hang(gallery, "lake", "hill")
+    await insert_images(gallery, "lake", "hill")
     for signs in ("!?", " ", "「」", "—", "،", "\u200d"):
-        assert await titles(gallery, search=signs) == ["hill", "lake"]
+        assert await list_titles(gallery, search=signs) == ["hill", "lake"]
 
 
 @pytest.mark.parametrize("text", ["\0", "a\nb", "\x7f", "x" * 201])
 def test_what_is_no_line_of_text_is_refused(text):
     with pytest.raises(InvalidField) as refusal:
-        asked(search=text)
+        list_query(search=text)
     assert refusal.value.pointer == "/search"
 
 
 async def test_more_words_than_twenty_are_refused(gallery):
     with pytest.raises(InvalidField) as refusal:
-        await ask(gallery, search=" ".join(str(n) for n in range(21)))
+        await list_images(gallery, search=" ".join(str(n) for n in range(21)))
     assert refusal.value.pointer == "/search"
 
 
@@ -166,14 +166,14 @@ async def test_more_words_than_twenty_are_refused(gallery):
 @example(text="½" * 20)
 @with_settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 async def test_whatever_the_text_it_is_an_answer_or_a_refusal(gallery, text):
-    assert await refused(gallery, search=text) in (None, "/search")
+    assert await refused_parameter(gallery, search=text) in (None, "/search")
 
 
 @given(title=st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=60))
 @with_settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 async def test_a_title_finds_itself(gallery, title):
-    (image,) = await hang(gallery, title)
-    assert image in [found.id for found in await ask(gallery, search=title, limit=200)]
+    (image,) = await insert_images(gallery, title)
+    assert image in [found.id for found in await list_images(gallery, search=title, limit=200)]
 
 
 @pytest.mark.parametrize("sort", ["-createdAt", "createdAt", "title", "-size", "-takenAt"])
@@ -181,10 +181,12 @@ async def test_a_title_finds_itself(gallery, title):
 async def test_each_way_finds_the_same(gallery, monkeypatch, sort, near, few):
     """Of thirty images every third has the word; what PostgreSQL looks at first must not change the answer."""
     for n in range(30):
-        await hang(gallery, "lake" if n % 3 == 0 else "hill", size=n % 5, status="READY" if n % 2 else "FAILED")
+        await insert_images(
+            gallery, "lake" if n % 3 == 0 else "hill", size=n % 5, status="READY" if n % 2 else "FAILED"
+        )
     asked_for = {"sort": sort, "search": "lake", "status": "READY,FAILED"}
-    expected = [image.id for image in await ask(gallery, **asked_for)]
+    expected = [image.id for image in await list_images(gallery, **asked_for)]
     assert len(expected) == 10
-    monkeypatch.setattr(listing, "NEAR", near)
-    monkeypatch.setattr(listing, "FEW", few)
-    assert [image.id for image in await walk(gallery, limit=3, **asked_for)] == expected
+    monkeypatch.setattr(listing, "MAX_SCANNED", near)
+    monkeypatch.setattr(listing, "MAX_SORTED", few)
+    assert [image.id for image in await list_all_pages(gallery, limit=3, **asked_for)] == expected

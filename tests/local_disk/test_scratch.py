@@ -9,27 +9,27 @@ from pathlib import Path
 import pytest
 
 from gallery.errors import FileGone, RendererFailed
-from gallery.local_disk.scratch import a_folder, made_in, open_scratch
+from gallery.local_disk.scratch import open_outputs, open_scratch, work_folder
 
 
 @pytest.fixture(autouse=True)
-def elsewhere(tmp_path, monkeypatch):
+def temporary_root(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     return tmp_path
 
 
-def test_it_goes_with_its_work_and_with_its_process(elsewhere):
+def test_it_goes_with_its_work_and_with_its_process(temporary_root):
     with open_scratch() as scratch:
-        with a_folder(scratch) as folder:
+        with work_folder(scratch) as folder:
             (folder / "original").write_bytes(b"x")
         assert list(scratch.iterdir()) == []
         assert scratch.stat().st_mode & 0o077 == 0
-    assert list(elsewhere.iterdir()) == []
+    assert list(temporary_root.iterdir()) == []
 
 
-def test_what_a_dead_process_has_left_goes_and_a_living_ones_stays(elsewhere):
+def test_what_a_dead_process_has_left_goes_and_a_living_ones_stays(temporary_root):
     code = "import os, signal; from gallery.local_disk.scratch import open_scratch\nwith open_scratch() as s: {}"
-    environment = {**os.environ, "TMPDIR": str(elsewhere)}
+    environment = {**os.environ, "TMPDIR": str(temporary_root)}
     lives = [sys.executable, "-c", code.format("print(s, flush=True); input()")]
     with subprocess.Popen(lives, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as living:
         others = Path(living.stdout.readline().strip())
@@ -43,28 +43,28 @@ def test_what_a_dead_process_has_left_goes_and_a_living_ones_stays(elsewhere):
             assert mine.exists()
             assert another != mine
         living.communicate("\n")
-    assert list(elsewhere.iterdir()) == []
+    assert list(temporary_root.iterdir()) == []
 
 
-def test_where_a_version_without_locks_is_at_work_is_left_alone(elsewhere):
-    (elsewhere / f"gallery-work-{os.getppid()}-abc").mkdir()
+def test_where_a_version_without_locks_is_at_work_is_left_alone(temporary_root):
+    (temporary_root / f"gallery-work-{os.getppid()}-abc").mkdir()
     with open_scratch():
-        assert (elsewhere / f"gallery-work-{os.getppid()}-abc").exists()
+        assert (temporary_root / f"gallery-work-{os.getppid()}-abc").exists()
 
 
-def test_what_a_renderer_has_made_is_opened(elsewhere):
-    (elsewhere / "320.webp").write_bytes(b"pixels")
-    with made_in(elsewhere, ["320.webp"]) as files:
+def test_what_a_renderer_has_made_is_opened(temporary_root):
+    (temporary_root / "320.webp").write_bytes(b"pixels")
+    with open_outputs(temporary_root, ["320.webp"]) as files:
         assert [file.read() for file in files] == [b"pixels"]
     assert all(file.closed for file in files)
-    with pytest.raises(FileGone), made_in(elsewhere, ["960.webp"]):
+    with pytest.raises(FileGone), open_outputs(temporary_root, ["960.webp"]):
         pass
 
 
 @pytest.mark.parametrize("trap", ["link", "folder for a file", "pipe", "linked folder"])
-def test_what_only_looks_like_a_file_of_a_renderers_is_refused(elsewhere, trap):
+def test_what_only_looks_like_a_file_of_a_renderers_is_refused(temporary_root, trap):
     """A link that a renderer has left would have its worker publish what the worker may read."""
-    secret, folder = elsewhere / "secret", elsewhere / "folder"
+    secret, folder = temporary_root / "secret", temporary_root / "folder"
     secret.mkdir()
     (secret / "320.webp").write_bytes(b"password")
     if trap == "linked folder":
@@ -73,5 +73,5 @@ def test_what_only_looks_like_a_file_of_a_renderers_is_refused(elsewhere, trap):
         folder.mkdir()
         make = {"link": lambda path: path.symlink_to(secret / path.name), "pipe": os.mkfifo}.get(trap, Path.mkdir)
         make(folder / "320.webp")
-    with pytest.raises(RendererFailed), made_in(folder, ["320.webp"]):
+    with pytest.raises(RendererFailed), open_outputs(folder, ["320.webp"]):
         pass

@@ -5,55 +5,61 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from gallery.adapters.objects.cloud import Cloud
-from gallery.adapters.objects.content import Served
-from gallery.adapters.objects.store import Objects, open_objects
+from gallery.adapters.objects.cloud import CloudBackend
+from gallery.adapters.objects.content import DownloadHeaders
+from gallery.adapters.objects.store import ObjectStore, open_objects
 from gallery.errors import ObjectDamaged, ObjectNotFound, ObjectTaken
-from gallery.maintenance.copying import Copied, Fault, Wanted, copy, copy_all
+from gallery.maintenance.copying import CopiedObject, CopyFailure, CopyRequest, copy, copy_all
 from gallery.settings import Settings
-from s3 import store
+from s3 import create_bucket
 
-BIG = bytes(range(256)) * 4096 * 12  # 12 MiB: several parts
+BIG_CONTENT = bytes(range(256)) * 4096 * 12  # 12 MiB: several parts
 
 
 @pytest.fixture
-def files(tmp_path) -> Objects:
+def files(tmp_path) -> ObjectStore:
     return open_objects(Settings(data_dir=str(tmp_path)))
 
 
 @pytest.fixture
-def bucket(s3, tmp_path) -> Objects:
-    return Objects(Cloud(store(s3, f"copies-{abs(hash(tmp_path)) % 10**9}"), 10), timeout=10)
+def bucket(s3, tmp_path) -> ObjectStore:
+    return ObjectStore(CloudBackend(create_bucket(s3, f"copies-{abs(hash(tmp_path)) % 10**9}"), 10), timeout=10)
 
 
-async def each(*wanted: Wanted) -> AsyncIterator[Wanted]:
+async def iterate(*wanted: CopyRequest) -> AsyncIterator[CopyRequest]:
     for one in wanted:
         yield one
 
 
 async def test_objects_come_over_whole_and_back(files, bucket, tmp_path):
     await files.put("a", b"small")
-    await files.put("b", BIG)
-    wanted = [Wanted("a", served=Served("image/png", "Lac Léman.png")), Wanted("b", len(BIG), sha256(BIG))]
-    copied = {one.key: one async for one in copy_all(files, bucket, each(*wanted))}
-    assert copied == {"a": Copied("a", 5, sha256(b"small")), "b": Copied("b", len(BIG), sha256(BIG))}
+    await files.put("b", BIG_CONTENT)
+    wanted = [
+        CopyRequest("a", headers=DownloadHeaders("image/png", "Lac Léman.png")),
+        CopyRequest("b", len(BIG_CONTENT), sha256(BIG_CONTENT)),
+    ]
+    copied = {one.key: one async for one in copy_all(files, bucket, iterate(*wanted))}
+    assert copied == {
+        "a": CopiedObject("a", 5, sha256(b"small")),
+        "b": CopiedObject("b", len(BIG_CONTENT), sha256(BIG_CONTENT)),
+    }
     back = open_objects(Settings(data_dir=str(tmp_path / "back")))
-    assert [one.already async for one in copy_all(bucket, back, each(*wanted))] == [False, False]
-    assert (await back.digest("b")).sha256 == sha256(BIG)
+    assert [one.existed async for one in copy_all(bucket, back, iterate(*wanted))] == [False, False]
+    assert (await back.digest("b")).sha256 == sha256(BIG_CONTENT)
 
 
 async def test_what_is_there_already_is_not_copied_again(files, bucket):
     await files.put("a", b"small")
-    assert not (await copy(files, bucket, Wanted("a"))).already
+    assert not (await copy(files, bucket, CopyRequest("a"))).existed
     await files.delete(["a"])
-    assert (await copy(files, bucket, Wanted("a", size=5))).already
+    assert (await copy(files, bucket, CopyRequest("a", size=5))).existed
 
 
 @pytest.mark.parametrize("known", [{"size": 6}, {"sha256": hashlib.sha256(b"other").hexdigest()}])
 async def test_what_is_damaged_in_the_source_never_gets_into_the_target(files, bucket, known):
     await files.put("a", b"small")
     with pytest.raises(ObjectDamaged):
-        await copy(files, bucket, Wanted("a", **known))
+        await copy(files, bucket, CopyRequest("a", **known))
     assert await bucket.size("a") is None
 
 
@@ -61,8 +67,10 @@ async def test_one_that_cannot_be_copied_does_not_keep_the_others(files, bucket)
     await files.put("here", b"small")
     await files.put("taken", b"new")
     await bucket.put("taken", b"older")
-    found = {one.key: one async for one in copy_all(files, bucket, each(*map(Wanted, ("gone", "taken", "here"))))}
-    assert {key: type(one.error) for key, one in found.items() if isinstance(one, Fault)} == {
+    found = {
+        one.key: one async for one in copy_all(files, bucket, iterate(*map(CopyRequest, ("gone", "taken", "here"))))
+    }
+    assert {key: type(one.error) for key, one in found.items() if isinstance(one, CopyFailure)} == {
         "gone": ObjectNotFound,
         "taken": ObjectTaken,
     }

@@ -7,73 +7,73 @@ from pathlib import Path
 
 import pytest
 
-from cast import MAYA, uploaded
-from gallery.adapters.objects.store import Objects, objects_at
+from factories import CALLER, upload_image
+from gallery.adapters.objects.store import ObjectStore, open_objects_at
 from gallery.errors import CannotStart, ForeignStore, StoreClosed
 from gallery.images import object_rows
 from gallery.images.model import new_id, original_key
-from gallery.maintenance.move import Moved, Moving, Unmoved
+from gallery.maintenance.move import MigrationFailure, MigrationProgress, ObjectMigration
 from gallery.settings import Settings
 from gallery.wiring import Gallery, open_gallery, open_processing
-from processes import running
+from gallery_processes import run_gallery
 
 
 @pytest.fixture
-def in_s3(environment, s3) -> dict[str, str]:
+def s3_environment(environment, s3) -> dict[str, str]:
     return {**environment, **s3, "S3_BUCKET": f"moved-{os.urandom(4).hex()}"}
 
 
 @pytest.fixture
-def target(in_s3) -> Objects:
-    return objects_at(f"s3://{in_s3['S3_BUCKET']}", Settings.read(in_s3))
+def target(s3_environment) -> ObjectStore:
+    return open_objects_at(f"s3://{s3_environment['S3_BUCKET']}", Settings.read(s3_environment))
 
 
-async def moved(gallery: Gallery, target: Objects, **options) -> list[Moved | Unmoved]:
-    return [said async for said in Moving(gallery.database, gallery.objects, target).run(**options)]
+async def migrate(gallery: Gallery, target: ObjectStore, **options) -> list[MigrationProgress | MigrationFailure]:
+    return [said async for said in ObjectMigration(gallery.database, gallery.objects, target).run(**options)]
 
 
-async def put_at(objects: Objects) -> dict[str, object]:
-    return {found.key: found.changed_at async for batch in objects.list("") for found in batch}
+async def change_times(objects: ObjectStore) -> dict[str, object]:
+    return {found.key: found.modified_at async for batch in objects.list("") for found in batch}
 
 
-async def all_is_well(gallery: Gallery) -> bool:
+async def is_consistent(gallery: Gallery) -> bool:
     differences = [found async for found in gallery.verify.differences()]
     read = [said async for said in gallery.verify.originals() if not hasattr(said, "checked")]
     return not differences and not read
 
 
-async def test_a_library_moves_to_s3_and_back_under_load(environment, in_s3, target):
+async def test_a_library_moves_to_s3_and_back_under_load(environment, s3_environment, target):
     stop = asyncio.Event()
 
     async def load(gallery: Gallery) -> None:
         async with open_processing(gallery) as desk:
             while not stop.is_set():
-                await desk.process((await uploaded(gallery)).id)
+                await desk.process((await upload_image(gallery)).id)
 
     async with open_gallery(Settings.read(environment)) as old:
         async with asyncio.TaskGroup() as busy:
             busy.create_task(load(old))
-            while len(await put_at(old.objects)) < 10:
+            while len(await change_times(old.objects)) < 10:
                 await asyncio.sleep(0.05)
-            first = (await moved(old, target))[-1]
+            first = (await migrate(old, target))[-1]
             stop.set()
-        second = (await moved(old, target, close=True))[-1]
+        second = (await migrate(old, target, close=True))[-1]
         assert (first.failed, second.failed, second.already) == (0, 0, first.copied)
-        assert first.copied + second.copied == len(await put_at(old.objects)) - 1
+        assert first.copied + second.copied == len(await change_times(old.objects)) - 1
         with pytest.raises(StoreClosed):
             await old.objects.ping()
     with pytest.raises(ForeignStore):
         async with open_gallery(Settings.read(environment)):
             pass
-    async with open_gallery(Settings.read(in_s3)) as new:
-        assert await all_is_well(new)
-        back = objects_at((Path(environment["GALLERY_DATA_DIR"]) / "objects").as_uri(), new.settings)
-        assert (await moved(new, back, close=True))[-1].copied == 0
+    async with open_gallery(Settings.read(s3_environment)) as new:
+        assert await is_consistent(new)
+        back = open_objects_at((Path(environment["GALLERY_DATA_DIR"]) / "objects").as_uri(), new.settings)
+        assert (await migrate(new, back, close=True))[-1].copied == 0
     async with open_gallery(Settings.read(environment)) as again:
-        assert await all_is_well(again)
+        assert await is_consistent(again)
 
 
-def interrupt_after(puts: int, target: Objects, run: asyncio.Task, monkeypatch) -> None:
+def interrupt_after(puts: int, target: ObjectStore, run: asyncio.Task, monkeypatch) -> None:
     """Cancel the run in the middle of its next put."""
     put, done = target.put, []
 
@@ -89,33 +89,35 @@ def interrupt_after(puts: int, target: Objects, run: asyncio.Task, monkeypatch) 
 
 async def test_an_interrupted_run_goes_on_where_it_ended(gallery, target, monkeypatch):
     for _ in range(12):
-        await uploaded(gallery)
+        await upload_image(gallery)
     await target.claim(await gallery.objects.owner())
-    run = asyncio.create_task(moved(gallery, target, at_once=1))
+    run = asyncio.create_task(migrate(gallery, target, at_once=1))
     interrupt_after(4, target, run, monkeypatch)
     with pytest.raises(asyncio.CancelledError):
         await run
-    before = await put_at(target)
-    last = (await moved(gallery, target))[-1]
+    before = await change_times(target)
+    last = (await migrate(gallery, target))[-1]
     assert last.copied + last.already == 12
     assert last.already >= 4
-    after = await put_at(target)
+    after = await change_times(target)
     assert {key: after[key] for key in before} == before
-    assert (await moved(gallery, target))[-1] == Moved(already=12)
+    assert (await migrate(gallery, target))[-1] == MigrationProgress(already=12)
 
 
-async def test_a_damaged_object_is_told_and_not_accepted(gallery, in_s3, target, tmp_path):
-    good, bad = await uploaded(gallery), await uploaded(gallery)
+async def test_a_damaged_object_is_told_and_not_accepted(gallery, s3_environment, target, tmp_path):
+    good, bad = await upload_image(gallery), await upload_image(gallery)
     file = gallery.settings.data / "objects" / bad.original_key
     file.write_bytes(file.read_bytes()[:-1] + b"?")
     await target.claim(await gallery.objects.owner())
-    words = ["migrate-objects", "--to", f"s3://{in_s3['S3_BUCKET']}", "--close", "--json"]
-    async with running({**in_s3, "S3_BUCKET": ""}, tmp_path / "logs", *words) as command:
-        assert "S3_ENDPOINT is set without S3_BUCKET" in await ended(command, 2)
+    words = ["migrate-objects", "--to", f"s3://{s3_environment['S3_BUCKET']}", "--close", "--json"]
+    async with run_gallery({**s3_environment, "S3_BUCKET": ""}, tmp_path / "logs", *words) as command:
+        assert "S3_ENDPOINT is set without S3_BUCKET" in await output_when_ended(command, 2)
     (tmp_path / "old.env").write_text(f"# files\nGALLERY_OBJECTS__URL={file.parents[1].as_uri()}\n")
     words += ["--from", str(tmp_path / "old.env")]
-    async with running({**in_s3, "S3_BUCKET": ""}, tmp_path / "logs", *words) as command:
-        said = [json.loads(line) for line in (await ended(command, 1)).splitlines() if '"event"' not in line]
+    async with run_gallery({**s3_environment, "S3_BUCKET": ""}, tmp_path / "logs", *words) as command:
+        said = [
+            json.loads(line) for line in (await output_when_ended(command, 1)).splitlines() if '"event"' not in line
+        ]
     assert said == [
         {"key": bad.original_key, "code": "object_damaged"},
         {"copied": 1, "bytes": good.size, "already": 0, "failed": 1},
@@ -127,26 +129,29 @@ async def test_a_damaged_object_is_told_and_not_accepted(gallery, in_s3, target,
 async def test_an_upload_under_way_and_a_deleted_image_are_not_missed(gallery, target):
     under_way = new_id()
     await object_rows.reserve(gallery.database, under_way, None, [original_key(under_way)])
-    doomed = await uploaded(gallery)
-    lost = await uploaded(gallery)
-    await gallery.images.delete(MAYA, doomed.id)
+    doomed = await upload_image(gallery)
+    lost = await upload_image(gallery)
+    await gallery.images.delete(CALLER, doomed.id)
     await gallery.objects.delete([lost.original_key, doomed.original_key])
-    assert await moved(gallery, target) == [Unmoved(lost.original_key, "object_not_found"), Moved(failed=1)]
+    assert await migrate(gallery, target) == [
+        MigrationFailure(lost.original_key, "object_not_found"),
+        MigrationProgress(failed=1),
+    ]
 
 
 async def test_somebody_elses_store_is_refused_and_so_is_the_same_one(gallery, target):
     await target.claim("theirs")
     with pytest.raises(ForeignStore):
-        await moved(gallery, target)
+        await migrate(gallery, target)
     with pytest.raises(CannotStart, match="to itself"):
-        await moved(gallery, gallery.objects)
+        await migrate(gallery, gallery.objects)
     link = gallery.settings.data / "the same by another name"
     link.symlink_to(gallery.settings.data / "objects")
     with pytest.raises(CannotStart, match="to itself"):
-        await moved(gallery, objects_at(link.as_uri(), gallery.settings), close=True)
+        await migrate(gallery, open_objects_at(link.as_uri(), gallery.settings), close=True)
 
 
-async def ended(command, code: int) -> str:
+async def output_when_ended(command, code: int) -> str:
     async with asyncio.timeout(60):
         assert await command.process.wait() == code, command.text()
     return command.text()

@@ -8,11 +8,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from cast import MAYA, uploaded
+from factories import CALLER, upload_image
 from gallery.errors import ForeignStore, ObjectDamaged
 from gallery.images import object_rows
 from gallery.images.model import Status, rendition_key
-from gallery.maintenance.verify import Finding, Progress, Wrong
+from gallery.maintenance.verify import Finding, FindingKind, VerifyProgress
 from gallery.settings import Settings
 from gallery.wiring import open_gallery, open_processing
 
@@ -20,118 +20,118 @@ OLD = time.time() - 7200
 
 
 @pytest.fixture(params=["files", "s3"])
-async def house(request, environment, s3):
+async def gallery_with_image(request, environment, s3):
     """A gallery with one READY image, on each kind of store."""
     if request.param == "s3":
         environment = {**environment, **s3, "S3_BUCKET": f"verify-{os.urandom(4).hex()}"}
     async with open_gallery(Settings.read(environment)) as gallery, open_processing(gallery, name="worker") as desk:
-        image = await uploaded(gallery)
+        image = await upload_image(gallery)
         await desk.process(image.id)
-        yield gallery, desk, await gallery.images.get(MAYA, image.id)
+        yield gallery, desk, await gallery.images.get(CALLER, image.id)
 
 
 async def differences(gallery, **options):
     return [finding async for finding in gallery.verify.differences(**options)]
 
 
-async def read(gallery, *arguments):
+async def check_originals(gallery, *arguments):
     return [said async for said in gallery.verify.originals(*arguments)]
 
 
-def a_file(gallery, key: str) -> Path:
+def object_path(gallery, key: str) -> Path:
     return gallery.settings.data / "objects" / key
 
 
-def age(gallery, key: str) -> None:
-    os.utime(a_file(gallery, key), (OLD, OLD))
+def make_old(gallery, key: str) -> None:
+    os.utime(object_path(gallery, key), (OLD, OLD))
 
 
-async def test_all_is_well(house):
-    gallery, _, image = house
+async def test_all_is_well(gallery_with_image):
+    gallery, _, image = gallery_with_image
     assert await differences(gallery, remove_unknown=True) == []
-    assert await read(gallery) == [Progress(1, image.id)]
+    assert await check_originals(gallery) == [VerifyProgress(1, image.id)]
 
 
-async def test_renditions_that_are_gone_are_made_again(house):
-    gallery, desk, image = house
+async def test_renditions_that_are_gone_are_made_again(gallery_with_image):
+    gallery, desk, image = gallery_with_image
     gone = [image.rendition_key(rendition) for rendition in image.renditions[:2]]
     await gallery.objects.delete(gone)
     found = await differences(gallery)
-    assert found == [Finding(Wrong.MISSING_RENDITION, key, image.id, mended=True) for key in sorted(gone)]
-    assert (await gallery.images.get(MAYA, image.id)).status is Status.READY
+    assert found == [Finding(FindingKind.MISSING_RENDITION, key, image.id, mended=True) for key in sorted(gone)]
+    assert (await gallery.images.get(CALLER, image.id)).status is Status.READY
 
     assert (await gallery.sweep.run()).rung == 1
     await desk.process(image.id)
     assert await differences(gallery) == []
-    again = await gallery.images.get(MAYA, image.id)
+    again = await gallery.images.get(CALLER, image.id)
     assert again.rendered_attempt == 2
-    assert "missing_rendition" in {entry.code for entry in await gallery.images.timeline(MAYA, image.id)}
+    assert "missing_rendition" in {entry.code for entry in await gallery.images.timeline(CALLER, image.id)}
 
 
 @pytest.mark.parametrize("left", [b"", b"cut"], ids=["emptied", "cut"])
-async def test_renditions_that_lost_bytes_are_made_again(house, left):
+async def test_renditions_that_lost_bytes_are_made_again(gallery_with_image, left):
     """As a file system may leave them after a power cut, when the disk said too early that it had written them."""
-    gallery, desk, image = house
+    gallery, desk, image = gallery_with_image
     cut = image.rendition_key(image.renditions[0])
     await gallery.objects.delete([cut])
     await gallery.objects.put(cut, left)
     with pytest.raises(ObjectDamaged):
         await gallery.pictures.open(cut, image.renditions[0].size)
-    assert await differences(gallery) == [Finding(Wrong.DAMAGED_RENDITION, cut, image.id, mended=True)]
+    assert await differences(gallery) == [Finding(FindingKind.DAMAGED_RENDITION, cut, image.id, mended=True)]
 
     assert (await gallery.sweep.run()).rung == 1
     await desk.process(image.id)
     assert await differences(gallery) == []
 
 
-async def test_an_original_that_lost_bytes_is_told_without_being_read(house):
-    gallery, _, image = house
+async def test_an_original_that_lost_bytes_is_told_without_being_read(gallery_with_image):
+    gallery, _, image = gallery_with_image
     await gallery.objects.delete([image.original_key])
     await gallery.objects.put(image.original_key, b"cut")
-    assert await differences(gallery) == [Finding(Wrong.DAMAGED_ORIGINAL, image.original_key, image.id)]
+    assert await differences(gallery) == [Finding(FindingKind.DAMAGED_ORIGINAL, image.original_key, image.id)]
 
 
-async def test_an_original_that_is_gone_is_told_and_nothing_is_done_to_its_image(house):
-    gallery, _, image = house
+async def test_an_original_that_is_gone_is_told_and_nothing_is_done_to_its_image(gallery_with_image):
+    gallery, _, image = gallery_with_image
     rendition = image.rendition_key(image.renditions[0])
     await gallery.objects.delete([image.original_key, rendition])
     assert await differences(gallery) == [
-        Finding(Wrong.MISSING_ORIGINAL, image.original_key, image.id),
-        Finding(Wrong.MISSING_RENDITION, rendition, image.id, mended=False),
+        Finding(FindingKind.MISSING_ORIGINAL, image.original_key, image.id),
+        Finding(FindingKind.MISSING_RENDITION, rendition, image.id, mended=False),
     ]
-    assert await read(gallery) == [
-        Finding(Wrong.MISSING_ORIGINAL, image.original_key, image.id),
-        Progress(1, image.id),
+    assert await check_originals(gallery) == [
+        Finding(FindingKind.MISSING_ORIGINAL, image.original_key, image.id),
+        VerifyProgress(1, image.id),
     ]
-    assert await gallery.images.get(MAYA, image.id) == image
+    assert await gallery.images.get(CALLER, image.id) == image
 
 
 async def test_an_object_that_no_row_knows_is_told_and_removed_only_on_request(gallery):
     await gallery.objects.put("renditions/nobody/1/320.webp", b"?")
     await gallery.objects.put("original/young", b"an upload of somebody whose database was restored")
     await gallery.objects.put("holidays/notes.txt", b"not ours at all")
-    age(gallery, "renditions/nobody/1/320.webp")
-    age(gallery, "holidays/notes.txt")
-    finding = Finding(Wrong.UNKNOWN_OBJECT, "renditions/nobody/1/320.webp")
+    make_old(gallery, "renditions/nobody/1/320.webp")
+    make_old(gallery, "holidays/notes.txt")
+    finding = Finding(FindingKind.UNKNOWN_OBJECT, "renditions/nobody/1/320.webp")
     assert await differences(gallery) == [finding]
-    assert a_file(gallery, finding.key).exists()
+    assert object_path(gallery, finding.key).exists()
     assert await differences(gallery, remove_unknown=True) == [msgspec.structs.replace(finding, mended=True)]
-    assert not a_file(gallery, finding.key).exists()
-    assert a_file(gallery, "original/young").exists()
-    assert a_file(gallery, "holidays/notes.txt").exists()
+    assert not object_path(gallery, finding.key).exists()
+    assert object_path(gallery, "original/young").exists()
+    assert object_path(gallery, "holidays/notes.txt").exists()
 
 
 async def test_what_is_on_its_way_in_or_out_is_not_told_of(gallery, processing):
-    image = await uploaded(gallery)
+    image = await upload_image(gallery)
     await processing.process(image.id)
-    await gallery.images.reprocess(MAYA, image.id)
+    await gallery.images.reprocess(CALLER, image.id)
     await processing.process(image.id)  # the renditions of the first attempt stay for a day
-    other = await uploaded(gallery)
-    await gallery.images.delete(MAYA, other.id)
+    other = await upload_image(gallery)
+    await gallery.images.delete(CALLER, other.id)
     reserved = rendition_key(image.id, 9, "320", "webp")
     await object_rows.reserve(gallery.database, image.id, 9, [reserved])
     for key in (other.original_key, image.original_key):
-        age(gallery, key)
+        make_old(gallery, key)
     assert await differences(gallery, remove_unknown=True) == []
 
 
@@ -140,9 +140,9 @@ async def test_while_others_upload_and_delete_nothing_is_made_up(gallery, proces
 
     async def busy():
         while not ended.is_set():
-            image = await uploaded(gallery)
+            image = await upload_image(gallery)
             await processing.process(image.id)
-            await gallery.images.delete(MAYA, image.id)
+            await gallery.images.delete(CALLER, image.id)
             await gallery.sweep.run()
 
     working = asyncio.create_task(busy())
@@ -154,28 +154,28 @@ async def test_while_others_upload_and_delete_nothing_is_made_up(gallery, proces
 
 @pytest.mark.parametrize("harm", [lambda bits: bits[:-1], lambda bits: bits[:-1] + bytes([bits[-1] ^ 1])])
 async def test_stored_bytes_are_compared_with_their_hash(gallery, harm):
-    image = await uploaded(gallery)
-    file = a_file(gallery, image.original_key)
+    image = await upload_image(gallery)
+    file = object_path(gallery, image.original_key)
     file.write_bytes(harm(file.read_bytes()))
-    damaged = Finding(Wrong.DAMAGED_ORIGINAL, image.original_key, image.id)
-    assert await read(gallery) == [damaged, Progress(1, image.id)]
+    damaged = Finding(FindingKind.DAMAGED_ORIGINAL, image.original_key, image.id)
+    assert await check_originals(gallery) == [damaged, VerifyProgress(1, image.id)]
 
 
 async def test_a_share_is_the_same_one_each_time_and_can_be_gone_on_with(gallery):
-    images = [await uploaded(gallery) for _ in range(40)]
+    images = [await upload_image(gallery) for _ in range(40)]
     for image in images:
-        a_file(gallery, image.original_key).write_bytes(b"harmed")
-    half = await read(gallery, 0.5)
+        object_path(gallery, image.original_key).write_bytes(b"harmed")
+    half = await check_originals(gallery, 0.5)
     assert 8 < half[-1].checked < 32
-    assert await read(gallery, 0.5) == half
-    rest = await read(gallery, 1.0, images[29].id)
+    assert await check_originals(gallery, 0.5) == half
+    rest = await check_originals(gallery, 1.0, images[29].id)
     assert [said.image for said in rest[:-1]] == [image.id for image in images[30:]]
-    assert rest[-1] == Progress(10, images[-1].id)
-    assert await read(gallery, 0.0) == [Progress(0, images[-1].id)]
+    assert rest[-1] == VerifyProgress(10, images[-1].id)
+    assert await check_originals(gallery, 0.0) == [VerifyProgress(0, images[-1].id)]
 
 
-async def test_another_installations_store_is_refused(house, environment):
-    gallery, _, _ = house
+async def test_another_installations_store_is_refused(gallery_with_image, environment):
+    gallery, _, _ = gallery_with_image
     async with gallery.database.writing() as db:
         await db.execute("UPDATE installation SET id = gen_random_uuid()")
     with pytest.raises(ForeignStore):
@@ -184,9 +184,9 @@ async def test_another_installations_store_is_refused(house, environment):
 
 
 async def test_a_sweep_says_what_it_would_do(gallery, settings):
-    image = await uploaded(gallery)
-    await gallery.images.delete(MAYA, image.id)
-    await uploaded(gallery)
+    image = await upload_image(gallery)
+    await gallery.images.delete(CALLER, image.id)
+    await upload_image(gallery)
     planned = await gallery.sweep.plan()
     assert (planned.rung, planned.removed) == (1, 1)
     assert await gallery.sweep.plan() == planned, "nothing was done"

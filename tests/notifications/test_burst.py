@@ -8,14 +8,14 @@ from contextlib import asynccontextmanager
 import msgspec
 import pytest
 
-from conftest import served
-from gallery.access.model import EVERYBODY
-from gallery.notifications.model import Event, Filter, Numbered
-from gallery.notifications.subscriber import Subscriber, caught_up
+from conftest import serve_api
+from gallery.access.model import SHARED_OWNER
+from gallery.notifications.model import Event, EventFilter, NumberedEvent
+from gallery.notifications.subscriber import Subscriber, wait_until_caught_up
 from gallery.wiring import open_gallery
 
-EVENTS = 20_000
-FILL = """
+EVENT_COUNT = 20_000
+INSERT_EVENTS = """
     INSERT INTO event (type, owner, image_id, version, data)
     SELECT 'image.updated', 'everybody', '00000000-0000-0000-0000-000000000001', 1, to_json(repeat('x', 500))
     FROM generate_series(1, $1::int)
@@ -23,12 +23,12 @@ FILL = """
 REQUEST = b"GET /api/v1/notifications/stream HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 
 
-async def numbers(port):
+async def read_numbers(port):
     """The numbers of the events that one connection brings, until all have come or it ends."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(REQUEST)
     found, rest, end = [], b"", 0
-    while len(found) < EVENTS and (chunk := await reader.read(1 << 20)):
+    while len(found) < EVENT_COUNT and (chunk := await reader.read(1 << 20)):
         rest += chunk
         for event in list(re.finditer(rb"id: (\d+)\nevent: ", rest)):
             found.append(int(event[1]))
@@ -39,7 +39,7 @@ async def numbers(port):
 
 
 @asynccontextmanager
-async def asleep(port):
+async def non_reading_client(port):
     """A client that asks for the stream and never reads."""
     with socket.create_connection(("127.0.0.1", port)) as sleeper:
         sleeper.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -50,30 +50,30 @@ async def asleep(port):
 async def test_prompt_clients_hear_a_burst_whole_and_a_slow_one_is_closed_alone(settings):
     impatient = msgspec.structs.replace(settings.notifications, patience=1)
     settings = msgspec.structs.replace(settings, notifications=impatient)
-    async with open_gallery(settings) as gallery, served(gallery) as url:
+    async with open_gallery(settings) as gallery, serve_api(gallery) as url:
         port = int(url.rpartition(":")[2])
-        async with asleep(port):
-            prompt = [asyncio.create_task(numbers(port)) for _ in range(3)]
+        async with non_reading_client(port):
+            prompt = [asyncio.create_task(read_numbers(port)) for _ in range(3)]
             async with asyncio.timeout(10):
-                while gallery.feed.listeners < 4:
+                while gallery.feed.subscriber_count < 4:
                     await asyncio.sleep(0.01)
             async with gallery.database.writing() as db:
-                await db.execute(FILL, EVENTS)
+                await db.execute(INSERT_EVENTS, EVENT_COUNT)
             async with asyncio.timeout(60):
                 heard = await asyncio.gather(*prompt)
-                while gallery.feed.listeners:
+                while gallery.feed.subscriber_count:
                     await asyncio.sleep(0.05)
     for found in heard:
-        assert found == list(range(1, EVENTS + 1)), "each once, in order, over one connection"
+        assert found == list(range(1, EVENT_COUNT + 1)), "each once, in order, over one connection"
 
 
 async def test_a_client_some_way_off_keeps_up_with_a_burst(gallery):
     """Each block takes it 30 ms: longer than the feed takes to read the next page."""
     feed = asyncio.create_task(gallery.feed.run())
-    stream, found = gallery.feed.listen(Filter(EVERYBODY), None), []
+    stream, found = gallery.feed.listen(EventFilter(SHARED_OWNER), None), []
     await anext(stream)
     async with gallery.database.writing() as db:
-        await db.execute(FILL, 10_000)
+        await db.execute(INSERT_EVENTS, 10_000)
     async with asyncio.timeout(30):
         while len(found) < 10_000:
             found += map(int, re.findall(rb"id: (\d+)\nevent: ", await anext(stream)))
@@ -84,34 +84,36 @@ async def test_a_client_some_way_off_keeps_up_with_a_burst(gallery):
 
 
 @pytest.fixture
-async def waiting(gallery):
+async def waiting_subscriber(gallery):
     """A subscriber that has been handed something, and takes nothing unless the test does."""
-    subscriber = Subscriber(Filter(EVERYBODY), 0, 1000)
+    subscriber = Subscriber(EventFilter(SHARED_OWNER), 0, 1000)
     gallery.feed._subscribers.add(subscriber)
-    hand_over(subscriber, 1)
+    push(subscriber, 1)
     return subscriber
 
 
-def hand_over(subscriber, number):
-    event = Numbered(number, Event("image.updated", EVERYBODY, "x", 1, b"{}"))
+def push(subscriber, number):
+    event = NumberedEvent(number, Event("image.updated", SHARED_OWNER, "x", 1, b"{}"))
     subscriber.take([(event, event.frame())])
 
 
-async def seconds(work):
+async def measure_seconds(work):
     began = asyncio.get_running_loop().time()
     await work
     return asyncio.get_running_loop().time() - began
 
 
-async def test_a_client_that_takes_nothing_is_waited_for_once(gallery, waiting):
-    assert 0.05 < await seconds(caught_up(gallery.feed._subscribers)) < 1
-    assert await seconds(caught_up(gallery.feed._subscribers)) < 0.05
-    await anext(waiting.blocks(1))
-    hand_over(waiting, 2)
-    assert 0.05 < await seconds(caught_up(gallery.feed._subscribers)) < 1, "it has taken something meanwhile"
+async def test_a_client_that_takes_nothing_is_waited_for_once(gallery, waiting_subscriber):
+    assert 0.05 < await measure_seconds(wait_until_caught_up(gallery.feed._subscribers)) < 1
+    assert await measure_seconds(wait_until_caught_up(gallery.feed._subscribers)) < 0.05
+    await anext(waiting_subscriber.blocks(1))
+    push(waiting_subscriber, 2)
+    assert 0.05 < await measure_seconds(wait_until_caught_up(gallery.feed._subscribers)) < 1, (
+        "it has taken something meanwhile"
+    )
 
 
-async def test_one_that_has_ended_keeps_nothing(waiting):
-    waiting.end()
-    hand_over(waiting, 2)
-    assert not waiting.behind
+async def test_one_that_has_ended_keeps_nothing(waiting_subscriber):
+    waiting_subscriber.end()
+    push(waiting_subscriber, 2)
+    assert not waiting_subscriber.behind

@@ -8,29 +8,29 @@ from datetime import timedelta
 
 from gallery.notifications import store
 from gallery.notifications.feed import Feed
-from gallery.notifications.model import Event, Filter
+from gallery.notifications.model import Event, EventFilter
 from gallery.wiring import open_gallery
 
 IMAGE = str(uuid.uuid4())
 
 
-def event(data: str = "0") -> Event:
+def make_event(data: str = "0") -> Event:
     return Event("image.updated", "everybody", IMAGE, 1, data.encode())
 
 
-async def numbers(gallery):
+async def read_numbers(gallery):
     return [(e.number, e.event.data) for e in await gallery.events.after(0)]
 
 
 async def test_a_slow_transaction_is_not_skipped(gallery):
     async with gallery.database.writing() as slow:
-        await store.add(slow, event('"slow"'))
+        await store.add(slow, make_event('"slow"'))
         async with gallery.database.writing() as quick:
-            await store.add(quick, event('"quick"'))
+            await store.add(quick, make_event('"quick"'))
         await gallery.events.number()
-        assert await numbers(gallery) == [(1, b'"quick"')]
+        assert await read_numbers(gallery) == [(1, b'"quick"')]
     await gallery.events.number()
-    assert await numbers(gallery) == [(1, b'"quick"'), (2, b'"slow"')]
+    assert await read_numbers(gallery) == [(1, b'"quick"'), (2, b'"slow"')]
 
 
 async def test_many_writers_and_readers_see_one_order_without_gaps(gallery):
@@ -41,7 +41,7 @@ async def test_many_writers_and_readers_see_one_order_without_gaps(gallery):
     async def write(writer: int) -> None:
         for turn in range(each):
             async with gallery.database.writing() as db:
-                await store.add(db, event(f"{writer * each + turn}"))
+                await store.add(db, make_event(f"{writer * each + turn}"))
                 await asyncio.sleep(random.random() * 0.02)
 
     async def sequence() -> None:
@@ -57,7 +57,7 @@ async def test_many_writers_and_readers_see_one_order_without_gaps(gallery):
     async with asyncio.timeout(60):
         await asyncio.gather(*(write(n) for n in range(50)), sequence(), sequence(), *(read(mine) for mine in seen))
     assert seen == [list(range(1, total + 1))] * 3
-    assert sorted(int(data) for _, data in await numbers(gallery)) == list(range(total))
+    assert sorted(int(data) for _, data in await read_numbers(gallery)) == list(range(total))
 
 
 async def test_fifty_writers_and_twenty_streams_in_two_processes(gallery, settings):
@@ -67,13 +67,13 @@ async def test_fifty_writers_and_twenty_streams_in_two_processes(gallery, settin
     async def write(writer: int) -> None:
         for turn in range(each):
             async with gallery.database.writing() as db:
-                await store.add(db, event(f"{writer * each + turn}"))
+                await store.add(db, make_event(f"{writer * each + turn}"))
                 await asyncio.sleep(random.random() * 0.05)
             await gallery.news._bell.ring()
 
     async def stream(feed: Feed) -> list[tuple[int, int]]:
         told, text = [], b""
-        async for block in feed.listen(Filter("everybody"), "0"):
+        async for block in feed.listen(EventFilter("everybody"), "0"):
             text += block
             told = [(int(n), int(data)) for n, data in re.findall(rb"id: (\d+)\nevent: .*\ndata: (\d+)\n", text)]
             if len(told) >= total:
@@ -96,13 +96,13 @@ async def test_fifty_writers_and_twenty_streams_in_two_processes(gallery, settin
 async def test_expired_events_leave_the_numbers_rising(gallery):
     async with gallery.database.writing() as db:
         for _ in range(3):
-            await store.add(db, event())
+            await store.add(db, make_event())
     await gallery.events.number()
     async with gallery.database.writing() as db:
         await db.execute("UPDATE event SET created_at = now() - interval '2 days'")
     await gallery.events.expire(timedelta(days=1))
     assert await gallery.events.bounds() == (3, 3)
     async with gallery.database.writing() as db:
-        await store.add(db, event())
+        await store.add(db, make_event())
     await gallery.events.number()
-    assert [number for number, _ in await numbers(gallery)] == [4]
+    assert [number for number, _ in await read_numbers(gallery)] == [4]

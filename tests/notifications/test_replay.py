@@ -4,43 +4,45 @@ import asyncio
 
 import pytest
 
-from gallery.access.model import EVERYBODY
+from gallery.access.model import SHARED_OWNER
 from gallery.notifications import feed as feeds
 from gallery.notifications.feed import Feed
-from gallery.notifications.model import Filter
-from gallery.notifications.store import PAGE, REPLAY, EventStore
+from gallery.notifications.model import EventFilter
+from gallery.notifications.store import PAGE_SIZE, REPLAY, EventStore
 
-FILL = """
+INSERT_EVENTS = """
     INSERT INTO event (type, owner, image_id, version, data)
     SELECT 'image.updated', CASE WHEN i % 400 = 0 THEN 'everybody' ELSE 'victim' END, gen_random_uuid(), 1, '{}'
     FROM generate_series(1, $1::int) i
 """
-MANY = 20_000
+EVENT_COUNT = 20_000
 
 
 @pytest.fixture
-async def full(gallery):
+async def gallery_with_events(gallery):
     """Fifty events of ours among twenty thousand."""
     async with gallery.database.writing() as db:
-        await db.execute(FILL, MANY)
+        await db.execute(INSERT_EVENTS, EVENT_COUNT)
     await gallery.events.number()
     async with gallery.database.writing() as db:
         await db.execute("ANALYZE event")
     return gallery
 
 
-async def test_a_replay_reads_its_owners_events_alone(full):
-    async with full.database.primary() as db:
-        rows = await db.fetch(f"EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) {REPLAY}", EVERYBODY, 0, MANY, PAGE)
+async def test_a_replay_reads_its_owners_events_alone(gallery_with_events):
+    async with gallery_with_events.database.primary() as db:
+        rows = await db.fetch(
+            f"EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) {REPLAY}", SHARED_OWNER, 0, EVENT_COUNT, PAGE_SIZE
+        )
     text = "\n".join(row[0] for row in rows)
     assert "Index Scan using event_of_owner " in text, text
     assert "Sort" not in text, text
     assert "Removed" not in text, text
 
 
-async def replayed(feed, last, wanted=None):
+async def replay(feed, last, wanted=None):
     """What a returning client is sent before it follows the feed."""
-    stream = feed.listen(wanted or Filter(EVERYBODY), last)
+    stream = feed.listen(wanted or EventFilter(SHARED_OWNER), last)
     assert (await anext(stream)).startswith(b"retry:")
     try:
         async with asyncio.timeout(5):
@@ -49,37 +51,39 @@ async def replayed(feed, last, wanted=None):
         await stream.aclose()
 
 
-async def test_a_replay_ends_with_the_id_of_all_that_was_looked_at(full):
+async def test_a_replay_ends_with_the_id_of_all_that_was_looked_at(gallery_with_events):
     """Otherwise the cursor of a client that wants few events, or none, would grow old."""
-    await full.feed._start()
-    block = await replayed(full.feed, "20")
-    assert block.count(b"event: image.updated") == MANY / 400
-    assert block.endswith(b": heartbeat\nid: %d\n\n" % MANY)
-    block = await replayed(full.feed, "20", Filter("nobody with events"))
-    assert block == b": heartbeat\nid: %d\n\n" % MANY
-    block = await replayed(full.feed, "20", Filter(EVERYBODY, frozenset({"image.deleted"})))
-    assert block == b": heartbeat\nid: %d\n\n" % MANY
+    await gallery_with_events.feed._start()
+    block = await replay(gallery_with_events.feed, "20")
+    assert block.count(b"event: image.updated") == EVENT_COUNT / 400
+    assert block.endswith(b": heartbeat\nid: %d\n\n" % EVENT_COUNT)
+    block = await replay(gallery_with_events.feed, "20", EventFilter("nobody with events"))
+    assert block == b": heartbeat\nid: %d\n\n" % EVENT_COUNT
+    block = await replay(gallery_with_events.feed, "20", EventFilter(SHARED_OWNER, frozenset({"image.deleted"})))
+    assert block == b": heartbeat\nid: %d\n\n" % EVENT_COUNT
 
 
-class Counting(EventStore):
+class CountingEventStore(EventStore):
     """Knows how many replays read at once."""
 
-    now = most = 0
+    concurrent = max_concurrent = 0
 
     async def replay(self, owner, number, until):
-        self.now += 1
-        self.most = max(self.most, self.now)
+        self.concurrent += 1
+        self.max_concurrent = max(self.max_concurrent, self.concurrent)
         try:
             await asyncio.sleep(0.01)
             return await super().replay(owner, number, until)
         finally:
-            self.now -= 1
+            self.concurrent -= 1
 
 
-async def test_few_replays_read_at_once(full):
-    store = Counting(full.database)
-    feed = Feed(store, full.valkey, full.feed._before, full.settings.notifications)
+async def test_few_replays_read_at_once(gallery_with_events):
+    store = CountingEventStore(gallery_with_events.database)
+    feed = Feed(
+        store, gallery_with_events.valkey, gallery_with_events.feed._before, gallery_with_events.settings.notifications
+    )
     await feed._start()
-    blocks = await asyncio.gather(*(replayed(feed, "20") for _ in range(30)))
+    blocks = await asyncio.gather(*(replay(feed, "20") for _ in range(30)))
     assert len(set(blocks)) == 1
-    assert store.most == feeds.MAX_REPLAYS
+    assert store.max_concurrent == feeds.MAX_CONCURRENT_REPLAYS

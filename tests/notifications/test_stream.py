@@ -13,21 +13,21 @@ import httpx
 import msgspec
 import pytest
 
-from cast import MAYA, listening, post, uploaded
-from conftest import served
+from conftest import serve_api
+from factories import CALLER, listen, post, upload_image
 from gallery.images.model import Edit
 from gallery.notifications import store
-from gallery.notifications.model import Event, Filter
+from gallery.notifications.model import Event, EventFilter
 from gallery.wiring import open_gallery
 
 
-async def renamed(gallery, image, times):
+async def rename_image(gallery, image, times):
     for number in range(times):
-        await gallery.images.edit(MAYA, image.id, Edit(title=str(number)))
+        await gallery.images.edit(CALLER, image.id, Edit(title=str(number)))
 
 
 async def test_a_client_hears_of_a_photo_from_upload_to_ready(gallery, client, processing):
-    async with listening(client) as maya:
+    async with listen(client) as maya:
         image = (await post(client, title="Lake")).json()
         await processing.process(image["id"])
         await maya.next("image.ready")
@@ -40,53 +40,53 @@ async def test_a_client_hears_of_a_photo_from_upload_to_ready(gallery, client, p
 
 
 @pytest.fixture
-def never_polling(monkeypatch):
-    monkeypatch.setattr("gallery.notifications.feed.POLL", 600)
+def no_polling(monkeypatch):
+    monkeypatch.setattr("gallery.notifications.feed.POLL_SECONDS", 600)
 
 
-async def test_the_bell_is_heard_when_nobody_polls(never_polling, gallery, client):
-    async with listening(client) as maya:
+async def test_the_bell_is_heard_when_nobody_polls(no_polling, gallery, client):
+    async with listen(client) as maya:
         for _ in range(5):
-            await uploaded(gallery)
+            await upload_image(gallery)
             await maya.next("image.uploaded")
 
 
 async def test_an_event_whose_bell_was_lost_is_told_all_the_same(gallery, client):
-    image = await uploaded(gallery)
-    async with listening(client) as maya:
+    image = await upload_image(gallery)
+    async with listen(client) as maya:
         async with gallery.database.writing() as db:
-            await store.add(db, Event("image.updated", MAYA.owner, image.id, 9, b'{"silent": true}'))
+            await store.add(db, Event("image.updated", CALLER.owner, image.id, 9, b'{"silent": true}'))
         assert (await maya.next("image.updated", seconds=5)).data == '{"silent": true}'
 
 
 async def test_who_was_away_is_replayed_from_its_last_event(gallery, client):
-    image = await uploaded(gallery)
-    async with listening(client) as maya:
-        await renamed(gallery, image, 3)
+    image = await upload_image(gallery)
+    async with listen(client) as maya:
+        await rename_image(gallery, image, 3)
         last = [await maya.next("image.updated") for _ in range(3)][-1].id
-    await renamed(gallery, image, 4)
-    async with listening(client, last_event_id=last) as maya:
+    await rename_image(gallery, image, 4)
+    async with listen(client, last_event_id=last) as maya:
         heard = [await maya.next() for _ in range(4)]
-        await renamed(gallery, image, 1)
+        await rename_image(gallery, image, 1)
         heard.append(await maya.next())
     assert [json.loads(event.data)["title"] for event in heard] == ["0", "1", "2", "3", "0"]
     assert [int(event.id) for event in heard] == [int(last) + n for n in range(1, 6)]
 
 
 async def test_the_cursor_can_be_in_the_url(gallery, client):
-    image = await uploaded(gallery)
-    await renamed(gallery, image, 2)
-    async with listening(client, lastEventId="0") as maya:
+    image = await upload_image(gallery)
+    await rename_image(gallery, image, 2)
+    async with listen(client, lastEventId="0") as maya:
         assert [(await maya.next()).id for _ in range(3)] == ["1", "2", "3"]
 
 
 async def test_a_long_replay_has_no_gaps_while_events_go_on(gallery, client):
-    image = await uploaded(gallery)
+    image = await upload_image(gallery)
     async with gallery.database.writing() as db:
         for number in range(1500):
-            await store.add(db, Event("image.updated", MAYA.owner, image.id, number, b"{}"))
-    async with listening(client, lastEventId="0") as maya:
-        changing = asyncio.create_task(renamed(gallery, image, 30))
+            await store.add(db, Event("image.updated", CALLER.owner, image.id, number, b"{}"))
+    async with listen(client, lastEventId="0") as maya:
+        changing = asyncio.create_task(rename_image(gallery, image, 30))
         heard = [int((await maya.next()).id) for _ in range(1531)]
         await changing
     assert heard == list(range(1, 1532))
@@ -94,41 +94,41 @@ async def test_a_long_replay_has_no_gaps_while_events_go_on(gallery, client):
 
 @pytest.mark.parametrize("cursor", ["nonsense", "-1", "999999", "1e3", "", "٣", "9" * 40])
 async def test_a_cursor_that_means_nothing_is_reset(gallery, client, cursor):
-    await uploaded(gallery)
-    async with listening(client, lastEventId=cursor) as maya:
+    await upload_image(gallery)
+    async with listen(client, lastEventId=cursor) as maya:
         assert (await maya.next()).event == "reset"
-        await uploaded(gallery)
+        await upload_image(gallery)
         assert (await maya.next()).event == "image.uploaded"
 
 
 async def test_a_cursor_that_is_no_longer_kept_is_reset(gallery, client):
-    image = await uploaded(gallery)
-    await renamed(gallery, image, 3)
+    image = await upload_image(gallery)
+    await rename_image(gallery, image, 3)
     await gallery.events.number()
     async with gallery.database.writing() as db:
         await db.execute("DELETE FROM event WHERE number <= 2")
         await db.execute("UPDATE event_numbers SET floor = 2")
-    async with listening(client, lastEventId="1") as maya:
+    async with listen(client, lastEventId="1") as maya:
         assert (await maya.next()).event == "reset"
-    async with listening(client, lastEventId="2") as maya:
+    async with listen(client, lastEventId="2") as maya:
         assert (await maya.next()).id == "3"
 
 
 async def test_only_what_was_asked_for(gallery, client):
-    one, other = await uploaded(gallery), await uploaded(gallery)
-    async with listening(client, types="image.updated", imageId=one.id) as maya:
-        await renamed(gallery, other, 1)
-        await gallery.images.delete(MAYA, other.id)
-        await renamed(gallery, one, 1)
+    one, other = await upload_image(gallery), await upload_image(gallery)
+    async with listen(client, types="image.updated", imageId=one.id) as maya:
+        await rename_image(gallery, other, 1)
+        await gallery.images.delete(CALLER, other.id)
+        await rename_image(gallery, one, 1)
         assert json.loads((await maya.next()).data)["imageId"] == one.id
     assert maya.types == ["image.updated"]
 
 
 async def test_nobody_hears_of_somebody_elses_images(gallery, client):
-    async with listening(client) as maya:
+    async with listen(client) as maya:
         async with gallery.database.writing() as db:
             await store.add(db, Event("image.updated", "somebody else", str(uuid.uuid4()), 1, b"{}"))
-        await uploaded(gallery)
+        await upload_image(gallery)
         assert (await maya.next()).event == "image.uploaded"
 
 
@@ -143,12 +143,12 @@ async def test_heartbeats_keep_a_filtered_streams_cursor_young(settings):
     often = msgspec.structs.replace(settings.notifications, heartbeat=0.1)
     async with (
         open_gallery(msgspec.structs.replace(settings, notifications=often)) as gallery,
-        served(gallery) as url,
+        serve_api(gallery) as url,
         httpx.AsyncClient(base_url=url) as client,
         client.stream("GET", "/api/v1/notifications/stream", params={"types": "image.deleted"}) as answer,
     ):
-        image = await uploaded(gallery)
-        await renamed(gallery, image, 2)
+        image = await upload_image(gallery)
+        await rename_image(gallery, image, 2)
         text = ""
         async with asyncio.timeout(10):
             async for chunk in answer.aiter_text():
@@ -163,34 +163,34 @@ async def test_a_reader_that_does_not_read_is_cut_off_and_costs_nobody_else(sett
     impatient = msgspec.structs.replace(settings.notifications, patience=1)
     async with (
         open_gallery(msgspec.structs.replace(settings, notifications=impatient)) as gallery,
-        served(gallery) as url,
+        serve_api(gallery) as url,
         AsyncExitStack() as stack,
     ):
-        stack.enter_context(no_collection())
+        stack.enter_context(without_gc())
         host, port = url.removeprefix("http://").split(":")
         sleeper = stack.enter_context(socket.create_connection((host, int(port))))
         sleeper.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         sleeper.sendall(b"GET /api/v1/notifications/stream HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-        async with httpx.AsyncClient(base_url=url) as client, listening(client) as maya:
-            while gallery.feed.listeners < 2:
+        async with httpx.AsyncClient(base_url=url) as client, listen(client) as maya:
+            while gallery.feed.subscriber_count < 2:
                 await asyncio.sleep(0.01)
-            image = await uploaded(gallery)
+            image = await upload_image(gallery)
             heard = asyncio.create_task(maya.next("image.deleted", seconds=60))
             async with asyncio.timeout(60):
-                while gallery.feed.listeners == 2:
+                while gallery.feed.subscriber_count == 2:
                     async with gallery.database.writing() as db:
                         for _ in range(10):
                             await store.add(
-                                db, Event("image.updated", MAYA.owner, image.id, 1, b'"%s"' % (b"x" * 50_000))
+                                db, Event("image.updated", CALLER.owner, image.id, 1, b'"%s"' % (b"x" * 50_000))
                             )
-                    await gallery.events.number()
+                    await gallery.events.assign_numbers()
                     await asyncio.sleep(0.05)
-            await gallery.images.delete(MAYA, image.id)
+            await gallery.images.delete(CALLER, image.id)
             await heard
 
 
 @contextmanager
-def no_collection() -> Iterator[None]:
+def without_gc() -> Iterator[None]:
     """Nothing is closed only because it happened to be collected."""
     gc.disable()
     try:
@@ -200,12 +200,12 @@ def no_collection() -> Iterator[None]:
 
 
 async def test_all_streams_end_before_the_server_does(gallery):
-    async with served(gallery) as url, httpx.AsyncClient(base_url=url) as client:
-        async with listening(client) as maya:
+    async with serve_api(gallery) as url, httpx.AsyncClient(base_url=url) as client:
+        async with listen(client) as maya:
             gallery.feed.end()
             with pytest.raises(StopAsyncIteration):
                 await maya.next()
-        async with listening(client) as late:
+        async with listen(client) as late:
             with pytest.raises(StopAsyncIteration):
                 await late.next()
     assert gallery.feed.listeners == 0
@@ -213,7 +213,7 @@ async def test_all_streams_end_before_the_server_does(gallery):
 
 async def test_clients_that_leave_are_forgotten(gallery, client):
     for _ in range(3):
-        async with listening(client):
+        async with listen(client):
             pass
     async with asyncio.timeout(5):
         while gallery.feed.listeners:
@@ -223,16 +223,16 @@ async def test_clients_that_leave_are_forgotten(gallery, client):
 async def test_a_subscriber_that_falls_too_far_behind_ends_and_is_replayed(settings):
     small = msgspec.structs.replace(settings.notifications, backlog=5)
     async with open_gallery(msgspec.structs.replace(settings, notifications=small)) as gallery:
-        image = await uploaded(gallery)
+        image = await upload_image(gallery)
         feed = asyncio.create_task(gallery.feed.run())
-        stream = gallery.feed.listen(Filter(MAYA.owner), None)
+        stream = gallery.feed.listen(EventFilter(CALLER.owner), None)
         await anext(stream)
-        await renamed(gallery, image, 8)  # while nobody takes anything out
+        await rename_image(gallery, image, 8)  # while nobody takes anything out
         async with asyncio.timeout(10):
             while gallery.feed._head < 9:  # it reads beside us, and may be slower
                 await asyncio.sleep(0.01)
             assert (await anext(stream)).startswith(b"retry:"), "told to come back, not half of it"
-            replay, text = gallery.feed.listen(Filter(MAYA.owner), "1"), b""
+            replay, text = gallery.feed.listen(EventFilter(CALLER.owner), "1"), b""
             while text.count(b"event: image.updated") < 8:
                 text += await anext(replay)
         feed.cancel()
@@ -241,17 +241,17 @@ async def test_a_subscriber_that_falls_too_far_behind_ends_and_is_replayed(setti
 
 async def test_who_has_seen_more_than_this_process_is_not_told_twice(gallery, settings):
     """Another process was quicker: its client comes to us with a number that our reader has not read yet."""
-    image = await uploaded(gallery)
-    await renamed(gallery, image, 3)
+    image = await upload_image(gallery)
+    await rename_image(gallery, image, 3)
     await gallery.events.number()
     slow = gallery.feed  # it has read nothing so far
     slow._begun.set()
-    stream = slow.listen(Filter(MAYA.owner), "4")
+    stream = slow.listen(EventFilter(CALLER.owner), "4")
     assert (await anext(stream)).startswith(b"retry:")
     waiting = asyncio.create_task(anext(stream))
     await asyncio.sleep(0.1)
     feed = asyncio.create_task(slow._read())
-    await renamed(gallery, image, 1)
+    await rename_image(gallery, image, 1)
     async with asyncio.timeout(10):
         assert b"id: 5\n" in await waiting
     feed.cancel()
@@ -259,16 +259,16 @@ async def test_who_has_seen_more_than_this_process_is_not_told_twice(gallery, se
 
 async def test_who_comes_before_the_reader_has_begun_misses_nothing(gallery):
     """A process has just been started, and its clients of before are back already."""
-    image = await uploaded(gallery)
-    await renamed(gallery, image, 3)
+    image = await upload_image(gallery)
+    await rename_image(gallery, image, 3)
     await gallery.events.number()
-    stream = gallery.feed.listen(Filter(MAYA.owner), "1")
+    stream = gallery.feed.listen(EventFilter(CALLER.owner), "1")
     text, waiting = b"", asyncio.create_task(anext(stream))
     await asyncio.sleep(0.1)
     feed = asyncio.create_task(gallery.feed.run())
     async with asyncio.timeout(10):
         text += await waiting
-        await renamed(gallery, image, 1)
+        await rename_image(gallery, image, 1)
         while text.count(b"event: image.updated") < 4:
             text += await anext(stream)
     feed.cancel()
@@ -278,7 +278,7 @@ async def test_who_comes_before_the_reader_has_begun_misses_nothing(gallery):
 async def test_who_waits_for_a_reader_that_cannot_begin_hears_signs_of_life(settings):
     soon = msgspec.structs.replace(settings.notifications, heartbeat=0.05)
     async with open_gallery(msgspec.structs.replace(settings, notifications=soon)) as gallery:
-        stream = gallery.feed.listen(Filter(MAYA.owner), None)
+        stream = gallery.feed.listen(EventFilter(CALLER.owner), None)
         assert await anext(stream) == b": waiting\n\n"
         gallery.feed.end()
         async with asyncio.timeout(5):

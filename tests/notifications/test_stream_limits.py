@@ -7,75 +7,78 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import httpx
 import pytest
 
-import processes
-from cast import listening, uploaded
-from conftest import housed
-from doors import SECRET, a_key, a_ticket, a_token, shown
-from scrape import scraped
+import gallery_processes
+from conftest import running_application
+from credentials import JWT_SECRET, bearer_headers, create_api_key, create_ticket, make_token
+from factories import listen, upload_image
+from scraping import scrape
 
 STREAM = "/api/v1/notifications/stream"
-CLOSED = {"GALLERY_ACCESS__OPEN": "false", "GALLERY_ACCESS__JWT_SECRET": SECRET}
-TWO = {"GALLERY_NOTIFICATIONS__MAX_STREAMS_PER_CALLER": "2"}
-FILES = 256
+CLOSED_MODE = {"GALLERY_ACCESS__OPEN": "false", "GALLERY_ACCESS__JWT_SECRET": JWT_SECRET}
+TWO_STREAMS = {"GALLERY_NOTIFICATIONS__MAX_STREAMS_PER_CALLER": "2"}
+MAX_FILES = 256
 
 
-async def status(client, headers=None, **query):
+async def stream_status(client, headers=None, **query):
     """What a stream is answered with; it is closed at once."""
     async with client.stream("GET", STREAM, headers=headers, params=query) as answer:
         return answer.status_code
 
 
 async def test_a_caller_has_so_many_streams_by_whatever_credential(environment):
-    async with housed(environment, **CLOSED, **TWO) as (house, client), AsyncExitStack() as stack:
-        _, text = await a_key(house)
-        ticket = await a_ticket(client, shown(text))
-        before = (await scraped_by_admin(client)).value("sse_refused_total", limit="caller")
-        await stack.enter_async_context(client.stream("GET", STREAM, headers=shown(text)))
+    async with (
+        running_application(environment, **CLOSED_MODE, **TWO_STREAMS) as (house, client),
+        AsyncExitStack() as stack,
+    ):
+        _, text = await create_api_key(house)
+        ticket = await create_ticket(client, bearer_headers(text))
+        before = (await scrape_as_admin(client)).value("sse_refused_total", limit="caller")
+        await stack.enter_async_context(client.stream("GET", STREAM, headers=bearer_headers(text)))
         async with client.stream("GET", STREAM, params={"ticket": ticket}):
-            refused = await client.get(STREAM, headers=shown(text))
+            refused = await client.get(STREAM, headers=bearer_headers(text))
             assert (refused.status_code, refused.json()["code"]) == (429, "too_many_streams")
             assert 5 <= int(refused.headers["retry-after"]) <= 15
-            assert await status(client, ticket=ticket) == 429
-            assert await status(client, shown(a_token("nils"))) == 200, "others have their own"
+            assert await stream_status(client, ticket=ticket) == 429
+            assert await stream_status(client, bearer_headers(make_token("nils"))) == 200, "others have their own"
         async with asyncio.timeout(5):
-            while await status(client, shown(text)) != 200:
+            while await stream_status(client, bearer_headers(text)) != 200:
                 await asyncio.sleep(0.05)
-        after = (await scraped_by_admin(client)).value("sse_refused_total", limit="caller")
+        after = (await scrape_as_admin(client)).value("sse_refused_total", limit="caller")
         assert after >= before + 2
 
 
-async def scraped_by_admin(client):
-    return await scraped(client, headers=shown(a_token("root", "admin")))
+async def scrape_as_admin(client):
+    return await scrape(client, headers=bearer_headers(make_token("root", "admin")))
 
 
 @pytest.mark.parametrize(
     ("given", "third"),
     [
-        (TWO, 429),
-        ({**TWO, "GALLERY_RATE__ENABLED": "false"}, 200),
+        (TWO_STREAMS, 429),
+        ({**TWO_STREAMS, "GALLERY_RATE__ENABLED": "false"}, 200),
         ({"GALLERY_NOTIFICATIONS__MAX_STREAMS": "2"}, 503),
         ({"GALLERY_NOTIFICATIONS__MAX_STREAMS": "2", "GALLERY_RATE__ENABLED": "false"}, 503),
         ({}, 200),
     ],
 )
 async def test_the_third_stream_in_an_open_house(environment, given, third):
-    async with housed(environment, **given) as (_, client), listening(client), listening(client):
-        assert await status(client) == third
+    async with running_application(environment, **given) as (_, client), listen(client), listen(client):
+        assert await stream_status(client) == third
 
 
-@pytest.mark.parametrize(("given", "most"), [({}, None), ({"GALLERY_RATE__ENABLED": "true"}, 100), (CLOSED, 100)])
+@pytest.mark.parametrize(("given", "most"), [({}, None), ({"GALLERY_RATE__ENABLED": "true"}, 100), (CLOSED_MODE, 100)])
 async def test_a_hundred_streams_are_the_default_where_callers_are_limited(environment, given, most):
-    headers = shown(a_token("maya")) if given is CLOSED else None
-    async with housed(environment, **given) as (_, client), AsyncExitStack() as stack:
-        many = await stack.enter_async_context(unbounded(client.base_url))
+    headers = bearer_headers(make_token("maya")) if given is CLOSED_MODE else None
+    async with running_application(environment, **given) as (_, client), AsyncExitStack() as stack:
+        many = await stack.enter_async_context(unbounded_client(client.base_url))
         for _ in range(100):
             answer = await stack.enter_async_context(many.stream("GET", STREAM, headers=headers))
             assert answer.status_code == 200
-        assert await status(client, headers) == (200 if most is None else 429)
+        assert await stream_status(client, headers) == (200 if most is None else 429)
 
 
 @asynccontextmanager
-async def unbounded(url):
+async def unbounded_client(url):
     """A client that opens as many connections as it is asked for."""
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
     async with httpx.AsyncClient(base_url=url, timeout=20, limits=limits) as client:
@@ -84,11 +87,11 @@ async def unbounded(url):
 
 async def test_a_full_process_says_when_to_come_back(environment):
     one = {"GALLERY_NOTIFICATIONS__MAX_STREAMS": "1"}
-    async with housed(environment, **one) as (gallery, client), listening(client) as maya:
+    async with running_application(environment, **one) as (gallery, client), listen(client) as maya:
         refused = await client.get(STREAM)
         assert (refused.status_code, refused.json()["code"]) == (503, "streams_full")
         assert int(refused.headers["retry-after"]) >= 5
-        await uploaded(gallery)
+        await upload_image(gallery)
         assert (await maya.next()).event == "image.uploaded"
 
 
@@ -96,7 +99,7 @@ async def test_a_full_process_says_when_to_come_back(environment):
 
 
 @asynccontextmanager
-async def probed(url):
+async def probe_livez(url):
     """Asks `/livez` over a new connection all the while; each answer has to be 200, and soon."""
     slowest, seen = 0.0, 0
 
@@ -121,23 +124,25 @@ async def probed(url):
 
 
 async def test_a_process_answers_its_probes_while_one_caller_opens_streams(environment, tmp_path):
-    given = {**environment, **CLOSED, "GALLERY_NOTIFICATIONS__MAX_STREAMS_PER_CALLER": "1000"}
+    given = {**environment, **CLOSED_MODE, "GALLERY_NOTIFICATIONS__MAX_STREAMS_PER_CALLER": "1000"}
     async with (
-        processes.api(given, tmp_path, files=FILES) as api,
-        unbounded(api.url) as client,
-        probed(api.url),
+        gallery_processes.api(given, tmp_path, files=MAX_FILES) as api,
+        unbounded_client(api.url) as client,
+        probe_livez(api.url),
         AsyncExitStack() as stack,
     ):
         found = []
         for _ in range(300):
-            answer = await stack.enter_async_context(client.stream("GET", STREAM, headers=shown(a_token("maya"))))
+            answer = await stack.enter_async_context(
+                client.stream("GET", STREAM, headers=bearer_headers(make_token("maya")))
+            )
             found.append(answer.status_code)
-        assert found == [200] * (FILES // 2) + [503] * (300 - FILES // 2)
+        assert found == [200] * (MAX_FILES // 2) + [503] * (300 - MAX_FILES // 2)
         await asyncio.sleep(1)
-        assert (await client.get("/api/v1/images", headers=shown(a_token("nils")))).status_code == 200
+        assert (await client.get("/api/v1/images", headers=bearer_headers(make_token("nils")))).status_code == 200
 
 
-async def raw(url, text):
+async def open_raw(url, text):
     """A connection of its own that has sent this, and stays."""
     host, port = url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
@@ -147,10 +152,10 @@ async def raw(url, text):
 
 
 async def test_idle_connections_make_room(environment, tmp_path):
-    async with processes.api(environment, tmp_path, files=FILES) as api, probed(api.url):
+    async with gallery_processes.api(environment, tmp_path, files=MAX_FILES) as api, probe_livez(api.url):
         kept = []
         for _ in range(400):
-            reader, writer = await raw(api.url, b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            reader, writer = await open_raw(api.url, b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
             assert b" 200 " in await reader.readline()
             kept.append(writer)
         await asyncio.sleep(1)
@@ -164,8 +169,8 @@ async def test_slow_uploads_leave_room_for_probes(environment, tmp_path):
         b"POST /api/v1/images HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100000\r\n"
         b"Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\n"
     )
-    async with processes.api(environment, tmp_path, files=FILES) as api, probed(api.url):
-        slow = [await raw(api.url, head) for _ in range(FILES // 10)]
+    async with gallery_processes.api(environment, tmp_path, files=MAX_FILES) as api, probe_livez(api.url):
+        slow = [await open_raw(api.url, head) for _ in range(MAX_FILES // 10)]
         await asyncio.sleep(0.5)
         async with httpx.AsyncClient(base_url=api.url) as client:
             refused = await client.get("/api/v1/images")

@@ -16,21 +16,21 @@ import yaml
 from redis.exceptions import AuthenticationError
 
 import photos
-from cast import listening, post
-from conftest import housed
-from gallery.backup.store import verified
-from gallery.cli.sockets import listen
-from gallery.errors import ValkeyAway, ValkeyRefused
+from conftest import running_application
+from factories import listen, post
+from gallery.backup.store import mark_verified
+from gallery.cli import sockets
+from gallery.errors import ValkeyRefused, ValkeyUnavailable
 from gallery.web.app import make_worker_app
 from gallery.web.server import Server
 from gallery.wiring import open_processing
-from scrape import scraped
+from scraping import scrape
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
-METRIC = re.compile(r"\b((?:gallery|process)_\w+)(?:\{([^}]*)\})?")
-LABEL = re.compile(r'(\w+)\s*(?:=~|!~|!=|=)\s*"')
-GROUPED = re.compile(r"\bby \(([^)]*)\)")
-FROM_PROMETHEUS = {"job", "instance", "le"}
+METRIC_PATTERN = re.compile(r"\b((?:gallery|process)_\w+)(?:\{([^}]*)\})?")
+LABEL_PATTERN = re.compile(r'(\w+)\s*(?:=~|!~|!=|=)\s*"')
+GROUP_BY_PATTERN = re.compile(r"\bby \(([^)]*)\)")
+PROMETHEUS_LABELS = {"job", "instance", "le"}
 
 
 def dashboard():
@@ -51,10 +51,10 @@ def queries():
 
 
 @asynccontextmanager
-async def answering(app, gallery):
+async def serve_app(app, gallery):
     """Somebody who speaks to the app."""
     server = Server(app, before_stop=lambda: None, settings=gallery.settings.serve)
-    with listen("127.0.0.1", 0) as sock:
+    with sockets.listen("127.0.0.1", 0) as sock:
         serving = asyncio.create_task(server.serve(sockets=[sock]))
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{sock.getsockname()[1]}", timeout=20) as client:
             yield client
@@ -63,11 +63,11 @@ async def answering(app, gallery):
 
 
 @pytest.fixture
-async def known(environment):
+async def known_labels(environment):
     """The labels of each metric, as an API and a worker tell that have done something of everything."""
     limits = {"GALLERY_RATE__ENABLED": "true", "GALLERY_RATE__UPLOADS": "2 per 60"}
-    async with housed(environment, **limits) as (gallery, client), open_processing(gallery) as processing:
-        async with listening(client) as listener:
+    async with running_application(environment, **limits) as (gallery, client), open_processing(gallery) as processing:
+        async with listen(client) as listener:
             for content in (photos.a_jpeg(), photos.a_jpeg()[:5000], b""):
                 answer = await post(client, content)
                 if answer.status_code == 201:
@@ -76,36 +76,36 @@ async def known(environment):
         assert answer.status_code == 429
         await client.get("/api/v1/images")
         await gallery.sweep.run()
-        await verified(gallery.database, str(uuid4()), "somewhere", datetime.now(UTC))
-        with pytest.raises(ValkeyAway):
-            await gallery.valkey.call(out_of_reach)
+        await mark_verified(gallery.database, str(uuid4()), "somewhere", datetime.now(UTC))
+        with pytest.raises(ValkeyUnavailable):
+            await gallery.valkey.call(raise_os_error)
         await gallery.valkey.ping()  # and it is back
         with pytest.raises(ValkeyRefused):
-            await gallery.valkey.call(refusing)
+            await gallery.valkey.call(raise_authentication_error)
         await gallery.valkey.ping()
-        async with answering(make_worker_app(gallery), gallery) as door:
-            scrapes = [await scraped(client), await scraped(door)]
+        async with serve_app(make_worker_app(gallery), gallery) as door:
+            scrapes = [await scrape(client), await scrape(door)]
     return {sample.name: set(sample.labels) for scrape in scrapes for sample in scrape.samples}
 
 
-async def out_of_reach(_):
+async def raise_os_error(_):
     raise OSError
 
 
-async def refusing(_):
+async def raise_authentication_error(_):
     raise AuthenticationError
 
 
-async def test_every_query_asks_for_metrics_and_labels_that_there_are(known):
+async def test_every_query_asks_for_metrics_and_labels_that_there_are(known_labels):
     asked = list(queries())
     assert len(asked) > 40
     for place, query in asked:
-        found = METRIC.findall(query)
+        found = METRIC_PATTERN.findall(query)
         names = {name for name, _ in found}
-        assert names <= known.keys(), place
-        labels = {label for _, matchers in found for label in LABEL.findall(matchers)}
-        labels |= {label.strip() for group in GROUPED.findall(query) for label in group.split(",")}
-        assert labels <= FROM_PROMETHEUS.union(*(known[name] for name in names)), place
+        assert names <= known_labels.keys(), place
+        labels = {label for _, matchers in found for label in LABEL_PATTERN.findall(matchers)}
+        labels |= {label.strip() for group in GROUP_BY_PATTERN.findall(query) for label in group.split(",")}
+        assert labels <= PROMETHEUS_LABELS.union(*(known_labels[name] for name in names)), place
 
 
 def test_every_panel_has_its_place_and_says_what_it_shows():

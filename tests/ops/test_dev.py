@@ -6,23 +6,23 @@ import signal
 
 import httpx
 
-from cast import post, settled
-from processes import dev, surroundings
-from scrape import Scrape, scraped
+from factories import post, wait_until_settled
+from gallery_processes import base_environment, dev
+from scraping import Scrape, scrape
 
 
-async def until(client: httpx.AsyncClient, seen) -> Scrape:
+async def scrape_until(client: httpx.AsyncClient, condition) -> Scrape:
     async with asyncio.timeout(30):
-        while not seen(found := await scraped(client)):
+        while not condition(found := await scrape(client)):
             await asyncio.sleep(0.2)
     return found
 
 
 async def test_a_photo_that_became_ready_is_on_the_one_page(tmp_path):
-    async with dev(surroundings(), tmp_path) as stack, httpx.AsyncClient(base_url=stack.url, timeout=20) as client:
+    async with dev(base_environment(), tmp_path) as stack, httpx.AsyncClient(base_url=stack.url, timeout=20) as client:
         image = (await post(client)).json()
-        assert (await settled(client, image["id"]))["status"] == "READY"
-        now = await until(client, lambda found: found.value("sweeps_total") > 0)
+        assert (await wait_until_settled(client, image["id"]))["status"] == "READY"
+        now = await scrape_until(client, lambda found: found.value("sweeps_total") > 0)
         assert now.value("image_ready_seconds_count") == 1
         assert now.value("attempts_total", outcome="ready") == 1
         assert now.value("images_uploaded_total") == 1
@@ -32,7 +32,7 @@ async def test_a_photo_that_became_ready_is_on_the_one_page(tmp_path):
         keys = [(sample.name, *sorted(sample.labels.items())) for sample in now.samples]
         assert len(keys) == len(set(keys))
 
-        os.kill(stack.part("gallery", "worker").pid, signal.SIGKILL)
-        gone = await until(client, lambda found: found.value("database_connections_max") < lent)
+        os.kill(stack.find_child("gallery", "worker").pid, signal.SIGKILL)
+        gone = await scrape_until(client, lambda found: found.value("database_connections_max") < lent)
         assert gone.value("image_ready_seconds_count") == 1, "what a dead one counted stays"
-        await until(client, lambda found: found.value("database_connections_max") == lent)
+        await scrape_until(client, lambda found: found.value("database_connections_max") == lent)

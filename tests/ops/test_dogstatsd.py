@@ -8,15 +8,15 @@ import time
 from contextlib import asynccontextmanager
 
 import photos
-from cast import post, uploaded
+from factories import post, upload_image
 from gallery.ops import dogstatsd
 from gallery.ops.instruments import Counter, Instrument
 from gallery.ops.readings import Readings
-from gallery.settings import Datadog
+from gallery.settings import DatadogSettings
 
 
 @asynccontextmanager
-async def an_agent():
+async def run_agent():
     """A port of its own, and the lines that have come to it."""
     lines: list[str] = []
 
@@ -27,29 +27,31 @@ async def an_agent():
     loop = asyncio.get_running_loop()
     transport, _ = await loop.create_datagram_endpoint(Agent, local_addr=("127.0.0.1", 0))
     try:
-        yield Datadog(agent_host="127.0.0.1", port=transport.get_extra_info("sockname")[1]), lines
+        yield DatadogSettings(agent_host="127.0.0.1", port=transport.get_extra_info("sockname")[1]), lines
     finally:
         transport.close()
 
 
-async def heard(lines, *wanted):
+async def wait_for_lines(lines, *prefixes):
     """Waits for lines that begin so; returns them in that order."""
     async with asyncio.timeout(10):
-        while not all(any(line.startswith(begin) for line in lines) for begin in wanted):
+        while not all(any(line.startswith(begin) for line in lines) for begin in prefixes):
             await asyncio.sleep(0.02)
-    return [next(line for line in lines if line.startswith(begin)) for begin in wanted]
+    return [next(line for line in lines if line.startswith(begin)) for begin in prefixes]
 
 
 async def test_the_agent_hears_of_uploads_by_the_names_that_it_knows(gallery, client, processing, monkeypatch):
-    monkeypatch.setattr("gallery.ops.readings.KEEP", 0.0)
-    monkeypatch.setattr("gallery.ops.readings.SHARE", 0.0)
+    monkeypatch.setattr("gallery.ops.readings.MIN_CACHE_SECONDS", 0.0)
+    monkeypatch.setattr("gallery.ops.readings.CACHE_COST_FACTOR", 0.0)
     content = photos.a_jpeg(comment=b"told")
-    async with an_agent() as (agent, lines), dogstatsd.telling(agent, gallery.readings, every=0.1):
+    async with run_agent() as (agent, lines), dogstatsd.reporting(agent, gallery.readings, interval=0.1):
         await post(client, content)
-        image = await uploaded(gallery)
+        image = await upload_image(gallery)
         await processing.process(image.id)
-        found = await heard(lines, "images.uploaded:", "upload.size:", "queue.length:", "gallery.attempts_total:")
-        await heard(lines, "gallery.images:1|g|#status:READY", "gallery.sse_clients:0")
+        found = await wait_for_lines(
+            lines, "images.uploaded:", "upload.size:", "queue.length:", "gallery.attempts_total:"
+        )
+        await wait_for_lines(lines, "gallery.images:1|g|#status:READY", "gallery.sse_clients:0")
     assert found[0].startswith("images.uploaded:1|c")
     assert found[1].startswith(f"upload.size:{len(content)}|h")
     assert found[2].partition("|")[2].startswith("g")
@@ -61,8 +63,8 @@ async def test_the_agent_hears_of_uploads_by_the_names_that_it_knows(gallery, cl
 
 async def test_an_agent_that_cannot_be_found_costs_nobody_anything():
     counter = Counter("tried_total", "Tried")
-    nowhere = Datadog(agent_host="agent.invalid")
-    async with dogstatsd.telling(nowhere, Readings({})):
+    nowhere = DatadogSettings(agent_host="agent.invalid")
+    async with dogstatsd.reporting(nowhere, Readings({})):
         began = time.monotonic()
         for _ in range(2000):
             counter.add()
@@ -74,7 +76,7 @@ async def test_the_agent_of_a_closed_port_does_not_either():
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    async with dogstatsd.telling(Datadog(agent_host="127.0.0.1", port=port), Readings({}), every=0.01):
+    async with dogstatsd.reporting(DatadogSettings(agent_host="127.0.0.1", port=port), Readings({}), interval=0.01):
         for _ in range(50):
             counter.add()
             await asyncio.sleep(0.002)

@@ -6,15 +6,15 @@ import pytest
 import structlog
 
 from gallery.ops import logs
-from gallery.settings import Logs
+from gallery.settings import LogsSettings
 
 
 @pytest.fixture
-def as_it_was():
+def restore_logging():
     """The test's own logging comes back."""
     root, before = logging.getLogger(), structlog.get_config()
     handlers, level = root.handlers[:], root.level
-    quiet = {name: logging.getLogger(name).level for name in logs.QUIET}
+    quiet = {name: logging.getLogger(name).level for name in logs.QUIET_LOGGERS}
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
@@ -24,8 +24,8 @@ def as_it_was():
 
 
 @pytest.mark.parametrize("format_", ["text", "json"])
-def test_a_path_does_not_steer_the_terminal(as_it_was, capsys, format_):
-    logs.configure(Logs(format=format_))
+def test_a_path_does_not_steer_the_terminal(restore_logging, capsys, format_):
+    logs.configure(LogsSettings(format=format_))
     structlog.get_logger("strange").info("request", path="/\x1b[2J\x9b1m\r\n2026 [error] forged\u202e")
     line = capsys.readouterr().err
     assert line.count("\n") == 1

@@ -9,38 +9,38 @@ from uuid import uuid4
 import pytest
 
 import photos
-from cast import MAYA, listening, post, uploaded
-from conftest import housed
-from gallery.backup.store import verified
-from gallery.errors import DatabaseAway
+from conftest import running_application
+from factories import CALLER, listen, post, upload_image
+from gallery.backup.store import mark_verified
+from gallery.errors import DatabaseUnavailable
 from gallery.images import readings, store
 from gallery.images.model import Lane
-from gallery.jobs.queue import Ring
+from gallery.jobs.queue import Job
 from gallery.ops import cpu
 from gallery.ops.readings import Reading, Readings
-from rows import hang
-from scrape import scraped
+from image_rows import insert_images
+from scraping import scrape
 
-FILL = """
+INSERT_IMAGES = """
     INSERT INTO image (id, owner, title, original_name, mime_type, size, sha256, animated, status, work, deleted_at)
     SELECT gen_random_uuid(), 'everybody', 'x', 'x.jpg', 'image/jpeg', 1, i::text, false,
            CASE WHEN i % 10 = 0 THEN 'FAILED' ELSE 'READY' END, NULL, CASE WHEN i % 3 = 0 THEN now() END
     FROM generate_series(1, 5000) i
 """
 
-SECONDS = "http_request_duration_seconds_sum"
+DURATION_SUM = "http_request_duration_seconds_sum"
 
 
 @pytest.fixture
 async def before(client):
-    return await scraped(client)
+    return await scrape(client)
 
 
 @pytest.fixture(autouse=True)
-def fresh(monkeypatch):
+def no_readings_cache(monkeypatch):
     """Each scrape of a test computes anew."""
-    monkeypatch.setattr("gallery.ops.readings.KEEP", 0.0)
-    monkeypatch.setattr("gallery.ops.readings.SHARE", 0.0)
+    monkeypatch.setattr("gallery.ops.readings.MIN_CACHE_SECONDS", 0.0)
+    monkeypatch.setattr("gallery.ops.readings.CACHE_COST_FACTOR", 0.0)
 
 
 async def test_the_processor_time_of_a_process(before, client):
@@ -48,17 +48,17 @@ async def test_the_processor_time_of_a_process(before, client):
     until = time.process_time() + 0.2
     while time.process_time() < until:
         pass
-    after = (await scraped(client)).cpu
+    after = (await scrape(client)).cpu
     assert after["user"] + after["system"] >= before.cpu["user"] + before.cpu["system"] + 0.15
     assert after["user"] + after["system"] == pytest.approx(after[""], abs=0.1)
-    openmetrics = await scraped(client, {"Accept": "application/openmetrics-text"})
+    openmetrics = await scrape(client, {"Accept": "application/openmetrics-text"})
     assert openmetrics.cpu["user"] >= after["user"]
 
 
 async def test_it_may_be_asked_for_by_many_at_once(client):
     """Each answer is written by a thread of its own."""
     with ThreadPoolExecutor(8) as threads:
-        counts = [threads.submit(cpu.count) for _ in range(20_000)]
+        counts = [threads.submit(cpu.update) for _ in range(20_000)]
     assert not [count for count in counts if count.exception()]
     answers = await asyncio.gather(*(client.get("/metrics") for _ in range(20)))
     assert {answer.status_code for answer in answers} == {200}
@@ -67,10 +67,10 @@ async def test_it_may_be_asked_for_by_many_at_once(client):
 async def test_a_photo_from_its_upload_to_ready(before, client, processing):
     content = photos.a_jpeg(comment=b"measured")
     image = (await post(client, content)).json()["id"]
-    assert (await scraped(client)).value("images", status="PENDING") == 1
+    assert (await scrape(client)).value("images", status="PENDING") == 1
     await post(client, content)
     await processing.process(image)
-    after = await scraped(client)
+    after = await scrape(client)
 
     def more(name, **labels):
         return after.value(name, **labels) - before.value(name, **labels)
@@ -91,7 +91,7 @@ async def test_a_photo_from_its_upload_to_ready(before, client, processing):
 async def test_what_the_cache_answered(before, client):
     for _ in range(3):
         await client.get("/api/v1/images")
-    after = await scraped(client)
+    after = await scrape(client)
     looked = {r: after.value("cache_lookups_total", kind="list", result=r) for r in ("miss", "hit")}
     assert looked["miss"] - before.value("cache_lookups_total", kind="list", result="miss") == 1
     assert looked["hit"] - before.value("cache_lookups_total", kind="list", result="hit") == 2
@@ -103,39 +103,39 @@ async def test_routes_are_templates_and_nothing_that_a_client_says_becomes_a_lab
     await client.get("/lake-of-secrets")
     await client.request("BREW", "/api/v1/images")
     await client.head("/static/base.css")
-    after = await scraped(client)
-    assert after.has("http_request_duration_seconds_count", method="GET", route="/api/v1/images/{image_id}")
-    assert after.has("http_request_duration_seconds_count", method="HEAD", route="/static/{name}", status="2xx")
-    assert after.has("http_request_duration_seconds_count", method="GET", route="none", status="4xx")
+    after = await scrape(client)
+    assert after.has_sample("http_request_duration_seconds_count", method="GET", route="/api/v1/images/{image_id}")
+    assert after.has_sample("http_request_duration_seconds_count", method="HEAD", route="/static/{name}", status="2xx")
+    assert after.has_sample("http_request_duration_seconds_count", method="GET", route="none", status="4xx")
     assert "lake-of-secrets" not in after.text
     assert "BREW" not in after.text
 
 
 async def test_listeners_are_counted_while_they_listen(before, client):
     began = time.monotonic()
-    async with listening(client) as listener:
+    async with listen(client) as listener:
         head = time.monotonic() - began
-        during = await scraped(client)
+        during = await scrape(client)
         await post(client)
         await listener.next("image.uploaded")
     async with asyncio.timeout(5):
-        while (after := await scraped(client)).value("sse_clients") != before.value("sse_clients"):
+        while (after := await scrape(client)).value("sse_clients") != before.value("sse_clients"):
             await asyncio.sleep(0.02)
     assert during.value("sse_clients") == before.value("sse_clients") + 1
     assert after.value("event_delay_seconds_count") > before.value("event_delay_seconds_count")
     assert after.value("events_read") == after.value("events_numbered") == 1
     stream = {"route": "/api/v1/notifications/stream"}
-    assert after.value(SECONDS, **stream) - before.value(SECONDS, **stream) < head + 0.1, "to its head"
+    assert after.value(DURATION_SUM, **stream) - before.value(DURATION_SUM, **stream) < head + 0.1, "to its head"
 
 
 async def test_what_waits_by_lane_from_the_rows_and_from_the_queue(gallery, client):
-    await hang(gallery, "a", "b", lane="bulk")
-    old = await hang(gallery, "c")
+    await insert_images(gallery, "a", "b", lane="bulk")
+    old = await insert_images(gallery, "c")
     async with gallery.database.writing() as db:
         await db.execute("UPDATE image SET next_attempt_at = now() - interval '90 s' WHERE id = $1", old[0])
-    await uploaded(gallery)
-    await gallery.queue.ring(Ring("x", "later", delay=timedelta(hours=1)))
-    now = await scraped(client)
+    await upload_image(gallery)
+    await gallery.queue.ring(Job("x", "later", delay=timedelta(hours=1)))
+    now = await scrape(client)
     assert {lane: now.value("backlog_images", lane=lane) for lane in Lane} == {
         "interactive": 2, "bulk": 2, "maintenance": 0,
     }  # fmt: skip
@@ -154,27 +154,27 @@ async def test_workers_by_state_and_a_pause(gallery, client):
                 "VALUES ($1, '1', 2, now() - $2 * interval '1 s', CASE WHEN $3 THEN now() END)",
                 *(name, seconds, ended),
             )
-    now = await scraped(client)
+    now = await scrape(client)
     assert {state: now.value("workers", state=state) for state in now.labels("workers", "state")} == {
         "alive": 1,
         "lost": 2,
     }
     assert now.value("queue_paused") == 0
     await gallery.console.pause()
-    assert (await scraped(client)).value("queue_paused") == 1
+    assert (await scrape(client)).value("queue_paused") == 1
 
 
 @pytest.mark.parametrize(("most", "ready"), [(100_000, 3000), (1000, pytest.approx(3000, rel=0.1))])
 async def test_few_are_counted_and_many_are_estimated_without_a_look_at_them(gallery, client, monkeypatch, most, ready):
     """A third of them is deleted, a tenth of all has failed."""
     async with gallery.database.writing() as db:
-        await db.execute(FILL)
+        await db.execute(INSERT_IMAGES)
         await db.execute("ANALYZE image")
-    await hang(gallery, "one that waits")
-    monkeypatch.setattr(readings, "MOST", most)
+    await insert_images(gallery, "one that waits")
+    monkeypatch.setattr(readings, "MAX_COUNTED", most)
     if most < 5000:
         monkeypatch.setattr(readings, "SETTLED", "SELECT 'nobody', 'asks', 'this'")
-    now = await scraped(client)
+    now = await scrape(client)
     assert now.value("images", status="READY") == ready
     assert now.value("images", status="FAILED") == pytest.approx(334, rel=0 if most > 5000 else 0.15)
     assert now.value("images", status="PENDING") == 1
@@ -183,7 +183,7 @@ async def test_few_are_counted_and_many_are_estimated_without_a_look_at_them(gal
 async def test_the_oldest_of_a_lane_is_found_by_an_index(gallery):
     async with gallery.database.primary() as db:
         await db.execute("SET enable_seqscan = off")
-        for statement, arguments in ((readings.OLDEST, ["bulk"]), (readings.IN_FLIGHT, [])):
+        for statement, arguments in ((readings.OLDEST_DUE, ["bulk"]), (readings.IN_FLIGHT, [])):
             plan = await db.fetch(f"EXPLAIN {statement}", *arguments)
             assert "Seq Scan" not in str(plan), plan
 
@@ -191,15 +191,15 @@ async def test_the_oldest_of_a_lane_is_found_by_an_index(gallery):
 async def test_how_attempts_end(before, gallery, client, processing, monkeypatch):
     """Each ends in one way, and is counted once."""
     whole = photos.a_jpeg()
-    damaged = await uploaded(gallery, whole[: len(whole) // 2])
+    damaged = await upload_image(gallery, whole[: len(whole) // 2])
     await processing.process(damaged.id)
 
-    lost = await uploaded(gallery)
+    lost = await upload_image(gallery)
     async with gallery.database.writing() as db:
         await store.claim(db, lost.id, timedelta(), "a worker that died")
     await processing.process(lost.id)
 
-    gone = await uploaded(gallery)
+    gone = await upload_image(gallery)
     await gallery.objects.delete([gone.original_key])
     await processing.process(gone.id)
 
@@ -207,7 +207,7 @@ async def test_how_attempts_end(before, gallery, client, processing, monkeypatch
         raise IndexError
 
     monkeypatch.setattr(processing._desk.pool, "run", surprised)
-    struck = await uploaded(gallery)
+    struck = await upload_image(gallery)
     await processing.process(struck.id)
 
     began = asyncio.Event()
@@ -217,13 +217,13 @@ async def test_how_attempts_end(before, gallery, client, processing, monkeypatch
         await asyncio.sleep(60)
 
     monkeypatch.setattr(processing._desk.pool, "run", slow)
-    stopped = await uploaded(gallery)
+    stopped = await upload_image(gallery)
     working = asyncio.create_task(processing.process(stopped.id))
     await began.wait()
     working.cancel()
     await asyncio.wait([working])
 
-    after = await scraped(client)
+    after = await scrape(client)
     outcomes = ("failed", "lost", "ready", "deferred", "strike", "handed-back", "withdrawn")
     more = {o: after.value("attempts_total", outcome=o) - before.value("attempts_total", outcome=o) for o in outcomes}
     assert more == dict.fromkeys(outcomes, 1.0) | {"withdrawn": 0}
@@ -232,53 +232,56 @@ async def test_how_attempts_end(before, gallery, client, processing, monkeypatch
 
 
 async def test_what_the_sweep_did(before, gallery, client):
-    image = await uploaded(gallery)
-    await gallery.images.delete(MAYA, image.id)
+    image = await upload_image(gallery)
+    await gallery.images.delete(CALLER, image.id)
     await gallery.sweep.run()
-    after = await scraped(client)
+    after = await scrape(client)
     assert after.value("sweeps_total") == before.value("sweeps_total") + 1
     assert after.value("swept_total", what="removed") == before.value("swept_total", what="removed") + 1
 
 
 async def test_who_asks_too_often_is_counted(environment):
-    async with housed(environment, GALLERY_RATE__ENABLED="true", GALLERY_RATE__UPLOADS="1 per 60") as (_, client):
-        before = await scraped(client)
+    async with running_application(environment, GALLERY_RATE__ENABLED="true", GALLERY_RATE__UPLOADS="1 per 60") as (
+        _,
+        client,
+    ):
+        before = await scrape(client)
         for _ in range(3):
             await post(client)
-        after = await scraped(client)
+        after = await scrape(client)
     assert after.value("rate_limited_total", limit="uploads") - before.value("rate_limited_total", limit="uploads") == 2
-    assert after.has("http_request_duration_seconds_count", method="POST", route="/api/v1/images", status="4xx")
+    assert after.has_sample("http_request_duration_seconds_count", method="POST", route="/api/v1/images", status="4xx")
 
 
 async def test_the_age_of_the_newest_verified_backup(gallery, client):
-    assert not (await scraped(client)).has("backup_verified_age_seconds")
+    assert not (await scrape(client)).has_sample("backup_verified_age_seconds")
     hour = timedelta(hours=1)
     for age in (3 * hour, hour, 2 * hour):
-        await verified(gallery.database, str(uuid4()), "somewhere", datetime.now(UTC) - age)
+        await mark_verified(gallery.database, str(uuid4()), "somewhere", datetime.now(UTC) - age)
     async with asyncio.timeout(20):
-        while not (now := await scraped(client)).has("backup_verified_age_seconds"):
+        while not (now := await scrape(client)).has_sample("backup_verified_age_seconds"):
             await asyncio.sleep(0.5)  # an answer is kept for some seconds
     assert 3600 <= now.value("backup_verified_age_seconds") < 2 * 3600
 
 
 async def test_a_server_that_is_away_is_said_and_the_rest_stands(environment):
-    async with housed(environment, REDIS_URL="redis://127.0.0.1:1/0") as (gallery, client):
-        await hang(gallery, "a")
-        now = await scraped(client)
+    async with running_application(environment, REDIS_URL="redis://127.0.0.1:1/0") as (gallery, client):
+        await insert_images(gallery, "a")
+        now = await scrape(client)
     assert {name: now.value("source_up", source=name) for name in ("images", "queue", "events", "backups")} == {
         "images": 1, "queue": 0, "events": 1, "backups": 1,
     }  # fmt: skip
     assert now.value("away_total", server="valkey") >= 1
     assert now.value("images", status="PENDING") == 1
-    assert not now.has("queue_length")
+    assert not now.has_sample("queue_length")
 
 
 async def test_connections_that_are_lent(before, gallery, client):
     async with gallery.database.primary(), gallery.database.writing():
-        during = await scraped(client)
+        during = await scrape(client)
     in_use = "database_connections_in_use"
     assert during.value(in_use) == before.value(in_use) + 2
-    assert (await scraped(client)).value(in_use) == before.value(in_use)
+    assert (await scrape(client)).value(in_use) == before.value(in_use)
     assert during.value("database_connections_max") >= gallery.settings.database.pool_size
 
 
@@ -309,9 +312,9 @@ async def test_a_source_is_asked_rarely_the_more_it_costs_the_rarer(monkeypatch)
 
     async def away():
         asked.append("away")
-        raise DatabaseAway
+        raise DatabaseUnavailable
 
     house = Readings({"cheap": cheap, "away": away})
-    taken = await asyncio.gather(*(house.take() for _ in range(5)))
+    taken = await asyncio.gather(*(house.collect() for _ in range(5)))
     assert sorted(asked) == ["away", "cheap"], "once for all who ask at the same time"
     assert taken[0][-1].values == {("cheap",): 1, ("away",): 0}

@@ -11,56 +11,56 @@ import httpx
 import psutil
 import pytest
 
-import processes
-from cast import post, settled
-from doors import gallery_command, shown
-from gallery.ops.cpu import EVERY
-from scrape import scraped
+import gallery_processes
+from credentials import bearer_headers, run_command
+from factories import post, wait_until_settled
+from gallery.ops.cpu import COUNT_INTERVAL_SECONDS
+from scraping import scrape
 
-POOL = 20  # connections of one process
+POOL_SIZE = 20  # connections of one process
 
 
-def folder_of(pid):
+def metrics_folder(pid):
     """Where its processes measure together."""
-    child = next(c for c in psutil.Process(pid).children() if "serve" in processes.command(c))
+    child = next(c for c in psutil.Process(pid).children() if "serve" in gallery_processes.command_line(c))
     return Path(child.environ()["PROMETHEUS_MULTIPROC_DIR"])
 
 
-async def with_a_connection_each(url, times, path="/livez"):
+async def request_with_new_connections(url, times, path="/livez"):
     """As many requests, spread over the processes by the kernel."""
     for _ in range(times):
         async with httpx.AsyncClient(base_url=url) as client:
             assert (await client.get(path)).status_code == 200
 
 
-async def lent_at_most(client, wanted):
+async def wait_for_max_connections(client, wanted):
     async with asyncio.timeout(20):
-        while (found := await scraped(client)).value("database_connections_max") != wanted:
+        while (found := await scrape(client)).value("database_connections_max") != wanted:
             await asyncio.sleep(0.02)
     return found
 
 
 async def test_several_processes_behind_one_socket_measure_together(environment, tmp_path):
     async with (
-        processes.api(environment, tmp_path, GALLERY_SERVE__WORKERS="2") as stack,
+        gallery_processes.api(environment, tmp_path, GALLERY_SERVE__WORKERS="2") as stack,
         httpx.AsyncClient(base_url=stack.url, timeout=20) as client,
     ):
-        folder = folder_of(stack.pid)
+        folder = metrics_folder(stack.pid)
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-        await lent_at_most(client, 2 * POOL)
+        await wait_for_max_connections(client, 2 * POOL_SIZE)
         probes = {"route": "/livez", "status": "2xx"}
-        await with_a_connection_each(stack.url, 40)
-        before = await scraped(client)
+        await request_with_new_connections(stack.url, 40)
+        before = await scrape(client)
         assert before.value("http_request_duration_seconds_count", **probes) == 40
-        assert not before.has("http_request_duration_seconds_count", pid="api-1")
+        assert not before.has_sample("http_request_duration_seconds_count", pid="api-1")
 
-        one = next(c for c in psutil.Process(stack.pid).children() if "serve" in processes.command(c))
+        one = next(c for c in psutil.Process(stack.pid).children() if "serve" in gallery_processes.command_line(c))
         os.kill(one.pid, signal.SIGKILL)
         async with httpx.AsyncClient(base_url=stack.url, timeout=20) as another:
-            await lent_at_most(another, POOL)
-        await with_a_connection_each(stack.url, 5)
+            await wait_for_max_connections(another, POOL_SIZE)
+        await request_with_new_connections(stack.url, 5)
         async with httpx.AsyncClient(base_url=stack.url, timeout=20) as another:
-            after = await lent_at_most(another, 2 * POOL)
+            after = await wait_for_max_connections(another, 2 * POOL_SIZE)
         assert after.value("http_request_duration_seconds_count", **probes) == 45, "what a dead one counted stays"
         assert len(list(folder.glob("counter_*"))) == 2, "who follows it goes on in its place"
     assert not folder.exists()
@@ -68,39 +68,39 @@ async def test_several_processes_behind_one_socket_measure_together(environment,
 
 async def test_their_processor_time_is_the_sum_of_theirs(environment, tmp_path):
     async with (
-        processes.api(environment, tmp_path, GALLERY_SERVE__WORKERS="2") as stack,
+        gallery_processes.api(environment, tmp_path, GALLERY_SERVE__WORKERS="2") as stack,
         httpx.AsyncClient(base_url=stack.url, timeout=20) as client,
     ):
-        children = [c for c in psutil.Process(stack.pid).children() if "serve" in processes.command(c)]
-        await with_a_connection_each(stack.url, 40)
-        await asyncio.sleep(EVERY + 0.5)  # until each has counted
-        found, used = (await scraped(client)).cpu, [child.cpu_times() for child in children]
+        children = [c for c in psutil.Process(stack.pid).children() if "serve" in gallery_processes.command_line(c)]
+        await request_with_new_connections(stack.url, 40)
+        await asyncio.sleep(COUNT_INTERVAL_SECONDS + 0.5)  # until each has counted
+        found, used = (await scrape(client)).cpu, [child.cpu_times() for child in children]
         assert found["user"] == pytest.approx(sum(times.user for times in used), abs=0.5)
         assert found["system"] == pytest.approx(sum(times.system for times in used), abs=0.5)
         assert found[""] == pytest.approx(found["user"] + found["system"])
         os.kill(children[0].pid, signal.SIGKILL)
         async with httpx.AsyncClient(base_url=stack.url, timeout=20) as another:
-            await lent_at_most(another, 2 * POOL)
-            after = (await scraped(another)).cpu
+            await wait_for_max_connections(another, 2 * POOL_SIZE)
+            after = (await scrape(another)).cpu
         assert all(after[kind] >= found[kind] for kind in found), "what a dead one has used stays"
 
 
 @pytest.fixture
 def port():
-    return str(processes.free_port())
+    return str(gallery_processes.free_port())
 
 
 async def test_a_worker_says_how_it_is(environment, tmp_path, port):
     url = f"http://127.0.0.1:{port}"
     async with (
-        processes.api(environment, tmp_path) as api,
-        processes.worker({**environment, "GALLERY_WORKER__METRICS_PORT": port}, tmp_path),
+        gallery_processes.api(environment, tmp_path) as api,
+        gallery_processes.worker({**environment, "GALLERY_WORKER__METRICS_PORT": port}, tmp_path),
         httpx.AsyncClient(base_url=api.url, timeout=20) as client,
         httpx.AsyncClient(base_url=url, timeout=20) as door,
     ):
         image = (await post(client)).json()["id"]
-        assert (await settled(client, image))["status"] == "READY"
-        found = await scraped(door)
+        assert (await wait_until_settled(client, image))["status"] == "READY"
+        found = await scrape(door)
         assert found.value("attempts_total", outcome="ready") == 1
         assert found.value("attempt_step_seconds_sum", step="render") > 0
         assert "process_resident_memory_bytes" in found.names
@@ -113,11 +113,14 @@ async def test_a_worker_says_how_it_is(environment, tmp_path, port):
 async def test_a_workers_door_is_closed_like_the_apis(environment, tmp_path, port):
     closed = {**environment, "GALLERY_ACCESS__OPEN": "false", "GALLERY_WORKER__METRICS_PORT": port}
     made = ("keys", "create", "--owner", "monitoring", "--scope", "admin")
-    _, key, _ = await gallery_command(closed, *made)
-    async with processes.worker(closed, tmp_path), httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as door:
+    _, key, _ = await run_command(closed, *made)
+    async with (
+        gallery_processes.worker(closed, tmp_path),
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as door,
+    ):
         assert (await door.get("/livez")).status_code == 200
         assert (await door.get("/metrics")).status_code == 401
-        assert (await door.get("/metrics", headers=shown(key.strip()))).status_code == 200
+        assert (await door.get("/metrics", headers=bearer_headers(key.strip()))).status_code == 200
 
 
 @pytest.mark.parametrize("more", [{}, {"GALLERY_HOST": "0.0.0.0"}])
@@ -125,6 +128,6 @@ async def test_a_worker_whose_door_cannot_open_says_so_and_does_not_start(enviro
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", int(port)))
         taken.listen()
-        code, _, said = await gallery_command({**environment, "GALLERY_WORKER__METRICS_PORT": port, **more}, "worker")
+        code, _, said = await run_command({**environment, "GALLERY_WORKER__METRICS_PORT": port, **more}, "worker")
     assert code == 2
     assert ("GALLERY_ACCESS__OPEN=false" if more else "Set GALLERY_WORKER__METRICS_PORT to a free port") in said

@@ -5,12 +5,12 @@ import secrets
 
 import httpx
 
+import gallery_processes
 import photos
-import processes
-from cast import settled
-from doors import SECRET, a_token, gallery_command, secret_of, shown
+from credentials import JWT_SECRET, bearer_headers, make_token, run_command, secret_of
+from factories import wait_until_settled
 
-MARK = b"pixels of a private picture"
+SECRET_BYTES = b"pixels of a private picture"
 
 
 async def test_no_secret_and_no_body_is_logged_even_when_everything_is(environment, tmp_path):
@@ -18,29 +18,29 @@ async def test_no_secret_and_no_body_is_logged_even_when_everything_is(environme
     closed = {
         **environment,
         "GALLERY_ACCESS__OPEN": "false",
-        "GALLERY_ACCESS__JWT_SECRET": SECRET,
+        "GALLERY_ACCESS__JWT_SECRET": JWT_SECRET,
         "GALLERY_ACCESS__SIGNING_KEYS": f"one:{key_of_signing}",
         "GALLERY_LOGS__LEVEL": "debug",
         "GALLERY_LOGS__FORMAT": "json",
     }
-    _, key, _ = await gallery_command(
+    _, key, _ = await run_command(
         closed, "keys", "create", "--owner", "maya", "--scope", "images:read", "--scope", "images:write"
     )
-    key, token = key.strip(), a_token("maya")
+    key, token = key.strip(), make_token("maya")
     words = {name: f"{name}-{secrets.token_hex(8)}" for name in ("title", "description", "alt")}
-    file = {"file": ("lake.jpg", photos.a_jpeg(comment=MARK))}
+    file = {"file": ("lake.jpg", photos.a_jpeg(comment=SECRET_BYTES))}
     async with (
-        processes.api(closed, tmp_path) as api,
-        processes.worker(closed, tmp_path) as worker,
+        gallery_processes.api(closed, tmp_path) as api,
+        gallery_processes.worker(closed, tmp_path) as worker,
         httpx.AsyncClient(base_url=api.url, timeout=20, headers={"X-API-Key": key}) as client,
         httpx.AsyncClient(base_url=api.url, timeout=20) as stranger,
     ):
         image = (await client.post("/api/v1/images", files=file, data=words)).json()["id"]
-        await settled(client, image)
-        damaged = {"file": ("x.jpg", b"\xff\xd8" + MARK)}
+        await wait_until_settled(client, image)
+        damaged = {"file": ("x.jpg", b"\xff\xd8" + SECRET_BYTES)}
         assert (await client.post("/api/v1/images", files=damaged)).status_code == 415
-        assert (await stranger.get("/api/v1/images", headers=shown(token))).status_code == 200
-        assert (await stranger.get("/api/v1/images", headers=shown(token + "x"))).status_code == 401
+        assert (await stranger.get("/api/v1/images", headers=bearer_headers(token))).status_code == 200
+        assert (await stranger.get("/api/v1/images", headers=bearer_headers(token + "x"))).status_code == 401
         assert (await stranger.get("/api/v1/images", headers={"X-API-Key": key + "x"})).status_code == 401
         links = (await client.post(f"/api/v1/images/{image}/links")).text
         signature = re.search(r"sig=([\w-]+)", links)[1]
@@ -51,15 +51,15 @@ async def test_no_secret_and_no_body_is_logged_even_when_everything_is(environme
         async with stranger.stream("GET", "/api/v1/notifications/stream", params={"ticket": ticket}) as stream:
             assert stream.status_code == 200
         assert (await stranger.get(f"/api/v1/notifications/stream?ticket={ticket}x")).status_code == 401
-        cookie = (await stranger.post("/api/v1/session", headers=shown(token))).headers["set-cookie"]
+        cookie = (await stranger.post("/api/v1/session", headers=bearer_headers(token))).headers["set-cookie"]
         session = re.match(r"[^=]+=([^;]+)", cookie)[1]
-    said = api.text() + worker.text()
+    said = api.log_text() + worker.log_text()
     assert '"level": "debug"' in said, "it is as wordy as it can be"
     assert f'"image": "{image}"' in said
     hidden = {
         "API key": secret_of(key), "JWT": token.rpartition(".")[2], "signature of a link": signature,
         "its reverse": signature[::-1], "ticket": ticket, "session": session, "signing key": key_of_signing,
-        "secret of JWTs": SECRET, "password": environment["DATABASE_URL"].split("@")[0].rpartition(":")[2],
-        "bytes": MARK.decode(), **words,
+        "secret of JWTs": JWT_SECRET, "password": environment["DATABASE_URL"].split("@")[0].rpartition(":")[2],
+        "bytes": SECRET_BYTES.decode(), **words,
     }  # fmt: skip
     assert {name: text for name, text in hidden.items() if not text or text in said} == {}

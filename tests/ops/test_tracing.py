@@ -6,21 +6,21 @@ import threading
 import httpx
 import pytest
 
-import processes
-from cast import post, settled, uploaded
-from conftest import housed
+import gallery_processes
+from conftest import running_application
+from factories import post, upload_image, wait_until_settled
 from gallery.ops import otlp as otlp_export
 from gallery.ops import tracing
-from gallery.ops.otlp import summary
+from gallery.ops.otlp import statement_summary
 from gallery.settings import Settings
-from otlp import collecting
+from otlp_collector import run_collector
 
 TITLE = "A title that no span tells"
 
 
 async def test_one_trace_from_the_request_to_ready(environment, tmp_path, s3):
     trace, caller = secrets.token_hex(16), secrets.token_hex(8)
-    with collecting() as collector:
+    with run_collector() as collector:
         traced = {
             **environment,
             **s3,
@@ -29,22 +29,22 @@ async def test_one_trace_from_the_request_to_ready(environment, tmp_path, s3):
             "OTEL_BSP_SCHEDULE_DELAY": "100",
         }
         async with (
-            processes.api(traced, tmp_path) as api,
-            processes.worker(traced, tmp_path) as worker,
+            gallery_processes.api(traced, tmp_path) as api,
+            gallery_processes.worker(traced, tmp_path) as worker,
             httpx.AsyncClient(base_url=api.url, timeout=20) as client,
         ):
             image = await post(client, title=TITLE, headers={"traceparent": f"00-{trace}-{caller}-01"})
-            assert (await settled(client, image.json()["id"]))["status"] == "READY"
-            line = await worker.logs("image.ready")
+            assert (await wait_until_settled(client, image.json()["id"]))["status"] == "READY"
+            line = await worker.wait_for_event("image.ready")
 
-    request = next(s for s in collector.named("POST /api/v1/images"))
+    request = next(s for s in collector.find_spans("POST /api/v1/images"))
     assert (request.service, request.kind, request.trace, request.parent) == ("gallery-api", "SERVER", trace, caller)
-    assert request.facts["http.response.status_code"] == 201
+    assert request.attributes["http.response.status_code"] == 201
     mine = [s for s in collector.spans if s.trace == trace]
 
     def path(name):
         found = next(s for s in mine if s.name == name)
-        return [f"{found.service}: {found.name}", *collector.above(found)]
+        return [f"{found.service}: {found.name}", *collector.ancestors(found)]
 
     asked = "gallery-api: POST /api/v1/images"
     answered = ["gallery-worker: process image-processing", "gallery-api: send image-processing", asked]
@@ -52,13 +52,15 @@ async def test_one_trace_from_the_request_to_ready(environment, tmp_path, s3):
     assert path("objects put") == ["gallery-api: objects put", asked]
     assert path("objects get") == ["gallery-worker: objects get", "gallery-worker: image fetch", *answered]
     assert path("image render") == ["gallery-worker: image render", *answered]
-    settling = [s for s in mine if s.name == "UPDATE image" and "gallery-worker: image settle" in collector.above(s)]
-    assert collector.above(settling[0]) == ["gallery-worker: image settle", *answered]
+    settling = [
+        s for s in mine if s.name == "UPDATE image" and "gallery-worker: image settle" in collector.ancestors(s)
+    ]
+    assert collector.ancestors(settling[0]) == ["gallery-worker: image settle", *answered]
     put = [s for s in mine if s.name == "objects put" and s.service == "gallery-worker"]
-    assert [s.facts["gallery.object.count"] for s in put] == [6], "those of an image go together"
+    assert [s.attributes["gallery.object.count"] for s in put] == [6], "those of an image go together"
     assert all(s.kind == "CLIENT" for s in (*put, *settling))
 
-    assert settling[0].facts["db.query.text"].strip().startswith("UPDATE image SET")
+    assert settling[0].attributes["db.query.text"].strip().startswith("UPDATE image SET")
     assert TITLE not in str(collector.spans), "statements carry no values"
     assert line["trace_id"] == trace, "and a line of the log leads here"
     assert line["span_id"] == next(s.id for s in mine if s.name == "process image-processing")
@@ -67,16 +69,16 @@ async def test_one_trace_from_the_request_to_ready(environment, tmp_path, s3):
 
 
 @pytest.fixture
-async def traced(environment, monkeypatch):
+async def traced_application(environment, monkeypatch):
     """A house in this process that sends traces, who speaks to it, and the collector."""
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
-    with collecting() as collector, otlp_export.exporting(f"{collector.url}/v1/traces", "gallery-api"):
-        async with housed(environment) as (gallery, client):
+    with run_collector() as collector, otlp_export.exporting(f"{collector.url}/v1/traces", "gallery-api"):
+        async with running_application(environment) as (gallery, client):
             yield gallery, client, collector
 
 
-async def test_what_fails_is_marked_and_an_error_tells_nothing(traced):
-    gallery, client, collector = traced
+async def test_what_fails_is_marked_and_an_error_tells_nothing(traced_application):
+    gallery, client, collector = traced_application
     with tracing.span("a story", "SERVER"):
         with pytest.raises(ZeroDivisionError), tracing.span("a mistake"):
             raise ZeroDivisionError("with private data")
@@ -93,10 +95,10 @@ async def test_what_fails_is_marked_and_an_error_tells_nothing(traced):
     assert "private data" not in str(collector.spans)
 
 
-async def test_who_asked_not_to_be_sampled_is_not_and_nobody_is_not_either(traced):
-    gallery, client, collector = traced
+async def test_who_asked_not_to_be_sampled_is_not_and_nobody_is_not_either(traced_application):
+    gallery, client, collector = traced_application
     trace = secrets.token_hex(16)
-    await uploaded(gallery)  # by nobody's request
+    await upload_image(gallery)  # by nobody's request
     await client.get("/api/v1/images", headers={"traceparent": f"00-{trace}-{secrets.token_hex(8)}-00"})
     await client.get("/livez", headers={"traceparent": "00-nonsense"})
     await collector.heard("GET /livez")
@@ -105,11 +107,11 @@ async def test_who_asked_not_to_be_sampled_is_not_and_nobody_is_not_either(trace
 
 
 async def test_a_collector_that_is_away_holds_nobody_up(environment, monkeypatch):
-    monkeypatch.setattr("gallery.ops.otlp.LAST_WORDS", 0.5)
+    monkeypatch.setattr("gallery.ops.otlp.SHUTDOWN_TIMEOUT_SECONDS", 0.5)
     with otlp_export.exporting("http://127.0.0.1:1/v1/traces", "gallery-api"):
-        async with housed(environment) as (_, client):
+        async with running_application(environment) as (_, client):
             assert (await post(client)).status_code == 201
-    assert not tracing.on()
+    assert not tracing.is_enabled()
     for thread in threading.enumerate():  # it would go on trying beside the tests that follow
         if thread.name == "last spans":
             thread.join(60)
@@ -117,9 +119,9 @@ async def test_a_collector_that_is_away_holds_nobody_up(environment, monkeypatch
 
 
 async def test_without_an_endpoint_there_are_no_spans_and_no_context(gallery, client):
-    assert tracing.span("x", "SERVER") is tracing.span("y", "CLIENT") is tracing.UNTRACED
-    assert tracing.context() == {}
-    image = await uploaded(gallery)
+    assert tracing.span("x", "SERVER") is tracing.span("y", "CLIENT") is tracing.NOOP_SPAN
+    assert tracing.current_context() == {}
+    image = await upload_image(gallery)
     jobs = [job for bull in gallery.queue._bulls for job in await bull.getJobs(["prioritized"])]
     assert [job.data for job in jobs] == [{"id": image.id}]
 
@@ -152,4 +154,4 @@ def test_where_traces_go(given, url):
     ],
 )
 def test_what_a_statement_is_called(statement, name):
-    assert summary(statement) == name
+    assert statement_summary(statement) == name

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from check_docs import ours
+from check_docs import tracked_files
 from dist import build
 from gallery import __version__
-from processes import surroundings
+from gallery_processes import base_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = f"gallery_api-{__version__}"
@@ -23,7 +23,7 @@ LEFTOVERS = ("photo.jpg", "lake.webp", "notes.txt", "docs/draft.md", "tests/secr
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     checkout = tmp_path_factory.mktemp("checkout")
-    for path in ours():
+    for path in tracked_files():
         copy = checkout / path.relative_to(ROOT)
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes(path.read_bytes())
@@ -49,12 +49,12 @@ def test_the_sdist_holds_what_a_build_needs_and_nothing_else(folder):
         names = {name.removeprefix(f"{NAME}/") for name in sdist.getnames()}
     at_top = {name for name in names if "/" not in name}
     assert at_top == {"pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "SECURITY.md", "PKG-INFO", ".gitignore"}
-    tracked = {str(path.relative_to(ROOT)) for path in ours()}
+    tracked = {str(path.relative_to(ROOT)) for path in tracked_files()}
     assert names - at_top == {name for name in tracked if name.startswith(("src/gallery/", "migrations/"))}
 
 
 def test_the_wheel_holds_the_package_and_its_migrations(in_wheel):
-    tracked = {str(path.relative_to(ROOT)) for path in ours()}
+    tracked = {str(path.relative_to(ROOT)) for path in tracked_files()}
     package = {name.removeprefix("src/") for name in tracked if name.startswith("src/gallery/")}
     migrations = {f"gallery/{name}" for name in tracked if name.startswith("migrations/")}
     names = {name for name in in_wheel.namelist() if ".dist-info/" not in name}
@@ -63,7 +63,7 @@ def test_the_wheel_holds_the_package_and_its_migrations(in_wheel):
 
 def test_the_wheel_installs_and_runs(in_wheel, tmp_path):
     pip("install", "--no-deps", "--target", tmp_path, in_wheel.filename)
-    environment = {**surroundings(), "PYTHONPATH": str(tmp_path)}
+    environment = {**base_environment(), "PYTHONPATH": str(tmp_path)}
     where = "import gallery; print(gallery.__file__)"
     assert said(sys.executable, "-c", where, environment=environment) == str(tmp_path / "gallery" / "__init__.py")
     assert said(tmp_path / "bin" / "gallery", "--version", environment=environment) == __version__
@@ -100,4 +100,4 @@ def said(*command: object, environment: dict[str, str]) -> str:
 
 def pip(*words: object) -> None:
     command = [sys.executable, "-m", "pip", "--quiet", "--no-input", "--disable-pip-version-check", *map(str, words)]
-    subprocess.run(command, check=True, env=surroundings())
+    subprocess.run(command, check=True, env=base_environment())

@@ -12,10 +12,10 @@ PROGRAM = Path(install_locked.__file__)
 
 
 async def test_a_silent_pip_is_seen_to_work(capsys, monkeypatch):
-    monkeypatch.setattr(install_locked, "SILENCE", 0.05)
+    monkeypatch.setattr(install_locked, "DOT_INTERVAL_SECONDS", 0.05)
     output = asyncio.StreamReader()
     asyncio.get_running_loop().call_later(0.3, output.feed_data, b"Successfully installed h11-0.16.0\n")
-    assert await install_locked.shown_silence(output) == b"Successfully installed h11-0.16.0\n"
+    assert await install_locked.read_line_with_dots(output) == b"Successfully installed h11-0.16.0\n"
     assert 2 <= capsys.readouterr().out.count(".") <= 6
 
 
@@ -34,7 +34,7 @@ def test_each_package_has_a_short_line(capsys):
 def test_it_ends_as_pip_does(tmp_path):
     lock = tmp_path / "some.lock"
     text = (check_wheels.ROOT / "requirements.lock").read_text()
-    lock.write_text(next(pin[0] for pin in check_wheels.PINNED.finditer(text) if pin["name"] == "h11"))
+    lock.write_text(next(pin[0] for pin in check_wheels.PIN_PATTERN.finditer(text) if pin["name"] == "h11"))
     assert installed(lock).returncode == 0
     lock.write_text(f"h11==0.0.0 --hash=sha256:{64 * '0'}\n")
     refused = installed(lock)

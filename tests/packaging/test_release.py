@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from check_release import ROOT, complaints
+from check_release import ROOT, problems
 from gallery import __version__
 
 HERE = "https://github.com/gallery-api/gallery-api"
@@ -30,29 +30,29 @@ def write(source, version, heading):
 @pytest.mark.parametrize("version", ["0.1.0", "1.2.3", "1.3.0-rc.1"])
 def test_a_version_that_is_written_everywhere_may_be_published(source, version):
     write(source, version, f"## [{version}] — 2026-12-01")
-    assert list(complaints(source, f"v{version}", HERE)) == []
+    assert list(problems(source, f"v{version}", HERE)) == []
 
 
 @pytest.mark.parametrize("tag", ["v9.9.9", "1.2.3", "v1.2.3-rc.1"])
 def test_a_tag_of_another_version_may_not(source, tag):
     write(source, "1.2.3", "## [1.2.3] — 2026-12-01")
-    assert list(complaints(source, tag, HERE)) == [f"The tag is {tag}, but src/gallery/__init__.py says 1.2.3."]
+    assert list(problems(source, tag, HERE)) == [f"The tag is {tag}, but src/gallery/__init__.py says 1.2.3."]
 
 
 def test_an_unreleased_changelog_may_not(source):
     write(source, "1.2.3", "## [1.2.3] — unreleased")
-    [said] = complaints(source, "v1.2.3", HERE)
+    [said] = problems(source, "v1.2.3", HERE)
     assert said == "CHANGELOG.md has no heading `## [1.2.3] — ` with the day of the release."
 
 
 @pytest.mark.parametrize("version", ["1.3.0rc1", "1.3", "1.3.0-snapshot"])
 def test_a_version_that_registries_would_read_in_different_ways_may_not(source, version):
     write(source, version, f"## [{version}] — 2026-12-01")
-    assert list(complaints(source, f"v{version}", HERE)) == [f"The version {version} is not like 1.2.3 or 1.2.3-rc.1."]
+    assert list(problems(source, f"v{version}", HERE)) == [f"The version {version} is not like 1.2.3 or 1.2.3-rc.1."]
 
 
 def test_a_fork_may_not_under_this_address(source):
-    [said] = complaints(source, f"v{__version__}", "https://github.com/somebody/gallery")
+    [said] = problems(source, f"v{__version__}", "https://github.com/somebody/gallery")
     assert said.endswith("but this is https://github.com/somebody/gallery.")
 
 

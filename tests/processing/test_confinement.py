@@ -11,14 +11,14 @@ import psutil
 import pytest
 
 import photos
-from deeds import MEMORY, connected_to, signalled, tried, wrote
+from child_functions import MEMORY_BYTES, try_connect, try_read, try_signal, try_write
 from gallery.errors import RendererFailed
 from gallery.processing.confinement import examine, weakness
-from gallery.processing.interpreter import bare
-from gallery.processing.renderers import open_pool
+from gallery.processing.interpreter import filtered_environment
+from gallery.processing.renderers import open_renderers
 from gallery.rendering.pipeline import render
 from gallery.rendering.recipe import Recipe
-from processes import GALLERY, Running
+from gallery_processes import GALLERY, RunningProcess
 
 PICTURES = {
     "jpeg": photos.a_jpeg,
@@ -36,7 +36,7 @@ ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has wh
 
 
 @pytest.fixture
-def places(tmp_path: Path) -> tuple[Path, Path]:
+def folders(tmp_path: Path) -> tuple[Path, Path]:
     """A scratch directory and a data directory, with a picture in each."""
     scratch, data = tmp_path / "scratch", tmp_path / "data"
     for folder in (scratch, data):
@@ -46,11 +46,11 @@ def places(tmp_path: Path) -> tuple[Path, Path]:
 
 
 @pytest.fixture
-def pool(places, monkeypatch):
+def pool(folders, monkeypatch):
     monkeypatch.setenv("DATABASE_URL", f"postgresql://gallery:{SECRET}@127.0.0.1/image_gallery")
     monkeypatch.setenv("GALLERY_ACCESS__JWT_SECRET", SECRET)
-    scratch, data = places
-    with open_pool(1, deadline=20, memory=MEMORY, scratch=scratch, closed=data) as pool:
+    scratch, data = folders
+    with open_renderers(1, deadline=20, memory=MEMORY_BYTES, scratch=scratch, denied=data) as pool:
         yield pool
 
 
@@ -63,7 +63,10 @@ async def test_it_has_no_secret_in_its_environment(pool):
 
 def test_what_tunes_libraries_is_kept():
     kept = {"PATH": "/bin", "LC_ALL": "C.UTF-8", "VIPS_CONCURRENCY": "1", "PYTHONPATH": "/x", "MALLOC_ARENA_MAX": "2"}
-    assert bare({**kept, "S3_SECRET_KEY": SECRET, "REDIS_URL": SECRET, "AWS_PROFILE": "x", "HOME": "/"}) == kept
+    assert (
+        filtered_environment({**kept, "S3_SECRET_KEY": SECRET, "REDIS_URL": SECRET, "AWS_PROFILE": "x", "HOME": "/"})
+        == kept
+    )
 
 
 @ON_LINUX
@@ -75,30 +78,30 @@ async def test_it_has_no_privileges_and_can_gain_none(pool):
 
 
 @ON_LINUX
-async def test_it_reads_and_writes_in_its_scratch_directory_alone(pool, places):
-    scratch, data = places
-    assert await pool.run(tried, str(scratch / "original.jpg")) == "read"
-    assert await pool.run(wrote, str(scratch / "960.webp")) == "written"
+async def test_it_reads_and_writes_in_its_scratch_directory_alone(pool, folders):
+    scratch, data = folders
+    assert await pool.run(try_read, str(scratch / "original.jpg")) == "read"
+    assert await pool.run(try_write, str(scratch / "960.webp")) == "written"
     for path in (data / "original.jpg", "/etc/passwd", f"/proc/{os.getpid()}/environ", f"/proc/{os.getpid()}/mem"):
-        assert await pool.run(tried, str(path)) == "PermissionError", path
-    assert await pool.run(wrote, str(data / "original.jpg")) == "PermissionError"
+        assert await pool.run(try_read, str(path)) == "PermissionError", path
+    assert await pool.run(try_write, str(data / "original.jpg")) == "PermissionError"
     assert (data / "original.jpg").read_bytes() == photos.a_jpeg()
 
 
 @ON_LINUX
-async def test_a_checkout_does_not_open_the_data_in_it(places, monkeypatch):
+async def test_a_checkout_does_not_open_the_data_in_it(folders, monkeypatch):
     """`python -m gallery` imports from where it was started, which may be where the data lies."""
-    scratch, data = places
+    scratch, data = folders
     monkeypatch.syspath_prepend(str(data.parent))
-    with open_pool(1, deadline=20, memory=MEMORY, scratch=scratch, closed=data) as pool:
-        assert await pool.run(tried, str(data / "original.jpg")) == "PermissionError"
+    with open_renderers(1, deadline=20, memory=MEMORY_BYTES, scratch=scratch, denied=data) as pool:
+        assert await pool.run(try_read, str(data / "original.jpg")) == "PermissionError"
 
 
 @ON_LINUX
 async def test_it_reaches_no_server_and_no_other_process(pool):
     with socket.create_server(("127.0.0.1", 0)) as server:
-        assert await pool.run(connected_to, server.getsockname()[1]) == "PermissionError"
-    assert await pool.run(signalled, os.getpid()) == "PermissionError"
+        assert await pool.run(try_connect, server.getsockname()[1]) == "PermissionError"
+    assert await pool.run(try_signal, os.getpid()) == "PermissionError"
 
 
 @ON_LINUX
@@ -117,8 +120,8 @@ async def test_it_tells_what_holds(pool):
 
 
 @pytest.mark.parametrize("name", PICTURES)
-async def test_it_renders_whatever_we_take(pool, places, name):
-    scratch, _ = places
+async def test_it_renders_whatever_we_take(pool, folders, name):
+    scratch, _ = folders
     original, into = scratch / "original", scratch / "renditions"
     original.write_bytes(PICTURES[name]())
     into.mkdir()
@@ -151,9 +154,9 @@ print(examine().missing)
 
 @ON_LINUX
 @pytest.mark.parametrize("refused", ["landlock", "capset too"])
-async def test_a_system_that_refuses_landlock_is_no_reason_to_render_nothing(places, refused):
+async def test_a_system_that_refuses_landlock_is_no_reason_to_render_nothing(folders, refused):
     """As an older kernel does, or systemd's filter of system calls; in a process of its own."""
-    command = [sys.executable, "-c", REFUSED, *places, refused]
+    command = [sys.executable, "-c", REFUSED, *folders, refused]
     if refused == "capset too":  # which only a process without capabilities can bear
         command = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", *command] if os.geteuid() == 0 else command
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
@@ -168,12 +171,12 @@ async def test_a_worker_warns_once_of_renderers_that_are_not_confined(environmen
     with log.open("wb") as output:
         command = [sys.executable, "-c", wrapped, str(GALLERY), "worker"]
         process = await asyncio.create_subprocess_exec(*command, env=environment, stderr=output)
-    started = Running(process, log)
+    started = RunningProcess(process, log)
     try:
-        await started.logs("worker.working")
+        await started.wait_for_event("worker.working")
     finally:
         await started.stop()
-    (line,) = started.lines("renderers.not_confined")
+    (line,) = started.log_lines("renderers.not_confined")
     assert (line["level"], "Landlock cannot be used" in line["reason"]) == ("warning", True)
 
 

@@ -7,16 +7,16 @@ import pytest
 import redis.asyncio as redis
 from bullmq import Worker
 
-from cast import MAYA, uploaded
+from factories import CALLER, upload_image
 from gallery.access.model import Caller, Owner, Scope
 from gallery.images.jobs import priority
 from gallery.images.model import Lane
-from gallery.images.store import MOST_PLACES
-from gallery.jobs.queue import NAME, PREFIX
+from gallery.images.store import MAX_QUEUE_POSITION
+from gallery.jobs.queue import KEY_PREFIX, QUEUE_NAME
 
 LEO = Caller(owner=Owner("leo"), scopes=frozenset(Scope))
 ADD = """
-    INSERT INTO image (id, owner, title, original_name, mime_type, size, sha256, animated, queue_place, rung_at)
+    INSERT INTO image (id, owner, title, original_name, mime_type, size, sha256, animated, queue_position, enqueued_at)
     SELECT gen_random_uuid(), $1, n::text, 'x.jpg', 'image/jpeg', 1, $1 || n::text, false, n, '-infinity'
     FROM generate_series(1, $2::integer) AS n
 """
@@ -27,7 +27,7 @@ async def execute(gallery, statement, *arguments):
         return await db.fetchval(statement, *arguments)
 
 
-async def queued(gallery, settings, most=10_000):
+async def processing_order(gallery, settings, limit=10_000):
     """The images in the order in which a worker is given them, and the queue is empty; each once."""
     order: dict[str, None] = {}
 
@@ -35,12 +35,14 @@ async def queued(gallery, settings, most=10_000):
         order.setdefault(job.data["id"])
 
     async with redis.from_url(str(settings.redis.url), decode_responses=True) as client:
-        worker = Worker(NAME, take, {"connection": client, "prefix": PREFIX, "autorun": False, "concurrency": 1})
+        worker = Worker(
+            QUEUE_NAME, take, {"connection": client, "prefix": KEY_PREFIX, "autorun": False, "concurrency": 1}
+        )
         running = asyncio.create_task(worker.run())
         async with asyncio.timeout(60):
             while True:
                 counts = await gallery.queue.counts()
-                if not counts["prioritized"] + counts["wait"] + counts["active"] or len(order) >= most:
+                if not counts["prioritized"] + counts["wait"] + counts["active"] or len(order) >= limit:
                     break
                 await asyncio.sleep(0.02)
         await worker.close()
@@ -56,54 +58,54 @@ async def owners(gallery, images):
 
 
 async def test_ones_first_comes_before_anothers_second(gallery, settings):
-    maya = [(await uploaded(gallery)).id for _ in range(3)]
-    leo = [(await uploaded(gallery, caller=LEO)).id for _ in range(2)]
-    assert await queued(gallery, settings) == [maya[0], leo[0], maya[1], leo[1], maya[2]]
+    maya = [(await upload_image(gallery)).id for _ in range(3)]
+    leo = [(await upload_image(gallery, caller=LEO)).id for _ in range(2)]
+    assert await processing_order(gallery, settings) == [maya[0], leo[0], maya[1], leo[1], maya[2]]
 
 
 async def test_one_with_a_thousand_does_not_keep_another_waiting(gallery, settings):
     """After Valkey has lost its memory, too: the order is rebuilt from the rows."""
-    await execute(gallery, ADD, MAYA.owner, 1000)
-    only = await uploaded(gallery, caller=LEO)
+    await execute(gallery, ADD, CALLER.owner, 1000)
+    only = await upload_image(gallery, caller=LEO)
     await gallery.valkey.call(lambda server: server.flushdb())
     assert (await gallery.sweep.run()).rung == 1001
-    order = await queued(gallery, settings)
+    order = await processing_order(gallery, settings)
     assert len(order) == 1001
     assert order.index(only.id) <= 1
     assert (await owners(gallery, order)).count(LEO.owner) == 1
 
 
 async def test_bulk_waits_for_what_somebody_looks_at(gallery, settings):
-    bulk = [(await uploaded(gallery, lane=Lane.BULK)).id for _ in range(2)]
-    seen = [(await uploaded(gallery)).id for _ in range(2)]
-    assert await queued(gallery, settings) == seen + bulk
+    bulk = [(await upload_image(gallery, lane=Lane.BULK)).id for _ in range(2)]
+    seen = [(await upload_image(gallery)).id for _ in range(2)]
+    assert await processing_order(gallery, settings) == seen + bulk
 
 
 async def test_rendering_again_waits_for_all(gallery, processing, settings):
-    image = await uploaded(gallery)
+    image = await upload_image(gallery)
     await processing.process(image.id)
-    await queued(gallery, settings)
-    again = await gallery.images.reprocess(MAYA, image.id)
-    assert (again.lane, again.queue_place) == (Lane.MAINTENANCE, 1)
-    bulk = await uploaded(gallery, lane=Lane.BULK)
-    assert await queued(gallery, settings) == [bulk.id, image.id]
+    await processing_order(gallery, settings)
+    again = await gallery.images.reprocess(CALLER, image.id)
+    assert (again.lane, again.queue_position) == (Lane.MAINTENANCE, 1)
+    bulk = await upload_image(gallery, lane=Lane.BULK)
+    assert await processing_order(gallery, settings) == [bulk.id, image.id]
 
 
 async def test_who_has_nothing_waiting_begins_at_the_first_place(gallery, processing):
-    images = [await uploaded(gallery) for _ in range(3)]
-    assert [image.queue_place for image in images] == [1, 2, 3]
-    assert (await uploaded(gallery, lane=Lane.BULK)).queue_place == 1, "each lane is counted by itself"
-    assert (await uploaded(gallery, caller=LEO)).queue_place == 1
+    images = [await upload_image(gallery) for _ in range(3)]
+    assert [image.queue_position for image in images] == [1, 2, 3]
+    assert (await upload_image(gallery, lane=Lane.BULK)).queue_position == 1, "each lane is counted by itself"
+    assert (await upload_image(gallery, caller=LEO)).queue_position == 1
     for image in images:
         await processing.process(image.id)
-    assert (await uploaded(gallery)).queue_place == 1
+    assert (await upload_image(gallery)).queue_position == 1
 
 
 async def test_the_places_of_one_owner_end_somewhere(gallery):
-    await execute(gallery, ADD, MAYA.owner, MOST_PLACES + 5)
-    image = await uploaded(gallery)
-    assert image.queue_place == MOST_PLACES
-    assert priority(Lane.INTERACTIVE, image.queue_place) < priority(Lane.BULK, 1)
+    await execute(gallery, ADD, CALLER.owner, MAX_QUEUE_POSITION + 5)
+    image = await upload_image(gallery)
+    assert image.queue_position == MAX_QUEUE_POSITION
+    assert priority(Lane.INTERACTIVE, image.queue_position) < priority(Lane.BULK, 1)
 
 
 @pytest.mark.parametrize("lanes", list(pairwise(Lane)))
@@ -115,21 +117,21 @@ def test_the_last_place_of_a_lane_is_before_the_first_of_the_next(lanes):
 async def test_what_has_waited_for_a_minute_goes_first(gallery, settings):
     """A steady load of what somebody looks at does not keep one bulk image waiting for ever."""
     await gallery.sweep.run()
-    bulk = [(await uploaded(gallery, lane=Lane.BULK)).id for _ in range(3)]
+    bulk = [(await upload_image(gallery, lane=Lane.BULK)).id for _ in range(3)]
     await execute(gallery, "UPDATE image SET next_attempt_at = now() - interval '61 s' WHERE id = $1", bulk[1])
-    seen = [(await uploaded(gallery, caller=Caller(owner=Owner(f"guest {n}")))).id for n in range(5)]
+    seen = [(await upload_image(gallery, caller=Caller(owner=Owner(f"guest {n}")))).id for n in range(5)]
     for _ in range(3):
         await gallery.sweep.run()
-    late = await uploaded(gallery, caller=LEO)
-    order = await queued(gallery, settings)
+    late = await upload_image(gallery, caller=LEO)
+    order = await processing_order(gallery, settings)
     assert order.index(bulk[1]) <= len(seen), "after what was first already, before what has come since"
     assert order.index(bulk[1]) < order.index(late.id) < order.index(bulk[0]) < order.index(bulk[2])
 
 
-async def some_seconds_pass(settings):
+async def expire_deduplication(settings):
     """For what expires by itself in the queue."""
     async with redis.from_url(str(settings.redis.url)) as valkey:
-        async for key in valkey.scan_iter(f"{PREFIX}:{NAME}:de:*"):
+        async for key in valkey.scan_iter(f"{KEY_PREFIX}:{QUEUE_NAME}:de:*"):
             if await valkey.pttl(key) > 0:
                 await valkey.delete(key)
 
@@ -137,9 +139,9 @@ async def some_seconds_pass(settings):
 async def test_a_ring_that_is_repeated_for_hours_is_there_twice(gallery, settings):
     """The one that was lost or only waits, and one more: a long queue does not grow while it waits."""
     await gallery.sweep.run()
-    await uploaded(gallery)
+    await upload_image(gallery)
     for _ in range(5):
-        await some_seconds_pass(settings)
-        await execute(gallery, "UPDATE image SET rung_at = now() - interval '2 minutes'")
+        await expire_deduplication(settings)
+        await execute(gallery, "UPDATE image SET enqueued_at = now() - interval '2 minutes'")
         assert (await gallery.sweep.run()).rung == 1
     assert (await gallery.queue.counts())["prioritized"] == 2

@@ -11,9 +11,9 @@ import psutil
 import pytest
 
 import photos
-from cast import MAYA, nothing_is_under_way, stored, uploaded
+from factories import CALLER, expire_pending_puts, stored_keys, upload_image
 from faults.proxy import Proxy
-from gallery.errors import ImageNotFound, ObjectStoreAway
+from gallery.errors import ImageNotFound, ObjectStoreUnavailable
 from gallery.images import object_rows, store
 from gallery.images.model import Edit, Status
 from gallery.images.timeline import Stage
@@ -22,7 +22,7 @@ from gallery.wiring import open_gallery, open_processing
 
 
 async def status(gallery, image):
-    return (await gallery.images.get(MAYA, image.id)).status
+    return (await gallery.images.get(CALLER, image.id)).status
 
 
 async def execute(gallery, statement, *arguments):
@@ -40,11 +40,11 @@ async def lose_lease(gallery, image):
 
 
 async def test_a_photo_becomes_ready(gallery, processing):
-    image = await uploaded(gallery, photos.a_jpeg(width=1200, height=900))
+    image = await upload_image(gallery, photos.a_jpeg(width=1200, height=900))
 
     await processing.process(image.id)
 
-    ready = await gallery.images.get(MAYA, image.id)
+    ready = await gallery.images.get(CALLER, image.id)
     assert (ready.status, ready.width, ready.height, ready.attempt) == (Status.READY, 1200, 900, 1)
     assert {(r.name, r.format, r.width, r.height) for r in ready.renditions} == {
         (name, format_, width, height)
@@ -59,7 +59,7 @@ async def test_a_photo_becomes_ready(gallery, processing):
 
 
 async def test_every_step_is_an_event_in_order(gallery, processing):
-    image = await uploaded(gallery)
+    image = await upload_image(gallery)
     await processing.process(image.id)
     await gallery.events.number()
     events = [e.event for e in await gallery.events.after(0)]
@@ -72,17 +72,17 @@ async def test_every_step_is_an_event_in_order(gallery, processing):
 
 
 async def test_a_second_delivery_does_nothing(gallery, processing):
-    image = await uploaded(gallery)
+    image = await upload_image(gallery)
     await asyncio.gather(*(processing.process(image.id) for _ in range(5)))
-    ready = await gallery.images.get(MAYA, image.id)
+    ready = await gallery.images.get(CALLER, image.id)
     assert (ready.status, ready.attempt, ready.version) == (Status.READY, 1, 3)
 
 
 async def test_a_damaged_picture_fails_at_once_with_a_reason(gallery, processing):
     whole = photos.a_jpeg()
-    image = await uploaded(gallery, whole[: len(whole) // 2])
+    image = await upload_image(gallery, whole[: len(whole) // 2])
     await processing.process(image.id)
-    failed = await gallery.images.get(MAYA, image.id)
+    failed = await gallery.images.get(CALLER, image.id)
     assert (failed.status, failed.error_code, failed.attempt) == (Status.FAILED, "damaged_picture", 1)
     assert failed.error_message == "The picture is damaged or incomplete and cannot be read."
 
@@ -92,11 +92,11 @@ async def test_a_decoder_that_raises_what_nobody_expects_has_three_strikes(galle
         raise IndexError("list index out of range")
 
     monkeypatch.setattr(processing._desk.pool, "run", surprised)
-    image = await uploaded(gallery)
+    image = await upload_image(gallery)
     for _ in range(3):
         await make_due(gallery, image)
         await processing.process(image.id)
-    failed = await gallery.images.get(MAYA, image.id)
+    failed = await gallery.images.get(CALLER, image.id)
     assert (failed.status, failed.error_code, failed.attempt) == (Status.FAILED, "renderer_failed", 3)
 
 
@@ -107,11 +107,11 @@ async def test_an_original_that_goes_from_the_disk_is_not_the_pictures_fault(gal
         await asyncio.to_thread(original.unlink)
         return await run(work, original, *more)
 
-    image = await uploaded(gallery)
+    image = await upload_image(gallery)
     with monkeypatch.context() as patched:
         patched.setattr(processing._desk.pool, "run", without_its_file)
         await processing.process(image.id)
-    put_off = await gallery.images.get(MAYA, image.id)
+    put_off = await gallery.images.get(CALLER, image.id)
     assert (put_off.status, put_off.strikes, put_off.deferrals) == (Status.PENDING, 0, 1)
     await make_due(gallery, image)
     await processing.process(image.id)
@@ -120,34 +120,34 @@ async def test_an_original_that_goes_from_the_disk_is_not_the_pictures_fault(gal
 
 async def test_a_put_that_arrives_after_its_attempt_was_given_up_does_not_stay(gallery, processing, monkeypatch):
     """The store may go on with a request whose sender has waited long enough."""
-    image, late = await uploaded(gallery), []
+    image, late = await upload_image(gallery), []
 
     async def give_up(puts):
         late.append(puts[0].key)
-        raise ObjectStoreAway(key=puts[0].key)
+        raise ObjectStoreUnavailable(key=puts[0].key)
 
     with monkeypatch.context() as patched:
         patched.setattr(gallery.objects, "put_all", give_up)
         await processing.process(image.id)
-    await arrives_late(gallery, late[0])
+    await assert_late_put_removed(gallery, late[0])
 
 
-async def arrives_late(gallery, key):
+async def assert_late_put_removed(gallery, key):
     """A put is applied after the sweep has removed its key; it does not stay."""
     await gallery.sweep.run()
-    assert key not in await stored(gallery)
+    assert key not in await stored_keys(gallery)
     await gallery.objects.put(key, b"late")
     await gallery.sweep.run()
-    assert key in await stored(gallery), "it is not looked for all the time"
-    await nothing_is_under_way(gallery)
+    assert key in await stored_keys(gallery), "it is not looked for all the time"
+    await expire_pending_puts(gallery)
     await gallery.sweep.run()
-    assert key not in await stored(gallery)
+    assert key not in await stored_keys(gallery)
     assert await execute(gallery, "SELECT count(*) FROM object WHERE key = $1", key) == 0, "and then it is forgotten"
 
 
 async def test_a_put_that_arrives_after_its_image_was_deleted_does_not_stay(gallery, processing, monkeypatch):
     """The worker dies with its put on the way: nobody but the delete gives its keys up."""
-    image, late = await uploaded(gallery), []
+    image, late = await upload_image(gallery), []
 
     async def die(puts):
         late.append(puts[0].key)
@@ -157,22 +157,22 @@ async def test_a_put_that_arrives_after_its_image_was_deleted_does_not_stay(gall
         patched.setattr(gallery.objects, "put_all", die)
         await processing.process(image.id)
     await execute(gallery, "UPDATE object SET created_at = now() - interval '20 minutes'")  # a slow store
-    await gallery.images.delete(MAYA, image.id)
-    await arrives_late(gallery, late[0])
+    await gallery.images.delete(CALLER, image.id)
+    await assert_late_put_removed(gallery, late[0])
 
 
 async def test_a_second_copy_of_a_put_that_arrives_after_a_delete_does_not_stay(gallery):
     """A store's client tries again what seems lost; what it sent first may still be under way when all is over."""
-    image = await uploaded(gallery)
-    await gallery.images.delete(MAYA, image.id)
-    await arrives_late(gallery, image.original_key)
+    image = await upload_image(gallery)
+    await gallery.images.delete(CALLER, image.id)
+    await assert_late_put_removed(gallery, image.original_key)
 
 
 async def test_a_worker_whose_scratch_has_gone_leaves_the_work_to_others(gallery, processing):
     shutil.rmtree(processing._desk.scratch)
-    image = await uploaded(gallery)
+    image = await upload_image(gallery)
     await processing.process(image.id)
-    put_off = await gallery.images.get(MAYA, image.id)
+    put_off = await gallery.images.get(CALLER, image.id)
     assert (put_off.status, put_off.strikes, put_off.deferrals) == (Status.PENDING, 0, 1)
     await make_due(gallery, image)
     async with open_processing(gallery, "another") as another:
@@ -181,69 +181,69 @@ async def test_a_worker_whose_scratch_has_gone_leaves_the_work_to_others(gallery
 
 
 async def test_a_deleted_image_stays_deleted(gallery, processing):
-    image = await uploaded(gallery)
-    await gallery.images.delete(MAYA, image.id)
+    image = await upload_image(gallery)
+    await gallery.images.delete(CALLER, image.id)
     await processing.process(image.id)  # a late worker
     with pytest.raises(ImageNotFound):
-        await gallery.images.get(MAYA, image.id)
+        await gallery.images.get(CALLER, image.id)
 
 
-class Held:
+class GatedPool:
     """A pool that renders when it is let go."""
 
     def __init__(self, pool):
-        self.asked, self.let_go, self._pool = asyncio.Event(), asyncio.Event(), pool
+        self.started, self.released, self._pool = asyncio.Event(), asyncio.Event(), pool
 
     async def run(self, *work):
-        self.asked.set()
-        await self.let_go.wait()
+        self.started.set()
+        await self.released.wait()
         return await self._pool.run(*work)
 
 
 @pytest.fixture
-async def held(gallery):
+async def gated_worker(gallery):
     """A worker whose renderers are held, and its pool."""
     async with open_processing(gallery, name="worker") as processing:
-        desk = processing._desk
-        pool = Held(desk.pool)
-        processing._desk = msgspec.structs.replace(desk, pool=pool)
+        desk = processing._resources
+        pool = GatedPool(desk.pool)
+        processing._resources = msgspec.structs.replace(desk, pool=pool)
         yield processing, pool
 
 
-async def test_a_delete_during_processing_wins(gallery, held):
-    processing, pool = held
-    image = await uploaded(gallery)
+async def test_a_delete_during_processing_wins(gallery, gated_worker):
+    processing, pool = gated_worker
+    image = await upload_image(gallery)
     working = asyncio.create_task(processing.process(image.id))
     await pool.asked.wait()
-    await gallery.images.delete(MAYA, image.id)
+    await gallery.images.delete(CALLER, image.id)
     pool.let_go.set()
     await working
 
-    assert "image.ready" not in await types(gallery)
+    assert "image.ready" not in await event_types(gallery)
     swept = await gallery.sweep.run()
     assert swept.removed >= 1
-    assert await stored(gallery) == set(), "what the worker had put is gone too"
+    assert await stored_keys(gallery) == set(), "what the worker had put is gone too"
 
 
-async def types(gallery):
+async def event_types(gallery):
     await gallery.events.number()
     return [e.event.type for e in await gallery.events.after(0)]
 
 
 async def test_an_edit_during_processing_is_kept(gallery, processing):
-    image = await uploaded(gallery)
+    image = await upload_image(gallery)
     async with gallery.database.writing() as db:
         claimed = await store.claim(db, image.id, timedelta(seconds=15), "somebody")
-    await gallery.images.edit(MAYA, image.id, Edit(title="Dawn"))
+    await gallery.images.edit(CALLER, image.id, Edit(title="Dawn"))
     await lose_lease(gallery, image)
     await processing.process(image.id)
-    ready = await gallery.images.get(MAYA, image.id)
+    ready = await gallery.images.get(CALLER, image.id)
     assert (ready.status, ready.title) == (Status.READY, "Dawn")
     assert ready.version > claimed.version + 1
 
 
 async def test_a_worker_that_lost_its_lease_changes_nothing(gallery, processing):
-    image = await uploaded(gallery)
+    image = await upload_image(gallery)
     async with gallery.database.writing() as db:
         late = await store.claim(db, image.id, timedelta(seconds=15), "late worker")
     await lose_lease(gallery, image)
@@ -251,27 +251,27 @@ async def test_a_worker_that_lost_its_lease_changes_nothing(gallery, processing)
 
     async with gallery.database.writing() as db:
         assert await store.settle_failed(db, late, "late", "Too late.") is None
-        assert await store.give_back(db, late, 1, 0, timedelta()) is None
+        assert await store.reschedule(db, late, 1, 0, timedelta()) is None
         assert not await store.renew(db, late, timedelta(seconds=15))
     assert await status(gallery, image) is Status.READY
 
 
 async def test_a_live_lease_is_left_alone_and_rung_for_when_it_ends(gallery, processing):
-    image = await uploaded(gallery)
+    image = await upload_image(gallery)
     async with gallery.database.writing() as db:
         await store.claim(db, image.id, timedelta(seconds=15), "another worker")
     await processing.process(image.id)
-    assert (await gallery.images.get(MAYA, image.id)).attempt == 1
+    assert (await gallery.images.get(CALLER, image.id)).attempt == 1
     assert (await gallery.queue.counts())["delayed"] == 1
 
 
 async def test_a_killed_renderer_is_a_strike_and_another_takes_over(gallery, processing):
-    image = await uploaded(gallery, photos.an_interlaced_png(7000, 7000))  # takes two seconds
+    image = await upload_image(gallery, photos.an_interlaced_png(7000, 7000))  # takes two seconds
     working = asyncio.create_task(processing.process(image.id))
     await kill_the_renderer(processing)
     await working
 
-    struck = await gallery.images.get(MAYA, image.id)
+    struck = await gallery.images.get(CALLER, image.id)
     assert (struck.status, struck.strikes) == (Status.PENDING, 1)
     assert struck.next_attempt_at > struck.updated_at
     assert (await gallery.queue.counts())["delayed"] == 1, "BullMQ delivers when it is due"
@@ -295,28 +295,28 @@ async def kill_the_renderer(processing):
 async def test_three_strikes_and_it_has_failed(settings):
     impatient = msgspec.structs.replace(settings.worker, deadline=0.01)
     async with open_gallery(msgspec.structs.replace(settings, worker=impatient)) as gallery:
-        image = await uploaded(gallery)
+        image = await upload_image(gallery)
         async with open_processing(gallery) as processing:
             for strikes in (1, 2):
                 await processing.process(image.id)
-                assert (await gallery.images.get(MAYA, image.id)).strikes == strikes
+                assert (await gallery.images.get(CALLER, image.id)).strikes == strikes
                 await make_due(gallery, image)
             await processing.process(image.id)
-        failed = await gallery.images.get(MAYA, image.id)
+        failed = await gallery.images.get(CALLER, image.id)
         assert (failed.status, failed.error_code) == (Status.FAILED, "renderer_timed_out")
 
 
 async def test_a_renderer_without_memory_fails_the_picture_and_nothing_else(settings):
     little = msgspec.structs.replace(settings.worker, memory=256 * 1024 * 1024)
     async with open_gallery(msgspec.structs.replace(settings, worker=little)) as gallery:
-        greedy = await uploaded(gallery, photos.a_greedy_gif())
-        modest = await uploaded(gallery)
+        greedy = await upload_image(gallery, photos.a_greedy_gif())
+        modest = await upload_image(gallery)
         async with open_processing(gallery) as processing:
             for _ in range(3):
                 await processing.process(greedy.id)
                 await make_due(gallery, greedy)
             await processing.process(modest.id)
-        failed = await gallery.images.get(MAYA, greedy.id)
+        failed = await gallery.images.get(CALLER, greedy.id)
         assert failed.status is Status.FAILED
         assert failed.error_code in ("renderer_out_of_memory", "renderer_crashed")
         assert await status(gallery, modest) is Status.READY
@@ -326,31 +326,31 @@ async def test_a_picture_that_takes_more_memory_than_this_worker_has_fails_at_on
     """The API that took it knows another limit."""
     little = msgspec.structs.replace(settings.worker, memory=256 * 1024 * 1024)
     async with open_gallery(settings) as generous:
-        image = await uploaded(generous, photos.an_interlaced_png(5000, 5000))
+        image = await upload_image(generous, photos.an_interlaced_png(5000, 5000))
     async with open_gallery(msgspec.structs.replace(settings, worker=little)) as gallery:
         async with open_processing(gallery) as processing:
             await processing.process(image.id)
-        failed = await gallery.images.get(MAYA, image.id)
+        failed = await gallery.images.get(CALLER, image.id)
         assert (failed.status, failed.error_code, failed.strikes) == (Status.FAILED, "too_much_memory", 0)
         assert "(GALLERY_WORKER__MEMORY=268435456)" in failed.error_message
 
 
 async def test_an_object_that_comes_back_damaged_is_not_accepted(gallery, processing, settings):
-    image = await uploaded(gallery)
+    image = await upload_image(gallery)
     original = settings.data / "objects" / image.original_key
     original.write_bytes(original.read_bytes()[:-1000])
     await processing.process(image.id)
-    waiting = await gallery.images.get(MAYA, image.id)
+    waiting = await gallery.images.get(CALLER, image.id)
     assert (waiting.status, waiting.deferrals, waiting.strikes) == (Status.PENDING, 1, 0)
 
 
 async def test_a_store_that_is_away_is_waited_for_without_a_strike(gallery, processing, settings):
-    image = await uploaded(gallery)
+    image = await upload_image(gallery)
     objects = settings.data / "objects"
     objects.rename(settings.data / "elsewhere")
     for deferrals in (1, 2, 3, 4):
         await processing.process(image.id)
-        waiting = await gallery.images.get(MAYA, image.id)
+        waiting = await gallery.images.get(CALLER, image.id)
         assert (waiting.status, waiting.deferrals, waiting.strikes) == (Status.PENDING, deferrals, 0)
         await make_due(gallery, image)
     (settings.data / "elsewhere").rename(objects)
@@ -358,9 +358,9 @@ async def test_a_store_that_is_away_is_waited_for_without_a_strike(gallery, proc
     assert await status(gallery, image) is Status.READY
 
 
-async def test_a_worker_that_is_stopped_hands_its_image_back_at_once(gallery, held):
-    processing, pool = held
-    image = await uploaded(gallery)
+async def test_a_worker_that_is_stopped_hands_its_image_back_at_once(gallery, gated_worker):
+    processing, pool = gated_worker
+    image = await upload_image(gallery)
     working = asyncio.create_task(processing.process(image.id))
     await pool.asked.wait()
     working.cancel()
@@ -368,7 +368,7 @@ async def test_a_worker_that_is_stopped_hands_its_image_back_at_once(gallery, he
         await working
     pool.let_go.set()
 
-    back = await gallery.images.get(MAYA, image.id)
+    back = await gallery.images.get(CALLER, image.id)
     assert (back.status, back.strikes, back.deferrals) == (Status.PENDING, 0, 0)
     await processing.process(image.id)
     assert await status(gallery, image) is Status.READY
@@ -376,7 +376,7 @@ async def test_a_worker_that_is_stopped_hands_its_image_back_at_once(gallery, he
 
 async def test_a_worker_that_is_stopped_while_it_claims_hands_back_too(gallery, processing, monkeypatch):
     """It is still telling of its claim, which is committed."""
-    image = await uploaded(gallery)
+    image = await upload_image(gallery)
     telling, go_on = asyncio.Event(), asyncio.Event()
     tell = processing._news.tell
 
@@ -401,48 +401,48 @@ async def test_a_worker_that_is_stopped_while_it_claims_hands_back_too(gallery, 
 
 
 async def test_ten_lost_workers_in_a_row_fail_the_image(gallery, processing):
-    image = await uploaded(gallery)
+    image = await upload_image(gallery)
     for _ in range(10):
         async with gallery.database.writing() as db:
             assert await store.claim(db, image.id, timedelta(seconds=15), "doomed worker")
         await lose_lease(gallery, image)
     await processing.process(image.id)
-    failed = await gallery.images.get(MAYA, image.id)
+    failed = await gallery.images.get(CALLER, image.id)
     assert (failed.status, failed.error_code, failed.strikes) == (Status.FAILED, "worker_lost", 0)
 
 
 async def test_the_lease_is_renewed_while_the_picture_is_rendered(settings):
     short = msgspec.structs.replace(settings.worker, lease=0.3)
     async with open_gallery(msgspec.structs.replace(settings, worker=short)) as gallery:
-        image = await uploaded(gallery, photos.a_twelve_megapixel_photo())
+        image = await upload_image(gallery, photos.a_twelve_megapixel_photo())
         async with open_processing(gallery) as processing:
             await processing.process(image.id)
-        ready = await gallery.images.get(MAYA, image.id)
+        ready = await gallery.images.get(CALLER, image.id)
         assert (ready.status, ready.attempt, ready.losses) == (Status.READY, 1, 0)
 
 
 async def test_an_image_is_not_ready_when_its_renditions_are_being_removed(gallery, processing, monkeypatch):
     """A worker frozen so long that the sweep has marked what it had put: it must not settle on objects that go."""
-    image = await uploaded(gallery)
+    image = await upload_image(gallery)
     put = processing._put
 
     async def put_and_freeze(image, rendered, folder):
         await put(image, rendered, folder)
         await execute(gallery, "UPDATE object SET remove_after = now() WHERE attempt = 1")
         async with gallery.database.writing() as db:
-            await object_rows.mark(db, 100)
+            await object_rows.mark_for_removal(db, 100)
 
-    monkeypatch.setattr(processing, "_put", put_and_freeze)
+    monkeypatch.setattr(processing, "_restore_object", put_and_freeze)
     await processing.process(image.id)
     assert await status(gallery, image) is Status.PROCESSING, "its lease runs out, and another attempt is made"
-    assert "image.ready" not in await types(gallery)
+    assert "image.ready" not in await event_types(gallery)
 
 
 # --- a database that goes away ----------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-async def by_cable(environment):
+async def proxied_gallery(environment):
     """A house whose cable to PostgreSQL can be pulled, its worker, and the cable."""
     async with Proxy(environment["DATABASE_URL"]) as cable:
         given = {**environment, "DATABASE_URL": cable.url, "GALLERY_DATABASE__TIMEOUT": "2"}
@@ -450,61 +450,61 @@ async def by_cable(environment):
             yield gallery, processing, cable
 
 
-def pull(cable):
+def disconnect(cable):
     cable.refuses = True
     cable.cut()
 
 
-async def waits(capsys):
+async def wait_for_retry(capsys):
     while "image.waiting" not in capsys.readouterr().out:
         await asyncio.sleep(0.05)
 
 
-async def at_work_without_a_database(by_cable, capsys):
+async def start_without_database(by_cable, capsys):
     """An image, and who works on it and waits."""
     gallery, processing, cable = by_cable
-    image = await uploaded(gallery)
-    pull(cable)
+    image = await upload_image(gallery)
+    disconnect(cable)
     working = asyncio.create_task(processing.process(image.id))
-    await waits(capsys)
+    await wait_for_retry(capsys)
     return image, working
 
 
-async def test_a_database_that_is_away_for_a_claim_is_waited_for(by_cable, capsys):
-    gallery, _, cable = by_cable
-    image, working = await at_work_without_a_database(by_cable, capsys)
+async def test_a_database_that_is_away_for_a_claim_is_waited_for(proxied_gallery, capsys):
+    gallery, _, cable = proxied_gallery
+    image, working = await start_without_database(proxied_gallery, capsys)
     cable.heal()
     await working
     assert await status(gallery, image) is Status.READY
 
 
-async def test_what_was_under_way_is_given_back_as_soon_as_the_database_is_there(by_cable, capsys, monkeypatch):
-    gallery, processing, cable = by_cable
+async def test_what_was_under_way_is_given_back_as_soon_as_the_database_is_there(proxied_gallery, capsys, monkeypatch):
+    gallery, processing, cable = proxied_gallery
     render = processing._desk.pool.run
 
     async def rendered(*work):
         done = await render(*work)
-        pull(cable)
+        disconnect(cable)
         return done
 
-    image = await uploaded(gallery)
+    image = await upload_image(gallery)
     with monkeypatch.context() as patched:
         patched.setattr(processing._desk.pool, "run", rendered)
         working = asyncio.create_task(processing.process(image.id))
-        await waits(capsys)
+        await wait_for_retry(capsys)
     cable.heal()
     await working
-    put_off = await gallery.images.get(MAYA, image.id)
+    put_off = await gallery.images.get(CALLER, image.id)
     assert (put_off.status, put_off.strikes, put_off.deferrals, put_off.attempt) == (Status.PENDING, 0, 1, 1)
-    entries = await gallery.images.timeline(MAYA, image.id)
+    entries = await gallery.images.timeline(CALLER, image.id)
     assert (entries[-1].stage, entries[-1].code) == (Stage.DEFERRED, "database_away")
     await make_due(gallery, image)
     await processing.process(image.id)
     assert await status(gallery, image) is Status.READY
 
 
-async def test_who_waits_for_the_database_ends_when_it_is_told(by_cable, capsys):
-    _, working = await at_work_without_a_database(by_cable, capsys)
+async def test_who_waits_for_the_database_ends_when_it_is_told(proxied_gallery, capsys):
+    _, working = await start_without_database(proxied_gallery, capsys)
     working.cancel()
     await asyncio.wait([working], timeout=5)
     assert working.cancelled()

@@ -9,34 +9,34 @@ import psutil
 import pytest
 from pebble import ProcessPool
 
-from deeds import MEMORY, die, eat, refuse
+from child_functions import MEMORY_BYTES, die, exhaust_memory, raise_damaged
 from gallery.errors import (
     CannotStart,
     DamagedPicture,
-    RendererAway,
     RendererCrashed,
     RendererOutOfMemory,
     RendererTimedOut,
+    RendererUnavailable,
 )
-from gallery.processing.renderers import Pool, open_pool
-from processes import command
+from gallery.processing.renderers import RendererPool, open_renderers
+from gallery_processes import command_line
 
 
 @pytest.fixture
 def pool(tmp_path):
-    with open_pool(2, deadline=2, memory=MEMORY, scratch=tmp_path, closed=tmp_path / "data") as pool:
+    with open_renderers(2, deadline=2, memory=MEMORY_BYTES, scratch=tmp_path, denied=tmp_path / "data") as pool:
         yield pool
 
 
 def children():
-    return [c for c in psutil.Process().children(recursive=True) if "spawn_main" in command(c)]
+    return [c for c in psutil.Process().children(recursive=True) if "spawn_main" in command_line(c)]
 
 
 def test_without_an_installed_distribution_a_sentence_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setattr("gallery.processing.renderers.DISTRIBUTION", "gallery-that-is-not-installed")
     with (
         pytest.raises(CannotStart, match="is not installed for this Python"),
-        open_pool(1, deadline=2, memory=MEMORY, scratch=tmp_path, closed=tmp_path),
+        open_renderers(1, deadline=2, memory=MEMORY_BYTES, scratch=tmp_path, denied=tmp_path),
     ):
         pass
 
@@ -47,7 +47,7 @@ async def test_work_is_done_elsewhere(pool):
 
 async def test_what_work_raises_comes_home_with_its_facts(pool):
     with pytest.raises(DamagedPicture) as raised:
-        await pool.run(refuse)
+        await pool.run(raise_damaged)
     assert raised.value.facts == {"reason": "bits"}
 
 
@@ -68,8 +68,10 @@ async def test_work_that_hangs_is_killed(pool):
 
 async def test_work_that_eats_memory_is_stopped(pool):
     with pytest.raises(RendererOutOfMemory) as lack:
-        await pool.run(eat)
-    assert lack.value.message().endswith(f"A renderer has {MEMORY:,} bytes (GALLERY_WORKER__MEMORY={MEMORY}).")
+        await pool.run(exhaust_memory)
+    assert lack.value.message().endswith(
+        f"A renderer has {MEMORY_BYTES:,} bytes (GALLERY_WORKER__MEMORY={MEMORY_BYTES})."
+    )
     assert await pool.run(abs, -1) == 1
 
 
@@ -93,8 +95,8 @@ async def test_pools_that_all_fail_are_nobodys_strike():
         stopped.join()
         return stopped
 
-    pool = Pool(make, deadline=5, memory=256 << 20)
-    with pytest.raises(RendererAway):
+    pool = RendererPool(make, deadline=5, memory=256 << 20)
+    with pytest.raises(RendererUnavailable):
         await pool.run(os.getpid)
 
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 import msgspec
 import redis.asyncio as redis
 
-from cast import MAYA, nothing_is_under_way, uploaded
+from factories import CALLER, expire_pending_puts, upload_image
 from gallery.images import object_rows, store
 from gallery.images.model import Status
 from gallery.processing.sweep import BATCH
@@ -31,7 +31,7 @@ async def flush(settings):
 async def test_after_valkey_has_lost_its_memory_everything_pending_is_rung_for(gallery, settings):
     await gallery.sweep.run()
     for _ in range(3):
-        await uploaded(gallery)
+        await upload_image(gallery)
     await flush(settings)
 
     assert (await gallery.sweep.run()).rung == 3
@@ -56,40 +56,40 @@ async def test_more_than_a_batch_is_rung_for(gallery, settings):
 
 async def test_a_queue_that_is_only_long_is_not_rung_again(gallery):
     await gallery.sweep.run()
-    await uploaded(gallery)
+    await upload_image(gallery)
     assert (await gallery.sweep.run()).rung == 0
-    await execute(gallery, "UPDATE image SET rung_at = now() - interval '2 minutes'")
+    await execute(gallery, "UPDATE image SET enqueued_at = now() - interval '2 minutes'")
     assert (await gallery.sweep.run()).rung == 1, "a ring that nobody has answered for a minute is repeated"
 
 
 async def test_what_a_lost_worker_has_left_is_rung_for_and_finished(gallery, processing):
-    image = await uploaded(gallery)
+    image = await upload_image(gallery)
     async with gallery.database.writing() as db:
         await store.claim(db, image.id, timedelta(seconds=15), "lost worker")
-    await execute(gallery, "UPDATE image SET lease_until = now(), rung_at = now() - interval '20 s'")
+    await execute(gallery, "UPDATE image SET lease_until = now(), enqueued_at = now() - interval '20 s'")
     assert (await gallery.sweep.run()).rung == 1
     await processing.process(image.id)
-    assert (await gallery.images.get(MAYA, image.id)).status is Status.READY
+    assert (await gallery.images.get(CALLER, image.id)).status is Status.READY
 
 
 async def test_a_retry_that_is_not_due_is_not_rung_for(gallery, settings):
-    await uploaded(gallery)
+    await upload_image(gallery)
     await execute(gallery, "UPDATE image SET next_attempt_at = now() + interval '1 minute'")
     await flush(settings)
     assert (await gallery.sweep.run()).rung == 0
 
 
 async def test_the_objects_of_a_deleted_image_go(gallery, processing, settings):
-    image = await uploaded(gallery)
+    image = await upload_image(gallery)
     await processing.process(image.id)
     folder = settings.data / "objects"
     assert len([f for f in folder.rglob("*") if f.is_file() and image.id in str(f)]) > 1
 
-    await gallery.images.delete(MAYA, image.id)
+    await gallery.images.delete(CALLER, image.id)
     assert (await gallery.sweep.run()).removed > 1
 
     assert [f for f in folder.rglob("*") if f.is_file() and image.id in str(f)] == []
-    await nothing_is_under_way(gallery)
+    await expire_pending_puts(gallery)
     await gallery.sweep.run()
     assert await objects_of(gallery) == set()
 
@@ -108,7 +108,7 @@ async def test_what_is_being_removed_cannot_be_kept(gallery):
     await object_rows.reserve(gallery.database, "00000000-0000-7000-8000-000000000001", None, ["a", "b"])
     await execute(gallery, "UPDATE object SET remove_after = now() WHERE key = 'a'")
     async with gallery.database.writing() as db:
-        assert await object_rows.mark(db, 10) == ["a"]
+        assert await object_rows.mark_for_removal(db, 10) == ["a"]
     async with gallery.database.writing() as db:
         assert not await object_rows.keep(db, ["a", "b"])
 
@@ -126,7 +126,7 @@ async def test_what_was_given_up_cannot_be_kept(gallery):
 
 
 async def test_the_objects_of_a_ready_image_stay(gallery, processing):
-    image = await uploaded(gallery)
+    image = await upload_image(gallery)
     await processing.process(image.id)
     before = await objects_of(gallery)
     async with gallery.database.writing() as db:
@@ -141,10 +141,10 @@ async def test_of_many_workers_one_sweeps_in_each_interval(gallery):
 
 
 async def test_the_remains_of_a_deleted_image_go_at_last(gallery):
-    image = await uploaded(gallery)
-    await gallery.images.delete(MAYA, image.id)
+    image = await upload_image(gallery)
+    await gallery.images.delete(CALLER, image.id)
     await gallery.sweep.run()
-    await nothing_is_under_way(gallery)
+    await expire_pending_puts(gallery)
     await execute(gallery, "UPDATE image SET deleted_at = now() - interval '2 hours'")
     await gallery.sweep.run()
     assert await execute(gallery, "SELECT count(*) FROM image") == 0
@@ -153,8 +153,8 @@ async def test_the_remains_of_a_deleted_image_go_at_last(gallery):
 async def test_while_valkey_is_away_objects_are_removed_all_the_same(settings):
     nowhere = msgspec.structs.replace(settings.redis, url="redis://127.0.0.1:1/0")
     async with open_gallery(msgspec.structs.replace(settings, redis=nowhere)) as gallery:
-        image = await uploaded(gallery)
-        await gallery.images.delete(MAYA, image.id)
+        image = await upload_image(gallery)
+        await gallery.images.delete(CALLER, image.id)
         assert (await gallery.sweep.run()).removed == 1
 
 
@@ -163,6 +163,6 @@ async def test_what_came_while_valkey_was_away_is_rung_for_as_soon_as_it_is_back
     await gallery.sweep.run()
     nowhere = msgspec.structs.replace(settings.redis, url="redis://127.0.0.1:1/0")
     async with open_gallery(msgspec.structs.replace(settings, redis=nowhere)) as deaf:
-        await uploaded(deaf)
+        await upload_image(deaf)
     assert (await gallery.sweep.run()).rung == 1
     assert (await gallery.sweep.run()).rung == 0

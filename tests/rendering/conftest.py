@@ -15,7 +15,7 @@ from gallery.rendering.rendered import Rendered
 
 
 @dataclass(frozen=True)
-class Prints:
+class RenderedFiles:
     facts: Rendered
     folder: Path
 
@@ -30,18 +30,18 @@ class Prints:
         return [(each.name, each.format, each.width, each.height) for each in self.facts.renditions]
 
 
-Develop = Callable[[bytes], Prints]
+RenderFile = Callable[[bytes], RenderedFiles]
 
 
 @pytest.fixture
-def develop(tmp_path: Path) -> Develop:
+def render_file(tmp_path: Path) -> RenderFile:
     numbers = count()
 
-    def from_file(file: bytes, recipe: Recipe | None = None) -> Prints:
+    def from_file(file: bytes, recipe: Recipe | None = None) -> RenderedFiles:
         folder = tmp_path / str(next(numbers))
         folder.mkdir()
         original = tmp_path / f"{folder.name}.original"
         original.write_bytes(file)
-        return Prints(render(original, folder, recipe or Recipe()), folder)
+        return RenderedFiles(render(original, folder, recipe or Recipe()), folder)
 
     return from_file

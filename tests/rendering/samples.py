@@ -11,8 +11,8 @@ import pyvips
 from PIL import Image
 
 WIDTH, HEIGHT = 96, 64
-P3 = bytes(pyvips.Operation.call("profile_load", "p3"))
-PRESS = bytes(pyvips.Operation.call("profile_load", "cmyk"))
+P3_PROFILE = bytes(pyvips.Operation.call("profile_load", "p3"))
+CMYK_PROFILE = bytes(pyvips.Operation.call("profile_load", "cmyk"))
 CODE_POINTS = {
     "srgb": (1, 13),
     "tv": (1, 1),
@@ -71,21 +71,21 @@ def saved(picture: Image.Image, format_name: str, **options: Any) -> bytes:
 def icc_profile(name: str) -> bytes | None:
     return {
         "none": None,
-        "p3": P3,
-        "swapped": P3.replace(b"rXYZ", b"temp").replace(b"gXYZ", b"rXYZ").replace(b"temp", b"gXYZ"),
+        "p3": P3_PROFILE,
+        "swapped": P3_PROFILE.replace(b"rXYZ", b"temp").replace(b"gXYZ", b"rXYZ").replace(b"temp", b"gXYZ"),
         "linear": _with_curve(b"curv" + bytes(8)),
-        "press": PRESS,
+        "press": CMYK_PROFILE,
         "unlinkable": _with_curve(b"none" + bytes(8)),
-        "cut": P3[:300],
-        "cut press": PRESS[:300],
+        "cut": P3_PROFILE[:300],
+        "cut press": CMYK_PROFILE[:300],
     }[name]
 
 
 def _with_curve(curve: bytes) -> bytes:
     """Display P3 with another curve; its three colours share one."""
-    place = P3.index(b"rTRC", 128 + 4)
-    at = int.from_bytes(P3[place + 4 : place + 8])
-    return P3[:at] + curve + P3[at + len(curve) :]
+    place = P3_PROFILE.index(b"rTRC", 128 + 4)
+    at = int.from_bytes(P3_PROFILE[place + 4 : place + 8])
+    return P3_PROFILE[:at] + curve + P3_PROFILE[at + len(curve) :]
 
 
 # --- PNG's chunks ---------------------------------------------------------------------------------------------------

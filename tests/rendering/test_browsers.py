@@ -13,8 +13,8 @@ import pytest
 from playwright.async_api import Page
 
 from browsers import chromium
-from rendering import kinds
-from rendering.conftest import Develop
+from rendering import sample_files
+from rendering.conftest import RenderFile
 
 MAX_DIFFERENCE = 3  # of 255, on average
 MAX_HDR_DIFFERENCE = 8
@@ -40,11 +40,11 @@ async def page() -> AsyncIterator[Page]:
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("format_name", ["jpeg", "png", "webp", "gif", "avif", "heic"])
-async def test_renditions_look_as_the_original_does_in_a_browser(develop: Develop, page: Page, format_name: str):
+async def test_renditions_look_as_the_original_does_in_a_browser(render_file: RenderFile, page: Page, format_name: str):
     strange = {}
-    for kind in kinds.of(format_name):
-        prints = develop(kind.file)
-        original = await _drawn(page, kind.shown, kind.mime)
+    for kind in sample_files.generate(format_name):
+        prints = render_file(kind.file)
+        original = await _drawn(page, kind.reference, kind.mime)
         webp = await _drawn(page, prints.file("320", "webp"), "image/webp")
         jpeg = await _drawn(page, prints.file("320", "jpeg"), "image/jpeg")
         assert original.shape == webp.shape == jpeg.shape, kind.name

@@ -35,55 +35,55 @@ WHOLE = {
 
 @pytest.mark.parametrize("kind", WHOLE)
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
-def test_a_file_that_ends_too_soon_is_damaged(develop, kind, share):
+def test_a_file_that_ends_too_soon_is_damaged(render_file, kind, share):
     file = WHOLE[kind]
     with pytest.raises((DamagedPicture, NotAPicture) if share < 0.5 else DamagedPicture) as damage:
-        develop(file[: int(len(file) * share)])
+        render_file(file[: int(len(file) * share)])
     assert len(str(damage.value)) < 300
 
 
 @pytest.mark.parametrize("kind", WHOLE)
-def test_the_last_bytes_are_missed_too(develop, kind):
+def test_the_last_bytes_are_missed_too(render_file, kind):
     with pytest.raises(DamagedPicture):
-        develop(WHOLE[kind][:-20])
+        render_file(WHOLE[kind][:-20])
 
 
 @pytest.mark.parametrize("kind", ["jpeg", "progressive jpeg", "png", "avif"])
-def test_a_file_whose_second_half_was_never_written_is_damaged(develop, kind):
+def test_a_file_whose_second_half_was_never_written_is_damaged(render_file, kind):
     file = WHOLE[kind]
     with pytest.raises(DamagedPicture):
-        develop(file[: len(file) // 2] + bytes(len(file) - len(file) // 2))
+        render_file(file[: len(file) // 2] + bytes(len(file) - len(file) // 2))
 
 
 @pytest.mark.parametrize("kind", WHOLE)
-def test_bytes_after_the_end_do_no_harm(develop, kind):
-    assert develop(WHOLE[kind] + b"\0" * 300 + b"motion photo video" * 20).sizes
+def test_bytes_after_the_end_do_no_harm(render_file, kind):
+    assert render_file(WHOLE[kind] + b"\0" * 300 + b"motion photo video" * 20).sizes
 
 
 @pytest.mark.parametrize("marker", [b"\xff\xdb", b"\xff\xc0", b"\xff\xda", b"\xff\xd9"])
-def test_a_phone_that_writes_stray_bytes_makes_photos_all_the_same(develop, marker):
+def test_a_phone_that_writes_stray_bytes_makes_photos_all_the_same(render_file, marker):
     file = WHOLE["jpeg"]
     at = file.rindex(marker)
-    prints = develop(file[:at] + bytes(3) + file[at:])
+    prints = render_file(file[:at] + bytes(3) + file[at:])
     assert photos.likeness(prints.picture("960", "jpeg"), photos.photo(400, 300)) > 0.9
 
 
-def test_a_flipped_bit_in_a_png_is_found_by_its_checksum(develop):
+def test_a_flipped_bit_in_a_png_is_found_by_its_checksum(render_file):
     file = bytearray(WHOLE["png"])
     file[len(file) // 2] ^= 0x10
     with pytest.raises(DamagedPicture):
-        develop(bytes(file))
+        render_file(bytes(file))
 
 
-def test_what_is_no_picture_is_not_rendered(develop):
+def test_what_is_no_picture_is_not_rendered(render_file):
     for file in photos.not_pictures().values():
         with pytest.raises(NotAPicture):
-            develop(file)
+            render_file(file)
 
 
-def test_a_bomb_is_not_unpacked(develop):
+def test_a_bomb_is_not_unpacked(render_file):
     with pytest.raises(TooManyPixels):
-        develop(photos.a_png_bomb())
+        render_file(photos.a_png_bomb())
 
 
 @pytest.mark.parametrize("make", [photos.a_png, photos.a_jpeg, photos.a_heic, photos.an_avif])
@@ -117,10 +117,10 @@ def _without_area() -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("kind", _without_area())
-def test_a_picture_without_area_is_damaged(develop, kind):
+def test_a_picture_without_area_is_damaged(render_file, kind):
     """And no lack of memory, as some decoders put it."""
     with pytest.raises(DamagedPicture):
-        develop(_without_area()[kind])
+        render_file(_without_area()[kind])
 
 
 def test_a_rendition_that_cannot_be_written_is_not_the_pictures_fault(tmp_path):

@@ -24,16 +24,16 @@ from exif_writer import (
     SLONG,
     SRATIONAL,
     UTF8,
-    an_exif,
     directory,
     in_jpeg,
+    make_exif,
     number,
     text,
 )
 from gallery.rendering import exif, exif_tags
 
 JPEG = photos.a_jpeg(16, 12)
-PATIENT = settings(deadline=timedelta(seconds=5))
+FUZZ_SETTINGS = settings(deadline=timedelta(seconds=5))
 ORDERS = st.sampled_from("<>")
 WORDS = st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-", min_size=3, max_size=40)
 MOMENTS = st.datetimes(min_value=datetime(1900, 1, 1), max_value=datetime(2099, 12, 31))
@@ -48,7 +48,7 @@ TAKEN, FRACTION, OFFSET = 0x9003, 0x9291, 0x9011
 )
 def test_a_number_is_read_whatever_its_type(order, kind, value):
     details = [number(tag, kind, value, order=order) for tag in (F_NUMBER, ISO, FOCAL, EXPOSURE)]
-    read = exif.read(an_exif([], details, order))
+    read = exif.read(make_exif([], details, order))
     assert read == {"fNumber": 8.0, "iso": 8, "focalLength": 8.0, "exposureTime": "8"}
 
 
@@ -57,7 +57,7 @@ def test_a_number_is_read_whatever_its_type(order, kind, value):
 def test_text_is_read_as_utf8(order, kind):
     main = [text(MAKE, "株式会社", kind), text(MODEL, "Größe 1", kind)]
     details = [text(LENS, "Objektiv für Ærø", kind), text(TAKEN, "2024:07:14 18:30:05", kind), text(OFFSET, "Z", kind)]
-    assert exif.read(an_exif(main, details, order)) == {
+    assert exif.read(make_exif(main, details, order)) == {
         "camera": "株式会社 Größe 1",
         "lens": "Objektiv für Ærø",
         "takenAt": "2024-07-14T18:30:05+00:00",
@@ -65,7 +65,7 @@ def test_text_is_read_as_utf8(order, kind):
 
 
 def test_of_several_numbers_the_first_counts():
-    assert exif.read(an_exif([], [number(ISO, SHORT, 400, 800)])) == {"iso": 400}
+    assert exif.read(make_exif([], [number(ISO, SHORT, 400, 800)])) == {"iso": 400}
 
 
 @pytest.mark.parametrize("kind", [SLONG, SRATIONAL, DOUBLE, FLOAT])
@@ -77,7 +77,7 @@ def test_a_pointer_that_leads_nowhere_is_not_followed(kind):
 
 def test_a_value_behind_the_end_costs_no_other_its_place():
     """Pillow alone ends the directory there."""
-    blob = bytearray(an_exif([text(MAKE, "Leica Camera"), text(MODEL, "Q3")], [number(ISO, SHORT, 400)]))
+    blob = bytearray(make_exif([text(MAKE, "Leica Camera"), text(MODEL, "Q3")], [number(ISO, SHORT, 400)]))
     blob[18:22] = struct.pack("<I", 60_000)
     assert exif.read(bytes(blob)) == {"camera": "Q3", "iso": 400}
 
@@ -85,7 +85,7 @@ def test_a_value_behind_the_end_costs_no_other_its_place():
 def test_a_value_that_claims_too_much_costs_no_other_its_place():
     """Pillow alone takes no value behind it that stands outside of its entry."""
     details = [number(EXPOSURE, RATIONAL, (1, 250)), (0x927C, 7, 1 << 30, bytes(8)), text(LENS, "50 mm")]
-    exposed = bytearray(an_exif([], details))
+    exposed = bytearray(make_exif([], details))
     assert exif.read(bytes(exposed)) == {"exposureTime": "1/250", "lens": "50 mm"}
     at = exposed.index(struct.pack("<HHI", EXPOSURE, RATIONAL, 1)) + 4
     exposed[at : at + 4] = struct.pack("<I", 1 << 30)
@@ -94,32 +94,32 @@ def test_a_value_that_claims_too_much_costs_no_other_its_place():
 
 def test_tags_that_are_not_wanted_take_no_room_from_those_that_are():
     others = [(0x9400 + number, 7, 1 << 20, bytes(8)) for number in range(400)]
-    assert exif.read(an_exif([], [*others, text(LENS, "50 mm")])) == {"lens": "50 mm"}
+    assert exif.read(make_exif([], [*others, text(LENS, "50 mm")])) == {"lens": "50 mm"}
 
 
 def test_a_directory_that_claims_to_be_endless_is_read_up_to_a_bound(monkeypatch):
     read: list[int] = []
-    real = exif_tags._Padded.read
-    monkeypatch.setattr(exif_tags._Padded, "read", lambda file, size: read.append(size) or real(file, size))
+    real = exif_tags._PaddedBytesIO.read
+    monkeypatch.setattr(exif_tags._PaddedBytesIO, "read", lambda file, size: read.append(size) or real(file, size))
     assert exif.read(b"II*\0" + struct.pack("<IH", 8, 65_535) + bytes(12) * 20_000) == {}
     assert len(read) < 600
 
 
 def test_a_number_is_no_text_and_a_text_no_number():
-    assert exif.read(an_exif([number(MAKE, SHORT, 7)], [text(ISO, "400"), text(LENS, "50 mm")])) == {"lens": "50 mm"}
+    assert exif.read(make_exif([number(MAKE, SHORT, 7)], [text(ISO, "400"), text(LENS, "50 mm")])) == {"lens": "50 mm"}
 
 
-@PATIENT
+@FUZZ_SETTINGS
 @given(order=ORDERS, make=WORDS, model=WORDS, lens=WORDS)
 def test_texts_are_those_of_other_tools(order, make, model, lens):
-    blob = an_exif([text(MAKE, make), text(MODEL, model)], [text(LENS, lens)], order)
+    blob = make_exif([text(MAKE, make), text(MODEL, model)], [text(LENS, lens)], order)
     facts, seen, pillow = exif.read(blob), by_exifread(blob), by_pillow(blob)
     assert facts["lens"] == str(seen["EXIF LensModel"]) == pillow[LENS] == lens
     assert facts["camera"] in (model, f"{make} {model}")
     assert str(seen["Image Model"]) == pillow[MODEL] == model
 
 
-@PATIENT
+@FUZZ_SETTINGS
 @given(
     order=ORDERS,
     iso=st.integers(1, 65_535),
@@ -132,14 +132,14 @@ def test_numbers_are_those_of_other_tools(order, iso, aperture, focal):
         number(F_NUMBER, RATIONAL, aperture, order=order),
         number(FOCAL, SRATIONAL, focal, order=order),
     ]
-    blob = an_exif([], details, order)
+    blob = make_exif([], details, order)
     facts, seen, pillow = exif.read(blob), by_exifread(blob), by_pillow(blob)
     assert facts["iso"] == seen["EXIF ISOSpeedRatings"].values[0] == pillow[ISO] == iso
     for name, tag, title in (("fNumber", F_NUMBER, "EXIF FNumber"), ("focalLength", FOCAL, "EXIF FocalLength")):
         assert facts.get(name, 0) == round(float(seen[title].values[0]), 2) == round(float(pillow[tag]), 2)
 
 
-@PATIENT
+@FUZZ_SETTINGS
 @given(
     order=ORDERS,
     moment=MOMENTS,
@@ -150,7 +150,7 @@ def test_moments_are_those_of_other_tools(order, moment, fraction, offset):
     zone = f"{'-' if offset < 0 else '+'}{abs(offset) // 60:02}:{abs(offset) % 60:02}"
     written = moment.strftime("%Y:%m:%d %H:%M:%S")
     details = [text(TAKEN, written), text(FRACTION, f"{fraction:03}"), text(OFFSET, zone)]
-    blob = an_exif([], details, order)
+    blob = make_exif([], details, order)
     seen, pillow = by_exifread(blob), by_pillow(blob)
     assert str(seen["EXIF DateTimeOriginal"]) == pillow[TAKEN] == written
     taken = datetime.fromisoformat(str(exif.read(blob)["takenAt"]))
@@ -158,10 +158,10 @@ def test_moments_are_those_of_other_tools(order, moment, fraction, offset):
     assert taken.utcoffset() == timedelta(minutes=offset)
 
 
-@PATIENT
+@FUZZ_SETTINGS
 @given(data=st.binary(max_size=300), order=ORDERS, at=st.integers(0, 200))
 def test_no_warning_leaves_the_reader(data, order, at):
-    blob = an_exif([text(MAKE, "Leica")], [number(ISO, SHORT, 400, order=order), text(LENS, "x" * 60)], order)
+    blob = make_exif([text(MAKE, "Leica")], [number(ISO, SHORT, 400, order=order), text(LENS, "x" * 60)], order)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         exif.read(blob[:at] + data + blob[at + len(data) :])

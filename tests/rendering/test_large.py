@@ -6,29 +6,36 @@ from pathlib import Path
 
 import pytest
 
-import large
+import large_pictures
 from gallery.errors import SideTooLong, TooManyPixels, TooMuchMemory
-from gallery.processing.renderers import open_pool
+from gallery.processing.renderers import open_renderers
 from gallery.rendering.pipeline import render
 from gallery.rendering.probe import Limits, probe
 from gallery.rendering.recipe import Recipe
 from gallery.rendering.rendered import Rendered
-from gallery.settings.branches import Upload, Worker
+from gallery.settings.branches import UploadSettings, WorkerSettings
 
 MIB = 1 << 20
 PHONES = [(8160, 6144), (8192, 6144), (8688, 5792), (12_000, 9_000), (16_320, 12_240)]
-AT_ONCE = ["jpeg progressive", "jpeg cmyk progressive", "png interlaced", "gif", "webp alpha", "avif 4:4:4"]
+WHOLE_IMAGE_DECODERS = [
+    "jpeg progressive",
+    "jpeg cmyk progressive",
+    "png interlaced",
+    "gif",
+    "webp alpha",
+    "avif 4:4:4",
+]
 
 
-async def rendered(file: bytes, folder: Path, memory: int, limits: Limits | None = None) -> Rendered:
+async def render_within(file: bytes, folder: Path, memory: int, limits: Limits | None = None) -> Rendered:
     """By a renderer that has so many bytes."""
     original = folder / "original"
     original.write_bytes(file)
-    with open_pool(1, deadline=60, memory=memory, scratch=folder, closed=folder / "data") as pool:
+    with open_renderers(1, deadline=60, memory=memory, scratch=folder, denied=folder / "data") as pool:
         return await pool.run(render, original, folder, Recipe(limits=limits or Limits()))
 
 
-def memory_for(file: bytes) -> int:
+def estimated_memory(file: bytes) -> int:
     """What it is said to take."""
     with pytest.raises(TooMuchMemory) as refusal:
         probe(io.BytesIO(file), Limits(memory=0))
@@ -38,12 +45,12 @@ def memory_for(file: bytes) -> int:
 
 
 def test_the_limits_are_those_of_the_settings():
-    assert Limits() == Limits(Upload().max_pixels, Upload().max_side, Worker().memory)
+    assert Limits() == Limits(UploadSettings().max_pixels, UploadSettings().max_side, WorkerSettings().memory)
 
 
 def claiming(width: int, height: int, *, mark: bytes = b"\xff\xc0", **options: bool) -> io.BytesIO:
     """A small JPEG whose header claims other sides."""
-    file = large.a_jpeg(64, 48, **options)
+    file = large_pictures.a_jpeg(64, 48, **options)
     at = file.index(mark) + 5
     return io.BytesIO(file[:at] + struct.pack(">HH", height, width) + file[at + 4 :])
 
@@ -88,7 +95,7 @@ def test_a_photo_read_row_by_row_passes_where_one_in_several_scans_does_not():
 
 
 async def test_a_jpeg_of_200_megapixels_is_rendered(tmp_path):
-    facts = await rendered(large.a_jpeg(16_320, 12_240), tmp_path, Worker().memory)
+    facts = await render_within(large_pictures.a_jpeg(16_320, 12_240), tmp_path, WorkerSettings().memory)
     assert [(each.name, each.width, each.height) for each in facts.renditions[::2]] == [
         ("320", 320, 240),
         ("960", 960, 720),
@@ -98,15 +105,15 @@ async def test_a_jpeg_of_200_megapixels_is_rendered(tmp_path):
 
 @pytest.mark.parametrize("name", ["108mp.avif", "108mp.heic.xz"])
 async def test_an_avif_or_heic_of_108_megapixels_is_rendered(tmp_path, name):
-    facts = await rendered(large.stored(name), tmp_path, Worker().memory)
+    facts = await render_within(large_pictures.read_stored(name), tmp_path, WorkerSettings().memory)
     assert (facts.width, facts.height) == (12_000, 9_000)
 
 
-@pytest.mark.parametrize("kind", AT_ONCE)
+@pytest.mark.parametrize("kind", WHOLE_IMAGE_DECODERS)
 async def test_a_renderer_needs_no_more_memory_than_is_counted(tmp_path, kind):
     """All kinds, and larger ones: `bench/picture_memory.py`."""
-    file = large.KINDS[kind](5_000, 4_000)
-    assert (await rendered(file, tmp_path, memory_for(file))).width == 5_000
+    file = large_pictures.KINDS[kind](5_000, 4_000)
+    assert (await render_within(file, tmp_path, estimated_memory(file))).width == 5_000
 
 
 @pytest.mark.parametrize(
@@ -114,7 +121,7 @@ async def test_a_renderer_needs_no_more_memory_than_is_counted(tmp_path, kind):
     [((320, 65_535), {"webp": (80, 16_383), "jpeg": (320, 65_500)}), ((65_535, 400), {"webp": (1920, 12)})],
 )
 async def test_a_panorama_is_rendered_as_large_as_the_format_can_be(tmp_path, sides, tallest):
-    facts = await rendered(large.a_png(*sides), tmp_path, Worker().memory)
+    facts = await render_within(large_pictures.a_png(*sides), tmp_path, WorkerSettings().memory)
     assert (facts.width, facts.height) == sides
     for kind in tallest:
         last = [each for each in facts.renditions if each.format == kind][-1]

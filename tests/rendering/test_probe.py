@@ -9,12 +9,12 @@ import pytest
 
 import photos
 from gallery.errors import NotAPicture, SideTooLong, TooManyPixels
-from gallery.rendering.probe import Facts, Format, Limits, probe
+from gallery.rendering.probe import Format, Limits, ProbeResult, probe
 
 LIMITS = Limits()
 
 
-def probed(file: bytes, limits: Limits = LIMITS) -> Facts:
+def probed(file: bytes, limits: Limits = LIMITS) -> ProbeResult:
     return probe(io.BytesIO(file), limits)
 
 
@@ -34,18 +34,18 @@ def probed(file: bytes, limits: Limits = LIMITS) -> Facts:
 )
 def test_every_format_is_known_by_its_content(make, kind):
     facts = probed(make(300, 202))
-    assert facts == Facts(kind, 300, 202, animated=False)
+    assert facts == ProbeResult(kind, 300, 202, animated=False)
     assert facts.mime_type == f"image/{kind.value}"
 
 
 @pytest.mark.parametrize("options", [{"alpha": True}, {"lossless": True}, {"lossless": True, "alpha": True}])
 def test_each_kind_of_webp_tells_its_sides(options):
-    assert probed(photos.a_webp(300, 202, **options)) == Facts(Format.WEBP, 300, 202, animated=False)
+    assert probed(photos.a_webp(300, 202, **options)) == ProbeResult(Format.WEBP, 300, 202, animated=False)
 
 
 def test_a_jpeg_is_found_behind_much_metadata():
     file = photos.a_jpeg(300, 202, exif=photos.CAMERA, comment=b"x" * 60_000, icc_profile=b"p" * 300_000)
-    assert probed(file) == Facts(Format.JPEG, 300, 202, animated=False)
+    assert probed(file) == ProbeResult(Format.JPEG, 300, 202, animated=False)
 
 
 def test_fill_bytes_between_jpeg_markers_are_legal():
@@ -91,7 +91,7 @@ def test_an_animated_png_is_noticed():
 def test_colours_of_a_gif_frame_are_not_taken_for_frames():
     frame = b"\x2c" + bytes(4) + b"\x09\0\x09\0\x80" + b"\x2c\x2c\x2c\x21\xfe\0" + b"\x02\x01x\0"
     still = b"GIF89a\x09\0\x09\0\0\0\0" + frame
-    assert probed(still + b";") == Facts(Format.GIF, 9, 9, animated=False)
+    assert probed(still + b";") == ProbeResult(Format.GIF, 9, 9, animated=False)
     assert probed(still + frame + b";").animated
 
 
@@ -100,7 +100,7 @@ def test_the_scale_of_a_webp_is_no_part_of_its_sides():
     start = file.index(b"\x9d\x01\x2a") + 3
     file[start + 1] |= 0x40
     file[start + 3] |= 0x80
-    assert probed(bytes(file)) == Facts(Format.WEBP, 300, 202, animated=False)
+    assert probed(bytes(file)) == ProbeResult(Format.WEBP, 300, 202, animated=False)
 
 
 def test_a_webp_that_says_it_is_empty_is_none():

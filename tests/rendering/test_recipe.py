@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from gallery.rendering import memory
 from gallery.rendering import recipe as recipes
 from gallery.rendering.probe import Format, Limits
-from gallery.rendering.recipe import FORMATS, MAX_SIDE, Recipe
+from gallery.rendering.recipe import FORMATS, MAX_SIDES, Recipe
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_a_picture_that_does_not_fit_into_a_format_is_scaled_to_fit(kind, width,
 def test_each_size_is_made_once_and_in_proportion(width, height):
     sizes = Recipe().all_sizes(width, height)
     for size, formats in sizes.items():
-        assert max(size.width, size.height) <= min(MAX_SIDE[kind] for kind in formats)
+        assert max(size.width, size.height) <= min(MAX_SIDES[kind] for kind in formats)
         assert abs(size.height - height * size.width / width) <= max(1, height / width)
     for kind in FORMATS:
         widths = [size.width for size, formats in sizes.items() if kind in formats]
@@ -59,8 +59,8 @@ def test_each_size_is_made_once_and_in_proportion(width, height):
 
 
 def test_the_widest_rendition_is_the_one_whose_memory_is_counted():
-    assert Recipe().widths[-1] == memory.WIDEST
-    assert max(MAX_SIDE.values()) == memory.TALLEST
+    assert Recipe().widths[-1] == memory.MAX_RENDITION_WIDTH
+    assert max(MAX_SIDES.values()) == memory.MAX_RENDITION_HEIGHT
 
 
 def test_the_version_is_short_and_the_same_in_every_process():
@@ -90,5 +90,5 @@ def test_other_limits_are_the_same_recipe():
     "file", [("../secret", Format.WEBP), ("320", "/../secret"), ("320", Format.PNG), ("321", "webp")]
 )
 def test_no_other_file_is_a_recipes(file):
-    assert Recipe().makes([("320", Format.WEBP), ("1920", Format.JPEG)])
-    assert not Recipe().makes([("320", Format.WEBP), file])
+    assert Recipe().includes([("320", Format.WEBP), ("1920", Format.JPEG)])
+    assert not Recipe().includes([("320", Format.WEBP), file])

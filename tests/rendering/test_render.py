@@ -16,7 +16,7 @@ import photos
 import thumbhashes
 from gallery.rendering.recipe import Recipe
 
-ALIKE = 0.9  # structural similarity; another photo, or the same one turned, has less than 0.5
+MIN_SSIM = 0.9  # structural similarity; another photo, or the same one turned, has less than 0.5
 
 
 def on_white(picture: Image.Image) -> Image.Image:
@@ -36,8 +36,8 @@ def color_of(picture: Image.Image) -> tuple[int, ...]:
 # --- what comes out -----------------------------------------------------------------------------------------------
 
 
-def test_a_phone_photo_becomes_six_files_and_its_facts(develop):
-    prints = develop(photos.a_twelve_megapixel_photo())
+def test_a_phone_photo_becomes_six_files_and_its_facts(render_file):
+    prints = render_file(photos.a_twelve_megapixel_photo())
     assert prints.sizes == [
         ("320", "webp", 320, 240),
         ("320", "jpeg", 320, 240),
@@ -54,11 +54,11 @@ def test_a_phone_photo_becomes_six_files_and_its_facts(develop):
         assert (picture.format, picture.size) == (each.format.upper(), (each.width, each.height))
         assert each.size == len(prints.file(each.name, each.format))
         picture.thumbnail((960, 720))
-        assert photos.likeness(picture, reference) > ALIKE
+        assert photos.likeness(picture, reference) > MIN_SSIM
 
 
-def test_the_facts_travel_home_from_another_process(develop):
-    facts = develop(photos.a_jpeg(400, 300, exif=photos.CAMERA)).facts
+def test_the_facts_travel_home_from_another_process(render_file):
+    facts = render_file(photos.a_jpeg(400, 300, exif=photos.CAMERA)).facts
     home = pickle.dumps(facts)
     assert pickle.loads(home) == facts
     assert len(home) < 2_000
@@ -76,8 +76,8 @@ def test_the_facts_travel_home_from_another_process(develop):
         (photos.a_heic, 0.93),
     ],
 )
-def test_every_format_looks_like_its_original(develop, make, least):
-    prints = develop(make(600, 450, 2))
+def test_every_format_looks_like_its_original(render_file, make, least):
+    prints = render_file(make(600, 450, 2))
     for kind in ("webp", "jpeg"):
         picture = prints.picture("960", kind)
         assert picture.size == (600, 450)
@@ -85,40 +85,40 @@ def test_every_format_looks_like_its_original(develop, make, least):
         assert photos.difference(picture, photos.photo(600, 450, 2)) < 5
 
 
-def test_a_small_picture_is_never_enlarged(develop):
-    assert [size[0] for size in develop(photos.a_png(200, 150)).sizes] == ["320", "320"]
-    assert develop(photos.a_png(500, 100)).sizes[2:] == [("960", "webp", 500, 100), ("960", "jpeg", 500, 100)]
+def test_a_small_picture_is_never_enlarged(render_file):
+    assert [size[0] for size in render_file(photos.a_png(200, 150)).sizes] == ["320", "320"]
+    assert render_file(photos.a_png(500, 100)).sizes[2:] == [("960", "webp", 500, 100), ("960", "jpeg", 500, 100)]
 
 
 @pytest.mark.parametrize("sides", [(1, 1), (1, 16_383), (16_383, 1), (1921, 2)])
-def test_the_narrowest_pictures_have_renditions_too(develop, sides):
-    prints = develop(plain((200, 30, 40), sides=sides))
+def test_the_narrowest_pictures_have_renditions_too(render_file, sides):
+    prints = render_file(plain((200, 30, 40), sides=sides))
     assert (prints.facts.width, prints.facts.height) == sides
     assert prints.facts.color == "#c81e28"
     assert all(abs(a - b) < 6 for a, b in zip(color_of(prints.picture("320", "webp")), (200, 30, 40), strict=True))
 
 
 @pytest.mark.parametrize("make", [photos.a_gif, photos.a_webp, photos.an_avif])
-def test_of_an_animation_the_first_frame_is_shown(develop, make):
-    picture = develop(make(300, 200, 0, animated=True)).picture("320", "webp")
+def test_of_an_animation_the_first_frame_is_shown(render_file, make):
+    picture = render_file(make(300, 200, 0, animated=True)).picture("320", "webp")
     assert not getattr(picture, "is_animated", False)
-    assert photos.likeness(picture, photos.photo(300, 200, 0)) > ALIKE - 0.05
+    assert photos.likeness(picture, photos.photo(300, 200, 0)) > MIN_SSIM - 0.05
     assert photos.likeness(picture, photos.photo(300, 200, 1)) < 0.5
 
 
 @pytest.mark.parametrize("orientation", [1, 8])
 @pytest.mark.parametrize("sides", [(6000, 400), (400, 6000)])
-def test_the_longest_pictures_are_sharp(develop, sides, orientation):
+def test_the_longest_pictures_are_sharp(render_file, sides, orientation):
     """A JPEG is shrunk while it is decoded, but never below what the largest rendition needs."""
-    prints = develop(photos.a_jpeg(*sides, orientation=orientation, quality=90))
+    prints = render_file(photos.a_jpeg(*sides, orientation=orientation, quality=90))
     largest = prints.facts.renditions[-1]
-    assert photos.likeness(prints.picture(largest.name, "jpeg"), photos.photo(*sides)) > ALIKE
+    assert photos.likeness(prints.picture(largest.name, "jpeg"), photos.photo(*sides)) > MIN_SSIM
 
 
-def test_the_recipe_is_followed(develop):
-    prints = develop(photos.a_jpeg(600, 450), Recipe(widths=(100, 300), webp_quality=20, jpeg_quality=20))
+def test_the_recipe_is_followed(render_file):
+    prints = render_file(photos.a_jpeg(600, 450), Recipe(widths=(100, 300), webp_quality=20, jpeg_quality=20))
     assert [size[0] for size in prints.sizes] == ["100", "100", "300", "300"]
-    better = develop(photos.a_jpeg(600, 450), Recipe(widths=(100, 300)))
+    better = render_file(photos.a_jpeg(600, 450), Recipe(widths=(100, 300)))
     assert all(a.size < 0.7 * b.size for a, b in zip(prints.facts.renditions, better.facts.renditions, strict=True))
 
 
@@ -127,94 +127,94 @@ def test_the_recipe_is_followed(develop):
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("make", [photos.a_jpeg, photos.a_webp, photos.a_heic, photos.an_avif])
-def test_however_it_was_held_the_picture_is_upright(develop, make, orientation):
-    prints = develop(make(600, 400, 2, orientation=orientation))
+def test_however_it_was_held_the_picture_is_upright(render_file, make, orientation):
+    prints = render_file(make(600, 400, 2, orientation=orientation))
     assert (prints.facts.width, prints.facts.height) == (600, 400)
     assert prints.sizes[0] == ("320", "webp", 320, 213)
     assert prints.picture("960", "webp").size == (600, 400)
-    assert photos.likeness(prints.picture("960", "webp"), photos.photo(600, 400, 2)) > ALIKE - 0.05
+    assert photos.likeness(prints.picture("960", "webp"), photos.photo(600, 400, 2)) > MIN_SSIM - 0.05
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 77])
-def test_an_orientation_that_does_not_exist_turns_nothing(develop, orientation):
-    prints = develop(photos.a_jpeg(600, 400, 2, orientation=orientation))
-    assert photos.likeness(prints.picture("960", "webp"), photos.photo(600, 400, 2)) > ALIKE
+def test_an_orientation_that_does_not_exist_turns_nothing(render_file, orientation):
+    prints = render_file(photos.a_jpeg(600, 400, 2, orientation=orientation))
+    assert photos.likeness(prints.picture("960", "webp"), photos.photo(600, 400, 2)) > MIN_SSIM
 
 
 # --- colours --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("make", [photos.a_display_p3_jpeg, lambda *a: photos.a_heic(*a, display_p3=True)])
-def test_wide_colours_are_converted_not_relabelled(develop, make):
+def test_wide_colours_are_converted_not_relabelled(render_file, make):
     original = make(600, 450, 2)
-    converted = develop(original).picture("960", "jpeg")
+    converted = render_file(original).picture("960", "jpeg")
     assert photos.difference(converted, photos.photo(600, 450, 2)) < 4
     assert "icc_profile" not in converted.info
 
 
-def test_the_greenest_green_of_a_phone_is_not_dull(develop):
+def test_the_greenest_green_of_a_phone_is_not_dull(render_file):
     p3 = pyvips.Operation.call("profile_load", "p3")
-    green = develop(plain((100, 200, 100), icc_profile=p3)).picture("320", "webp")
+    green = render_file(plain((100, 200, 100), icc_profile=p3)).picture("320", "webp")
     assert color_of(green)[0] < 80  # read as sRGB it would stay 100
 
 
-def test_a_press_jpeg_has_its_colours(develop):
+def test_a_press_jpeg_has_its_colours(render_file):
     file = photos.a_cmyk_jpeg(600, 450, 2)
     press = photos.opened(file)
     assert press.mode == "CMYK"
     profile = io.BytesIO(press.info["icc_profile"])
     expected = ImageCms.profileToProfile(press, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
-    assert photos.difference(develop(file).picture("960", "jpeg"), expected) < 4
+    assert photos.difference(render_file(file).picture("960", "jpeg"), expected) < 4
 
 
 @pytest.mark.parametrize(
     ("inks", "light"), [((0, 0, 0, 0), (255, 255, 255)), ((0, 255, 255, 0), (255, 0, 0)), ((0, 0, 0, 255), (0, 0, 0))]
 )
-def test_inks_without_a_profile_look_as_in_a_browser(develop, inks, light):
-    shown = color_of(develop(plain(inks, "CMYK")).picture("320", "webp"))
+def test_inks_without_a_profile_look_as_in_a_browser(render_file, inks, light):
+    shown = color_of(render_file(plain(inks, "CMYK")).picture("320", "webp"))
     assert all(abs(a - b) < 5 for a, b in zip(shown, light, strict=True))
 
 
 @pytest.mark.parametrize(
     "profile", [b"no profile at all" * 20, pyvips.Operation.call("profile_load", "cmyk")], ids=["broken", "of a press"]
 )
-def test_a_profile_that_cannot_be_used_is_ignored(develop, profile):
-    picture = develop(photos.a_jpeg(600, 450, 2, icc_profile=profile)).picture("960", "jpeg")
+def test_a_profile_that_cannot_be_used_is_ignored(render_file, profile):
+    picture = render_file(photos.a_jpeg(600, 450, 2, icc_profile=profile)).picture("960", "jpeg")
     assert photos.difference(picture, photos.photo(600, 450, 2)) < 4
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "1", "RGBA"])
-def test_every_kind_of_png_is_shown(develop, mode):
+def test_every_kind_of_png_is_shown(render_file, mode):
     out = io.BytesIO()
     picture = photos.photo(400, 300, 2).convert(mode)
     picture.save(out, "PNG")
-    prints = develop(out.getvalue())
+    prints = render_file(out.getvalue())
     assert prints.picture("960", "jpeg").mode == "RGB"
     assert photos.difference(prints.picture("960", "jpeg"), picture) < 6
 
 
-def test_a_picture_of_few_colours_is_shown(develop):
+def test_a_picture_of_few_colours_is_shown(render_file):
     few = photos.opened(photos.a_png(400, 300, 2, palette=True))
     assert few.mode == "P"
-    assert photos.difference(develop(photos.a_png(400, 300, 2, palette=True)).picture("960", "webp"), few) < 6
+    assert photos.difference(render_file(photos.a_png(400, 300, 2, palette=True)).picture("960", "webp"), few) < 6
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "L;16"])
-def test_every_kind_of_heic_is_shown(develop, mode):
+def test_every_kind_of_heic_is_shown(render_file, mode):
     picture = photos.photo(400, 300, 2).convert(mode.partition(";")[0])
     pixels = (np.asarray(picture, np.uint16) * 257).tobytes() if mode == "L;16" else picture.tobytes()
     out = io.BytesIO()
     pillow_heif.from_bytes(mode, picture.size, pixels).save(out, quality=90)
-    assert photos.difference(develop(out.getvalue()).picture("960", "webp"), picture) < 4
+    assert photos.difference(render_file(out.getvalue()).picture("960", "webp"), picture) < 4
 
 
-def test_a_gray_jpeg_is_shown(develop):
+def test_a_gray_jpeg_is_shown(render_file):
     gray = photos.photo(400, 300, 2).convert("L")
-    assert photos.difference(develop(photos.a_gray_jpeg(400, 300, 2)).picture("960", "webp"), gray) < 4
+    assert photos.difference(render_file(photos.a_gray_jpeg(400, 300, 2)).picture("960", "webp"), gray) < 4
 
 
-def test_transparency_is_kept_in_webp_and_white_in_jpeg(develop):
-    prints = develop(photos.a_png(400, 300, 2, alpha=True))
+def test_transparency_is_kept_in_webp_and_white_in_jpeg(render_file):
+    prints = render_file(photos.a_png(400, 300, 2, alpha=True))
     webp, jpeg = prints.picture("960", "webp"), prints.picture("960", "jpeg")
     assert webp.mode == "RGBA"
     assert [webp.getpixel((x, 150))[3] for x in (0, 90, 399)] == [0, 0, 255]
@@ -222,14 +222,14 @@ def test_transparency_is_kept_in_webp_and_white_in_jpeg(develop):
     assert photos.difference(jpeg, on_white(photos.cut_out(photos.photo(400, 300, 2)))) < 4
 
 
-def test_clear_pixels_do_not_bleed_when_shrunk(develop):
+def test_clear_pixels_do_not_bleed_when_shrunk(render_file):
     """Red where it is opaque, green where it is clear: between them there must be no yellow or brown."""
     stripes = np.zeros((200, 800, 4), np.uint8)
     stripes[:, 0::2] = (255, 0, 0, 255)
     stripes[:, 1::2] = (0, 255, 0, 0)
     out = io.BytesIO()
     Image.fromarray(stripes).save(out, "PNG")
-    red, green, _, alpha = develop(out.getvalue()).picture("320", "webp").getpixel((160, 40))
+    red, green, _, alpha = render_file(out.getvalue()).picture("320", "webp").getpixel((160, 40))
     assert red > 200
     assert green < 30
     assert 90 < alpha < 170
@@ -254,9 +254,9 @@ def test_clear_pixels_do_not_bleed_when_shrunk(develop):
     ],
     ids=["jpeg", "heic"],
 )
-def test_a_rendition_says_nothing_but_its_pixels(develop, original):
+def test_a_rendition_says_nothing_but_its_pixels(render_file, original):
     assert b"Marie Curie" in original
-    prints = develop(original)
+    prints = render_file(original)
     for each in prints.facts.renditions:
         file = prints.file(each.name, each.format)
         for secret in (
@@ -282,21 +282,21 @@ def test_a_rendition_says_nothing_but_its_pixels(develop, original):
 # --- before it is there -----------------------------------------------------------------------------------------------
 
 
-def test_a_placeholder_has_the_shape_and_the_mood_of_the_picture(develop):
-    facts = develop(plain((250, 120, 10), sides=(600, 300))).facts
+def test_a_placeholder_has_the_shape_and_the_mood_of_the_picture(render_file):
+    facts = render_file(plain((250, 120, 10), sides=(600, 300))).facts
     hashed = base64.b64decode(facts.thumbhash)
     assert len(hashed) < 30
     assert thumbhashes.ratio(hashed) == pytest.approx(2, rel=0.3)
     assert thumbhashes.average(hashed) == pytest.approx((250, 120, 10), abs=15)
 
 
-def test_the_color_is_the_most_frequent_one_not_the_average(develop):
+def test_the_color_is_the_most_frequent_one_not_the_average(render_file):
     """A third of exactly one yellow, and two thirds of blues of which no two are quite the same."""
     pixels = np.random.default_rng(0).integers((4, 4, 200), (28, 28, 220), (100, 300, 3)).astype(np.uint8)
     pixels[:, :100] = (250, 240, 10)
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, "PNG")
-    assert tuple(bytes.fromhex(develop(out.getvalue()).facts.color[1:])) == pytest.approx((16, 16, 210), abs=12)
+    assert tuple(bytes.fromhex(render_file(out.getvalue()).facts.color[1:])) == pytest.approx((16, 16, 210), abs=12)
 
 
 # --- lightly -------------------------------------------------------------------------------------------------------

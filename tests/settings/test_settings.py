@@ -3,7 +3,14 @@
 import pytest
 
 from gallery.errors import Misconfigured
-from gallery.settings import Nodes, Settings, addresses, entries, origins, unknown
+from gallery.settings import (
+    Settings,
+    ValkeyNodes,
+    all_settings,
+    find_unknown_variables,
+    parse_origins,
+    parse_postgres_urls,
+)
 
 
 def test_nothing_set_is_the_laptop():
@@ -57,7 +64,9 @@ def test_a_value_that_does_not_fit_is_named_with_what_was_expected(name, value, 
     ],
 )
 def test_a_cluster_is_named_by_its_scheme_or_by_several_nodes(text, urls):
-    assert Nodes.read(text) == (Nodes([text], cluster=False) if urls is None else Nodes(urls, cluster=True))
+    assert ValkeyNodes.parse(text) == (
+        ValkeyNodes([text], cluster=False) if urls is None else ValkeyNodes(urls, cluster=True)
+    )
 
 
 @pytest.mark.parametrize(
@@ -78,11 +87,14 @@ def test_an_address_that_does_not_fit_is_named_without_its_secret(name, value, e
 
 
 def test_a_replica_may_have_several_hosts():
-    assert addresses("postgresql://a:1,b:2/x, postgresql://c/x") == ["postgresql://a:1,b:2/x", "postgresql://c/x"]
+    assert parse_postgres_urls("postgresql://a:1,b:2/x, postgresql://c/x") == [
+        "postgresql://a:1,b:2/x",
+        "postgresql://c/x",
+    ]
 
 
 def test_a_misspelt_setting_is_found_with_the_right_one():
-    assert unknown({"GALLERY_UPLOAD__MAX_BITES": "1", "PATH": "x"}) == {
+    assert find_unknown_variables({"GALLERY_UPLOAD__MAX_BITES": "1", "PATH": "x"}) == {
         "GALLERY_UPLOAD__MAX_BITES": "GALLERY_UPLOAD__MAX_BYTES"
     }
 
@@ -96,7 +108,7 @@ def test_secrets_are_masked():
 
 
 def test_every_setting_says_what_it_is():
-    assert [e.variable for e in entries() if not e.description] == []
+    assert [e.variable for e in all_settings() if not e.description] == []
 
 
 @pytest.mark.parametrize("end", ["", "/", "//", " ", "/ "])
@@ -109,7 +121,7 @@ def test_a_slash_at_the_end_of_a_base_url_is_none(name, end):
 
 
 def test_an_origin_may_end_with_a_slash_and_a_jwks_url_stays_as_it_is():
-    assert origins("https://a.example.org/ , https://b.example.org") == {
+    assert parse_origins("https://a.example.org/ , https://b.example.org") == {
         "https://a.example.org",
         "https://b.example.org",
     }

@@ -2,10 +2,10 @@
 
 import httpx
 
-import cast
-import processes
+import factories
+import gallery_processes
 
-OTHERS = {
+FOREIGN_VARIABLES = {
     "PGHOST": "/nonexistent",
     "PGPORT": "1",
     "PGUSER": "somebody",
@@ -36,11 +36,11 @@ OTHERS = {
 
 
 async def test_gallery_dev_starts_renders_and_is_backed_up_whatever_is_set_for_other_servers(tmp_path):
-    given = {**processes.surroundings(), **OTHERS}
-    async with processes.dev(given, tmp_path) as stack, httpx.AsyncClient(base_url=stack.url) as client:
-        image = (await cast.post(client)).json()
-        assert (await cast.settled(client, image["id"]))["status"] == "READY"
+    given = {**gallery_processes.base_environment(), **FOREIGN_VARIABLES}
+    async with gallery_processes.dev(given, tmp_path) as stack, httpx.AsyncClient(base_url=stack.url) as client:
+        image = (await factories.post(client)).json()
+        assert (await factories.wait_until_settled(client, image["id"]))["status"] == "READY"
         beside = {**given, "GALLERY_DATA_DIR": str(stack.data)}
         for command in (("doctor",), ("backup", "create", str(tmp_path / "backup")), ("keys", "list")):
-            async with processes.running(beside, tmp_path / "beside", *command) as ended:
-                assert await ended.process.wait() == 0, ended.text()
+            async with gallery_processes.run_gallery(beside, tmp_path / "beside", *command) as ended:
+                assert await ended.process.wait() == 0, ended.log_text()

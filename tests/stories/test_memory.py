@@ -9,17 +9,17 @@ import psutil
 import pytest
 
 import photos
-from cast import post
-from processes import Stack, api
+from factories import post
+from gallery_processes import RunningGallery, api
 
 MIB = 1024 * 1024
-MANY = 32
+CONCURRENCY = 32
 SIZE = 10_000_000
 BLOCK = bytes(64 * 1024)
 
 
 @pytest.fixture(params=["files", "s3"])
-def where(request, environment):
+def store_environment(request, environment):
     if request.param == "files":
         return environment
     return {
@@ -48,7 +48,7 @@ async def upload(url: str, number: int) -> str:
 
 
 @asynccontextmanager
-async def watched(stack: Stack, at_most: int) -> AsyncIterator[None]:
+async def memory_limit(stack: RunningGallery, at_most: int) -> AsyncIterator[None]:
     """Its memory does not grow by more than so many MiB while the block runs."""
     process, seen = psutil.Process(stack.pid), []
 
@@ -67,17 +67,17 @@ async def watched(stack: Stack, at_most: int) -> AsyncIterator[None]:
     assert max(seen) - seen[0] < at_most
 
 
-async def test_32_large_uploads_and_32_slow_downloads_are_not_in_memory(where, tmp_path):
+async def test_32_large_uploads_and_32_slow_downloads_are_not_in_memory(store_environment, tmp_path):
     async with (
-        api(where, tmp_path) as server,
+        api(store_environment, tmp_path) as server,
         httpx.AsyncClient(base_url=server.url, timeout=60) as client,
         AsyncExitStack() as stack,
     ):
         for _ in range(8):
             assert (await post(client)).status_code == 201
-        async with watched(server, 150):
-            images = await asyncio.gather(*(upload(server.url, number) for number in range(MANY)))
-        async with watched(server, 100):
+        async with memory_limit(server, 150):
+            images = await asyncio.gather(*(upload(server.url, number) for number in range(CONCURRENCY)))
+        async with memory_limit(server, 100):
             for image in images:
                 original = client.stream("GET", f"/api/v1/images/{image}/original")
                 assert (await stack.enter_async_context(original)).status_code == 200

@@ -11,10 +11,10 @@ import httpx
 import pytest
 
 import photos
-from cast import post, settled
-from processes import Stack, api, dev, running, surroundings
+from factories import post, wait_until_settled
+from gallery_processes import RunningGallery, api, base_environment, dev, run_gallery
 
-MANY = 400  # files in one open folder: more than the walk has done when it is looked at first
+FILE_COUNT = 400  # files in one open folder: more than the walk has done when it is looked at first
 
 
 @pytest.fixture
@@ -35,9 +35,9 @@ def permissive_umask() -> Iterator[None]:
 
 
 @asynccontextmanager
-async def permissive_dev(folder: Path, **more: str) -> AsyncIterator[Stack]:
+async def permissive_dev(folder: Path, **more: str) -> AsyncIterator[RunningGallery]:
     with permissive_umask():
-        starting = dev(surroundings(), folder, **more)
+        starting = dev(base_environment(), folder, **more)
         stack = await starting.__aenter__()
     try:
         yield stack
@@ -62,13 +62,13 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.lstat().st_mode)
 
 
-async def one_image(url: str, content: bytes | None = None) -> None:
+async def upload_one(url: str, content: bytes | None = None) -> None:
     async with httpx.AsyncClient(base_url=url, timeout=30) as client:
         image = (await post(client, content)).json()
-        assert (await settled(client, image["id"]))["status"] == "READY"
+        assert (await wait_until_settled(client, image["id"]))["status"] == "READY"
 
 
-async def until_closed(*folders: Path) -> None:
+async def wait_until_private(*folders: Path) -> None:
     async with asyncio.timeout(30):
         while readable_by_others(*folders):
             await asyncio.sleep(0.1)
@@ -78,7 +78,7 @@ async def test_all_that_gallery_dev_writes_is_private(tmp_path, temporary):
     more = {"TMPDIR": str(temporary), "GALLERY_SERVE__WORKERS": "2", "GALLERY_WORKER__METRICS_PORT": "0"}
     seen: set[str] = set()
     async with permissive_dev(tmp_path, **more) as stack:
-        uploading = asyncio.create_task(one_image(stack.url, photos.a_twelve_megapixel_photo()))
+        uploading = asyncio.create_task(upload_one(stack.url, photos.a_twelve_megapixel_photo()))
         while not uploading.done():
             assert not readable_by_others(stack.data, *temporary.iterdir())
             seen |= {path.name for path in temporary.rglob("*")}
@@ -88,7 +88,9 @@ async def test_all_that_gallery_dev_writes_is_private(tmp_path, temporary):
         assert any(name.startswith("gallery-metrics-") for name in seen)
         with permissive_umask():
             words = ("backup", "create", str(tmp_path / "backups"))
-            async with running({**surroundings(), "GALLERY_DATA_DIR": str(stack.data)}, tmp_path, *words) as backup:
+            async with run_gallery(
+                {**base_environment(), "GALLERY_DATA_DIR": str(stack.data)}, tmp_path, *words
+            ) as backup:
                 assert await backup.process.wait() == 0
         assert list((tmp_path / "backups").rglob("manifest.json"))
         assert not readable_by_others(stack.data, tmp_path / "backups", *temporary.iterdir())
@@ -96,19 +98,19 @@ async def test_all_that_gallery_dev_writes_is_private(tmp_path, temporary):
 
 
 async def test_an_installation_that_was_open_is_closed_at_its_next_start(tmp_path, temporary):
-    async with dev(surroundings(), tmp_path) as stack:
-        await one_image(stack.url)
+    async with dev(base_environment(), tmp_path) as stack:
+        await upload_one(stack.url)
     objects = stack.data / "objects"
-    for number in range(MANY):
+    for number in range(FILE_COUNT):
         (objects / "original" / f"{number}").touch()
     for path in (stack.data, *stack.data.rglob("*")):
         if stack.data / "postgres" not in (path, *path.parents):
             path.chmod(0o777 if path.is_dir() else 0o666)
-    assert len(readable_by_others(objects)) > MANY
+    assert len(readable_by_others(objects)) > FILE_COUNT
     async with permissive_dev(tmp_path, TMPDIR=str(temporary)) as stack:
         assert not mode(objects) & 0o077, "the top, before anything is served"
-        await until_closed(stack.data)
-        await one_image(stack.url)
+        await wait_until_private(stack.data)
+        await upload_one(stack.url)
         assert not readable_by_others(stack.data)
 
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from faults.proxy import Proxy
-from processes import free_port, ready, running
+from gallery_processes import free_port, run_gallery, wait_until_ready
 
 
 async def test_a_process_waits_for_each_of_its_servers_and_says_so(environment, s3, tmp_path):
@@ -16,22 +16,22 @@ async def test_a_process_waits_for_each_of_its_servers_and_says_so(environment, 
         urls = {name: {**environment, **s3}[name] for name in ("DATABASE_URL", "REDIS_URL", "S3_ENDPOINT")}
         cables = {name: await stack.enter_async_context(Proxy(url)) for name, url in urls.items()}
         for cable in cables.values():
-            cable.refuses = True
+            cable.refusing = True
         there = {name: cable.url for name, cable in cables.items()}
         port = free_port()
         bucket = environment["GALLERY_REDIS__PREFIX"] + "-later"
         given = {**environment, **s3, **there, "S3_BUCKET": bucket, "PORT": str(port), "GALLERY_S3__TIMEOUT": "5"}
-        process = await stack.enter_async_context(running(given, tmp_path / "logs", "serve"))
-        await process.logs("database.waiting")
-        cables["DATABASE_URL"].heal()
-        await process.logs("objects.waiting")
-        cables["S3_ENDPOINT"].heal()
-        await process.logs("api.serving")
+        process = await stack.enter_async_context(run_gallery(given, tmp_path / "logs", "serve"))
+        await process.wait_for_event("database.waiting")
+        cables["DATABASE_URL"].restore()
+        await process.wait_for_event("objects.waiting")
+        cables["S3_ENDPOINT"].restore()
+        await process.wait_for_event("api.serving")
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
             assert (await client.get("/readyz")).status_code == 503
             assert (await client.get("/readyz?exclude=valkey")).status_code == 200  # slower, and whole
-        cables["REDIS_URL"].heal()
-        await ready(f"http://127.0.0.1:{port}", process)
+        cables["REDIS_URL"].restore()
+        await wait_until_ready(f"http://127.0.0.1:{port}", process)
 
 
 @pytest.mark.parametrize("command", ["serve", "worker"])
@@ -43,22 +43,22 @@ async def test_a_process_that_waits_for_a_server_ends_at_once_on_sigterm(
 ):
     """143 says that it has handled the signal: a container's first process gets no other."""
     async with Proxy({**environment, **s3}[away]) as cable:
-        cable.refuses = True
+        cable.refusing = True
         bucket = environment["GALLERY_REDIS__PREFIX"] + "-never"
         given = {**environment, **s3, away: cable.url, "S3_BUCKET": bucket, "PORT": str(free_port())}
-        async with running(given, tmp_path / "logs", command) as process:
-            await process.logs(waiting)
+        async with run_gallery(given, tmp_path / "logs", command) as process:
+            await process.wait_for_event(waiting)
             assert await process.stop(seconds=10) == 143
-        assert "Traceback" not in process.text()
+        assert "Traceback" not in process.log_text()
 
 
 async def test_a_wrong_endpoint_is_told_once_with_its_setting_and_until_when(environment, s3, tmp_path):
     wrong = {**environment, **s3, "S3_BUCKET": "photos", "S3_ENDPOINT": "http://127.0.0.1:1", "PORT": str(free_port())}
-    async with running(wrong, tmp_path / "logs", "serve") as process:
-        line = await process.logs("objects.waiting")
+    async with run_gallery(wrong, tmp_path / "logs", "serve") as process:
+        line = await process.wait_for_event("objects.waiting")
         assert line["setting"] == "S3_ENDPOINT"
         assert "Nothing listens at the endpoint." in line["error"]
         left = (datetime.fromisoformat(line["until"]) - datetime.now(UTC)).total_seconds()
         assert 30 < left <= 60
         await asyncio.sleep(4)
-        assert len(process.lines("objects.waiting")) == 1
+        assert len(process.log_lines("objects.waiting")) == 1

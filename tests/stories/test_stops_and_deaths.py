@@ -9,19 +9,19 @@ import psutil
 import redis.asyncio as redis
 
 import photos
-from cast import listening, post, settled
+from factories import listen, post, wait_until_settled
 from gallery.settings import Settings
-from processes import api, dev, free_port, running, surroundings, worker
+from gallery_processes import api, base_environment, dev, free_port, run_gallery, worker
 
 
 async def test_a_stop_with_open_streams_is_quick_and_quiet(environment, tmp_path):
     async with api(environment, tmp_path / "logs") as server, httpx.AsyncClient(base_url=server.url) as client:
-        async with listening(client), listening(client, types="image.deleted"):
+        async with listen(client), listen(client, types="image.deleted"):
             began = asyncio.get_running_loop().time()
             assert await server.stop(signal.SIGTERM, seconds=5) == 0
             assert asyncio.get_running_loop().time() - began < 2
-        assert "Traceback" not in server.text()
-        assert {line["level"] for line in server.lines()} == {"info"}
+        assert "Traceback" not in server.log_text()
+        assert {line["level"] for line in server.log_lines()} == {"info"}
 
 
 async def test_a_killed_workers_image_is_ready_all_the_same(environment, tmp_path):
@@ -32,7 +32,7 @@ async def test_a_killed_workers_image_is_ready_all_the_same(environment, tmp_pat
                 await asyncio.sleep(0.01)
             await doomed.stop(signal.SIGKILL)
         async with worker(environment, tmp_path / "logs"):
-            assert (await settled(client, image, seconds=30))["status"] == "READY"
+            assert (await wait_until_settled(client, image, seconds=30))["status"] == "READY"
 
 
 async def test_renderers_end_with_their_killed_worker(environment, tmp_path):
@@ -41,7 +41,7 @@ async def test_renderers_end_with_their_killed_worker(environment, tmp_path):
         httpx.AsyncClient(base_url=server.url) as client,
         worker(environment, tmp_path / "logs") as doomed,
     ):
-        await settled(client, (await post(client)).json()["id"])
+        await wait_until_settled(client, (await post(client)).json()["id"])
         renderers = psutil.Process(doomed.pid).children(recursive=True)
         assert renderers
         await doomed.stop(signal.SIGKILL)
@@ -56,10 +56,12 @@ async def test_a_stopped_worker_hands_back_and_nothing_is_struck(environment, tm
             while (await client.get(f"/api/v1/images/{image}")).json()["status"] == "PENDING":
                 await asyncio.sleep(0.01)
             assert await first.stop() == 0
-        assert "image.strike" not in first.text()
-        assert "Traceback" not in first.text()
+        assert "image.strike" not in first.log_text()
+        assert "Traceback" not in first.log_text()
         async with worker(environment, tmp_path / "logs"):
-            assert (await settled(client, image, seconds=10))["status"] == "READY", "at once, not after the lease"
+            assert (await wait_until_settled(client, image, seconds=10))["status"] == "READY", (
+                "at once, not after the lease"
+            )
 
 
 async def test_everything_pending_survives_a_flushall(environment, tmp_path):
@@ -75,60 +77,60 @@ async def test_everything_pending_survives_a_flushall(environment, tmp_path):
             await valkey.flushdb()
         async with worker(environment, tmp_path / "logs"):
             for image in ids:
-                assert (await settled(client, image, seconds=60))["status"] == "READY"
+                assert (await wait_until_settled(client, image, seconds=60))["status"] == "READY"
 
 
 async def test_gallery_sweep_by_hand(environment, tmp_path):
     async with api(environment, tmp_path / "logs") as server, httpx.AsyncClient(base_url=server.url) as client:
         await post(client)
-    async with running(environment, tmp_path / "logs", "sweep", "--json") as sweep:
+    async with run_gallery(environment, tmp_path / "logs", "sweep", "--json") as sweep:
         assert await sweep.stop(0, seconds=20) == 0
-    assert '{"rung":1,"removed":0}' in sweep.text()
+    assert '{"rung":1,"removed":0}' in sweep.log_text()
 
 
 async def test_gallery_verify_by_hand(environment, tmp_path):
     """Line by line what is wrong, and an exit code that a timer understands."""
     async with api(environment, tmp_path / "logs") as server, httpx.AsyncClient(base_url=server.url) as client:
         image = (await post(client)).json()["id"]
-    original = Settings.read(environment).data / "objects" / "original" / image
-    async with running(environment, tmp_path / "logs", "verify", "--bytes", "1") as whole:
+    original = Settings.read(environment).data_path / "objects" / "original" / image
+    async with run_gallery(environment, tmp_path / "logs", "verify", "--bytes", "1") as whole:
         assert await whole.stop(0, seconds=20) == 0
-    assert "All is well." in whole.text()
+    assert "All is well." in whole.log_text()
     original.write_bytes(b"harmed")
-    async with running(environment, tmp_path / "logs", "verify", "--bytes", "1", "--json") as harmed:
+    async with run_gallery(environment, tmp_path / "logs", "verify", "--bytes", "1", "--json") as harmed:
         assert await harmed.stop(0, seconds=20) == 1
-    assert f'{{"found":"damaged-original","key":"original/{image}","image":"{image}"}}' in harmed.text()
-    assert harmed.text().count("damaged-original") == 1
-    assert harmed.text().splitlines()[-1] == '{"findings":1,"mended":0,"originals":1}'
-    async with running(environment, tmp_path / "logs", "verify", "--after", "yesterday") as asked:
+    assert f'{{"found":"damaged-original","key":"original/{image}","image":"{image}"}}' in harmed.log_text()
+    assert harmed.log_text().count("damaged-original") == 1
+    assert harmed.log_text().splitlines()[-1] == '{"findings":1,"mended":0,"originals":1}'
+    async with run_gallery(environment, tmp_path / "logs", "verify", "--after", "yesterday") as asked:
         assert await asked.stop(0, seconds=20) == 1
-    assert "There is no image with this id." in asked.text()
-    async with running(environment, tmp_path / "logs", "sweep", "--dry-run", "--json") as planned:
+    assert "There is no image with this id." in asked.log_text()
+    async with run_gallery(environment, tmp_path / "logs", "sweep", "--dry-run", "--json") as planned:
         assert await planned.stop(0, seconds=20) == 0
-    assert '{"rung":1,"removed":0}' in planned.text()
+    assert '{"rung":1,"removed":0}' in planned.log_text()
 
 
 async def test_dev_starts_again_whatever_dies(environment, tmp_path):
     """PostgreSQL, Valkey, the API, the worker and a renderer, one after another; then a photo is rendered."""
     async with (
-        dev(surroundings(), tmp_path) as stack,
+        dev(base_environment(), tmp_path) as stack,
         httpx.AsyncClient(base_url=stack.url, timeout=30) as client,
     ):
-        await settled(client, (await post(client)).json()["id"])
+        await wait_until_settled(client, (await post(client)).json()["id"])
         for words in (("postgres",), ("valkey-server",), ("gallery", "serve"), ("gallery", "worker"), ("spawn_main;",)):
             if words == ("spawn_main;",):
-                await settled(client, (await post(client)).json()["id"], seconds=60)
-            victim = stack.part(*words)
+                await wait_until_settled(client, (await post(client)).json()["id"], seconds=60)
+            victim = stack.find_child(*words)
             os.kill(victim.pid, signal.SIGKILL)
             await asyncio.to_thread(psutil.wait_procs, [victim], timeout=10)
-            await back(client)
-            image = await kept(client, photos.a_jpeg(seed=victim.pid))
-            assert (await settled(client, image, seconds=60))["status"] == "READY"
+            await wait_ready(client)
+            image = await upload_until_accepted(client, photos.a_jpeg(seed=victim.pid))
+            assert (await wait_until_settled(client, image, seconds=60))["status"] == "READY"
         data = str(stack.data)
     assert [p for p in psutil.process_iter(["cmdline"]) if data in " ".join(p.info["cmdline"] or [])] == []
 
 
-async def kept(client, content) -> str:
+async def upload_until_accepted(client, content) -> str:
     """The id of a photo that may be refused for a while: `/readyz` tells what was found up to a second ago."""
     async with asyncio.timeout(30):
         while (answer := await post(client, content)).status_code == 503:
@@ -136,7 +138,7 @@ async def kept(client, content) -> str:
     return answer.json()["id"]
 
 
-async def back(client):
+async def wait_ready(client):
     async with asyncio.timeout(30):
         while True:
             try:
@@ -148,46 +150,46 @@ async def back(client):
 
 
 async def test_dev_ends_on_ctrl_c_without_a_traceback(environment, tmp_path):
-    async with dev(surroundings(), tmp_path) as stack, httpx.AsyncClient(base_url=stack.url) as client:
-        async with listening(client):
+    async with dev(base_environment(), tmp_path) as stack, httpx.AsyncClient(base_url=stack.url) as client:
+        async with listen(client):
             assert await stack.stop(signal.SIGINT, seconds=15) == 0
-        assert "Traceback" not in stack.text()
-        ends = [line["event"] for line in stack.lines() if line["event"] in ("api.ended", "worker.ended")]
+        assert "Traceback" not in stack.log_text()
+        ends = [line["event"] for line in stack.log_lines() if line["event"] in ("api.ended", "worker.ended")]
         assert ends == ["api.ended", "worker.ended"]
-        assert "child.exited" not in stack.text()
+        assert "child.exited" not in stack.log_text()
 
 
 async def test_dev_recovers_after_a_kill_and_keeps_everything(environment, tmp_path):
-    async with dev(surroundings(), tmp_path) as stack, httpx.AsyncClient(base_url=stack.url) as client:
+    async with dev(base_environment(), tmp_path) as stack, httpx.AsyncClient(base_url=stack.url) as client:
         image = (await post(client)).json()["id"]
-        await settled(client, image)
+        await wait_until_settled(client, image)
         await stack.stop(signal.SIGKILL)
-    async with dev(surroundings(), tmp_path) as stack, httpx.AsyncClient(base_url=stack.url) as client:
+    async with dev(base_environment(), tmp_path) as stack, httpx.AsyncClient(base_url=stack.url) as client:
         found = (await client.get(f"/api/v1/images/{image}")).json()
         assert found["status"] == "READY"
         assert (await client.get(found["renditions"][0]["url"])).status_code == 200
 
 
 async def test_a_second_command_attaches_to_what_runs(environment, tmp_path):
-    async with dev(surroundings(), tmp_path) as stack, httpx.AsyncClient(base_url=stack.url) as client:
+    async with dev(base_environment(), tmp_path) as stack, httpx.AsyncClient(base_url=stack.url) as client:
         await post(client)
-        beside = {**surroundings(), "GALLERY_DATA_DIR": str(stack.data)}
-        async with running(beside, tmp_path / "logs", "sweep", "--json") as sweep:
+        beside = {**base_environment(), "GALLERY_DATA_DIR": str(stack.data)}
+        async with run_gallery(beside, tmp_path / "logs", "sweep", "--json") as sweep:
             assert await sweep.stop(0, seconds=20) == 0
         assert (await client.get("/readyz")).status_code == 200
 
 
-async def refused(environment, tmp_path, **more):
+async def run_failing_dev(environment, tmp_path, **more):
     """What `gallery dev` says when it cannot start, and its exit code."""
-    async with running({**surroundings(), **more}, tmp_path / "logs", "dev") as process:
+    async with run_gallery({**base_environment(), **more}, tmp_path / "logs", "dev") as process:
         code = await process.stop(0, seconds=30)
-    return code, process.text()
+    return code, process.log_text()
 
 
 async def test_a_port_in_use_is_one_clear_sentence(environment, tmp_path):
-    async with dev(surroundings(), tmp_path) as stack:
+    async with dev(base_environment(), tmp_path) as stack:
         port = stack.url.rpartition(":")[2]
-        code, text = await refused(environment, tmp_path, PORT=port, GALLERY_DATA_DIR=str(tmp_path / "other"))
+        code, text = await run_failing_dev(environment, tmp_path, PORT=port, GALLERY_DATA_DIR=str(tmp_path / "other"))
     assert code == 2
     assert text == f"gallery: Cannot listen on 127.0.0.1:{port}: Address already in use. Set PORT to a free port.\n"
 
@@ -195,25 +197,25 @@ async def test_a_port_in_use_is_one_clear_sentence(environment, tmp_path):
 async def test_a_broken_data_directory_is_one_clear_sentence(environment, tmp_path):
     file = tmp_path / "file"
     file.write_text("not a directory")
-    code, text = await refused(environment, tmp_path, PORT="0", GALLERY_DATA_DIR=str(file))
+    code, text = await run_failing_dev(environment, tmp_path, PORT="0", GALLERY_DATA_DIR=str(file))
     assert (code, text.count("\n")) == (2, 1)
     assert text.startswith(f"gallery: The data directory {file} is not a directory.")
 
 
 async def test_a_bad_setting_is_one_clear_sentence(environment, tmp_path):
-    code, text = await refused(environment, tmp_path, PORT="many")
+    code, text = await run_failing_dev(environment, tmp_path, PORT="many")
     assert (code, text) == (2, "gallery: PORT is 'many': Expected int, got str.\n")
 
 
 async def test_open_to_strangers_only_on_request(environment, tmp_path):
-    code, text = await refused(environment, tmp_path, GALLERY_HOST="0.0.0.0", PORT="0")
+    code, text = await run_failing_dev(environment, tmp_path, GALLERY_HOST="0.0.0.0", PORT="0")
     assert code == 2
     assert "set GALLERY_ACCESS__OPEN=true" in text
 
 
 async def test_a_second_dev_on_the_same_data_is_told_where_the_first_is(environment, tmp_path):
-    async with dev(surroundings(), tmp_path) as stack:
-        code, text = await refused(environment, tmp_path, PORT="0", GALLERY_DATA_DIR=str(stack.data))
+    async with dev(base_environment(), tmp_path) as stack:
+        code, text = await run_failing_dev(environment, tmp_path, PORT="0", GALLERY_DATA_DIR=str(stack.data))
     assert code == 2
     assert text.startswith(f"gallery: Gallery already runs in {stack.data}, on port {stack.url.rpartition(':')[2]}")
 
@@ -221,7 +223,7 @@ async def test_a_second_dev_on_the_same_data_is_told_where_the_first_is(environm
 async def test_dev_can_be_started_on_its_port_right_after_a_kill(environment, tmp_path):
     port = str(free_port())
     for _ in range(2):
-        async with dev(surroundings(), tmp_path, PORT=port) as stack:
+        async with dev(base_environment(), tmp_path, PORT=port) as stack:
             await stack.stop(signal.SIGKILL)
-    async with dev(surroundings(), tmp_path, PORT=port) as stack, httpx.AsyncClient(base_url=stack.url) as client:
+    async with dev(base_environment(), tmp_path, PORT=port) as stack, httpx.AsyncClient(base_url=stack.url) as client:
         assert (await client.get("/readyz")).status_code == 200

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+import gallery_processes
 import photos
-import processes
 
-FLOW = Path(__file__).parents[1] / "supertest"
+SUPERTEST_DIR = Path(__file__).parents[1] / "supertest"
 NODE = shutil.which("node")
-INSTALLED = (FLOW / "node_modules" / "supertest").is_dir()
+INSTALLED = (SUPERTEST_DIR / "node_modules" / "supertest").is_dir()
 
 pytestmark = pytest.mark.skipif(
     NODE is None or not INSTALLED,
@@ -23,21 +23,21 @@ async def test_the_flow_of_a_node_developer_holds(environment, s3, tmp_path):
     bucket = {**s3, "S3_BUCKET": environment["GALLERY_REDIS__PREFIX"] + "-supertest"}
     photo = tmp_path / "lake.jpg"
     photo.write_bytes(photos.a_jpeg())
-    async with processes.api({**environment, **bucket}, tmp_path) as stack:
-        code, said = await node({"GALLERY_URL": stack.url, "PHOTO": str(photo)})
+    async with gallery_processes.api({**environment, **bucket}, tmp_path) as stack:
+        code, said = await run_node_tests({"GALLERY_URL": stack.url, "PHOTO": str(photo)})
     assert code == 0, said
     assert "# pass 6" in said
     assert "# skipped 0" in said
 
 
-async def node(environment: dict[str, str]) -> tuple[int | None, str]:
+async def run_node_tests(environment: dict[str, str]) -> tuple[int | None, str]:
     """The exit code of all tests in the folder, and what they say (TAP)."""
     process = await asyncio.create_subprocess_exec(
         str(NODE),
         "--test",
         "--test-reporter=tap",
-        cwd=FLOW,
-        env={**processes.surroundings(), **environment},
+        cwd=SUPERTEST_DIR,
+        env={**gallery_processes.base_environment(), **environment},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )

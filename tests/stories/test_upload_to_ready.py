@@ -6,12 +6,12 @@ import httpx
 import pytest
 
 import photos
-from cast import fetched, listening, post, settled
-from processes import api, free_port, running, worker
+from factories import fetch_anonymously, listen, post, wait_until_settled
+from gallery_processes import api, free_port, run_gallery, worker
 
 
 @pytest.fixture(params=["files", "s3"])
-def where(request, environment):
+def store_environment(request, environment):
     """The environment of a Gallery that keeps its objects in files, and of one that keeps them in S3."""
     if request.param == "files":
         return environment
@@ -19,18 +19,18 @@ def where(request, environment):
     return {**environment, **s3, "S3_BUCKET": environment["GALLERY_REDIS__PREFIX"] + "-objects"}
 
 
-async def test_a_photo_is_uploaded_rendered_and_told_of(where, tmp_path):
+async def test_a_photo_is_uploaded_rendered_and_told_of(store_environment, tmp_path):
     photo = photos.a_twelve_megapixel_photo()
     async with (
-        api(where, tmp_path / "logs") as server,
-        worker(where, tmp_path / "logs") as hands,
+        api(store_environment, tmp_path / "logs") as server,
+        worker(store_environment, tmp_path / "logs") as hands,
         httpx.AsyncClient(base_url=server.url, timeout=30) as client,
-        listening(client) as maya,
+        listen(client) as maya,
     ):
         image = (await post(client, photo, title="Lake")).json()
         ready = await maya.next("image.ready")
         assert maya.types == ["image.uploaded", "image.processing", "image.ready"]
-        assert (await settled(client, image["id"]))["status"] == "READY", "never behind its event"
+        assert (await wait_until_settled(client, image["id"]))["status"] == "READY", "never behind its event"
 
         found = (await client.get(f"/api/v1/images/{image['id']}")).json()
         assert (found["width"], found["height"]) == (4032, 3024), "of the upright picture"
@@ -39,14 +39,14 @@ async def test_a_photo_is_uploaded_rendered_and_told_of(where, tmp_path):
             assert photos.opened(picture.content).size == (rendition["width"], rendition["height"])
         assert (await client.get(found["s3Url"])).content == photo
         download = (await client.get(f"/api/v1/images/{image['id']}/download")).json()["url"]
-        assert (await fetched(download)).content == photo
+        assert (await fetch_anonymously(download)).content == photo
 
         await client.delete(f"/api/v1/images/{image['id']}")
         assert (await maya.next()).event == "image.deleted"
-        assert int(maya.heard[-1].id) == int(ready.id) + 1
-        assert hands.lines("image.ready")[0]["image"] == image["id"]
-        assert server.lines("request")[-1]["status"] in (200, 201)
-    assert "Traceback" not in server.text() + hands.text()
+        assert int(maya.events[-1].id) == int(ready.id) + 1
+        assert hands.log_lines("image.ready")[0]["image"] == image["id"]
+        assert server.log_lines("request")[-1]["status"] in (200, 201)
+    assert "Traceback" not in server.log_text() + hands.log_text()
 
 
 async def test_two_hundred_photos_at_once_are_all_ready_each_told_once(environment, tmp_path):
@@ -55,7 +55,7 @@ async def test_two_hundred_photos_at_once_are_all_ready_each_told_once(environme
         api(environment, tmp_path / "logs") as server,
         worker(environment, tmp_path / "logs"),
         httpx.AsyncClient(base_url=server.url, timeout=60, limits=httpx.Limits(max_connections=40)) as client,
-        listening(client) as maya,
+        listen(client) as maya,
     ):
         answers = await asyncio.gather(*(post(client, content) for content in contents))
         ids = {answer.json()["id"] for answer in answers}
@@ -64,11 +64,11 @@ async def test_two_hundred_photos_at_once_are_all_ready_each_told_once(environme
             while maya.types.count("image.ready") < 200:
                 await maya.next()
         per_image = {image: [] for image in ids}
-        for event, data in zip(maya.heard, maya.data(), strict=True):
+        for event, data in zip(maya.events, maya.data(), strict=True):
             per_image[data["imageId"]].append((event.event, data["version"]))
         expected = [("image.uploaded", 1), ("image.processing", 2), ("image.ready", 3)]
         assert all(events == expected for events in per_image.values())
-        numbers = [int(event.id) for event in maya.heard]
+        numbers = [int(event.id) for event in maya.events]
         assert numbers == list(range(numbers[0], numbers[0] + 600))
 
 
@@ -76,10 +76,10 @@ async def test_many_api_processes_share_one_port(environment, tmp_path):
     async with (
         api(environment, tmp_path / "logs", GALLERY_SERVE__WORKERS="2") as server,
         httpx.AsyncClient(base_url=server.url, timeout=30) as client,
-        listening(client) as maya,
+        listen(client) as maya,
     ):
         async with asyncio.timeout(30):
-            while len(server.lines("api.serving")) < 2:
+            while len(server.log_lines("api.serving")) < 2:
                 await asyncio.sleep(0.05)
         for _ in range(10):
             assert (await post(client)).status_code == 201
@@ -90,8 +90,8 @@ async def test_many_api_processes_share_one_port(environment, tmp_path):
 
 async def test_a_worker_by_environment(environment, tmp_path):
     """`docker run -e WORKER_MODE=true`: the command serves, the variable makes it a worker."""
-    async with running({**environment, "WORKER_MODE": "true"}, tmp_path / "logs", "serve") as hands:
-        assert (await hands.logs("worker.working"))["process"] == "worker"
+    async with run_gallery({**environment, "WORKER_MODE": "true"}, tmp_path / "logs", "serve") as hands:
+        assert (await hands.wait_for_event("worker.working"))["process"] == "worker"
 
 
 async def test_how_many_by_command_line(environment, tmp_path):
@@ -99,9 +99,9 @@ async def test_how_many_by_command_line(environment, tmp_path):
     more = {**environment, "GALLERY_SERVE__WORKERS": "1", "PORT": str(free_port())}
     async with (
         worker({**environment, "GALLERY_WORKER__CONCURRENCY": "1"}, tmp_path / "logs", "--concurrency", "3") as hands,
-        running(more, tmp_path / "logs", "serve", "--workers", "2") as server,
+        run_gallery(more, tmp_path / "logs", "serve", "--workers", "2") as server,
     ):
-        assert hands.lines("worker.working")[0]["concurrency"] == 3
+        assert hands.log_lines("worker.working")[0]["concurrency"] == 3
         async with asyncio.timeout(60):
-            while len(server.lines("api.serving")) < 2:
+            while len(server.log_lines("api.serving")) < 2:
                 await asyncio.sleep(0.02)

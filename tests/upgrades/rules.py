@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import ModuleType, SimpleNamespace
 
-SINCE = "0009"  # those before are of the first release: no version ran beside them
-CONTRACTS = (
+FIRST_CHECKED = "0009"  # those before are of the first release: no version ran beside them
+CONTRACTING = (
     r"DROP TABLE",
     r"DROP COLUMN",
     r"DROP FUNCTION",
@@ -34,7 +34,7 @@ class Step:
     """A statement, and whether it stands in the migration's transaction."""
 
     sql: str
-    alone: bool
+    autocommit: bool
 
 
 @dataclass
@@ -42,26 +42,26 @@ class Recorder:
     """Stands in for Alembic's `op`: only what we use of it is there."""
 
     steps: list[Step] = field(default_factory=list)
-    _alone: bool = False
+    _autocommit: bool = False
 
     def execute(self, statement: str) -> None:
         bare = STRING.sub("''", COMMENT.sub("", statement))
-        self.steps.append(Step(" ".join(bare.split()), self._alone))
+        self.steps.append(Step(" ".join(bare.split()), self._autocommit))
 
     def get_bind(self) -> SimpleNamespace:
         return SimpleNamespace(execute=lambda _: SimpleNamespace(scalar=lambda: "1s"))
 
     def get_context(self) -> SimpleNamespace:
-        return SimpleNamespace(autocommit_block=self._by_itself)
+        return SimpleNamespace(autocommit_block=self._autocommit_block)
 
     @contextmanager
-    def _by_itself(self) -> Iterator[None]:
-        self._alone = True
+    def _autocommit_block(self) -> Iterator[None]:
+        self._autocommit = True
         yield
-        self._alone = False
+        self._autocommit = False
 
 
-def broken(migration: ModuleType) -> list[str]:
+def violations(migration: ModuleType) -> list[str]:
     """The rules that a migration breaks, each as a sentence."""
     recorder = Recorder()
     before, migration.op = migration.op, recorder
@@ -72,25 +72,25 @@ def broken(migration: ModuleType) -> list[str]:
     new = {name for step in recorder.steps for name in CREATED.findall(step.sql)}
     allowed = bool(getattr(migration, "CONTRACTS", ""))
     return [
-        *(fault for step in recorder.steps for fault in _of_one(step, new, contracts=allowed)),
-        *_of_all(recorder.steps, new),
+        *(fault for step in recorder.steps for fault in _step_violations(step, new, contracts=allowed)),
+        *_lock_violations(recorder.steps, new),
     ]
 
 
-def _of_one(step: Step, new: set[str], *, contracts: bool) -> Iterator[str]:
+def _step_violations(step: Step, new: set[str], *, contracts: bool) -> Iterator[str]:
     sql = step.sql
-    if not contracts and any(re.search(rule, sql, re.IGNORECASE) for rule in CONTRACTS):
+    if not contracts and any(re.search(rule, sql, re.IGNORECASE) for rule in CONTRACTING):
         yield f"takes away what the version before may use: {sql}"
     for concurrently, table in INDEX.findall(sql):
         if table not in new and not concurrently:
             yield f"an index on a table with rows is made CONCURRENTLY, in a beside_everybody: {sql}"
-    if "CONCURRENTLY" in sql.upper() and not step.alone:
+    if "CONCURRENTLY" in sql.upper() and not step.autocommit:
         yield f"CONCURRENTLY cannot stand in a transaction, but in a beside_everybody: {sql}"
     if not set(ALTERED.findall(sql)) <= new:
-        yield from _of_an_old_table(sql)
+        yield from _existing_table_violations(sql)
 
 
-def _of_an_old_table(sql: str) -> Iterator[str]:
+def _existing_table_violations(sql: str) -> Iterator[str]:
     adds = [part for part in re.split(r", (?=ADD|ALTER|DROP)", sql, flags=re.IGNORECASE) if " ADD " in f" {part} "]
     for part in adds:
         if "NOT NULL" in part and not re.search(r"DEFAULT|GENERATED", part):
@@ -105,11 +105,11 @@ def _of_an_old_table(sql: str) -> Iterator[str]:
         yield f"the version before may leave it empty, and every row is read: {sql}"
 
 
-def _of_all(steps: list[Step], new: set[str]) -> Iterator[str]:
-    locked = {table for step in steps if not step.alone for table in ALTERED.findall(step.sql)} - new
+def _lock_violations(steps: list[Step], new: set[str]) -> Iterator[str]:
+    locked = {table for step in steps if not step.autocommit for table in ALTERED.findall(step.sql)} - new
     for step in steps:
         for table in WRITTEN.findall(step.sql):
-            if table in locked and not step.alone and "ALTER TABLE" not in step.sql:
+            if table in locked and not step.autocommit and "ALTER TABLE" not in step.sql:
                 yield f"rows are changed in a migration after the one that locks {table}: {step.sql}"
     if len(locked) > 1:
         yield f"locks several tables at once, and may meet somebody who does so the other way round: {sorted(locked)}"

@@ -10,10 +10,10 @@ import asyncpg
 import pytest
 
 from gallery.adapters.postgres import migrations
-from gallery.adapters.postgres.database import SCHEMA
+from gallery.adapters.postgres.database import SCHEMA_REVISION
 from gallery.adapters.postgres.migrations import migrate
 from gallery.errors import CannotStart
-from processes import running, surroundings
+from gallery_processes import base_environment, run_gallery
 
 ADD = """
     INSERT INTO image (id, owner, title, original_name, mime_type, size, sha256, animated, status, lease_until)
@@ -33,14 +33,14 @@ async def test_images_from_before_work_stood_beside_the_status(database):
             await db.execute(ADD, uuid4(), status)
         await asyncio.to_thread(migrate, database)
         await db.reload_schema_state()
-        rows = await db.fetch("SELECT status, work, lane, queue_place FROM image")
+        rows = await db.fetch("SELECT status, work, lane, queue_position FROM image")
         assert {row["status"]: row["work"] for row in rows} == {
             "PENDING": "due",
             "PROCESSING": "taken",
             "READY": None,
             "FAILED": None,
         }
-        assert {(row["lane"], row["queue_place"]) for row in rows} == {("interactive", 1)}
+        assert {(row["lane"], row["queue_position"]) for row in rows} == {("interactive", 1)}
         with pytest.raises(asyncpg.CheckViolationError):
             await db.execute("UPDATE image SET work = NULL WHERE status = 'PENDING'")
     finally:
@@ -65,23 +65,23 @@ async def connected(database):
 async def test_three_processes_that_start_at_once_migrate_once(environment, database, tmp_path):
     empty = {**environment, "DATABASE_URL": database}
     async with (
-        running(empty, tmp_path / "a", "migrate") as one,
-        running(empty, tmp_path / "b", "migrate") as two,
-        running(empty, tmp_path / "c", "migrate") as three,
+        run_gallery(empty, tmp_path / "a", "migrate") as one,
+        run_gallery(empty, tmp_path / "b", "migrate") as two,
+        run_gallery(empty, tmp_path / "c", "migrate") as three,
     ):
         codes = [await each.process.wait() for each in (one, two, three)]
-        assert codes == [0, 0, 0], one.text() + two.text() + three.text()
+        assert codes == [0, 0, 0], one.log_text() + two.log_text() + three.log_text()
     async with connected(database) as db:
-        assert await db.fetch("SELECT version_num FROM alembic_version") == [(SCHEMA,)]
+        assert await db.fetch("SELECT version_num FROM alembic_version") == [(SCHEMA_REVISION,)]
         assert await db.fetchval("SELECT count(*) FROM installation") == 1
 
 
 async def test_a_migration_needs_the_database_only(database, tmp_path):
     """No Valkey, no store, no secret of theirs: as the pod and the container that migrate are given."""
-    given = {**surroundings(), "DATABASE_URL": database, "GALLERY_DATA_DIR": str(tmp_path / "data")}
-    async with running(given, tmp_path / "logs", "migrate") as alone:
-        assert await alone.process.wait() == 0, alone.text()
-        assert f"at schema {SCHEMA}" in alone.text()
+    given = {**base_environment(), "DATABASE_URL": database, "GALLERY_DATA_DIR": str(tmp_path / "data")}
+    async with run_gallery(given, tmp_path / "logs", "migrate") as alone:
+        assert await alone.process.wait() == 0, alone.log_text()
+        assert f"at schema {SCHEMA_REVISION}" in alone.log_text()
     assert not (tmp_path / "data").exists()
 
 
@@ -124,7 +124,7 @@ async def test_a_step_that_finds_a_table_in_use_lets_others_pass(database):
         await reading.start()
         await report.fetch("SELECT FROM image")
         with pytest.raises(CannotStart, match="keeps a table in use"):
-            await asyncio.to_thread(migrate, database, "0007", tries=1)
+            await asyncio.to_thread(migrate, database, "0007", max_tries=1)
         migrating = asyncio.create_task(asyncio.to_thread(migrate, database, "0007"))
         for _ in range(12):
             await api.fetch("SELECT FROM image")  # within its ten seconds
@@ -166,14 +166,14 @@ def upgrade():
 async def test_an_index_is_made_beside_everybody_however_long_that_takes(database, tmp_path, monkeypatch):
     """It waits for whoever is there, for longer than a step may that keeps others waiting."""
     folder = shutil.copytree(ROOT / "migrations", tmp_path / "migrations")
-    (folder / "versions" / "9999_index.py").write_text(INDEXING.format(newest=SCHEMA))
+    (folder / "versions" / "9999_index.py").write_text(INDEXING.format(newest=SCHEMA_REVISION))
     await asyncio.to_thread(migrate, database)
     monkeypatch.setattr(migrations, "_folder", lambda: folder)
     async with connected(database) as report, connected(database) as api:
         reading = report.transaction(isolation="repeatable_read")
         await reading.start()
         await report.fetch("SELECT FROM event")
-        migrating = asyncio.create_task(asyncio.to_thread(migrate, database, tries=1))
+        migrating = asyncio.create_task(asyncio.to_thread(migrate, database, max_tries=1))
         for _ in range(15):
             await api.execute(ADD_WAITING, image := uuid4(), str(image))
             await asyncio.sleep(0.2)
@@ -187,11 +187,11 @@ async def test_an_index_is_made_beside_everybody_however_long_that_takes(databas
 async def test_a_newer_schema_is_refused_in_one_sentence(environment, settings, tmp_path, words):
     async with connected(str(settings.database.url)) as db:
         await db.execute("UPDATE alembic_version SET version_num = '9999'")
-    async with running(environment, tmp_path / "logs", *words) as refused:
+    async with run_gallery(environment, tmp_path / "logs", *words) as refused:
         assert await refused.process.wait() == 2
-        [sentence] = refused.text().splitlines()
+        [sentence] = refused.log_text().splitlines()
         assert sentence == (
-            f"gallery: The database is at schema 9999, newer than this Gallery's {SCHEMA}: upgrade Gallery."
+            f"gallery: The database is at schema 9999, newer than this Gallery's {SCHEMA_REVISION}: upgrade Gallery."
         )
 
 

@@ -6,9 +6,9 @@ from types import ModuleType
 
 import pytest
 
-from gallery.adapters.postgres.database import SCHEMA
-from gallery.adapters.postgres.migrations import beside_everybody
-from upgrades.rules import SINCE, broken
+from gallery.adapters.postgres.database import SCHEMA_REVISION
+from gallery.adapters.postgres.migrations import outside_transaction
+from upgrades.rules import FIRST_CHECKED, violations
 
 FOLDER = Path(__file__).resolve().parents[2] / "migrations" / "versions"
 
@@ -23,9 +23,9 @@ def migration(path: Path) -> ModuleType:
 
 
 def test_no_migration_breaks_the_rules():
-    looked_at = [path for path in sorted(FOLDER.glob("[0-9]*.py")) if path.name[:4] >= SINCE]
-    assert looked_at[-1].name.startswith(SCHEMA)
-    assert {path.name: broken(migration(path)) for path in looked_at} == {path.name: [] for path in looked_at}
+    looked_at = [path for path in sorted(FOLDER.glob("[0-9]*.py")) if path.name[:4] >= FIRST_CHECKED]
+    assert looked_at[-1].name.startswith(SCHEMA_REVISION)
+    assert {path.name: violations(migration(path)) for path in looked_at} == {path.name: [] for path in looked_at}
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_no_migration_breaks_the_rules():
     ],
 )
 def test_what_would_stop_the_version_before_is_found(sql, why):
-    [fault] = broken(made_of(sql))
+    [fault] = violations(migration_of(sql))
     assert why in fault
 
 
@@ -63,27 +63,27 @@ def test_what_would_stop_the_version_before_is_found(sql, why):
     ],
 )
 def test_what_only_adds_is_let_pass(sql):
-    assert broken(made_of(sql)) == []
+    assert violations(migration_of(sql)) == []
 
 
 def test_what_takes_away_says_since_when_nobody_uses_it():
-    contracting = made_of("ALTER TABLE image DROP COLUMN alt")
+    contracting = migration_of("ALTER TABLE image DROP COLUMN alt")
     contracting.CONTRACTS = "nothing has used image.alt since 0.3.0"
-    assert broken(contracting) == []
+    assert violations(contracting) == []
 
 
 def test_an_index_by_itself_is_let_pass():
-    module = made_of("")
+    module = migration_of("")
 
     def upgrade() -> None:
-        with beside_everybody(module.op):
+        with outside_transaction(module.op):
             module.op.execute("CREATE INDEX CONCURRENTLY x ON image (alt)")
 
     module.upgrade = upgrade
-    assert broken(module) == []
+    assert violations(module) == []
 
 
-def made_of(sql: str) -> ModuleType:
+def migration_of(sql: str) -> ModuleType:
     module = ModuleType("migration")
     module.op = None
 

@@ -13,17 +13,17 @@ import asyncpg
 import pytest
 
 from faults.checker import check
-from faults.load import Heard, Load, listen
-from gallery.adapters.postgres.database import SCHEMA
-from processes import api, running, worker
+from faults.load import Load, ReceivedEvents, listen
+from gallery.adapters.postgres.database import SCHEMA_REVISION
+from gallery_processes import api, run_gallery, worker
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
-def before(tmp_path_factory):
+def previous_source(tmp_path_factory):
     """The source of the last version that did not have the newest migration, from the repository's history."""
-    newest = next((ROOT / "migrations" / "versions").glob(f"{SCHEMA}_*.py")).relative_to(ROOT)
+    newest = next((ROOT / "migrations" / "versions").glob(f"{SCHEMA_REVISION}_*.py")).relative_to(ROOT)
     added = _git("log", "--diff-filter=A", "--format=%H", "-1", "--", str(newest)).strip()
     parent = _git("rev-parse", "--verify", "--quiet", f"{added}^").strip() if added else ""
     if not parent:
@@ -35,16 +35,16 @@ def before(tmp_path_factory):
     return folder
 
 
-async def test_an_upgrade_under_load_loses_nothing_and_refuses_nobody(before, environment, database, tmp_path):
+async def test_an_upgrade_under_load_loses_nothing_and_refuses_nobody(previous_source, environment, database, tmp_path):
     environment = {**environment, "DATABASE_URL": database, "TMPDIR": str(tmp_path)}  # nobody else tidies up there
-    old = {**environment, "PYTHONPATH": str(before / "src")}
-    its_schema = _schema(before)
-    assert "0001" <= its_schema < SCHEMA
+    old = {**environment, "PYTHONPATH": str(previous_source / "src")}
+    its_schema = _schema(previous_source)
+    assert "0001" <= its_schema < SCHEMA_REVISION
     async with AsyncExitStack() as cluster, AsyncExitStack() as replaced:
         old_api = await replaced.enter_async_context(api(old, tmp_path / "old"))
         old_worker = await replaced.enter_async_context(worker(old, tmp_path / "old"))
         assert await _revision(database) == its_schema, "it has made its own schema"
-        heard = Heard()
+        heard = ReceivedEvents()
         hearing = asyncio.create_task(listen(old_api.url, heard))
         async with asyncio.timeout(20):
             while not heard.connections:
@@ -53,9 +53,9 @@ async def test_an_upgrade_under_load_loses_nothing_and_refuses_nobody(before, en
         loading = asyncio.create_task(load.run(4))
         await asyncio.sleep(1)
 
-        async with running(environment, tmp_path / "migrate", "migrate") as migrating:
+        async with run_gallery(environment, tmp_path / "migrate", "migrate") as migrating:
             assert await migrating.process.wait() == 0
-        assert await _revision(database) == SCHEMA
+        assert await _revision(database) == SCHEMA_REVISION
         new_api = await cluster.enter_async_context(api(environment, tmp_path / "new"))
         await cluster.enter_async_context(worker(environment, tmp_path / "new"))
         await loading  # all of it by the version before
@@ -70,9 +70,9 @@ async def test_an_upgrade_under_load_loses_nothing_and_refuses_nobody(before, en
             await check(environment, new_api.url, load, [heard])
         finally:
             hearing.cancel()
-        assert load.trouble == 0, "nobody was refused"
+        assert load.retries == 0, "nobody was refused"
         assert (old_api.process.returncode, old_worker.process.returncode) == (0, 0)
-        assert "Traceback" not in old_api.text() + old_worker.text() + new_api.text()
+        assert "Traceback" not in old_api.log_text() + old_worker.log_text() + new_api.log_text()
 
 
 def _git(*words: str) -> str:

@@ -6,11 +6,11 @@ import msgspec
 import pytest
 
 import photos
-from cast import MAYA, a_photo, uploaded
-from gallery.errors import NotAPicture, ObjectStoreAway, SideTooLong, TooManyPixels
+from factories import CALLER, make_photo, upload_image
+from gallery.errors import NotAPicture, ObjectStoreUnavailable, SideTooLong, TooManyPixels
 from gallery.images import object_rows
 from gallery.images.model import Status, new_id
-from gallery.uploads.schema import draft
+from gallery.uploads.schema import parse_metadata
 from gallery.wiring import Gallery, open_gallery
 
 
@@ -21,7 +21,7 @@ async def rows(gallery: Gallery, query: str, *arguments: object) -> list[dict]:
 
 async def test_an_upload_is_kept_and_waits(gallery):
     content = photos.a_jpeg(seed=1)
-    image = await uploaded(gallery, content, title="Lake", alt="A lake")
+    image = await upload_image(gallery, content, title="Lake", alt="A lake")
 
     assert (image.title, image.alt, image.status, image.version) == ("Lake", "A lake", Status.PENDING, 1)
     assert (image.size, image.sha256) == (len(content), hashlib.sha256(content).hexdigest())
@@ -30,7 +30,7 @@ async def test_an_upload_is_kept_and_waits(gallery):
 
 
 async def test_its_event_and_its_object_are_written_with_it(gallery):
-    image = await uploaded(gallery)
+    image = await upload_image(gallery)
 
     assert await rows(gallery, "SELECT type, version FROM event WHERE image_id = $1", image.id) == [
         {"type": "image.uploaded", "version": 1}
@@ -50,26 +50,26 @@ async def test_a_key_is_on_disk_before_anything_is_put_under_it(gallery):
 
 
 async def test_it_rings_once(gallery):
-    await uploaded(gallery)
+    await upload_image(gallery)
     assert (await gallery.queue.counts())["prioritized"] == 1
 
 
 async def test_the_title_is_the_files_name_when_there_is_none(gallery):
-    photo = a_photo(name="C:\\photos\\Lake at dawn.jpg")
-    image = (await gallery.new_images.add(MAYA, photo, draft([], photo.name))).image
+    photo = make_photo(name="C:\\photos\\Lake at dawn.jpg")
+    image = (await gallery.new_images.add(CALLER, photo, parse_metadata([], photo.name))).image
     assert image.title == "Lake at dawn"
 
 
 @pytest.mark.parametrize("name", photos.not_pictures())
 async def test_what_is_no_picture_leaves_nothing(gallery, name):
     with pytest.raises(NotAPicture):
-        await uploaded(gallery, photos.not_pictures()[name])
+        await upload_image(gallery, photos.not_pictures()[name])
     assert await rows(gallery, "SELECT FROM object") == []
 
 
 async def test_a_bomb_is_refused_by_its_header(gallery):
     with pytest.raises((TooManyPixels, SideTooLong)):
-        await uploaded(gallery, photos.a_png_bomb())
+        await upload_image(gallery, photos.a_png_bomb())
     assert await rows(gallery, "SELECT FROM image") == []
 
 
@@ -77,8 +77,8 @@ async def test_an_object_store_that_is_away_loses_nothing(gallery, tmp_path):
     (tmp_path / "data" / "objects").rename(tmp_path / "data" / "elsewhere")
     (tmp_path / "data" / "objects").write_text("a file where the directory was")
 
-    with pytest.raises(ObjectStoreAway):
-        await uploaded(gallery)
+    with pytest.raises(ObjectStoreUnavailable):
+        await upload_image(gallery)
     assert await rows(gallery, "SELECT FROM image") == []
     assert len(await rows(gallery, "SELECT FROM object WHERE remove_after IS NOT NULL")) == 1, "the sweep knows the key"
 
@@ -86,8 +86,8 @@ async def test_an_object_store_that_is_away_loses_nothing(gallery, tmp_path):
 async def test_an_upload_succeeds_while_valkey_is_away(settings):
     nowhere = msgspec.structs.replace(settings.redis, url="redis://127.0.0.1:1/0")
     async with open_gallery(msgspec.structs.replace(settings, redis=nowhere)) as gallery:
-        image = await uploaded(gallery)
-        assert (await gallery.images.get(MAYA, image.id)).status is Status.PENDING
+        image = await upload_image(gallery)
+        assert (await gallery.images.get(CALLER, image.id)).status is Status.PENDING
 
 
 async def test_an_upload_that_took_longer_than_its_reservation_is_not_kept(gallery, monkeypatch):
@@ -100,6 +100,6 @@ async def test_an_upload_that_took_longer_than_its_reservation_is_not_kept(galle
             await db.execute("UPDATE object SET remove_after = '-infinity'")
 
     monkeypatch.setattr(gallery.objects, "put", put_late)
-    with pytest.raises(ObjectStoreAway):
-        await uploaded(gallery)
+    with pytest.raises(ObjectStoreUnavailable):
+        await upload_image(gallery)
     assert await rows(gallery, "SELECT FROM image") == []

@@ -4,7 +4,7 @@ import asyncio
 import json
 
 import photos
-from cast import MAYA, another_photo, listening, post, settled, stored, uploaded
+from factories import CALLER, listen, post, stored_keys, unique_photo, upload_image, wait_until_settled
 from gallery.access.model import Caller, Owner
 from gallery.images.model import Status
 
@@ -41,8 +41,8 @@ async def test_what_is_wrong_with_the_words_is_said_of_a_duplicate_too(client):
 
 
 async def test_another_owners_bytes_are_not_mine(gallery):
-    mine = await uploaded(gallery, PHOTO)
-    theirs = await uploaded(gallery, PHOTO, caller=Caller(owner=Owner("somebody else")))
+    mine = await upload_image(gallery, PHOTO)
+    theirs = await upload_image(gallery, PHOTO, caller=Caller(owner=Owner("somebody else")))
     assert theirs.id != mine.id
 
 
@@ -59,13 +59,13 @@ async def test_a_failed_image_gets_another_try(client, gallery, processing):
     content = photos.a_jpeg(480, 360, seed=6)[:9000]  # cut short: it cannot be rendered
     image = (await post(client, content)).json()["id"]
     await processing.process(image)
-    failed = await settled(client, image)
+    failed = await wait_until_settled(client, image)
     assert failed["status"] == "FAILED"
     async with gallery.database.writing() as db:
         await db.execute("UPDATE image SET strikes = 3, losses = 10, deferrals = 5")
         await db.execute("DELETE FROM event")
 
-    async with listening(client) as maya:
+    async with listen(client) as maya:
         again = await post(client, content, title="Other")
         told = json.loads((await maya.next("image.updated")).data)
 
@@ -74,18 +74,18 @@ async def test_a_failed_image_gets_another_try(client, gallery, processing):
     assert (again.json()["status"], again.json()["error"]) == ("PENDING", None)
     assert (again.json()["title"], again.json()["version"]) == (failed["title"], failed["version"] + 1)
     assert (told["status"], told["version"]) == ("PENDING", failed["version"] + 1)
-    revived = await gallery.images.get(MAYA, image)
+    revived = await gallery.images.get(CALLER, image)
     assert (revived.strikes, revived.losses, revived.deferrals) == (0, 0, 0)
     assert (await gallery.queue.counts())["prioritized"] == 2, "it is rung for again"
     assert (await client.get(f"/api/v1/images/{image}")).json()["status"] == "PENDING", "the cache has heard of it"
 
 
 async def test_a_ready_image_stays_ready(client, gallery, processing):
-    image = await uploaded(gallery, PHOTO)
+    image = await upload_image(gallery, PHOTO)
     await processing.process(image.id)
     again = await post(client, PHOTO)
     assert (again.status_code, again.json()["status"]) == (200, "READY")
-    assert (await gallery.images.get(MAYA, image.id)).status is Status.READY
+    assert (await gallery.images.get(CALLER, image.id)).status is Status.READY
 
 
 async def test_fifty_uploads_of_the_same_bytes_at_once_are_one_image(client, gallery):
@@ -96,7 +96,7 @@ async def test_fifty_uploads_of_the_same_bytes_at_once_are_one_image(client, gal
     assert await count(gallery, "SELECT count(*) FROM image") == 1
     assert await count(gallery, "SELECT count(*) FROM event") == 1
     await gallery.sweep.run()
-    assert len(await stored(gallery)) == 1, "the losers' objects go with the next sweep"
+    assert len(await stored_keys(gallery)) == 1, "the losers' objects go with the next sweep"
     assert (await client.get(answers[0].headers["location"] + "/original")).content == PHOTO
 
 
@@ -115,7 +115,7 @@ async def test_uploading_and_deleting_the_same_bytes_at_once_always_answers(clie
 
 async def test_the_rule_is_the_tables(gallery):
     """Two images of the same bytes from before there was the rule stay; the older one is the one that is found."""
-    older, newer = await uploaded(gallery, PHOTO), await uploaded(gallery, another_photo())
+    older, newer = await upload_image(gallery, PHOTO), await upload_image(gallery, unique_photo())
     async with gallery.database.writing() as db:
         await db.execute("UPDATE image SET sha256 = $1, older_rule = true WHERE id = $2", older.sha256, newer.id)
-    assert (await uploaded(gallery, PHOTO)).id == older.id
+    assert (await upload_image(gallery, PHOTO)).id == older.id

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 import photos
-from cast import post
+from factories import post
 
 NUMBERS = itertools.count()
 FORM = {"Content-Type": "multipart/form-data; boundary=x"}
@@ -22,7 +22,7 @@ def part(disposition: str | bytes, content: bytes, *more: bytes) -> bytes:
     return head + b"\r\n\r\n" + content + b"\r\n"
 
 
-async def sent(client: httpx.AsyncClient, *parts: bytes) -> tuple[int, dict]:
+async def post_form(client: httpx.AsyncClient, *parts: bytes) -> tuple[int, dict]:
     answer = await client.post("/api/v1/images", content=b"".join(parts) + b"--x--\r\n", headers=FORM)
     return answer.status_code, answer.json()
 
@@ -51,18 +51,18 @@ NAMES = {
 @pytest.mark.parametrize("kind", NAMES)
 async def test_a_file_is_named_as_its_sender_meant(client, kind):
     disposition, name = NAMES[kind]
-    status, image = await sent(client, part(b'name="file"; ' + disposition, a_photo()))
+    status, image = await post_form(client, part(b'name="file"; ' + disposition, a_photo()))
     assert (status, image["originalName"]) == (201, name)
 
 
 @pytest.mark.parametrize("name", ["می‌خواهم.jpg", "ക്‍ഷ.jpg", "👨‍👩‍👧.jpg"])
 async def test_a_title_from_a_name_keeps_the_joiners_in_its_words(client, name):
-    status, image = await sent(client, part(f'name="file"; filename="{name}"', a_photo()))
+    status, image = await post_form(client, part(f'name="file"; filename="{name}"', a_photo()))
     assert (status, image["title"]) == (201, name.removesuffix(".jpg"))
 
 
 async def test_a_name_of_nothing_but_joiners_is_no_title(client):
-    _, image = await sent(client, part('name="file"; filename="\u200d\u200c.jpg"', a_photo()))
+    _, image = await post_form(client, part('name="file"; filename="\u200d\u200c.jpg"', a_photo()))
     assert image["title"] == "Untitled"
 
 
@@ -72,14 +72,14 @@ async def test_a_name_of_nothing_but_joiners_is_no_title(client):
 @pytest.mark.parametrize("value", [b"", b"   ", b"\r\n"])
 async def test_a_field_that_was_not_filled_in_is_absent(client, value):
     fields = [part(f'name="{name}"', value) for name in ("title", "description", "alt", "tags", "visibility", "lane")]
-    status, image = await sent(client, *fields, part('name="file"; filename="lake.jpg"', a_photo()))
+    status, image = await post_form(client, *fields, part('name="file"; filename="lake.jpg"', a_photo()))
     assert status == 201
     assert (image["title"], image["description"], image["alt"], image["tags"]) == ("lake", "", "", [])
     assert image["visibility"] == "private"
 
 
 async def test_an_empty_field_that_there_is_not_is_still_unknown(client):
-    status, problem = await sent(client, part('name="colour"', b""), part('name="file"', a_photo()))
+    status, problem = await post_form(client, part('name="colour"', b""), part('name="file"', a_photo()))
     assert (status, problem["errors"][0]["pointer"]) == (422, "/colour")
     assert "title, description" in problem["errors"][0]["detail"]
 
@@ -95,7 +95,7 @@ async def test_an_empty_field_that_there_is_not_is_still_unknown(client):
     ],
 )
 async def test_a_picture_under_another_name_is_told_the_right_one(client, disposition, more):
-    status, problem = await sent(client, part(disposition, a_photo() + bytes(40_000), *more))
+    status, problem = await post_form(client, part(disposition, a_photo() + bytes(40_000), *more))
     name = disposition.split('"')[1]
     assert (status, problem["code"]) == (422, "invalid_field")
     assert problem["errors"] == [{"pointer": f"/{name}", "detail": 'is an unknown field; send the picture as "file"'}]
@@ -104,7 +104,7 @@ async def test_a_picture_under_another_name_is_told_the_right_one(client, dispos
 async def test_a_text_field_may_look_like_a_file(client):
     """As some phones' libraries send all of them."""
     title = part('name="title"; filename="blob"', b"Lake", b"Content-Type: text/plain")
-    status, image = await sent(client, title, part('name="file"; filename="a.jpg"', a_photo()))
+    status, image = await post_form(client, title, part('name="file"; filename="a.jpg"', a_photo()))
     assert (status, image["title"]) == (201, "Lake")
 
 

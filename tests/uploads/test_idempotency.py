@@ -9,19 +9,19 @@ import pytest
 import redis.asyncio as redis
 
 import photos
-from cast import post
-from conftest import housed
+from conftest import running_application
+from factories import post
 from faults.proxy import Proxy
 from gallery.access.model import Owner
 from gallery.errors import StillInFlight
-from gallery.uploads.idempotency import Answer, Idempotency, Key
-from processes import api
+from gallery.uploads.idempotency import Idempotency, IdempotencyKey, StoredResponse
+from gallery_processes import api
 
 PHOTO = photos.a_jpeg(480, 360, seed=11)
 OTHER = photos.a_jpeg(480, 360, seed=12)
-MINE = {"Idempotency-Key": "4f7c1e"}
+IDEMPOTENCY_HEADER = {"Idempotency-Key": "4f7c1e"}
 LEASE = timedelta(seconds=30)
-KEY = Key(Owner("everybody"), "POST /api/v1/images", "4f7c1e")
+KEY = IdempotencyKey(Owner("everybody"), "POST /api/v1/images", "4f7c1e")
 
 
 async def fetch(gallery, query, *arguments):
@@ -34,9 +34,9 @@ async def images(gallery):
 
 
 async def test_the_same_request_again_is_answered_as_it_was(client, gallery):
-    first = await post(client, PHOTO, headers=MINE, title="Lake", tags=["a", "b"])
+    first = await post(client, PHOTO, headers=IDEMPOTENCY_HEADER, title="Lake", tags=["a", "b"])
     await client.patch(first.headers["location"], json={"title": "Other"})
-    again = await post(client, PHOTO, headers=MINE, title="Lake", tags=["a", "b"])
+    again = await post(client, PHOTO, headers=IDEMPOTENCY_HEADER, title="Lake", tags=["a", "b"])
 
     assert (first.status_code, again.status_code) == (201, 201)
     assert again.content == first.content
@@ -46,7 +46,7 @@ async def test_the_same_request_again_is_answered_as_it_was(client, gallery):
     assert await images(gallery) == 1
 
 
-@pytest.mark.parametrize("headers", [MINE, {}])
+@pytest.mark.parametrize("headers", [IDEMPOTENCY_HEADER, {}])
 async def test_who_sends_again_what_nobody_was_rung_for_need_not_wait_for_the_sweep(client, gallery, headers):
     """The process that took it died before it rang; its client comes back to another one."""
     await post(client, PHOTO, headers=headers)
@@ -60,8 +60,8 @@ async def test_who_sends_again_what_nobody_was_rung_for_need_not_wait_for_the_sw
 
 async def test_a_duplicate_is_replayed_as_one(client):
     await post(client, PHOTO)
-    first = await post(client, PHOTO, headers=MINE)
-    again = await post(client, PHOTO, headers=MINE)
+    first = await post(client, PHOTO, headers=IDEMPOTENCY_HEADER)
+    again = await post(client, PHOTO, headers=IDEMPOTENCY_HEADER)
     assert (first.status_code, again.status_code) == (200, 200)
     assert again.json() == first.json()
     assert again.json()["duplicate"] is True
@@ -78,7 +78,7 @@ async def test_it_is_the_fields_and_the_file_that_count_and_not_how_they_were_se
         await client.post(
             "/api/v1/images",
             content=body(boundary, *parts),
-            headers={**MINE, "Content-Type": f"multipart/form-data; boundary={boundary.decode()}"},
+            headers={**IDEMPOTENCY_HEADER, "Content-Type": f"multipart/form-data; boundary={boundary.decode()}"},
         )
         for boundary, parts in ((b"one", (title, alt, file)), (b"two", (file, alt, title)))
     ]
@@ -91,28 +91,28 @@ async def test_it_is_the_fields_and_the_file_that_count_and_not_how_they_were_se
     [(OTHER, {"title": "Lake"}), (PHOTO, {"title": "Sea"}), (PHOTO, {"title": "Lake", "alt": "x"})],
 )
 async def test_a_key_of_another_request_is_refused(client, gallery, content, words):
-    first = await post(client, PHOTO, headers=MINE, title="Lake")
-    answer = await post(client, content, headers=MINE, **words)
+    first = await post(client, PHOTO, headers=IDEMPOTENCY_HEADER, title="Lake")
+    answer = await post(client, content, headers=IDEMPOTENCY_HEADER, **words)
     assert (answer.status_code, answer.json()["code"]) == (422, "idempotency_key_reused")
     assert await images(gallery) == 1
-    again = await post(client, PHOTO, headers=MINE, title="Lake")
+    again = await post(client, PHOTO, headers=IDEMPOTENCY_HEADER, title="Lake")
     assert again.content == first.content, "and the first one is still answered"
 
 
 async def test_what_was_refused_may_be_corrected(client):
-    assert (await post(client, PHOTO, headers=MINE, title="x" * 121)).status_code == 422
-    assert (await post(client, b"no picture", headers=MINE)).status_code == 415
-    assert (await post(client, PHOTO, headers=MINE, title="Lake")).status_code == 201
+    assert (await post(client, PHOTO, headers=IDEMPOTENCY_HEADER, title="x" * 121)).status_code == 422
+    assert (await post(client, b"no picture", headers=IDEMPOTENCY_HEADER)).status_code == 415
+    assert (await post(client, PHOTO, headers=IDEMPOTENCY_HEADER, title="Lake")).status_code == 201
 
 
 async def test_what_failed_on_our_side_may_be_tried_again(client, tmp_path):
     objects = tmp_path / "data" / "objects"
     objects.rename(tmp_path / "data" / "elsewhere")
     objects.write_text("a file where the directory was")
-    assert (await post(client, PHOTO, headers=MINE)).status_code == 503
+    assert (await post(client, PHOTO, headers=IDEMPOTENCY_HEADER)).status_code == 503
     objects.unlink()
     (tmp_path / "data" / "elsewhere").rename(objects)
-    assert (await post(client, PHOTO, headers=MINE)).status_code == 201
+    assert (await post(client, PHOTO, headers=IDEMPOTENCY_HEADER)).status_code == 201
 
 
 @pytest.mark.parametrize("key", ["", "a b", "a" * 256, "schlüssel".encode("latin-1"), b"a\tb"])
@@ -149,7 +149,7 @@ async def test_while_the_first_is_still_being_sent_another_is_told_to_wait(clien
         while not await fetch(gallery, "SELECT count(*) FROM idempotency"):
             await asyncio.sleep(0.01)
 
-    answer = await post(client, PHOTO, headers=MINE)
+    answer = await post(client, PHOTO, headers=IDEMPOTENCY_HEADER)
     assert (answer.status_code, answer.json()["code"]) == (409, "still_in_flight")
     assert int(answer.headers["retry-after"]) >= 1
 
@@ -159,7 +159,7 @@ async def test_while_the_first_is_still_being_sent_another_is_told_to_wait(clien
     replay = await client.post(
         "/api/v1/images",
         content=body,
-        headers={**MINE, "Content-Type": "multipart/form-data; boundary=x"},
+        headers={**IDEMPOTENCY_HEADER, "Content-Type": "multipart/form-data; boundary=x"},
     )
     assert (replay.status_code, replay.headers["idempotency-replayed"]) == (201, "true")
 
@@ -178,13 +178,13 @@ async def test_who_goes_away_in_the_middle_may_come_back_at_once(client, gallery
         writer.close()
         while await fetch(gallery, "SELECT count(*) FROM idempotency"):
             await asyncio.sleep(0.01)
-    assert (await post(client, PHOTO, headers=MINE)).status_code == 201
+    assert (await post(client, PHOTO, headers=IDEMPOTENCY_HEADER)).status_code == 201
 
 
 async def test_twenty_retries_at_once_make_one_image(client, gallery):
     async def until_answered():
         async with asyncio.timeout(60):
-            while (answer := await post(client, PHOTO, headers=MINE)).status_code == 409:
+            while (answer := await post(client, PHOTO, headers=IDEMPOTENCY_HEADER)).status_code == 409:
                 await asyncio.sleep(0.05)
         return answer
 
@@ -223,7 +223,7 @@ async def test_an_api_that_was_killed_in_the_middle_holds_nobody_up_for_long(env
     async with api(environment, tmp_path / "two") as second, httpx.AsyncClient(base_url=second.url) as client:
 
         async def retry():
-            return await client.post("/api/v1/images", content=body, headers={**MINE, **content_type})
+            return await client.post("/api/v1/images", content=body, headers={**IDEMPOTENCY_HEADER, **content_type})
 
         assert (await retry()).status_code == 409, "nobody knows yet that it is dead"
         left = await fetch(gallery, "SELECT extract(epoch FROM ends_at - now()) FROM idempotency")
@@ -240,69 +240,71 @@ async def test_an_api_that_was_killed_in_the_middle_holds_nobody_up_for_long(env
 async def test_a_key_is_given_back_as_soon_as_the_database_is_there_again(environment, gallery):
     """Not only when its lease ends: the process that holds it lives."""
     head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r\n\r\n'
-    headers = {**MINE, "Content-Type": "multipart/form-data; boundary=x"}
+    headers = {**IDEMPOTENCY_HEADER, "Content-Type": "multipart/form-data; boundary=x"}
     async with Proxy(environment["DATABASE_URL"]) as cable:
 
         async def body():
             yield head + PHOTO
             while not await fetch(gallery, "SELECT count(*) FROM idempotency"):
                 await asyncio.sleep(0.01)
-            cable.refuses = True
-            cable.cut()
+            cable.refusing = True
+            cable.reset_connections()
             yield b"\r\n--x--\r\n"
 
-        async with housed({**environment, "DATABASE_URL": cable.url, "GALLERY_DATABASE__TIMEOUT": "1"}) as (_, client):
+        async with running_application(
+            {**environment, "DATABASE_URL": cable.url, "GALLERY_DATABASE__TIMEOUT": "1"}
+        ) as (_, client):
             assert (await client.post("/api/v1/images", content=body(), headers=headers)).status_code == 503
-            cable.heal()
+            cable.restore()
             async with asyncio.timeout(LEASE.total_seconds() / 2):
-                while (answer := await post(client, PHOTO, headers=MINE)).status_code in (409, 503):
+                while (answer := await post(client, PHOTO, headers=IDEMPOTENCY_HEADER)).status_code in (409, 503):
                     await asyncio.sleep(0.1)
             assert answer.status_code == 201
 
 
 async def test_an_api_that_was_killed_after_the_commit_has_left_its_answer(client, gallery):
     """The answer is committed with the image: there is nothing between the two to be killed in."""
-    key = MINE["Idempotency-Key"]
-    await post(client, PHOTO, headers=MINE)
+    key = IDEMPOTENCY_HEADER["Idempotency-Key"]
+    await post(client, PHOTO, headers=IDEMPOTENCY_HEADER)
     image = await fetch(gallery, "SELECT xmin::text FROM image")
     assert await fetch(gallery, "SELECT xmin::text FROM idempotency WHERE key = $1", key) == image
 
 
 async def test_a_lease_is_renewed_while_the_request_is_answered(gallery):
     keys = Idempotency(gallery.database, timedelta(seconds=0.6))
-    async with keys.hold(KEY):
+    async with keys.lock(KEY):
         await asyncio.sleep(1.5)
         with pytest.raises(StillInFlight):
-            async with keys.hold(KEY):
+            async with keys.lock(KEY):
                 pass
 
 
 async def test_who_has_lost_the_lease_cannot_finish(gallery):
     keys = Idempotency(gallery.database, LEASE)
-    answer = Answer("f", 201, "01990000-0000-7000-8000-000000000000", b"{}")
-    async with keys.hold(KEY) as late:
+    answer = StoredResponse("f", 201, "01990000-0000-7000-8000-000000000000", b"{}")
+    async with keys.lock(KEY) as late:
         await fetch(gallery, "UPDATE idempotency SET ends_at = now() RETURNING true")
-        async with keys.hold(KEY) as next_one:
+        async with keys.lock(KEY) as next_one:
             with pytest.raises(StillInFlight):
                 async with gallery.database.writing() as db:
-                    await late.finish(db, answer)
+                    await late.store_response(db, answer)
             async with gallery.database.writing() as db:
-                await next_one.finish(db, answer)
-    async with keys.hold(KEY) as third:
-        assert third.answered("f") == answer
+                await next_one.store_response(db, answer)
+    async with keys.lock(KEY) as third:
+        assert third.find_response("f") == answer
 
 
 # --- how long -------------------------------------------------------------------------------------------------------
 
 
 async def test_an_answer_is_kept_for_a_day(client, gallery):
-    await post(client, PHOTO, headers=MINE)
+    await post(client, PHOTO, headers=IDEMPOTENCY_HEADER)
     hours = await fetch(gallery, "SELECT extract(epoch FROM ends_at - now()) / 3600 FROM idempotency")
     assert 23.9 < hours <= 24
     await gallery.sweep.run()
     assert await fetch(gallery, "SELECT count(*) FROM idempotency") == 1
     await fetch(gallery, "UPDATE idempotency SET ends_at = now() RETURNING true")
-    answer = await post(client, OTHER, headers=MINE)
+    answer = await post(client, OTHER, headers=IDEMPOTENCY_HEADER)
     assert answer.status_code == 201, "after that the key is like new"
     await fetch(gallery, "UPDATE idempotency SET ends_at = now() RETURNING true")
     await gallery.sweep.run()
@@ -311,5 +313,5 @@ async def test_an_answer_is_kept_for_a_day(client, gallery):
 
 async def test_another_owners_key_is_another_key(gallery):
     keys = Idempotency(gallery.database, LEASE)
-    async with keys.hold(KEY), keys.hold(Key(Owner("somebody else"), KEY.route, KEY.name)):
+    async with keys.lock(KEY), keys.lock(IdempotencyKey(Owner("somebody else"), KEY.route, KEY.value)):
         pass

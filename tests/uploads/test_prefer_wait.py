@@ -7,9 +7,9 @@ import httpx
 import pytest
 
 import photos
-from cast import MAYA, post
-from conftest import served
-from gallery.uploads.service import patience
+from conftest import serve_api
+from factories import CALLER, post
+from gallery.uploads.service import preferred_wait_seconds
 
 WAIT = {"Prefer": "wait=20"}
 
@@ -64,7 +64,7 @@ async def test_who_does_not_ask_does_not_wait(client):
 async def test_an_image_that_was_deleted_meanwhile_is_answered_as_it_was(client, gallery):
     answering = asyncio.create_task(post(client, headers=WAIT))
     await waiting(gallery)
-    await gallery.images.delete(MAYA, await only_image(gallery))
+    await gallery.images.delete(CALLER, await only_image(gallery))
     answer = await answering
     assert (answer.status_code, answer.json()["status"]) == (201, "PENDING")
 
@@ -89,7 +89,7 @@ async def test_many_wait_without_a_connection_of_the_database(client, gallery, p
 
 async def test_a_stop_answers_who_waits(gallery):
     async with httpx.AsyncClient(timeout=20) as client:
-        async with served(gallery) as url:
+        async with serve_api(gallery) as url:
             client.base_url = url
             answering = asyncio.create_task(post(client, headers={"Prefer": "wait=60"}))
             await waiting(gallery)
@@ -140,4 +140,4 @@ async def test_a_replay_waits_too(client, gallery, processing):
     ],
 )
 def test_preferences_that_cannot_be_read_are_none(headers, seconds):
-    assert patience(headers) == seconds
+    assert preferred_wait_seconds(headers) == seconds

@@ -6,9 +6,9 @@ from collections import Counter
 import asyncpg
 
 import photos
-from cast import MAYA, post, uploaded
-from conftest import housed
-from databases import NUMBERS, database_of
+from conftest import running_application
+from databases import NUMBERS, create_database
+from factories import CALLER, post, upload_image
 from gallery.access.model import Caller, Owner
 from gallery.adapters.postgres.migrations import migrate
 from gallery.images import store
@@ -16,9 +16,9 @@ from gallery.images import store
 NOOR = Caller(owner=Owner("noor"))
 
 
-async def kept(gallery, owner=MAYA.owner):
+async def storage_used(gallery, owner=CALLER.owner):
     async with gallery.database.primary() as db:
-        counted = await store.storage(db, owner)
+        counted = await store.stored_bytes(db, owner)
         summed = await db.fetchval(
             "SELECT coalesce(sum(size), 0) FROM image WHERE owner = $1 AND deleted_at IS NULL", owner
         )
@@ -29,13 +29,15 @@ async def kept(gallery, owner=MAYA.owner):
 async def test_uploads_at_once_take_the_quota_and_not_a_byte_more(environment):
     contents = photos.distinct_photos(24)
     room = sum(len(content) for content in contents[:9])
-    async with housed(environment, GALLERY_UPLOAD__QUOTA_BYTES=str(room)) as (gallery, client):
+    async with running_application(environment, GALLERY_UPLOAD__QUOTA_BYTES=str(room)) as (gallery, client):
         answers = await asyncio.gather(*(post(client, content) for content in contents))
         found = Counter(answer.status_code for answer in answers)
         assert found.keys() == {201, 413}
-        assert await kept(gallery) == sum(answer.json()["size"] for answer in answers if answer.status_code == 201)
-        assert await kept(gallery) <= room
-        assert room - await kept(gallery) < max(map(len, contents))
+        assert await storage_used(gallery) == sum(
+            answer.json()["size"] for answer in answers if answer.status_code == 201
+        )
+        assert await storage_used(gallery) <= room
+        assert room - await storage_used(gallery) < max(map(len, contents))
         async with gallery.database.primary() as db:
             wanted = await db.fetchval("SELECT count(*) FROM object WHERE remove_after IS NULL")
         assert wanted == found[201]
@@ -43,7 +45,7 @@ async def test_uploads_at_once_take_the_quota_and_not_a_byte_more(environment):
 
 async def test_who_has_no_room_left_is_told_before_anything_is_stored(environment):
     content = photos.a_jpeg()
-    async with housed(environment, GALLERY_UPLOAD__QUOTA_BYTES=str(len(content))) as (gallery, client):
+    async with running_application(environment, GALLERY_UPLOAD__QUOTA_BYTES=str(len(content))) as (gallery, client):
         assert (await post(client, content)).status_code == 201
         answer = await post(client, photos.a_png())
         assert (answer.status_code, answer.json()["code"]) == (413, "quota_exceeded")
@@ -54,45 +56,45 @@ async def test_who_has_no_room_left_is_told_before_anything_is_stored(environmen
 
 async def test_what_is_deleted_makes_room(environment):
     content = photos.a_jpeg()
-    async with housed(environment, GALLERY_UPLOAD__QUOTA_BYTES=str(len(content))) as (gallery, client):
+    async with running_application(environment, GALLERY_UPLOAD__QUOTA_BYTES=str(len(content))) as (gallery, client):
         for _ in range(3):
             image = (await post(client, content)).json()["id"]
             assert (await post(client, photos.a_png())).status_code == 413
             assert (await client.delete(f"/api/v1/images/{image}")).status_code == 200
             assert (await client.delete(f"/api/v1/images/{image}")).status_code == 404
-        assert await kept(gallery) == 0
+        assert await storage_used(gallery) == 0
 
 
 async def test_a_file_larger_than_the_quota_never_fits(environment):
-    async with housed(environment, GALLERY_UPLOAD__QUOTA_BYTES="10") as (gallery, client):
+    async with running_application(environment, GALLERY_UPLOAD__QUOTA_BYTES="10") as (gallery, client):
         assert (await post(client)).json()["code"] == "quota_exceeded"
-        assert await kept(gallery) == 0
+        assert await storage_used(gallery) == 0
 
 
 async def test_each_owner_has_a_quota_of_its_own(environment):
     content = photos.a_jpeg()
-    async with housed(environment, GALLERY_UPLOAD__QUOTA_BYTES=str(len(content))) as (gallery, _):
-        await uploaded(gallery, content)
-        await uploaded(gallery, content, caller=NOOR)
-        assert await kept(gallery) == await kept(gallery, NOOR.owner) == len(content)
+    async with running_application(environment, GALLERY_UPLOAD__QUOTA_BYTES=str(len(content))) as (gallery, _):
+        await upload_image(gallery, content)
+        await upload_image(gallery, content, caller=NOOR)
+        assert await storage_used(gallery) == await storage_used(gallery, NOOR.owner) == len(content)
 
 
 async def test_without_a_quota_all_is_counted_all_the_same(gallery):
-    images = [await uploaded(gallery) for _ in range(3)]
-    await gallery.images.delete(MAYA, images[0].id)
-    assert await kept(gallery) == images[1].size + images[2].size
+    images = [await upload_image(gallery) for _ in range(3)]
+    await gallery.images.delete(CALLER, images[0].id)
+    assert await storage_used(gallery) == images[1].size + images[2].size
     async with gallery.database.writing() as db:
         await db.execute("DELETE FROM image WHERE id = $1", images[0].id)
         await db.execute("UPDATE image SET owner = 'noor' WHERE id = $1", images[1].id)
-    assert await kept(gallery) == images[2].size
-    assert await kept(gallery, NOOR.owner) == images[1].size
+    assert await storage_used(gallery) == images[2].size
+    assert await storage_used(gallery, NOOR.owner) == images[1].size
     async with gallery.database.writing() as db:
         await db.execute("DELETE FROM image WHERE id = $1", images[2].id)
-    assert await kept(gallery) == 0
+    assert await storage_used(gallery) == 0
 
 
 async def test_a_worker_does_not_touch_the_count(gallery, processing):
-    image = await uploaded(gallery)
+    image = await upload_image(gallery)
     async with gallery.database.primary() as db:
         before = await db.fetchval("SELECT xmin::text FROM storage")
     await processing.process(image.id)
@@ -101,7 +103,7 @@ async def test_a_worker_does_not_touch_the_count(gallery, processing):
 
 
 async def test_what_was_there_before_is_counted(servers):
-    url = await database_of(str(servers.database.url), f"before_{next(NUMBERS)}", of="template0")
+    url = await create_database(str(servers.database.url), f"before_{next(NUMBERS)}", template="template0")
     await asyncio.to_thread(migrate, url, "0001")
     connection = await asyncpg.connect(url)
     try:

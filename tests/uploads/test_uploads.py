@@ -7,11 +7,11 @@ import msgspec
 import pytest
 
 import photos
-from cast import post
-from conftest import served
-from gallery.uploads.form import MOST_OTHER_BYTES
+from conftest import serve_api
+from factories import post
+from gallery.uploads.form import MAX_OTHER_BYTES
 from gallery.wiring import open_gallery
-from scrape import over, scraped
+from scraping import scrape, wait_for_requests
 
 BOUNDARY = b"--x"
 HEAD = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r\n\r\n'
@@ -64,7 +64,7 @@ async def test_a_file_of_the_limit_fits_and_one_byte_more_does_not(settings):
     limit = msgspec.structs.replace(settings.upload, max_bytes=len(content))
     async with (
         open_gallery(msgspec.structs.replace(settings, upload=limit)) as gallery,
-        served(gallery) as url,
+        serve_api(gallery) as url,
         httpx.AsyncClient(base_url=url) as client,
     ):
         assert (await post(client, content)).status_code == 201
@@ -179,14 +179,14 @@ async def test_very_many_parts_and_very_long_headers_are_refused(client):
 
 async def test_much_text_besides_the_file_is_refused(client):
     part = b'--x\r\nContent-Disposition: form-data; name="t%d"\r\n\r\n' + b"a" * 15_000 + b"\r\n"
-    many = b"".join(part % n for n in range(MOST_OTHER_BYTES // 15_000 + 2))
+    many = b"".join(part % n for n in range(MAX_OTHER_BYTES // 15_000 + 2))
     assert (await send(client, multipart(many))).status_code == 422
 
 
 async def test_a_client_that_goes_away_leaves_nothing(client, gallery):
     url = httpx.URL(str(client.base_url))
     body = HEAD + photos.a_jpeg()
-    before = await scraped(client)
+    before = await scrape(client)
     for share in (0.1, 0.5, 0.99, 1.0):
         _, writer = await asyncio.open_connection(url.host, url.port)
         writer.write(
@@ -197,7 +197,7 @@ async def test_a_client_that_goes_away_leaves_nothing(client, gallery):
         await writer.drain()
         writer.close()
         await writer.wait_closed()
-    await over(client, before, 4, method="POST", route="/api/v1/images")
+    await wait_for_requests(client, before, 4, method="POST", route="/api/v1/images")
     async with gallery.database.primary() as db:
         assert await db.fetchval("SELECT count(*) FROM object") == 0
 

@@ -16,40 +16,40 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from cast import another_photo
-from doors import a_token
+from credentials import make_token
+from factories import unique_photo
 from fuzzing import (
     CLAIMS,
     CONTROLS,
-    DECISIVE,
+    FRAGMENTS,
     HEADERS,
-    LISTS,
+    JWT_SECRET,
+    LIST_QUERIES,
+    LONE_HEADERS,
     NO_ID,
-    PARTS,
-    PIECES,
-    SECRET,
+    TOKEN_HEADER_FIELDS,
     VALUES,
     Request,
     Target,
-    attacked,
-    exchanged,
-    in_a_target,
-    signed,
+    fuzz_target,
+    mutations,
+    quote_target,
+    sign_token,
 )
-from raw import Wire
+from raw_http import RawConnection
 
-TIMES = int(os.environ.get("FUZZ", "1"))
+FUZZ_FACTOR = int(os.environ.get("FUZZ", "1"))
 UPLOAD = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r\n\r\n%s\r\n--x--\r\n'
 MULTIPART = (b"Content-Type", b"multipart/form-data; boundary=x")
 BODIES = {"POST": b"{}", "PATCH": b'{"title":"a"}'}
-ADMIN = (b"Authorization", b"Bearer " + a_token("root", "admin").encode())
+ADMIN = (b"Authorization", b"Bearer " + make_token("root", "admin").encode())
 HTML = (b"Accept", b"text/html")
-pytestmark = pytest.mark.timeout(180 * TIMES)
+pytestmark = pytest.mark.timeout(180 * FUZZ_FACTOR)
 
 
 def examples(number: int) -> settings:
     return settings(
-        max_examples=number * TIMES,
+        max_examples=number * FUZZ_FACTOR,
         deadline=timedelta(seconds=20),
         derandomize=True,
         database=None,
@@ -61,27 +61,27 @@ def examples(number: int) -> settings:
 @pytest.fixture(scope="module")
 async def target(servers, tmp_path_factory) -> AsyncIterator[Target]:
     """Open and without limits: everything can be reached."""
-    async with attacked(servers, tmp_path_factory.mktemp("open")) as found:
+    async with fuzz_target(servers, tmp_path_factory.mktemp("open")) as found:
         yield found
 
 
 @pytest.fixture(scope="module")
-async def closed(servers, tmp_path_factory) -> AsyncIterator[Target]:
+async def closed_application(servers, tmp_path_factory) -> AsyncIterator[Target]:
     """Asks for credentials, counts requests, believes proxies and knows another origin."""
-    given = {"GALLERY_ACCESS__JWT_SECRET": SECRET, "GALLERY_PROXIES": "127.0.0.1", "GALLERY_LOGS__FORMAT": "json"}
+    given = {"GALLERY_ACCESS__JWT_SECRET": JWT_SECRET, "GALLERY_PROXIES": "127.0.0.1", "GALLERY_LOGS__FORMAT": "json"}
     given |= {"GALLERY_RATE__STRANGER": "999999 per 60", "CORS_ORIGIN": "https://app.example:443"}
-    async with attacked(servers, tmp_path_factory.mktemp("closed"), **given) as found:
+    async with fuzz_target(servers, tmp_path_factory.mktemp("closed"), **given) as found:
         yield found
 
 
 # --- each part for each -----------------------------------------------------------------------------------------------
 
-WEIRD = {name: [value for seed in seeds for value in exchanged(seed)] for name, seeds in HEADERS.items()}
+WEIRD = {name: [value for seed in seeds for value in mutations(seed)] for name, seeds in HEADERS.items()}
 
 
-async def test_headers_that_hurt(target, closed):
+async def test_headers_that_hurt(target, closed_application):
     """On every route all of them at once, each time with others of their values."""
-    for where, more in ((target, []), (closed, [ADMIN])):
+    for where, more in ((target, []), (closed_application, [ADMIN])):
         await where.answers_all(
             Request(
                 route.method,
@@ -103,13 +103,13 @@ async def test_accept_headers_that_hurt(target):
     )
 
 
-async def test_headers_that_hurt_alone(target, closed):
+async def test_headers_that_hurt_alone(target, closed_application):
     """Those for which a request may be refused whatever the others say."""
     routes = [
         route for route in target.routes if route.template in ("/", "/api/v1/images", "/api/v1/images/{image_id}")
     ]
-    hurting = [(name, value) for name, seeds in DECISIVE.items() for seed in seeds for value in exchanged(seed)]
-    for where in (target, closed):
+    hurting = [(name, value) for name, seeds in LONE_HEADERS.items() for seed in seeds for value in mutations(seed)]
+    for where in (target, closed_application):
         await where.answers_all(
             Request(route.method, route.path(where.there), [header], BODIES.get(route.method, b""))
             for header, route in zip(hurting, itertools.cycle(routes), strict=False)
@@ -118,10 +118,10 @@ async def test_headers_that_hurt_alone(target, closed):
 
 async def test_queries_that_hurt(target):
     await target.answers_all(
-        Request(route.method, b"%s?%s=%s" % (route.path(target.there), name.encode(), in_a_target(piece)))
+        Request(route.method, b"%s?%s=%s" % (route.path(target.there), name.encode(), quote_target(piece)))
         for route in target.routes
         for name in route.parameters
-        for piece in PIECES
+        for piece in FRAGMENTS
     )
 
 
@@ -129,7 +129,7 @@ async def test_paths_that_hurt(target):
     await target.answers_all(
         Request(route.method, route.path(target.there, piece), (), BODIES.get(route.method, b""))
         for route in target.routes
-        for piece in (PIECES if "{" in route.template else [])
+        for piece in (FRAGMENTS if "{" in route.template else [])
     )
 
 
@@ -143,11 +143,11 @@ async def test_cursors_that_hurt(target):
     )
 
 
-async def test_tokens_that_hurt(closed):
+async def test_tokens_that_hurt(closed_application):
     """By the right secret: an issuer may be broken."""
     said = [({}, {claim: value}) for claim in CLAIMS for value in VALUES]
-    said += [({part: value}, {}) for part in PARTS for value in VALUES]
-    await closed.answers_all(shown for header, claims in said for shown in showing(header, claims))
+    said += [({part: value}, {}) for part in TOKEN_HEADER_FIELDS for value in VALUES]
+    await closed_application.answers_all(shown for header, claims in said for shown in with_bearer(header, claims))
 
 
 def pages(path: str, query: str, cursor: list[object]) -> list[Request]:
@@ -159,9 +159,9 @@ def pages(path: str, query: str, cursor: list[object]) -> list[Request]:
     return found
 
 
-def showing(header: dict[str, object], claims: dict[str, object]) -> list[Request]:
-    said = {"sub": "maya", "scope": "images:read images:write admin", "exp": int(time.time()) + 600, **claims}
-    token = [(b"Authorization", b"Bearer " + signed({"alg": "HS256", "typ": "JWT", **header}, said))]
+def with_bearer(header: dict[str, object], claims: dict[str, object]) -> list[Request]:
+    all_claims = {"sub": "maya", "scope": "images:read images:write admin", "exp": int(time.time()) + 600, **claims}
+    token = [(b"Authorization", b"Bearer " + sign_token({"alg": "HS256", "typ": "JWT", **header}, all_claims))]
     return [
         Request("GET", b"/api/v1/images", token),
         Request("POST", b"/api/v1/session", token),
@@ -183,7 +183,7 @@ TARGETS = [
 async def test_targets_that_are_none(target):
     for line in (*(b"GET %s HTTP/1.1" % each for each in TARGETS), b"CONNECT a:443 HTTP/1.1", b"GET http://a[x/1.1"):
         for end in (b"", b"Connection: close\r\n"):
-            async with Wire(target.url) as wire:
+            async with RawConnection(target.url) as wire:
                 answer = await wire.send(b"GET", line + b"\r\nHost: 127.0.0.1\r\n%s\r\n" % end)
                 assert 400 <= answer.status < 500, line[:99]
                 assert answer.headers[b"content-type"] == b"application/problem+json", line[:99]
@@ -195,7 +195,7 @@ async def test_what_follows_a_request_and_is_none_takes_no_answer_away(target):
     """A length that is too small, for example: the rest of the body is read as a request."""
     for method, path in (("POST", b"/admin/queues/resume"), ("GET", b"/readyz"), ("GET", b"/api/v1/images")):
         for rest in (b"\xff\xd8\xff", b"GET [ HTTP/1.1\r\n\r\n", b"GET / HTTP/1.1\r\nA B: x\r\n\r\n", b"x" * 100_000):
-            async with Wire(target.url) as wire:
+            async with RawConnection(target.url) as wire:
                 answer = await target.answers(wire, Request(method, path, [(b"Content-Length", b"2")], b"{}" + rest))
                 assert answer.status in (200, 201), (path, rest[:9])
 
@@ -208,7 +208,7 @@ def mutated(draw: st.DrawFn, seeds: list[bytes]) -> bytes:
     """One of the seeds with pieces put into it, rarely with bytes that may stand in no header."""
     value = draw(st.sampled_from([*seeds, b""]))
     for _ in range(draw(st.integers(0, 3))):
-        piece = draw(st.sampled_from(PIECES) | st.binary(min_size=1, max_size=9).map(visible))
+        piece = draw(st.sampled_from(FRAGMENTS) | st.binary(min_size=1, max_size=9).map(visible))
         start = draw(st.integers(0, len(value)))
         value = value[:start] + piece + value[start + draw(st.integers(0, 9)) :]
     return value + draw(st.sampled_from(CONTROLS)) if draw(st.integers(0, 29)) == 0 else value
@@ -218,7 +218,7 @@ def visible(raw: bytes) -> bytes:
     return bytes(byte if byte >= 0x20 and byte != 0x7F else 0x41 for byte in raw)
 
 
-ANY_HEADERS = {**HEADERS, **DECISIVE}
+ANY_HEADERS = {**HEADERS, **LONE_HEADERS}
 HEADER = st.sampled_from(sorted(ANY_HEADERS)).flatmap(lambda name: st.tuples(st.just(name), mutated(ANY_HEADERS[name])))
 VALUE = mutated([b"1", b"READY", b"-createdAt", NO_ID.encode(), b"valkey", b"image.ready", b"worker_lost", b"a b"])
 JSON = st.recursive(
@@ -234,13 +234,13 @@ JSON = st.recursive(
 
 @examples(300)
 @given(data=st.data(), asking=st.booleans(), headers=st.lists(HEADER, min_size=1, max_size=5))
-async def test_any_headers(target, closed, data, asking, headers):
-    where = closed if asking else target
+async def test_any_headers(target, closed_application, data, asking, headers):
+    where = closed_application if asking else target
     route = data.draw(st.sampled_from(where.routes))
-    body = data.draw(st.sampled_from([b"{}", UPLOAD % another_photo()])) if route.method in BODIES else b""
+    body = data.draw(st.sampled_from([b"{}", UPLOAD % unique_photo()])) if route.method in BODIES else b""
     method = "HEAD" if route.method == "GET" and data.draw(st.booleans()) else route.method
     more = [*([ADMIN] if asking and data.draw(st.booleans()) else []), *([MULTIPART] if body[:1] == b"-" else [])]
-    async with Wire(where.url) as wire:
+    async with RawConnection(where.url) as wire:
         await where.answers(wire, Request(method, route.path(where.there), [*more, *headers], body))
 
 
@@ -249,14 +249,14 @@ async def test_any_headers(target, closed, data, asking, headers):
 async def test_any_path_and_query(target, data, values, path):
     route = data.draw(st.sampled_from(target.routes))
     names = [data.draw(st.sampled_from([*route.parameters, "x", ""])).encode() for _ in values]
-    query = b"&".join(b"%s=%s" % (name, in_a_target(value)) for name, value in zip(names, values, strict=True))
-    async with Wire(target.url) as wire:
+    query = b"&".join(b"%s=%s" % (name, quote_target(value)) for name, value in zip(names, values, strict=True))
+    async with RawConnection(target.url) as wire:
         said = Request(route.method, route.path(target.there, path) + b"?" + query, (), BODIES.get(route.method, b""))
         await target.answers(wire, said)
 
 
 @examples(150)
-@given(listed=st.sampled_from(LISTS), cursor=st.lists(JSON, max_size=6), kept=st.sets(st.integers(0, 3)))
+@given(listed=st.sampled_from(LIST_QUERIES), cursor=st.lists(JSON, max_size=6), kept=st.sets(st.integers(0, 3)))
 async def test_any_cursor(target, listed, cursor, kept):
     """What a cursor of ours has, in some of its places."""
     ours = target.cursors[listed]
@@ -266,11 +266,11 @@ async def test_any_cursor(target, listed, cursor, kept):
 
 @examples(150)
 @given(
-    header=st.dictionaries(st.sampled_from(PARTS), JSON, max_size=1),
+    header=st.dictionaries(st.sampled_from(TOKEN_HEADER_FIELDS), JSON, max_size=1),
     claims=st.dictionaries(st.sampled_from(CLAIMS), JSON | st.integers(0, 2**34), max_size=3),
 )
-async def test_any_token(closed, header, claims):
-    await closed.answers_all(showing(header, claims))
+async def test_any_token(closed_application, header, claims):
+    await closed_application.answers_all(with_bearer(header, claims))
 
 
 @examples(200)
@@ -278,6 +278,6 @@ async def test_any_token(closed, header, claims):
     line=mutated([b"GET / HTTP/1.1", b"GET http://a/ HTTP/1.1", b"OPTIONS * HTTP/1.1", b"POST /api/v1/images HTTP/1.0"])
 )
 async def test_any_request_line(target, line):
-    async with Wire(target.url) as wire:
+    async with RawConnection(target.url) as wire:
         answer = await wire.send(line.split(b" ")[0], line.replace(b"\r", b"") + b"\r\nHost: 127.0.0.1\r\n\r\n")
     assert 200 <= answer.status < 500, line

@@ -4,10 +4,10 @@ import httpx
 import pytest
 
 import photos
-from cast import post
-from conftest import housed
-from gallery.uploads.form import MOST_PARTS
-from sockets import answer, connected
+from conftest import running_application
+from factories import post
+from gallery.uploads.form import MAX_PARTS
+from http_sockets import connect, read_response
 
 FORM = "multipart/form-data; boundary=x"
 SECRET = "pa55w0rd"
@@ -82,7 +82,7 @@ async def test_a_form(client, kind):
 
 
 def test_the_number_of_parts_is_the_one_that_holds():
-    assert MOST_PARTS == 100
+    assert MAX_PARTS == 100
 
 
 @pytest.mark.parametrize(
@@ -143,18 +143,18 @@ REQUESTS = {
 @pytest.mark.parametrize("kind", REQUESTS)
 async def test_a_request(environment, kind):
     sent, code, rule = REQUESTS[kind]
-    async with housed(environment) as (_, client), connected(client.base_url) as (reader, writer):
+    async with running_application(environment) as (_, client), connect(client.base_url) as (reader, writer):
         writer.write(sent)
-        status, body = await answer(reader)
+        status, body = await read_response(reader)
         assert broken(httpx.Response(status, content=body), code, rule)
 
 
 async def test_a_body_that_is_longer_than_its_length(environment):
-    async with housed(environment) as (_, client), connected(client.base_url) as (reader, writer):
+    async with running_application(environment) as (_, client), connect(client.base_url) as (reader, writer):
         writer.write(b"PATCH /api/v1/images/x HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 2\r\n\r\n{}")
-        assert (await answer(reader))[0] == 404
+        assert (await read_response(reader))[0] == 404
         writer.write(b"pa55w0rd\r\n\r\n")
-        status, body = await answer(reader)
+        status, body = await read_response(reader)
         assert broken(httpx.Response(status, content=body), "malformed_request", "is the Content-Length of the request")
 
 
@@ -166,8 +166,8 @@ async def test_a_body_that_is_longer_than_its_length(environment):
     ],
 )
 async def test_headers_too_large(environment, sent, rule):
-    async with housed(environment) as (_, client), connected(client.base_url) as (reader, writer):
+    async with running_application(environment) as (_, client), connect(client.base_url) as (reader, writer):
         writer.write(sent)
-        status, body = await answer(reader)
+        status, body = await read_response(reader)
         assert status == 431
         assert rule in httpx.Response(status, content=body).json()["detail"]

@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import photos
-from cast import post, settled
+from factories import post, wait_until_settled
 from gallery.web.middleware import compression
-from gallery.web.middleware.compression import CODINGS, SMALLEST, Compression, Kept, accepted
+from gallery.web.middleware.compression import CODINGS, MIN_BYTES, CompressedCache, Compression, accepted_codings
 
 SCRIPT = "/static/home.js"
-UNPACK = {
+DECOMPRESS = {
     "zstd": lambda body: zstandard.ZstdDecompressor().decompressobj().decompress(body),
     "br": brotli.decompress,
     "gzip": gzip.decompress,
@@ -38,7 +38,7 @@ async def ready(client, processing):
     """A READY image's path: its JSON is some kilobytes."""
     image = (await post(client)).json()["id"]
     await processing.process(image)
-    await settled(client, image)
+    await wait_until_settled(client, image)
     return f"/api/v1/images/{image}"
 
 
@@ -48,7 +48,7 @@ async def test_text_comes_compressed_to_who_takes_it(client, ready, coding):
         plain, whole = await raw(client, path, Accept=BROWSER)
         answer, body = await raw(client, path, Accept=BROWSER, Accept_Encoding=coding)
         assert answer.headers["content-encoding"] == coding, path
-        assert UNPACK[coding](body) == whole, path
+        assert DECOMPRESS[coding](body) == whole, path
         assert len(body) == int(answer.headers["content-length"]) < len(whole)
         assert answer.headers["content-type"] == plain.headers["content-type"]
         for one in (plain, answer):
@@ -82,7 +82,7 @@ async def test_a_stream_is_not_held_back(client):
 
 async def test_little_is_left_as_it_is(client):
     answer, body = await raw(client, "/api/v1/images/nothing", Accept_Encoding="zstd, br, gzip")
-    assert len(body) < SMALLEST
+    assert len(body) < MIN_BYTES
     assert "content-encoding" not in answer.headers
     assert answer.headers["vary"] == "Accept-Encoding"
 
@@ -174,7 +174,7 @@ async def test_an_answer_with_a_strong_tag_is_not_compressed():
     ],
 )
 def test_the_client_says_which(header, codings):
-    assert accepted(header) == codings
+    assert accepted_codings(header) == codings
 
 
 @given(
@@ -182,7 +182,7 @@ def test_the_client_says_which(header, codings):
     | st.lists(st.sampled_from(["gzip", "br", "zstd", "*", "identity", ";q=", "0", "1", ".5", ","])).map("".join)
 )
 def test_whatever_it_says_only_ours_are_used(header):
-    assert set(accepted(header)) <= set(CODINGS)
+    assert set(accepted_codings(header)) <= set(CODINGS)
 
 
 # --- once -----------------------------------------------------------------------------------------------------------
@@ -206,22 +206,22 @@ async def test_a_secret_is_not_kept(client, ready, monkeypatch):
 
 
 def test_what_is_kept_is_bounded_and_the_oldest_goes():
-    kept = Kept(10_000)
+    kept = CompressedCache(10_000)
     for number in range(100):
-        kept.keep("br", bytes([number]) * 900, b"x" * 100)
+        kept.put("br", bytes([number]) * 900, b"x" * 100)
         kept.find("br", b"\0" * 900)
     assert kept.find("br", b"\0" * 900), "what is used stays"
     assert kept.find("br", bytes([99]) * 900)
     assert kept.find("br", bytes([50]) * 900) is None
     assert sum(len(body) + len(result) for (_, body), result in kept._results.items()) == kept._size <= 10_000
-    kept.keep("br", b"y" * 9_000, b"z")
+    kept.put("br", b"y" * 9_000, b"z")
     assert kept.find("br", b"y" * 9_000) is None, "one answer does not drive all others out"
 
 
 async def test_a_large_answer_is_compressed_beside_the_loop(client, gallery, monkeypatch):
     for seed in range(3):
         await post(client, photos.a_jpeg(48, 36, seed=seed), description="d" * 500)
-    monkeypatch.setattr(compression, "LARGE", SMALLEST)
+    monkeypatch.setattr(compression, "MIN_THREAD_BYTES", MIN_BYTES)
     answer, body = await raw(client, "/api/v1/images", Accept_Encoding="zstd")
     assert answer.headers["content-encoding"] == "zstd"
-    assert UNPACK["zstd"](body) == (await raw(client, "/api/v1/images"))[1]
+    assert DECOMPRESS["zstd"](body) == (await raw(client, "/api/v1/images"))[1]

@@ -5,8 +5,8 @@ import signal
 
 import httpx
 
-from cast import another_photo, listening, post
-from processes import api, free_port, worker
+from factories import listen, post, unique_photo
+from gallery_processes import api, free_port, worker
 
 
 async def test_who_drains_serves_on_and_says_so(environment, tmp_path):
@@ -14,18 +14,18 @@ async def test_who_drains_serves_on_and_says_so(environment, tmp_path):
         api(environment, tmp_path / "logs", GALLERY_SERVE__DRAIN="60") as server,
         httpx.AsyncClient(base_url=server.url, timeout=20) as client,
         httpx.AsyncClient(base_url=server.url, timeout=20) as newcomer,
-        listening(client) as maya,
+        listen(client) as maya,
     ):
         kept = await client.get("/readyz")
         assert kept.status_code == 200
         assert "connection" not in kept.headers
         server.process.send_signal(signal.SIGTERM)
-        await server.logs("api.draining")
+        await server.wait_for_event("api.draining")
 
         readiness = await client.get("/readyz")
         assert (readiness.status_code, readiness.json()) == (503, {"status": "draining"})
         assert (await client.get("/livez")).status_code == 200
-        answer = await post(newcomer, another_photo())
+        answer = await post(newcomer, unique_photo())
         assert (answer.status_code, answer.headers["connection"]) == (201, "close")
         assert (await maya.next()).event == "image.uploaded", "streams go on meanwhile"
 
@@ -37,10 +37,10 @@ async def test_processes_behind_one_port_drain_together(environment, tmp_path):
     more = {"GALLERY_SERVE__DRAIN": "1", "GALLERY_SERVE__WORKERS": "2"}
     async with api(environment, tmp_path / "logs", **more) as server:
         async with asyncio.timeout(60):
-            while len(server.lines("api.serving")) < 2:
+            while len(server.log_lines("api.serving")) < 2:
                 await asyncio.sleep(0.02)
         assert await server.stop(signal.SIGTERM, seconds=20) == 0
-        events = [line["event"] for line in server.lines() if line["event"] in ("api.draining", "api.ended")]
+        events = [line["event"] for line in server.log_lines() if line["event"] in ("api.draining", "api.ended")]
         assert events == ["api.draining", "api.draining", "api.ended", "api.ended"]
 
 

@@ -8,17 +8,17 @@ import pytest
 from msgspec import Meta, Struct
 
 import photos
-from cast import post
-from conftest import housed
+from conftest import running_application
+from factories import post
 from gallery.images.model import Status
-from gallery.validation import invalid
+from gallery.validation import invalid_field
 
 IMAGES = "/api/v1/images"
 STATUSES = "PENDING, PROCESSING, READY, FAILED"
 WORDS = "+".join(f"w{number}" for number in range(21))
 
 
-def told(answer) -> tuple[str, str]:
+def field_error(answer) -> tuple[str, str]:
     """The pointer and the detail of the one field that is not valid."""
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_field"), answer.text
     (error,) = answer.json()["errors"]
@@ -44,7 +44,7 @@ def told(answer) -> tuple[str, str]:
     ],
 )
 async def test_a_parameter_of_the_list(client, query, pointer, detail):
-    assert told(await client.get(f"{IMAGES}?{query}")) == (pointer, detail)
+    assert field_error(await client.get(f"{IMAGES}?{query}")) == (pointer, detail)
 
 
 async def test_a_field_of_an_edit(client):
@@ -60,14 +60,14 @@ async def test_a_field_of_an_edit(client):
         ([], "", "must be an object, not an array"),
         (None, "", "is missing"),
     ]:
-        assert told(await client.patch(image, json=body)) == tuple(expected)
+        assert field_error(await client.patch(image, json=body)) == tuple(expected)
     for body, *expected in [
         ({"expires": 60}, "/expires", "is an unknown field; there are expiresIn"),
         ({"expiresIn": 0}, "/expiresIn", "must be at least 1"),
         ({"expiresIn": 10**6}, "/expiresIn", "must be at most 604800"),
         ({"expiresIn": "1h"}, "/expiresIn", "must be an integer, not a string"),
     ]:
-        assert told(await client.post(f"{image}/links", json=body)) == tuple(expected)
+        assert field_error(await client.post(f"{image}/links", json=body)) == tuple(expected)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ async def test_a_field_of_an_edit(client):
 )
 async def test_a_field_of_an_upload(client, field, pointer, detail):
     answer = await client.post(IMAGES, files={"file": ("a.jpg", photos.a_jpeg())}, data=field)
-    assert told(answer) == (pointer, detail)
+    assert field_error(answer) == (pointer, detail)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ async def test_a_field_of_an_upload(client, field, pointer, detail):
     ],
 )
 async def test_a_parameter_elsewhere(client, path, pointer, detail):
-    found = told(await client.get(path))
+    found = field_error(await client.get(path))
     assert (found[0], found[1][: len(detail)]) == (pointer, detail)
 
 
@@ -121,7 +121,7 @@ async def test_a_header_and_what_it_was_expected_to_be(client):
 
 async def test_a_rate_limit_tells_its_numbers_and_its_setting(environment):
     given = {"GALLERY_RATE__ENABLED": "true", "GALLERY_RATE__STRANGER": "1 per 3600"}
-    async with housed(environment, **given) as (_, client):
+    async with running_application(environment, **given) as (_, client):
         await client.get(IMAGES)
         refused = await client.get(IMAGES)
     assert refused.status_code == HTTPStatus.TOO_MANY_REQUESTS
@@ -158,5 +158,5 @@ class Outer(Struct, forbid_unknown_fields=True):
 def test_the_words_come_from_the_type(sent, pointer, detail):
     with pytest.raises(msgspec.ValidationError) as raised:
         msgspec.convert(sent, Outer)
-    found = invalid(raised.value, Outer)
+    found = invalid_field(raised.value, Outer)
     assert (found.pointer, found.detail) == (pointer, detail)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from cast import uploaded
-from conftest import housed
+from conftest import running_application
+from factories import upload_image
 
 CORP = "cross-origin-resource-policy"
 
@@ -36,8 +36,8 @@ async def test_a_page_is_alone_and_asks_for_nothing(client, path):
     ("given", "expected"), [({}, "same-site"), ({"CORS_ORIGIN": "https://app.example.org"}, "cross-origin")]
 )
 async def test_a_picture_can_be_shown_by_pages_of_the_same_site_or_of_those_that_may_read(environment, given, expected):
-    async with housed(environment, **given) as (gallery, client):
-        image = await uploaded(gallery)
+    async with running_application(environment, **given) as (gallery, client):
+        image = await upload_image(gallery)
         for answer in [
             await client.get(f"/api/v1/images/{image.id}/original"),
             await client.get(f"/api/v1/images/{image.id}/original", headers={"If-None-Match": f'"{image.sha256}"'}),
@@ -50,12 +50,15 @@ async def test_a_picture_can_be_shown_by_pages_of_the_same_site_or_of_those_that
 
 
 async def test_behind_tls_it_stays_with_tls(environment):
-    async with housed(environment, GALLERY_PROXIES="127.0.0.1", GALLERY_RATE__ENABLED="false") as (_, client):
+    async with running_application(environment, GALLERY_PROXIES="127.0.0.1", GALLERY_RATE__ENABLED="false") as (
+        _,
+        client,
+    ):
         answer = await client.get("/", headers={"X-Forwarded-Proto": "https"})
         assert answer.headers["strict-transport-security"] == "max-age=31536000"
         assert "strict-transport-security" not in (await client.get("/")).headers
 
 
 async def test_a_public_picture_can_be_shown_by_any_page(gallery, client):
-    image = await uploaded(gallery, visibility="public")
+    image = await upload_image(gallery, visibility="public")
     assert (await client.get(f"/api/v1/images/{image.id}/original")).headers[CORP] == "cross-origin"

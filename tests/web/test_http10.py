@@ -4,20 +4,20 @@ import asyncio
 
 import pytest
 
-from cast import post
-from conftest import housed
-from sockets import connected, rest, serving
+from conftest import running_application
+from factories import post
+from http_sockets import connect, read_rest, serve_app
 
 STREAM = b"/api/v1/notifications/stream"
 
 
 async def split(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
-    head, _, body = (await rest(reader)).partition(b"\r\n\r\n")
+    head, _, body = (await read_rest(reader)).partition(b"\r\n\r\n")
     return head.lower(), body
 
 
 async def test_the_stream_comes_without_chunks(environment):
-    async with housed(environment) as (gallery, client), connected(client.base_url) as (reader, writer):
+    async with running_application(environment) as (gallery, client), connect(client.base_url) as (reader, writer):
         writer.write(b"GET " + STREAM + b" HTTP/1.0\r\nHost: 127.0.0.1\r\nConnection: keep-alive\r\n\r\n")
         head = await reader.readuntil(b"\r\n\r\n")
         assert b"transfer-encoding" not in head.lower()
@@ -27,11 +27,11 @@ async def test_the_stream_comes_without_chunks(environment):
         event = await reader.readuntil(b"image.uploaded")
         assert not [line for line in event.split(b"\n") if line and b":" not in line], "nothing but fields"
         gallery.feed.end()
-        assert (await rest(reader)).endswith(b"\n\n")
+        assert (await read_rest(reader)).endswith(b"\n\n")
 
 
 async def test_a_client_of_today_gets_chunks(environment):
-    async with housed(environment) as (_, client), connected(client.base_url) as (reader, writer):
+    async with running_application(environment) as (_, client), connect(client.base_url) as (reader, writer):
         writer.write(b"GET " + STREAM + b" HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         assert b"transfer-encoding: chunked" in (await reader.readuntil(b"\r\n\r\n")).lower()
 
@@ -48,7 +48,7 @@ async def pieces(scope, receive, send):
 @pytest.mark.parametrize("method", [b"GET", b"HEAD", b"POST"])
 @pytest.mark.parametrize("version", [b"1.0", b"1.1"])
 async def test_whatever_answer_has_no_length(method, version):
-    async with serving(pieces) as url, connected(url) as (reader, writer):
+    async with serve_app(pieces) as url, connect(url) as (reader, writer):
         fields = b"Host: x\r\nConnection: close\r\nContent-Length: 3\r\n"
         writer.write(method + b" / HTTP/" + version + b"\r\n" + fields + b"\r\ntwo")
         head, body = await split(reader)
@@ -59,7 +59,7 @@ async def test_whatever_answer_has_no_length(method, version):
 
 
 async def test_an_answer_with_a_length_keeps_it(environment):
-    async with housed(environment) as (_, client), connected(client.base_url) as (reader, writer):
+    async with running_application(environment) as (_, client), connect(client.base_url) as (reader, writer):
         writer.write(b"GET /livez HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n")
         head, body = await split(reader)
         assert b"content-length: %d" % len(body) in head
@@ -67,7 +67,7 @@ async def test_an_answer_with_a_length_keeps_it(environment):
 
 
 async def test_it_is_not_told_to_continue(environment):
-    async with housed(environment) as (_, client), connected(client.base_url) as (reader, writer):
+    async with running_application(environment) as (_, client), connect(client.base_url) as (reader, writer):
         writer.write(
             b"PATCH /api/v1/images/x HTTP/1.0\r\nHost: 127.0.0.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n{}"
         )
@@ -79,7 +79,7 @@ async def test_an_application_that_breaks_says_so_too():
     async def broken(scope, receive, send):
         raise ZeroDivisionError
 
-    async with serving(broken) as url, connected(url) as (reader, writer):
+    async with serve_app(broken) as url, connect(url) as (reader, writer):
         writer.write(b"GET / HTTP/1.0\r\n\r\n")
         head, _ = await split(reader)
         assert head.startswith(b"http/1.1 500 ")

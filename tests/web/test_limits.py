@@ -9,48 +9,48 @@ import httpx
 import jwt
 import pytest
 
+import gallery_processes
 import photos
-import processes
-from cast import listening, post, uploaded
-from conftest import housed
+from conftest import running_application
+from factories import listen, post, upload_image
 from gallery.adapters.valkey.client import open_valkey
-from gallery.adapters.valkey.rates import Limit, RateClass, Rates
-from gallery.errors import Misconfigured, ValkeyAway
+from gallery.adapters.valkey.rates import RateClass, RateCounters, RateLimit
+from gallery.errors import Misconfigured, ValkeyUnavailable
 from gallery.settings import Settings
-from gallery.web.middleware.rate_limit import limited
+from gallery.web.middleware.rate_limit import rate_limits_enabled
 
-ON = {"GALLERY_RATE__ENABLED": "true"}
+LIMITS_ENABLED = {"GALLERY_RATE__ENABLED": "true"}
 SECRET = "a secret that is long enough for a test"
 UNKNOWN = "01990000-0000-7000-8000-000000000000"
 
 
-def of_hour(requests: int) -> dict[str, str]:
+def hourly_limit(requests: int) -> dict[str, str]:
     """Long enough that nothing comes back while a test runs."""
-    return {**ON, "GALLERY_RATE__STRANGER": f"{requests} per 3600"}
+    return {**LIMITS_ENABLED, "GALLERY_RATE__STRANGER": f"{requests} per 3600"}
 
 
 def token(name: str) -> str:
     return jwt.encode({"sub": name, "scope": "images:read", "exp": time.time() + 600}, SECRET, "HS256")
 
 
-async def times(client: httpx.AsyncClient, number: int, path: str = "/api/v1/images/x") -> Counter[int]:
+async def status_counts(client: httpx.AsyncClient, number: int, path: str = "/api/v1/images/x") -> Counter[int]:
     answers = await asyncio.gather(*(client.get(path) for _ in range(number)))
     return Counter(answer.status_code for answer in answers)
 
 
 async def test_two_processes_let_exactly_a_hundred_through(environment, tmp_path):
     async with (
-        processes.api(environment, tmp_path / "one", **of_hour(100)) as one,
-        processes.api(environment, tmp_path / "two", **of_hour(100)) as two,
+        gallery_processes.api(environment, tmp_path / "one", **hourly_limit(100)) as one,
+        gallery_processes.api(environment, tmp_path / "two", **hourly_limit(100)) as two,
         httpx.AsyncClient(base_url=one.url, timeout=30) as maya,
         httpx.AsyncClient(base_url=two.url, timeout=30) as noor,
     ):
-        found = sum(await asyncio.gather(times(maya, 150), times(noor, 150)), Counter())
+        found = sum(await asyncio.gather(status_counts(maya, 150), status_counts(noor, 150)), Counter())
         assert found == {404: 100, 429: 200}
 
 
 async def test_every_answer_says_what_is_left(environment):
-    async with housed(environment, **of_hour(3)) as (_, client):
+    async with running_application(environment, **hourly_limit(3)) as (_, client):
         for left in (2, 1, 0):
             answer = await client.get("/api/v1/images")
             assert answer.status_code == 200
@@ -67,8 +67,8 @@ async def test_every_answer_says_what_is_left(environment):
 
 
 async def test_who_waits_as_long_as_told_is_let_in_once_more(environment):
-    async with housed(environment, **ON, GALLERY_RATE__STRANGER="2 per 2") as (_, client):
-        assert await times(client, 2) == {404: 2}
+    async with running_application(environment, **LIMITS_ENABLED, GALLERY_RATE__STRANGER="2 per 2") as (_, client):
+        assert await status_counts(client, 2) == {404: 2}
         refused = await client.get("/api/v1/images")
         assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
         await asyncio.sleep(1)
@@ -77,19 +77,19 @@ async def test_who_waits_as_long_as_told_is_let_in_once_more(environment):
 
 async def test_renditions_and_uploads_are_counted_apart(environment):
     given = {"GALLERY_RATE__UPLOADS": "1 per 3600 s", "GALLERY_RATE__RENDITIONS": "2 per 3600"}
-    async with housed(environment, **of_hour(3), **given) as (gallery, client):
-        image = await uploaded(gallery)
+    async with running_application(environment, **hourly_limit(3), **given) as (gallery, client):
+        image = await upload_image(gallery)
         first = await client.get(f"/api/v1/images/{image.id}/original")
         assert first.headers["ratelimit"].startswith('"renditions";r=1')
         assert (await client.head(f"/api/v1/images/{UNKNOWN}/320.webp")).status_code != 429
         assert (await client.get(f"/api/v1/images/{UNKNOWN}/320.webp")).status_code == 429
         assert (await post(client, photos.a_png())).headers["ratelimit-policy"] == '"uploads";q=1;w=3600'
         assert (await post(client)).status_code == 429
-        assert await times(client, 4, f"/api/v1/images/{image.id}/download") == {200: 3, 429: 1}
+        assert await status_counts(client, 4, f"/api/v1/images/{image.id}/download") == {200: 3, 429: 1}
 
 
 async def test_probes_and_what_pages_are_made_of_are_free(environment):
-    async with housed(environment, **of_hour(1)) as (_, client):
+    async with running_application(environment, **hourly_limit(1)) as (_, client):
         for path in ("/livez", "/readyz", "/health", "/static/home.js", "/favicon.ico"):
             for _ in range(3):
                 answer = await client.get(path)
@@ -99,41 +99,44 @@ async def test_probes_and_what_pages_are_made_of_are_free(environment):
 
 
 async def test_a_stream_is_one_request(environment):
-    async with housed(environment, **of_hour(2)) as (gallery, client):
-        async with listening(client) as maya:
+    async with running_application(environment, **hourly_limit(2)) as (gallery, client):
+        async with listen(client) as maya:
             for _ in range(5):
-                await uploaded(gallery)
+                await upload_image(gallery)
                 await maya.next("image.uploaded")
-        assert await times(client, 2) == {404: 1, 429: 1}
+        assert await status_counts(client, 2) == {404: 1, 429: 1}
 
 
 async def test_somebody_whom_we_know_may_do_more_and_is_counted_by_name(environment):
-    given = {**of_hour(2), "GALLERY_RATE__KEY_FACTOR": "3", "GALLERY_ACCESS__JWT_SECRET": SECRET}
+    given = {**hourly_limit(2), "GALLERY_RATE__KEY_FACTOR": "3", "GALLERY_ACCESS__JWT_SECRET": SECRET}
     path = f"/api/v1/images/{UNKNOWN}"
-    async with housed(environment, **given) as (_, client):
+    async with running_application(environment, **given) as (_, client):
         for name in ("maya", "noor"):
             client.headers["Authorization"] = f"Bearer {token(name)}"
             answer = await client.get(path)
             assert answer.headers["ratelimit-policy"] == '"requests";q=6;w=3600'
-            assert await times(client, 7, path) == {404: 5, 429: 2}
+            assert await status_counts(client, 7, path) == {404: 5, 429: 2}
         client.headers["Authorization"] = f"Bearer {token('maya')}x"
-        assert await times(client, 3, path) == {401: 2, 429: 1}, "who guesses is a stranger"
+        assert await status_counts(client, 3, path) == {401: 2, 429: 1}, "who guesses is a stranger"
 
 
 async def test_without_valkey_nothing_is_limited(environment):
-    async with housed(environment, **of_hour(1)) as (gallery, client):
-        gallery.valkey._away_until = math.inf
-        assert await times(client, 5) == {404: 5}
+    async with running_application(environment, **hourly_limit(1)) as (gallery, client):
+        gallery.valkey._unavailable_until = math.inf
+        assert await status_counts(client, 5) == {404: 5}
 
 
 async def test_without_valkey_all_is_refused_where_that_is_wanted(environment):
-    async with housed(environment, **of_hour(9), GALLERY_RATE__WHEN_VALKEY_IS_AWAY="closed") as (gallery, client):
-        gallery.valkey._away_until = math.inf
+    async with running_application(environment, **hourly_limit(9), GALLERY_RATE__WHEN_VALKEY_IS_AWAY="closed") as (
+        gallery,
+        client,
+    ):
+        gallery.valkey._unavailable_until = math.inf
         answer = await client.get("/api/v1/images/x")
         assert (answer.status_code, answer.json()["code"]) == (503, "valkey_away")
         assert answer.headers["retry-after"] == "2"
         assert (await client.get("/livez")).status_code == 200
-        gallery.valkey._away_until = 0.0
+        gallery.valkey._unavailable_until = 0.0
         assert (await client.get("/api/v1/images/x")).status_code == 404
 
 
@@ -146,20 +149,20 @@ async def test_without_valkey_all_is_refused_where_that_is_wanted(environment):
         ({"GALLERY_ACCESS__OPEN": "true"}, True),
         ({"GALLERY_PROXIES": "127.0.0.1"}, True),
         ({"GALLERY_HOST": "0.0.0.0", "GALLERY_RATE__ENABLED": "false"}, False),
-        (ON, True),
+        (LIMITS_ENABLED, True),
     ],
 )
 def test_there_are_limits_unless_only_this_machine_reaches_us(given, expected):
-    assert limited(Settings.read(given)) is expected
+    assert rate_limits_enabled(Settings.read(given)) is expected
 
 
 # --- the script ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("limit", [Limit(1, 60), Limit(7, 60), Limit(100, 3600), Limit(6000, 86_400)])
+@pytest.mark.parametrize("limit", [RateLimit(1, 60), RateLimit(7, 60), RateLimit(100, 3600), RateLimit(6000, 86_400)])
 async def test_a_burst_is_the_limit_exactly(settings, limit):
     async with open_valkey(settings.redis) as valkey:
-        rates = Rates(valkey)
+        rates = RateCounters(valkey)
         allowed = 0
         for _ in range(0, limit.requests + 50, 50):
             allowed += sum(
@@ -171,24 +174,24 @@ async def test_a_burst_is_the_limit_exactly(settings, limit):
 
 async def test_what_is_counted_is_forgotten_when_it_is_over(settings):
     async with open_valkey(settings.redis) as valkey:
-        await Rates(valkey).take(RateClass.REQUESTS, "maya", Limit(10, 60))
+        await RateCounters(valkey).take(RateClass.REQUESTS, "maya", RateLimit(10, 60))
         life = await valkey.call(lambda server: server.pttl(f"{valkey.prefix}:rate:requests:{{maya}}"))
         assert 5000 < life <= 6000
 
 
 async def test_the_script_is_told_again_to_a_valkey_that_has_forgotten_it(settings):
     async with open_valkey(settings.redis) as valkey:
-        rates = Rates(valkey)
-        assert (await rates.take(RateClass.REQUESTS, "maya", Limit(10, 3600))).remaining == 9
+        rates = RateCounters(valkey)
+        assert (await rates.take(RateClass.REQUESTS, "maya", RateLimit(10, 3600))).remaining == 9
         await valkey.call(lambda server: server.script_flush())
-        assert (await rates.take(RateClass.REQUESTS, "maya", Limit(10, 3600))).remaining == 8
+        assert (await rates.take(RateClass.REQUESTS, "maya", RateLimit(10, 3600))).remaining == 8
 
 
 async def test_a_valkey_that_is_away_says_so(settings):
     async with open_valkey(settings.redis) as valkey:
-        valkey._away_until = math.inf
-        with pytest.raises(ValkeyAway):
-            await Rates(valkey).take(RateClass.REQUESTS, "maya", Limit(1, 1))
+        valkey._unavailable_until = math.inf
+        with pytest.raises(ValkeyUnavailable):
+            await RateCounters(valkey).take(RateClass.REQUESTS, "maya", RateLimit(1, 1))
 
 
 @pytest.mark.parametrize("text", ["300", "0 per 60", "300 per 0", "many per day", "300 per 60 m", "-1 per 60"])

@@ -22,7 +22,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 import photos
-from cast import post
+from factories import post
 
 CHECKS = [
     not_a_server_error,
@@ -31,8 +31,8 @@ CHECKS = [
     response_headers_conformance,
     response_schema_conformance,
 ]
-ENDLESS = {"streamNotifications"}  # see test_the_stream_is_as_described
-CALM = settings(
+STREAMING = {"streamNotifications"}  # see test_the_stream_is_as_described
+GENERATOR_SETTINGS = settings(
     max_examples=25,
     deadline=timedelta(seconds=10),
     derandomize=False,
@@ -83,35 +83,35 @@ async def test_the_api_is_what_its_document_says(client, processing):
     asked: Counter[str] = Counter()
     for found in schema.get_all_operations():
         operation = found.ok()
-        if operation.definition.raw["operationId"] not in ENDLESS:
-            await asyncio.to_thread(ask, operation, str(client.base_url), ids, asked)
+        if operation.definition.raw["operationId"] not in STREAMING:
+            await asyncio.to_thread(send_generated, operation, str(client.base_url), ids, asked)
     assert len(asked) >= 11
     assert min(asked.values()) >= 1, asked
 
 
-def ask(operation, url: str, ids: list[str], asked: Counter[str]) -> None:
+def send_generated(operation, url: str, ids: list[str], sent_counts: Counter[str]) -> None:
     """Some dozen requests, right ones and wrong ones, half of them about images that there are."""
     for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
         cases = operation.as_strategy(generation_mode=mode)
         strategy = st.tuples(cases, st.sampled_from([*ids, None]), st.integers(0, 9))
         try:
-            send_all(strategy, url, right=mode is GenerationMode.POSITIVE, asked=asked)
+            send_all(strategy, url, valid=mode is GenerationMode.POSITIVE, sent_counts=sent_counts)
         except (InvalidArgument, Unsatisfiable):
             assert mode is GenerationMode.NEGATIVE, "there is nothing that could be wrong"
 
 
-def send_all(strategy, url: str, *, right: bool, asked: Counter[str]) -> None:
+def send_all(strategy, url: str, *, valid: bool, sent_counts: Counter[str]) -> None:
     @seed(20261123)
-    @CALM
+    @GENERATOR_SETTINGS
     @given(strategy)
     def once(drawn):
         case, image, photo = drawn
-        if image and right and "image_id" in (case.path_parameters or {}):
+        if image and valid and "image_id" in (case.path_parameters or {}):
             case.path_parameters["image_id"] = image
         if photo < 6 and isinstance(case.body, dict) and "file" in case.body:
             case.body["file"] = photos.a_jpeg(32, 24, seed=photo)
         response = case.call(base_url=url, timeout=20)
-        asked[case.operation.label] += 1
+        sent_counts[case.operation.label] += 1
         case.validate_response(response, checks=CHECKS)
 
     once()

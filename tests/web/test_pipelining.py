@@ -7,11 +7,11 @@ import socket
 import httpx
 import pytest
 
-from gallery.settings import Serve
+from gallery.settings import ServeSettings
 from gallery.web import protocol
 from gallery.web.protocol import MAX_HEADER_BYTES, MAX_TRAILER_BYTES
 from gallery.web.server import Server
-from sockets import answer, connected, rest, serving
+from http_sockets import connect, read_response, read_rest, serve_app
 
 GET = b"GET /%d HTTP/1.1\r\nHost: x\r\n\r\n"
 POST = b"POST /2 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -54,7 +54,7 @@ class Slow:
 @pytest.mark.parametrize("at_once", [True, False])
 async def test_what_is_refused_takes_no_answer_of_an_earlier_request_away(bad, before, at_once):
     app = Slow()
-    async with serving(app) as url, connected(url) as (reader, writer):
+    async with serve_app(app) as url, connect(url) as (reader, writer):
         good = b"".join(GET % number for number in range(before))
         if at_once:
             writer.write(good + bad)
@@ -64,7 +64,7 @@ async def test_what_is_refused_takes_no_answer_of_an_earlier_request_away(bad, b
             writer.write(bad)
         await asyncio.sleep(0.2)
         app.may.set()
-        said = await rest(reader)
+        said = await read_rest(reader)
     assert said.count(b"HTTP/1.1 200 OK") == said.count(b"HTTP/1.1") == before
     assert all(b"/%d 0" % number in said for number in range(before))
     assert app.asked == [f"/{number}" for number in range(before)]
@@ -72,11 +72,11 @@ async def test_what_is_refused_takes_no_answer_of_an_earlier_request_away(bad, b
 
 async def test_a_head_that_drips_behind_them_does_not_either():
     app = Slow()
-    async with serving(app, header_timeout=0.3) as url, connected(url) as (reader, writer):
+    async with serve_app(app, header_timeout=0.3) as url, connect(url) as (reader, writer):
         writer.write(GET % 0 + b"GET /1 HTTP/1.1\r\n")
         await asyncio.sleep(0.8)
         app.may.set()
-        assert (await rest(reader)).count(b"HTTP/1.1 200 OK") == 1
+        assert (await read_rest(reader)).count(b"HTTP/1.1 200 OK") == 1
 
 
 async def test_an_answer_under_way_is_finished_first():
@@ -89,50 +89,50 @@ async def test_an_answer_under_way_is_finished_first():
         await may.wait()
         await send({"type": "http.response.body", "body": b"half"})
 
-    async with serving(half) as url, connected(url) as (reader, writer):
+    async with serve_app(half) as url, connect(url) as (reader, writer):
         writer.write(GET % 0)
         await reader.readuntil(b"half")
         writer.write(b"NONSENSE\r\n\r\n")
         await asyncio.sleep(0.2)
         may.set()
-        assert await rest(reader) == b"half"
+        assert await read_rest(reader) == b"half"
 
 
 async def test_an_upload_behind_an_answer_has_its_own_time(monkeypatch):
-    monkeypatch.setattr(protocol, "UNWANTED", 0.3)
+    monkeypatch.setattr(protocol, "DRAIN_TIMEOUT_SECONDS", 0.3)
     app = Slow()
     app.may.set()
-    async with serving(app) as url, connected(url) as (reader, writer):
+    async with serve_app(app) as url, connect(url) as (reader, writer):
         writer.write(GET % 0 + b"POST /1 HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nab")
-        assert await answer(reader) == (200, b"/0 0")
+        assert await read_response(reader) == (200, b"/0 0")
         await asyncio.sleep(0.7)
         writer.write(b"cd")
-        assert await answer(reader) == (200, b"/1 4")
+        assert await read_response(reader) == (200, b"/1 4")
 
 
 async def test_a_large_body_is_no_head_of_the_request_behind_it():
     app = Slow()
     app.may.set()
     large = b"POST /0 HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
-    async with serving(app) as url, connected(url) as (reader, writer):
+    async with serve_app(app) as url, connect(url) as (reader, writer):
         body = bytes(200_000)
         for _ in range(5):  # how many bytes come in one block is the kernel's choice
             writer.write(large % len(body) + body + b"GET /1 HT")
-            assert await answer(reader) == (200, b"/0 200000")
+            assert await read_response(reader) == (200, b"/0 200000")
             writer.write(b"TP/1.1\r\nHost: x\r\n\r\n")
-            assert await answer(reader) == (200, b"/1 0")
+            assert await read_response(reader) == (200, b"/1 0")
 
 
 async def test_heads_behind_a_body_are_bounded_all_the_same():
     app = Slow()
     app.may.set()
-    async with serving(app) as url, connected(url) as (reader, writer):
+    async with serve_app(app) as url, connect(url) as (reader, writer):
         writer.write(b"POST /0 HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbodyGET / HTTP/1.1\r\nX: ")
-        assert await answer(reader) == (200, b"/0 4")
+        assert await read_response(reader) == (200, b"/0 4")
         for _ in range(7):
             writer.write(b"x" * 10_000)
             await asyncio.sleep(0.01)
-        assert (await rest(reader)).startswith(b"HTTP/1.1 431 ")
+        assert (await read_rest(reader)).startswith(b"HTTP/1.1 431 ")
 
 
 async def test_a_client_that_leaves_is_missed_by_all_its_requests():
@@ -149,8 +149,8 @@ async def test_a_client_that_leaves_is_missed_by_all_its_requests():
         assert waiting.result()["type"] == "http.disconnect"
         gone.set()
 
-    async with serving(stream) as url:
-        async with connected(url) as (reader, writer):
+    async with serve_app(stream) as url:
+        async with connect(url) as (reader, writer):
             writer.write(GET % 0 + GET % 1)
             await reader.read(100)
             writer.transport.abort()
@@ -173,15 +173,15 @@ async def test_another_protocol_is_not_changed_to(upgrade, at_once, caplog):
         b"POST /3 HTTP/1.1\r\nContent-Length: 0\r\n" + ask + b"\r\n",
         GET % 4,
     ]
-    async with serving(app) as url, connected(url) as (reader, writer):
+    async with serve_app(app) as url, connect(url) as (reader, writer):
         for number, request in enumerate(requests) if not at_once else [(0, b"".join(requests))]:
             writer.write(request[:-2])
             await asyncio.sleep(0.1)
             writer.write(request[-2:])
             if not at_once:
-                assert await answer(reader) == (200, b"/%d %d" % (number, 4 if number in (1, 2) else 0))
+                assert await read_response(reader) == (200, b"/%d %d" % (number, 4 if number in (1, 2) else 0))
         if at_once:
-            found = [await answer(reader) for _ in requests]
+            found = [await read_response(reader) for _ in requests]
             assert found == [(200, body) for body in (b"/0 0", b"/1 4", b"/2 4", b"/3 0", b"/4 0")]
     assert not caplog.records
 
@@ -189,10 +189,10 @@ async def test_another_protocol_is_not_changed_to(upgrade, at_once, caplog):
 @pytest.mark.parametrize("rest_", [b"z\r\n", b"4\r\nbodyX"])
 async def test_its_body_is_framed_as_any_other(rest_):
     app = Slow()
-    async with serving(app) as url, connected(url) as (reader, writer):
+    async with serve_app(app) as url, connect(url) as (reader, writer):
         ask = b"Host: x\r\nUpgrade: h2c\r\nConnection: Upgrade\r\nTransfer-Encoding: chunked\r\n\r\n"
         writer.write(b"POST /0 HTTP/1.1\r\n" + ask + rest_)
-        status, body = await answer(reader)
+        status, body = await read_response(reader)
         assert (status, json.loads(body)["code"]) == (400, "malformed_request")
 
 
@@ -201,18 +201,18 @@ async def test_many_such_wishes_in_one_block_are_answered():
     app = Slow()
     app.may.set()
     ask = b"Host: x\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n"
-    async with serving(app) as url, connected(url) as (reader, writer):
+    async with serve_app(app) as url, connect(url) as (reader, writer):
         writer.write(b"".join(b"GET /%d HTTP/1.1\r\n" % number + ask for number in range(500)))
         for _ in range(500):
-            assert (await answer(reader))[0] == 200
+            assert (await read_response(reader))[0] == 200
 
 
 def test_no_library_that_is_there_by_chance_takes_a_connection_over():
-    assert Server(Slow(), Serve(), before_stop=lambda: None).config.ws == "none"
+    assert Server(Slow(), ServeSettings(), before_stop=lambda: None).config.ws == "none"
 
 
 async def test_a_client_that_does_not_read_its_last_answer_is_cut_off(monkeypatch):
-    monkeypatch.setattr(protocol, "UNREAD", 0.5)
+    monkeypatch.setattr(protocol, "WRITE_TIMEOUT_SECONDS", 0.5)
     written, size = asyncio.Event(), 20_000_000
     connections = []
 
@@ -222,7 +222,7 @@ async def test_a_client_that_does_not_read_its_last_answer_is_cut_off(monkeypatc
         connections.append(scope["extensions"]["gallery.abort"].__self__)
         written.set()
 
-    async with serving(large) as url:
+    async with serve_app(large) as url:
         with socket.create_connection((httpx.URL(url).host, httpx.URL(url).port)) as client:
             client.sendall(b"GET /0 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
             await written.wait()
@@ -233,14 +233,14 @@ async def test_a_client_that_does_not_read_its_last_answer_is_cut_off(monkeypatc
 
 
 async def test_one_that_reads_slowly_gets_all_of_it(monkeypatch):
-    monkeypatch.setattr(protocol, "UNREAD", 0.3)
+    monkeypatch.setattr(protocol, "WRITE_TIMEOUT_SECONDS", 0.3)
     size = 4_000_000
 
     async def large(scope, receive, send):
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % size)]})
         await send({"type": "http.response.body", "body": bytes(size)})
 
-    async with serving(large) as url, connected(url) as (reader, writer):
+    async with serve_app(large) as url, connect(url) as (reader, writer):
         writer.write(b"GET /0 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         await reader.readuntil(b"\r\n\r\n")
         got = 0
@@ -253,9 +253,9 @@ async def test_one_that_reads_slowly_gets_all_of_it(monkeypatch):
 async def test_a_refusal_says_why_where_nothing_is_unanswered():
     app = Slow()
     app.may.set()
-    async with serving(app) as url, connected(url) as (reader, writer):
+    async with serve_app(app) as url, connect(url) as (reader, writer):
         writer.write(GET % 0)
-        assert await answer(reader) == (200, b"/0 0")
+        assert await read_response(reader) == (200, b"/0 0")
         writer.write(BAD["a bad chunk"])
-        status, body = await answer(reader)
+        status, body = await read_response(reader)
         assert (status, json.loads(body)["code"]) == (400, "malformed_request")

@@ -8,12 +8,12 @@ import httpx
 import msgspec
 import psutil
 
-from conftest import served
+from conftest import serve_api
 from gallery import ops
 from gallery.adapters.valkey.client import open_valkey
-from gallery.errors import ObjectStoreAway
-from gallery.ops.health import Health, Lack
-from gallery.wiring import furnish
+from gallery.errors import ObjectStoreUnavailable
+from gallery.ops.health import Health, HealthFailure
+from gallery.wiring import build_gallery
 
 
 async def test_health_tells_of_this_process(client):
@@ -35,8 +35,8 @@ async def test_what_is_away_is_named(gallery, settings):
     """Valkey gone: not ready, but alive; who can do without Valkey asks for that."""
     nowhere = msgspec.structs.replace(settings.redis, url="redis://127.0.0.1:1/0")
     async with open_valkey(nowhere) as valkey:
-        crippled = furnish(settings, gallery.database, valkey, gallery.queue, gallery.objects)
-        async with served(crippled) as url, httpx.AsyncClient(base_url=url) as client:
+        crippled = build_gallery(settings, gallery.database, valkey, gallery.queue, gallery.objects)
+        async with serve_api(crippled) as url, httpx.AsyncClient(base_url=url) as client:
             answer = await client.get("/readyz")
             assert answer.status_code == 503
             assert answer.json() == {
@@ -51,7 +51,7 @@ async def test_what_is_away_is_named(gallery, settings):
 
 async def test_a_store_that_is_away_is_named(gallery, settings):
     (settings.data / "objects").rename(settings.data / "elsewhere")
-    async with served(gallery) as url, httpx.AsyncClient(base_url=url) as client:
+    async with serve_api(gallery) as url, httpx.AsyncClient(base_url=url) as client:
         assert list((await client.get("/readyz")).json()["away"]) == ["objects"]
 
 
@@ -63,22 +63,24 @@ async def test_however_many_ask_each_server_is_asked_once_a_second(monkeypatch):
             pings[name] += 1
             await asyncio.sleep(seconds)
             if name == "objects":
-                raise ObjectStoreAway
+                raise ObjectStoreUnavailable
 
         return ping
 
     health = Health(
         {"postgresql": pinging("postgresql", 0.1), "valkey": pinging("valkey"), "objects": pinging("objects")}
     )
-    said = await asyncio.gather(*(health.away(e) for e in ((), ("valkey",), ("objects",), ("valkey", "valkey")) * 50))
+    said = await asyncio.gather(
+        *(health.failures(e) for e in ((), ("valkey",), ("objects",), ("valkey", "valkey")) * 50)
+    )
     assert pings == {"postgresql": 1, "valkey": 1, "objects": 1}
     assert [sorted(away) for away in said[:4]] == [["objects"], ["objects"], [], ["objects"]]
-    assert await health.away() == {"objects": Lack(ObjectStoreAway.sentence(), "unavailable")}
+    assert await health.failures() == {"objects": HealthFailure(ObjectStoreUnavailable.sentence(), "unavailable")}
     assert pings.total() == 3
-    monkeypatch.setattr(ops.health, "FRESH", 0.0)
+    monkeypatch.setattr(ops.health, "CACHE_SECONDS", 0.0)
     health = Health({"valkey": pinging("valkey")})
-    await health.away()
-    await health.away()
+    await health.failures()
+    await health.failures()
     assert pings["valkey"] == 3, "an answer is no older than that"
 
 
@@ -88,9 +90,9 @@ async def test_a_probe_that_is_given_up_leaves_the_others_their_answer(monkeypat
     async def hang() -> None:
         await never.wait()
 
-    monkeypatch.setattr(ops.health, "PATIENCE", 0.2)
+    monkeypatch.setattr(ops.health, "PING_TIMEOUT_SECONDS", 0.2)
     health = Health({"postgresql": hang})
-    first, second = (asyncio.create_task(health.away()) for _ in range(2))
+    first, second = (asyncio.create_task(health.failures()) for _ in range(2))
     await asyncio.sleep(0.05)
     first.cancel()
     assert list(await second) == ["postgresql"]

@@ -6,8 +6,8 @@ import httpx
 import msgspec
 import pytest
 
-from cast import post
-from conftest import served
+from conftest import serve_api
+from factories import post
 from gallery.wiring import open_gallery
 
 
@@ -119,7 +119,7 @@ async def test_our_own_page_may_write(client):
 
 async def test_open_by_request_any_host_is_let_in_but_no_foreign_page(settings):
     everybody = msgspec.structs.replace(settings, access=msgspec.structs.replace(settings.access, open=True))
-    async with open_gallery(everybody) as gallery, served(gallery) as url, httpx.AsyncClient(base_url=url) as client:
+    async with open_gallery(everybody) as gallery, serve_api(gallery) as url, httpx.AsyncClient(base_url=url) as client:
         assert (await client.get("/api/v1/images", headers={"Host": "img.example.org"})).status_code == 200
         answer = await client.delete(
             "/api/v1/images/x", headers={"Host": "img.example.org", "Origin": "https://evil.example"}

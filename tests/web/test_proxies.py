@@ -6,23 +6,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conftest import housed
+from conftest import running_application
 from gallery.errors import Misconfigured
 from gallery.settings import Settings
-from gallery.web.middleware.proxies import address, client, forwarded
-from gallery.web.middleware.rate_limit import place
+from gallery.web.middleware.proxies import parse_address, parse_forwarded, resolve_client
+from gallery.web.middleware.rate_limit import client_address
 
-US = {"GALLERY_PROXIES": "127.0.0.0/8, 10.0.0.0/8", "GALLERY_RATE__ENABLED": "true"}
-ONCE = {**US, "GALLERY_RATE__STRANGER": "1 per 3600"}
+LOCAL_PROXIES = {"GALLERY_PROXIES": "127.0.0.0/8, 10.0.0.0/8", "GALLERY_RATE__ENABLED": "true"}
+ONE_REQUEST = {**LOCAL_PROXIES, "GALLERY_RATE__STRANGER": "1 per 3600"}
 TRUSTED = [ip_network("10.0.0.0/8"), ip_network("fd00::/8")]
 PROXY = ip_address("10.0.0.1")
 
-strangers = st.ip_addresses().filter(lambda a: not any(a in n for n in TRUSTED) and not getattr(a, "ipv4_mapped", None))
+client_addresses = st.ip_addresses().filter(
+    lambda a: not any(a in n for n in TRUSTED) and not getattr(a, "ipv4_mapped", None)
+)
 proxies = st.integers(1, 2**24 - 1).map(lambda n: str(ip_address(0x0A000000 + n)))
 anything = st.text(st.characters(max_codepoint=255, exclude_characters="\r\n\0"), max_size=40)
 
 
-async def asks(http, *headers: tuple[str, str], path: str = "/api/v1/images/x"):
+async def get(http, *headers: tuple[str, str], path: str = "/api/v1/images/x"):
     return await http.get(path, headers=list(headers))
 
 
@@ -31,29 +33,28 @@ async def asks(http, *headers: tuple[str, str], path: str = "/api/v1/images/x"):
 
 @pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded"])
 async def test_clients_behind_a_trusted_proxy_are_told_apart(environment, header):
-    async with housed(environment, **ONCE) as (_, http):
+    async with running_application(environment, **ONE_REQUEST) as (_, http):
         for who in ("192.0.2.1", "192.0.2.2"):
             value = who if header == "X-Forwarded-For" else f'for="{who}:4711";proto=https'
-            assert [(await asks(http, (header, value))).status_code for _ in range(2)] == [404, 429]
+            assert [(await get(http, (header, value))).status_code for _ in range(2)] == [404, 429]
 
 
 async def test_what_a_stranger_says_of_itself_is_nothing(environment):
-    given = {**ONCE, "GALLERY_PROXIES": "192.0.2.1"}
-    async with housed(environment, **given) as (_, http):
+    given = {**ONE_REQUEST, "GALLERY_PROXIES": "192.0.2.1"}
+    async with running_application(environment, **given) as (_, http):
         found = [
-            (await asks(http, ("X-Forwarded-For", f"198.51.100.{n}"), ("Forwarded", f"for=198.51.100.{n}"))).status_code
+            (await get(http, ("X-Forwarded-For", f"198.51.100.{n}"), ("Forwarded", f"for=198.51.100.{n}"))).status_code
             for n in range(3)
         ]
         assert found == [404, 429, 429]
-        answer = await asks(http, ("X-Forwarded-Proto", "https"), path="/livez")
+        answer = await get(http, ("X-Forwarded-Proto", "https"), path="/livez")
         assert "strict-transport-security" not in answer.headers
 
 
 async def test_what_a_client_has_put_to_the_left_is_nothing(environment):
-    async with housed(environment, **ONCE) as (_, http):
+    async with running_application(environment, **ONE_REQUEST) as (_, http):
         found = [
-            (await asks(http, ("X-Forwarded-For", f"198.51.100.{n}, 192.0.2.1, 10.1.1.1"))).status_code
-            for n in range(3)
+            (await get(http, ("X-Forwarded-For", f"198.51.100.{n}, 192.0.2.1, 10.1.1.1"))).status_code for n in range(3)
         ]
         assert found == [404, 429, 429]
 
@@ -61,9 +62,9 @@ async def test_what_a_client_has_put_to_the_left_is_nothing(environment):
 @pytest.mark.parametrize("spoof", ["for=198.51.100.{}", 'for="198.51.100.{}', "for=_hidden{}", "rubbish {}"])
 async def test_the_header_that_the_proxy_does_not_care_for_cannot_be_used_to_hide(environment, spoof):
     """The proxy writes X-Forwarded-For and hands on `Forwarded` as the client has made it up."""
-    async with housed(environment, **ONCE) as (_, http):
+    async with running_application(environment, **ONE_REQUEST) as (_, http):
         found = [
-            (await asks(http, ("X-Forwarded-For", "192.0.2.1"), ("Forwarded", spoof.format(n)))).status_code
+            (await get(http, ("X-Forwarded-For", "192.0.2.1"), ("Forwarded", spoof.format(n)))).status_code
             for n in range(4)
         ]
         assert found == [404, 429, 429, 429]
@@ -71,10 +72,10 @@ async def test_the_header_that_the_proxy_does_not_care_for_cannot_be_used_to_hid
 
 async def test_nor_the_other_way_round(environment):
     """The proxy adds to `Forwarded`; what it was sent may even be malformed."""
-    async with housed(environment, **ONCE) as (_, http):
+    async with running_application(environment, **ONE_REQUEST) as (_, http):
         found = [
             (
-                await asks(
+                await get(
                     http,
                     ("X-Forwarded-For", f"198.51.100.{n}"),
                     ("Forwarded", before + "for=192.0.2.1"),
@@ -86,26 +87,26 @@ async def test_nor_the_other_way_round(environment):
 
 
 async def test_both_headers_that_agree_are_believed(environment):
-    async with housed(environment, **ONCE) as (_, http):
+    async with running_application(environment, **ONE_REQUEST) as (_, http):
         found = [
-            (await asks(http, ("X-Forwarded-For", who), ("Forwarded", f"for={who}"))).status_code
+            (await get(http, ("X-Forwarded-For", who), ("Forwarded", f"for={who}"))).status_code
             for who in ("192.0.2.1", "192.0.2.2", "192.0.2.1")
         ]
         assert found == [404, 404, 429]
 
 
 async def test_ipv6_is_counted_by_network(environment):
-    async with housed(environment, **ONCE) as (_, http):
+    async with running_application(environment, **ONE_REQUEST) as (_, http):
         hosts = ("2001:db8::1", "2001:db8::2", "[2001:db8:0:0:ffff::3]:80", "2001:db8:0:1::1")
-        assert [(await asks(http, ("X-Forwarded-For", host))).status_code for host in hosts] == [404, 429, 429, 404]
+        assert [(await get(http, ("X-Forwarded-For", host))).status_code for host in hosts] == [404, 429, 429, 404]
 
 
 async def test_a_proxy_that_speaks_tls_is_believed(environment):
-    async with housed(environment, **US) as (_, http):
+    async with running_application(environment, **LOCAL_PROXIES) as (_, http):
         for header in (("X-Forwarded-Proto", "https"), ("Forwarded", "for=192.0.2.1;proto=https")):
-            assert "strict-transport-security" in (await asks(http, header)).headers
+            assert "strict-transport-security" in (await get(http, header)).headers
         for header in (("X-Forwarded-Proto", "http"), ("X-Forwarded-Proto", "gopher"), ("Forwarded", "proto=http")):
-            assert "strict-transport-security" not in (await asks(http, header)).headers
+            assert "strict-transport-security" not in (await get(http, header)).headers
 
 
 @pytest.mark.parametrize("text", ["localhost", "10.0.0.1/8", "1.2.3.4 5.6.7.8", "300.1.1.1"])
@@ -135,37 +136,37 @@ def test_a_proxy_that_is_no_address_is_refused(text):
     ],
 )
 def test_forwarded_is_read_as_rfc_7239_says(text, expected):
-    assert forwarded(text) == expected
+    assert parse_forwarded(text) == expected
 
 
 @given(anything)
 def test_whatever_is_sent_is_read_or_not_but_never_an_error(text):
-    for element in forwarded(text):
-        address(element.get("for", ""))
-    address(text)
+    for element in parse_forwarded(text):
+        parse_address(element.get("for", ""))
+    parse_address(text)
 
 
-@given(st.lists(anything, max_size=5), strangers, st.lists(proxies, max_size=3))
+@given(st.lists(anything, max_size=5), client_addresses, st.lists(proxies, max_size=3))
 def test_the_client_is_the_first_stranger_from_our_end(left, stranger, right):
     hops = [*left, str(stranger), *right]
-    assert client(PROXY, hops, TRUSTED) == stranger
+    assert resolve_client(PROXY, hops, TRUSTED) == stranger
 
 
-@given(st.lists(anything, max_size=5), strangers)
+@given(st.lists(anything, max_size=5), client_addresses)
 def test_a_stranger_is_who_it_is_whatever_it_says(hops, stranger):
-    assert client(stranger, hops, TRUSTED) == stranger
+    assert resolve_client(stranger, hops, TRUSTED) == stranger
 
 
 @given(st.lists(anything, max_size=3), st.sampled_from(["unknown", "_hidden", "", "x"]), st.lists(proxies, max_size=3))
 def test_beyond_what_cannot_be_read_nobody_is_believed(left, unread, right):
-    assert client(PROXY, [*left, unread, *right], TRUSTED) == (ip_address(right[0]) if right else PROXY)
+    assert resolve_client(PROXY, [*left, unread, *right], TRUSTED) == (ip_address(right[0]) if right else PROXY)
 
 
 @given(st.ip_addresses(), st.integers(1, 65535))
 def test_an_address_is_read_with_and_without_a_port(found, port):
     plain = found.ipv4_mapped or found if found.version == 6 else found
     bracketed = f"[{found}]" if found.version == 6 else str(found)
-    assert address(str(found)) == address(bracketed) == address(f"{bracketed}:{port}") == plain
+    assert parse_address(str(found)) == parse_address(bracketed) == parse_address(f"{bracketed}:{port}") == plain
 
 
 @pytest.mark.parametrize(
@@ -179,5 +180,5 @@ def test_an_address_is_read_with_and_without_a_port(found, port):
     ],
 )
 def test_where_a_stranger_comes_from(host, expected):
-    assert place({"client": (host, 1)}) == expected
-    assert place({"client": None}) == ""
+    assert client_address({"client": (host, 1)}) == expected
+    assert client_address({"client": None}) == ""

@@ -8,12 +8,12 @@ import httpx
 import pytest
 from litestar import Litestar
 
-from conftest import housed
-from gallery.access.model import CLOSED
+from conftest import running_application
+from gallery.access.model import DEFAULT_POLICY
 from gallery.adapters.valkey.rates import RateClass
 from gallery.web.app import make_app, make_worker_app
-from raw import Answer, Wire
-from sockets import serving
+from http_sockets import serve_app
+from raw_http import RawConnection, RawResponse
 
 ID = "01990000-0000-7000-8000-000000000000"
 VALUES = {"image_id": ID, "job_id": "1", "file": "320.webp", "name": "home.js", "path": "nothing"}
@@ -28,7 +28,7 @@ LIMITS = {
     "GALLERY_RATE__UPLOADS": "99002 per 3600",
     "GALLERY_RATE__RENDITIONS": "99003 per 3600",
 }
-NAMES = {
+SETTING_NAMES = {
     "requests": "GALLERY_RATE__STRANGER",
     "uploads": "GALLERY_RATE__UPLOADS",
     "renditions": "GALLERY_RATE__RENDITIONS",
@@ -76,11 +76,13 @@ def test_the_routes_say_what_they_count_as(gallery):
     assert {route for route, handler in said.items() if handler.opt.get("embeddable")} == RENDITIONS
     assert {key for handler in said.values() for key in handler.opt} == {"door", "rate", "quiet", "embeddable", "probe"}
     for route in UNLIMITED:
-        assert not said[route].opt.get("door", CLOSED).known, f"{route} must not verify credentials without a limit"
+        assert not said[route].opt.get("door", DEFAULT_POLICY).known, (
+            f"{route} must not verify credentials without a limit"
+        )
 
 
 @pytest.fixture
-def answering(monkeypatch) -> list[Any]:
+def recorded_requests(monkeypatch) -> list[Any]:
     """The handlers that have answered, as Litestar itself has found them; `None` for a request that has none."""
     found: list[Any] = []
     serve = Litestar.__call__
@@ -97,18 +99,21 @@ def answering(monkeypatch) -> list[Any]:
     return found
 
 
-async def test_every_spelling_of_a_path_counts_as_the_route_that_answers(environment, answering):
-    async with housed(environment, **LIMITS) as (gallery, client), Wire(str(client.base_url)) as wire:
+async def test_every_spelling_of_a_path_counts_as_the_route_that_answers(environment, recorded_requests):
+    async with (
+        running_application(environment, **LIMITS) as (gallery, client),
+        RawConnection(str(client.base_url)) as wire,
+    ):
         for template, handler in routes(make_app(gallery)):
             method, path = template.split(" ")
             for target in spellings(path.format(**VALUES)):
-                answering.clear()
-                answer = await wire.ask(method.encode(), target.encode())
-                if not answering:
+                recorded_requests.clear()
+                answer = await wire.request(method.encode(), target.encode())
+                if not recorded_requests:
                     assert answer.status == 400, (method, target, "refused by the server before the application")
                     continue
-                opt = answering[0].opt if answering[0] else {}
-                assert counted_as(answer) is opt.get("rate", RateClass.REQUESTS), (method, target)
+                opt = recorded_requests[0].opt if recorded_requests[0] else {}
+                assert rate_class_of(answer) is opt.get("rate", RateClass.REQUESTS), (method, target)
                 embeddable = answer.headers[b"cross-origin-resource-policy"] == b"same-site"
                 assert embeddable == bool(opt.get("embeddable")), (method, target)
                 if target in (path.format(**VALUES), f"/{path.format(**VALUES)}/"):
@@ -117,7 +122,7 @@ async def test_every_spelling_of_a_path_counts_as_the_route_that_answers(environ
 
 async def test_the_same_limit_holds_for_all_spellings(environment):
     given = {"GALLERY_RATE__ENABLED": "true", "GALLERY_RATE__UPLOADS": "3 per 3600"}
-    async with housed(environment, **given) as (_, client), Wire(str(client.base_url)) as wire:
+    async with running_application(environment, **given) as (_, client), RawConnection(str(client.base_url)) as wire:
         targets = (
             b"/api/v1/images",
             b"//api/v1/images",
@@ -125,22 +130,22 @@ async def test_the_same_limit_holds_for_all_spellings(environment):
             b"/api/v1/images//",
             b"/%61pi/v1/images%2f",
         )
-        answers = [await wire.ask(b"POST", target, body=b"x") for target in targets]
+        answers = [await wire.request(b"POST", target, body=b"x") for target in targets]
         assert [answer.status for answer in answers] == [400, 400, 400, 429, 429]
 
 
-def counted_as(answer: Answer) -> RateClass | None:
+def rate_class_of(answer: RawResponse) -> RateClass | None:
     policy = re.search(rb'^"(\w+)";q=(\d+)', answer.headers.get(b"ratelimit-policy", b""))
     if policy is None:
         return None
-    assert LIMITS[NAMES[policy[1].decode()]].split()[0] == policy[2].decode()
+    assert LIMITS[SETTING_NAMES[policy[1].decode()]].split()[0] == policy[2].decode()
     return RateClass(policy[1].decode())
 
 
 # --- methods ----------------------------------------------------------------------------------------------------------
 
 
-def offered(app: Any) -> dict[str, set[str]]:
+def allowed_methods(app: Any) -> dict[str, set[str]]:
     """The methods of each path."""
     found: dict[str, set[str]] = {}
     for route, _ in routes(app):
@@ -151,7 +156,7 @@ def offered(app: Any) -> dict[str, set[str]]:
 
 async def test_each_path_says_by_which_methods_it_may_be_asked(client, gallery):
     """To `OPTIONS`, and to a method that it does not have."""
-    for path, methods in offered(make_app(gallery)).items():
+    for path, methods in allowed_methods(make_app(gallery)).items():
         for method in ("OPTIONS", "TRACE", *{"GET", "POST", "PUT", "PATCH", "DELETE"} - methods):
             answer = await client.request(method, path.format(**VALUES))
             assert answer.status_code == (204 if method == "OPTIONS" else 405), (method, path)
@@ -159,8 +164,8 @@ async def test_each_path_says_by_which_methods_it_may_be_asked(client, gallery):
 
 
 async def test_a_worker_says_so_too(gallery):
-    async with serving(make_worker_app(gallery)) as url, httpx.AsyncClient(base_url=url) as client:
-        for path, methods in offered(make_worker_app(gallery)).items():
+    async with serve_app(make_worker_app(gallery)) as url, httpx.AsyncClient(base_url=url) as client:
+        for path, methods in allowed_methods(make_worker_app(gallery)).items():
             for method, status in (("OPTIONS", 204), ("POST", 405), ("DELETE", 405)):
                 answer = await client.request(method, path)
                 assert (answer.status_code, answer.headers["allow"]) == (status, ", ".join(sorted(methods)))

@@ -7,12 +7,12 @@ import httpx
 import pytest
 
 import photos
-from cast import listening, post
-from conftest import housed
+from conftest import running_application
+from factories import listen, post
 from gallery.web import protocol
-from sockets import connected, rest, serving
+from http_sockets import connect, read_rest, serve_app
 
-HURRY = {
+SHORT_TIMEOUTS = {
     "GALLERY_SERVE__HEADER_TIMEOUT": "0.6",
     "GALLERY_SERVE__BODY_GRACE": "0.6",
     "GALLERY_SERVE__MIN_BODY_RATE": "1000",
@@ -28,7 +28,7 @@ def head(length: int | None, *more: bytes) -> bytes:
     return b"\r\n".join([*lines, b"Content-Type: multipart/form-data; boundary=x", b"", b""])
 
 
-async def drips(writer: asyncio.StreamWriter, data: bytes, every: float) -> None:
+async def send_slowly(writer: asyncio.StreamWriter, data: bytes, every: float) -> None:
     for number in range(len(data)):
         if writer.is_closing():
             return
@@ -36,7 +36,7 @@ async def drips(writer: asyncio.StreamWriter, data: bytes, every: float) -> None
         await asyncio.sleep(every)
 
 
-def told(answer: bytes) -> dict:
+def problem_of(answer: bytes) -> dict:
     """The problem in an answer, which says that the connection ends."""
     start, _, body = answer.partition(b"\r\n\r\n")
     assert start.startswith(b"HTTP/1.1 408 ")
@@ -45,7 +45,7 @@ def told(answer: bytes) -> dict:
     return json.loads(body)
 
 
-async def nothing_left(gallery) -> bool:
+async def nothing_stored(gallery) -> bool:
     async with gallery.database.primary() as db:
         return await db.fetchval("SELECT (SELECT count(*) FROM object) + (SELECT count(*) FROM image)") == 0
 
@@ -55,87 +55,107 @@ async def nothing_left(gallery) -> bool:
 
 @pytest.mark.parametrize("length", [100_000, None])
 async def test_a_body_that_stops_arriving_is_given_up_and_leaves_nothing(environment, length):
-    async with housed(environment, **HURRY) as (gallery, client), connected(client.base_url) as (reader, writer):
+    async with (
+        running_application(environment, **SHORT_TIMEOUTS) as (gallery, client),
+        connect(client.base_url) as (reader, writer),
+    ):
         part = FILE + photos.a_jpeg()[:5000]
         writer.write(head(length) + (part if length else b"%x\r\n%b\r\n" % (len(part), part)))
-        problem = told(await rest(reader))
+        problem = problem_of(await read_rest(reader))
         assert (problem["code"], problem["status"], problem["instance"]) == ("too_slow", 408, "/api/v1/images")
         assert problem["requestId"]
-        assert await nothing_left(gallery)
+        assert await nothing_stored(gallery)
 
 
 async def test_a_body_that_drips_is_given_up(environment):
-    async with housed(environment, **HURRY) as (gallery, client), connected(client.base_url) as (reader, writer):
+    async with (
+        running_application(environment, **SHORT_TIMEOUTS) as (gallery, client),
+        connect(client.base_url) as (reader, writer),
+    ):
         writer.write(head(100_000) + FILE)
-        dripping = asyncio.create_task(drips(writer, bytes(1000), 0.02))
-        assert told(await rest(reader))["code"] == "too_slow"  # the rest would take twice as long as this waits
+        dripping = asyncio.create_task(send_slowly(writer, bytes(1000), 0.02))
+        assert (
+            problem_of(await read_rest(reader))["code"] == "too_slow"
+        )  # the rest would take twice as long as this waits
         dripping.cancel()
-        assert await nothing_left(gallery)
+        assert await nothing_stored(gallery)
 
 
 async def test_a_quick_beginning_does_not_pay_for_a_long_pause(environment):
     content = photos.a_jpeg() + bytes(500_000)  # worth 500 s at that rate
-    async with housed(environment, **HURRY) as (_, client), connected(client.base_url) as (reader, writer):
+    async with (
+        running_application(environment, **SHORT_TIMEOUTS) as (_, client),
+        connect(client.base_url) as (reader, writer),
+    ):
         writer.write(head(len(FILE + content + END)) + FILE + content)
-        told(await rest(reader))  # which waits for less than those 500 s
+        problem_of(await read_rest(reader))  # which waits for less than those 500 s
 
 
 async def test_a_body_that_is_slow_but_steady_is_taken(environment):
     content = photos.a_jpeg()
     body = FILE + content + END
     step = len(body) // 20 + 1
-    slow = {**HURRY, "GALLERY_SERVE__MIN_BODY_RATE": str(step)}  # it brings ten times that
-    async with housed(environment, **slow) as (_, client), connected(client.base_url) as (reader, writer):
+    slow = {**SHORT_TIMEOUTS, "GALLERY_SERVE__MIN_BODY_RATE": str(step)}  # it brings ten times that
+    async with running_application(environment, **slow) as (_, client), connect(client.base_url) as (reader, writer):
         writer.write(head(len(body), b"Connection: close"))
         for place in range(0, len(body), step):
             writer.write(body[place : place + step])
             await asyncio.sleep(0.1)
-        assert (await rest(reader)).startswith(b"HTTP/1.1 201 ")
+        assert (await read_rest(reader)).startswith(b"HTTP/1.1 201 ")
 
 
 async def test_a_pause_within_the_grace_is_forgiven(environment):
     body = FILE + photos.a_jpeg() + END
-    async with housed(environment, **HURRY) as (_, client), connected(client.base_url) as (reader, writer):
+    async with (
+        running_application(environment, **SHORT_TIMEOUTS) as (_, client),
+        connect(client.base_url) as (reader, writer),
+    ):
         writer.write(head(len(body), b"Connection: close"))
         for part in (body[:100], body[100:-100], body[-100:]):
             await asyncio.sleep(0.25)
             writer.write(part)
-        assert (await rest(reader)).startswith(b"HTTP/1.1 201 ")
+        assert (await read_rest(reader)).startswith(b"HTTP/1.1 201 ")
 
 
 async def test_who_takes_no_rate_takes_all_the_time_of_the_world(environment):
     body = FILE + photos.a_jpeg() + END
-    patient = {**HURRY, "GALLERY_SERVE__MIN_BODY_RATE": "0"}
-    async with housed(environment, **patient) as (_, client), connected(client.base_url) as (reader, writer):
+    patient = {**SHORT_TIMEOUTS, "GALLERY_SERVE__MIN_BODY_RATE": "0"}
+    async with running_application(environment, **patient) as (_, client), connect(client.base_url) as (reader, writer):
         writer.write(head(len(body), b"Connection: close") + body[:100])
         await asyncio.sleep(1.5)
         writer.write(body[100:])
-        assert (await rest(reader)).startswith(b"HTTP/1.1 201 ")
+        assert (await read_rest(reader)).startswith(b"HTTP/1.1 201 ")
 
 
 async def test_an_edit_that_drips_is_given_up_too(environment):
-    async with housed(environment, **HURRY) as (_, client), connected(client.base_url) as (reader, writer):
+    async with (
+        running_application(environment, **SHORT_TIMEOUTS) as (_, client),
+        connect(client.base_url) as (reader, writer),
+    ):
         image = (await post(client)).json()["id"]
         writer.write(
             b"PATCH /api/v1/images/%b HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
             b'Content-Length: 100\r\n\r\n{"title":' % image.encode()
         )
-        assert told(await rest(reader))["code"] == "too_slow"
+        assert problem_of(await read_rest(reader))["code"] == "too_slow"
 
 
 async def test_a_body_that_nobody_reads_does_not_keep_its_connection(environment):
     """A stream is asked for with a body that never comes."""
-    async with housed(environment, **HURRY) as (gallery, client), connected(client.base_url) as (reader, writer):
+    async with (
+        running_application(environment, **SHORT_TIMEOUTS) as (gallery, client),
+        connect(client.base_url) as (reader, writer),
+    ):
         writer.write(b"GET /api/v1/notifications/stream HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\nx")
-        await rest(reader, 15)
+        await read_rest(reader, 15)
         async with asyncio.timeout(5):
-            while gallery.feed.listeners:
+            while gallery.feed.subscriber_count:
                 await asyncio.sleep(0.05)
 
 
 async def test_a_hundred_slow_uploaders_do_not_stop_a_healthy_one(environment):
     patient = {"GALLERY_SERVE__BODY_GRACE": "3"}
-    async with housed(environment, **patient) as (gallery, client):
+    async with running_application(environment, **patient) as (gallery, client):
         url = httpx.URL(str(client.base_url))
         slow = [await asyncio.open_connection(url.host, url.port) for _ in range(100)]
         for _, writer in slow:
@@ -144,8 +164,8 @@ async def test_a_hundred_slow_uploaders_do_not_stop_a_healthy_one(environment):
         for _ in range(3):
             async with asyncio.timeout(2):
                 assert (await post(client)).status_code in (200, 201)
-        answers = await asyncio.gather(*(rest(reader, 20) for reader, _ in slow))
-        assert {told(answer)["code"] for answer in answers} == {"too_slow"}
+        answers = await asyncio.gather(*(read_rest(reader, 20) for reader, _ in slow))
+        assert {problem_of(answer)["code"] for answer in answers} == {"too_slow"}
         for _, writer in slow:
             writer.close()
         async with gallery.database.primary() as db:
@@ -156,40 +176,55 @@ async def test_a_hundred_slow_uploaders_do_not_stop_a_healthy_one(environment):
 
 
 async def test_headers_that_do_not_end_are_given_up(environment):
-    async with housed(environment, **HURRY) as (_, client), connected(client.base_url) as (reader, writer):
+    async with (
+        running_application(environment, **SHORT_TIMEOUTS) as (_, client),
+        connect(client.base_url) as (reader, writer),
+    ):
         writer.write(b"GET / HTTP/1.1\r\n")
-        dripping = asyncio.create_task(drips(writer, b"X-Long: " + b"x" * 1000, 0.05))
-        assert told(await rest(reader, 20))["code"] == "too_slow"
+        dripping = asyncio.create_task(send_slowly(writer, b"X-Long: " + b"x" * 1000, 0.05))
+        assert problem_of(await read_rest(reader, 20))["code"] == "too_slow"
         dripping.cancel()
 
 
 async def test_a_connection_without_a_word_is_closed_without_one(environment):
-    async with housed(environment, **HURRY) as (_, client), connected(client.base_url) as (reader, _):
-        assert await rest(reader, 20) == b""
+    async with (
+        running_application(environment, **SHORT_TIMEOUTS) as (_, client),
+        connect(client.base_url) as (reader, _),
+    ):
+        assert await read_rest(reader, 20) == b""
 
 
 async def test_so_is_one_that_says_nothing_but_line_ends(environment):
-    async with housed(environment, **HURRY) as (_, client), connected(client.base_url) as (reader, writer):
+    async with (
+        running_application(environment, **SHORT_TIMEOUTS) as (_, client),
+        connect(client.base_url) as (reader, writer),
+    ):
         writer.write(b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         assert (await reader.readline()).startswith(b"HTTP/1.1 200")
         await asyncio.sleep(0.1)
         writer.write(b"\r\n")
-        assert b"HTTP/1.1 408" not in await rest(reader, 20)
+        assert b"HTTP/1.1 408" not in await read_rest(reader, 20)
 
 
 async def test_the_next_request_on_a_connection_has_the_same_time(environment):
-    async with housed(environment, **HURRY) as (_, client), connected(client.base_url) as (reader, writer):
+    async with (
+        running_application(environment, **SHORT_TIMEOUTS) as (_, client),
+        connect(client.base_url) as (reader, writer),
+    ):
         for _ in range(3):
             writer.write(b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n")
             await asyncio.sleep(0.4)
             writer.write(b"\r\n")
             assert b"200" in await reader.readuntil(b"}")
         writer.write(b"GET /livez HT")
-        assert told(await rest(reader, 20))["code"] == "too_slow"
+        assert problem_of(await read_rest(reader, 20))["code"] == "too_slow"
 
 
 async def test_an_idle_connection_may_wait_for_its_next_request(environment):
-    async with housed(environment, **HURRY) as (_, client), connected(client.base_url) as (reader, writer):
+    async with (
+        running_application(environment, **SHORT_TIMEOUTS) as (_, client),
+        connect(client.base_url) as (reader, writer),
+    ):
         for _ in range(2):
             writer.write(b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
             assert b"200" in await reader.readuntil(b"}")
@@ -197,19 +232,19 @@ async def test_an_idle_connection_may_wait_for_its_next_request(environment):
 
 
 async def test_a_listener_may_say_nothing_for_as_long_as_it_listens(environment):
-    async with housed(environment, **HURRY) as (_, client), listening(client) as maya:
+    async with running_application(environment, **SHORT_TIMEOUTS) as (_, client), listen(client) as maya:
         await asyncio.sleep(1.5)
         await post(client)
         await maya.next("image.uploaded")
 
 
 async def test_headers_without_end_are_refused(environment):
-    async with housed(environment) as (_, client), connected(client.base_url) as (reader, writer):
+    async with running_application(environment) as (_, client), connect(client.base_url) as (reader, writer):
         writer.write(b"GET / HTTP/1.1\r\nX-Long: ")
         for _ in range(7):
             writer.write(b"x" * 10_000)
             await asyncio.sleep(0.01)
-        answer = await rest(reader, 5)
+        answer = await read_rest(reader, 5)
         assert answer.startswith(b"HTTP/1.1 431 ")
         assert b'"code":"headers_too_large"' in answer
 
@@ -217,8 +252,8 @@ async def test_headers_without_end_are_refused(environment):
 async def test_a_refused_body_is_drained_however_large_it_is(environment):
     """What comes after an answer is no header: it is thrown away, and the connection goes on."""
     async with (
-        housed(environment, GALLERY_UPLOAD__MAX_BYTES="1000") as (_, client),
-        connected(client.base_url) as (reader, writer),
+        running_application(environment, GALLERY_UPLOAD__MAX_BYTES="1000") as (_, client),
+        connect(client.base_url) as (reader, writer),
     ):
         size = 1_000_000
         writer.write(head(size))
@@ -227,7 +262,7 @@ async def test_a_refused_body_is_drained_however_large_it_is(environment):
             writer.write(bytes(size // 10))
             await asyncio.sleep(0.02)
         writer.write(b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
-        assert b"HTTP/1.1 200 OK" in await rest(reader)
+        assert b"HTTP/1.1 200 OK" in await read_rest(reader)
 
 
 # --- the server, with an application of our own -------------------------------------------------------------------
@@ -244,19 +279,19 @@ async def test_while_it_is_us_who_do_not_read_nobody_is_too_slow():
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"%d" % size})
 
-    async with serving(slow_reader, **QUICK) as url, httpx.AsyncClient(base_url=url) as client:
+    async with serve_app(slow_reader, **QUICK) as url, httpx.AsyncClient(base_url=url) as client:
         answer = await client.post("/", content=bytes(1_000_000), timeout=60)
         assert (answer.status_code, answer.text) == (200, "1000000")
 
 
 async def test_an_application_that_does_not_look_up_is_cut_off_with_its_client(monkeypatch):
-    monkeypatch.setattr(protocol, "LAST_WORDS", 0.5)
+    monkeypatch.setattr(protocol, "RESPONSE_TIMEOUT_SECONDS", 0.5)
     ended = asyncio.Event()
 
     async def busy(scope, receive, send):
         await ended.wait()
 
-    async with serving(busy, **QUICK) as url, connected(url) as (reader, writer):
+    async with serve_app(busy, **QUICK) as url, connect(url) as (reader, writer):
         writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf")
-        assert await rest(reader) == b""
+        assert await read_rest(reader) == b""
         ended.set()

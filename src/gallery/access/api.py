@@ -10,16 +10,16 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.response import Response
 from msgspec import Struct
 
-from gallery.access.model import LETS_IN, NAMES, READS, Caller, Kind, Scope
+from gallery.access.model import AUTHENTICATED, PUBLIC, READ, Caller, CredentialKind, Scope
 from gallery.access.service import Access
 from gallery.errors import CredentialsRequired
 from gallery.settings import Settings
 
 COOKIE = "gallery_session"
-HTTPS = re.compile(r'\bproto\s*=\s*"?https\b', re.IGNORECASE)  # in a Forwarded header (RFC 7239)
-NO_STORE = {"Cache-Control": "no-store"}
+FORWARDED_HTTPS = re.compile(r'\bproto\s*=\s*"?https\b', re.IGNORECASE)  # in a Forwarded header (RFC 7239)
+NO_STORE_HEADERS = {"Cache-Control": "no-store"}
 
-Handled = Request[Any, Any, Any]
+HTTPRequest = Request[Any, Any, Any]
 
 
 class SessionView(Struct, frozen=True, rename="camel"):
@@ -46,71 +46,71 @@ class TicketView(Struct, frozen=True, rename="camel"):
 
 @post(
     "/session",
-    opt=NAMES,
+    opt=AUTHENTICATED,
     operation_id="signIn",
     summary="Sign in: exchange an API key or a JWT for a session cookie",
     responses={201: ResponseSpec(SessionView, description="Signed in", generate_examples=False)},
 )
 async def sign_in(
-    request: Handled,
+    request: HTTPRequest,
     caller: NamedDependency[Caller],
     access: NamedDependency[Access],
     settings: NamedDependency[Settings],
 ) -> Response[SessionView]:
-    if caller.kind not in (Kind.KEY, Kind.TOKEN):
+    if caller.kind not in (CredentialKind.API_KEY, CredentialKind.TOKEN):
         raise CredentialsRequired
-    text, seconds = await access.passes.session(caller)
+    text, seconds = await access.sessions.issue_session(caller)
     view = SessionView(caller.owner, sorted(caller.scopes), seconds)
     cookie = _cookie(request, settings, text, seconds)
-    return Response(view, status_code=201, headers=NO_STORE, cookies=[cookie])
+    return Response(view, status_code=201, headers=NO_STORE_HEADERS, cookies=[cookie])
 
 
 @get(
     "/session",
-    opt=NAMES,
+    opt=AUTHENTICATED,
     operation_id="readSession",
     summary="Read who you are and what you may do",
 )
 async def read_session(caller: NamedDependency[Caller]) -> Response[CallerView]:
     view = CallerView(caller.owner, sorted(caller.scopes))
-    return Response(view, headers=NO_STORE)
+    return Response(view, headers=NO_STORE_HEADERS)
 
 
 @delete(
     "/session",
-    opt=LETS_IN,
+    opt=PUBLIC,
     status_code=204,
     operation_id="signOut",
     summary="Sign out: remove the session cookie",
     responses={204: ResponseSpec(None, description="Signed out")},
 )
-async def sign_out(request: Handled, settings: NamedDependency[Settings]) -> Response[None]:
-    return Response(None, status_code=204, headers=NO_STORE, cookies=[_cookie(request, settings, "", 0)])
+async def sign_out(request: HTTPRequest, settings: NamedDependency[Settings]) -> Response[None]:
+    return Response(None, status_code=204, headers=NO_STORE_HEADERS, cookies=[_cookie(request, settings, "", 0)])
 
 
 @post(
     "/notifications/ticket",
-    opt=READS,
+    opt=READ,
     operation_id="createTicket",
     summary="Create a ticket for the stream",
     responses={
         201: ResponseSpec(TicketView, description="The ticket, valid for five minutes", generate_examples=False)
     },
 )
-async def ticket(caller: NamedDependency[Caller], access: NamedDependency[Access]) -> Response[TicketView]:
+async def create_ticket(caller: NamedDependency[Caller], access: NamedDependency[Access]) -> Response[TicketView]:
     """For clients that cannot send headers, such as a browser's `EventSource`: `?ticket=` in the stream's URL.
 
     It opens any number of streams until it expires; an open stream goes on after that.
     """
-    text, seconds = await access.passes.ticket(caller)
-    return Response(TicketView(text, seconds), status_code=201, headers=NO_STORE)
+    text, seconds = await access.sessions.issue_ticket(caller)
+    return Response(TicketView(text, seconds), status_code=201, headers=NO_STORE_HEADERS)
 
 
 def router() -> Router:
-    return Router("/api/v1", route_handlers=[sign_in, read_session, sign_out, ticket], tags=["access"])
+    return Router("/api/v1", route_handlers=[sign_in, read_session, sign_out, create_ticket], tags=["access"])
 
 
-def _cookie(request: Handled, settings: Settings, value: str, seconds: int) -> Cookie:
+def _cookie(request: HTTPRequest, settings: Settings, value: str, seconds: int) -> Cookie:
     return Cookie(
         key=COOKIE,
         value=value,
@@ -118,16 +118,16 @@ def _cookie(request: Handled, settings: Settings, value: str, seconds: int) -> C
         path="/",
         httponly=True,
         samesite="strict",
-        secure=_behind_tls(request, settings),
+        secure=_is_https(request, settings),
     )
 
 
-def _behind_tls(request: Handled, settings: Settings) -> bool:
+def _is_https(request: HTTPRequest, settings: Settings) -> bool:
     """Whether any hop to us was HTTPS. Any proxy's word is enough: it can only make the cookie stricter."""
     hops = ",".join(request.headers.getall("x-forwarded-proto", [])).lower().split(",")
     forwarded = ",".join(request.headers.getall("forwarded", []))
     return (
         "https" in (request.url.scheme, *(hop.strip() for hop in hops))
-        or HTTPS.search(forwarded) is not None
+        or FORWARDED_HTTPS.search(forwarded) is not None
         or settings.public_url.lower().startswith("https:")
     )

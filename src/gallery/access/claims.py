@@ -12,7 +12,7 @@ from typing import Any
 
 import jwt
 
-from gallery.access.model import Caller, Kind, Owner, Scope, is_owner
+from gallery.access.model import Caller, CredentialKind, Owner, Scope, is_valid_owner
 from gallery.errors import (
     CannotStart,
     TokenAudienceNotSet,
@@ -25,18 +25,22 @@ from gallery.errors import (
     TokenNotValid,
     TokenNotYetValid,
 )
-from gallery.settings import Access as Settings
+from gallery.settings import AccessSettings
 
-TIMES = ("exp", "nbf", "iat")
-LATEST = 253_402_300_799  # seconds since 1970: the end of the year 9999
-SELF_SERVICE = ("user_metadata", "unsafe_metadata", "unsafeMetadata")  # Supabase and Clerk let users write these
+TIME_CLAIMS = ("exp", "nbf", "iat")
+MAX_TIMESTAMP = 253_402_300_799  # seconds since 1970: the end of the year 9999
+USER_WRITABLE_CLAIMS = (
+    "user_metadata",
+    "unsafe_metadata",
+    "unsafeMetadata",
+)  # Supabase and Clerk let users write these
 MISSING = object()
-CHECKS: Any = {
+DECODE_OPTIONS: Any = {
     "verify_signature": False,  # it is verified before; each of these would be off without it
     **dict.fromkeys(("verify_exp", "verify_nbf", "verify_iat", "verify_aud", "verify_iss"), True),
     **dict.fromkeys(("verify_sub", "verify_jti"), False),  # the owner is checked here; `jti` says nothing
 }
-REFUSALS: list[tuple[type[jwt.PyJWTError], type[TokenNotValid]]] = [
+ERROR_TYPES: list[tuple[type[jwt.PyJWTError], type[TokenNotValid]]] = [
     (jwt.ExpiredSignatureError, TokenExpired),
     (jwt.ImmatureSignatureError, TokenNotYetValid),
     (jwt.InvalidAudienceError, TokenAudienceWrong),
@@ -45,27 +49,27 @@ REFUSALS: list[tuple[type[jwt.PyJWTError], type[TokenNotValid]]] = [
 
 
 class Claims:
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: AccessSettings) -> None:
         """Raises `CannotStart` for a claim that users can write themselves, and for scopes that there are not."""
         self._settings = settings
-        self._owner = _name("GALLERY_ACCESS__JWT_OWNER_CLAIM", settings.jwt_owner_claim)
-        self._scopes = _name("GALLERY_ACCESS__JWT_SCOPE_CLAIM", settings.jwt_scope_claim)
-        self._default = default_scopes(settings.jwt_default_scopes)
+        self._owner_claim = _check_claim_name("GALLERY_ACCESS__JWT_OWNER_CLAIM", settings.jwt_owner_claim)
+        self._scope_claim = _check_claim_name("GALLERY_ACCESS__JWT_SCOPE_CLAIM", settings.jwt_scope_claim)
+        self._default_scopes = default_scopes(settings.jwt_default_scopes)
 
     def caller(self, token: str, payload: bytes) -> Caller:
         """The caller that a token with this verified payload names. Raises `TokenNotValid`."""
-        claims = _object(payload)
+        claims = _parse_payload(payload)
         self._check(token, claims)
-        owner = find(claims, self._owner)
+        owner = find_claim(claims, self._owner_claim)
         if owner is MISSING:
-            raise TokenClaimMissing(claim=self._owner)
-        if not is_owner(owner):
-            raise TokenClaimInvalid(claim=self._owner)
+            raise TokenClaimMissing(claim=self._owner_claim)
+        if not is_valid_owner(owner):
+            raise TokenClaimInvalid(claim=self._owner_claim)
         ends, skew = float(claims["exp"]), self._settings.clock_skew
         return Caller(
             owner=Owner(owner),
             scopes=self._scopes_of(claims),
-            kind=Kind.TOKEN,
+            kind=CredentialKind.TOKEN,
             expires_at=ends if ends > time.time() else ends + skew,  # let in late, out a little later still
         )
 
@@ -76,43 +80,46 @@ class Claims:
         for name, value in needed.items():
             if value and name not in claims:
                 raise TokenClaimMissing(claim=name)
-        for name in TIMES:
-            if name in claims and not _is_time(claims[name]):
+        for name in TIME_CLAIMS:
+            if name in claims and not _is_timestamp(claims[name]):
                 raise TokenClaimInvalid(claim=name)
         try:
             jwt.decode(
                 token,
-                options=CHECKS,
+                options=DECODE_OPTIONS,
                 leeway=settings.clock_skew,
                 audience=settings.jwt_audience,
                 issuer=settings.jwt_issuer,
             )
         except jwt.InvalidTokenError as error:
-            raise self._refusal(error) from None
+            raise self._to_error(error) from None
 
-    def _refusal(self, error: jwt.InvalidTokenError) -> TokenNotValid:
+    def _to_error(self, error: jwt.InvalidTokenError) -> TokenNotValid:
         if isinstance(error, jwt.InvalidAudienceError) and self._settings.jwt_audience is None:
             return TokenAudienceNotSet()
-        kind = next((ours for theirs, ours in REFUSALS if isinstance(error, theirs)), TokenNotValid)
+        kind = next(
+            (error_type for jwt_error_type, error_type in ERROR_TYPES if isinstance(error, jwt_error_type)),
+            TokenNotValid,
+        )
         return kind(cause=str(error))
 
     def _scopes_of(self, claims: dict[str, Any]) -> frozenset[Scope]:
-        found = find(claims, self._scopes)
-        if found is MISSING:
-            return self._default
-        words = found.split(" ") if isinstance(found, str) else found
-        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-            raise TokenClaimInvalid(claim=self._scopes)
-        return frozenset(Scope(word) for word in words if word in list(Scope))
+        claim = find_claim(claims, self._scope_claim)
+        if claim is MISSING:
+            return self._default_scopes
+        names = claim.split(" ") if isinstance(claim, str) else claim
+        if not isinstance(names, list) or not all(isinstance(word, str) for word in names):
+            raise TokenClaimInvalid(claim=self._scope_claim)
+        return frozenset(Scope(word) for word in names if word in list(Scope))
 
 
-def find(claims: Mapping[str, Any], path: str) -> Any:
+def find_claim(claims: Mapping[str, Any], path: str) -> Any:
     """The value of a claim, else of a field at the end of a dotted path, else `MISSING`."""
     if path in claims:
         return claims[path]
     for dot in re.finditer(r"\.", path):
         inner = claims.get(path[: dot.start()])
-        if isinstance(inner, Mapping) and (value := find(inner, path[dot.end() :])) is not MISSING:
+        if isinstance(inner, Mapping) and (value := find_claim(inner, path[dot.end() :])) is not MISSING:
             return value
     return MISSING
 
@@ -133,15 +140,15 @@ def default_scopes(text: str) -> frozenset[Scope]:
     return frozenset(Scope(word) for word in words)
 
 
-def _name(variable: str, text: str) -> str:
+def _check_claim_name(variable: str, text: str) -> str:
     if not text.isprintable() or text != text.strip(" ."):
         raise CannotStart(f"{variable} is {text!r}: expected the name of a claim, or a path such as resource.roles.")
-    if own := next((part for part in SELF_SERVICE if part in text.split(".")), None):
+    if own := next((part for part in USER_WRITABLE_CLAIMS if part in text.split(".")), None):
         raise CannotStart(f"{variable} is {text}: users write {own} themselves. Take a claim that the issuer writes.")
     return text
 
 
-def _object(payload: bytes) -> dict[str, Any]:
+def _parse_payload(payload: bytes) -> dict[str, Any]:
     try:
         claims = json.loads(payload)
     except (ValueError, RecursionError):
@@ -151,6 +158,6 @@ def _object(payload: bytes) -> dict[str, Any]:
     return claims
 
 
-def _is_time(value: object) -> bool:
+def _is_timestamp(value: object) -> bool:
     """Whether that is a `NumericDate` (RFC 7519, section 2) of our era; no issuer means a time beyond."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LATEST
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MAX_TIMESTAMP

@@ -4,21 +4,21 @@ import hashlib
 from collections import OrderedDict
 
 
-class Hashes:
+class RecentHashes:
     """The `most` texts that were added last."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, max_size: int) -> None:
+        self._max_size = max_size
         self._hashes: OrderedDict[bytes, None] = OrderedDict()
 
     def add(self, text: str) -> None:
         digest = _digest(text)
         self._hashes[digest] = None
         self._hashes.move_to_end(digest)
-        if len(self._hashes) > self._most:
+        if len(self._hashes) > self._max_size:
             self._hashes.popitem(last=False)
 
-    def forget(self, text: str) -> None:
+    def discard(self, text: str) -> None:
         self._hashes.pop(_digest(text), None)
 
     def __contains__(self, text: str) -> bool:

@@ -1,6 +1,6 @@
 """API keys: `gk_<id>_<secret>`. The secret has 256 random bits, so a plain SHA-256 of it is all that we keep.
 
-A key is read at most every `FRESH` seconds in each process: that is how late a revocation may be noticed.
+A key is read at most every `CACHE_SECONDS` seconds in each process: that is how late a revocation may be noticed.
 """
 
 import hashlib
@@ -16,97 +16,103 @@ from typing import TypeAlias, TypeVar
 import structlog
 
 from gallery.access import store
-from gallery.access.model import Caller, Kind, Owner, Scope
+from gallery.access.model import Caller, CredentialKind, Owner, Scope
 from gallery.access.store import ApiKey
 from gallery.adapters.postgres.database import Database
 from gallery.errors import CredentialNotValid, KeyNotFound
 
 log = structlog.get_logger(__name__)
 
-FRESH = 2.0  # seconds
-MOST = 5_000  # keys remembered
-MOST_MISSING = 500  # ids without a key remembered: a client that guesses makes up any number of them
+CACHE_SECONDS = 2.0  # seconds
+MAX_CACHED_KEYS = 5_000  # keys remembered
+MAX_CACHED_MISSING = 500  # ids without a key remembered: a client that guesses makes up any number of them
 T = TypeVar("T")
-Remembered: TypeAlias = OrderedDict[str, tuple[float, T]]  # by a key's id: when it was read, and what was found
-FORMAT = re.compile(r"gk_([0-9a-f]{16})_([A-Za-z0-9_-]{43})")
+CachedEntries: TypeAlias = OrderedDict[str, tuple[float, T]]  # by a key's id: when it was read, and what was found
+KEY_PATTERN = re.compile(r"gk_([0-9a-f]{16})_([A-Za-z0-9_-]{43})")
 
 
-def looks_like_a_key(text: str) -> bool:
+def looks_like_api_key(text: str) -> bool:
     return text.startswith("gk_")
 
 
 class ApiKeys:
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._found: Remembered[ApiKey] = OrderedDict()
-        self._missing: Remembered[None] = OrderedDict()
+        self._cached: CachedEntries[ApiKey] = OrderedDict()
+        self._cached_missing: CachedEntries[None] = OrderedDict()
 
     async def create(
-        self, owner: Owner, name: str, scopes: Sequence[Scope], life: timedelta | None
+        self, owner: Owner, name: str, scopes: Sequence[Scope], lifetime: timedelta | None
     ) -> tuple[ApiKey, str]:
         """A new key, and its text, which nobody will ever see again."""
         key, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
         async with self._database.writing() as db:
-            made = await store.add(db, key, _digest(secret), owner, name, scopes, life)
+            made = await store.add(db, key, _digest(secret), owner, name, scopes, lifetime)
         log.info("key.created", key=key, owner=owner, scopes=sorted(scopes))
         return made, f"gk_{key}_{secret}"
 
-    async def every(self) -> list[ApiKey]:
+    async def list_all(self) -> list[ApiKey]:
         async with self._database.primary() as db:
-            return await store.every(db)
+            return await store.list_all(db)
 
-    async def revoke(self, key: str) -> ApiKey:
+    async def revoke(self, key_id: str) -> ApiKey:
         """Raises `KeyNotFound`."""
         async with self._database.writing() as db:
-            revoked = await store.revoke(db, key)
+            revoked = await store.revoke(db, key_id)
         if revoked is None:
-            raise KeyNotFound(key=key)
-        log.info("key.revoked", key=key)
+            raise KeyNotFound(key=key_id)
+        log.info("key.revoked", key=key_id)
         return revoked
 
-    async def caller(self, text: str) -> Caller:
-        """Who has shown this key. Raises `CredentialNotValid`, `DatabaseAway`."""
-        match = FORMAT.fullmatch(text)
+    async def authenticate(self, text: str) -> Caller:
+        """Who has shown this key. Raises `CredentialNotValid`, `DatabaseUnavailable`."""
+        match = KEY_PATTERN.fullmatch(text)
         if match is None:
             raise CredentialNotValid(reason="malformed key")
         key, secret = match.groups()
-        found = await self._find(key)
-        if found is None or not hmac.compare_digest(found.hash, _digest(secret)):
+        api_key = await self._find(key)
+        if api_key is None or not hmac.compare_digest(api_key.hash, _digest(secret)):
             raise CredentialNotValid(reason="unknown key", key=key)
-        if not _stands(found):
+        if not _is_valid(api_key):
             raise CredentialNotValid(reason="key revoked or expired", key=key)
-        expires_at = found.expires_at.timestamp() if found.expires_at else None
-        return Caller(owner=found.owner, scopes=found.scopes, kind=Kind.KEY, expires_at=expires_at, key=key)
+        expires_at = api_key.expires_at.timestamp() if api_key.expires_at else None
+        return Caller(
+            owner=api_key.owner,
+            scopes=api_key.scopes,
+            kind=CredentialKind.API_KEY,
+            expires_at=expires_at,
+            api_key_id=key,
+        )
 
-    async def stands(self, key: str) -> bool:
-        """Whether the key with this id is neither revoked nor expired. Raises `DatabaseAway`."""
-        found = await self._find(key)
-        return found is not None and _stands(found)
+    async def is_valid(self, key_id: str) -> bool:
+        """Whether the key with this id is neither revoked nor expired. Raises `DatabaseUnavailable`."""
+        api_key = await self._find(key_id)
+        return api_key is not None and _is_valid(api_key)
 
-    async def _find(self, key: str) -> ApiKey | None:
+    async def _find(self, key_id: str) -> ApiKey | None:
         now = time.monotonic()
-        read_at, found = self._found.get(key) or self._missing.get(key) or (float("-inf"), None)
-        if now - read_at < FRESH:
-            return found
+        read_at, api_key = self._cached.get(key_id) or self._cached_missing.get(key_id) or (float("-inf"), None)
+        if now - read_at < CACHE_SECONDS:
+            return api_key
         async with self._database.primary() as db:
-            found = await store.find(db, key)
-        if found is None:
-            self._found.pop(key, None)
-            _remember(self._missing, key, (now, None), MOST_MISSING)
+            api_key = await store.find(db, key_id)
+        if api_key is None:
+            self._cached.pop(key_id, None)
+            _put(self._cached_missing, key_id, (now, None), MAX_CACHED_MISSING)
         else:
-            self._missing.pop(key, None)
-            _remember(self._found, key, (now, found), MOST)
-        return found
+            self._cached_missing.pop(key_id, None)
+            _put(self._cached, key_id, (now, api_key), MAX_CACHED_KEYS)
+        return api_key
 
 
-def _remember(kept: Remembered[T], key: str, entry: tuple[float, T], most: int) -> None:
-    kept[key] = entry
-    kept.move_to_end(key)
-    while len(kept) > most:
-        kept.popitem(last=False)
+def _put(cache: CachedEntries[T], key_id: str, entry: tuple[float, T], max_entries: int) -> None:
+    cache[key_id] = entry
+    cache.move_to_end(key_id)
+    while len(cache) > max_entries:
+        cache.popitem(last=False)
 
 
-def _stands(key: ApiKey) -> bool:
+def _is_valid(key: ApiKey) -> bool:
     return key.revoked_at is None and (key.expires_at is None or key.expires_at.timestamp() > time.time())
 
 

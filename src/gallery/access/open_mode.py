@@ -3,7 +3,7 @@
 import ipaddress
 
 from gallery.errors import CannotStart
-from gallery.settings import Access, Settings
+from gallery.settings import AccessSettings, Settings
 
 
 def is_loopback(host: str) -> bool:
@@ -18,7 +18,7 @@ def is_loopback(host: str) -> bool:
     return address.is_loopback
 
 
-def authenticates(access: Access) -> bool:
+def has_jwt_settings(access: AccessSettings) -> bool:
     """Whether somebody has said how bearer tokens are verified."""
     return any((access.jwt_secret, access.jwt_public_key, access.jwks_url))
 
@@ -27,13 +27,13 @@ def is_open(settings: Settings) -> bool:
     """Whether everybody may do everything."""
     if settings.access.open is not None:
         return settings.access.open
-    return is_loopback(settings.host) and not authenticates(settings.access)
+    return is_loopback(settings.host) and not has_jwt_settings(settings.access)
 
 
-def check_openness(settings: Settings) -> None:
+def check_open_mode(settings: Settings) -> None:
     """Raises `CannotStart` where we would be open to strangers and nobody has said that we may."""
     access = settings.access
-    if access.open is None and not is_loopback(settings.host) and not authenticates(access):
+    if access.open is None and not is_loopback(settings.host) and not has_jwt_settings(access):
         raise CannotStart(
             f"GALLERY_HOST is {settings.host}, where others can reach it, and there is no authentication: set "
             "GALLERY_ACCESS__OPEN=false to require API keys, GALLERY_ACCESS__JWT_SECRET (or another JWT setting) to "

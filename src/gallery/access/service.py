@@ -7,27 +7,26 @@ from typing import NamedTuple
 import structlog
 from msgspec import Struct
 
-from gallery.access.hashes import Hashes
-from gallery.access.issuer import Issuer
-from gallery.access.keys import ApiKeys, looks_like_a_key
-from gallery.access.links import Links
-from gallery.access.model import OPEN_MODE_CALLER, STRANGER, Caller, Kind
-from gallery.access.open_mode import authenticates, is_open
-from gallery.access.sessions import Passes
+from gallery.access.hashes import RecentHashes
+from gallery.access.issuer import JwksClient
+from gallery.access.keys import ApiKeys, looks_like_api_key
+from gallery.access.links import SignedLinks
+from gallery.access.model import ANONYMOUS, OPEN_MODE_CALLER, Caller, CredentialKind
+from gallery.access.open_mode import has_jwt_settings, is_open
+from gallery.access.sessions import Sessions
 from gallery.access.signing import Signatures
-from gallery.access.tokens import Keys, OneKey, Tokens
+from gallery.access.tokens import KeySource, StaticKey, Tokens
 from gallery.adapters.postgres.database import Database
-from gallery.errors import CredentialNotValid, DatabaseAway
-from gallery.settings import Access as Settings
-from gallery.settings import Settings as AllSettings
+from gallery.errors import CredentialNotValid, DatabaseUnavailable
+from gallery.settings import AccessSettings, Settings
 
 log = structlog.get_logger(__name__)
 
-MOST_GOOD = 10_000  # credentials that a process remembers as good
-CHECK = 2.0  # seconds between two looks whether the keys behind an open stream still stand
+MAX_VERIFIED = 10_000  # credentials that a process remembers as good
+REVOCATION_CHECK_SECONDS = 2.0  # seconds between two looks whether the keys behind an open stream still stand
 
 
-class Shown(Struct, frozen=True):
+class Credentials(Struct, frozen=True):
     """The credentials of a request, as they came; the first of them counts."""
 
     bearer: str | None = None
@@ -36,93 +35,93 @@ class Shown(Struct, frozen=True):
 
 
 class Credential(NamedTuple):
-    kind: Kind
+    kind: CredentialKind
     text: str
 
 
 class Access:
-    def __init__(self, settings: AllSettings, database: Database) -> None:
+    def __init__(self, settings: Settings, database: Database) -> None:
         """Raises `CannotStart` for settings that do not fit together."""
         self.open = is_open(settings)
         self.keys = ApiKeys(database)
         self.signatures = Signatures(database, settings.access.signing_keys)
-        self.passes = Passes(self.signatures)
-        self.links = Links(self.signatures)
+        self.sessions = Sessions(self.signatures)
+        self.links = SignedLinks(self.signatures)
         self._tokens = _tokens(settings.access)
-        self._good = Hashes(MOST_GOOD)
+        self._verified_credentials = RecentHashes(MAX_VERIFIED)
 
-    async def caller(self, shown: Shown) -> Caller:
-        """Who shows this. Raises `CredentialNotValid`, `DatabaseAway`, `IssuerAway`.
+    async def authenticate(self, credentials: Credentials) -> Caller:
+        """Who shows this. Raises `CredentialNotValid`, `DatabaseUnavailable`, `IssuerUnavailable`.
 
         In open mode who shows nothing that we know of is anyone, and may do everything.
         """
-        credential = self._credential(shown)
+        credential = self._find_credential(credentials)
         if credential is None:
-            return OPEN_MODE_CALLER if self.open else STRANGER
+            return OPEN_MODE_CALLER if self.open else ANONYMOUS
         try:
             caller = await self._verify(credential)
         except CredentialNotValid:
-            self._good.forget(credential.text)
-            if self.open and credential.kind is Kind.SESSION:
+            self._verified_credentials.discard(credential.text)
+            if self.open and credential.kind is CredentialKind.SESSION:
                 return OPEN_MODE_CALLER  # a session of another time locks nobody out of an open house
             raise
-        self._good.add(credential.text)
+        self._verified_credentials.add(credential.text)
         return caller
 
-    def verified(self, shown: Shown) -> bool:
+    def is_verified(self, credentials: Credentials) -> bool:
         """Whether nothing is shown, or what this process has found good and not yet found to be over."""
-        credential = self._credential(shown)
-        return credential is None or credential.text in self._good
+        credential = self._find_credential(credentials)
+        return credential is None or credential.text in self._verified_credentials
 
-    def _credential(self, shown: Shown) -> Credential | None:
+    def _find_credential(self, credentials: Credentials) -> Credential | None:
         """The one that counts."""
-        headers = [text for text in (shown.bearer, shown.api_key) if text is not None]
+        headers = [text for text in (credentials.bearer, credentials.api_key) if text is not None]
         for text in headers:
-            if looks_like_a_key(text):
-                return Credential(Kind.KEY, text)
-        if shown.bearer is not None and self._tokens is not None:
-            return Credential(Kind.TOKEN, shown.bearer)
+            if looks_like_api_key(text):
+                return Credential(CredentialKind.API_KEY, text)
+        if credentials.bearer is not None and self._tokens is not None:
+            return Credential(CredentialKind.TOKEN, credentials.bearer)
         if headers and not self.open:
-            return Credential(Kind.KEY, headers[0])
-        return None if shown.session is None else Credential(Kind.SESSION, shown.session)
+            return Credential(CredentialKind.API_KEY, headers[0])
+        return None if credentials.session is None else Credential(CredentialKind.SESSION, credentials.session)
 
     async def _verify(self, credential: Credential) -> Caller:
-        if credential.kind is Kind.TOKEN and self._tokens is not None:
-            return await self._tokens.caller(credential.text)
-        if credential.kind is Kind.SESSION:
-            return await self._standing(await self.passes.read_session(credential.text))
-        return await self.keys.caller(credential.text)
+        if credential.kind is CredentialKind.TOKEN and self._tokens is not None:
+            return await self._tokens.authenticate(credential.text)
+        if credential.kind is CredentialKind.SESSION:
+            return await self._check_not_revoked(await self.sessions.verify_session(credential.text))
+        return await self.keys.authenticate(credential.text)
 
-    async def by_ticket(self, text: str) -> Caller:
-        """Raises `CredentialNotValid`, `DatabaseAway`."""
-        return await self._standing(await self.passes.read_ticket(text))
+    async def authenticate_ticket(self, text: str) -> Caller:
+        """Raises `CredentialNotValid`, `DatabaseUnavailable`."""
+        return await self._check_not_revoked(await self.sessions.verify_ticket(text))
 
-    async def over(self, caller: Caller) -> None:
+    async def wait_until_expired(self, caller: Caller) -> None:
         """Returns when the caller's credential has expired or was withdrawn, at most some seconds late."""
-        while not _expired(caller) and not await self.withdrawn(caller):
-            left = CHECK if caller.key or caller.signing_key else 3600.0
+        while not _expired(caller) and not await self.is_revoked(caller):
+            left = REVOCATION_CHECK_SECONDS if caller.api_key_id or caller.signing_key_id else 3600.0
             if caller.expires_at is not None:
                 left = min(left, caller.expires_at - time.time())
             await asyncio.sleep(max(0.01, left))
 
-    async def withdrawn(self, caller: Caller) -> bool:
+    async def is_revoked(self, caller: Caller) -> bool:
         """Whether the API key behind the caller is revoked, or the signing key dropped.
 
         While the database is away it cannot be told, and the answer is no.
         """
         try:
-            return not await self._keys_stand(caller)
-        except DatabaseAway:
+            return not await self._keys_are_valid(caller)
+        except DatabaseUnavailable:
             return False
 
-    async def _keys_stand(self, caller: Caller) -> bool:
-        if caller.signing_key is not None and not await self.signatures.stands(caller.signing_key):
+    async def _keys_are_valid(self, caller: Caller) -> bool:
+        if caller.signing_key_id is not None and not await self.signatures.has_key(caller.signing_key_id):
             return False
-        return caller.key is None or await self.keys.stands(caller.key)
+        return caller.api_key_id is None or await self.keys.is_valid(caller.api_key_id)
 
-    async def _standing(self, caller: Caller) -> Caller:
-        if caller.key is not None and not await self.keys.stands(caller.key):
-            raise CredentialNotValid(reason="key revoked or expired", key=caller.key, kind=caller.kind)
+    async def _check_not_revoked(self, caller: Caller) -> Caller:
+        if caller.api_key_id is not None and not await self.keys.is_valid(caller.api_key_id):
+            raise CredentialNotValid(reason="key revoked or expired", key=caller.api_key_id, kind=caller.kind)
         return caller
 
 
@@ -130,8 +129,8 @@ def _expired(caller: Caller) -> bool:
     return caller.expires_at is not None and caller.expires_at <= time.time()
 
 
-def _tokens(settings: Settings) -> Tokens | None:
-    if not authenticates(settings):
+def _tokens(settings: AccessSettings) -> Tokens | None:
+    if not has_jwt_settings(settings):
         return None
-    public: Keys | None = OneKey(settings.jwt_public_key) if settings.jwt_public_key else None
-    return Tokens(settings, Issuer(settings.jwks_url) if settings.jwks_url else public)
+    public: KeySource | None = StaticKey(settings.jwt_public_key) if settings.jwt_public_key else None
+    return Tokens(settings, JwksClient(settings.jwks_url) if settings.jwks_url else public)

@@ -11,75 +11,75 @@ from datetime import timedelta
 import msgspec
 from msgspec import Struct
 
-from gallery.access.model import Caller, Kind, Owner, Purpose, Scope
-from gallery.access.signing import Signatures, decoded, encoded
+from gallery.access.model import Caller, CredentialKind, Owner, Purpose, Scope
+from gallery.access.signing import Signatures, base64url_decode, base64url_encode
 from gallery.errors import CredentialNotValid
 
-TICKET = timedelta(minutes=5)
-SESSION = timedelta(hours=12)
-MOST = 4096  # characters, as browsers keep of a cookie
+TICKET_LIFETIME = timedelta(minutes=5)
+SESSION_LIFETIME = timedelta(hours=12)
+MAX_LENGTH = 4096  # characters, as browsers keep of a cookie
 
 
-class Pass(Struct, frozen=True, array_like=True):
+class SignedCaller(Struct, frozen=True, array_like=True):
     """Whom it lets in until when, and when the credential behind it ends."""
 
     owner: Owner
     scopes: list[Scope]
-    key: str | None
-    until: int
-    credential_until: float | None
+    api_key_id: str | None
+    expires_at: int
+    credential_expires_at: float | None
 
 
-class Passes:
+class Sessions:
     def __init__(self, signatures: Signatures) -> None:
         self._signatures = signatures
 
-    async def ticket(self, caller: Caller) -> tuple[str, int]:
+    async def issue_ticket(self, caller: Caller) -> tuple[str, int]:
         """For the stream of what `caller` may read, and for how many seconds it is good."""
-        return await self._issue(Purpose.TICKET, caller, frozenset({Scope.READ}), TICKET)
+        return await self._issue(Purpose.TICKET, caller, frozenset({Scope.READ}), TICKET_LIFETIME)
 
-    async def session(self, caller: Caller) -> tuple[str, int]:
+    async def issue_session(self, caller: Caller) -> tuple[str, int]:
         """For all that `caller` may do, and for how many seconds it is good."""
-        return await self._issue(Purpose.SESSION, caller, caller.scopes, SESSION)
+        return await self._issue(Purpose.SESSION, caller, caller.scopes, SESSION_LIFETIME)
 
-    async def read_ticket(self, text: str) -> Caller:
+    async def verify_ticket(self, text: str) -> Caller:
         """Whoever it was given to; what it opens may last as long as the credential. Raises `CredentialNotValid`."""
-        found, signing_key = await self._read(Purpose.TICKET, text)
-        return _caller(found, signing_key, Kind.TICKET, found.credential_until)
+        payload, signing_key = await self._verify(Purpose.TICKET, text)
+        return _caller(payload, signing_key, CredentialKind.TICKET, payload.credential_expires_at)
 
-    async def read_session(self, text: str) -> Caller:
+    async def verify_session(self, text: str) -> Caller:
         """Whoever it was given to, until it ends. Raises `CredentialNotValid`."""
-        found, signing_key = await self._read(Purpose.SESSION, text)
-        return _caller(found, signing_key, Kind.SESSION, found.until)
+        payload, signing_key = await self._verify(Purpose.SESSION, text)
+        return _caller(payload, signing_key, CredentialKind.SESSION, payload.expires_at)
 
     async def _issue(
-        self, purpose: Purpose, caller: Caller, scopes: frozenset[Scope], life: timedelta
+        self, purpose: Purpose, caller: Caller, scopes: frozenset[Scope], lifetime: timedelta
     ) -> tuple[str, int]:
         now = int(time.time())
-        until = min(now + int(life.total_seconds()), int(caller.expires_at or 2**53))
-        body = Pass(caller.owner, sorted(scopes), caller.key, until, caller.expires_at)
-        message = encoded(msgspec.json.encode(body))
+        expires_at = min(now + int(lifetime.total_seconds()), int(caller.expires_at or 2**53))
+        body = SignedCaller(caller.owner, sorted(scopes), caller.api_key_id, expires_at, caller.expires_at)
+        message = base64url_encode(msgspec.json.encode(body))
         key_id, signature = await self._signatures.sign(purpose, message)
-        return f"{message}.{key_id}.{signature}", max(0, until - now)
+        return f"{message}.{key_id}.{signature}", max(0, expires_at - now)
 
-    async def _read(self, purpose: Purpose, text: str) -> tuple[Pass, str]:
+    async def _verify(self, purpose: Purpose, text: str) -> tuple[SignedCaller, str]:
         """The pass, and the id of the key that has signed it."""
         message, _, rest = text.partition(".")
         key_id, _, signature = rest.rpartition(".")
-        if len(text) > MOST or not await self._signatures.verify(purpose, message, key_id, signature):
+        if len(text) > MAX_LENGTH or not await self._signatures.verify(purpose, message, key_id, signature):
             raise CredentialNotValid(reason=f"{purpose} not ours")
-        found = msgspec.json.decode(decoded(message), type=Pass)
-        if found.until <= time.time():
+        payload = msgspec.json.decode(base64url_decode(message), type=SignedCaller)
+        if payload.expires_at <= time.time():
             raise CredentialNotValid(reason=f"{purpose} expired")
-        return found, key_id
+        return payload, key_id
 
 
-def _caller(found: Pass, signing_key: str, kind: Kind, until: float | None) -> Caller:
+def _caller(payload: SignedCaller, signing_key_id: str, kind: CredentialKind, expires_at: float | None) -> Caller:
     return Caller(
-        owner=found.owner,
-        scopes=frozenset(found.scopes),
+        owner=payload.owner,
+        scopes=frozenset(payload.scopes),
         kind=kind,
-        expires_at=until,
-        key=found.key,
-        signing_key=signing_key,
+        expires_at=expires_at,
+        api_key_id=payload.api_key_id,
+        signing_key_id=signing_key_id,
     )

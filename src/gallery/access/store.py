@@ -44,28 +44,28 @@ REVOKE = f"UPDATE api_key SET revoked_at = now() WHERE id = $1 AND revoked_at IS
 
 async def add(
     db: Connection,
-    key: str,
+    key_id: str,
     digest: bytes,
     owner: Owner,
     name: str,
     scopes: Sequence[Scope],
-    life: timedelta | None,
+    lifetime: timedelta | None,
 ) -> ApiKey:
-    return _api_key(await db.fetchrow(ADD, key, digest, owner, name, scopes, life))
+    return _api_key(await db.fetchrow(ADD, key_id, digest, owner, name, scopes, lifetime))
 
 
-async def find(db: Connection, key: str) -> ApiKey | None:
-    row = await db.fetchrow(FIND, key)
+async def find(db: Connection, key_id: str) -> ApiKey | None:
+    row = await db.fetchrow(FIND, key_id)
     return None if row is None else _api_key(row)
 
 
-async def every(db: Connection) -> list[ApiKey]:
+async def list_all(db: Connection) -> list[ApiKey]:
     return [_api_key(row) for row in await db.fetch(ALL)]
 
 
-async def revoke(db: Connection, key: str) -> ApiKey | None:
+async def revoke(db: Connection, key_id: str) -> ApiKey | None:
     """`None` when there is no such key, or it is revoked already."""
-    row = await db.fetchrow(REVOKE, key)
+    row = await db.fetchrow(REVOKE, key_id)
     return None if row is None else _api_key(row)
 
 
@@ -76,26 +76,26 @@ def _api_key(row: object) -> ApiKey:
 
 # --- signing keys ---------------------------------------------------------------------------------------------------
 
-SIGNING = """
+SIGNING_KEYS = """
     SELECT id, secret, retired_at IS NOT NULL AS retired FROM signing_key
     WHERE retired_at IS NULL OR retired_at > now() - $1::interval ORDER BY retired_at DESC NULLS FIRST
 """
-ADD_SIGNING = "INSERT INTO signing_key (id, secret) VALUES ($1, $2) ON CONFLICT DO NOTHING"
-RETIRE = "UPDATE signing_key SET retired_at = now() WHERE retired_at IS NULL"
-DROP_RETIRED = "DELETE FROM signing_key WHERE retired_at <= now() - $1::interval"
+ADD_SIGNING_KEY = "INSERT INTO signing_key (id, secret) VALUES ($1, $2) ON CONFLICT DO NOTHING"
+RETIRE_SIGNING_KEYS = "UPDATE signing_key SET retired_at = now() WHERE retired_at IS NULL"
+DROP_RETIRED_SIGNING_KEYS = "DELETE FROM signing_key WHERE retired_at <= now() - $1::interval"
 
 
-async def signing_keys(db: Connection, verify: timedelta) -> list[SigningKey]:
+async def signing_keys(db: Connection, verify_for: timedelta) -> list[SigningKey]:
     """The one that signs first, then those retired for less than `verify`."""
-    return [SigningKey(**dict(row)) for row in await db.fetch(SIGNING, verify)]
+    return [SigningKey(**dict(row)) for row in await db.fetch(SIGNING_KEYS, verify_for)]
 
 
-async def add_signing_key(db: Connection, key: str, secret: bytes) -> None:
+async def add_signing_key(db: Connection, key_id: str, secret: bytes) -> None:
     """Nothing happens where one signs already."""
-    await db.execute(ADD_SIGNING, key, secret)
+    await db.execute(ADD_SIGNING_KEY, key_id, secret)
 
 
-async def retire_signing_keys(db: Connection, verify: timedelta) -> None:
+async def retire_signing_keys(db: Connection, verify_for: timedelta) -> None:
     """None signs any more; those retired for `verify` are dropped."""
-    await db.execute(RETIRE)
-    await db.execute(DROP_RETIRED, verify)
+    await db.execute(RETIRE_SIGNING_KEYS)
+    await db.execute(DROP_RETIRED_SIGNING_KEYS, verify_for)

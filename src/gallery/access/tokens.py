@@ -20,94 +20,96 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from gallery.access.claims import Claims
 from gallery.access.model import Caller
 from gallery.errors import CannotStart, TokenAlgorithmRefused, TokenMalformed, TokenSignatureInvalid
-from gallery.settings import Access as Settings
+from gallery.settings import AccessSettings
 
 warnings.filterwarnings("ignore", category=jwt.InsecureKeyLengthWarning)  # we say so ourselves, once, at start
 
 log = structlog.get_logger(__name__)
 
-SECRET = ("HS256", "HS384", "HS512")
-PUBLIC = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
-BY_DEFAULT = ("RS256", "ES256", "EdDSA")
-CURVES = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
-MOST = 8 * 1024  # characters of a token
-MOST_CAUSE = 200  # characters of the library's own words in the log
-SHORTEST = 32  # bytes of an HS256 secret, as RFC 7518 wants them
-BROKEN = (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError, UnsupportedAlgorithm)
+SECRET_ALGORITHMS = ("HS256", "HS384", "HS512")
+PUBLIC_KEY_ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
+DEFAULT_ALGORITHMS = ("RS256", "ES256", "EdDSA")
+CURVE_ALGORITHMS = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
+MAX_TOKEN_LENGTH = 8 * 1024  # characters of a token
+MAX_CAUSE_LENGTH = 200  # characters of the library's own words in the log
+MIN_SECRET_BYTES = 32  # bytes of an HS256 secret, as RFC 7518 wants them
+PARSE_ERRORS = (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError, UnsupportedAlgorithm)
 
 
-class Keys(Protocol):
+class KeySource(Protocol):
     """Where public keys come from: from a setting, or from the issuer."""
 
-    async def find(self, key_id: str | None, algorithm: str) -> Any:
-        """The key that a token with this header is verified by. Raises `TokenNotValid`, `IssuerAway`."""
+    async def get(self, key_id: str | None, algorithm: str) -> Any:
+        """The key that a token with this header is verified by. Raises `TokenNotValid`, `IssuerUnavailable`."""
 
 
 class Tokens:
-    def __init__(self, settings: Settings, public: Keys | None) -> None:
+    def __init__(self, settings: AccessSettings, public_keys: KeySource | None) -> None:
         """Raises `CannotStart` for settings that do not fit together."""
         self._settings = settings
-        self._public = public
-        self._algorithms = algorithms(settings)
+        self._public_keys = public_keys
+        self._algorithms = allowed_algorithms(settings)
         self._claims = Claims(settings)
-        if settings.jwt_secret and len(settings.jwt_secret.encode()) < SHORTEST:
-            log.warning("access.short_jwt_secret", bytes=len(settings.jwt_secret.encode()), wanted=SHORTEST)
+        if settings.jwt_secret and len(settings.jwt_secret.encode()) < MIN_SECRET_BYTES:
+            log.warning("access.short_jwt_secret", bytes=len(settings.jwt_secret.encode()), wanted=MIN_SECRET_BYTES)
 
-    async def caller(self, token: str) -> Caller:
-        """The caller that the token names. Raises `TokenNotValid`, `IssuerAway`."""
+    async def authenticate(self, token: str) -> Caller:
+        """The caller that the token names. Raises `TokenNotValid`, `IssuerUnavailable`."""
         header = _header(token)
         algorithm = header.get("alg")
         if not isinstance(algorithm, str) or algorithm not in self._algorithms:
             raise TokenAlgorithmRefused(algorithm=str(algorithm)[:64])
         key = await self._key(algorithm, header.get("kid"))
-        return self._claims.caller(token, _verified(token, key, algorithm))
+        return self._claims.caller(token, _verify_signature(token, key, algorithm))
 
     async def _key(self, algorithm: str, key_id: object) -> Any:
-        if algorithm in SECRET:
+        if algorithm in SECRET_ALGORITHMS:
             return self._settings.jwt_secret
-        if self._public is None or not isinstance(key_id, str | None):
+        if self._public_keys is None or not isinstance(key_id, str | None):
             raise TokenMalformed(cause="its kid is not a string")
-        return await self._public.find(key_id, algorithm)
+        return await self._public_keys.get(key_id, algorithm)
 
 
-class OneKey:
+class StaticKey:
     """The public key of a setting; what a token says of its key's id does not matter."""
 
     def __init__(self, pem: str) -> None:
         """Raises `CannotStart`."""
         try:
-            self._key = load_pem_public_key(_lines(pem).encode())
-        except (*BROKEN, UnicodeError) as error:
+            self._key = load_pem_public_key(_unescape_newlines(pem).encode())
+        except (*PARSE_ERRORS, UnicodeError) as error:
             raise CannotStart("GALLERY_ACCESS__JWT_PUBLIC_KEY is no public key in PEM.") from error
-        if not fitting(self._key):
+        if not supported_algorithms(self._key):
             raise CannotStart("GALLERY_ACCESS__JWT_PUBLIC_KEY is no RSA, EC or Ed25519 key.")
 
-    async def find(self, key_id: str | None, algorithm: str) -> Any:  # noqa: ARG002  there is only one
-        if algorithm not in fitting(self._key):
+    async def get(self, key_id: str | None, algorithm: str) -> Any:  # noqa: ARG002  there is only one
+        if algorithm not in supported_algorithms(self._key):
             raise TokenSignatureInvalid(cause="the key is for another algorithm", algorithm=algorithm)
         return self._key
 
 
-def algorithms(settings: Settings) -> frozenset[str]:
+def allowed_algorithms(settings: AccessSettings) -> frozenset[str]:
     """What may have signed a token. Raises `CannotStart`."""
     public = bool(settings.jwt_public_key or settings.jwks_url)
     if settings.jwt_public_key and settings.jwks_url:
         raise CannotStart("GALLERY_ACCESS__JWT_PUBLIC_KEY and GALLERY_ACCESS__JWKS_URL are both set: set one of them.")
-    possible = (SECRET if settings.jwt_secret else ()) + (PUBLIC if public else ())
+    possible = (SECRET_ALGORITHMS if settings.jwt_secret else ()) + (PUBLIC_KEY_ALGORITHMS if public else ())
     wanted = [name for name in re.split(r"[\s,]+", settings.jwt_algorithms) if name]
-    if strangers := [name for name in wanted if name not in possible]:
+    if unsupported := [name for name in wanted if name not in possible]:
         raise CannotStart(
-            f"GALLERY_ACCESS__JWT_ALGORITHMS has {', '.join(strangers)}, for which no key is set, or which is none."
+            f"GALLERY_ACCESS__JWT_ALGORITHMS has {', '.join(unsupported)}, for which no key is set, or which is none."
         )
-    return frozenset(wanted) or frozenset((SECRET[:1] if settings.jwt_secret else ()) + (BY_DEFAULT if public else ()))
+    return frozenset(wanted) or frozenset(
+        (SECRET_ALGORITHMS[:1] if settings.jwt_secret else ()) + (DEFAULT_ALGORITHMS if public else ())
+    )
 
 
-def fitting(key: object) -> Sequence[str]:
+def supported_algorithms(key: object) -> Sequence[str]:
     """The algorithms that a public key can verify."""
     if isinstance(key, RSAPublicKey):
-        return [name for name in PUBLIC if name[:2] in ("RS", "PS")] if key.key_size >= 2048 else []
+        return [name for name in PUBLIC_KEY_ALGORITHMS if name[:2] in ("RS", "PS")] if key.key_size >= 2048 else []
     if isinstance(key, EllipticCurvePublicKey):
-        return [CURVES[key.curve.name]] if key.curve.name in CURVES else []
+        return [CURVE_ALGORITHMS[key.curve.name]] if key.curve.name in CURVE_ALGORITHMS else []
     return ["EdDSA"] if isinstance(key, Ed25519PublicKey) else []
 
 
@@ -115,25 +117,25 @@ _JWS = jwt.PyJWS()
 
 
 def _header(token: str) -> Mapping[str, Any]:
-    if len(token) > MOST:
-        raise TokenMalformed(cause="it is too long", length=len(token), limit=MOST)
+    if len(token) > MAX_TOKEN_LENGTH:
+        raise TokenMalformed(cause="it is too long", length=len(token), limit=MAX_TOKEN_LENGTH)
     try:
         return _JWS.get_unverified_header(token)
-    except BROKEN as error:
-        raise TokenMalformed(cause=str(error)[:MOST_CAUSE]) from None
+    except PARSE_ERRORS as error:
+        raise TokenMalformed(cause=str(error)[:MAX_CAUSE_LENGTH]) from None
 
 
-def _verified(token: str, key: Any, algorithm: str) -> bytes:
+def _verify_signature(token: str, key: Any, algorithm: str) -> bytes:
     """The payload of a token whose signature is good; nothing in it is looked at before."""
     try:
         payload: bytes = _JWS.decode(token, key, algorithms=[algorithm])
     except jwt.InvalidSignatureError:
         raise TokenSignatureInvalid(cause="the signature does not fit the key") from None
-    except BROKEN as error:
-        raise TokenMalformed(cause=str(error)[:MOST_CAUSE]) from None
+    except PARSE_ERRORS as error:
+        raise TokenMalformed(cause=str(error)[:MAX_CAUSE_LENGTH]) from None
     return payload
 
 
-def _lines(pem: str) -> str:
+def _unescape_newlines(pem: str) -> str:
     """Variables often carry a PEM's line ends as two characters."""
     return pem.replace("\\n", "\n")

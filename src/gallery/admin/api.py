@@ -10,17 +10,17 @@ from litestar.params import FromPath, QueryParameter
 from litestar.response import Response
 from msgspec import Struct
 
-from gallery.access.model import ADMINISTERS, Caller
+from gallery.access.model import ADMIN, Caller
 from gallery.admin import store
 from gallery.admin.console import Console
-from gallery.admin.image_detail import Dossier, Dossiers
+from gallery.admin.image_detail import ImageDetail, ImageDetails
 from gallery.admin.model import DoneView, FailureView, PauseView, QueueView
 from gallery.admin.scaler import Scaler, ScaleView
 from gallery.errors import InvalidField
 from gallery.images.cache import ImageCache
-from gallery.images.model import id_from
-from gallery.jobs.queue import Bug
-from gallery.paging import NOT_OURS, Cursor
+from gallery.images.model import parse_id
+from gallery.jobs.queue import FailedJob
+from gallery.paging import INVALID_CURSOR, Cursor
 from gallery.settings import Settings
 
 NO_STORE = {"Cache-Control": "no-store"}
@@ -43,15 +43,15 @@ class ClearedView(Struct, frozen=True):
     "/images/{image_id:str}",
     operation_id="readDossier",
     summary="Read everything about an image, also a deleted one",
-    responses={200: ResponseSpec(Dossier, description="The image as operators read it", generate_examples=False)},
+    responses={200: ResponseSpec(ImageDetail, description="The image as operators read it", generate_examples=False)},
 )
-async def dossier(image_id: FromPath[str], dossiers: NamedDependency[Dossiers]) -> Response[Dossier]:
-    return Response(await dossiers.get(id_from(image_id)), headers=NO_STORE)
+async def image_detail(image_id: FromPath[str], image_details: NamedDependency[ImageDetails]) -> Response[ImageDetail]:
+    return Response(await image_details.get(parse_id(image_id)), headers=NO_STORE)
 
 
 @get("/queues/state", operation_id="readQueue", summary="Read the state of the queue")
-async def state(console: NamedDependency[Console]) -> Response[QueueView]:
-    return Response(await console.look(), headers=NO_STORE)
+async def queue_state(console: NamedDependency[Console]) -> Response[QueueView]:
+    return Response(await console.state(), headers=NO_STORE)
 
 
 @post("/queues/pause", status_code=200, operation_id="pauseQueue", summary="Pause all workers")
@@ -75,7 +75,7 @@ async def failed(
     cursor: Annotated[str | None, QueryParameter(description="From the Link of the page before")] = None,
     limit: Limit = 50,
 ) -> Response[list[FailureView]]:
-    page = await console.failures(code, after(code, cursor), limit)
+    page = await console.failures(code, decode_cursor(code, cursor), limit)
     headers = dict(NO_STORE)
     if page.next is not None:
         query = {"limit": limit, "cursor": page.next.encode()} | ({"code": code} if code else {})
@@ -83,13 +83,13 @@ async def failed(
     return Response(list(page.items), headers=headers)
 
 
-def after(code: str | None, cursor: str | None) -> Cursor | None:
+def decode_cursor(code: str | None, cursor: str | None) -> Cursor | None:
     """Where a page of failures begins. Raises `InvalidField` for the cursor of another list."""
     if cursor is None:
         return None
     found = Cursor.decode(cursor)
-    if found.question != store.question(code) or not store.is_key(found.key):
-        raise InvalidField("/cursor", NOT_OURS)
+    if found.list_fingerprint != store.cursor_query(code) or not store.is_cursor_key(found.key):
+        raise InvalidField("/cursor", INVALID_CURSOR)
     return found
 
 
@@ -99,7 +99,7 @@ def after(code: str | None, cursor: str | None) -> Cursor | None:
     operation_id="retryFailed",
     summary="Render a failed image again",
     responses={
-        202: ResponseSpec(Dossier, description="The image, PENDING now", generate_examples=False),
+        202: ResponseSpec(ImageDetail, description="The image, PENDING now", generate_examples=False),
         409: NOT_FAILED,
     },
 )
@@ -107,10 +107,10 @@ async def retry(
     image_id: FromPath[str],
     caller: NamedDependency[Caller],
     console: NamedDependency[Console],
-    dossiers: NamedDependency[Dossiers],
-) -> Response[Dossier]:
-    await console.retry(caller, id_from(image_id))
-    return Response(await dossiers.get(id_from(image_id)), status_code=202, headers=NO_STORE)
+    image_details: NamedDependency[ImageDetails],
+) -> Response[ImageDetail]:
+    await console.retry(caller, parse_id(image_id))
+    return Response(await image_details.get(parse_id(image_id)), status_code=202, headers=NO_STORE)
 
 
 @post("/queues/failed/retry", status_code=200, operation_id="retryAllFailed", summary="Render all failed images again")
@@ -126,16 +126,16 @@ async def retry_all(
     operation_id="dropFailed",
     summary="Remove a failed image from this list; the image stays",
     responses={
-        200: ResponseSpec(Dossier, description="The image as it is now", generate_examples=False),
+        200: ResponseSpec(ImageDetail, description="The image as it is now", generate_examples=False),
         409: NOT_FAILED,
     },
 )
 async def drop(
-    image_id: FromPath[str], console: NamedDependency[Console], dossiers: NamedDependency[Dossiers]
-) -> Response[Dossier]:
-    found = await dossiers.get(id_from(image_id))
+    image_id: FromPath[str], console: NamedDependency[Console], image_details: NamedDependency[ImageDetails]
+) -> Response[ImageDetail]:
+    found = await image_details.get(parse_id(image_id))
     await console.drop(found.id)
-    return Response(await dossiers.get(found.id), headers=NO_STORE)
+    return Response(await image_details.get(found.id), headers=NO_STORE)
 
 
 @post(
@@ -152,32 +152,32 @@ async def drop_all(console: NamedDependency[Console], code: Code = None) -> Resp
 
 
 @get("/queues/jobs", operation_id="listFailedJobs", summary="List failed jobs with their stacks, newest first")
-async def jobs(
+async def failed_jobs(
     console: NamedDependency[Console],
     start: Annotated[int, QueryParameter(description="Number of newer jobs to skip", ge=0, le=10_000)] = 0,
     limit: Limit = 50,
-) -> Response[list[Bug]]:
-    return Response(await console.bugs(start, limit), headers=NO_STORE)
+) -> Response[list[FailedJob]]:
+    return Response(await console.failed_jobs(start, limit), headers=NO_STORE)
 
 
 @post("/queues/jobs/{job_id:str}/retry", status_code=204, operation_id="retryJob", summary="Retry a failed job")
 async def retry_job(job_id: FromPath[str], console: NamedDependency[Console]) -> None:
-    await console.retry_bug(job_id)
+    await console.retry_job(job_id)
 
 
 @post("/queues/jobs/retry", status_code=200, operation_id="retryAllJobs", summary="Retry all failed jobs")
 async def retry_jobs(console: NamedDependency[Console]) -> Response[DoneView]:
-    return Response(await console.retry_bugs(), headers=NO_STORE)
+    return Response(await console.retry_jobs(), headers=NO_STORE)
 
 
 @post("/queues/jobs/{job_id:str}/drop", status_code=204, operation_id="dropJob", summary="Remove a failed job")
 async def drop_job(job_id: FromPath[str], console: NamedDependency[Console]) -> None:
-    await console.drop_bug(job_id)
+    await console.drop_job(job_id)
 
 
 @post("/queues/jobs/drop", status_code=200, operation_id="dropAllJobs", summary="Remove all failed jobs")
 async def drop_jobs(console: NamedDependency[Console]) -> Response[DoneView]:
-    return Response(await console.drop_bugs(), headers=NO_STORE)
+    return Response(await console.drop_jobs(), headers=NO_STORE)
 
 
 # --- the rest ---------------------------------------------------------------------------------------------------------
@@ -189,12 +189,12 @@ async def autoscale(scaler: NamedDependency[Scaler]) -> Response[ScaleView]:
 
 
 @delete("/cache", status_code=200, operation_id="clearCache", summary="Clear the cache; images and queues stay")
-async def clear(cache: NamedDependency[ImageCache]) -> Response[ClearedView]:
+async def clear_cache(cache: NamedDependency[ImageCache]) -> Response[ClearedView]:
     return Response(ClearedView(await cache.clear()), headers=NO_STORE)
 
 
 def router() -> Router:
-    handlers: list[Any] = [dossier, state, pause, resume, autoscale, clear]
+    handlers: list[Any] = [image_detail, queue_state, pause, resume, autoscale, clear_cache]
     handlers += [failed, retry, retry_all, drop, drop_all]
-    handlers += [jobs, retry_job, retry_jobs, drop_job, drop_jobs]
-    return Router("/admin", route_handlers=handlers, tags=["administration"], opt=ADMINISTERS)
+    handlers += [failed_jobs, retry_job, retry_jobs, drop_job, drop_jobs]
+    return Router("/admin", route_handlers=handlers, tags=["administration"], opt=ADMIN)

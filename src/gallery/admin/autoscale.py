@@ -13,9 +13,9 @@ from typing import Self
 from msgspec import Struct
 
 from gallery.errors import Misconfigured
-from gallery.settings import Autoscale as Settings
+from gallery.settings import AutoscaleSettings
 
-ROOM = 0.8  # the most of those who remain that may be busy, when one goes: else it is missed at once
+MAX_BUSY_RATIO = 0.8  # the most of those who remain that may be busy, when one goes: else it is missed at once
 
 
 class Rule(StrEnum):
@@ -35,15 +35,15 @@ class Load(Struct, frozen=True):
     """What is seen. `workers` are those that are there or just lost, `busy` is the part of their time that went
     into work lately (0 to 1).
 
-    Times are in seconds, `joined` and `left` so long ago, `inf` for never.
+    Times are in seconds, `since_joined` and `since_left` so long ago, `inf` for never.
     """
 
     workers: int
     waiting: int
-    oldest: float = 0.0
+    oldest_seconds: float = 0.0
     busy: float = 0.0
-    joined: float = inf
-    left: float = inf
+    since_joined: float = inf
+    since_left: float = inf
     paused: bool = False
 
 
@@ -59,7 +59,7 @@ class Rules(Struct, frozen=True):
     remove_cooldown: float = 300
 
     @classmethod
-    def of(cls, settings: Settings) -> Self:
+    def from_settings(cls, settings: AutoscaleSettings) -> Self:
         """Raises `Misconfigured` where they do not fit together."""
         if settings.min > settings.max:
             raise Misconfigured(f"GALLERY_AUTOSCALE__MIN ({settings.min}) is above MAX ({settings.max}).")
@@ -84,37 +84,37 @@ def decide(load: Load, rules: Rules) -> Decision:
         return Decision(rules.max, Rule.MAXIMUM, f"There are {load.workers} workers; {rules.max} is the maximum.")
     if load.paused:
         return Decision(load.workers, Rule.PAUSED, "The queue is paused; more workers would not help.")
-    if load.waiting > rules.add_above or load.oldest > rules.latency:
-        return _more(load, rules)
+    if load.waiting > rules.add_above or load.oldest_seconds > rules.latency:
+        return _scale_up(load, rules)
     if load.waiting < rules.remove_below:
-        return _less(load, rules)
+        return _scale_down(load, rules)
     return Decision(load.workers, Rule.STEADY, f"{load.waiting} images wait, neither many nor few.")
 
 
-def _more(load: Load, rules: Rules) -> Decision:
-    rule, why = _which(load, rules)
+def _scale_up(load: Load, rules: Rules) -> Decision:
+    rule, why = _scale_up_rule(load, rules)
     if load.workers == rules.max:
         return Decision(rules.max, Rule.MAXIMUM, f"{why}, but {rules.max} workers are the maximum.")
-    if load.joined < rules.add_cooldown:
-        return Decision(load.workers, Rule.COOLDOWN, f"{why}, but a worker came {load.joined:.0f} s ago.")
+    if load.since_joined < rules.add_cooldown:
+        return Decision(load.workers, Rule.COOLDOWN, f"{why}, but a worker came {load.since_joined:.0f} s ago.")
     share = ceil(load.waiting / rules.add_above)  # so that none has more than that before it
     wanted = max(load.workers + 1, min(share, 2 * load.workers))
     return Decision(min(wanted, rules.max), rule, f"{why}.")
 
 
-def _which(load: Load, rules: Rules) -> tuple[Rule, str]:
+def _scale_up_rule(load: Load, rules: Rules) -> tuple[Rule, str]:
     if load.waiting > rules.add_above:
         return Rule.LENGTH, f"{load.waiting} images wait, more than {rules.add_above}"
-    return Rule.LATENCY, f"An image has waited for {load.oldest:.0f} s, longer than {rules.latency:g} s"
+    return Rule.LATENCY, f"An image has waited for {load.oldest_seconds:.0f} s, longer than {rules.latency:g} s"
 
 
-def _less(load: Load, rules: Rules) -> Decision:
+def _scale_down(load: Load, rules: Rules) -> Decision:
     why = f"{load.waiting} images wait, fewer than {rules.remove_below}"
-    if load.busy * load.workers > ROOM * (load.workers - 1) and load.workers > rules.min:
+    if load.busy * load.workers > MAX_BUSY_RATIO * (load.workers - 1) and load.workers > rules.min:
         return Decision(load.workers, Rule.STEADY, f"{why}, but workers are busy for {load.busy:.0%} of their time.")
     if load.workers == rules.min:
         return Decision(rules.min, Rule.MINIMUM, f"{why}, but {rules.min} is the minimum.")
-    fresh = min(load.joined, load.left)
+    fresh = min(load.since_joined, load.since_left)
     if fresh < rules.remove_cooldown:
         return Decision(load.workers, Rule.COOLDOWN, f"{why}, but a worker came or went {fresh:.0f} s ago.")
     return Decision(load.workers - 1, Rule.QUIET, f"{why}.")

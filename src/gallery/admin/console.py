@@ -10,54 +10,56 @@ from gallery.access.model import Caller
 from gallery.adapters.postgres.database import Database
 from gallery.admin import store
 from gallery.admin.model import DoneView, FailureView, LaneView, PauseView, QueueView, RunningView, WorkerView
-from gallery.errors import ImageNotFound, JobNotFound, NotFailed, StillProcessing, ValkeyAway
-from gallery.images.jobs import priorities
+from gallery.errors import ImageNotFound, JobNotFound, NotFailed, StillProcessing, ValkeyUnavailable
+from gallery.images.jobs import priority_range
 from gallery.images.model import ImageId, Lane, Status
 from gallery.images.service import Images
 from gallery.jobs import pause
 from gallery.jobs.progress import Progress
-from gallery.jobs.queue import MOST as MOST_JOBS
-from gallery.jobs.queue import Bug, Queue
-from gallery.jobs.workers import Roster
+from gallery.jobs.queue import MAX_BULK as MOST_JOBS
+from gallery.jobs.queue import FailedJob, Queue
+from gallery.jobs.workers import WorkerRegistry
 from gallery.paging import Cursor, Page
 
 log = structlog.get_logger(__name__)
 
-MOST = 500  # images that are retried or dropped by one request
+MAX_IMAGES = 500  # images that are retried or dropped by one request
 
 
 class Console:
-    def __init__(self, database: Database, queue: Queue, roster: Roster, images: Images) -> None:
+    def __init__(self, database: Database, queue: Queue, worker_registry: WorkerRegistry, images: Images) -> None:
         self._database = database
         self._queue = queue
-        self._roster = roster
+        self._worker_registry = worker_registry
         self._images = images
 
-    async def look(self) -> QueueView:
-        """How everything stands. Raises `DatabaseAway`; what Valkey knows is missing while it is away."""
+    async def state(self) -> QueueView:
+        """How everything stands. Raises `DatabaseUnavailable`; what Valkey knows is missing while it is away."""
         async with self._database.primary() as db:
             at, paused = await store.now(db), await pause.since(db)
             backlog, running = await store.backlog(db), await store.running(db)
             failed, throughput = await store.reasons(db), await store.throughput(db)
-        queued, jobs, progress = await self._ask_the_queue()
+        queued, jobs, progress = await self._read_queue()
         return QueueView(
             at=at,
             paused_since=paused,
             lanes=[LaneView(lane, *backlog.get(lane, (0, 0, None)), queued.get(lane)) for lane in Lane],
             jobs=jobs,
             bugs=None if jobs is None else jobs.pop("failed"),
-            running=[_with(progress.get(image.id), image) for image in running],
+            running=[_with_progress(progress.get(image.id), image) for image in running],
             failed=failed,
             workers=await self._workers(running),
             throughput=throughput,
         )
 
-    async def _ask_the_queue(self) -> tuple[dict[Lane, int], dict[str, int] | None, dict[str, Progress]]:
+    async def _read_queue(self) -> tuple[dict[Lane, int], dict[str, int] | None, dict[str, Progress]]:
         try:
-            queued = dict(zip(Lane, await self._queue.prioritized([priorities(lane) for lane in Lane]), strict=True))
+            queued = dict(
+                zip(Lane, await self._queue.count_prioritized([priority_range(lane) for lane in Lane]), strict=True)
+            )
             jobs = await self._queue.counts("failed")
-            active = await self._queue.active(store.MOST_RUNNING)
-        except ValkeyAway as error:
+            active = await self._queue.active(store.MAX_RUNNING)
+        except ValkeyUnavailable as error:
             log.info("queue.unseen", error=str(error))
             return {}, None, {}
         return queued, jobs, {job.subject: job.progress for job in active if job.progress}
@@ -73,7 +75,7 @@ class Console:
                 seen_at=member.seen_at,
                 doing=[image.id for image in running if image.worker == member.name],
             )
-            for member in await self._roster.read()
+            for member in await self._worker_registry.read()
         ]
 
     # --- pause --------------------------------------------------------------------------------------------------------
@@ -83,21 +85,21 @@ class Console:
         async with self._database.writing() as db:
             await pause.begin(db)
             since = await pause.since(db)
-        await self._tell_the_queue(paused=True)
+        await self._apply_pause(paused=True)
         log.warning("queue.paused")
         return PauseView(since)
 
     async def resume(self) -> PauseView:
         async with self._database.writing() as db:
             await pause.end(db)
-        await self._tell_the_queue(paused=False)
+        await self._apply_pause(paused=False)
         log.info("queue.resumed")
         return PauseView(None)
 
-    async def _tell_the_queue(self, *, paused: bool) -> None:
+    async def _apply_pause(self, *, paused: bool) -> None:
         try:
-            await self._queue.obey(paused)
-        except ValkeyAway as error:  # the sweep tells it
+            await self._queue.apply_pause(paused)
+        except ValkeyUnavailable as error:  # the sweep tells it
             log.warning("queue.not_told", error=str(error))
 
     # --- images that failed -------------------------------------------------------------------------------------------
@@ -108,14 +110,14 @@ class Console:
 
     async def retry(self, caller: Caller, image_id: ImageId) -> None:
         """Have a FAILED image rendered again, as if it were new. Raises `ImageNotFound`, `NotFailed`."""
-        image = await self._images.own(caller, image_id)
+        image = await self._images.get_owned(caller, image_id)
         if image.status is not Status.FAILED:
             raise NotFailed(image=image_id, status=image.status)
         await self._images.reprocess(caller, image_id)
 
     async def retry_all(self, caller: Caller, code: str | None) -> DoneView:
-        """Those that wait for an operator (and failed with that code), newest first, at most `MOST` of them."""
-        page = await self.failures(code, None, MOST)
+        """Those that wait for an operator (and failed with that code), newest first, at most `MAX_IMAGES` of them."""
+        page = await self.failures(code, None, MAX_IMAGES)
         count = 0
         for failure in page.items:
             try:
@@ -136,21 +138,21 @@ class Console:
 
     async def drop_all(self, code: str | None) -> DoneView:
         async with self._database.writing() as db:
-            count = await store.drop(db, None, code, MOST)
-        return DoneView(count, count == MOST)
+            count = await store.drop(db, None, code, MAX_IMAGES)
+        return DoneView(count, count == MAX_IMAGES)
 
     # --- jobs that failed: bugs ---------------------------------------------------------------------------------------
 
-    async def bugs(self, start: int, limit: int) -> list[Bug]:
-        """Raises `ValkeyAway`."""
-        return await self._queue.bugs(start, limit)
+    async def failed_jobs(self, start: int, limit: int) -> list[FailedJob]:
+        """Raises `ValkeyUnavailable`."""
+        return await self._queue.failed_jobs(start, limit)
 
-    async def retry_bug(self, job: str) -> None:
-        """Raises `JobNotFound`, `ValkeyAway`."""
-        await self._queue.retry(job)
+    async def retry_job(self, job_id: str) -> None:
+        """Raises `JobNotFound`, `ValkeyUnavailable`."""
+        await self._queue.retry(job_id)
 
-    async def retry_bugs(self) -> DoneView:
-        bugs = await self._queue.bugs(0, MOST_JOBS)
+    async def retry_jobs(self) -> DoneView:
+        bugs = await self._queue.failed_jobs(0, MOST_JOBS)
         count = 0
         for bug in bugs:
             try:
@@ -160,15 +162,15 @@ class Console:
             count += 1
         return DoneView(count, len(bugs) == MOST_JOBS)
 
-    async def drop_bug(self, job: str) -> None:
-        await self._queue.drop(job)
+    async def drop_job(self, job_id: str) -> None:
+        await self._queue.drop(job_id)
 
-    async def drop_bugs(self) -> DoneView:
+    async def drop_jobs(self) -> DoneView:
         count = await self._queue.drop_all()
         return DoneView(count, count == MOST_JOBS)
 
 
-def _with(progress: Progress | None, image: RunningView) -> RunningView:
+def _with_progress(progress: Progress | None, image: RunningView) -> RunningView:
     if progress is None:
         return image
     values = {name: getattr(image, name) for name in image.__struct_fields__}

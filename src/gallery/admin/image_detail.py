@@ -13,18 +13,19 @@ from gallery.errors import ImageNotFound
 from gallery.images import timeline
 from gallery.images.model import ImageId, Lane, Status, Visibility
 from gallery.images.schema import ErrorView
-from gallery.images.timeline import Entry
+from gallery.images.timeline import TimelineEntry
 
-READ = """
+SELECT_IMAGE = """
     SELECT id, owner, title, original_name, mime_type, size, sha256, visibility, status, version, work, lane,
-           queue_place, attempt, strikes, losses, deferrals, next_attempt_at, lease_until, worker, rung_at,
-           rendered_attempt, recipe, error_code, error_message, created_at, updated_at, dropped_at, deleted_at,
+           queue_position AS queue_place, attempt, strikes, losses, deferrals, next_attempt_at, lease_until, worker,
+           enqueued_at AS rung_at, rendered_attempt, recipe, error_code, error_message, created_at, updated_at,
+           dropped_at, deleted_at,
            (SELECT count(*) FROM object WHERE image_id = image.id) AS objects
     FROM image WHERE id = $1
 """
 
 
-class Dossier(Struct, frozen=True, kw_only=True, rename="camel"):
+class ImageDetail(Struct, frozen=True, kw_only=True, rename="camel"):
     """An image as operators read it. `work` says whether a worker is wanted (`due`) or has it (`taken`).
 
     `worker` is the one that had it last, `rungAt` when the queue was last told of it (null: never), `objects` how many
@@ -60,31 +61,31 @@ class Dossier(Struct, frozen=True, kw_only=True, rename="camel"):
     updated_at: datetime
     dropped_at: datetime | None
     deleted_at: datetime | None
-    timeline: list[Entry]
+    timeline: list[TimelineEntry]
 
 
-class Dossiers:
+class ImageDetails:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def get(self, image: ImageId) -> Dossier:
+    async def get(self, image_id: ImageId) -> ImageDetail:
         """Raises `ImageNotFound` where there is no row any more."""
         async with self._database.primary() as db:
-            row = await db.fetchrow(READ, image)
-            entries = await timeline.read(db, image)
+            row = await db.fetchrow(SELECT_IMAGE, image_id)
+            entries = await timeline.read(db, image_id)
         if row is None:
-            raise ImageNotFound(image=image)
-        return _of(dict(row), entries)
+            raise ImageNotFound(image=image_id)
+        return _image_detail(dict(row), entries)
 
 
-def _of(row: dict[str, Any], entries: list[Entry]) -> Dossier:
+def _image_detail(row: dict[str, Any], entries: list[TimelineEntry]) -> ImageDetail:
     code, message = row.pop("error_code"), row.pop("error_message")
     row["error"] = None if code is None else ErrorView(code, message)
-    row["rung_at"] = row["rung_at"] if _is_a_time(row["rung_at"]) else None
+    row["rung_at"] = row["rung_at"] if _is_finite(row["rung_at"]) else None
     row |= {"status": Status(row["status"]), "lane": Lane(row["lane"]), "visibility": Visibility(row["visibility"])}
-    return Dossier(**row, timeline=entries)
+    return ImageDetail(**row, timeline=entries)
 
 
-def _is_a_time(at: datetime) -> bool:
+def _is_finite(at: datetime) -> bool:
     """PostgreSQL's `-infinity` comes as the first moment that Python knows."""
     return at.year > 1

@@ -5,8 +5,8 @@ from datetime import datetime
 from msgspec import Struct
 
 from gallery.images.model import Lane
-from gallery.images.timeline import Entry
-from gallery.jobs.workers import Presence
+from gallery.images.timeline import TimelineEntry
+from gallery.jobs.workers import WorkerState
 
 
 class LaneView(Struct, frozen=True, rename="camel"):
@@ -44,7 +44,7 @@ class WorkerView(Struct, frozen=True, rename="camel"):
     name: str
     version: str
     concurrency: int
-    presence: Presence
+    presence: WorkerState
     started_at: datetime
     seen_at: datetime
     doing: list[str]
@@ -74,7 +74,7 @@ class FailureView(Struct, frozen=True, rename="camel"):
     strikes: int
     losses: int
     worker: str | None
-    timeline: list[Entry]
+    timeline: list[TimelineEntry]
 
 
 class ReasonView(Struct, frozen=True, rename="camel"):

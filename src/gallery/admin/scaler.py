@@ -9,9 +9,9 @@ from gallery.adapters.postgres.database import Database
 from gallery.admin.autoscale import Load, Rule, Rules, decide
 from gallery.jobs.workers import LOST_AFTER
 
-RETURNS = timedelta(seconds=60)  # within which a lost worker is expected back: somebody restarts it
-LATELY = timedelta(seconds=60)  # of which it is seen how much went into work
-LOOK = """
+LOST_GRACE = timedelta(seconds=60)  # within which a lost worker is expected back: somebody restarts it
+BUSY_WINDOW = timedelta(seconds=60)  # of which it is seen how much went into work
+SELECT_LOAD = """
     WITH worker AS (SELECT *, ended_at IS NULL AND seen_at > now() - $1::interval AS counts FROM worker),
          due AS (SELECT next_attempt_at AS at FROM image
                  WHERE work = 'due' AND deleted_at IS NULL AND next_attempt_at <= now())
@@ -53,16 +53,16 @@ class Scaler:
         self._rules = rules
 
     async def advise(self) -> ScaleView:
-        """Raises `DatabaseAway`: then nobody should change anything."""
+        """Raises `DatabaseUnavailable`: then nobody should change anything."""
         async with self._database.primary() as db:
-            (seen,) = await db.fetch(LOOK, RETURNS, LOST_AFTER, LATELY)
+            (seen,) = await db.fetch(SELECT_LOAD, LOST_GRACE, LOST_AFTER, BUSY_WINDOW)
         load = Load(
             workers=seen["workers"],
             waiting=seen["waiting"],
-            oldest=seen["oldest"] or 0.0,
-            busy=_busy(seen["worked"] or 0.0, seen["places"]),
-            joined=inf if seen["joined"] is None else seen["joined"],
-            left=inf if seen["left"] is None else seen["left"],
+            oldest_seconds=seen["oldest"] or 0.0,
+            busy=_busy_ratio(seen["worked"] or 0.0, seen["places"]),
+            since_joined=inf if seen["joined"] is None else seen["joined"],
+            since_left=inf if seen["left"] is None else seen["left"],
             paused=seen["paused"],
         )
         decision = decide(load, self._rules)
@@ -74,13 +74,13 @@ class Scaler:
             alive=seen["alive"],
             waiting=load.waiting,
             busy=round(load.busy, 3),
-            oldest_seconds=round(load.oldest, 3),
+            oldest_seconds=round(load.oldest_seconds, 3),
             paused=load.paused,
             min=self._rules.min,
             max=self._rules.max,
         )
 
 
-def _busy(worked: float, places: int) -> float:
+def _busy_ratio(busy_seconds: float, slots: int) -> float:
     """The part of the time of all places that went into images, of those that were settled lately."""
-    return min(1.0, worked / (LATELY.total_seconds() * places)) if places else 0.0
+    return min(1.0, busy_seconds / (BUSY_WINDOW.total_seconds() * slots)) if slots else 0.0

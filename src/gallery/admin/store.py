@@ -7,12 +7,12 @@ from typing import Any
 from gallery.adapters.postgres.database import Connection
 from gallery.admin.model import FailureView, MinuteView, ReasonView, RunningView
 from gallery.images.model import Lane
-from gallery.images.timeline import Entry, Stage
+from gallery.images.timeline import Stage, TimelineEntry
 from gallery.paging import Cursor, Page
 
-MOST_RUNNING = 200
-MOST_COUNTED = 10_000
-MOST_ENTRIES = 12  # of the timeline of one failure
+MAX_RUNNING = 200
+MAX_COUNTED = 10_000
+MAX_TIMELINE_ENTRIES = 12  # of the timeline of one failure
 
 NOW = "SELECT now()"
 BACKLOG = """
@@ -35,16 +35,16 @@ THROUGHPUT = """
     LEFT JOIN timeline ON at >= minute AND at < minute + interval '1 minute' AND stage IN ('ready', 'failed')
     GROUP BY minute ORDER BY minute
 """
-WAITING_FOR_US = "status = 'FAILED' AND deleted_at IS NULL AND dropped_at IS NULL"
+OPEN_FAILURE = "status = 'FAILED' AND deleted_at IS NULL AND dropped_at IS NULL"
 REASONS = f"""
     SELECT code, count(*) AS count FROM (
-        SELECT error_code AS code FROM image WHERE {WAITING_FOR_US} ORDER BY updated_at DESC, id DESC LIMIT $1
+        SELECT error_code AS code FROM image WHERE {OPEN_FAILURE} ORDER BY updated_at DESC, id DESC LIMIT $1
     ) AS newest GROUP BY code ORDER BY count DESC, code
 """
 FAILURES = f"""
     SELECT id, owner, title, mime_type, size, lane, error_code AS code, error_message AS message,
            updated_at AS failed_at, attempt, strikes, losses, worker
-    FROM image WHERE {WAITING_FOR_US} AND ($1::text IS NULL OR error_code = $1)
+    FROM image WHERE {OPEN_FAILURE} AND ($1::text IS NULL OR error_code = $1)
       AND ($2::timestamptz IS NULL OR (updated_at, id) < ($2, $3::uuid))
     ORDER BY updated_at DESC, id DESC LIMIT $4
 """
@@ -59,7 +59,7 @@ DROP = f"""
     WITH dropped AS (
         UPDATE image SET dropped_at = now() WHERE id IN (
             SELECT id FROM image
-            WHERE {WAITING_FOR_US} AND ($1::uuid IS NULL OR id = $1) AND ($2::text IS NULL OR error_code = $2)
+            WHERE {OPEN_FAILURE} AND ($1::uuid IS NULL OR id = $1) AND ($2::text IS NULL OR error_code = $2)
             ORDER BY updated_at, id LIMIT $3 FOR UPDATE SKIP LOCKED
         ) RETURNING id, attempt
     )
@@ -79,7 +79,7 @@ async def backlog(db: Connection) -> dict[Lane, tuple[int, int, float | None]]:
 
 async def running(db: Connection) -> list[RunningView]:
     """Those first whose lease ends first."""
-    return [RunningView(**_laned(row)) for row in await db.fetch(RUNNING, MOST_RUNNING)]
+    return [RunningView(**_with_lane(row)) for row in await db.fetch(RUNNING, MAX_RUNNING)]
 
 
 async def throughput(db: Connection) -> list[MinuteView]:
@@ -88,7 +88,7 @@ async def throughput(db: Connection) -> list[MinuteView]:
 
 
 async def reasons(db: Connection) -> list[ReasonView]:
-    return [ReasonView(**row) for row in await db.fetch(REASONS, MOST_COUNTED)]
+    return [ReasonView(**row) for row in await db.fetch(REASONS, MAX_COUNTED)]
 
 
 async def failures(db: Connection, code: str | None, after: Cursor | None, limit: int) -> Page[FailureView]:
@@ -96,19 +96,19 @@ async def failures(db: Connection, code: str | None, after: Cursor | None, limit
     at = None if after is None else datetime.fromisoformat(str(after.key))
     rows = await db.fetch(FAILURES, code, at, None if after is None else after.id, limit + 1)
     entries = await _timelines(db, [row["id"] for row in rows[:limit]])
-    found = [FailureView(**_laned(row), timeline=entries.get(row["id"], [])) for row in rows[:limit]]
+    found = [FailureView(**_with_lane(row), timeline=entries.get(row["id"], [])) for row in rows[:limit]]
     if len(rows) <= limit:
         return Page(found)
     last = rows[limit - 1]
-    return Page(found, Cursor(question(code), last["failed_at"].isoformat(), last["id"]))
+    return Page(found, Cursor(cursor_query(code), last["failed_at"].isoformat(), last["id"]))
 
 
-def question(code: str | None) -> str:
+def cursor_query(code: str | None) -> str:
     """What a cursor of failures belongs to."""
     return f"failed:{code or ''}"
 
 
-def is_key(key: object) -> bool:
+def is_cursor_key(key: object) -> bool:
     """Whether such a cursor's key can be ours: the time of a failure, as `failures` writes it."""
     try:
         at = datetime.fromisoformat(str(key))
@@ -117,18 +117,18 @@ def is_key(key: object) -> bool:
     return at.tzinfo is UTC and at.isoformat() == key
 
 
-async def drop(db: Connection, image: str | None, code: str | None, most: int) -> int:
+async def drop(db: Connection, image_id: str | None, code: str | None, limit: int) -> int:
     """Whoever has looked at a failure does not want to see it again. Returns how many there were."""
-    return len(await db.fetch(DROP, image, code, most))
+    return len(await db.fetch(DROP, image_id, code, limit))
 
 
-async def _timelines(db: Connection, images: Sequence[str]) -> dict[str, list[Entry]]:
-    found: dict[str, list[Entry]] = {}
-    for row in await db.fetch(TIMELINES, images, MOST_ENTRIES):
-        values = {name: row[name] for name in Entry.__struct_fields__} | {"stage": Stage(row["stage"])}
-        found.setdefault(row["image"], []).append(Entry(**values))
+async def _timelines(db: Connection, images: Sequence[str]) -> dict[str, list[TimelineEntry]]:
+    found: dict[str, list[TimelineEntry]] = {}
+    for row in await db.fetch(TIMELINES, images, MAX_TIMELINE_ENTRIES):
+        values = {name: row[name] for name in TimelineEntry.__struct_fields__} | {"stage": Stage(row["stage"])}
+        found.setdefault(row["image"], []).append(TimelineEntry(**values))
     return found
 
 
-def _laned(row: Any) -> dict[str, Any]:
+def _with_lane(row: Any) -> dict[str, Any]:
     return {**row, "lane": Lane(row["lane"])}

@@ -14,200 +14,211 @@ import msgspec
 import structlog
 
 from gallery import __version__
-from gallery.adapters.objects.store import Objects
+from gallery.adapters.objects.store import ObjectStore
 from gallery.adapters.postgres.database import Database
-from gallery.background import together
+from gallery.background import gather
 from gallery.backup import snapshot, store
-from gallery.backup.model import Entry, File, Manifest, Progress, Tell, blob
-from gallery.backup.place import MANIFEST, Place
-from gallery.backup.snapshot import Needed, Taken
+from gallery.backup.location import MANIFEST, BackupLocation
+from gallery.backup.model import BackupFile, InventoryEntry, Manifest, Progress, ProgressCallback, blob_key
+from gallery.backup.snapshot import NeededObject, SnapshotInfo
 from gallery.errors import BackupDamaged, BackupForeign, ObjectNotFound, RemovedMeanwhile
 
 log = structlog.get_logger(__name__)
 
-BATCH = 500  # objects in one file of the inventory; an interrupted backup goes on after it
-AT_ONCE = 8
+BATCH_SIZE = 500  # objects in one file of the inventory; an interrupted backup goes on after it
+CONCURRENCY = 8
 
 STILL_NEEDED = "SELECT EXISTS (SELECT FROM object WHERE key = $1 AND remove_after IS NULL)"
 
 
-class Create:
-    def __init__(self, database: Database, objects: Objects, url: str) -> None:
+class BackupCreator:
+    def __init__(self, database: Database, objects: ObjectStore, url: str) -> None:
         self._database = database
         self._objects = objects
         self._url = url
 
-    async def run(self, place: Place, keep: int, tell: Tell) -> Manifest:
+    async def run(self, location: BackupLocation, keep: int, on_progress: ProgressCallback) -> Manifest:
         """A new backup; of those at the place the newest `keep` stay.
 
         Raises `BackupForeign`, `BackupUnderWay`, `RemovedMeanwhile`, `DumpFailed`, `Unavailable`, `CannotStart`.
         """
-        async with store.freeze(self._database, place.name) as id_:
-            earlier = await _newest(place)
+        async with store.freeze(self._database, location.name) as id_:
+            earlier = await _find_newest(location)
             with tempfile.TemporaryDirectory(prefix="gallery-backup-") as folder:
-                taken = await snapshot.take(self._url, Path(folder), tell)
+                taken = await snapshot.take(self._url, Path(folder), on_progress)
                 if earlier and earlier.installation != taken.installation:
-                    raise BackupForeign(place=place.name, installation=earlier.installation)
-                dump = await place.put_dump(id_, taken.dump)
-                copying = Copying(self._database, self._objects, place, await _known(place, earlier), Path(folder))
-                manifest = _manifest(id_, taken, dump, copying, await copying.run(id_, taken, tell))
-            await place.put_manifest(manifest)
-            await store.created(self._database, id_)
-            await _prune(place, keep)
+                    raise BackupForeign(place=location.name, installation=earlier.installation)
+                dump = await location.put_dump(id_, taken.dump)
+                copying = ObjectCopier(
+                    self._database, self._objects, location, await _earlier_entries(location, earlier), Path(folder)
+                )
+                manifest = _manifest(id_, taken, dump, copying, await copying.run(id_, taken, on_progress))
+            await location.put_manifest(manifest)
+            await store.mark_complete(self._database, id_)
+            await _try_prune(location, keep)
         log.info("backup.created", id=id_, objects=manifest.objects, copied=copying.copied, missing=manifest.missing)
         return manifest
 
 
-class Copying:
+class ObjectCopier:
     """Files the objects of one listing. Counts what it has met."""
 
-    def __init__(self, database: Database, objects: Objects, place: Place, known: "Known", folder: Path) -> None:
+    def __init__(
+        self,
+        database: Database,
+        objects: ObjectStore,
+        location: BackupLocation,
+        earlier: "EarlierEntries",
+        folder: Path,
+    ) -> None:
         self._database = database
         self._objects = objects
-        self._place = place
-        self._known = known
+        self._location = location
+        self._earlier = earlier
         self._folder = folder
-        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._slots = asyncio.Semaphore(CONCURRENCY)
         self.done = self.bytes = self.copied = self.missing = 0
 
-    async def run(self, id_: str, taken: Taken, tell: Tell) -> list[File]:
+    async def run(self, id_: str, info: SnapshotInfo, on_progress: ProgressCallback) -> list[BackupFile]:
         """Returns the files of the inventory."""
-        inventory: list[File] = []
-        for batch in _batches(taken.listing):
-            known = [await self._known.find(needed) for needed in batch]
-            entries = await together([self._file(*both) for both in zip(batch, known, strict=True)])
-            inventory.append(await self._place.put_entries(id_, len(inventory), entries))
-            tell(Progress("objects", self.done, taken.objects))
+        inventory: list[BackupFile] = []
+        for batch in _batches(info.listing):
+            known = [await self._earlier.find(needed) for needed in batch]
+            entries = await gather([self._ensure_stored(*both) for both in zip(batch, known, strict=True)])
+            inventory.append(await self._location.put_entries(id_, len(inventory), entries))
+            on_progress(Progress("objects", self.done, info.objects))
         return inventory
 
-    async def _file(self, needed: Needed, known: Entry | None) -> Entry:
-        async with self._turns:
-            entry = known if known and await self._is_there(known) else await self._copy(needed)
+    async def _ensure_stored(self, needed: NeededObject, known: InventoryEntry | None) -> InventoryEntry:
+        async with self._slots:
+            entry = known if known and await self._is_stored(known) else await self._copy(needed)
         self.done += 1
         self.bytes += entry.size
         return entry
 
-    async def _copy(self, needed: Needed) -> Entry:
+    async def _copy(self, needed: NeededObject) -> InventoryEntry:
         with tempfile.NamedTemporaryFile(dir=self._folder) as file:
             try:
                 read = await self._objects.digest(needed.key, file.file)
             except ObjectNotFound:
-                return await self._missing(needed)
+                return await self._record_missing(needed)
             file.flush()
-            entry = Entry(needed.key, needed.since, read.size, read.sha256)
-            self._compare(needed, entry)
-            if not await self._is_there(entry):
-                await self._place.objects.put(blob(read.sha256), Path(file.name))
+            entry = InventoryEntry(needed.key, needed.created_at, read.size, read.sha256)
+            self._warn_if_damaged(needed, entry)
+            if not await self._is_stored(entry):
+                await self._location.objects.put(blob_key(read.sha256), Path(file.name))
                 self.copied += 1
         return entry
 
-    async def _is_there(self, entry: Entry) -> bool:
-        return await self._place.objects.size(blob(str(entry.sha256))) == entry.size
+    async def _is_stored(self, entry: InventoryEntry) -> bool:
+        return await self._location.objects.size(blob_key(str(entry.sha256))) == entry.size
 
-    async def _missing(self, needed: Needed) -> Entry:
+    async def _record_missing(self, needed: NeededObject) -> InventoryEntry:
         async with self._database.primary() as db:
             if not await db.fetchval(STILL_NEEDED, needed.key):
                 raise RemovedMeanwhile(key=needed.key)
         log.warning("backup.object_missing", key=needed.key)  # the library has lost it; nobody can copy it
         self.missing += 1
-        return Entry(needed.key, needed.since)
+        return InventoryEntry(needed.key, needed.created_at)
 
-    def _compare(self, needed: Needed, entry: Entry) -> None:
+    def _warn_if_damaged(self, needed: NeededObject, entry: InventoryEntry) -> None:
         if needed.sha256 not in (None, entry.sha256):
             log.warning("backup.original_damaged", key=needed.key)  # in the library already; as it is it is kept
 
 
-class Known:
+class EarlierEntries:
     """What earlier backups say of objects, looked up in the order of keys and read along with them."""
 
-    def __init__(self, sources: list[AsyncIterator[Entry]]) -> None:
+    def __init__(self, sources: list[AsyncIterator[InventoryEntry]]) -> None:
         self._sources = sources
-        self._heads: list[Entry | None] = []
+        self._next_entries: list[InventoryEntry | None] = []
 
-    async def find(self, needed: Needed) -> Entry | None:
+    async def find(self, needed: NeededObject) -> InventoryEntry | None:
         """What is known of that very object; keys must be asked for in their order."""
-        if not self._heads:
-            self._heads = [await anext(source, None) for source in self._sources]
+        if not self._next_entries:
+            self._next_entries = [await anext(source, None) for source in self._sources]
         for place, source in enumerate(self._sources):
-            while (head := self._heads[place]) and head.key < needed.key:
-                self._heads[place] = await anext(source, None)
-            if head and (head.key, head.since) == (needed.key, needed.since) and head.sha256:
+            while (head := self._next_entries[place]) and head.key < needed.key:
+                self._next_entries[place] = await anext(source, None)
+            if head and (head.key, head.created_at) == (needed.key, needed.created_at) and head.sha256:
                 return head
         if needed.sha256 and needed.size is not None:  # an original: its hash stands in its image's row
-            return Entry(needed.key, needed.since, needed.size, needed.sha256)
+            return InventoryEntry(needed.key, needed.created_at, needed.size, needed.sha256)
         return None
 
 
-async def prune(place: Place, keep: int) -> None:
+async def prune(location: BackupLocation, keep: int) -> None:
     """Remove all but the newest `keep` backups, what was left half done, and bytes that none of them needs.
 
     Holds the hashes of all objects in memory, about 100 bytes each.
     """
-    kept = (await place.whole())[-keep:]
+    kept = (await location.complete_ids())[-keep:]
     needed: set[bytes] = set()
     for id_ in kept:
-        async for entries in place.entries(await place.manifest(id_)):
+        async for entries in location.entries(await location.manifest(id_)):
             needed.update(bytes.fromhex(entry.sha256) for entry in entries if entry.sha256)
-    for id_, names in (await place.files()).items():
+    for id_, names in (await location.files()).items():
         if id_ not in kept:
             names.sort(key=lambda name: name != MANIFEST)  # what is half gone is no backup
-            await place.objects.delete([f"backups/{id_}/{name}" for name in names])
-    async for batch in place.objects.list("objects"):
+            await location.objects.delete([f"backups/{id_}/{name}" for name in names])
+    async for batch in location.objects.list("objects"):
         found = [each.key for each in batch]
-        await place.objects.delete([key for key in found if bytes.fromhex(key.rpartition("/")[2]) not in needed])
+        await location.objects.delete([key for key in found if bytes.fromhex(key.rpartition("/")[2]) not in needed])
 
 
-async def _prune(place: Place, keep: int) -> None:
+async def _try_prune(location: BackupLocation, keep: int) -> None:
     """Damage to an older backup is no reason to fail: nobody knows what it needs, so all stays."""
     try:
-        await prune(place, keep)
+        await prune(location, keep)
     except BackupDamaged as error:
-        log.warning("backup.not_pruned", place=place.name, error=str(error))
+        log.warning("backup.not_pruned", place=location.name, error=str(error))
 
 
-async def _newest(place: Place) -> Manifest | None:
+async def _find_newest(location: BackupLocation) -> Manifest | None:
     try:
-        return await place.manifest() if await place.whole() else None
+        return await location.manifest() if await location.complete_ids() else None
     except BackupDamaged as error:
         log.warning("backup.earlier_unreadable", error=str(error))  # it saves no work
         return None
 
 
-async def _known(place: Place, earlier: Manifest | None) -> Known:
-    sources = await place.interrupted()
+async def _earlier_entries(location: BackupLocation, earlier: Manifest | None) -> EarlierEntries:
+    sources = await location.interrupted_entries()
     if earlier:
-        sources.append(_one_by_one(place, earlier))
-    return Known(sources)
+        sources.append(_iterate_entries(location, earlier))
+    return EarlierEntries(sources)
 
 
-async def _one_by_one(place: Place, manifest: Manifest) -> AsyncIterator[Entry]:
+async def _iterate_entries(location: BackupLocation, manifest: Manifest) -> AsyncIterator[InventoryEntry]:
     try:
-        async for entries in place.entries(manifest):
+        async for entries in location.entries(manifest):
             for entry in entries:
                 yield entry
     except BackupDamaged as error:
         log.warning("backup.earlier_unreadable", error=str(error))  # it saves no more work
 
 
-def _batches(listing: Path) -> Iterator[list[Needed]]:
-    decode = msgspec.json.Decoder(Needed).decode
+def _batches(listing: Path) -> Iterator[list[NeededObject]]:
+    decode = msgspec.json.Decoder(NeededObject).decode
     with listing.open("rb") as lines:
-        while batch := [decode(line) for line in islice(lines, BATCH)]:
+        while batch := [decode(line) for line in islice(lines, BATCH_SIZE)]:
             yield batch
 
 
-def _manifest(id_: str, taken: Taken, dump: list[File], copying: Copying, inventory: list[File]) -> Manifest:
+def _manifest(
+    id_: str, info: SnapshotInfo, dump: list[BackupFile], copier: ObjectCopier, inventory: list[BackupFile]
+) -> Manifest:
     return Manifest(
         id=id_,
-        installation=taken.installation,
-        taken_at=taken.at,
+        installation=info.installation,
+        taken_at=info.at,
         gallery=__version__,
-        schema=taken.schema,
-        postgres=taken.postgres,
+        schema=info.schema,
+        postgres=info.postgres,
         dump=dump,
         inventory=inventory,
-        objects=copying.done,
-        bytes=copying.bytes,
-        missing=copying.missing,
-        tables=taken.tables,
+        objects=copier.done,
+        bytes=copier.bytes,
+        missing=copier.missing,
+        tables=info.tables,
     )

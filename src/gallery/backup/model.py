@@ -13,10 +13,10 @@ from typing import Protocol
 
 from msgspec import Struct
 
-FORMAT = 1
+FORMAT_VERSION = 1
 
 
-class File(Struct, frozen=True):
+class BackupFile(Struct, frozen=True):
     """A file at the place; `size` in bytes, `sha256` in hex."""
 
     key: str
@@ -24,14 +24,14 @@ class File(Struct, frozen=True):
     sha256: str
 
 
-class Entry(Struct, frozen=True, array_like=True):
+class InventoryEntry(Struct, frozen=True, array_like=True):
     """An object of the library: which bytes it has. `since` tells it from a later one under the same key.
 
     Without `sha256` it was not there when it was to be copied.
     """
 
     key: str
-    since: datetime
+    created_at: datetime
     size: int = 0
     sha256: str | None = None
 
@@ -39,15 +39,15 @@ class Entry(Struct, frozen=True, array_like=True):
 class Manifest(Struct, frozen=True, kw_only=True, rename="camel"):
     """A whole backup."""
 
-    format: int = FORMAT
+    format: int = FORMAT_VERSION
     id: str
     installation: str
     taken_at: datetime
     gallery: str
     schema: str
     postgres: int
-    dump: list[File]
-    inventory: list[File]
+    dump: list[BackupFile]
+    inventory: list[BackupFile]
     objects: int
     bytes: int
     missing: int
@@ -62,12 +62,12 @@ class Progress(Struct, frozen=True, omit_defaults=True):
     total: int | None = None
 
 
-class Tell(Protocol):
+class ProgressCallback(Protocol):
     """Who hears how far it is."""
 
     def __call__(self, progress: Progress, /) -> None: ...
 
 
-def blob(sha256: str) -> str:
+def blob_key(sha256: str) -> str:
     """Where the bytes with that hash are."""
     return f"objects/{sha256[:2]}/{sha256}"

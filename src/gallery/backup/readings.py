@@ -4,10 +4,10 @@ from collections.abc import Iterable
 
 from gallery.adapters.postgres.database import Database
 from gallery.backup.store import verified_age
-from gallery.ops.readings import Reading, Source
+from gallery.ops.readings import Reading, ReadingSource
 
 
-def of_backups(database: Database) -> Source:
+def backup_readings(database: Database) -> ReadingSource:
     """Nothing is read where no backup was ever verified: there is no number for never."""
 
     async def read() -> Iterable[Reading]:

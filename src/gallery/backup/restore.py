@@ -10,21 +10,21 @@ from pathlib import Path
 
 import structlog
 
-from gallery.adapters.objects.store import INSTALLATION, Objects
+from gallery.adapters.objects.store import INSTALLATION_KEY, ObjectStore
 from gallery.adapters.postgres import dump
-from gallery.adapters.postgres.database import SCHEMA
+from gallery.adapters.postgres.database import SCHEMA_REVISION
 from gallery.adapters.valkey.client import Valkey
-from gallery.background import together
+from gallery.background import gather
 from gallery.backup import snapshot
-from gallery.backup.model import Entry, Manifest, Progress, Tell, blob
-from gallery.backup.place import Place
-from gallery.errors import BackupDamaged, CannotStart, ObjectNotFound, ValkeyAway
+from gallery.backup.location import BackupLocation
+from gallery.backup.model import InventoryEntry, Manifest, Progress, ProgressCallback, blob_key
+from gallery.errors import BackupDamaged, CannotStart, ObjectNotFound, ValkeyUnavailable
 from gallery.images.cache import ImageCache
 
 log = structlog.get_logger(__name__)
 
-AT_ONCE = 8
-PREFIXES = ("original", "renditions")
+CONCURRENCY = 8
+OBJECT_PREFIXES = ("original", "renditions")
 
 IS_EMPTY = """
     SELECT NOT EXISTS (
@@ -36,7 +36,7 @@ IS_EMPTY = """
 # At the schema of the dump, which may be older than ours: only what the first version with backups had.
 # A number must not come twice, also when one backup is restored twice: microseconds run ahead of any rate of events,
 # and seconds since 2026 of any one image's changes.
-AFTER = """
+AFTER_RESTORE = """
     RESET search_path;
     DELETE FROM event;
     UPDATE event_numbers SET head = now_in_us, floor = now_in_us FROM (
@@ -47,7 +47,7 @@ AFTER = """
         version = greatest(version + 1, seconds), attempt = greatest(attempt + 1, seconds),
         status = CASE status WHEN 'PROCESSING' THEN 'PENDING' ELSE status END,
         work = CASE work WHEN 'taken' THEN 'due' ELSE work END, lease_until = NULL,
-        next_attempt_at = least(next_attempt_at, now()), rung_at = '-infinity'
+        next_attempt_at = least(next_attempt_at, now()), enqueued_at = '-infinity'
     FROM (SELECT extract(epoch FROM now() - timestamptz '2026-01-01 00:00Z')::integer AS seconds) AS clock;
     DELETE FROM idempotency WHERE status IS NULL;
     UPDATE backup SET frozen_until = now() WHERE frozen_until > now();
@@ -55,86 +55,90 @@ AFTER = """
 """
 
 
-class Restore:
-    def __init__(self, objects: Objects, valkey: Valkey, cache: ImageCache, url: str) -> None:
+class BackupRestorer:
+    def __init__(self, objects: ObjectStore, valkey: Valkey, cache: ImageCache, url: str) -> None:
         self._objects = objects
         self._valkey = valkey
         self._cache = cache
         self._url = url
-        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._slots = asyncio.Semaphore(CONCURRENCY)
 
-    async def run(self, place: Place, id_: str | None, tell: Tell) -> Manifest:
+    async def run(self, location: BackupLocation, id_: str | None, on_progress: ProgressCallback) -> Manifest:
         """Into an empty database and an empty store, or one of the same installation.
 
         Raises `BackupNotFound`, `BackupDamaged`, `ForeignStore`, `DumpFailed`, `Unavailable`, `CannotStart`.
         """
-        manifest = await place.manifest(id_)
-        if manifest.schema > SCHEMA:
-            raise CannotStart(f"The backup has schema {manifest.schema}, this Gallery {SCHEMA}: upgrade Gallery.")
+        manifest = await location.manifest(id_)
+        if manifest.schema > SCHEMA_REVISION:
+            raise CannotStart(
+                f"The backup has schema {manifest.schema}, this Gallery {SCHEMA_REVISION}: upgrade Gallery."
+            )
         programs = await self._programs()
-        await self._claim(manifest.installation)
+        await self._claim_store(manifest.installation)
         with tempfile.TemporaryDirectory(prefix="gallery-restore-") as folder:
             file = Path(folder) / "database.dump"
-            await place.get_dump(manifest, file)  # whole, or nothing is touched
-            await self._put_all(place, manifest, tell)
-            tell(Progress("database", file.stat().st_size))
-            await programs.restore(file, self._url, AFTER)
-        await self._forget()
+            await location.get_dump(manifest, file)  # whole, or nothing is touched
+            await self._restore_objects(location, manifest, on_progress)
+            on_progress(Progress("database", file.stat().st_size))
+            await programs.restore(file, self._url, AFTER_RESTORE)
+        await self._clear_valkey()
         log.info("backup.restored", id=manifest.id, objects=manifest.objects, missing=manifest.missing)
         return manifest
 
-    async def _programs(self) -> dump.Programs:
-        async with snapshot.connected(self._url) as db:
+    async def _programs(self) -> dump.PostgresTools:
+        async with snapshot.open_connection(self._url) as db:
             if not await db.fetchval(IS_EMPTY):
                 name = await db.fetchval("SELECT current_database()")
                 raise CannotStart(
                     f"The database {name} is not empty, and a restore replaces nothing: "
                     "give it a new database (or, with the embedded servers, a new GALLERY_DATA_DIR)."
                 )
-            return await dump.programs(await snapshot.server_major(db))
+            return await dump.get_tools(await snapshot.server_major(db))
 
-    async def _claim(self, installation: str) -> None:
+    async def _claim_store(self, installation: str) -> None:
         """A store that says whose it is must be of the same one; another must hold nothing that looks like ours."""
-        nobodys = await self._objects.size(INSTALLATION) is None
-        await self._objects.claim(installation)
-        for prefix in PREFIXES if nobodys else ():
+        nobodys = await self._objects.size(INSTALLATION_KEY) is None
+        await self._objects.take_ownership(installation)
+        for prefix in OBJECT_PREFIXES if nobodys else ():
             async for found in self._objects.list(prefix):
                 if found:
-                    await self._objects.delete([INSTALLATION])
+                    await self._objects.delete([INSTALLATION_KEY])
                     raise CannotStart(f"The object store is not empty: it holds {found[0].key}. Give it a new one.")
 
-    async def _put_all(self, place: Place, manifest: Manifest, tell: Tell) -> None:
+    async def _restore_objects(
+        self, location: BackupLocation, manifest: Manifest, on_progress: ProgressCallback
+    ) -> None:
         done = 0
-        async for entries in place.entries(manifest):
-            await together([self._put(place, entry) for entry in entries])
+        async for entries in location.entries(manifest):
+            await gather([self._restore_object(location, entry) for entry in entries])
             done += len(entries)
-            tell(Progress("objects", done, manifest.objects))
+            on_progress(Progress("objects", done, manifest.objects))
 
-    async def _put(self, place: Place, entry: Entry) -> None:
+    async def _restore_object(self, location: BackupLocation, entry: InventoryEntry) -> None:
         if entry.sha256 is None:
             log.warning("backup.object_missing", key=entry.key)  # it was, in the library
             return
-        async with self._turns:
-            if await self._has(entry):
+        async with self._slots:
+            if await self._is_restored(entry):
                 return
             with tempfile.NamedTemporaryFile(prefix="gallery-restore-") as file:
-                source = blob(entry.sha256)
+                source = blob_key(entry.sha256)
                 try:
-                    await place.objects.fetch(source, Path(file.name), size=entry.size, sha256=entry.sha256)
+                    await location.objects.fetch(source, Path(file.name), size=entry.size, sha256=entry.sha256)
                 except ObjectNotFound:
                     raise BackupDamaged(missing=source, of=entry.key) from None
                 await self._objects.delete([entry.key])  # other bytes under that key are not those of the backup
                 await self._objects.put(entry.key, Path(file.name))
 
-    async def _has(self, entry: Entry) -> bool:
+    async def _is_restored(self, entry: InventoryEntry) -> bool:
         if await self._objects.size(entry.key) != entry.size:
             return False
         return (await self._objects.digest(entry.key)).sha256 == entry.sha256
 
-    async def _forget(self) -> None:
+    async def _clear_valkey(self) -> None:
         """What Valkey remembers is of another time. Without its mark the next sweep rings for all that is due."""
         try:
             await self._cache.clear()
             await self._valkey.call(lambda server: server.unlink(f"{self._valkey.prefix}:queue:mark"))
-        except ValkeyAway as error:
+        except ValkeyUnavailable as error:
             log.warning("backup.cache_not_cleared", error=str(error))  # its entries end within a minute

@@ -10,14 +10,14 @@ import msgspec
 from msgspec import Struct
 
 from gallery.adapters.postgres import dump
-from gallery.adapters.postgres.pools import AWAY
-from gallery.backup.model import Progress, Tell
-from gallery.errors import DatabaseAway, in_words
+from gallery.adapters.postgres.pools import UNAVAILABLE_ERRORS
+from gallery.backup.model import Progress, ProgressCallback
+from gallery.errors import DatabaseUnavailable, describe_error
 
-FETCH = 1000
-LINE = msgspec.json.Encoder()
+PREFETCH_ROWS = 1000
+ENCODER = msgspec.json.Encoder()
 
-OBJECTS = """
+NEEDED_OBJECTS = """
     SELECT object.key, object.created_at, image.size, image.sha256 FROM object
     LEFT JOIN image ON image.id = object.image_id AND object.attempt IS NULL
     WHERE object.remove_after IS NULL ORDER BY object.key COLLATE "C"
@@ -33,17 +33,17 @@ TABLES = """
 """
 
 
-class Needed(Struct, frozen=True, array_like=True):
+class NeededObject(Struct, frozen=True, array_like=True):
     """An object that the snapshot's rows need; size and hash are known of originals."""
 
     key: str
-    since: datetime
+    created_at: datetime
     size: int | None
     sha256: str | None
 
 
-class Taken(Struct, frozen=True):
-    """What a snapshot has shown. `listing` is a file of `Needed`, a JSON line each, sorted by key."""
+class SnapshotInfo(Struct, frozen=True):
+    """What a snapshot has shown. `listing` is a file of `NeededObject`, a JSON line each, sorted by key."""
 
     at: datetime
     installation: str
@@ -56,43 +56,43 @@ class Taken(Struct, frozen=True):
 
 
 @asynccontextmanager
-async def connected(url: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
-    """A connection of one's own, for what takes long. Raises `DatabaseAway`."""
+async def open_connection(url: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+    """A connection of one's own, for what takes long. Raises `DatabaseUnavailable`."""
     try:
         connection = await asyncpg.connect(url, timeout=10, server_settings={"application_name": "gallery backup"})
         try:
             yield connection
         finally:
             await connection.close(timeout=5)
-    except AWAY as error:
-        raise DatabaseAway(cause=in_words(error)) from error
+    except UNAVAILABLE_ERRORS as error:
+        raise DatabaseUnavailable(cause=describe_error(error)) from error
 
 
-async def take(url: str, folder: Path, tell: Tell) -> Taken:
-    """Dump and list into `folder`. Raises `DatabaseAway`, `DumpFailed`, `CannotStart`."""
-    async with connected(url) as db:
+async def take(url: str, folder: Path, on_progress: ProgressCallback) -> SnapshotInfo:
+    """Dump and list into `folder`. Raises `DatabaseUnavailable`, `DumpFailed`, `CannotStart`."""
+    async with open_connection(url) as db:
         major = await server_major(db)
-        programs = await dump.programs(major)
+        programs = await dump.get_tools(major)
         async with db.transaction(isolation="repeatable_read", readonly=True):
             snapshot = await db.fetchval("SELECT pg_export_snapshot()")
             extensions = [row["extname"] for row in await db.fetch(EXTENSIONS)]
-            taken = Taken(
+            taken = SnapshotInfo(
                 at=await db.fetchval("SELECT now()"),
                 installation=str(await db.fetchval("SELECT id FROM installation")),
                 schema=await db.fetchval("SELECT version_num FROM alembic_version"),
                 postgres=major,
-                tables=await count(db),
+                tables=await count_rows(db),
                 dump=folder / "database.dump",
                 listing=folder / "listing",
-                objects=await _list(db, folder / "listing"),
+                objects=await _write_listing(db, folder / "listing"),
             )
-            tell(Progress("dump", 0))
+            on_progress(Progress("dump", 0))
             await programs.dump(url, snapshot, extensions, taken.dump)
-    tell(Progress("dump", taken.dump.stat().st_size))
+    on_progress(Progress("dump", taken.dump.stat().st_size))
     return taken
 
 
-async def count(db: "asyncpg.Connection[asyncpg.Record]") -> dict[str, int]:
+async def count_rows(db: "asyncpg.Connection[asyncpg.Record]") -> dict[str, int]:
     """The rows of each table."""
     return {row["name"]: await db.fetchval(row["counting"]) for row in await db.fetch(TABLES)}
 
@@ -101,10 +101,10 @@ async def server_major(db: "asyncpg.Connection[asyncpg.Record]") -> int:
     return int(await db.fetchval("SHOW server_version_num")) // 10_000
 
 
-async def _list(db: "asyncpg.Connection[asyncpg.Record]", target: Path) -> int:
+async def _write_listing(db: "asyncpg.Connection[asyncpg.Record]", target: Path) -> int:
     listed = 0
     with target.open("wb") as file:
-        async for row in db.cursor(OBJECTS, prefetch=FETCH):
-            file.write(LINE.encode(Needed(*row)) + b"\n")
+        async for row in db.cursor(NEEDED_OBJECTS, prefetch=PREFETCH_ROWS):
+            file.write(ENCODER.encode(NeededObject(*row)) + b"\n")
             listed += 1
     return listed

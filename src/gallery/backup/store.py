@@ -12,87 +12,87 @@ import structlog
 import uuid_utils
 
 from gallery.adapters.postgres.database import Database
-from gallery.background import beside
-from gallery.errors import BackupUnderWay, DatabaseAway
+from gallery.background import run_in_background
+from gallery.errors import BackupUnderWay, DatabaseUnavailable
 
 log = structlog.get_logger(__name__)
 
 LEASE = timedelta(seconds=60)
-POLL = 0.25
+POLL_SECONDS = 0.25
 
-ALONE = "LOCK TABLE backup IN SHARE ROW EXCLUSIVE MODE"
+LOCK_TABLE = "LOCK TABLE backup IN SHARE ROW EXCLUSIVE MODE"
 BEGIN = """
     INSERT INTO backup (id, place, frozen_until)
     SELECT $1, $2, now() + $3::interval WHERE NOT EXISTS (SELECT FROM backup WHERE frozen_until > now())
     RETURNING true
 """
-OTHER = "SELECT place, frozen_until FROM backup ORDER BY frozen_until DESC LIMIT 1"
+LATEST_FREEZE = "SELECT place, frozen_until FROM backup ORDER BY frozen_until DESC LIMIT 1"
 RENEW = "UPDATE backup SET frozen_until = now() + $2::interval WHERE id = $1"
-THAW = "UPDATE backup SET frozen_until = now() WHERE id = $1"
-CREATED = "UPDATE backup SET created_at = now() WHERE id = $1"
-VERIFIED = """
+END_FREEZE = "UPDATE backup SET frozen_until = now() WHERE id = $1"
+MARK_COMPLETE = "UPDATE backup SET created_at = now() WHERE id = $1"
+MARK_VERIFIED = """
     INSERT INTO backup (id, place, began_at, frozen_until, created_at, verified_at)
     VALUES ($1, $2, $3, now(), $3, now()) ON CONFLICT (id) DO UPDATE SET verified_at = now()
 """
-AGE = "SELECT now() - max(began_at) FROM backup WHERE verified_at IS NOT NULL"
+VERIFIED_AGE = "SELECT now() - max(began_at) FROM backup WHERE verified_at IS NOT NULL"
 
 
 @asynccontextmanager
-async def freeze(database: Database, place: str, lease: timedelta = LEASE) -> AsyncIterator[str]:
+async def freeze(database: Database, location: str, lease: timedelta = LEASE) -> AsyncIterator[str]:
     """Nothing is removed from the store in this block. Yields the new backup's id.
 
     A dead predecessor's freeze is waited for; raises `BackupUnderWay` for a living one's.
     """
     id_ = str(uuid_utils.uuid7())
-    await _begin(database, id_, place, lease)
+    await _begin_freeze(database, id_, location, lease)
     try:
-        async with beside(_renew(database, id_, lease), "freeze"):
+        async with run_in_background(_keep_renewing(database, id_, lease), "freeze"):
             yield id_
     finally:
-        with suppress(DatabaseAway):  # then it ends by itself
-            await asyncio.shield(_execute(database, THAW, id_))
+        with suppress(DatabaseUnavailable):  # then it ends by itself
+            await asyncio.shield(_execute(database, END_FREEZE, id_))
 
 
-async def created(database: Database, id_: str) -> None:
+async def mark_complete(database: Database, id_: str) -> None:
     """The backup is whole."""
-    await _execute(database, CREATED, id_)
+    await _execute(database, MARK_COMPLETE, id_)
 
 
-async def verified(database: Database, id_: str, place: str, taken_at: datetime) -> None:
+async def mark_verified(database: Database, id_: str, location: str, taken_at: datetime) -> None:
     """The backup was restored and compared, just now."""
-    await _execute(database, VERIFIED, id_, place, taken_at)
+    await _execute(database, MARK_VERIFIED, id_, location, taken_at)
 
 
 async def verified_age(database: Database) -> timedelta | None:
     """How old the state is that can surely be restored: of the newest verified backup. `None` if there is none."""
     async with database.primary() as db:
-        age: timedelta | None = await db.fetchval(AGE)
+        age: timedelta | None = await db.fetchval(VERIFIED_AGE)
     return age
 
 
-async def _begin(database: Database, id_: str, place: str, lease: timedelta) -> None:
+async def _begin_freeze(database: Database, id_: str, location: str, lease: timedelta) -> None:
     first: datetime | None = None
     while True:
         async with database.writing() as db:
-            await db.execute(ALONE)
-            if await db.fetchval(BEGIN, id_, place, lease):
+            await db.execute(LOCK_TABLE)
+            if await db.fetchval(BEGIN, id_, location, lease):
                 return
-            other = await db.fetchrow(OTHER)
+            other = await db.fetchrow(LATEST_FREEZE)
         assert other is not None  # noqa: S101  it is why we could not begin
         if first is None:
             log.info("backup.waiting", place=other["place"])
         elif other["frozen_until"] > first:
             raise BackupUnderWay(place=other["place"])
         first = other["frozen_until"]
-        await asyncio.sleep(POLL)
+        await asyncio.sleep(POLL_SECONDS)
 
 
-async def _renew(database: Database, id_: str, lease: timedelta) -> None:
+async def _keep_renewing(database: Database, id_: str, lease: timedelta) -> None:
     while True:
         await asyncio.sleep(lease.total_seconds() / 4)
         try:
             await _execute(database, RENEW, id_, lease)
-        except DatabaseAway as error:
+        except DatabaseUnavailable as error:
             log.warning("backup.not_renewed", error=str(error))
 
 

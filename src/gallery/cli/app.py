@@ -8,7 +8,7 @@ import msgspec
 import typer
 
 from gallery import __version__
-from gallery.cli.runner import read_settings, run, set_for_all
+from gallery.cli.runner import export_settings, read_settings, run
 from gallery.errors import Misconfigured
 from gallery.settings import Settings
 
@@ -25,23 +25,23 @@ app.add_typer(keys_app, name="keys")
 backup_app = typer.Typer(help="Backups that prove themselves.", no_args_is_help=True)
 app.add_typer(backup_app, name="backup")
 
-Place = Annotated[str, typer.Argument(metavar="DIR", help="A directory, or s3://bucket/prefix")]
-Which = Annotated[str | None, typer.Option("--backup", metavar="ID", help="Not the newest, but this one")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON lines instead of text, a summary last")]
+LocationArgument = Annotated[str, typer.Argument(metavar="DIR", help="A directory, or s3://bucket/prefix")]
+BackupOption = Annotated[str | None, typer.Option("--backup", metavar="ID", help="Not the newest, but this one")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON lines instead of text, a summary last")]
 
 
 def main() -> None:
     app()
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
+def _print_version(value: bool) -> None:
+    if value:
         typer.echo(__version__)
         raise typer.Exit
 
 
 @app.callback()
-def every(
+def root(
     version: Annotated[
         bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version")
     ] = False,
@@ -71,7 +71,7 @@ def dev(
         "CORS_ORIGIN": cors_origin,
         "GALLERY_ACCESS__OPEN": access_open,
     }
-    run(command.dev, "dev", set_for_all(**given))
+    run(command.dev, "dev", export_settings(**given))
 
 
 @app.command()
@@ -108,7 +108,7 @@ def worker(
 @app.command()
 def migrate(
     slow: Annotated[bool, typer.Option("--slow", help="A step may take as long as it needs, and the API wait")] = False,
-    json: Json = False,
+    json: JsonOption = False,
 ) -> None:
     """Bring the database's schema up to date."""
     from gallery.cli import once as command  # noqa: PLC0415
@@ -119,7 +119,7 @@ def migrate(
 @app.command()
 def sweep(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what there is to do, and do nothing")] = False,
-    json: Json = False,
+    json: JsonOption = False,
 ) -> None:
     """Finish what was left half done.
 
@@ -141,7 +141,7 @@ def verify(
     remove_unknown: Annotated[
         bool, typer.Option("--remove-unknown", help="Remove objects that no row knows; without it they are only told")
     ] = False,
-    json: Json = False,
+    json: JsonOption = False,
 ) -> None:
     """Compare the rows with the object store.
 
@@ -154,9 +154,9 @@ def verify(
 
 @backup_app.command("create")
 def backup_create(
-    place: Place,
+    location: LocationArgument,
     keep: Annotated[int | None, typer.Option(min=1, help="How many backups stay there (GALLERY_BACKUP__KEEP)")] = None,
-    json: Json = False,
+    json: JsonOption = False,
 ) -> None:
     """Copy the database and all objects that it needs.
 
@@ -164,20 +164,20 @@ def backup_create(
     """
     from gallery.cli import backup as command  # noqa: PLC0415
 
-    run(lambda s: command.create(s, place, keep, json=json), "backup")
+    run(lambda s: command.create(s, location, keep, json=json), "backup")
 
 
 @backup_app.command("verify")
 def backup_verify(
-    place: Place,
-    backup: Which = None,
+    location: LocationArgument,
+    backup: BackupOption = None,
     share: Annotated[
         float, typer.Option("--bytes", min=0, max=1, help="Which share of the files is read: 1 all, 0.05 a sample")
     ] = 1,
     database_url: Annotated[
         str | None, typer.Option(metavar="URL", help="An empty database to try it in; else one is made and dropped")
     ] = None,
-    json: Json = False,
+    json: JsonOption = False,
 ) -> None:
     """Restore a backup into a scratch database and compare.
 
@@ -185,18 +185,18 @@ def backup_verify(
     """
     from gallery.cli import backup as command  # noqa: PLC0415
 
-    run(lambda s: command.verify(s, place, backup, share, database_url, json=json), "backup")
+    run(lambda s: command.verify(s, location, backup, share, database_url, json=json), "backup")
 
 
 @app.command()
-def restore(place: Place, backup: Which = None, json: Json = False) -> None:
+def restore(location: LocationArgument, backup: BackupOption = None, json: JsonOption = False) -> None:
     """Put a backup back.
 
     The database and the object store have to be empty.
     """
     from gallery.cli import backup as command  # noqa: PLC0415
 
-    run(lambda s: command.restore(s, place, backup, json=json), "restore")
+    run(lambda s: command.restore(s, location, backup, json=json), "restore")
 
 
 @app.command()
@@ -204,7 +204,7 @@ def doctor(
     heap: Annotated[
         int | None, typer.Option(metavar="PID", help="Instead, the largest Python objects of a serve or worker process")
     ] = None,
-    json: Json = False,
+    json: JsonOption = False,
 ) -> None:
     """Look for what is wrong, and say what to do about it.
 
@@ -217,7 +217,7 @@ def doctor(
     try:
         settings = Settings.read(os.environ)
     except Misconfigured as error:
-        raise typer.Exit(command.cannot_read(error, json=json)) from None
+        raise typer.Exit(command.report_bad_settings(error, json=json)) from None
     run(lambda s: command.doctor(s, os.environ, json=json), "doctor", settings)
 
 
@@ -234,7 +234,7 @@ def migrate_objects(
     close: Annotated[
         bool, typer.Option("--close", help="At the end, let nobody use the old store as this Gallery's any more")
     ] = False,
-    json: Json = False,
+    json: JsonOption = False,
 ) -> None:
     """Copy all objects to another store.
 
@@ -242,14 +242,14 @@ def migrate_objects(
     """
     from gallery.cli import migrate_objects as command  # noqa: PLC0415
 
-    wish = command.Wish(from_, to, since, at_once, close=close, json=json)
+    wish = command.MigrateOptions(from_, to, since, at_once, close=close, json=json)
     run(lambda s: command.migrate_objects(s, wish), "migrate-objects")
 
 
 @app.command()
 def config(
     changed: Annotated[bool, typer.Option("--changed", help="Only those that differ from their default")] = False,
-    json: Json = False,
+    json: JsonOption = False,
 ) -> None:
     """Print every setting in force, secrets masked."""
     settings = read_settings()
@@ -275,7 +275,7 @@ def keys_create(
     scope: Annotated[list[str], typer.Option(help="images:read, images:write, admin; repeatable")],
     expires: Annotated[str, typer.Option(help="When it ends: 90d, 12h, never")] = "90d",
     name: Annotated[str, typer.Option(help="What it is for")] = "",
-    json: Json = False,
+    json: JsonOption = False,
 ) -> None:
     """Make an API key, and show it this once."""
     from gallery.cli import keys as command  # noqa: PLC0415
@@ -284,7 +284,7 @@ def keys_create(
 
 
 @keys_app.command("list")
-def keys_list(json: Json = False) -> None:
+def keys_list(json: JsonOption = False) -> None:
     """List all API keys, without their secrets."""
     from gallery.cli import keys as command  # noqa: PLC0415
 
@@ -293,7 +293,7 @@ def keys_list(json: Json = False) -> None:
 
 @keys_app.command("revoke")
 def keys_revoke(
-    key: Annotated[str, typer.Argument(metavar="ID", help="The id, not the key")], json: Json = False
+    key: Annotated[str, typer.Argument(metavar="ID", help="The id, not the key")], json: JsonOption = False
 ) -> None:
     """Revoke an API key.
 
@@ -307,7 +307,7 @@ def keys_revoke(
 @keys_app.command("rotate")
 def keys_rotate(
     at_once: Annotated[bool, typer.Option("--at-once", help="Drop the others: what they signed ends now")] = False,
-    json: Json = False,
+    json: JsonOption = False,
 ) -> None:
     """Sign with a new key from now on: links, cookies, tickets."""
     from gallery.cli import keys as command  # noqa: PLC0415

@@ -10,23 +10,23 @@ import typer
 from msgspec import Struct
 
 from gallery.adapters.objects.store import open_objects
-from gallery.adapters.postgres.database import SCHEMA, open_database, wait_for_database
+from gallery.adapters.postgres.database import SCHEMA_REVISION, open_database, wait_for_database
 from gallery.adapters.valkey.client import open_valkey
 from gallery.backup import store
-from gallery.backup.create import Create
-from gallery.backup.model import Manifest, Progress, Tell
-from gallery.backup.place import Place, open_place
-from gallery.backup.proof import Proof, scratch
-from gallery.backup.restore import Restore
+from gallery.backup.create import BackupCreator
+from gallery.backup.location import BackupLocation, open_location
+from gallery.backup.model import Manifest, Progress, ProgressCallback
+from gallery.backup.restore import BackupRestorer
+from gallery.backup.verify import BackupVerifier, scratch_database
 from gallery.cli import startup
 from gallery.images.cache import ImageCache
 from gallery.settings import Settings
-from gallery.wiring import of_the_cache
+from gallery.wiring import cache_redis_settings
 
 log = structlog.get_logger(__name__)
 
 
-class Done(Struct, frozen=True, rename="camel"):
+class Summary(Struct, frozen=True, rename="camel"):
     """What a command says last."""
 
     backup: str
@@ -36,80 +36,82 @@ class Done(Struct, frozen=True, rename="camel"):
     missing: int
 
 
-async def create(settings: Settings, where: str, keep: int | None, *, json: bool) -> int:
-    """1 when something is missing from the library, which is in no backup then. Raises what `Create.run` does."""
-    async with startup.gallery(settings) as gallery:
-        place = open_place(where, settings, make=True)
-        with _telling(json) as tell:
-            command = Create(gallery.database, gallery.objects, startup.direct_url(gallery.settings))
+async def create(settings: Settings, path_or_url: str, keep: int | None, *, json: bool) -> int:
+    """Returns the exit code: 1 when objects of the library are missing. Raises as `BackupCreator.run` does."""
+    async with startup.ready_gallery(settings) as gallery:
+        place = open_location(path_or_url, settings, create=True)
+        with _progress_output(json) as tell:
+            command = BackupCreator(gallery.database, gallery.objects, startup.direct_url(gallery.settings))
             manifest = await command.run(place, keep or settings.backup.keep, tell)
-    _finish(manifest, f"The backup {manifest.id} is at {where}", json=json)
+    _print_summary(manifest, f"The backup {manifest.id} is at {path_or_url}", json=json)
     return 1 if manifest.missing else 0
 
 
-async def restore(settings: Settings, where: str, id_: str | None, *, json: bool) -> None:
-    """Raises what `Restore.run` does."""
+async def restore(settings: Settings, path_or_url: str, id_: str | None, *, json: bool) -> None:
+    """Raises what `BackupRestorer.run` does."""
     async with (
-        startup.servers(settings) as found,
+        startup.settings_with_servers(settings) as found,
         open_valkey(found.redis) as valkey,
-        open_valkey(of_the_cache(found)) as cached,
+        open_valkey(cache_redis_settings(found)) as cached,
     ):
         await wait_for_database(found.database)
-        place = open_place(where, settings)
-        with _telling(json) as tell:
-            command = Restore(open_objects(found), valkey, ImageCache(cached, found.cache), startup.direct_url(found))
+        place = open_location(path_or_url, settings)
+        with _progress_output(json) as tell:
+            command = BackupRestorer(
+                open_objects(found), valkey, ImageCache(cached, found.cache), startup.direct_url(found)
+            )
             manifest = await command.run(place, id_, tell)
-        await startup.bring_up_to_date(found)
-    _finish(manifest, f"Restored the backup {manifest.id}", json=json)
+        await startup.ensure_schema(found)
+    _print_summary(manifest, f"Restored the backup {manifest.id}", json=json)
 
 
 async def verify(
-    settings: Settings, where: str, id_: str | None, share: float, database_url: str | None, *, json: bool
+    settings: Settings, path_or_url: str, id_: str | None, share: float, database_url: str | None, *, json: bool
 ) -> int:
     """0 when the backup is good, and then that is written down; 1 when something is wrong."""
     found = 0
-    async with startup.servers(settings) as located:
+    async with startup.settings_with_servers(settings) as located:
         await wait_for_database(located.database)
-        place = open_place(where, settings)
+        place = open_location(path_or_url, settings)
         manifest = await place.manifest(id_)
-        async with scratch(startup.direct_url(located), database_url) as url:
-            with _telling(json) as tell:
-                async for finding in Proof(place, manifest, url).findings(share, tell):
+        async with scratch_database(startup.direct_url(located), database_url) as url:
+            with _progress_output(json) as tell:
+                async for finding in BackupVerifier(place, manifest, url).findings(share, tell):
                     found += 1
                     typer.echo(msgspec.json.encode(finding) if json else f"{finding.found}: {finding.what}")
         if not found:
-            await _record(located, place, manifest)
+            await _record_verified(located, place, manifest)
     verdict = f"{found} findings in" if found else "All is well with"
-    _finish(manifest, f"{verdict} the backup {manifest.id}", json=json)
+    _print_summary(manifest, f"{verdict} the backup {manifest.id}", json=json)
     return 1 if found else 0
 
 
-async def _record(settings: Settings, place: Place, manifest: Manifest) -> None:
+async def _record_verified(settings: Settings, location: BackupLocation, manifest: Manifest) -> None:
     """In the Gallery that it is a backup of, if that is where we are: its metrics tell the age."""
-    if await wait_for_database(settings.database) == SCHEMA:
+    if await wait_for_database(settings.database) == SCHEMA_REVISION:
         async with open_database(settings.database) as database:
             async with database.primary() as db:
                 installation = str(await db.fetchval("SELECT id FROM installation"))
             if installation == manifest.installation:
-                return await store.verified(database, manifest.id, place.name, manifest.taken_at)
+                return await store.mark_verified(database, manifest.id, location.name, manifest.taken_at)
     log.warning("backup.not_recorded", reason="it is a backup of another Gallery than the one of DATABASE_URL")
     return None
 
 
 @contextmanager
-def _telling(json: bool) -> Iterator[Tell]:
+def _progress_output(json: bool) -> Iterator[ProgressCallback]:
     """NDJSON, a bar on a terminal, or nothing."""
     if json:
         yield lambda progress: typer.echo(msgspec.json.encode(progress))
     elif sys.stderr.isatty():
-        with _bar() as tell:
+        with _progress_bar() as tell:
             yield tell
     else:
         yield lambda _: None
 
 
 @contextmanager
-def _bar() -> Iterator[Tell]:
+def _progress_bar() -> Iterator[ProgressCallback]:
     from rich import progress as rich  # noqa: PLC0415
     from rich.console import Console  # noqa: PLC0415  only who looks at a terminal needs it
 
@@ -125,8 +127,8 @@ def _bar() -> Iterator[Tell]:
         yield tell
 
 
-def _finish(manifest: Manifest, sentence: str, *, json: bool) -> None:
-    done = Done(manifest.id, manifest.taken_at.isoformat(), manifest.objects, manifest.bytes, manifest.missing)
+def _print_summary(manifest: Manifest, sentence: str, *, json: bool) -> None:
+    done = Summary(manifest.id, manifest.taken_at.isoformat(), manifest.objects, manifest.bytes, manifest.missing)
     if json:
         typer.echo(msgspec.json.encode(done))
         return

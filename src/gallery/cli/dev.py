@@ -12,30 +12,30 @@ from pathlib import Path
 
 import typer
 
-from gallery.access.open_mode import check_openness
+from gallery.access.open_mode import check_open_mode
 from gallery.cli import startup
 from gallery.cli.sockets import bind
 from gallery.embedded import datadir
-from gallery.embedded.datadir import Hold
-from gallery.embedded.processes import Process
+from gallery.embedded.datadir import DirectoryLock
+from gallery.embedded.processes import ProcessRef
 from gallery.embedded.servers import prepare_servers, publish_servers
-from gallery.embedded.supervisor import Command, Supervisor, gallery
-from gallery.local_disk.scratch import METRICS, open_scratch
-from gallery.ops.instruments import left, shared_by, telling_for
+from gallery.embedded.supervisor import Command, Supervisor, gallery_command
+from gallery.local_disk.scratch import METRICS_PREFIX, open_scratch
+from gallery.ops.instruments import aggregating_environment, mark_slot_dead, multiprocess_environment
 from gallery.settings import Settings
 
 
 async def dev(settings: Settings) -> int:
     """Run until a signal; returns the exit code. Raises `CannotStart`."""
-    check_openness(settings)
-    async with datadir.hold(settings.data, "gallery dev") as hold:
+    check_open_mode(settings)
+    async with datadir.lock(settings.data_path, "gallery dev") as hold:
         # only now: a killed predecessor's API may have held the socket until here
-        with bind(settings) as sock, open_scratch(METRICS) as measured:
+        with bind(settings) as sock, open_scratch(METRICS_PREFIX) as measured:
 
-            def changed(living: Mapping[str, Process]) -> None:
+            def changed(living: Mapping[str, ProcessRef]) -> None:
                 hold.publish(processes=living)
                 if "worker" not in living:
-                    left(measured, "worker")
+                    mark_slot_dead(measured, "worker")
 
             supervisor = Supervisor(on_change=changed)
 
@@ -44,35 +44,37 @@ async def dev(settings: Settings) -> int:
                 servers = await prepare_servers(hold, postgres=postgres, valkey=valkey)
                 await supervisor.start(*servers)
                 publish_servers(hold, servers)
-                await _open(settings, supervisor, hold, sock, measured)
+                await _start_processes(settings, supervisor, hold, sock, measured)
 
             return await supervisor.run(begin)
 
 
-async def _open(settings: Settings, supervisor: Supervisor, hold: Hold, sock: socket.socket, measured: Path) -> None:
+async def _start_processes(
+    settings: Settings, supervisor: Supervisor, lock: DirectoryLock, sock: socket.socket, metrics_dir: Path
+) -> None:
     """Start our own parts on servers that run, and say where to look. The API, the last to start, ends first."""
-    found = startup.located(settings, hold.running.database_url, hold.running.redis_url)
-    await startup.bring_up_to_date(found)
+    found = startup.with_server_urls(settings, lock.run_info.database_url, lock.run_info.redis_url)
+    await startup.ensure_schema(found)
     host, port = sock.getsockname()[:2]
-    environment = {**os.environ, **startup.environment(found)}
-    serve = gallery("serve", "--fd", str(sock.fileno()))
+    environment = {**os.environ, **startup.child_environment(found)}
+    serve = gallery_command("serve", "--fd", str(sock.fileno()))
     alone = settings.worker.metrics_port != 0  # then Prometheus asks it itself
-    measuring = {} if alone else shared_by(measured, "worker")
-    await supervisor.start(Command("worker", gallery("worker"), environment | measuring))
+    measuring = {} if alone else multiprocess_environment(metrics_dir, "worker")
+    await supervisor.start(Command("worker", gallery_command("worker"), environment | measuring))
     api = Command(
         "api",
         serve,
-        environment | telling_for(measured),
-        answers=_livez(host, port),
+        environment | aggregating_environment(metrics_dir),
+        probe=_livez_probe(host, port),
         pass_fds=(sock.fileno(),),
-        stop_seconds=settings.serve.longest_stop,
+        stop_seconds=settings.serve.max_stop_seconds,
     )
     await supervisor.start(api)
-    hold.publish(api_port=port)
-    typer.echo(f"Gallery is at http://{host}:{port} (API: /api, data: {settings.data}). Ctrl-C ends it.")
+    lock.publish(api_port=port)
+    typer.echo(f"Gallery is at http://{host}:{port} (API: /api, data: {settings.data_path}). Ctrl-C ends it.")
 
 
-def _livez(host: str, port: int) -> Callable[[], Awaitable[bool]]:
+def _livez_probe(host: str, port: int) -> Callable[[], Awaitable[bool]]:
     """Whether the API answers: the socket takes connections long before."""
     address = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  it is asked, not opened
 

@@ -9,8 +9,8 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from gallery.doctor.checks import CHECKS
-from gallery.doctor.examination import examine
 from gallery.doctor.model import Finding, State
+from gallery.doctor.runner import run_checks
 from gallery.errors import CannotStart, Misconfigured
 from gallery.ops import heap
 from gallery.settings import Settings
@@ -22,13 +22,13 @@ MARKS = {
     State.SKIPPED: "[dim]–[/]",
     State.UNKNOWN: "[bold magenta]?[/]",
 }
-HEADS = {"machine": "Machine", "database": "PostgreSQL", "valkey": "Valkey", "objects": "Object store"}
+GROUP_TITLES = {"machine": "Machine", "database": "PostgreSQL", "valkey": "Valkey", "objects": "Object store"}
 
 
 async def doctor(settings: Settings, environment: Mapping[str, str], *, json: bool) -> int:
     """0 when all is well, 1 when something is wrong, 2 when something cannot be said."""
     console, found = Console(highlight=False), list[Finding]()
-    async for group in examine(settings, environment, CHECKS):
+    async for group in run_checks(settings, environment, CHECKS):
         found += group
         if json:
             for finding in group:
@@ -38,11 +38,11 @@ async def doctor(settings: Settings, environment: Mapping[str, str], *, json: bo
     if json:
         typer.echo(msgspec.json.encode(_counts(found)))
     else:
-        console.print(_sum(found))
+        console.print(_summary(found))
     return exit_code(found)
 
 
-def cannot_read(error: Misconfigured, *, json: bool) -> int:
+def report_bad_settings(error: Misconfigured, *, json: bool) -> int:
     """A setting that cannot be read is a finding too; nothing else can be looked at then."""
     do = "Mend it; docs/configuration.md lists every setting."
     finding = Finding("machine", "settings", State.WRONG, error.detail, do, 0, {})
@@ -57,7 +57,7 @@ def cannot_read(error: Misconfigured, *, json: bool) -> int:
 async def show_heap(pid: int, *, json: bool) -> int:
     """Raises `CannotStart` where that process does not tell."""
     try:
-        found = await heap.ask(pid)
+        found = await heap.request_report(pid)
     except ValueError as error:
         raise CannotStart(str(error)) from None
     except TimeoutError:
@@ -76,23 +76,23 @@ async def show_heap(pid: int, *, json: bool) -> int:
 
 def _table(group: list[Finding]) -> Table:
     table = Table(box=None, show_header=False, pad_edge=False, title_justify="left", title_style="bold", padding=(0, 1))
-    table.title = HEADS[group[0].group]
+    table.title = GROUP_TITLES[group[0].group]
     table.add_column(width=1)
     table.add_column(width=15, style="cyan")
     table.add_column(overflow="fold")
     for finding in group:
-        do = f"\n[bold]→ {_plain(finding.do)}[/]" if finding.do else ""
+        do = f"\n[bold]→ {_escape_markup(finding.do)}[/]" if finding.do else ""
         dim = ("[dim]", "[/]") if finding.state is State.SKIPPED else ("", "")
-        table.add_row(MARKS[finding.state], finding.check, f"{dim[0]}{_plain(finding.says)}{dim[1]}{do}")
+        table.add_row(MARKS[finding.state], finding.check, f"{dim[0]}{_escape_markup(finding.says)}{dim[1]}{do}")
     return table
 
 
-def _heap_table(title: str, kinds: list[heap.Kind]) -> Table:
+def _heap_table(title: str, kinds: list[heap.TypeUsage]) -> Table:
     table = Table("bytes", "count", "type", box=None, title=title, title_justify="left", title_style="bold")
     for column in table.columns[:2]:
         column.justify = "right"
     for kind in kinds:
-        table.add_row(decimal(kind.bytes), f"{kind.count:,}", _plain(kind.type))
+        table.add_row(decimal(kind.bytes), f"{kind.count:,}", _escape_markup(kind.type))
     return table
 
 
@@ -101,7 +101,7 @@ def _counts(found: list[Finding]) -> dict[State, int]:
     return {state: sum(finding.state is state for finding in found) for state in State}
 
 
-def _sum(found: list[Finding]) -> str:
+def _summary(found: list[Finding]) -> str:
     counts = _counts(found)
     words = [f"{count} {state}" for state, count in counts.items() if count]
     colour = "red" if counts[State.WRONG] else "yellow" if counts[State.UNKNOWN] else "green"
@@ -113,6 +113,6 @@ def exit_code(found: list[Finding]) -> int:
     return 1 if State.WRONG in states else 2 if State.UNKNOWN in states else 0
 
 
-def _plain(text: str) -> str:
+def _escape_markup(text: str) -> str:
     """Brackets are no markup here."""
     return text.replace("[", r"\[")

@@ -10,7 +10,7 @@ import msgspec
 import typer
 
 from gallery.access.keys import ApiKeys
-from gallery.access.model import Owner, Scope, is_owner
+from gallery.access.model import Owner, Scope, is_valid_owner
 from gallery.access.signing import Signatures
 from gallery.access.store import ApiKey
 from gallery.adapters.postgres.database import Database, open_database
@@ -19,20 +19,20 @@ from gallery.errors import Misconfigured
 from gallery.settings import Settings
 
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-LONGEST = timedelta(days=3650)
+MAX_LIFETIME = timedelta(days=3650)
 COLUMNS = ("ID", "STATE", "EXPIRES", "SCOPES", "OWNER", "NAME")
 
 
 async def create(settings: Settings, owner: str, scopes: Sequence[str], expires: str, name: str, *, json: bool) -> None:
     """Raises `Misconfigured`."""
-    allowed, life = _scopes(scopes), _life(expires)
-    if not is_owner(owner) or not (name == "" or is_owner(name)):
+    allowed, life = _parse_scopes(scopes), _parse_lifetime(expires)
+    if not is_valid_owner(owner) or not (name == "" or is_valid_owner(name)):
         raise Misconfigured("An owner or a name is 1 to 200 printable characters.")
     async with _database(settings) as database:
         key, text = await ApiKeys(database).create(Owner(owner), name, allowed, life)
-    _say_where(settings)
+    _print_data_directory(settings)
     if json:
-        typer.echo(msgspec.json.encode({**_facts(key), "key": text}))
+        typer.echo(msgspec.json.encode({**_as_json(key), "key": text}))
     else:
         typer.echo(f"The key {key.id} of {owner}, shown this once and never again:", err=True)
         typer.echo(text)
@@ -40,17 +40,17 @@ async def create(settings: Settings, owner: str, scopes: Sequence[str], expires:
 
 async def list_(settings: Settings, *, json: bool) -> None:
     async with _database(settings) as database:
-        keys = await ApiKeys(database).every()
-    _say_where(settings)
+        keys = await ApiKeys(database).list_all()
+    _print_data_directory(settings)
     if json:
         for key in keys:
-            typer.echo(msgspec.json.encode(_facts(key)))
+            typer.echo(msgspec.json.encode(_as_json(key)))
         typer.echo(msgspec.json.encode({"keys": len(keys)}))
         return
     if not keys:
         typer.echo("There are no API keys: make one with gallery keys create.", err=True)
         return
-    lines = [COLUMNS, *map(_columns, keys)]
+    lines = [COLUMNS, *map(_row, keys)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         typer.echo("  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip())
@@ -60,8 +60,8 @@ async def revoke(settings: Settings, key: str, *, json: bool) -> None:
     """Raises `KeyNotFound`."""
     async with _database(settings) as database:
         revoked = await ApiKeys(database).revoke(key)
-    _say_where(settings)
-    typer.echo(msgspec.json.encode(_facts(revoked)) if json else f"The key {key} opens nothing any more.")
+    _print_data_directory(settings)
+    typer.echo(msgspec.json.encode(_as_json(revoked)) if json else f"The key {key} opens nothing any more.")
 
 
 async def rotate(settings: Settings, *, at_once: bool, json: bool) -> None:
@@ -77,37 +77,37 @@ async def rotate(settings: Settings, *, at_once: bool, json: bool) -> None:
 
 @asynccontextmanager
 async def _database(settings: Settings) -> AsyncIterator[Database]:
-    async with startup.servers(settings) as found:
-        await startup.bring_up_to_date(found)
+    async with startup.settings_with_servers(settings) as found:
+        await startup.ensure_schema(found)
         async with open_database(found.database) as database:
             yield database
 
 
-def _say_where(settings: Settings) -> None:
+def _print_data_directory(settings: Settings) -> None:
     """Which embedded database: a command in another directory has another one."""
     if settings.database.url is None:
-        typer.echo(f"Data directory: {settings.data.absolute()} (GALLERY_DATA_DIR names another one).", err=True)
+        typer.echo(f"Data directory: {settings.data_path.absolute()} (GALLERY_DATA_DIR names another one).", err=True)
 
 
-def _scopes(texts: Sequence[str]) -> list[Scope]:
+def _parse_scopes(texts: Sequence[str]) -> list[Scope]:
     words = [word for text in texts for word in re.split(r"[\s,]+", text) if word]
     if not words or not set(words) <= set(Scope):
         raise Misconfigured(f"A scope is one of {', '.join(Scope)}.")
     return [Scope(word) for word in dict.fromkeys(words)]
 
 
-def _life(text: str) -> timedelta | None:
+def _parse_lifetime(text: str) -> timedelta | None:
     """How long from now; `None` is for ever."""
     if text == "never":
         return None
     match = re.fullmatch(r"([0-9]{1,9})([smhdw])", text)
     life = timedelta(**{UNITS[match[2]]: int(match[1])}) if match else timedelta()
-    if not timedelta() < life <= LONGEST:
+    if not timedelta() < life <= MAX_LIFETIME:
         raise Misconfigured(f"--expires is {text!r}: expected something like 90d, 12h, or never.")
     return life
 
 
-def _facts(key: ApiKey) -> dict[str, Any]:
+def _as_json(key: ApiKey) -> dict[str, Any]:
     return {
         "id": key.id,
         "owner": key.owner,
@@ -120,7 +120,7 @@ def _facts(key: ApiKey) -> dict[str, Any]:
     }
 
 
-def _columns(key: ApiKey) -> tuple[str, ...]:
+def _row(key: ApiKey) -> tuple[str, ...]:
     expires = f"{key.expires_at:%Y-%m-%d}" if key.expires_at else "never"
     return (key.id, _state(key), expires, ",".join(sorted(key.scopes)), key.owner, key.name)
 

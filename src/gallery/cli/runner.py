@@ -17,13 +17,13 @@ import uvloop
 
 from gallery import failpoints
 from gallery.errors import Conflict, Misconfigured, NotFound, Unavailable
-from gallery.local_disk import private
+from gallery.local_disk import permissions
 from gallery.ops import logs
-from gallery.settings import Settings, unknown
+from gallery.settings import Settings, find_unknown_variables
 
 INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 
-Command: TypeAlias = Callable[[Settings], Coroutine[Any, Any, int | None]]
+CommandFunction: TypeAlias = Callable[[Settings], Coroutine[Any, Any, int | None]]
 
 
 def read_settings(**given: object) -> Settings:
@@ -32,33 +32,33 @@ def read_settings(**given: object) -> Settings:
     try:
         return Settings.read({**os.environ, **overrides})
     except Misconfigured as error:
-        _give_up(error.detail)
+        _exit_with(error.detail)
 
 
-def set_for_all(**given: object) -> Settings:
+def export_settings(**given: object) -> Settings:
     """The same, with what the command line says set for the child processes, too."""
     os.environ.update({name: str(value) for name, value in given.items() if value is not None})
     return read_settings()
 
 
-def run(command: Command, process: str, settings: Settings | None = None) -> NoReturn:
+def run(command: CommandFunction, process_name: str, settings: Settings | None = None) -> NoReturn:
     """Do it, as that process in the log, and exit with its code."""
-    os.umask(private.OTHERS)  # other users cannot read what this process and its children write
+    os.umask(permissions.OTHERS_PERMISSIONS)  # other users cannot read what this process and its children write
     settings = settings or read_settings()
     if settings.database.url is None:
-        _forget_variables_of_postgresql()
-    logs.configure(settings.logs, process=process)
-    if process != "doctor":  # it says so itself
-        _warn_of_strangers()
+        _clear_postgres_variables()
+    logs.configure(settings.logs, process=process_name)
+    if process_name != "doctor":  # it says so itself
+        _warn_of_unknown_settings()
     if settings.fault:
         failpoints.arm(settings.fault)
         structlog.get_logger(__name__).warning("fault.armed", place=settings.fault)
     try:
-        code = uvloop.run(_until_terminated(command(settings)))
+        code = uvloop.run(_run_until_terminated(command(settings)))
     except Misconfigured as error:
-        _give_up(error.detail)
+        _exit_with(error.detail)
     except (Unavailable, Conflict, NotFound) as error:
-        _give_up(f"{error.sentence()} ({error})", code=1)
+        _exit_with(f"{error.sentence()} ({error})", code=1)
     except typer.Exit:
         raise
     except Exception as error:  # noqa: BLE001  a bug: its stack goes through the log, which masks what stands in URLs
@@ -69,7 +69,7 @@ def run(command: Command, process: str, settings: Settings | None = None) -> NoR
     raise typer.Exit(code)
 
 
-async def _until_terminated(work: Coroutine[Any, Any, int | None]) -> int:
+async def _run_until_terminated(work: Coroutine[Any, Any, int | None]) -> int:
     """SIGTERM cancels it, as Ctrl-C does, unless it has a better way to stop.
 
     By itself it would end only some: of a container's first process the kernel keeps away signals that it does not
@@ -92,7 +92,7 @@ async def _until_terminated(work: Coroutine[Any, Any, int | None]) -> int:
         return TERMINATED
 
 
-def _forget_variables_of_postgresql() -> None:
+def _clear_postgres_variables() -> None:
     """`PGTARGETSESSIONATTRS`, `PGOPTIONS` and their like mean the user's servers, and our libraries would obey them.
 
     The embedded PostgreSQL is reached by its URL alone, by this process and by its children.
@@ -101,11 +101,11 @@ def _forget_variables_of_postgresql() -> None:
         del os.environ[name]
 
 
-def _warn_of_strangers() -> None:
-    for name, nearest in unknown(os.environ).items():
+def _warn_of_unknown_settings() -> None:
+    for name, nearest in find_unknown_variables(os.environ).items():
         structlog.get_logger(__name__).warning("settings.unknown", name=name, nearest=nearest)
 
 
-def _give_up(sentence: str, code: int = 2) -> NoReturn:
+def _exit_with(sentence: str, code: int = 2) -> NoReturn:
     print(f"gallery: {sentence}", file=sys.stderr)  # noqa: T201  for the person at the terminal
     raise typer.Exit(code)

@@ -5,7 +5,7 @@ import socket
 from gallery.errors import CannotStart
 from gallery.settings import Settings
 
-UNREAD = 60_000  # milliseconds that a client may leave data unread before the kernel gives the connection up
+USER_TIMEOUT_MS = 60_000  # milliseconds that a client may leave data unread before the kernel gives the connection up
 
 
 def bind(settings: Settings) -> socket.socket:
@@ -24,7 +24,7 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if hasattr(socket, "TCP_USER_TIMEOUT"):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
         sock.bind((host, port))
         sock.listen(1024)
         sock.setblocking(False)

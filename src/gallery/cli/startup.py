@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
-from gallery.adapters.postgres.database import SCHEMA, Database, open_database, wait_for_database
-from gallery.background import beside
+from gallery.adapters.postgres.database import SCHEMA_REVISION, Database, open_database, wait_for_database
+from gallery.background import run_in_background
 from gallery.errors import CannotStart
 from gallery.ops import cpu, dogstatsd, heap
 from gallery.settings import Settings
@@ -23,7 +23,7 @@ log = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
-async def servers(settings: Settings, *, valkey: bool = True) -> AsyncIterator[Settings]:
+async def settings_with_servers(settings: Settings, *, valkey: bool = True) -> AsyncIterator[Settings]:
     """The settings with the addresses of embedded servers where none are set; started ones end with the block.
 
     Without `valkey`, for a command that needs PostgreSQL only.
@@ -34,13 +34,13 @@ async def servers(settings: Settings, *, valkey: bool = True) -> AsyncIterator[S
         return
     from gallery.embedded.servers import open_servers  # noqa: PLC0415  production does not need it
 
-    if postgres and not (settings.data / "postgres").exists():
-        log.warning("data_directory.empty", data_dir=str(settings.data), more="GALLERY_DATA_DIR names another one")
-    async with open_servers(settings.data, postgres=postgres, valkey=valkey) as running:
-        yield located(settings, running.database_url, running.redis_url)
+    if postgres and not (settings.data_path / "postgres").exists():
+        log.warning("data_directory.empty", data_dir=str(settings.data_path), more="GALLERY_DATA_DIR names another one")
+    async with open_servers(settings.data_path, postgres=postgres, valkey=valkey) as running:
+        yield with_server_urls(settings, running.database_url, running.redis_url)
 
 
-def located(settings: Settings, database_url: str | None, redis_url: str | None) -> Settings:
+def with_server_urls(settings: Settings, database_url: str | None, redis_url: str | None) -> Settings:
     """Settings that know where the servers are; what was set stays."""
     replace = msgspec.structs.replace
     return replace(
@@ -50,45 +50,45 @@ def located(settings: Settings, database_url: str | None, redis_url: str | None)
     )
 
 
-def environment(settings: Settings) -> dict[str, str]:
+def child_environment(settings: Settings) -> dict[str, str]:
     """Where the servers and the data are, for a child process."""
     urls = {"DATABASE_URL": settings.database.url, "REDIS_URL": settings.redis.url}
-    return {"GALLERY_DATA_DIR": str(settings.data), **{name: url for name, url in urls.items() if url}}
+    return {"GALLERY_DATA_DIR": str(settings.data_path), **{name: url for name, url in urls.items() if url}}
 
 
 @asynccontextmanager
-async def gallery(settings: Settings) -> "AsyncIterator[Gallery]":
+async def ready_gallery(settings: Settings) -> "AsyncIterator[Gallery]":
     """The house, when everything it needs is there. Raises `CannotStart`."""
     from gallery.wiring import open_gallery  # noqa: PLC0415  who only supervises does without the house
 
-    async with servers(settings) as found:
-        await bring_up_to_date(found)
+    async with settings_with_servers(settings) as found:
+        await ensure_schema(found)
         async with open_gallery(found) as house:
             yield house
 
 
 @asynccontextmanager
-async def database(settings: Settings) -> AsyncIterator[Database]:
+async def ready_database(settings: Settings) -> AsyncIterator[Database]:
     """PostgreSQL alone, its schema in order, for commands that need no more. Raises `CannotStart`."""
-    async with servers(settings, valkey=False) as found:
-        await bring_up_to_date(found)
+    async with settings_with_servers(settings, valkey=False) as found:
+        await ensure_schema(found)
         async with open_database(found.database) as opened:
             yield opened
 
 
 @asynccontextmanager
-async def observed(settings: Settings, service: str) -> "AsyncIterator[Gallery]":
+async def instrumented_gallery(settings: Settings, service: str) -> "AsyncIterator[Gallery]":
     """The house of a process that stays: it tells the agent and sends traces, where there is somebody to take them."""
-    with _traced(settings, service):
+    with _tracing(settings, service):
         async with (
-            beside(cpu.keep_counting(), "cpu"),
-            gallery(settings) as house,
-            dogstatsd.telling(settings.datadog, house.readings),
+            run_in_background(cpu.update_forever(), "cpu"),
+            ready_gallery(settings) as house,
+            dogstatsd.reporting(settings.datadog, house.readings),
         ):
             yield house
 
 
-def _traced(settings: Settings, service: str) -> AbstractContextManager[None]:
+def _tracing(settings: Settings, service: str) -> AbstractContextManager[None]:
     """Sends traces where the settings say, as `service` unless they name it."""
     where = settings.tracing
     if where.url is None or where.disabled:
@@ -98,14 +98,16 @@ def _traced(settings: Settings, service: str) -> AbstractContextManager[None]:
     return otlp.exporting(where.url, where.service_name or service)
 
 
-async def bring_up_to_date(settings: Settings) -> None:
+async def ensure_schema(settings: Settings) -> None:
     """Wait for PostgreSQL, and migrate it if it is behind and we may. Raises `CannotStart`."""
-    revision = await revision_not_newer(settings)
-    if revision == SCHEMA:
+    revision = await check_revision(settings)
+    if revision == SCHEMA_REVISION:
         return
     if not settings.database.migrate:
-        raise CannotStart(f"The database is at schema {revision}, this Gallery needs {SCHEMA}: run gallery migrate.")
-    await migrate_in_a_child(direct_url(settings))
+        raise CannotStart(
+            f"The database is at schema {revision}, this Gallery needs {SCHEMA_REVISION}: run gallery migrate."
+        )
+    await migrate_in_subprocess(direct_url(settings))
 
 
 def direct_url(settings: Settings) -> str:
@@ -116,15 +118,17 @@ def direct_url(settings: Settings) -> str:
     return str(database.direct_url or database.url)
 
 
-async def revision_not_newer(settings: Settings) -> str | None:
+async def check_revision(settings: Settings) -> str | None:
     """The revision of the schema, when PostgreSQL answers. Raises `CannotStart` for one that is newer than we are."""
     revision = await wait_for_database(settings.database)
-    if revision is not None and revision > SCHEMA:
-        raise CannotStart(f"The database is at schema {revision}, newer than this Gallery's {SCHEMA}: upgrade Gallery.")
+    if revision is not None and revision > SCHEMA_REVISION:
+        raise CannotStart(
+            f"The database is at schema {revision}, newer than this Gallery's {SCHEMA_REVISION}: upgrade Gallery."
+        )
     return revision
 
 
-async def migrate_in_a_child(database_url: str, *, slow: bool = False) -> None:
+async def migrate_in_subprocess(database_url: str, *, slow: bool = False) -> None:
     """In a process of its own, so that this one does not carry Alembic in its memory. Raises `CannotStart`."""
     code = (
         "import sys\n"
@@ -141,14 +145,14 @@ async def migrate_in_a_child(database_url: str, *, slow: bool = False) -> None:
     _, errors = await child.communicate(database_url.encode())  # not on the command line: it holds a password
     if child.returncode:
         raise CannotStart(f"The database could not be migrated: {errors.decode().strip().rpartition(chr(10))[2]}")
-    log.info("database.migrated", schema=SCHEMA)
+    log.info("database.migrated", schema=SCHEMA_REVISION)
 
 
 @asynccontextmanager
-async def stopped_by_signals(stop: Callable[[], None]) -> AsyncIterator[None]:
+async def stop_on_signals(stop: Callable[[], None]) -> AsyncIterator[None]:
     """SIGTERM and SIGINT call `stop` while the block runs; SIGUSR1 has the heap told."""
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(heap.SIGNAL, heap.answer)
+    loop.add_signal_handler(heap.SIGNAL, heap.handle_signal)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
     try:

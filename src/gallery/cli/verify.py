@@ -5,8 +5,8 @@ import typer
 from msgspec import Struct
 
 from gallery.cli import startup
-from gallery.images.model import id_from
-from gallery.maintenance.verify import Finding, Progress
+from gallery.images.model import parse_id
+from gallery.maintenance.verify import Finding, VerifyProgress
 from gallery.settings import Settings
 
 
@@ -23,18 +23,18 @@ async def verify(settings: Settings, share: float, after: str | None, *, remove_
 
     Raises `ImageNotFound` for an `after` that is no id, `ForeignStore`, `Unavailable`.
     """
-    begin = None if after is None else id_from(after)
+    begin = None if after is None else parse_id(after)
     told: dict[str, bool] = {}  # an original that is too short is found by its length, and again by its bytes
     checked = 0
-    async with startup.gallery(settings) as gallery:
+    async with startup.ready_gallery(settings) as gallery:
         if begin is None:
             async for finding in gallery.verify.differences(remove_unknown=remove_unknown):
                 told[finding.key] = finding.mended
-                _say(finding, json=json)
+                _print(finding, json=json)
         if share > 0:
             async for said in gallery.verify.originals(share, begin):
-                if isinstance(said, Progress) or said.key not in told:
-                    _say(said, json=json)
+                if isinstance(said, VerifyProgress) or said.key not in told:
+                    _print(said, json=json)
                 if isinstance(said, Finding):
                     told.setdefault(said.key, said.mended)
                 else:
@@ -46,11 +46,11 @@ async def verify(settings: Settings, share: float, after: str | None, *, remove_
     return 1 if told else 0
 
 
-def _say(said: Finding | Progress, *, json: bool) -> None:
+def _print(item: Finding | VerifyProgress, *, json: bool) -> None:
     if json:
-        typer.echo(msgspec.json.encode(said))
-    elif isinstance(said, Progress):
-        typer.echo(f"{said.checked} originals read; to go on from here: --after {said.after}", err=True)
+        typer.echo(msgspec.json.encode(item))
+    elif isinstance(item, VerifyProgress):
+        typer.echo(f"{item.checked} originals read; to go on from here: --after {item.after}", err=True)
     else:
-        mended = " (mended)" if said.mended else ""
-        typer.echo(f"{said.found}: {said.key}{mended}")
+        mended = " (mended)" if item.mended else ""
+        typer.echo(f"{item.found}: {item.key}{mended}")

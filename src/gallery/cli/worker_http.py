@@ -9,7 +9,7 @@ from typing import TypeAlias
 import msgspec
 import structlog
 
-from gallery.access.open_mode import check_openness
+from gallery.access.open_mode import check_open_mode
 from gallery.cli.sockets import listen
 from gallery.errors import CannotStart
 from gallery.settings import Settings
@@ -17,21 +17,21 @@ from gallery.wiring import Gallery
 
 log = structlog.get_logger(__name__)
 
-Door: TypeAlias = Callable[[Gallery], AbstractAsyncContextManager[None]]
+StartHttp: TypeAlias = Callable[[Gallery], AbstractAsyncContextManager[None]]
 
 
 @asynccontextmanager
-async def door(settings: Settings) -> AsyncIterator[Door]:
+async def worker_http(settings: Settings) -> AsyncIterator[StartHttp]:
     """Takes the port, so that one in use is told before anything starts; yields what answers on it.
 
     Raises `CannotStart`.
     """
     if not settings.worker.metrics_port:
-        yield _closed
+        yield _no_http
         return
-    check_openness(settings)
+    check_open_mode(settings)
     with _bind(settings) as sock:
-        yield lambda gallery: _answering(gallery, sock)
+        yield lambda gallery: _serve_http(gallery, sock)
 
 
 def _bind(settings: Settings) -> socket:
@@ -46,12 +46,12 @@ def _bind(settings: Settings) -> socket:
 
 
 @asynccontextmanager
-async def _closed(_: Gallery) -> AsyncIterator[None]:
+async def _no_http(_: Gallery) -> AsyncIterator[None]:
     yield
 
 
 @asynccontextmanager
-async def _answering(gallery: Gallery, sock: socket) -> AsyncIterator[None]:
+async def _serve_http(gallery: Gallery, sock: socket) -> AsyncIterator[None]:
     from gallery.web.app import make_worker_app  # noqa: PLC0415  a worker without a door does without a framework
     from gallery.web.server import Server  # noqa: PLC0415
 

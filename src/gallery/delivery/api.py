@@ -11,38 +11,38 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, HeaderParameter, QueryParameter
 from litestar.response import Response, Stream
 
-from gallery.access.model import SERVES, SERVES_ORIGINAL, Caller, Kind
+from gallery.access.model import SERVE, SERVE_ORIGINAL, Caller, CredentialKind
 from gallery.adapters.valkey.rates import RENDITIONS
-from gallery.conditions import part, unchanged
+from gallery.conditions import byte_range, unchanged
 from gallery.delivery.service import Pictures
 from gallery.errors import RenditionNotFound
-from gallery.images.model import Image, id_from
-from gallery.images.openapi import SAME, IfNoneMatch
+from gallery.images.model import Image, parse_id
+from gallery.images.openapi import NOT_MODIFIED, IfNoneMatchHeader
 from gallery.images.service import Images
 
-WHOLE = 256 * 1024  # bytes; no more than a slow reader of a stream has waiting for it
-HEAD = "gallery.head"  # in the scope of a request whose answer has no body; see `web.heads`
-PICTURE = RENDITIONS | {"embeddable": True}  # for `opt`: pages of other origins of the same site may show it
+MAX_BUFFERED_BYTES = 256 * 1024  # bytes; no more than a slow reader of a stream has waiting for it
+HEAD_SCOPE_KEY = "gallery.head"  # in the scope of a request whose answer has no body; see `web.heads`
+PICTURE_OPTIONS = RENDITIONS | {"embeddable": True}  # for `opt`: pages of other origins of the same site may show it
 RESPONSES = {
     200: ResponseSpec(
         bytes, description="The picture; its `ETag` is a strong one", media_type="image/*", generate_examples=False
     ),
     206: ResponseSpec(bytes, description="The part that was asked for", media_type="image/*", generate_examples=False),
-    304: SAME,
+    304: NOT_MODIFIED,
     416: ResponseSpec(None, description="The picture ends before that part; `Content-Range` says where"),
 }
 
 
-class Picture(NamedTuple):
+class Representation(NamedTuple):
     """What is to be sent: where it is stored, its type, its size in bytes and its strong tag."""
 
     key: str
     type: str
     size: int
-    tag: str
+    etag: str
 
 
-class Conditions(NamedTuple):
+class ConditionalHeaders(NamedTuple):
     """What a client has, and which part it asks for: the headers' values."""
 
     if_none_match: str | None
@@ -50,18 +50,18 @@ class Conditions(NamedTuple):
     if_range: str | None
 
 
-Range = Annotated[
+RangeHeader = Annotated[
     str | None,
     HeaderParameter(name="Range", description="One part, e.g. `bytes=0-1023`; several are answered with the whole"),
 ]
-IfRange = Annotated[
+IfRangeHeader = Annotated[
     str | None, HeaderParameter(name="If-Range", description="The tag of the picture that the part belongs to")
 ]
 
 
 @get(
     "/{image_id:str}/original",
-    opt=SERVES_ORIGINAL | PICTURE,
+    opt=SERVE_ORIGINAL | PICTURE_OPTIONS,
     operation_id="readOriginal",
     summary="Download the original file",
     responses=RESPONSES,
@@ -75,21 +75,23 @@ async def original(
     download: Annotated[
         str | None, QueryParameter(description="With any value, a browser saves the file instead of showing it")
     ] = None,
-    known: IfNoneMatch = None,
-    wanted: Range = None,
-    if_range: IfRange = None,
+    if_none_match: IfNoneMatchHeader = None,
+    range_header: RangeHeader = None,
+    if_range: IfRangeHeader = None,
 ) -> Response[Any]:
-    image = await images.get(caller, id_from(image_id))
+    image = await images.get(caller, parse_id(image_id))
     name = image.original_name or image.id
-    picture = Picture(image.original_key, image.mime_type, image.size, image.sha256)
-    headers = _headers(name, _lifetime(image, caller), shown="inline" if download is None else "attachment")
-    headers |= _reach(image, caller)
-    return await _answer(request, pictures, picture, headers, Conditions(known, wanted, if_range))
+    representation = Representation(image.original_key, image.mime_type, image.size, image.sha256)
+    headers = _headers(name, _cache_control(image, caller), disposition="inline" if download is None else "attachment")
+    headers |= _cross_origin_headers(image, caller)
+    return await _respond(
+        request, pictures, representation, headers, ConditionalHeaders(if_none_match, range_header, if_range)
+    )
 
 
 @get(
     "/{image_id:str}/{file:str}",
-    opt=SERVES | PICTURE,
+    opt=SERVE | PICTURE_OPTIONS,
     operation_id="readRendition",
     summary="Read a rendition, such as 960.webp",
     responses=RESPONSES,
@@ -105,73 +107,77 @@ async def rendition(
         str | None,
         QueryParameter(description="The version of the recipe; with the present one the answer is immutable"),
     ] = None,
-    known: IfNoneMatch = None,
-    wanted: Range = None,
-    if_range: IfRange = None,
+    if_none_match: IfNoneMatchHeader = None,
+    range_header: RangeHeader = None,
+    if_range: IfRangeHeader = None,
 ) -> Response[Any]:
-    image = await images.get(caller, id_from(image_id))
+    image = await images.get(caller, parse_id(image_id))
     name, _, format_ = file.partition(".")
     found = image.rendition(name, format_)
     if found is None:
         raise RenditionNotFound(image=image.id, file=file)
-    tag = f"{image.rendered_attempt}-{image.recipe}-{file}"
-    picture = Picture(image.rendition_key(found), f"image/{found.format}", found.size, tag)
+    etag = f"{image.rendered_attempt}-{image.recipe}-{file}"
+    representation = Representation(image.rendition_key(found), f"image/{found.format}", found.size, etag)
     file_name = f"{PurePosixPath(image.original_name).stem or image.id}-{file}"
-    headers = _headers(file_name, _lifetime(image, caller, v)) | _reach(image, caller)
-    return await _answer(request, pictures, picture, headers, Conditions(known, wanted, if_range))
+    headers = _headers(file_name, _cache_control(image, caller, v)) | _cross_origin_headers(image, caller)
+    return await _respond(
+        request, pictures, representation, headers, ConditionalHeaders(if_none_match, range_header, if_range)
+    )
 
 
 HANDLERS = [original, rendition]
 
 
-async def _answer(
+async def _respond(
     request: Request[Any, Any, Any],
     pictures: Pictures,
-    picture: Picture,
+    representation: Representation,
     headers: dict[str, str],
-    asked: Conditions,
+    conditions: ConditionalHeaders,
 ) -> Response[Any]:
     """Nothing to who has it, else the part that is asked for, else all of it."""
-    headers["ETag"] = f'"{picture.tag}"'
-    if unchanged(asked.if_none_match, picture.tag):
+    headers["ETag"] = f'"{representation.etag}"'
+    if unchanged(conditions.if_none_match, representation.etag):
         return Response(b"", status_code=304, headers=headers)
-    if HEAD in request.scope:
-        return Response(b"", media_type=picture.type, headers={**headers, "Content-Length": str(picture.size)})
-    limits = part(asked.range, asked.if_range, picture.tag, picture.size)
-    start, end = limits or (0, picture.size)
+    if HEAD_SCOPE_KEY in request.scope:
+        return Response(
+            b"", media_type=representation.type, headers={**headers, "Content-Length": str(representation.size)}
+        )
+    limits = byte_range(conditions.range, conditions.if_range, representation.etag, representation.size)
+    start, end = limits or (0, representation.size)
     if limits is not None:
-        headers["Content-Range"] = f"bytes {start}-{end - 1}/{picture.size}"
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{representation.size}"
     headers["Content-Length"] = str(end - start)
     status = 206 if limits else 200
-    chunks = await pictures.open(picture.key, picture.size, start, end if limits else None)
-    if end - start > WHOLE:
-        return Stream(chunks, status_code=status, media_type=picture.type, headers=headers)
+    chunks = await pictures.open(representation.key, representation.size, start, end if limits else None)
+    if end - start > MAX_BUFFERED_BYTES:
+        return Stream(chunks, status_code=status, media_type=representation.type, headers=headers)
     body = b"".join([chunk async for chunk in chunks])  # before a word is said: the store may still fail, or we die
-    return Response(body, status_code=status, media_type=picture.type, headers=headers)
+    return Response(body, status_code=status, media_type=representation.type, headers=headers)
 
 
-def _lifetime(image: Image, caller: Caller, recipe: str | None = None) -> str:
+def _cache_control(image: Image, caller: Caller, recipe: str | None = None) -> str:
     """Who may keep it, and for how long: what carries its recipe's version never changes. A public image is anybody's
     to keep; what a signed link shows, for the link's own time at most.
     """
     whose = "public" if image.public else "private"
     if recipe is None or recipe != image.recipe:
         return f"{whose}, no-cache"
-    if caller.kind is Kind.LINK:
+    if caller.kind is CredentialKind.LINK:
         return f"private, max-age={max(0, int((caller.expires_at or 0) - time.time()))}"
     return f"{whose}, max-age=31536000, immutable"
 
 
-def _reach(image: Image, caller: Caller) -> dict[str, str]:
+def _cross_origin_headers(image: Image, caller: Caller) -> dict[str, str]:
     """A public image, and what a signed link shows, can be shown by any site's pages; else `web.headers` decides."""
-    anywhere = image.public or caller.kind is Kind.LINK
+    anywhere = image.public or caller.kind is CredentialKind.LINK
     return {"Cross-Origin-Resource-Policy": "cross-origin"} if anywhere else {}
 
 
-def _headers(name: str, lifetime: str, shown: str = "inline") -> dict[str, str]:
+def _headers(name: str, cache_control: str, disposition: str = "inline") -> dict[str, str]:
     return {
         "Accept-Ranges": "bytes",
-        "Cache-Control": lifetime,
-        "Content-Disposition": f"{shown}; filename*=UTF-8''{quote(name, safe='')}",
+        "Cache-Control": cache_control,
+        "Content-Disposition": f"{disposition}; filename*=UTF-8''{quote(name, safe='')}",
         "Content-Security-Policy": "default-src 'none'; sandbox",
     }

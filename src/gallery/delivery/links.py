@@ -5,15 +5,15 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from gallery.access.links import Links
+from gallery.access.links import SignedLinks
 from gallery.access.model import Caller, Purpose
-from gallery.delivery.service import DOWNLOAD, Pictures
+from gallery.delivery.service import DOWNLOAD_TTL, Pictures
 from gallery.images.model import ImageId
-from gallery.images.schema import view
+from gallery.images.schema import image_view
 from gallery.images.service import Images
 
 
-class LinksWish(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+class LinksRequest(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     """For how many seconds the links shall be good."""
 
     expires_in: Annotated[int, Meta(ge=1, le=7 * 24 * 3600)] = 3600
@@ -40,20 +40,20 @@ class DownloadView(Struct, frozen=True, rename="camel"):
     expires_in: int
 
 
-class Sharing:
+class ImageLinks:
     """Signs what the caller may see; `base` stands before our paths."""
 
-    def __init__(self, images: Images, pictures: Pictures, links: Links, base: str) -> None:
+    def __init__(self, images: Images, pictures: Pictures, links: SignedLinks, base: str) -> None:
         self._images = images
         self._pictures = pictures
         self._links = links
         self._base = base
 
-    async def of(self, caller: Caller, image_id: ImageId, wish: LinksWish) -> LinksView:
+    async def sign(self, caller: Caller, image_id: ImageId, request: LinksRequest) -> LinksView:
         """Raises `ImageNotFound`."""
-        image = view(await self._images.get(caller, image_id), self._base)
-        signed = await self._links.sign(image_id, timedelta(seconds=wish.expires_in))
-        urls = {(r.name, r.format): signed.on(r.url) for r in image.renditions}
+        image = image_view(await self._images.get(caller, image_id), self._base)
+        signed = await self._links.sign(image_id, timedelta(seconds=request.expires_in))
+        urls = {(r.name, r.format): signed.append_to(r.url) for r in image.renditions}
         formats = dict.fromkeys(r.format for r in image.renditions)
         return LinksView(
             expires_at=datetime.fromtimestamp(int(signed["exp"]), UTC),
@@ -63,15 +63,15 @@ class Sharing:
                 for f in formats
             },
             renditions=[SignedRendition(name, format_, url) for (name, format_), url in urls.items()],
-            original=signed.on(f"{self._base}/api/v1/images/{image_id}/original"),
+            original=signed.append_to(f"{self._base}/api/v1/images/{image_id}/original"),
         )
 
-    async def download(self, caller: Caller, image_id: ImageId, here: str) -> str:
+    async def download_url(self, caller: Caller, image_id: ImageId, request_base_url: str) -> str:
         """A URL of the original, to be saved as a file: the object store's own, or one of ours at `here`.
 
         Raises `ImageNotFound`.
         """
         if url := await self._pictures.download_url(caller, image_id):
             return url
-        signed = await self._links.sign(image_id, DOWNLOAD, Purpose.DOWNLOAD)
-        return signed.on(f"{self._base or here}/api/v1/images/{image_id}/original")
+        signed = await self._links.sign(image_id, DOWNLOAD_TTL, Purpose.DOWNLOAD)
+        return signed.append_to(f"{self._base or request_base_url}/api/v1/images/{image_id}/original")

@@ -7,16 +7,16 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 from litestar.response import Response
 
-from gallery.access.model import READS, Caller
-from gallery.delivery.links import DownloadView, LinksView, LinksWish, Sharing
-from gallery.delivery.service import DOWNLOAD
-from gallery.images.model import id_from as _id
-from gallery.images.schema import MOST_JSON
+from gallery.access.model import READ, Caller
+from gallery.delivery.links import DownloadView, ImageLinks, LinksRequest, LinksView
+from gallery.delivery.service import DOWNLOAD_TTL
+from gallery.images.model import parse_id as _id
+from gallery.images.schema import MAX_JSON_BYTES
 
 
 @get(
     "/{image_id:str}/download",
-    opt=READS,
+    opt=READ,
     operation_id="downloadImage",
     summary="Get a URL that downloads the original, for an hour",
 )
@@ -24,29 +24,29 @@ async def download(
     request: Request[Any, Any, Any],
     image_id: FromPath[str],
     caller: NamedDependency[Caller],
-    links: NamedDependency[Sharing],
+    links: NamedDependency[ImageLinks],
 ) -> Response[DownloadView]:
-    url = await links.download(caller, _id(image_id), str(request.base_url).rstrip("/"))
-    view = DownloadView(url, int(DOWNLOAD.total_seconds()))
+    url = await links.download_url(caller, _id(image_id), str(request.base_url).rstrip("/"))
+    view = DownloadView(url, int(DOWNLOAD_TTL.total_seconds()))
     return Response(view, headers={"Cache-Control": "no-store"})
 
 
 @post(
     "/{image_id:str}/links",
-    opt=READS,
+    opt=READ,
     status_code=200,
     operation_id="signLinks",
     summary="Get signed URLs that need no credential",
-    request_max_body_size=MOST_JSON,
+    request_max_body_size=MAX_JSON_BYTES,
 )
-async def share(
+async def sign_links(
     image_id: FromPath[str],
     caller: NamedDependency[Caller],
-    links: NamedDependency[Sharing],
-    data: JSONBody[LinksWish | None] = None,
+    links: NamedDependency[ImageLinks],
+    data: JSONBody[LinksRequest | None] = None,
 ) -> Response[LinksView]:
-    view = await links.of(caller, _id(image_id), data or LinksWish())
+    view = await links.sign(caller, _id(image_id), data or LinksRequest())
     return Response(view, headers={"Cache-Control": "no-store"})
 
 
-HANDLERS = [download, share]
+HANDLERS = [download, sign_links]

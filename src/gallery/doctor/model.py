@@ -11,9 +11,9 @@ from typing import Any, TypeAlias
 import asyncpg
 from msgspec import Struct
 
-from gallery.adapters.objects.store import Objects
+from gallery.adapters.objects.store import ObjectStore
 from gallery.adapters.valkey.client import Client
-from gallery.embedded.datadir import Running
+from gallery.embedded.datadir import RunInfo
 from gallery.settings import Settings
 
 
@@ -49,24 +49,24 @@ class Finding(Struct, frozen=True, rename="camel"):
 
 
 @dataclass
-class Patient:
+class CheckContext:
     """A Gallery as its settings describe it. The first check of a group opens what the others of it use."""
 
     settings: Settings
     environment: dict[str, str]
-    running: Running | None  # what runs in the data directory, if anything does
+    running: RunInfo | None  # what runs in the data directory, if anything does
     stack: AsyncExitStack
     db: "asyncpg.Connection[asyncpg.Record] | None" = None
     valkey: Client | None = None
-    cached: Client | None = None  # the server of the cache
-    objects: Objects | None = None
+    cache: Client | None = None  # the server of the cache
+    objects: ObjectStore | None = None
     installation: str | None = None  # whose the database is
-    owner: str | None = None  # whose the object store is
-    done: dict[str, asyncio.Event] = field(default_factory=lambda: defaultdict(asyncio.Event))
-    unwell: set[str] = field(default_factory=set)  # the checks on which no other can build
+    store_owner: str | None = None  # whose the object store is
+    finished: dict[str, asyncio.Event] = field(default_factory=lambda: defaultdict(asyncio.Event))
+    unusable: set[str] = field(default_factory=set)  # the checks on which no other can build
 
 
-Look: TypeAlias = Callable[[Patient], Awaitable[Verdict]]
+CheckFunction: TypeAlias = Callable[[CheckContext], Awaitable[Verdict]]
 
 
 @dataclass(frozen=True)
@@ -75,9 +75,9 @@ class Check:
 
     group: str
     name: str
-    look: Look
+    run: CheckFunction
     needs: tuple[str, ...] = ()
-    patience: float = 5.0  # seconds
+    timeout_seconds: float = 5.0  # seconds
 
 
 REPORT_BUG = (
@@ -97,5 +97,5 @@ def wrong(says: str, do: str, **facts: Any) -> Verdict:
     return Verdict(State.WRONG, says, do, facts)
 
 
-def skipped(because: str) -> Verdict:
-    return Verdict(State.SKIPPED, f"Skipped, because {because}.")
+def skipped(reason: str) -> Verdict:
+    return Verdict(State.SKIPPED, f"Skipped, because {reason}.")

@@ -11,53 +11,53 @@ from redis.asyncio.cluster import RedisCluster
 from redis.exceptions import AuthenticationError, BusyLoadingError, NoPermissionError, RedisError
 
 from gallery.adapters.valkey.client import Client, connect
-from gallery.doctor.model import REPORT_BUG, Patient, State, Verdict, notice, well, wrong
+from gallery.doctor.model import REPORT_BUG, CheckContext, State, Verdict, notice, well, wrong
 from gallery.jobs.queue import inspect
 
-OLDEST = 7
-FAR = 10  # milliseconds
-PATIENCE = 3.0  # seconds
-FULL = 0.9
-LOOKUPS = 1000  # before a hit rate says anything
-FEW_HITS = 0.5
-MANY_WAIT = 1000
+MIN_VERSION = 7
+MAX_ROUND_TRIP_MS = 10  # milliseconds
+TIMEOUT_SECONDS = 3.0  # seconds
+MAX_MEMORY_RATIO = 0.9
+MIN_LOOKUPS = 1000  # before a hit rate says anything
+MIN_HIT_RATE = 0.5
+MAX_WAITING_JOBS = 1000
 
 
-async def valkey(patient: Patient) -> Verdict:
+async def valkey(context: CheckContext) -> Verdict:
     """Connect with a client of our own, and say precisely why not."""
-    url = _url(patient)
+    url = _url(context)
     if not url:
         return wrong(
-            f"No Valkey is set, and no embedded one runs in {patient.settings.data.absolute()}.",
+            f"No Valkey is set, and no embedded one runs in {context.settings.data_path.absolute()}.",
             "Start gallery dev, set REDIS_URL, or set GALLERY_DATA_DIR to the directory of the one that runs.",
         )
-    patient.valkey = _opened(patient, url)
-    return await _greeting(patient.valkey)
+    context.valkey = _open_client(context, url)
+    return await _check_server(context.valkey)
 
 
-async def cache(patient: Patient) -> Verdict:
+async def cache(context: CheckContext) -> Verdict:
     """The cache's server, where it has one of its own. That one may throw keys away."""
-    url = patient.settings.cache.url
+    url = context.settings.cache.url
     if not url:
-        patient.cached = patient.valkey
+        context.cache = context.valkey
         return well("The cache is on the same server.")
-    patient.cached = _opened(patient, url)
-    found = await _greeting(patient.cached)
+    context.cache = _open_client(context, url)
+    found = await _check_server(context.cache)
     return msgspec.structs.replace(found, do=found.do.replace("REDIS_URL", "GALLERY_CACHE__URL"))
 
 
-async def eviction(patient: Patient) -> Verdict:
+async def eviction(context: CheckContext) -> Verdict:
     """Queue and limits must not be thrown away to make room: by no server of a cluster."""
-    client = _client(patient.valkey)
+    client = _get_client(context.valkey)
     if not isinstance(client, RedisCluster):
-        return _keeping(await client.info("everything"))
+        return _eviction_verdict(await client.info("everything"))
     infos: dict[str, Any] = await client.info("everything", target_nodes=RedisCluster.PRIMARIES)
-    verdicts = [(name, _keeping(info)) for name, info in infos.items()]
+    verdicts = [(name, _eviction_verdict(info)) for name, info in infos.items()]
     name, worst = next((each for each in verdicts if each[1].state is not State.WELL), verdicts[0])
     return msgspec.structs.replace(worst, says=f"{name}: {worst.says}")
 
 
-def _keeping(info: dict[str, Any]) -> Verdict:
+def _eviction_verdict(info: dict[str, Any]) -> Verdict:
     policy, evicted = str(info.get("maxmemory_policy")), int(info.get("evicted_keys", 0))
     most, used = int(info.get("maxmemory", 0)), int(info.get("used_memory", 0))
     facts = {"policy": policy, "evicted": evicted, "used": used, "most": most}
@@ -67,7 +67,7 @@ def _keeping(info: dict[str, Any]) -> Verdict:
             "CONFIG SET maxmemory-policy noeviction, and in its configuration file. Every cache entry ends by itself.",
             **facts,
         )
-    if most and used > most * FULL:
+    if most and used > most * MAX_MEMORY_RATIO:
         return wrong(f"{used / most:.0%} of maxmemory are used; writes fail at 100 %.", "Raise maxmemory.", **facts)
     if evicted:
         return notice(
@@ -78,8 +78,8 @@ def _keeping(info: dict[str, Any]) -> Verdict:
     )
 
 
-async def persistence(patient: Patient) -> Verdict:
-    info = await _client(patient.valkey).info("persistence")
+async def persistence(context: CheckContext) -> Verdict:
+    info = await _get_client(context.valkey).info("persistence")
     failed = [name for name in ("rdb_last_bgsave_status", "aof_last_write_status") if info.get(name, "ok") != "ok"]
     if failed:
         return wrong(
@@ -88,25 +88,25 @@ async def persistence(patient: Patient) -> Verdict:
     return well("What it writes to disk, it writes well.")
 
 
-async def hit_rate(patient: Patient) -> Verdict:
+async def hit_rate(context: CheckContext) -> Verdict:
     """Of the cache's whole server, since it started."""
-    stats = await _client(patient.cached).info("stats")
+    stats = await _get_client(context.cache).info("stats")
     hits, misses = int(stats["keyspace_hits"]), int(stats["keyspace_misses"])
-    if not patient.settings.cache.enabled:
+    if not context.settings.cache.enabled:
         return notice("The cache is off: every read goes to PostgreSQL.", "Unset GALLERY_CACHE__ENABLED.")
-    if hits + misses < LOOKUPS:
+    if hits + misses < MIN_LOOKUPS:
         return well(f"{hits + misses} lookups so far: too few for a hit rate.", hits=hits, misses=misses)
     rate = hits / (hits + misses)
-    if rate < FEW_HITS:
+    if rate < MIN_HIT_RATE:
         do = "Look for many images that are read once each; GALLERY_CACHE__SECONDS may be longer."
         return notice(f"Only {rate:.0%} of lookups find something.", do, hits=hits, misses=misses)
     return well(f"{rate:.0%} of lookups find something.", hits=hits, misses=misses)
 
 
-async def queue(patient: Patient) -> Verdict:
+async def queue(context: CheckContext) -> Verdict:
     """BullMQ's side: failed jobs, a pause, no connection that takes them; whether workers are alive, rows know."""
-    known = msgspec.structs.replace(patient.settings.redis, url=_url(patient))
-    state = await inspect(_client(patient.valkey), known)
+    known = msgspec.structs.replace(context.settings.redis, url=_url(context))
+    state = await inspect(_get_client(context.valkey), known)
     counts, workers = state.counts, state.workers
     waiting = counts["wait"] + counts["prioritized"] + counts["paused"]
     facts = {**counts, "workers": workers}
@@ -120,44 +120,44 @@ async def queue(patient: Patient) -> Verdict:
             f"{REPORT_BUG} job.failed in the worker's log has the stack; the images themselves are tried again.",
             **facts,
         )
-    if waiting > MANY_WAIT:
+    if waiting > MAX_WAITING_JOBS:
         return notice(
             f"{waiting} jobs wait for {workers} workers.", "Add workers, unless an import is under way.", **facts
         )
     return well(f"{waiting} jobs wait, and {counts['active']} run.", **facts)
 
 
-def _opened(patient: Patient, url: str) -> Client:
+def _open_client(context: CheckContext, url: str) -> Client:
     """A client of our own, closed with the examination."""
-    client = connect(msgspec.structs.replace(patient.settings.redis, url=url, timeout=PATIENCE), decode=True)
-    patient.stack.push_async_callback(client.aclose)
+    client = connect(msgspec.structs.replace(context.settings.redis, url=url, timeout=TIMEOUT_SECONDS), decode=True)
+    context.stack.push_async_callback(client.aclose)
     return client
 
 
-async def _greeting(client: Client) -> Verdict:
+async def _check_server(client: Client) -> Verdict:
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             info = await client.info()
             took = [await _ping(client) for _ in range(5)]
     except (OSError, TimeoutError, RedisError, ValueError) as error:
-        says, do = _why_not(error)
+        says, do = _explain_error(error)
         return wrong(says, do, error=repr(error))
-    return _greeted(info, statistics.median(took))
+    return _server_verdict(info, statistics.median(took))
 
 
-def _greeted(info: dict[str, Any], away: float) -> Verdict:
+def _server_verdict(info: dict[str, Any], round_trip_ms: float) -> Verdict:
     name, version = ("Valkey", info["valkey_version"]) if "valkey_version" in info else ("Redis", info["redis_version"])
-    facts = {"version": version, "milliseconds": round(away, 2)}
-    if int(str(version).split(".")[0]) < OLDEST:
-        return wrong(f"{name} {version} is too old.", f"Upgrade it to {OLDEST} or newer.", **facts)
+    facts = {"version": version, "milliseconds": round(round_trip_ms, 2)}
+    if int(str(version).split(".")[0]) < MIN_VERSION:
+        return wrong(f"{name} {version} is too old.", f"Upgrade it to {MIN_VERSION} or newer.", **facts)
     if info.get("role") != "master":
         return wrong(f"{name} is a replica and cannot be written.", "Point REDIS_URL at the primary.", **facts)
-    if away > FAR:
-        return notice(f"{name} {version} answers after {away:.0f} ms.", "Bring it nearer.", **facts)
-    return well(f"{name} {version} answers within {away:.1f} ms.", **facts)
+    if round_trip_ms > MAX_ROUND_TRIP_MS:
+        return notice(f"{name} {version} answers after {round_trip_ms:.0f} ms.", "Bring it nearer.", **facts)
+    return well(f"{name} {version} answers within {round_trip_ms:.1f} ms.", **facts)
 
 
-def _why_not(error: Exception) -> tuple[str, str]:
+def _explain_error(error: Exception) -> tuple[str, str]:
     match error:
         case AuthenticationError() | NoPermissionError():
             return f"It refuses us: {error}.", "Check user and password in REDIS_URL, and the user's rights (ACL)."
@@ -172,8 +172,8 @@ def _why_not(error: Exception) -> tuple[str, str]:
     return f"It cannot be asked: {error}", "Check REDIS_URL."
 
 
-def _url(patient: Patient) -> str | None:
-    return patient.settings.redis.url or (patient.running.redis_url if patient.running else None)
+def _url(context: CheckContext) -> str | None:
+    return context.settings.redis.url or (context.running.redis_url if context.running else None)
 
 
 async def _ping(client: Client) -> float:
@@ -182,6 +182,6 @@ async def _ping(client: Client) -> float:
     return (perf_counter() - began) * 1000
 
 
-def _client(opened: Client | None) -> Client:
-    assert opened is not None, "the check before has connected"  # noqa: S101
-    return opened
+def _get_client(client: Client | None) -> Client:
+    assert client is not None, "the check before has connected"  # noqa: S101
+    return client

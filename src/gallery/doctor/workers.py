@@ -3,74 +3,76 @@
 import socket
 from datetime import datetime, timedelta
 
-from gallery.doctor.model import Patient, Verdict, notice, well, wrong
-from gallery.doctor.postgres import connection
+from gallery.doctor.model import CheckContext, Verdict, notice, well, wrong
+from gallery.doctor.postgres import get_connection
 from gallery.embedded import processes
-from gallery.jobs.workers import Member, Presence, members
+from gallery.jobs import workers as registry
+from gallery.jobs.workers import Worker, WorkerState
 
-NEWS = timedelta(minutes=10)  # after which a worker that was lost elsewhere has been replaced, if others live
+REPLACED_AFTER = timedelta(minutes=10)  # after which a worker that was lost elsewhere has been replaced, if others live
 DUE = """
     SELECT (SELECT count(*) FROM image WHERE work = 'due' AND deleted_at IS NULL AND next_attempt_at <= now()) AS due,
            now() AS now
 """
 
 
-async def workers(patient: Patient) -> Verdict:
+async def workers(context: CheckContext) -> Verdict:
     """Frozen ones, dead ones, and images that wait for none."""
-    db = connection(patient)
+    db = get_connection(context)
     (row,) = await db.fetch(DUE)
     due, now = row["due"], row["now"]
-    found = await members(db)
-    alive = [one for one in found if one.presence is Presence.ALIVE]
-    lost = sorted((one for one in found if one.presence is Presence.LOST), key=lambda one: one.seen_at, reverse=True)
+    found = await registry.workers(db)
+    alive = [one for one in found if one.presence is WorkerState.ALIVE]
+    lost = sorted((one for one in found if one.presence is WorkerState.LOST), key=lambda one: one.seen_at, reverse=True)
     facts = {"alive": len(alive), "lost": [one.name for one in lost], "due": due}
-    if frozen := [one for one in lost if _pid_here(one)]:
+    if frozen := [one for one in lost if _find_local_pid(one)]:
         return _frozen(frozen[0], due, now, facts)
     if not alive:
-        return _none_is_alive(lost, due, now, facts)
-    if lost and now - lost[0].seen_at < NEWS and not _is_of_here(lost[0]):
+        return _none_alive(lost, due, now, facts)
+    if lost and now - lost[0].seen_at < REPLACED_AFTER and not _is_local(lost[0]):
         do = "See whether its process hangs, and end it; its images are taken up by the others."
-        return wrong(f"{_last_heard(lost[0], now)}, and it did not end in order.", do, **facts)
+        return wrong(f"{_last_heartbeat(lost[0], now)}, and it did not end in order.", do, **facts)
     if lost:
         says = (
-            f"{len(alive)} workers are alive, and {len(lost)} died within the last hour. {_last_heard(lost[0], now)}."
+            f"{len(alive)} workers are alive, and {len(lost)} died within the last hour. "
+            f"{_last_heartbeat(lost[0], now)}."
         )
         return notice(says, "Read the end of its log, and the kernel's log for out of memory.", **facts)
     return well(f"{len(alive)} workers are alive, and {due} images are due.", **facts)
 
 
-def _frozen(worker: Member, due: int, now: datetime, facts: dict[str, object]) -> Verdict:
-    pid = _pid_here(worker)
+def _frozen(worker: Worker, due: int, now: datetime, facts: dict[str, object]) -> Verdict:
+    pid = _find_local_pid(worker)
     return wrong(
-        f"{_last_heard(worker, now)}, though its process lives: it is frozen. {due} images are due.",
+        f"{_last_heartbeat(worker, now)}, though its process lives: it is frozen. {due} images are due.",
         f"End it with kill -9 {pid}: gallery dev, systemd or Kubernetes starts another. (kill -CONT {pid} wakes a "
         "process that was stopped.)",
         **facts,
     )
 
 
-def _none_is_alive(lost: list[Member], due: int, now: datetime, facts: dict[str, object]) -> Verdict:
+def _none_alive(lost: list[Worker], due: int, now: datetime, facts: dict[str, object]) -> Verdict:
     if lost:
-        says = f"No worker is alive, and {due} images are due. {_last_heard(lost[0], now)}."
+        says = f"No worker is alive, and {due} images are due. {_last_heartbeat(lost[0], now)}."
         return wrong(says, "Start gallery worker; the end of that one's log says why it died.", **facts)
     if due:
         return wrong(f"{due} images are due, and no worker is alive.", "Start gallery worker.", **facts)
     return notice("No worker is alive.", "Start gallery worker: without one, no image becomes READY.", **facts)
 
 
-def _last_heard(worker: Member, now: datetime) -> str:
+def _last_heartbeat(worker: Worker, now: datetime) -> str:
     seconds = (now - worker.seen_at).total_seconds()
     ago = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} minutes"
     return f"The worker {worker.name} sent its last heartbeat {ago} ago"
 
 
-def _is_of_here(worker: Member) -> bool:
+def _is_local(worker: Worker) -> bool:
     return worker.name.rpartition(":")[0] == socket.gethostname()
 
 
-def _pid_here(worker: Member) -> int | None:
+def _find_local_pid(worker: Worker) -> int | None:
     """The worker's process, if it is one of this machine that lives."""
     pid = worker.name.rpartition(":")[2]
-    if not _is_of_here(worker) or not pid.isdecimal():
+    if not _is_local(worker) or not pid.isdecimal():
         return None
     return int(pid) if " worker" in processes.command_line(int(pid)) else None

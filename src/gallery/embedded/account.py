@@ -9,12 +9,12 @@ from pathlib import Path
 
 from gallery.errors import CannotStart
 
-LOOK_PAST_MODES = (
+CAPABILITY_OPTIONS = (
     "--inh-caps=-all,+dac_override",
     "--ambient-caps=+dac_override",
     "--securebits=+no_setuid_fixup",  # access(2), which PostgreSQL asks about its programs, counts capabilities only so
 )
-NEEDED_FOR_THAT = 1 << 1 | 1 << 8  # CAP_DAC_OVERRIDE and, for the securebits, CAP_SETPCAP: linux/capability.h
+REQUIRED_CAPABILITIES = 1 << 1 | 1 << 8  # CAP_DAC_OVERRIDE and, for the securebits, CAP_SETPCAP: linux/capability.h
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Account:
             return cls(name, entry.pw_uid, entry.pw_gid)
         raise CannotStart(f"PostgreSQL does not run as root, and there is no user {user or 'nobody'} to run it as.")
 
-    def owning(self, path: Path) -> "Account":
+    def for_path(self, path: Path) -> "Account":
         """Who runs a server on `path`: the user who owns it; this one if it is root's, just made or copied by root."""
         owner = path.stat()
         if owner.st_uid != 0:
@@ -50,7 +50,7 @@ class Account:
             raise CannotStart(f"{path} cannot be given to the user {self.name}: {error.strerror}.") from None
         return self
 
-    def launcher(self, program: Path, directory: Path) -> list[str]:
+    def launch_prefix(self, program: Path, directory: Path) -> list[str]:
         """What to put before the program so that it runs as this user on a directory of its own, wherever both lie.
 
         A clone beneath /root (mode 0700) is closed to an ordinary user. Instead of opening the user's directories we
@@ -62,23 +62,25 @@ class Account:
             raise CannotStart(
                 "PostgreSQL does not run as root, and setpriv (of util-linux) is not there to change that."
             )
-        closed = next((path for path in _passed(program, directory) if not path.stat().st_mode & stat.S_IXOTH), None)
-        if closed and _capabilities() & NEEDED_FOR_THAT != NEEDED_FOR_THAT:
+        closed = next(
+            (path for path in _traversed_paths(program, directory) if not path.stat().st_mode & stat.S_IXOTH), None
+        )
+        if closed and _own_capabilities() & REQUIRED_CAPABILITIES != REQUIRED_CAPABILITIES:
             raise CannotStart(
                 f"PostgreSQL does not run as root, and the user {self.name} may not pass {closed}: "
                 "start as an ordinary user, or put the data directory and the virtualenv elsewhere."
             )
-        caps = LOOK_PAST_MODES if closed else ()
+        caps = CAPABILITY_OPTIONS if closed else ()
         return [setpriv, f"--reuid={self.uid}", f"--regid={self.gid}", "--clear-groups", *caps, "--"]
 
 
-def _passed(program: Path, directory: Path) -> list[Path]:
+def _traversed_paths(program: Path, directory: Path) -> list[Path]:
     """What one has to pass in order to run `program` and to stand in `directory`, from the root downwards."""
     program, directory = program.resolve(), directory.resolve()
     return [*reversed(directory.parents), *reversed(program.parents), program]
 
 
-def _capabilities() -> int:
+def _own_capabilities() -> int:
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("CapPrm:"):
             return int(line.split()[1], 16)

@@ -21,14 +21,14 @@ import structlog
 from msgspec import Struct
 
 from gallery.embedded import processes
-from gallery.embedded.processes import Process
+from gallery.embedded.processes import ProcessRef
 from gallery.errors import CannotStart
-from gallery.local_disk import private
+from gallery.local_disk import permissions
 
-POLL = 0.05
-GRACE = 3.0  # seconds for what a killed holder left to end by itself
-WALKED = {"logs", "postgres", "valkey"}  # a few thousand files at most
-PATIENCE = 60.0  # seconds for another command to start the servers or to leave
+POLL_SECONDS = 0.05
+STOP_TIMEOUT_SECONDS = 3.0  # seconds for what a killed holder left to end by itself
+RESTRICTED_TREES = {"logs", "postgres", "valkey"}  # a few thousand files at most
+LOCK_TIMEOUT_SECONDS = 60.0  # seconds for another command to start the servers or to leave
 
 log = structlog.get_logger()
 
@@ -42,12 +42,12 @@ class DataDir:
         """The directory at `path`, made where missing. Raises `CannotStart`."""
         path = path.absolute()
         try:
-            private.make(
-                path, private.PASSABLE
+            permissions.make_folder(
+                path, permissions.TRAVERSABLE_MODE
             )  # as root, the servers run as another user; each part is private itself
             if (path / "lock").exists():
-                _close(path)
-            private.make(path / "logs")
+                _restrict_permissions(path)
+            permissions.make_folder(path / "logs")
             (path / "lock").touch(mode=0o600)
         except (FileExistsError, NotADirectoryError):
             raise CannotStart(f"The data directory {path} is not a directory.") from None
@@ -76,116 +76,126 @@ class DataDir:
         return self.path / "run.json"
 
 
-class Running(Struct, frozen=True, omit_defaults=True):
+class RunInfo(Struct, frozen=True, omit_defaults=True):
     """What the run file says. It stays when its holder has gone: the next one takes the same ports if it can."""
 
-    holder: Process | None = None
+    holder: ProcessRef | None = None
     command: str = ""
     database_url: str | None = None
     redis_url: str | None = None
     api_port: int | None = None
     ports: dict[str, int] = {}
-    processes: dict[str, Process] = {}  # of ours; the servers keep pid files of their own
+    processes: dict[str, ProcessRef] = {}  # of ours; the servers keep pid files of their own
     secrets: dict[str, str] = {}
 
     def __repr__(self) -> str:
         return f"Running(command={self.command!r}, holder={self.holder!r})"  # the rest holds passwords
 
 
-def attach(data_dir: Path) -> Running | None:
+def find_running(data_dir: Path) -> RunInfo | None:
     """What runs in `data_dir`, if somebody holds it and all is ready."""
-    running = _read(data_dir / "run.json")
+    running = _read_run_file(data_dir / "run.json")
     return running if running.holder and running.holder.alive else None
 
 
 @asynccontextmanager
-async def hold(data_dir: Path, command: str, patience: float = PATIENCE) -> AsyncIterator["Hold"]:
+async def lock(
+    data_dir: Path, command: str, timeout_seconds: float = LOCK_TIMEOUT_SECONDS
+) -> AsyncIterator["DirectoryLock"]:
     """Hold the directory alone; another command's short use of it is waited for. Raises `CannotStart`."""
-    home, last = DataDir.open(data_dir), time.monotonic() + patience
-    while not (held := await Hold.take(home, command)):
-        running = attach(home.path)
+    home, last = DataDir.open(data_dir), time.monotonic() + timeout_seconds
+    while not (held := await DirectoryLock.try_acquire(home, command)):
+        running = find_running(home.path)
         if running and running.api_port:
-            raise CannotStart(f"Gallery already runs in {home.path}, on port {running.api_port}: {_who(running)}.")
-        await _pause(home, last)
+            raise CannotStart(
+                f"Gallery already runs in {home.path}, on port {running.api_port}: {_describe_holder(running)}."
+            )
+        await _wait_for_lock(home, last)
     with held:
         yield held
 
 
 @asynccontextmanager
-async def enter(data_dir: Path, command: str, patience: float = PATIENCE) -> AsyncIterator["Hold | Visit"]:
+async def lock_or_share(
+    data_dir: Path, command: str, timeout_seconds: float = LOCK_TIMEOUT_SECONDS
+) -> AsyncIterator["DirectoryLock | SharedLock"]:
     """Hold the directory, or visit whoever does. Raises `CannotStart`."""
-    home, last = DataDir.open(data_dir), time.monotonic() + patience
-    while not (place := await Hold.take(home, command) or Visit.join(home)):
-        await _pause(home, last)
+    home, last = DataDir.open(data_dir), time.monotonic() + timeout_seconds
+    while not (place := await DirectoryLock.try_acquire(home, command) or SharedLock.try_acquire(home)):
+        await _wait_for_lock(home, last)
     with place:
         yield place
 
 
-class Hold:
+class DirectoryLock:
     """The right to run servers in the directory. `last` is what the holder before us left in the run file."""
 
-    def __init__(self, home: DataDir, lock: int, command: str) -> None:
-        self.home = home
-        self.last = _read(home.run_file)
-        self.running = Running(Process.of(os.getpid()), command, ports=self.last.ports, secrets=self.last.secrets)
+    def __init__(self, data_dir: DataDir, lock: int, command: str) -> None:
+        self.data_dir = data_dir
+        self.previous = _read_run_file(data_dir.run_file)
+        self.run_info = RunInfo(
+            ProcessRef.find(os.getpid()), command, ports=self.previous.ports, secrets=self.previous.secrets
+        )
         self._locks = [lock]
 
     @classmethod
-    async def take(cls, home: DataDir, command: str) -> Self | None:
-        lock = _flock(home.path / "lock", fcntl.LOCK_EX)
+    async def try_acquire(cls, data_dir: DataDir, command: str) -> Self | None:
+        lock = _flock(data_dir.path / "lock", fcntl.LOCK_EX)
         if lock is None:
             return None
         try:
-            held = cls(home, lock, command)
-            await held._end_what_was_left()
+            held = cls(data_dir, lock, command)
+            await held._end_leftover_processes()
         except BaseException:
             os.close(lock)
             raise
         return held
 
     def publish(self, **facts: Any) -> None:
-        """Tell the other commands what runs here, in fields of `Running`. With the first word they come: the URLs."""
-        self.running = msgspec.structs.replace(self.running, **facts)
-        _write(self.home.run_file, self.running)
+        """Tell the other commands what runs here, in fields of `RunInfo`. With the first word they come: the URLs."""
+        self.run_info = msgspec.structs.replace(self.run_info, **facts)
+        _write_run_file(self.data_dir.run_file, self.run_info)
 
-    async def visitors_gone(self) -> None:
+    async def wait_until_unused(self) -> None:
         """Wait until no other command uses our servers; none can come from then on."""
         waiting = False
-        while (lock := _flock(self.home.path / "visitors", fcntl.LOCK_EX)) is None:
+        while (lock := _flock(self.data_dir.path / "visitors", fcntl.LOCK_EX)) is None:
             if not waiting:
-                log.info("servers.still_used", data_dir=str(self.home.path))
+                log.info("servers.still_used", data_dir=str(self.data_dir.path))
             waiting = True
-            await asyncio.sleep(POLL)
+            await asyncio.sleep(POLL_SECONDS)
         self._locks.append(lock)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        _write(self.home.run_file, Running(ports=self.running.ports, secrets=self.running.secrets))
+        _write_run_file(self.data_dir.run_file, RunInfo(ports=self.run_info.ports, secrets=self.run_info.secrets))
         for lock in reversed(self._locks):  # the door opens last, when the run file no longer invites
             os.close(lock)
 
-    async def _end_what_was_left(self) -> None:
+    async def _end_leftover_processes(self) -> None:
         """A killed holder's processes end with it, but perhaps slowly: they must not meet the new ones."""
-        left = [process for process in self.last.processes.values() if process.alive]
+        left = [process for process in self.previous.processes.values() if process.alive]
         signals = (signal.SIGTERM, signal.SIGKILL)
-        await asyncio.gather(*(processes.end(each.pid, each.gone(), signals, GRACE) for each in left))
+        await asyncio.gather(
+            *(processes.terminate(each.pid, each.wait(), signals, STOP_TIMEOUT_SECONDS) for each in left)
+        )
 
 
-class Visit:
+class SharedLock:
     """The use of servers that another command runs; it does not stop them while we are here."""
 
-    def __init__(self, running: Running, lock: int) -> None:
-        self.running = running
+    def __init__(self, running: RunInfo, lock: int) -> None:
+        self.run_info = running
         self._lock = lock
 
     @classmethod
-    def join(cls, home: DataDir) -> Self | None:
-        lock = _flock(home.path / "visitors", fcntl.LOCK_SH)
+    def try_acquire(cls, data_dir: DataDir) -> Self | None:
+        lock = _flock(data_dir.path / "visitors", fcntl.LOCK_SH)
         if lock is None:
             return None
-        running = attach(home.path)
+        running = find_running(data_dir.path)
         if running is None:
             os.close(lock)
             return None
@@ -198,46 +208,48 @@ class Visit:
         os.close(self._lock)
 
 
-async def _pause(home: DataDir, last: float) -> None:
+async def _wait_for_lock(data_dir: DataDir, last: float) -> None:
     if time.monotonic() > last:
-        raise CannotStart(f"The data directory {home.path} is in use by {_who(attach(home.path))}.")
-    await asyncio.sleep(POLL)
+        raise CannotStart(
+            f"The data directory {data_dir.path} is in use by {_describe_holder(find_running(data_dir.path))}."
+        )
+    await asyncio.sleep(POLL_SECONDS)
 
 
-def _close(path: Path) -> None:
+def _restrict_permissions(path: Path) -> None:
     """What a version before has left open to other users. The object store closes its own folder, `objects`."""
-    if private.is_open(path):
-        private.close(path, private.OTHERS_LOOK_OR_WRITE)
+    if permissions.is_accessible_to_others(path):
+        permissions.restrict(path, permissions.OTHERS_READ_WRITE)
     for part in path.iterdir():
-        if part.name in WALKED:
-            private.close_tree(part)
+        if part.name in RESTRICTED_TREES:
+            permissions.restrict_tree(part)
         elif part.name != "objects":
-            private.close(part)
+            permissions.restrict(part)
 
 
-def _who(running: Running | None) -> str:
+def _describe_holder(running: RunInfo | None) -> str:
     return f"{running.command} (pid {running.holder.pid})" if running and running.holder else "another process"
 
 
-def _flock(path: Path, how: int) -> int | None:
+def _flock(path: Path, operation: int) -> int | None:
     """A descriptor that holds the lock until it is closed; None if somebody else holds it."""
     lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        fcntl.flock(lock, how | fcntl.LOCK_NB)
+        fcntl.flock(lock, operation | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(lock)
         return None
     return lock
 
 
-def _read(run_file: Path) -> Running:
+def _read_run_file(run_file: Path) -> RunInfo:
     try:
-        return msgspec.json.decode(run_file.read_bytes(), type=Running)
+        return msgspec.json.decode(run_file.read_bytes(), type=RunInfo)
     except (FileNotFoundError, msgspec.DecodeError):  # the first start; a power cut
-        return Running()
+        return RunInfo()
 
 
-def _write(run_file: Path, running: Running) -> None:
+def _write_run_file(run_file: Path, running: RunInfo) -> None:
     fresh = run_file.with_suffix(".new")
     fresh.unlink(missing_ok=True)
     fresh.touch(mode=0o600)  # private before there is a password in it

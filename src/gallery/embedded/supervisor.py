@@ -1,8 +1,8 @@
 """The supervisor: starts processes, starts each again when it dies, and ends them in order.
 
 What it supervises says how it is started and when it is ready (`Child`): the embedded servers do, and so does a
-`Command`, one of our own parts. A child that cannot start at all is the operator's business and ends everything; one
-that ran and died is started again, for as long as it takes, and the others live on meanwhile.
+`CommandFunction`, one of our own parts. A child that cannot start at all is the operator's business and ends
+everything; one that ran and died is started again, for as long as it takes, and the others live on meanwhile.
 """
 
 import asyncio
@@ -19,17 +19,17 @@ from typing import Protocol
 
 import structlog
 
-from gallery.background import beside
+from gallery.background import run_in_background
 from gallery.embedded import processes
 from gallery.errors import CannotStart, StartAgain
 
 CONFIGURATION_ERROR = 2  # the exit code of a command that has said on stderr which setting is wrong
-SHORTEST_PAUSE = 0.2
-LONGEST_PAUSE = 5.0
-GROWN_UP = 10.0  # seconds of life after which a death is news again
-READY_SECONDS = 60.0
-POLL = 0.05
-LOOK_EVERY = 5.0  # seconds between two looks for stopped children
+MIN_BACKOFF_SECONDS = 0.2
+MAX_BACKOFF_SECONDS = 5.0
+STABLE_AFTER_SECONDS = 10.0  # seconds of life after which a death is news again
+READY_TIMEOUT_SECONDS = 60.0
+POLL_SECONDS = 0.05
+STOPPED_CHECK_SECONDS = 5.0  # seconds between two looks for stopped children
 
 log = structlog.get_logger()
 
@@ -56,65 +56,67 @@ class Child(Protocol):
         ...
 
 
-async def at_once() -> bool:
+async def always_ready() -> bool:
     return True
 
 
 @dataclass(frozen=True)
 class Command:
-    """A part of Gallery as a process of its own, e.g. `Command("api", gallery("serve"), answers=livez)`."""
+    """A part of Gallery as a process of its own, e.g. `CommandFunction("api", gallery("serve"), answers=livez)`."""
 
     name: str
-    line: Sequence[str]
+    argv: Sequence[str]
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)
-    answers: Callable[[], Awaitable[bool]] = at_once
+    probe: Callable[[], Awaitable[bool]] = always_ready
     pass_fds: Sequence[int] = ()
     stop_signals: Sequence[int] = (signal.SIGTERM, signal.SIGKILL)
     stop_seconds: float = 30.0
 
     async def start(self) -> Process:
-        environment = {**self.environment, processes.PARENT: str(os.getpid())}
+        environment = {**self.environment, processes.PARENT_VARIABLE: str(os.getpid())}
         return await asyncio.create_subprocess_exec(
-            *self.line, stdin=DEVNULL, env=environment, pass_fds=self.pass_fds, start_new_session=True
+            *self.argv, stdin=DEVNULL, env=environment, pass_fds=self.pass_fds, start_new_session=True
         )
 
     async def ready(self, process: Process) -> None:
         try:
-            async with asyncio.timeout(READY_SECONDS):
-                while process.returncode is None and not await self.answers():  # noqa: ASYNC110 it may live elsewhere
-                    await asyncio.sleep(POLL)
+            async with asyncio.timeout(READY_TIMEOUT_SECONDS):
+                while process.returncode is None and not await self.probe():  # noqa: ASYNC110 it may live elsewhere
+                    await asyncio.sleep(POLL_SECONDS)
         except TimeoutError:
-            raise CannotStart(f"{' '.join(self.line)} did not answer in {READY_SECONDS:.0f} s.") from None
+            raise CannotStart(f"{' '.join(self.argv)} did not answer in {READY_TIMEOUT_SECONDS:.0f} s.") from None
 
 
-def gallery(*words: str) -> list[str]:
+def gallery_command(*args: str) -> list[str]:
     """The command line `gallery …` of this very installation."""
     script = Path(sys.executable).parent / "gallery"
-    return [str(script), *words] if os.access(script, os.X_OK) else [sys.executable, "-m", "gallery", *words]
+    return [str(script), *args] if os.access(script, os.X_OK) else [sys.executable, "-m", "gallery", *args]
 
 
 class Supervisor:
-    def __init__(self, on_change: Callable[[dict[str, processes.Process]], None] = lambda _: None) -> None:
-        """`on_change` is told, each time one has started or ended, which processes of ours (the `Command`s) live."""
+    def __init__(self, on_change: Callable[[dict[str, processes.ProcessRef]], None] = lambda _: None) -> None:
+        """`on_change` is told, each time one has started or ended, which processes of ours (the `CommandFunction`s)
+        live.
+        """
         self._on_change = on_change
-        self._groups: list[list[Life]] = []
-        self._end: asyncio.Future[int]
-        self._presses = 0
+        self._groups: list[list[SupervisedChild]] = []
+        self._exit_code: asyncio.Future[int]
+        self._signal_count = 0
 
-    async def run(self, begin: Callable[["Supervisor"], Awaitable[None]]) -> int:
+    async def run(self, start_children: Callable[["Supervisor"], Awaitable[None]]) -> int:
         """Do `begin`, which starts the children, and keep them until a signal. Then end all and return the exit code.
 
         The last group that was started ends first, its children side by side. A second Ctrl-C hurries them, a third
         kills. What `begin` raises is raised, when all has ended; so is `CannotStart` of a child.
         """
-        self._end = asyncio.get_running_loop().create_future()
-        with self._signals():
-            beginning = asyncio.ensure_future(begin(self))
-            beginning.add_done_callback(self._watch)
+        self._exit_code = asyncio.get_running_loop().create_future()
+        with self._signal_handlers():
+            beginning = asyncio.ensure_future(start_children(self))
+            beginning.add_done_callback(self._on_task_done)
             try:
-                async with beside(self._tell_of_stopped(), "stopped children"):
-                    return await self._end
-            except GaveUp:
+                async with run_in_background(self._report_stopped(), "stopped children"):
+                    return await self._exit_code
+            except ChildMisconfigured:
                 return CONFIGURATION_ERROR
             finally:
                 beginning.cancel()
@@ -123,20 +125,20 @@ class Supervisor:
 
     async def start(self, *children: Child) -> None:
         """Start a group side by side. Returns when all of it is ready."""
-        group = [Life(child, self._changed) for child in children]
+        group = [SupervisedChild(child, self._report_change) for child in children]
         self._groups.append(group)
         for life in group:
-            life.task.add_done_callback(self._watch)
+            life.task.add_done_callback(self._on_task_done)
         for life in group:
             await life.ready.wait()
 
-    async def _tell_of_stopped(self) -> None:
+    async def _report_stopped(self) -> None:
         """A child that was stopped (SIGSTOP) neither works nor dies. A person has done that: it is told, no more."""
         told: set[int] = set()
         while True:
-            await asyncio.sleep(LOOK_EVERY)
+            await asyncio.sleep(STOPPED_CHECK_SECONDS)
             lives = {life.pid: life.child.name for group in self._groups for life in group if life.pid}
-            stopped = {pid for pid in lives if processes.is_stopped(pid)}
+            stopped = {pid for pid in lives if processes.is_suspended(pid)}
             for pid in stopped - told:
                 log.error(
                     "child.stopped", child=lives[pid], pid=pid, wake=f"kill -CONT {pid}", restart=f"kill -9 {pid}"
@@ -149,51 +151,51 @@ class Supervisor:
         for group in reversed(self._groups):
             await asyncio.gather(*(life.stop() for life in group))
 
-    def _watch(self, task: asyncio.Future[None]) -> None:
-        if not task.cancelled() and (error := task.exception()) and not self._end.done():
-            self._end.set_exception(error)
+    def _on_task_done(self, task: asyncio.Future[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) and not self._exit_code.done():
+            self._exit_code.set_exception(error)
 
-    def _changed(self) -> None:
+    def _report_change(self) -> None:
         lives = [life for group in self._groups for life in group if isinstance(life.child, Command)]
-        living = {life.child.name: processes.Process.of(life.pid) for life in lives if life.pid}
+        living = {life.child.name: processes.ProcessRef.find(life.pid) for life in lives if life.pid}
         self._on_change({name: process for name, process in living.items() if process})
 
     @contextmanager
-    def _signals(self) -> Iterator[None]:
+    def _signal_handlers(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
         wanted = [signal.SIGINT, signal.SIGTERM]
         if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # else nohup wants us to live on
             wanted.append(signal.SIGHUP)
         for number in wanted:
-            loop.add_signal_handler(number, self._pressed)
+            loop.add_signal_handler(number, self._on_signal)
         try:
             yield
         finally:
             for number in wanted:
                 loop.remove_signal_handler(number)
 
-    def _pressed(self) -> None:
-        if not self._end.done():
-            self._end.set_result(0)
+    def _on_signal(self) -> None:
+        if not self._exit_code.done():
+            self._exit_code.set_result(0)
             return
-        self._presses += 1
+        self._signal_count += 1
         for life in (life for group in self._groups for life in group if life.pid):
-            processes.send(life.pid, life.child.stop_signals[: self._presses + 1][-1])
+            processes.send_signal(life.pid, life.child.stop_signals[: self._signal_count + 1][-1])
 
 
-class GaveUp(CannotStart):
+class ChildMisconfigured(CannotStart):
     """A child ended at its first start with `CONFIGURATION_ERROR`, and has said why."""
 
 
-class Life:
+class SupervisedChild:
     """One child through all its processes."""
 
-    def __init__(self, child: Child, changed: Callable[[], None]) -> None:
+    def __init__(self, child: Child, on_change: Callable[[], None]) -> None:
         self.child = child
         self.ready = asyncio.Event()
-        self._changed = changed
+        self._on_change = on_change
         self._process: Process | None = None
-        self.task = asyncio.create_task(self._live())
+        self.task = asyncio.create_task(self._run())
 
     @property
     def pid(self) -> int:
@@ -203,51 +205,51 @@ class Life:
     async def stop(self) -> None:
         self.task.cancel()
         await asyncio.wait({self.task})
-        await self._end()
+        await self._end_process()
 
-    async def _live(self) -> None:
+    async def _run(self) -> None:
         """Start the child, and start it again each time it dies; after ever longer pauses while it dies young."""
         clock = asyncio.get_running_loop().time
-        pause = SHORTEST_PAUSE
+        pause = MIN_BACKOFF_SECONDS
         for attempt in itertools.count():
             born = clock()
-            code = await self._one_process()
+            code = await self._run_once()
             if code == CONFIGURATION_ERROR and attempt == 0:
-                raise GaveUp(f"{self.child.name} cannot start.")
-            if clock() - born > GROWN_UP:
-                pause = SHORTEST_PAUSE
+                raise ChildMisconfigured(f"{self.child.name} cannot start.")
+            if clock() - born > STABLE_AFTER_SECONDS:
+                pause = MIN_BACKOFF_SECONDS
             log.warning("child.exited", child=self.child.name, code=code, again_in=pause)
             await asyncio.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE)
+            pause = min(2 * pause, MAX_BACKOFF_SECONDS)
 
-    async def _one_process(self) -> int | None:
+    async def _run_once(self) -> int | None:
         """One process from start to death. Returns its exit code."""
         try:
             self._process = await self.child.start()
-            self._changed()
+            self._on_change()
             await self.child.ready(self._process)
-            self._welcome(self._process)
+            self._report_started(self._process)
             await self._process.wait()
         except StartAgain:
-            await self._end()
-            return await self._one_process()
+            await self._end_process()
+            return await self._run_once()
         except (CannotStart, OSError) as error:
             if not self.ready.is_set():  # it never was: another try would not mend it
                 raise
             log.error("child.failed", child=self.child.name, reason=getattr(error, "detail", str(error)))  # noqa: TRY400 the reason is enough
-        return await self._end()
+        return await self._end_process()
 
-    def _welcome(self, process: Process) -> None:
+    def _report_started(self, process: Process) -> None:
         if process.returncode is None:
             log.info("child.started", child=self.child.name, pid=process.pid)
             self.ready.set()
 
-    async def _end(self) -> int | None:
+    async def _end_process(self) -> int | None:
         """End the process if it lives, and what is left of its group. Returns its exit code."""
         process = self._process
         if process is None:
             return None
-        await processes.end_child(process, self.child.stop_signals, self.child.stop_seconds)
+        await processes.terminate_child(process, self.child.stop_signals, self.child.stop_seconds)
         self._process = None
-        self._changed()
+        self._on_change()
         return process.returncode

@@ -10,114 +10,116 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, JSONBody
 from litestar.response import Response
 
-from gallery.access.model import READS, SHOWS, WRITES, Caller
-from gallery.conditions import unchanged, versions
+from gallery.access.model import READ, READ_PUBLIC, WRITE, Caller
+from gallery.conditions import expected_versions, unchanged
 from gallery.images import list_query, schema
 from gallery.images.cache import CachedImage
-from gallery.images.cached_reads import Answers
-from gallery.images.model import id_from as _id
-from gallery.images.openapi import CHANGED, SAME, IfNoneMatch, ListOperation
-from gallery.images.schema import JSON, MOST_JSON, ImageEdit, ImageView
+from gallery.images.cached_reads import CachedReads
+from gallery.images.model import parse_id as _id
+from gallery.images.openapi import NOT_MODIFIED, PRECONDITION_FAILED, IfNoneMatchHeader, ListOperation
+from gallery.images.schema import JSON, MAX_JSON_BYTES, ImageEdit, ImageView
 from gallery.images.service import Images
-from gallery.images.timeline import Entry
+from gallery.images.timeline import TimelineEntry
 from gallery.settings import Settings
 
-Handled = Request[Any, Any, Any]
+HTTPRequest = Request[Any, Any, Any]
 
 
 @get(
     "/",
-    opt=READS,
+    opt=READ,
     operation_class=ListOperation,
     operation_id="listImages",
     summary="List and search images, newest first",
     responses={200: ResponseSpec(list[ImageView], description="One page", generate_examples=False)},
 )
-async def page(
-    request: Handled,
+async def list_images(
+    request: HTTPRequest,
     caller: NamedDependency[Caller],
-    answers: NamedDependency[Answers],
+    cached_reads: NamedDependency[CachedReads],
     settings: NamedDependency[Settings],
 ) -> Response[bytes]:
-    asked = list(request.query_params.multi_items())
-    found = await answers.page(caller, list_query.read(asked))
+    parameters = list(request.query_params.multi_items())
+    result = await cached_reads.page(caller, list_query.parse(parameters))
     headers = {"Cache-Control": "private, no-cache"}
-    if found.next is not None:
-        query = urlencode([*(part for part in asked if part[0] != "cursor"), ("cursor", found.next)])
+    if result.next is not None:
+        query = urlencode([*(part for part in parameters if part[0] != "cursor"), ("cursor", result.next)])
         headers["Link"] = f'<{settings.public_url}/api/v1/images?{query}>; rel="next"'
-    return Response(found.body, media_type=JSON, headers=headers)
+    return Response(result.body, media_type=JSON, headers=headers)
 
 
 @get(
     "/{image_id:str}",
-    opt=SHOWS,
+    opt=READ_PUBLIC,
     operation_id="getImage",
     summary="Read an image",
     responses={
         200: ResponseSpec(ImageView, description="The image; its version is the `ETag`", generate_examples=False),
-        304: SAME,
+        304: NOT_MODIFIED,
     },
 )
-async def read(
+async def get_image(
     image_id: FromPath[str],
     caller: NamedDependency[Caller],
-    answers: NamedDependency[Answers],
-    if_none_match: IfNoneMatch = None,
+    cached_reads: NamedDependency[CachedReads],
+    if_none_match: IfNoneMatchHeader = None,
 ) -> Response[bytes]:
-    entry = await answers.image(caller, _id(image_id))
+    entry = await cached_reads.image(caller, _id(image_id))
     if unchanged(if_none_match, str(entry.version)):
-        return Response(b"", status_code=304, headers=_tag(entry))
-    return _image(entry, 200)
+        return Response(b"", status_code=304, headers=_validator_headers(entry))
+    return _image_response(entry, 200)
 
 
 @patch(
     "/{image_id:str}",
-    opt=WRITES,
+    opt=WRITE,
     operation_id="editImage",
     summary="Change title, description, alt text or tags",
     responses={
         200: ResponseSpec(ImageView, description="The image as it is now", generate_examples=False),
-        412: CHANGED,
+        412: PRECONDITION_FAILED,
     },
-    request_max_body_size=MOST_JSON,
+    request_max_body_size=MAX_JSON_BYTES,
 )
-async def change(
-    request: Handled,
+async def edit(
+    request: HTTPRequest,
     image_id: FromPath[str],
     data: JSONBody[ImageEdit],
     caller: NamedDependency[Caller],
     images: NamedDependency[Images],
-    answers: NamedDependency[Answers],
+    cached_reads: NamedDependency[CachedReads],
 ) -> Response[bytes]:
-    wanted = versions(request.headers.get("if-match"))
-    return _image(answers.of(await images.edit(caller, _id(image_id), schema.edit(data), wanted)), 200)
+    wanted = expected_versions(request.headers.get("if-match"))
+    return _image_response(
+        cached_reads.encode(await images.edit(caller, _id(image_id), schema.parse_edit(data), wanted)), 200
+    )
 
 
 @delete(
     "/{image_id:str}",
-    opt=WRITES,
+    opt=WRITE,
     status_code=200,
     operation_id="deleteImage",
     summary="Delete an image for good",
     responses={
         200: ResponseSpec(ImageView, description="The deleted image", generate_examples=False),
-        412: CHANGED,
+        412: PRECONDITION_FAILED,
     },
 )
-async def remove(
-    request: Handled,
+async def delete_image(
+    request: HTTPRequest,
     image_id: FromPath[str],
     caller: NamedDependency[Caller],
     images: NamedDependency[Images],
-    answers: NamedDependency[Answers],
+    cached_reads: NamedDependency[CachedReads],
 ) -> Response[bytes]:
-    wanted = versions(request.headers.get("if-match"))
-    return _image(answers.of(await images.delete(caller, _id(image_id), wanted)), 200)
+    wanted = expected_versions(request.headers.get("if-match"))
+    return _image_response(cached_reads.encode(await images.delete(caller, _id(image_id), wanted)), 200)
 
 
 @post(
     "/{image_id:str}/reprocess",
-    opt=WRITES,
+    opt=WRITE,
     status_code=202,
     operation_id="reprocessImage",
     summary="Render an image again",
@@ -134,31 +136,33 @@ async def reprocess(
     image_id: FromPath[str],
     caller: NamedDependency[Caller],
     images: NamedDependency[Images],
-    answers: NamedDependency[Answers],
+    cached_reads: NamedDependency[CachedReads],
 ) -> Response[bytes]:
-    return _image(answers.of(await images.reprocess(caller, _id(image_id))), 202)
+    return _image_response(cached_reads.encode(await images.reprocess(caller, _id(image_id))), 202)
 
 
 @get(
     "/{image_id:str}/timeline",
-    opt=READS,
+    opt=READ,
     operation_id="readTimeline",
     summary="Read the history of an image, oldest entry first",
 )
-async def history(
+async def timeline(
     image_id: FromPath[str], caller: NamedDependency[Caller], images: NamedDependency[Images]
-) -> Response[list[Entry]]:
+) -> Response[list[TimelineEntry]]:
     entries = await images.timeline(caller, _id(image_id))
     return Response(entries, headers={"Cache-Control": "private, no-cache"})
 
 
-HANDLERS = [page, read, change, remove, reprocess, history]
+HANDLERS = [list_images, get_image, edit, delete_image, reprocess, timeline]
 
 
-def _image(entry: CachedImage, status: int, headers: Mapping[str, str] | None = None) -> Response[bytes]:
-    return Response(entry.body, media_type=JSON, status_code=status, headers={**_tag(entry), **(headers or {})})
+def _image_response(entry: CachedImage, status: int, headers: Mapping[str, str] | None = None) -> Response[bytes]:
+    return Response(
+        entry.body, media_type=JSON, status_code=status, headers={**_validator_headers(entry), **(headers or {})}
+    )
 
 
-def _tag(entry: CachedImage) -> dict[str, str]:
+def _validator_headers(entry: CachedImage) -> dict[str, str]:
     """The tag is the version and nothing else, so nobody may transform the answer: not even our own compression."""
     return {"ETag": f'"{entry.version}"', "Cache-Control": "private, no-cache, no-transform"}

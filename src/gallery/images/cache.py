@@ -18,17 +18,17 @@ from msgspec import Struct
 
 from gallery.access.model import Owner
 from gallery.adapters.valkey.client import Client, Valkey
-from gallery.errors import ValkeyAway
+from gallery.errors import ValkeyUnavailable
 from gallery.images.model import ImageId
 from gallery.ops import metrics
-from gallery.settings import Cache as Settings
+from gallery.settings import CacheSettings
 
 log = structlog.get_logger(__name__)
 
-UNDERWAY = 10_000  # milliseconds that an answer may take from the database into the cache
-AT_ONCE = 500  # changes that are told in one trip
-MOST_LISTS = 200  # of one owner
-MOST_BYTES = 8 * 1024 * 1024  # of one owner's lists
+MAX_FILL_MS = 10_000  # milliseconds that an answer may take from the database into the cache
+BATCH = 500  # changes that are told in one trip
+MAX_LISTS = 200  # of one owner
+MAX_LIST_BYTES = 8 * 1024 * 1024  # of one owner's lists
 
 PUT_NEWER = """
     local have = redis.call('HGET', KEYS[1], 'version')
@@ -45,12 +45,12 @@ PUT_LIST = """
     redis.call('HSET', KEYS[1], ARGV[2], ARGV[3])
     return 1
 """
-TURN = """
+INVALIDATE_LISTS = """
     redis.call('DEL', KEYS[1])
     redis.call('HSET', KEYS[1], 'token', ARGV[1])
     redis.call('PEXPIRE', KEYS[1], ARGV[2])
 """
-EMPTY = """
+CLEAR = """
     local entry = redis.call('HGET', KEYS[1], 'entry')
     if not entry then
         local answers = redis.call('HLEN', KEYS[1]) - 1 - redis.call('HEXISTS', KEYS[1], 'bytes')
@@ -62,7 +62,7 @@ EMPTY = """
     redis.call('PEXPIRE', KEYS[1], ARGV[1])
     return 1
 """
-LOOK = """
+GET_LIST = """
     redis.call('HSETNX', KEYS[1], 'token', ARGV[1])
     if redis.call('PTTL', KEYS[1]) < 0 then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
     return redis.call('HMGET', KEYS[1], 'token', ARGV[3])
@@ -94,103 +94,103 @@ class Change(Struct, frozen=True):
 
 
 class ImageCache:
-    def __init__(self, valkey: Valkey, settings: Settings) -> None:
+    def __init__(self, valkey: Valkey, settings: CacheSettings) -> None:
         self._valkey = valkey
         self._enabled = settings.enabled
-        self._seconds = settings.seconds
-        self._largest = settings.max_entry_bytes
-        self._distrusted_until = 0.0
+        self._ttl_seconds = settings.seconds
+        self._max_entry_bytes = settings.max_entry_bytes
+        self._bypassed_until = 0.0
 
     @property
     def usable(self) -> bool:
         """Whether what is read now can be kept, as far as we know."""
-        return self._trusted()
+        return self._usable()
 
-    async def image(self, image: ImageId) -> CachedImage | None:
-        if not self._trusted():
+    async def find_image(self, image: ImageId) -> CachedImage | None:
+        if not self._usable():
             metrics.CACHE.add("image", "off")
             return None
         try:
             entry = await self._valkey.call(lambda server: server.hget(self._image_key(image), "entry"))
-        except ValkeyAway:
+        except ValkeyUnavailable:
             metrics.CACHE.add("image", "away")
             return None
         metrics.CACHE.add("image", "hit" if entry else "miss")
         return msgspec.msgpack.decode(cast("bytes", entry), type=CachedImage) if entry else None
 
-    async def keep_image(self, image: ImageId, entry: CachedImage) -> None:
+    async def put_image(self, image: ImageId, entry: CachedImage) -> None:
         body = msgspec.msgpack.encode(entry)
-        if not self._trusted() or len(body) > self._largest:
+        if not self._usable() or len(body) > self._max_entry_bytes:
             return
         try:
             await self._valkey.call(
-                lambda server: server.eval(PUT_NEWER, 1, self._image_key(image), entry.version, body, self._life)
+                lambda server: server.eval(PUT_NEWER, 1, self._image_key(image), entry.version, body, self._ttl_ms)
             )
-        except ValkeyAway:
+        except ValkeyUnavailable:
             log.debug("cache.away")
 
-    async def list(self, owner: Owner, query: str) -> tuple[CachedList | None, str | None]:
+    async def find_list(self, owner: Owner, fingerprint: str) -> tuple[CachedList | None, str | None]:
         """The kept answer, and the token under which a new one may be kept (`None`: do not keep it)."""
-        if not self._trusted():
+        if not self._usable():
             metrics.CACHE.add("list", "off")
             return None, None
         fresh = secrets.token_hex(8)
         try:
             token, entry = await self._valkey.call(
-                lambda server: server.eval(LOOK, 1, self._list_key(owner), fresh, self._life, query)
+                lambda server: server.eval(GET_LIST, 1, self._list_key(owner), fresh, self._ttl_ms, fingerprint)
             )
-        except ValkeyAway:
+        except ValkeyUnavailable:
             metrics.CACHE.add("list", "away")
             return None, None
         metrics.CACHE.add("list", "hit" if entry else "miss")
         return msgspec.msgpack.decode(entry, type=CachedList) if entry else None, token
 
-    async def keep_list(self, owner: Owner, query: str, token: str | None, entry: CachedList) -> None:
+    async def put_list(self, owner: Owner, fingerprint: str, token: str | None, entry: CachedList) -> None:
         body = msgspec.msgpack.encode(entry)
-        if token is None or len(body) > self._largest:
+        if token is None or len(body) > self._max_entry_bytes:
             return
-        most = (MOST_LISTS + 1, MOST_BYTES)  # beside the lists there are the token and the sum
+        limits = (MAX_LISTS + 1, MAX_LIST_BYTES)  # beside the lists there are the token and the sum
         try:
             await self._valkey.call(
-                lambda server: server.eval(PUT_LIST, 1, self._list_key(owner), token, query, body, *most)
+                lambda server: server.eval(PUT_LIST, 1, self._list_key(owner), token, fingerprint, body, *limits)
             )
-        except ValkeyAway:
+        except ValkeyUnavailable:
             log.debug("cache.away")
 
-    async def changed(self, changes: Iterable[Change]) -> None:
+    async def invalidate(self, changes: Iterable[Change]) -> None:
         """Forget every answer from before these changes. To be called after the commit and before anybody is told."""
         newest = _newest(changes)
-        for start in range(0, len(newest), AT_ONCE):
+        for start in range(0, len(newest), BATCH):
             try:
-                await self._valkey.call(partial(self._turn, newest[start : start + AT_ONCE]))
-            except ValkeyAway:
-                self._distrusted_until = asyncio.get_running_loop().time() + self._seconds
+                await self._valkey.call(partial(self._invalidate, newest[start : start + BATCH]))
+            except ValkeyUnavailable:
+                self._bypassed_until = asyncio.get_running_loop().time() + self._ttl_seconds
                 return
 
     async def clear(self) -> int:
-        """Forget every answer; returns how many keys held one. Raises `ValkeyAway`.
+        """Forget every answer; returns how many keys held one. Raises `ValkeyUnavailable`.
 
         An image's version stays a moment longer: an answer from before it, which is on its way now, is too old still.
         """
         cleared = 0
-        async for keys in self._valkey.keys("cache:"):
-            cleared += await self._valkey.call(partial(_empty, keys))
+        async for keys in self._valkey.scan_keys("cache:"):
+            cleared += await self._valkey.call(partial(_clear, keys))
         return cleared
 
-    async def _turn(self, changes: Sequence[Change], server: Client) -> None:
+    async def _invalidate(self, changes: Sequence[Change], server: Client) -> None:
         async with server.pipeline(transaction=False) as pipe:
             for change in changes:
-                pipe.eval(PUT_NEWER, 1, self._image_key(change.image), change.version, b"", self._life)
+                pipe.eval(PUT_NEWER, 1, self._image_key(change.image), change.version, b"", self._ttl_ms)
             for owner in {change.owner for change in changes}:
-                pipe.eval(TURN, 1, self._list_key(owner), secrets.token_hex(8), self._life)
+                pipe.eval(INVALIDATE_LISTS, 1, self._list_key(owner), secrets.token_hex(8), self._ttl_ms)
             await pipe.execute()
 
-    def _trusted(self) -> bool:
-        return self._enabled and asyncio.get_running_loop().time() >= self._distrusted_until
+    def _usable(self) -> bool:
+        return self._enabled and asyncio.get_running_loop().time() >= self._bypassed_until
 
     @property
-    def _life(self) -> int:
-        return self._seconds * 1000
+    def _ttl_ms(self) -> int:
+        return self._ttl_seconds * 1000
 
     def _image_key(self, image: ImageId) -> str:
         return f"{self._valkey.prefix}:cache:image:{image}"
@@ -199,10 +199,10 @@ class ImageCache:
         return f"{self._valkey.prefix}:cache:lists:{owner}"
 
 
-async def _empty(keys: list[str], server: Client) -> int:
+async def _clear(keys: list[str], server: Client) -> int:
     async with server.pipeline(transaction=False) as pipe:
         for key in keys:
-            pipe.eval(EMPTY, 1, key, UNDERWAY)
+            pipe.eval(CLEAR, 1, key, MAX_FILL_MS)
         return sum(await pipe.execute())
 
 

@@ -4,14 +4,14 @@ import msgspec
 
 from gallery.access.model import Caller
 from gallery.images.cache import CachedImage, CachedList, ImageCache
-from gallery.images.list_query import Question
+from gallery.images.list_query import ListQuery
 from gallery.images.model import Image, ImageId
-from gallery.images.schema import view
+from gallery.images.schema import image_view
 from gallery.images.service import Images
 from gallery.paging import Page
 
 
-class Answers:
+class CachedReads:
     """What clients read, from the cache where it is there: bytes of JSON, computed once for everybody."""
 
     def __init__(self, images: Images, cache: ImageCache, base: str) -> None:
@@ -21,30 +21,30 @@ class Answers:
 
     async def image(self, caller: Caller, image_id: ImageId) -> CachedImage:
         """Raises `ImageNotFound`."""
-        entry = await self._cache.image(image_id)
+        entry = await self._cache.find_image(image_id)
         if entry is None:
-            read = self._images.current if self._cache.usable else self._images.get  # only what is current is kept
-            entry = self.of(await read(caller, image_id))
-            await self._cache.keep_image(image_id, entry)
-        if not caller.sees(image_id, entry.owner, public=entry.public):
-            raise caller.not_seen(image_id)
+            read = self._images.get_current if self._cache.usable else self._images.get  # only what is current is kept
+            entry = self.encode(await read(caller, image_id))
+            await self._cache.put_image(image_id, entry)
+        if not caller.may_see(image_id, entry.owner, public=entry.public):
+            raise caller.not_visible_error(image_id)
         return entry
 
-    async def page(self, caller: Caller, question: Question) -> CachedList:
+    async def page(self, caller: Caller, query: ListQuery) -> CachedList:
         """Raises `InvalidField`."""
-        if question.words and self._images.replicated:  # a search is dear and seldom asked twice: a replica's work
-            return self._list(await self._images.page(caller, question))
-        entry, token = await self._cache.list(caller.owner, question.fingerprint)
+        if query.words and self._images.has_replicas:  # a search is dear and seldom asked twice: a replica's work
+            return self._encode_page(await self._images.page(caller, query))
+        entry, token = await self._cache.find_list(caller.owner, query.fingerprint)
         if entry is None and token is None:
-            entry = self._list(await self._images.page(caller, question))
+            entry = self._encode_page(await self._images.page(caller, query))
         elif entry is None:  # only what is current is kept
-            entry = self._list(await self._images.current_page(caller, question))
-            await self._cache.keep_list(caller.owner, question.fingerprint, token, entry)
+            entry = self._encode_page(await self._images.current_page(caller, query))
+            await self._cache.put_list(caller.owner, query.fingerprint, token, entry)
         return entry
 
-    def _list(self, page: Page[Image]) -> CachedList:
-        body = msgspec.json.encode([view(image, self._base) for image in page.items])
+    def _encode_page(self, page: Page[Image]) -> CachedList:
+        body = msgspec.json.encode([image_view(image, self._base) for image in page.items])
         return CachedList(body, page.next.encode() if page.next else None)
 
-    def of(self, image: Image) -> CachedImage:
-        return CachedImage(image.owner, image.public, image.version, msgspec.json.encode(view(image, self._base)))
+    def encode(self, image: Image) -> CachedImage:
+        return CachedImage(image.owner, image.public, image.version, msgspec.json.encode(image_view(image, self._base)))

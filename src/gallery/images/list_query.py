@@ -12,16 +12,16 @@ from msgspec import Meta, Struct
 
 from gallery.errors import MAX_ECHOED, InvalidField
 from gallery.images.model import ImageId, Status
-from gallery.images.schema import LINE, Tag
-from gallery.paging import NOT_OURS, Cursor
-from gallery.validation import invalid, pointer, unknown
+from gallery.images.schema import LINE_PATTERN, Tag
+from gallery.paging import INVALID_CURSOR, Cursor
+from gallery.validation import invalid_field, pointer, unknown_message
 
-MOST = 200  # images of one answer
-DEFAULT = 50
-MOST_TAGS = 10
-LONGEST_SEARCH = 200  # characters
+MAX_LIMIT = 200  # images of one answer
+DEFAULT_LIMIT = 50
+MAX_TAGS = 10
+MAX_SEARCH_LENGTH = 200  # characters
 
-Key = datetime | str | int | None
+SortKey = datetime | str | int | None
 
 
 class Sort(StrEnum):
@@ -32,16 +32,16 @@ class Sort(StrEnum):
     LARGEST = "-size"
 
 
-KEYS: dict[Sort, Any] = {  # what a cursor must hold to be compared with the column
+SORT_KEY_TYPES: dict[Sort, Any] = {  # what a cursor must hold to be compared with the column
     Sort.NEWEST: datetime,
     Sort.OLDEST: datetime,
     Sort.LAST_TAKEN: datetime | None,
-    Sort.TITLE: Annotated[str, Meta(max_length=120, pattern=LINE)],
+    Sort.TITLE: Annotated[str, Meta(max_length=120, pattern=LINE_PATTERN)],
     Sort.LARGEST: Annotated[int, Meta(ge=0, le=(1 << 63) - 1)],
 }
 
 
-class Question(Struct, frozen=True, kw_only=True):
+class ListQuery(Struct, frozen=True, kw_only=True):
     """Either the images with these `ids`, or a page of those that have all that is asked for."""
 
     ids: list[ImageId] | None = None
@@ -49,11 +49,11 @@ class Question(Struct, frozen=True, kw_only=True):
     statuses: list[Status] = []  # any of them; none is all of them
     tags: list[str] = []  # all of them
     words: list[str] = []  # all of them, somewhere
-    limit: int = DEFAULT
+    limit: int = DEFAULT_LIMIT
     after: Cursor | None = None
 
     @property
-    def kind(self) -> str:
+    def list_fingerprint(self) -> str:
         """The same for all pages of one list, whatever their size: what a cursor is good for."""
         return _fingerprint([self.sort, self.statuses, self.tags, self.words])
 
@@ -63,81 +63,81 @@ class Question(Struct, frozen=True, kw_only=True):
         return _fingerprint(self)
 
     @property
-    def key(self) -> Key:
+    def last_key(self) -> SortKey:
         """The last row's sort key. Raises `InvalidField` where no row of ours can have had it."""
         try:
-            key: Key = msgspec.convert(self.after.key if self.after else None, KEYS[self.sort])
+            key: SortKey = msgspec.convert(self.after.key if self.after else None, SORT_KEY_TYPES[self.sort])
         except msgspec.ValidationError as error:
-            raise InvalidField("/cursor", NOT_OURS) from error
+            raise InvalidField("/cursor", INVALID_CURSOR) from error
         if isinstance(key, datetime) and key.tzinfo is not (None if self.sort is Sort.LAST_TAKEN else UTC):
-            raise InvalidField("/cursor", NOT_OURS)
+            raise InvalidField("/cursor", INVALID_CURSOR)
         return key
 
-    def cursor(self, key: Key, last: ImageId) -> Cursor:
-        return Cursor(self.kind, key.isoformat() if isinstance(key, datetime) else key, UUID(last))
+    def cursor(self, key: SortKey, last: ImageId) -> Cursor:
+        return Cursor(self.list_fingerprint, key.isoformat() if isinstance(key, datetime) else key, UUID(last))
 
 
-class Asked(Struct, frozen=True):
+class ListParameters(Struct, frozen=True):
     """The parameters that are there, each as it was sent."""
 
-    limit: Annotated[str, Meta(pattern=r"^[0-9]{1,3}\Z")] = str(DEFAULT)
+    limit: Annotated[str, Meta(pattern=r"^[0-9]{1,3}\Z")] = str(DEFAULT_LIMIT)
     cursor: str | None = None
     sort: Sort = Sort.NEWEST
     status: list[Status] = []
-    tag: Annotated[list[Tag], Meta(max_length=MOST_TAGS)] = []
-    search: Annotated[str, Meta(max_length=LONGEST_SEARCH, pattern=LINE)] = ""
+    tag: Annotated[list[Tag], Meta(max_length=MAX_TAGS)] = []
+    search: Annotated[str, Meta(max_length=MAX_SEARCH_LENGTH, pattern=LINE_PATTERN)] = ""
     ids: list[str] | None = None
 
 
-def read(parameters: Iterable[tuple[str, str]]) -> Question:
+def parse(parameters: Iterable[tuple[str, str]]) -> ListQuery:
     """The question that a query string asks. Raises `InvalidField`, which names the parameter."""
-    given = _gathered(parameters)
-    asked = _checked(given)
-    limit = int(asked.limit)
-    if not 1 <= limit <= MOST:
-        raise InvalidField("/limit", _no_limit(asked.limit))
-    if asked.ids is not None:
-        return Question(ids=_ids(asked.ids, given), limit=limit)
-    question = Question(
-        sort=asked.sort,
-        statuses=sorted(set(asked.status)) if len(set(asked.status)) < len(Status) else [],
-        tags=sorted(set(asked.tag)),
-        words=sorted(set(asked.search.split())),
+    given = _collect(parameters)
+    checked = _validate(given)
+    limit = int(checked.limit)
+    if not 1 <= limit <= MAX_LIMIT:
+        raise InvalidField("/limit", _limit_error(checked.limit))
+    if checked.ids is not None:
+        return ListQuery(ids=_parse_ids(checked.ids, given), limit=limit)
+    query = ListQuery(
+        sort=checked.sort,
+        statuses=sorted(set(checked.status)) if len(set(checked.status)) < len(Status) else [],
+        tags=sorted(set(checked.tag)),
+        words=sorted(set(checked.search.split())),
         limit=limit,
     )
-    return question if asked.cursor is None else _after(question, asked.cursor)
+    return query if checked.cursor is None else _with_cursor(query, checked.cursor)
 
 
-def _gathered(parameters: Iterable[tuple[str, str]]) -> dict[str, Any]:
-    given: dict[str, Any] = {}
+def _collect(parameters: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    collected: dict[str, Any] = {}
     for name, value in parameters:
-        if name not in Asked.__struct_fields__:
-            raise InvalidField(pointer(name), unknown("parameter", Asked.__struct_fields__))
+        if name not in ListParameters.__struct_fields__:
+            raise InvalidField(pointer(name), unknown_message("parameter", ListParameters.__struct_fields__))
         if name == "tag":
-            given.setdefault("tag", []).append(value)
-        elif name in given:
+            collected.setdefault("tag", []).append(value)
+        elif name in collected:
             raise InvalidField(f"/{name}", "is there twice")
         else:
-            given[name] = value.split(",") if name in ("status", "ids") else value
-    return given
+            collected[name] = value.split(",") if name in ("status", "ids") else value
+    return collected
 
 
-def _checked(given: dict[str, Any]) -> Asked:
+def _validate(given: dict[str, Any]) -> ListParameters:
     try:
-        return msgspec.convert(given, Asked)
+        return msgspec.convert(given, ListParameters)
     except msgspec.ValidationError as error:
-        found = invalid(error, Asked)
+        found = invalid_field(error, ListParameters)
         if found.pointer == "/limit":
-            raise InvalidField("/limit", _no_limit(given["limit"])) from error
+            raise InvalidField("/limit", _limit_error(given["limit"])) from error
         raise InvalidField("/" + found.pointer.split("/")[1], found.detail) from error
 
 
-def _ids(texts: list[str], given: dict[str, Any]) -> list[ImageId]:
+def _parse_ids(texts: list[str], given: dict[str, Any]) -> list[ImageId]:
     """Each once, in their order; what is no id is the id of nothing."""
     for other in given.keys() - {"ids", "limit"}:
         raise InvalidField(f"/{other}", "cannot be combined with ids")
-    if len(texts) > MOST:
-        raise InvalidField("/ids", f"has {len(texts)} ids; at most {MOST} are allowed")
+    if len(texts) > MAX_LIMIT:
+        raise InvalidField("/ids", f"has {len(texts)} ids; at most {MAX_LIMIT} are allowed")
     return list(dict.fromkeys(ImageId(str(UUID(text))) for text in texts if _is_id(text)))
 
 
@@ -149,17 +149,17 @@ def _is_id(text: str) -> bool:
     return True
 
 
-def _after(question: Question, text: str) -> Question:
+def _with_cursor(query: ListQuery, text: str) -> ListQuery:
     cursor = Cursor.decode(text)
-    if cursor.question != question.kind:
+    if cursor.list_fingerprint != query.list_fingerprint:
         raise InvalidField("/cursor", "belongs to a list with another sort or filter; start again without one")
-    after = msgspec.structs.replace(question, after=cursor)
-    _ = after.key  # raises
+    after = msgspec.structs.replace(query, after=cursor)
+    _ = after.last_key  # raises
     return after
 
 
-def _no_limit(text: str) -> str:
-    return f'is "{text[:MAX_ECHOED]}"; expected a number from 1 to {MOST}'
+def _limit_error(text: str) -> str:
+    return f'is "{text[:MAX_ECHOED]}"; expected a number from 1 to {MAX_LIMIT}'
 
 
 def _fingerprint(value: object) -> str:

@@ -3,8 +3,8 @@
 A page without a filter is read from the index of its sort, where it lies in one piece. A filter may let through half of
 a million images or three of them, and only looking tells. So we look in three steps, each of which knows its end:
 
-1. *near*: the next `NEAR` images in order. What is common is found there, and a small gallery ends there.
-2. *few*: what the indexes of the filters find, if that is at most `FEW`; then it is all, and is sorted.
+1. *near*: the next `MAX_SCANNED` images in order. What is common is found there, and a small gallery ends there.
+2. *few*: what the indexes of the filters find, if that is at most `MAX_SORTED`; then it is all, and is sorted.
 3. *rest*: it is common, but not near: walk on in order until the page is full.
 
 Each step's way is prescribed, so that no plan depends on what PostgreSQL believes of a word. SQL here is put together
@@ -20,23 +20,25 @@ from msgspec import Struct
 from gallery.access.model import Owner
 from gallery.adapters.postgres.database import Connection
 from gallery.errors import InvalidField
-from gallery.images.list_query import Question, Sort
+from gallery.images.list_query import ListQuery, Sort
 from gallery.images.model import COLUMNS, Image, from_row
 from gallery.paging import Page
 
-NEAR = 2000
-FEW = 2000
-MOST_WORDS = 20
-SHORT = 3  # characters; trigrams find a part of a word from here on
+MAX_SCANNED = 2000
+MAX_SORTED = 2000
+MAX_SEARCH_WORDS = 20
+TRIGRAM_LENGTH = 3  # characters; trigrams find a part of a word from here on
 
-ALL = ", ".join(f"image.{column}" for column in COLUMNS)
-WAY = "SET LOCAL enable_seqscan = off; SET LOCAL enable_{} = on; SET LOCAL enable_{} = off; SET LOCAL enable_sort = {}"
-IN_ORDER = WAY.format("indexscan", "bitmapscan", "off")
-BY_FILTER = WAY.format("bitmapscan", "indexscan", "on")
+ALL_COLUMNS = ", ".join(f"image.{column}" for column in COLUMNS)
+PLANNER_SETTINGS = (
+    "SET LOCAL enable_seqscan = off; SET LOCAL enable_{} = on; SET LOCAL enable_{} = off; SET LOCAL enable_sort = {}"
+)
+USE_SORT_INDEX = PLANNER_SETTINGS.format("indexscan", "bitmapscan", "off")
+USE_FILTER_INDEX = PLANNER_SETTINGS.format("bitmapscan", "indexscan", "on")
 
-WORDS = "SELECT array_remove(string_to_array(gallery_words($1), ' '), '')"
-SEVERAL = f"""
-    SELECT {ALL} FROM unnest($2::uuid[]) WITH ORDINALITY AS wanted (id, place) JOIN image USING (id)
+NORMALIZE_WORDS = "SELECT array_remove(string_to_array(gallery_words($1), ' '), '')"
+FIND_BY_IDS = f"""
+    SELECT {ALL_COLUMNS} FROM unnest($2::uuid[]) WITH ORDINALITY AS wanted (id, place) JOIN image USING (id)
     WHERE owner = $1 AND deleted_at IS NULL ORDER BY place
 """
 
@@ -46,22 +48,22 @@ class Order(Struct, frozen=True):
 
     column: str
     type: str
-    way: str
+    direction: str
 
     @property
-    def key(self) -> str:
+    def sort_key(self) -> str:
         """Images without a date stand where a list of the last ones ends."""
-        return self.filled(self.column)
+        return self.coalesced(self.column)
 
-    def filled(self, value: str) -> str:
+    def coalesced(self, value: str) -> str:
         return f"coalesce({value}, '-infinity')" if self.column == "taken_at" else value
 
-    def by(self, key: str) -> str:
-        return f"{key} {self.way}, id {self.way}"
+    def order_by(self, key: str) -> str:
+        return f"{key} {self.direction}, id {self.direction}"
 
-    def beyond(self, key: str, last: str) -> str:
-        than = "<" if self.way == "DESC" else ">"
-        return f"({self.key}, id) {than} ({self.filled(f'{key}::{self.type}')}, {last}::uuid)"
+    def after_row(self, key: str, last: str) -> str:
+        than = "<" if self.direction == "DESC" else ">"
+        return f"({self.sort_key}, id) {than} ({self.coalesced(f'{key}::{self.type}')}, {last}::uuid)"
 
 
 ORDERS = {
@@ -73,111 +75,116 @@ ORDERS = {
 }
 
 
-async def page(db: Connection, owner: Owner, question: Question) -> Page[Image]:
+async def page(db: Connection, owner: Owner, query: ListQuery) -> Page[Image]:
     """The owner's images that have what is asked for. Raises `InvalidField`."""
-    if question.ids is not None:
-        return Page([from_row(row) for row in await db.fetch(SEVERAL, owner, question.ids)])
-    rows = await _rows(db, Look(owner, question, await _words(db, question), question.limit + 1), question.limit + 1)
-    images = [from_row(row) for row in rows[: question.limit]]
-    more = len(rows) > question.limit
-    return Page(images, question.cursor(rows[question.limit - 1]["key"], images[-1].id) if more else None)
+    if query.ids is not None:
+        return Page([from_row(row) for row in await db.fetch(FIND_BY_IDS, owner, query.ids)])
+    rows = await _fetch(
+        db, ListStatements(owner, query, await _normalized_words(db, query), query.limit + 1), query.limit + 1
+    )
+    images = [from_row(row) for row in rows[: query.limit]]
+    more = len(rows) > query.limit
+    return Page(images, query.cursor(rows[query.limit - 1]["key"], images[-1].id) if more else None)
 
 
-async def _words(db: Connection, question: Question) -> list[str]:
+async def _normalized_words(db: Connection, query: ListQuery) -> list[str]:
     """The words as the column has them."""
-    if not question.words:
+    if not query.words:
         return []
-    words: list[str] = list(dict.fromkeys(await db.fetchval(WORDS, " ".join(question.words))))
-    if len(words) > MOST_WORDS:
-        raise InvalidField("/search", f"has {len(words)} words; at most {MOST_WORDS} are allowed")
+    words: list[str] = list(dict.fromkeys(await db.fetchval(NORMALIZE_WORDS, " ".join(query.words))))
+    if len(words) > MAX_SEARCH_WORDS:
+        raise InvalidField("/search", f"has {len(words)} words; at most {MAX_SEARCH_WORDS} are allowed")
     return words
 
 
-async def _rows(db: Connection, look: "Look", limit: int) -> Sequence[Record]:
-    if look.plain:
-        return await db.fetch(look.near(), *look.values)
+async def _fetch(db: Connection, statements: "ListStatements", limit: int) -> Sequence[Record]:
+    if statements.simple:
+        return await db.fetch(statements.bounded_scan(), *statements.parameters)
     async with db.transaction():
-        await db.execute(IN_ORDER)
-        near = await db.fetch(look.near(), *look.values)
-        if len(near) == limit or not look.filters:
+        await db.execute(USE_SORT_INDEX)
+        near = await db.fetch(statements.bounded_scan(), *statements.parameters)
+        if len(near) == limit or not statements.filters:
             return near
-        await db.execute(BY_FILTER)
-        few = await db.fetch(look.few(), *look.values)
-        if not few or few[0]["found"] <= FEW:
+        await db.execute(USE_FILTER_INDEX)
+        few = await db.fetch(statements.filter_and_sort(), *statements.parameters)
+        if not few or few[0]["found"] <= MAX_SORTED:
             return few
-        await db.execute(IN_ORDER)
-        return await db.fetch(look.rest(), *look.values)
+        await db.execute(USE_SORT_INDEX)
+        return await db.fetch(statements.full_scan(), *statements.parameters)
 
 
-class Look:
-    """The statements for one question; all of them take the same `values`."""
+class ListStatements:
+    """The statements for one question; all of them take the same `parameters`."""
 
-    def __init__(self, owner: Owner, question: Question, words: Sequence[str], limit: int) -> None:
-        self.values: list[Any] = [owner, limit]
-        self._order = ORDERS[question.sort]
-        self._columns = f"{ALL}, image.{self._order.column} AS key"
-        statuses = [f"status = {self._value(status)}" for status in question.statuses]
-        scope = ["owner = $1", "deleted_at IS NULL", *self._beyond(question)]
-        if question.sort in (Sort.NEWEST, Sort.OLDEST) and statuses:  # there is an index with the status in it
-            self._scopes = [_all_of([*scope, status]) for status in statuses]
+    def __init__(self, owner: Owner, query: ListQuery, words: Sequence[str], limit: int) -> None:
+        self.parameters: list[Any] = [owner, limit]
+        self._order = ORDERS[query.sort]
+        self._columns = f"{ALL_COLUMNS}, image.{self._order.column} AS key"
+        statuses = [f"status = {self._bind(status)}" for status in query.statuses]
+        scope = ["owner = $1", "deleted_at IS NULL", *self._after_cursor(query)]
+        if query.sort in (Sort.NEWEST, Sort.OLDEST) and statuses:  # there is an index with the status in it
+            self._scopes = [_conjunction([*scope, status]) for status in statuses]
             statuses = []
         else:
-            self._scopes = [_all_of(scope)]
+            self._scopes = [_conjunction(scope)]
         self.filters = [
             *([f"({' OR '.join(statuses)})"] if statuses else []),
-            *([f"tags @> {self._value(question.tags)}::text[]"] if question.tags else []),
-            *(f"words LIKE {self._value(_pattern(word))}" for word in words),
+            *([f"tags @> {self._bind(query.tags)}::text[]"] if query.tags else []),
+            *(f"words LIKE {self._bind(_like_pattern(word))}" for word in words),
         ]
 
     @property
-    def plain(self) -> bool:
+    def simple(self) -> bool:
         """Nothing that PostgreSQL could be mistaken about."""
         return not self.filters and len(self._scopes) == 1
 
-    def near(self) -> str:
+    def bounded_scan(self) -> str:
         if not self.filters:
-            return self._page(self._source(f"{self._by} LIMIT $2::bigint"))
-        near = f"SELECT * FROM {self._source(f'{self._by} LIMIT {NEAR}')} {self._by} LIMIT {NEAR}"
-        return self._page(f"({near}) image WHERE {_all_of(self.filters)}")
+            return self._page(self._source(f"{self._order_by} LIMIT $2::bigint"))
+        scanned = (
+            f"SELECT * FROM {self._source(f'{self._order_by} LIMIT {MAX_SCANNED}')} {self._order_by} "
+            f"LIMIT {MAX_SCANNED}"
+        )
+        return self._page(f"({scanned}) image WHERE {_conjunction(self.filters)}")
 
-    def few(self) -> str:
-        found = f"SELECT id, place FROM {self._source()} WHERE {_all_of(self.filters)}"
+    def filter_and_sort(self) -> str:
+        found = f"SELECT id, place FROM {self._source()} WHERE {_conjunction(self.filters)}"
         return f"""
-            WITH found AS MATERIALIZED ({found}), few AS MATERIALIZED (SELECT * FROM found LIMIT {FEW + 1})
+            WITH found AS MATERIALIZED ({found}), few AS MATERIALIZED (SELECT * FROM found LIMIT {MAX_SORTED + 1})
             SELECT {self._columns}, (SELECT count(*) FROM few) AS found FROM image
-            WHERE id = ANY (ARRAY(SELECT id FROM few {self._by} LIMIT $2::bigint))
-            ORDER BY {self._order.by(self._order.key)}
+            WHERE id = ANY (ARRAY(SELECT id FROM few {self._order_by} LIMIT $2::bigint))
+            ORDER BY {self._order.order_by(self._order.sort_key)}
         """
 
-    def rest(self) -> str:
-        return self._page(f"{self._source(self._by)} WHERE {_all_of(self.filters)}")
+    def full_scan(self) -> str:
+        return self._page(f"{self._source(self._order_by)} WHERE {_conjunction(self.filters)}")
 
     def _page(self, source: str) -> str:
-        return f"SELECT {self._columns} FROM {source} {self._by} LIMIT $2::bigint"
+        return f"SELECT {self._columns} FROM {source} {self._order_by} LIMIT $2::bigint"
 
     @property
-    def _by(self) -> str:
-        return f"ORDER BY {self._order.by('place')}"
+    def _order_by(self) -> str:
+        return f"ORDER BY {self._order.order_by('place')}"
 
-    def _source(self, way: str = "") -> str:
+    def _source(self, suffix: str = "") -> str:
         """The owner's images with their place in the order; several scopes, each in order, are merged in order."""
-        images = f"SELECT *, {self._order.key} AS place FROM image"
-        return f"({' UNION ALL '.join(f'({images} WHERE {scope} {way})' for scope in self._scopes)}) image"
+        images = f"SELECT *, {self._order.sort_key} AS place FROM image"
+        return f"({' UNION ALL '.join(f'({images} WHERE {scope} {suffix})' for scope in self._scopes)}) image"
 
-    def _beyond(self, question: Question) -> list[str]:
-        if question.after is None:
+    def _after_cursor(self, query: ListQuery) -> list[str]:
+        if query.after is None:
             return []
-        return [self._order.beyond(self._value(question.key), self._value(str(question.after.id)))]
+        return [self._order.after_row(self._bind(query.last_key), self._bind(str(query.after.id)))]
 
-    def _value(self, value: object) -> str:
-        self.values.append(value)
-        return f"${len(self.values)}"
+    def _bind(self, value: object) -> str:
+        self.parameters.append(value)
+        return f"${len(self.parameters)}"
 
 
-def _pattern(word: str) -> str:
+def _like_pattern(word: str) -> str:
     """No word has a sign that means something to LIKE: see `gallery_words` in the migration."""
-    return f"%{word}%" if len(word) >= SHORT else f"% {word}%"
+    return f"%{word}%" if len(word) >= TRIGRAM_LENGTH else f"% {word}%"
 
 
-def _all_of(conditions: Sequence[str]) -> str:
+def _conjunction(conditions: Sequence[str]) -> str:
     return " AND ".join(conditions)

@@ -69,7 +69,7 @@ class Image(Struct, frozen=True, kw_only=True):
     strikes: int
     losses: int
     deferrals: int
-    queue_place: int
+    queue_position: int
     next_attempt_at: datetime
     lease_until: datetime | None
     rendered_attempt: int | None
@@ -98,7 +98,7 @@ class Image(Struct, frozen=True, kw_only=True):
         return rendition_key(self.id, self.rendered_attempt or 0, rendition.name, rendition.format)
 
 
-class Draft(Struct, frozen=True, kw_only=True):
+class UploadMetadata(Struct, frozen=True, kw_only=True):
     """What an uploader says about a photo."""
 
     title: str
@@ -118,7 +118,7 @@ class Edit(Struct, frozen=True, kw_only=True):
     tags: list[str] | None = None
 
 
-class Photo(Struct, frozen=True):
+class UploadedFile(Struct, frozen=True):
     """A file that somebody has sent, hashed and counted: `size` in bytes, `sha256` in hex."""
 
     file: BinaryIO
@@ -132,7 +132,7 @@ def new_id() -> ImageId:
     return ImageId(str(uuid_utils.uuid7()))
 
 
-def id_from(text: str) -> ImageId:
+def parse_id(text: str) -> ImageId:
     """What is no id is the id of nothing. Raises `ImageNotFound`."""
     try:
         return ImageId(str(UUID(text)))

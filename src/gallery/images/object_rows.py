@@ -13,8 +13,8 @@ from datetime import timedelta
 from gallery.adapters.postgres.database import Connection, Database
 from gallery.images.model import ImageId
 
-GRACE = timedelta(hours=1)  # far more than any upload or attempt takes
-UNDER_WAY = timedelta(minutes=5)  # longer than a put goes on that its sender has given up
+RESERVATION_PERIOD = timedelta(hours=1)  # far more than any upload or attempt takes
+MAX_PUT_DURATION = timedelta(minutes=5)  # longer than a put goes on that its sender has given up
 
 RESERVE = """
     INSERT INTO object (key, image_id, attempt, remove_after)
@@ -22,34 +22,34 @@ RESERVE = """
 """
 KEEP = """
     UPDATE object SET remove_after = NULL
-    WHERE key = ANY($1) AND remove_after > '-infinity' AND look_again_at IS NULL RETURNING key
+    WHERE key = ANY($1) AND remove_after > '-infinity' AND remove_again_at IS NULL RETURNING key
 """
 RELEASE = """
     UPDATE object SET remove_after = least(remove_after, now() + $3::interval),
-        look_again_at = CASE WHEN remove_after IS NOT NULL OR created_at > now() - $4::interval
-                             THEN coalesce(look_again_at, now() + $4::interval) END
+        remove_again_at = CASE WHEN remove_after IS NOT NULL OR created_at > now() - $4::interval
+                             THEN coalesce(remove_again_at, now() + $4::interval) END
     WHERE image_id = $1 AND ($2::integer IS NULL OR attempt = $2) AND remove_after IS DISTINCT FROM '-infinity'
       AND ($2 IS NULL OR NOT EXISTS (SELECT FROM image WHERE id = $1 AND rendered_attempt = $2))
 """
 NOT_FROZEN = "NOT EXISTS (SELECT FROM backup WHERE frozen_until > now())"  # a backup is copying what its snapshot shows
-MARK = f"""
+MARK_FOR_REMOVAL = f"""
     UPDATE object SET remove_after = '-infinity'
     WHERE key IN (SELECT key FROM object WHERE remove_after <= now() AND {NOT_FROZEN} ORDER BY remove_after LIMIT $1)
       AND remove_after <= now()  -- asked again of a row that somebody else has changed meanwhile
     RETURNING key
 """
-FORGET = """
+FINISH_REMOVAL = """
     WITH forgotten AS (
-        DELETE FROM object WHERE key = ANY($1) AND (look_again_at IS NULL OR look_again_at <= now())
+        DELETE FROM object WHERE key = ANY($1) AND (remove_again_at IS NULL OR remove_again_at <= now())
     )
-    UPDATE object SET remove_after = look_again_at WHERE key = ANY($1) AND look_again_at > now()
+    UPDATE object SET remove_after = remove_again_at WHERE key = ANY($1) AND remove_again_at > now()
 """
 
 
 async def reserve(database: Database, image: ImageId, attempt: int | None, keys: Sequence[str]) -> None:
     """Write down keys that are about to be put, durably: a PostgreSQL that dies in this moment must not forget them."""
     async with database.primary() as db:
-        await db.execute(RESERVE, keys, image, attempt, GRACE)
+        await db.execute(RESERVE, keys, image, attempt, RESERVATION_PERIOD)
 
 
 async def keep(db: Connection, keys: Sequence[str]) -> bool:
@@ -59,14 +59,14 @@ async def keep(db: Connection, keys: Sequence[str]) -> bool:
 
 async def release(db: Connection, image: ImageId, attempt: int | None = None, after: timedelta = timedelta()) -> None:
     """Nobody needs the image's objects (of that attempt) any more; they go `after` that time."""
-    await db.execute(RELEASE, image, attempt, after, UNDER_WAY)
+    await db.execute(RELEASE, image, attempt, after, MAX_PUT_DURATION)
 
 
-async def mark(db: Connection, limit: int) -> list[str]:
+async def mark_for_removal(db: Connection, limit: int) -> list[str]:
     """The next keys whose objects are to be removed now; none while a backup has them frozen."""
-    return [row["key"] for row in await db.fetch(MARK, limit)]
+    return [row["key"] for row in await db.fetch(MARK_FOR_REMOVAL, limit)]
 
 
-async def forget(db: Connection, keys: Sequence[str]) -> None:
+async def finish_removal(db: Connection, keys: Sequence[str]) -> None:
     """The objects are removed; those that may still arrive are to be removed again."""
-    await db.execute(FORGET, keys)
+    await db.execute(FINISH_REMOVAL, keys)

@@ -12,10 +12,10 @@ from gallery.images import list_query
 from gallery.images.list_query import Sort
 from gallery.images.model import Status
 
-SAME = ResponseSpec(None, description="Not modified: `If-None-Match` has the present `ETag`")
-CHANGED = ResponseSpec(None, description="The image has changed: `If-Match` has an older `ETag`")
+NOT_MODIFIED = ResponseSpec(None, description="Not modified: `If-None-Match` has the present `ETag`")
+PRECONDITION_FAILED = ResponseSpec(None, description="The image has changed: `If-Match` has an older `ETag`")
 
-IfNoneMatch = Annotated[
+IfNoneMatchHeader = Annotated[
     str | None,
     HeaderParameter(name="If-None-Match", description="The `ETag` of your copy; 304 if it is still the present one"),
 ]
@@ -29,27 +29,33 @@ class ListOperation(Operation):
         text, whole = OpenAPIType.STRING, OpenAPIType.INTEGER
         status = Schema(type=text, enum=list(Status))
         tag = Schema(type=text, min_length=1, max_length=50)
-        limit = Schema(type=whole, minimum=1, maximum=list_query.MOST, default=list_query.DEFAULT)
+        limit = Schema(type=whole, minimum=1, maximum=list_query.MAX_LIMIT, default=list_query.DEFAULT_LIMIT)
         sort = Schema(type=text, enum=list(Sort), default=Sort.NEWEST)
-        search = Schema(type=text, max_length=list_query.LONGEST_SEARCH)
+        search = Schema(type=text, max_length=list_query.MAX_SEARCH_LENGTH)
         self.parameters = [
-            _query("limit", "Images on a page", limit),
-            _query("cursor", "From the Link of the page before, with the same sort and filters", Schema(type=text)),
-            _query("sort", "Minus is descending", sort),
-            _query("status", "One or several, separated by commas", _several(status, len(Status)), explode=False),
-            _query("tag", "Repeatable; only images that have all of them", _several(tag, list_query.MOST_TAGS)),
-            _query(
+            _query_parameter("limit", "Images on a page", limit),
+            _query_parameter(
+                "cursor", "From the Link of the page before, with the same sort and filters", Schema(type=text)
+            ),
+            _query_parameter("sort", "Minus is descending", sort),
+            _query_parameter(
+                "status", "One or several, separated by commas", _array(status, len(Status)), explode=False
+            ),
+            _query_parameter("tag", "Repeatable; only images that have all of them", _array(tag, list_query.MAX_TAGS)),
+            _query_parameter(
                 "search",
                 "Only images with all of these words, or parts of words, in title, description, alt text, tags or name",
                 search,
             ),
-            _query("ids", "These images, in this order", _several(Schema(type=text), list_query.MOST), explode=False),
+            _query_parameter(
+                "ids", "These images, in this order", _array(Schema(type=text), list_query.MAX_LIMIT), explode=False
+            ),
         ]
 
 
-def _query(name: str, description: str, schema: Schema, *, explode: bool = True) -> Parameter:
+def _query_parameter(name: str, description: str, schema: Schema, *, explode: bool = True) -> Parameter:
     return Parameter(name, "query", schema=schema, description=description, style="form", explode=explode)
 
 
-def _several(item: Schema, most: int) -> Schema:
-    return Schema(type=OpenAPIType.ARRAY, items=item, max_items=most)
+def _array(item: Schema, max_items: int) -> Schema:
+    return Schema(type=OpenAPIType.ARRAY, items=item, max_items=max_items)

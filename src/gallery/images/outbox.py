@@ -12,39 +12,39 @@ from gallery.images.cache import Change, ImageCache
 from gallery.images.model import Image, ImageId
 from gallery.images.schema import event_view
 from gallery.notifications import store as events
-from gallery.notifications.bell import Bell
 from gallery.notifications.model import Event
+from gallery.notifications.wake_ups import WakeUps
 
 
-class News:
-    def __init__(self, database: Database, cache: ImageCache, bell: Bell, base: str) -> None:
+class Outbox:
+    def __init__(self, database: Database, cache: ImageCache, wake_ups: WakeUps, base: str) -> None:
         self._database = database
         self._cache = cache
-        self._bell = bell
+        self._wake_ups = wake_ups
         self._base = base
 
-    async def write(self, db: Connection, type: str, image: Image) -> None:  # noqa: A002  the field's name
+    async def add(self, db: Connection, type: str, image: Image) -> None:  # noqa: A002  the field's name
         """Add the event `type` to the transaction that has changed the image, after the change."""
         data = msgspec.json.encode(event_view(image, self._base))
         await events.add(db, Event(type, image.owner, image.id, image.version, data))
 
-    async def tell(self, image: Image) -> None:
+    async def publish(self, image: Image) -> None:
         """The change is committed: forget older answers, let the feed look."""
-        await self.turn([Change(image.owner, image.id, image.version)])
-        await self._bell.ring()
+        await self.invalidate([Change(image.owner, image.id, image.version)])
+        await self._wake_ups.notify()
 
-    async def turn(self, changes: Sequence[Change]) -> None:
+    async def invalidate(self, changes: Sequence[Change]) -> None:
         """From now on nobody is answered from before these changes: by no replica, and not from the cache."""
-        images, owners = {of_image(c.image) for c in changes}, {of_owner(c.owner) for c in changes}
-        await self._database.changed(images | owners)
-        await self._cache.changed(changes)
+        images, owners = {image_subject(c.image) for c in changes}, {owner_subject(c.owner) for c in changes}
+        await self._database.record_changes(images | owners)
+        await self._cache.invalidate(changes)
 
 
-def of_image(image: ImageId) -> str:
-    """What a read of one image is about, for `Database.read`."""
+def image_subject(image: ImageId) -> str:
+    """What a read of one image is about, for `DatabaseSettings.read`."""
     return f"image:{image}"
 
 
-def of_owner(owner: Owner) -> str:
+def owner_subject(owner: Owner) -> str:
     """What a read of somebody's images is about."""
     return f"owner:{owner}"

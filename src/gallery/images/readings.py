@@ -1,8 +1,8 @@
 """How it stands with the images, for whoever watches: by status, by lane, and how long the oldest has waited.
 
-What it costs follows what is waiting, and never how large the library is: up to `MOST` images are counted, and of more
-the planner's statistics say how many are READY and FAILED. Without an index of its own, counting a million by status
-took PostgreSQL 270 ms, and the statistics 0.3 ms.
+What it costs follows what is waiting, and never how large the library is: up to `MAX_COUNTED` images are counted, and
+of more the planner's statistics say how many are READY and FAILED. Without an index of its own, counting a million by
+status took PostgreSQL 270 ms, and the statistics 0.3 ms.
 """
 
 from collections.abc import Iterable
@@ -10,21 +10,21 @@ from collections.abc import Iterable
 from asyncpg import Record
 
 from gallery.adapters.postgres.database import Connection, Database
-from gallery.images.jobs import priorities
+from gallery.images.jobs import priority_range
 from gallery.images.model import Lane, Status
 from gallery.jobs.queue import Queue
-from gallery.ops.readings import Reading, Source, Values
+from gallery.ops.readings import Reading, ReadingSource, Values
 
-MOST = 100_000  # images that are counted one by one
+MAX_COUNTED = 100_000  # images that are counted one by one
 
 IN_FLIGHT = f"""
     SELECT lane, status, work, count(*) AS images FROM (
-        (SELECT lane, status, work FROM image WHERE work = 'due' AND deleted_at IS NULL LIMIT {MOST})
+        (SELECT lane, status, work FROM image WHERE work = 'due' AND deleted_at IS NULL LIMIT {MAX_COUNTED})
         UNION ALL
-        (SELECT lane, status, work FROM image WHERE work = 'taken' AND deleted_at IS NULL LIMIT {MOST})
+        (SELECT lane, status, work FROM image WHERE work = 'taken' AND deleted_at IS NULL LIMIT {MAX_COUNTED})
     ) AS wanted GROUP BY lane, status, work
 """
-OLDEST = """
+OLDEST_DUE = """
     SELECT extract(epoch FROM now() - next_attempt_at)::double precision FROM image
     WHERE work = 'due' AND deleted_at IS NULL AND lane = $1 AND next_attempt_at <= now()
     ORDER BY next_attempt_at LIMIT 1
@@ -42,27 +42,27 @@ STATISTICS = """
 """
 SETTLED = f"""
     SELECT status, count(*) AS images FROM (
-        SELECT status FROM image WHERE deleted_at IS NULL AND status IN ('READY', 'FAILED') LIMIT {MOST}
+        SELECT status FROM image WHERE deleted_at IS NULL AND status IN ('READY', 'FAILED') LIMIT {MAX_COUNTED}
     ) AS settled GROUP BY status
 """
 
 
-def of_images(database: Database) -> Source:
+def image_readings(database: Database) -> ReadingSource:
     async def read() -> Iterable[Reading]:
         async with database.primary() as db:
             in_flight = await db.fetch(IN_FLIGHT)
-            settled = await _settled(db)
-            oldest: Values = {(lane,): await db.fetchval(OLDEST, lane) or 0.0 for lane in Lane}
+            settled = await _count_settled(db)
+            oldest: Values = {(lane,): await db.fetchval(OLDEST_DUE, lane) or 0.0 for lane in Lane}
         return [
             Reading(
                 "images",
-                f"Images by status: READY and FAILED are estimated where there are more than {MOST}",
+                f"Images by status: READY and FAILED are estimated where there are more than {MAX_COUNTED}",
                 {(status,): settled.get(status, 0) + _sum(in_flight, status=status) for status in Status},
                 ["status"],
             ),
             Reading(
                 "backlog_images",
-                f"Images that want a worker, by lane, up to {MOST}; from the rows",
+                f"Images that want a worker, by lane, up to {MAX_COUNTED}; from the rows",
                 {(lane,): _sum(in_flight, lane=lane, work="due") for lane in Lane},
                 ["lane"],
             ),
@@ -72,25 +72,25 @@ def of_images(database: Database) -> Source:
     return read
 
 
-def of_queue(queue: Queue) -> Source:
+def queue_readings(queue: Queue) -> ReadingSource:
     async def read() -> Iterable[Reading]:
         counts = await queue.counts()
-        by_lane = await queue.prioritized([priorities(lane) for lane in Lane])
+        by_lane = await queue.count_prioritized([priority_range(lane) for lane in Lane])
         jobs: Values = {("", state): n for state, n in counts.items() if state != "prioritized"}
         jobs |= {(lane, "prioritized"): n for lane, n in zip(Lane, by_lane, strict=True)}
         waiting = sum(n for state, n in counts.items() if state != "active")
         return [
             Reading("queue_jobs", "Jobs in the queue, by state; of those that wait, by lane", jobs, ["lane", "state"]),
-            Reading("queue_length", "Jobs that wait, also those for later", {(): waiting}, known_as="queue.length"),
+            Reading("queue_length", "Jobs that wait, also those for later", {(): waiting}, datadog_name="queue.length"),
         ]
 
     return read
 
 
-async def _settled(db: Connection) -> dict[str, float]:
+async def _count_settled(db: Connection) -> dict[str, float]:
     """How many are READY and FAILED."""
     known = await db.fetchrow(STATISTICS)
-    if known is None or known["rows"] <= MOST:  # -1: nobody has looked yet, so there cannot be many
+    if known is None or known["rows"] <= MAX_COUNTED:  # -1: nobody has looked yet, so there cannot be many
         return {row["status"]: row["images"] for row in await db.fetch(SETTLED)}
     kept = known["rows"] * known["kept"]
     shares = dict(zip(known["statuses"], known["shares"], strict=True))

@@ -10,18 +10,19 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from gallery.errors import InvalidField
 from gallery.images.model import Edit, Image, Rendition, Status, Visibility
 
-LINE = r"^[^\x00-\x1f\x7f]*$"
+LINE_PATTERN = r"^[^\x00-\x1f\x7f]*$"
 JSON = "application/json"
-MOST_JSON = 64 * 1024  # bytes of a body
+MAX_JSON_BYTES = 64 * 1024  # bytes of a body
 
-TEXT = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"
+TEXT_PATTERN = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"
 
-Title = Annotated[str, Meta(min_length=1, max_length=120, pattern=LINE, description="One line of text")]
-Description = Annotated[str, Meta(max_length=500, pattern=TEXT, description="Text of several lines")]
+Title = Annotated[str, Meta(min_length=1, max_length=120, pattern=LINE_PATTERN, description="One line of text")]
+Description = Annotated[str, Meta(max_length=500, pattern=TEXT_PATTERN, description="Text of several lines")]
 Alt = Annotated[
-    str, Meta(max_length=500, pattern=TEXT, description="A description of the picture for people who cannot see it")
+    str,
+    Meta(max_length=500, pattern=TEXT_PATTERN, description="A description of the picture for people who cannot see it"),
 ]
-Tag = Annotated[str, Meta(min_length=1, max_length=50, pattern=LINE)]
+Tag = Annotated[str, Meta(min_length=1, max_length=50, pattern=LINE_PATTERN)]
 Tags = Annotated[list[Tag], Meta(max_length=50)]
 
 
@@ -97,15 +98,15 @@ class EventView(Struct, frozen=True, rename="camel", omit_defaults=True):
     error: ErrorView | None = None
 
 
-def edit(wanted: ImageEdit) -> Edit:
+def parse_edit(body: ImageEdit) -> Edit:
     """Raises `InvalidField`."""
-    if wanted.title is not UNSET and not wanted.title.strip():
+    if body.title is not UNSET and not body.title.strip():
         raise InvalidField("/title", "is blank")
-    words = {name: getattr(wanted, name) for name in wanted.__struct_fields__}
+    words = {name: getattr(body, name) for name in body.__struct_fields__}
     return Edit(**{name: word for name, word in words.items() if word is not UNSET})
 
 
-def view(image: Image, base: str) -> ImageView:
+def image_view(image: Image, base: str) -> ImageView:
     """`base` stands before our paths: an address, or nothing."""
     root = f"{base}/api/v1/images/{image.id}"
     renditions = [_rendition(r, root, image.recipe or "") for r in image.renditions]

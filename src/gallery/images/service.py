@@ -10,14 +10,14 @@ from gallery.errors import (
     StillProcessing,
     VersionMismatch,
 )
-from gallery.failpoints import Place
+from gallery.failpoints import Failpoint
 from gallery.images import listing, object_rows, store, timeline
-from gallery.images.jobs import call, ring_for
-from gallery.images.list_query import Question
+from gallery.images.jobs import enqueue, job_for
+from gallery.images.list_query import ListQuery
 from gallery.images.model import Edit, Image, ImageId
-from gallery.images.outbox import News, of_image, of_owner
-from gallery.images.store import Versions
-from gallery.images.timeline import Entry, Stage
+from gallery.images.outbox import Outbox, image_subject, owner_subject
+from gallery.images.store import ExpectedVersions
+from gallery.images.timeline import Stage, TimelineEntry
 from gallery.jobs.queue import Queue
 from gallery.paging import Page
 
@@ -25,23 +25,23 @@ log = structlog.get_logger(__name__)
 
 
 class Images:
-    def __init__(self, database: Database, queue: Queue, news: News) -> None:
+    def __init__(self, database: Database, queue: Queue, outbox: Outbox) -> None:
         self._database = database
         self._queue = queue
-        self._news = news
+        self._outbox = outbox
 
     async def get(self, caller: Caller, image_id: ImageId) -> Image:
         """Raises `ImageNotFound` for somebody else's image too, unless it is public; and of a stranger who they are."""
-        image = await self._database.read(lambda db: store.find(db, image_id), of_image(image_id))
-        return _seen(caller, image_id, image)
+        image = await self._database.read(lambda db: store.find(db, image_id), image_subject(image_id))
+        return _require_visible(caller, image_id, image)
 
-    async def current(self, caller: Caller, image_id: ImageId) -> Image:
+    async def get_current(self, caller: Caller, image_id: ImageId) -> Image:
         """The same from the primary: what may be kept. Raises as `get` does."""
         async with self._database.primary() as db:
             image = await store.find(db, image_id)
-        return _seen(caller, image_id, image)
+        return _require_visible(caller, image_id, image)
 
-    async def own(self, caller: Caller, image_id: ImageId) -> Image:
+    async def get_owned(self, caller: Caller, image_id: ImageId) -> Image:
         """An image that the caller may change: who writes hears of it, also without `images:read`.
 
         Raises `ImageNotFound`.
@@ -52,43 +52,43 @@ class Images:
             raise ImageNotFound(image=image_id)
         return image
 
-    async def page(self, caller: Caller, question: Question) -> Page[Image]:
+    async def page(self, caller: Caller, query: ListQuery) -> Page[Image]:
         """The caller's images that have what is asked for. Raises `InvalidField`."""
         owner = caller.owner
-        return await self._database.read(lambda db: listing.page(db, owner, question), of_owner(owner))
+        return await self._database.read(lambda db: listing.page(db, owner, query), owner_subject(owner))
 
-    async def current_page(self, caller: Caller, question: Question) -> Page[Image]:
+    async def current_page(self, caller: Caller, query: ListQuery) -> Page[Image]:
         """The same from the primary: what may be kept. Raises `InvalidField`."""
         async with self._database.primary() as db:
-            return await listing.page(db, caller.owner, question)
+            return await listing.page(db, caller.owner, query)
 
     @property
-    def replicated(self) -> bool:
+    def has_replicas(self) -> bool:
         """Whether what is not kept may be read from a replica."""
         return bool(self._database.replicas)
 
-    async def edit(self, caller: Caller, image_id: ImageId, edit: Edit, versions: Versions = None) -> Image:
+    async def edit(self, caller: Caller, image_id: ImageId, edit: Edit, versions: ExpectedVersions = None) -> Image:
         """Change the words. With `versions`, only if it has one of them. Raises `ImageNotFound`, `VersionMismatch`."""
         async with self._database.writing() as db:
-            image = await store.edit(db, image_id, caller.reach, edit, versions)
+            image = await store.edit(db, image_id, caller.owner_filter, edit, versions)
             if image is not None:
-                await self._news.write(db, "image.updated", image)
+                await self._outbox.add(db, "image.updated", image)
         if image is None:
-            raise await self._why_not(caller, image_id, versions)
-        await self._news.tell(image)
+            raise await self._refusal(caller, image_id, versions)
+        await self._outbox.publish(image)
         return image
 
-    async def delete(self, caller: Caller, image_id: ImageId, versions: Versions = None) -> Image:
+    async def delete(self, caller: Caller, image_id: ImageId, versions: ExpectedVersions = None) -> Image:
         """Gone at once and for good; the sweep removes the objects. Raises `ImageNotFound`, `VersionMismatch`."""
         async with self._database.writing() as db:
-            image = await store.delete(db, image_id, caller.reach, versions)
+            image = await store.delete(db, image_id, caller.owner_filter, versions)
             if image is not None:
                 await object_rows.release(db, image_id)
-                await self._news.write(db, "image.deleted", image)
+                await self._outbox.add(db, "image.deleted", image)
         if image is None:
-            raise await self._why_not(caller, image_id, versions)
-        failpoints.at(Place.DELETE_COMMITTED)
-        await self._news.tell(image)
+            raise await self._refusal(caller, image_id, versions)
+        failpoints.hit(Failpoint.DELETE_COMMITTED)
+        await self._outbox.publish(image)
         log.info("image.deleted", image=image.id)
         return image
 
@@ -98,36 +98,36 @@ class Images:
         Raises `ImageNotFound`, `StillProcessing`.
         """
         async with self._database.writing() as db:
-            image = await store.reprocess(db, image_id, caller.reach)
+            image = await store.reprocess(db, image_id, caller.owner_filter)
             if image is not None:
-                await self._news.write(db, "image.updated", image)
-                await timeline.note(db, Stage.REPROCESS, image)
+                await self._outbox.add(db, "image.updated", image)
+                await timeline.add(db, Stage.REPROCESS, image)
         if image is None:
-            await self.own(caller, image_id)  # raises where there is none
+            await self.get_owned(caller, image_id)  # raises where there is none
             raise StillProcessing(image=image_id)
-        await self._news.tell(image)
-        await call(self._queue, self._database, ring_for(image))
+        await self._outbox.publish(image)
+        await enqueue(self._queue, self._database, job_for(image))
         log.info("image.reprocess", image=image.id)
         return image
 
-    async def timeline(self, caller: Caller, image_id: ImageId) -> list[Entry]:
+    async def timeline(self, caller: Caller, image_id: ImageId) -> list[TimelineEntry]:
         """What has happened to the image, oldest first. Raises `ImageNotFound`."""
 
-        async def read(db: Connection) -> list[Entry] | None:
+        async def read(db: Connection) -> list[TimelineEntry] | None:
             image = await store.find(db, image_id)
             return await timeline.read(db, image.id) if image and caller.acts_for(image.owner) else None
 
-        entries = await self._database.read(read, of_image(image_id))
+        entries = await self._database.read(read, image_subject(image_id))
         if entries is None:
             raise ImageNotFound(image=image_id)
         return entries
 
-    async def _why_not(self, caller: Caller, image_id: ImageId, versions: Versions) -> Exception:
-        image = await self.own(caller, image_id)  # raises where there is none
+    async def _refusal(self, caller: Caller, image_id: ImageId, versions: ExpectedVersions) -> Exception:
+        image = await self.get_owned(caller, image_id)  # raises where there is none
         return VersionMismatch(image=image_id, version=image.version, wanted=versions)
 
 
-def _seen(caller: Caller, image_id: ImageId, image: Image | None) -> Image:
-    if image is None or not caller.sees(image_id, image.owner, public=image.public):
-        raise caller.not_seen(image_id)
+def _require_visible(caller: Caller, image_id: ImageId, image: Image | None) -> Image:
+    if image is None or not caller.may_see(image_id, image.owner, public=image.public):
+        raise caller.not_visible_error(image_id)
     return image

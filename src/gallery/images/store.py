@@ -14,84 +14,88 @@ from asyncpg import Record
 
 from gallery.access.model import Owner
 from gallery.adapters.postgres.database import Connection
-from gallery.images.model import COLUMNS, Draft, Edit, Image, ImageId, Photo, from_row
-from gallery.jobs.pause import NOBODY_PAUSES
-from gallery.rendering.probe import Facts
+from gallery.images.model import COLUMNS, Edit, Image, ImageId, UploadedFile, UploadMetadata, from_row
+from gallery.jobs.pause import NOT_PAUSED
+from gallery.rendering.probe import ProbeResult
 from gallery.rendering.rendered import Rendered
 
-ALL = ", ".join(COLUMNS)
-Versions: TypeAlias = Sequence[int] | None  # any of them; `None` is whatever it is
+ALL_COLUMNS = ", ".join(COLUMNS)
+ExpectedVersions: TypeAlias = Sequence[int] | None  # any of them; `None` is whatever it is
 
 # --- what clients do ------------------------------------------------------------------------------------------------
 
-MOST_PLACES = 10_000  # that are told apart: who has more waiting has them all behind everybody's first so many
+MAX_QUEUE_POSITION = 10_000  # that are told apart: who has more waiting has them all behind everybody's first so many
 
 
-def place(owner: str, lane: str) -> str:
+def queue_position(owner: str, lane: str) -> str:
     """SQL for the place of one more image among those of its owner that wait in that lane."""
     return f"""(
         SELECT count(*) + 1 FROM (
             SELECT FROM image WHERE owner = {owner} AND lane = {lane} AND work = 'due' AND deleted_at IS NULL
-            LIMIT {MOST_PLACES - 1}
+            LIMIT {MAX_QUEUE_POSITION - 1}
         ) AS backlog
     )"""
 
 
 ADD = f"""
     INSERT INTO image (id, owner, title, description, alt, tags, visibility, lane,
-                       original_name, mime_type, size, sha256, animated, queue_place)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, {place("$2", "$8")})
+                       original_name, mime_type, size, sha256, animated, queue_position)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, {queue_position("$2", "$8")})
     ON CONFLICT (owner, sha256) WHERE deleted_at IS NULL AND NOT older_rule DO NOTHING
-    RETURNING {ALL}
+    RETURNING {ALL_COLUMNS}
 """
-TWIN = f"SELECT {ALL} FROM image WHERE owner = $1 AND sha256 = $2 AND deleted_at IS NULL AND NOT older_rule"
-ANEW = """
+FIND_DUPLICATE = (
+    f"SELECT {ALL_COLUMNS} FROM image WHERE owner = $1 AND sha256 = $2 AND deleted_at IS NULL AND NOT older_rule"
+)
+MAKE_DUE = """
     status = CASE status WHEN 'READY' THEN 'READY' ELSE 'PENDING' END, work = 'due',
     version = version + 1, updated_at = now(), error_code = NULL, error_message = NULL,
-    strikes = 0, losses = 0, deferrals = 0, next_attempt_at = now(), rung_at = now(), dropped_at = NULL
+    strikes = 0, losses = 0, deferrals = 0, next_attempt_at = now(), enqueued_at = now(), dropped_at = NULL
 """
 REVIVE = f"""
-    UPDATE image SET {ANEW} WHERE id = $1 AND status = 'FAILED' AND deleted_at IS NULL RETURNING {ALL}
+    UPDATE image SET {MAKE_DUE} WHERE id = $1 AND status = 'FAILED' AND deleted_at IS NULL RETURNING {ALL_COLUMNS}
 """
 REPROCESS = f"""
-    UPDATE image AS i SET {ANEW},
+    UPDATE image AS i SET {MAKE_DUE},
         lane = CASE status WHEN 'READY' THEN 'maintenance' ELSE lane END,
-        queue_place = {place("i.owner", "CASE i.status WHEN 'READY' THEN 'maintenance' ELSE i.lane END")}
+        queue_position = {queue_position("i.owner", "CASE i.status WHEN 'READY' THEN 'maintenance' ELSE i.lane END")}
     WHERE id = $1 AND ($2::text IS NULL OR owner = $2) AND work IS NULL AND deleted_at IS NULL
-    RETURNING {ALL}
+    RETURNING {ALL_COLUMNS}
 """
-STORAGE = "SELECT bytes FROM storage WHERE owner = $1"
-FIND = f"SELECT {ALL} FROM image WHERE id = $1 AND deleted_at IS NULL"
+STORED_BYTES = "SELECT bytes FROM storage WHERE owner = $1"
+FIND = f"SELECT {ALL_COLUMNS} FROM image WHERE id = $1 AND deleted_at IS NULL"
 EDIT = f"""
     UPDATE image SET title = coalesce($3, title), description = coalesce($4, description), alt = coalesce($5, alt),
                      tags = coalesce($6, tags), version = version + 1, updated_at = now()
     WHERE id = $1 AND ($2::text IS NULL OR owner = $2) AND deleted_at IS NULL
       AND ($7::integer[] IS NULL OR version = ANY($7))
-    RETURNING {ALL}
+    RETURNING {ALL_COLUMNS}
 """
 DELETE = f"""
     UPDATE image SET deleted_at = now(), version = version + 1, updated_at = now()
     WHERE id = $1 AND ($2::text IS NULL OR owner = $2) AND deleted_at IS NULL
       AND ($3::integer[] IS NULL OR version = ANY($3))
-    RETURNING {ALL}
+    RETURNING {ALL_COLUMNS}
 """
 
 
-async def add(db: Connection, image: ImageId, owner: Owner, draft: Draft, photo: Photo, facts: Facts) -> Image | None:
+async def add(
+    db: Connection, image: ImageId, owner: Owner, metadata: UploadMetadata, upload: UploadedFile, facts: ProbeResult
+) -> Image | None:
     """The new image, or `None` when the owner has one of the same bytes."""
-    words = (draft.title, draft.description, draft.alt, draft.tags, draft.visibility, draft.lane)
-    file = (photo.name, facts.mime_type, photo.size, photo.sha256, facts.animated)
-    return _maybe(await db.fetchrow(ADD, image, owner, *words, *file))
+    fields = (metadata.title, metadata.description, metadata.alt, metadata.tags, metadata.visibility, metadata.lane)
+    file = (upload.name, facts.mime_type, upload.size, upload.sha256, facts.animated)
+    return _image_or_none(await db.fetchrow(ADD, image, owner, *fields, *file))
 
 
-async def twin(db: Connection, owner: Owner, sha256: str) -> Image | None:
+async def find_duplicate(db: Connection, owner: Owner, sha256: str) -> Image | None:
     """The owner's image of those bytes."""
-    return _maybe(await db.fetchrow(TWIN, owner, sha256))
+    return _image_or_none(await db.fetchrow(FIND_DUPLICATE, owner, sha256))
 
 
 async def revive(db: Connection, image: ImageId) -> Image | None:
     """PENDING again, as if it were new; `None` unless it is FAILED."""
-    return _maybe(await db.fetchrow(REVIVE, image))
+    return _image_or_none(await db.fetchrow(REVIVE, image))
 
 
 async def reprocess(db: Connection, image: ImageId, owner: Owner | None) -> Image | None:
@@ -99,36 +103,38 @@ async def reprocess(db: Connection, image: ImageId, owner: Owner | None) -> Imag
 
     `None` when there is none of that owner's, or it is in flight. Without an `owner`, whoever's it is.
     """
-    return _maybe(await db.fetchrow(REPROCESS, image, owner))
+    return _image_or_none(await db.fetchrow(REPROCESS, image, owner))
 
 
-async def storage(db: Connection, owner: Owner) -> int:
+async def stored_bytes(db: Connection, owner: Owner) -> int:
     """The bytes of all the owner's originals. After `add` in the same transaction it is exact and stays so: the next
     one waits for us.
     """
-    return await db.fetchval(STORAGE, owner) or 0
+    return await db.fetchval(STORED_BYTES, owner) or 0
 
 
 async def find(db: Connection, image: ImageId) -> Image | None:
-    return _maybe(await db.fetchrow(FIND, image))
+    return _image_or_none(await db.fetchrow(FIND, image))
 
 
-async def edit(db: Connection, image: ImageId, owner: Owner | None, edit: Edit, versions: Versions) -> Image | None:
+async def edit(
+    db: Connection, image: ImageId, owner: Owner | None, edit: Edit, versions: ExpectedVersions
+) -> Image | None:
     """The image as it is now, or `None` when there is none of that owner's (or it has another version).
 
     Without an `owner`, whoever's it is.
     """
-    words = (edit.title, edit.description, edit.alt, edit.tags)
-    return _maybe(await db.fetchrow(EDIT, image, owner, *words, versions))
+    fields = (edit.title, edit.description, edit.alt, edit.tags)
+    return _image_or_none(await db.fetchrow(EDIT, image, owner, *fields, versions))
 
 
-async def delete(db: Connection, image: ImageId, owner: Owner | None, versions: Versions) -> Image | None:
-    return _maybe(await db.fetchrow(DELETE, image, owner, versions))
+async def delete(db: Connection, image: ImageId, owner: Owner | None, versions: ExpectedVersions) -> Image | None:
+    return _image_or_none(await db.fetchrow(DELETE, image, owner, versions))
 
 
 # --- what workers do ------------------------------------------------------------------------------------------------
 
-UNHEARD = "UPDATE image SET rung_at = '-infinity' WHERE id = $1 AND work = 'due'"
+MARK_NOT_ENQUEUED = "UPDATE image SET enqueued_at = '-infinity' WHERE id = $1 AND work = 'due'"
 CLAIM = f"""
     UPDATE image SET status = CASE status WHEN 'READY' THEN 'READY' ELSE 'PROCESSING' END, work = 'taken',
                      attempt = attempt + 1, version = version + 1, updated_at = now(),
@@ -136,50 +142,50 @@ CLAIM = f"""
                      losses = CASE work WHEN 'taken' THEN losses + 1 ELSE 0 END
     WHERE id = $1 AND deleted_at IS NULL
       AND (work = 'due' AND next_attempt_at <= now() OR work = 'taken' AND lease_until <= now())
-      AND {NOBODY_PAUSES}
-    RETURNING {ALL}
+      AND {NOT_PAUSED}
+    RETURNING {ALL_COLUMNS}
 """
-DUE = """
+TIME_UNTIL_DUE = """
     SELECT CASE work WHEN 'due' THEN next_attempt_at ELSE lease_until END - now() FROM image
     WHERE id = $1 AND deleted_at IS NULL AND work IS NOT NULL
 """
-OURS = "id = $1 AND attempt = $2 AND work = 'taken' AND deleted_at IS NULL"
-RENEW = f"UPDATE image SET lease_until = now() + $3::interval WHERE {OURS} RETURNING true"
-READY = f"""
+LEASE_HELD = "id = $1 AND attempt = $2 AND work = 'taken' AND deleted_at IS NULL"
+RENEW = f"UPDATE image SET lease_until = now() + $3::interval WHERE {LEASE_HELD} RETURNING true"
+SETTLE_READY = f"""
     UPDATE image SET status = 'READY', work = NULL, version = version + 1, updated_at = now(), lease_until = NULL,
                      strikes = 0, losses = 0, deferrals = 0, error_code = NULL, error_message = NULL,
                      rendered_attempt = attempt, recipe = $3, width = $4, height = $5, renditions = $6,
                      thumbhash = $7, color = $8, exif = $9
-    WHERE {OURS} RETURNING {ALL}
+    WHERE {LEASE_HELD} RETURNING {ALL_COLUMNS}
 """
-FAILED = f"""
+SETTLE_FAILED = f"""
     UPDATE image SET status = CASE status WHEN 'READY' THEN 'READY' ELSE 'FAILED' END, work = NULL,
                      version = version + 1, updated_at = now(), lease_until = NULL,
                      error_code = CASE status WHEN 'READY' THEN NULL ELSE $3 END,
                      error_message = CASE status WHEN 'READY' THEN NULL ELSE $4 END
-    WHERE {OURS} RETURNING {ALL}
+    WHERE {LEASE_HELD} RETURNING {ALL_COLUMNS}
 """
-BACK = f"""
+RESCHEDULE = f"""
     UPDATE image SET status = CASE status WHEN 'READY' THEN 'READY' ELSE 'PENDING' END, work = 'due',
                      version = version + 1, updated_at = now(), lease_until = NULL, strikes = $3, deferrals = $4,
-                     next_attempt_at = now() + $5::interval, rung_at = now() + $5::interval
-    WHERE {OURS} RETURNING {ALL}
+                     next_attempt_at = now() + $5::interval, enqueued_at = now() + $5::interval
+    WHERE {LEASE_HELD} RETURNING {ALL_COLUMNS}
 """
 
 
-async def unheard(db: Connection, image: ImageId) -> None:
+async def mark_not_enqueued(db: Connection, image: ImageId) -> None:
     """Nobody was rung for the image: the next sweep does it."""
-    await db.execute(UNHEARD, image)
+    await db.execute(MARK_NOT_ENQUEUED, image)
 
 
 async def claim(db: Connection, image: ImageId, lease: timedelta, worker: str) -> Image | None:
     """Make the image this worker's own for `lease`, if it is due, nobody else's, and the queue is not paused."""
-    return _maybe(await db.fetchrow(CLAIM, image, lease, worker))
+    return _image_or_none(await db.fetchrow(CLAIM, image, lease, worker))
 
 
-async def due_in(db: Connection, image: ImageId) -> timedelta | None:
+async def time_until_due(db: Connection, image: ImageId) -> timedelta | None:
     """How long until the image may be claimed; `None` when there is nothing left to do."""
-    wait: timedelta | None = await db.fetchval(DUE, image)
+    wait: timedelta | None = await db.fetchval(TIME_UNTIL_DUE, image)
     return None if wait is None else max(wait, timedelta())
 
 
@@ -187,32 +193,32 @@ async def renew(db: Connection, image: Image, lease: timedelta) -> bool:
     return bool(await db.fetchval(RENEW, image.id, image.attempt, lease))
 
 
-async def settle_ready(db: Connection, image: Image, recipe: str, result: Rendered) -> Image | None:
+async def settle_ready(db: Connection, image: Image, recipe_version: str, rendered: Rendered) -> Image | None:
     """READY, if the image is still ours; `None` if not."""
     row = await db.fetchrow(
-        READY,
+        SETTLE_READY,
         image.id,
         image.attempt,
-        recipe,
-        result.width,
-        result.height,
-        msgspec.json.encode(result.renditions),
-        result.thumbhash,
-        result.color,
-        msgspec.json.encode(result.exif),
+        recipe_version,
+        rendered.width,
+        rendered.height,
+        msgspec.json.encode(rendered.renditions),
+        rendered.thumbhash,
+        rendered.color,
+        msgspec.json.encode(rendered.exif),
     )
-    return _maybe(row)
+    return _image_or_none(row)
 
 
 async def settle_failed(db: Connection, image: Image, code: str, message: str) -> Image | None:
     """FAILED, or READY as it was before it was to be rendered again; `None` if it is not ours."""
-    return _maybe(await db.fetchrow(FAILED, image.id, image.attempt, code, message))
+    return _image_or_none(await db.fetchrow(SETTLE_FAILED, image.id, image.attempt, code, message))
 
 
-async def give_back(db: Connection, image: Image, strikes: int, deferrals: int, wait: timedelta) -> Image | None:
+async def reschedule(db: Connection, image: Image, strikes: int, deferrals: int, delay: timedelta) -> Image | None:
     """Due again after `wait`."""
-    return _maybe(await db.fetchrow(BACK, image.id, image.attempt, strikes, deferrals, wait))
+    return _image_or_none(await db.fetchrow(RESCHEDULE, image.id, image.attempt, strikes, deferrals, delay))
 
 
-def _maybe(row: Record | None) -> Image | None:
+def _image_or_none(row: Record | None) -> Image | None:
     return None if row is None else from_row(row)

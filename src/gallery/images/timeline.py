@@ -12,8 +12,8 @@ from msgspec import Struct
 from gallery.adapters.postgres.database import Connection
 from gallery.images.model import Image, ImageId
 
-MOST = 200  # entries of one image: what waits for days for a server that is away does not grow without end
-WORDY = MOST // 4  # attempts, each of which may have written that many times fewer
+MAX_ENTRIES = 200  # entries of one image: what waits for days for a server that is away does not grow without end
+TRIM_AFTER_ATTEMPTS = MAX_ENTRIES // 4  # attempts, each of which may have written that many times fewer
 
 
 class Stage(StrEnum):
@@ -30,7 +30,7 @@ class Stage(StrEnum):
     DROPPED = "dropped"  # an operator has seen that it failed
 
 
-class Entry(Struct, frozen=True, rename="camel"):
+class TimelineEntry(Struct, frozen=True, rename="camel"):
     """One step. `durationMs` is how long the attempt had taken by then; `code` says what went wrong."""
 
     at: datetime
@@ -42,7 +42,7 @@ class Entry(Struct, frozen=True, rename="camel"):
     next_attempt_at: datetime | None
 
 
-NOTE = """
+INSERT = """
     INSERT INTO timeline (image_id, stage, attempt, code, next_attempt_at, worker, duration)
     SELECT $1, $2, $3, $4, $5, coalesce($6, claim.worker), now() - claim.at
     FROM (VALUES (1)) AS one LEFT JOIN LATERAL (
@@ -61,40 +61,40 @@ READ = """
 """
 
 
-async def note(
+async def add(
     db: Connection,
     stage: Stage,
     image: Image,
     *,
     code: str | None = None,
     worker: str | None = None,
-    due: datetime | None = None,
+    next_attempt_at: datetime | None = None,
 ) -> None:
     """Add an entry about the image's present attempt; `due` is when the next one may begin."""
-    await _note(db, stage, image.id, image.attempt, code, due, worker)
-    if image.attempt > WORDY:
-        await db.execute(TRIM, image.id, MOST - 1)
+    await _insert(db, stage, image.id, image.attempt, code, next_attempt_at, worker)
+    if image.attempt > TRIM_AFTER_ATTEMPTS:
+        await db.execute(TRIM, image.id, MAX_ENTRIES - 1)
 
 
-async def claimed(db: Connection, image: Image, worker: str) -> None:
+async def add_claim(db: Connection, image: Image, worker: str) -> None:
     """A worker has the image now; whoever had it before, if anybody, has been lost."""
     if image.losses:
-        await _note(db, Stage.LOST, image.id, image.attempt - 1)
-    await note(db, Stage.PROCESSING, image, worker=worker)
+        await _insert(db, Stage.LOST, image.id, image.attempt - 1)
+    await add(db, Stage.PROCESSING, image, worker=worker)
 
 
-async def read(db: Connection, image: ImageId) -> list[Entry]:
+async def read(db: Connection, image: ImageId) -> list[TimelineEntry]:
     """Oldest first."""
-    return [Entry(**{**row, "stage": Stage(row["stage"])}) for row in await db.fetch(READ, image)]
+    return [TimelineEntry(**{**row, "stage": Stage(row["stage"])}) for row in await db.fetch(READ, image)]
 
 
-async def _note(
+async def _insert(
     db: Connection,
     stage: Stage,
     image: ImageId,
     attempt: int,
     code: str | None = None,
-    due: datetime | None = None,
+    next_attempt_at: datetime | None = None,
     worker: str | None = None,
 ) -> None:
-    await db.execute(NOTE, image, stage, attempt, code, due, worker)
+    await db.execute(INSERT, image, stage, attempt, code, next_attempt_at, worker)

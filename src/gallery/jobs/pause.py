@@ -7,7 +7,7 @@ from datetime import datetime
 
 from gallery.adapters.postgres.database import Connection
 
-NOBODY_PAUSES = "NOT EXISTS (SELECT FROM installation WHERE paused_at IS NOT NULL)"  # for the statements that claim
+NOT_PAUSED = "NOT EXISTS (SELECT FROM installation WHERE paused_at IS NOT NULL)"  # for the statements that claim
 READ = "SELECT paused_at FROM installation"
 BEGIN = "UPDATE installation SET paused_at = now() WHERE paused_at IS NULL"
 END = "UPDATE installation SET paused_at = NULL WHERE paused_at IS NOT NULL"

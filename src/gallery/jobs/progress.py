@@ -1,5 +1,5 @@
-"""How far a job is: whoever works says so with `at`, and operators see it. It goes along with the task, as the log's
-context does; outside of a job nobody listens.
+"""How far a job is: whoever works says so with `report`, and operators see it. It goes along with the task, as the
+log's context does; outside of a job nobody listens.
 """
 
 from collections.abc import Awaitable, Callable
@@ -16,15 +16,15 @@ class Progress(Struct, frozen=True):
     percent: int
 
 
-Report: TypeAlias = Callable[[Progress], Awaitable[None]]
+ProgressReporter: TypeAlias = Callable[[Progress], Awaitable[None]]
 
 
-async def _unheard(_: Progress) -> None:
+async def _ignore(_: Progress) -> None:
     """Nobody listens."""
 
 
-report: ContextVar[Report] = ContextVar("report", default=_unheard)
+reporter: ContextVar[ProgressReporter] = ContextVar("report", default=_ignore)
 
 
-async def at(stage: str, percent: int) -> None:
-    await report.get()(Progress(stage, percent))
+async def report(stage: str, percent: int) -> None:
+    await reporter.get()(Progress(stage, percent))

@@ -11,24 +11,24 @@ import structlog
 from msgspec import Struct
 
 from gallery.adapters.postgres.database import Connection, Database
-from gallery.background import beside
-from gallery.errors import DatabaseAway
+from gallery.background import run_in_background
+from gallery.errors import DatabaseUnavailable
 
 log = structlog.get_logger(__name__)
 
-EVERY = 5.0  # seconds
+HEARTBEAT_SECONDS = 5.0  # seconds
 LOST_AFTER = timedelta(seconds=20)  # three beats missed, and some patience
-KEPT = timedelta(hours=1)  # that who has gone is remembered
-MOST = 200  # that are read
+RETENTION = timedelta(hours=1)  # that who has gone is remembered
+MAX_WORKERS = 200  # that are read
 
-BEAT = """
+HEARTBEAT = """
     INSERT INTO worker (name, version, concurrency) VALUES ($1, $2, $3)
     ON CONFLICT (name) DO UPDATE SET
         version = $2, concurrency = $3, seen_at = now(), ended_at = NULL,
         started_at = CASE WHEN $4 THEN now() ELSE worker.started_at END
 """
-END = "UPDATE worker SET seen_at = now(), ended_at = now() WHERE name = $1"
-FORGET = "DELETE FROM worker WHERE seen_at < now() - $1::interval"
+MARK_ENDED = "UPDATE worker SET seen_at = now(), ended_at = now() WHERE name = $1"
+DELETE_OLD = "DELETE FROM worker WHERE seen_at < now() - $1::interval"
 READ = """
     SELECT name, version, concurrency, started_at, seen_at,
            CASE WHEN ended_at IS NOT NULL THEN 'ended' WHEN seen_at < now() - $1::interval THEN 'lost'
@@ -37,13 +37,13 @@ READ = """
 """
 
 
-class Presence(StrEnum):
+class WorkerState(StrEnum):
     ALIVE = "alive"
     LOST = "lost"  # not heard of any more
     ENDED = "ended"  # stopped in order
 
 
-class Member(Struct, frozen=True, rename="camel"):
+class Worker(Struct, frozen=True, rename="camel"):
     """A worker. `concurrency` is how many jobs it does at once, `seenAt` its last heartbeat."""
 
     name: str
@@ -51,46 +51,46 @@ class Member(Struct, frozen=True, rename="camel"):
     concurrency: int
     started_at: datetime
     seen_at: datetime
-    presence: Presence
+    presence: WorkerState
 
 
-class Roster:
+class WorkerRegistry:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def read(self) -> list[Member]:
+    async def read(self) -> list[Worker]:
         """Who is there, then who is lost, then who has ended within the last hour."""
         async with self._database.primary() as db:
-            return await members(db)
+            return await workers(db)
 
     @asynccontextmanager
-    async def present(self, name: str, version: str, concurrency: int) -> AsyncIterator[None]:
+    async def registered(self, name: str, version: str, concurrency: int) -> AsyncIterator[None]:
         """Say so while the block runs, and at its end that it has ended."""
         try:
-            async with beside(self._beat(name, version, concurrency), "heartbeat"):
+            async with run_in_background(self._send_heartbeats(name, version, concurrency), "heartbeat"):
                 yield
         finally:
-            await self._try(END, name)
+            await self._try_execute(MARK_ENDED, name)
 
-    async def _beat(self, name: str, version: str, concurrency: int) -> None:
-        fresh = True
+    async def _send_heartbeats(self, name: str, version: str, concurrency: int) -> None:
+        first = True
         while True:
-            if await self._try(BEAT, name, version, concurrency, fresh):
-                fresh = fresh and not await self._try(FORGET, KEPT)
-            await asyncio.sleep(EVERY)
+            if await self._try_execute(HEARTBEAT, name, version, concurrency, first):
+                first = first and not await self._try_execute(DELETE_OLD, RETENTION)
+            await asyncio.sleep(HEARTBEAT_SECONDS)
 
-    async def _try(self, statement: str, *values: object) -> bool:
+    async def _try_execute(self, statement: str, *values: object) -> bool:
         """A missed beat is no harm: the next one makes up for it."""
         try:
             async with self._database.writing() as db:
                 await db.execute(statement, *values)
-        except DatabaseAway as error:
+        except DatabaseUnavailable as error:
             log.debug("roster.missed", error=str(error))
             return False
         return True
 
 
-async def members(db: "Connection | asyncpg.Connection[asyncpg.Record]") -> list[Member]:
+async def workers(db: "Connection | asyncpg.Connection[asyncpg.Record]") -> list[Worker]:
     """The workers that are alive, then those that are lost, then those that have ended within the last hour."""
-    rows = await db.fetch(READ, LOST_AFTER, MOST)
-    return [Member(**{**row, "presence": Presence(row["presence"])}) for row in rows]
+    rows = await db.fetch(READ, LOST_AFTER, MAX_WORKERS)
+    return [Worker(**{**row, "presence": WorkerState(row["presence"])}) for row in rows]

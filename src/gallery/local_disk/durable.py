@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 BLOCK = 1024 * 1024  # bytes, read at once
-TRIES = 5  # to link into a folder that another thread removes because it is empty
+MAX_LINK_TRIES = 5  # to link into a folder that another thread removes because it is empty
 
 
-class Descriptor:
+class FileDescriptor:
     """A file descriptor that is closed with its object, whatever becomes of the thread or the task that used it."""
 
     def __init__(self, number: int) -> None:
-        self.number = number
+        self.fd = number
 
     def close(self) -> None:
-        number, self.number = self.number, -1
+        number, self.fd = self.fd, -1
         if number >= 0:
             os.close(number)
 
@@ -33,22 +33,22 @@ class Spool(NamedTuple):
     """A file that is written, and waits to be synced and to be given its name."""
 
     path: Path
-    file: Descriptor
+    file: FileDescriptor
 
     def sync(self) -> None:
-        os.fsync(self.file.number)
+        os.fsync(self.file.fd)
         self.file.close()
 
 
 @contextmanager
-def spooled(folder: Path, content: bytes | Path | Descriptor) -> Iterator[Spool]:
+def spooled(folder: Path, content: bytes | Path | FileDescriptor) -> Iterator[Spool]:
     """A file in `folder` with that content; what is still there at the end of the block goes."""
     make_folder(folder)
     path = folder / secrets.token_hex(16)
-    spool = Spool(path, Descriptor(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)))
+    spool = Spool(path, FileDescriptor(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)))
     try:
-        for block in _blocks(content):
-            _write(spool.file.number, block)
+        for block in _read_blocks(content):
+            _write(spool.file.fd, block)
         yield spool
     finally:
         spool.file.close()
@@ -57,7 +57,7 @@ def spooled(folder: Path, content: bytes | Path | Descriptor) -> Iterator[Spool]
 
 def link(spool: Path, target: Path) -> None:
     """Give a spooled file its name, in a folder that is made where missing. Raises `FileExistsError`."""
-    for _ in range(TRIES):
+    for _ in range(MAX_LINK_TRIES):
         with suppress(FileNotFoundError):
             make_folder(target.parent)
             os.link(spool, target)
@@ -78,18 +78,18 @@ def make_folder(folder: Path) -> None:
 
 def sync_folder(folder: Path) -> None:
     """Have the names in a folder reach the disk."""
-    descriptor = Descriptor(os.open(folder, os.O_RDONLY | os.O_DIRECTORY))
-    os.fsync(descriptor.number)
+    descriptor = FileDescriptor(os.open(folder, os.O_RDONLY | os.O_DIRECTORY))
+    os.fsync(descriptor.fd)
     descriptor.close()
 
 
-def _blocks(content: bytes | Path | Descriptor) -> Iterator[bytes | memoryview]:
+def _read_blocks(content: bytes | Path | FileDescriptor) -> Iterator[bytes | memoryview]:
     if isinstance(content, bytes):
         yield content
         return
-    source = Descriptor(os.open(content, os.O_RDONLY)) if isinstance(content, Path) else content
+    source = FileDescriptor(os.open(content, os.O_RDONLY)) if isinstance(content, Path) else content
     position = 0
-    while block := os.pread(source.number, BLOCK, position):
+    while block := os.pread(source.fd, BLOCK, position):
         yield block
         position += len(block)
     source.close()

@@ -15,26 +15,28 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
-from gallery.errors import FileGone, RendererFailed, in_words
+from gallery.errors import FileGone, RendererFailed, describe_error
 
-WORK = "gallery-scratch-"  # not as before there were locks: a version from then, which has none, may still be at work
-METRICS = "gallery-metrics-"
+SCRATCH_PREFIX = (
+    "gallery-scratch-"  # not as before there were locks: a version from then, which has none, may still be at work
+)
+METRICS_PREFIX = "gallery-metrics-"
 
 
 @contextmanager
-def open_scratch(prefix: str = WORK) -> Iterator[Path]:
+def open_scratch(prefix: str = SCRATCH_PREFIX) -> Iterator[Path]:
     """A private directory of this process."""
-    _remove_what_was_left(prefix)
-    folder, held = _make(prefix)
+    _remove_leftovers(prefix)
+    folder, lock_fd = _make_locked(prefix)
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        os.close(held)
+        os.close(lock_fd)
 
 
 @contextmanager
-def a_folder(scratch: Path) -> Iterator[Path]:
+def work_folder(scratch: Path) -> Iterator[Path]:
     """For one piece of work. A renderer that is being killed may still write into it: then the rest goes at the end.
 
     Raises `FileGone` when somebody has removed `scratch`.
@@ -42,7 +44,7 @@ def a_folder(scratch: Path) -> Iterator[Path]:
     try:
         folder = Path(tempfile.mkdtemp(dir=scratch))
     except FileNotFoundError as error:
-        raise FileGone(cause=in_words(error)) from error
+        raise FileGone(cause=describe_error(error)) from error
     try:
         yield folder
     finally:
@@ -50,7 +52,7 @@ def a_folder(scratch: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def made_in(folder: Path, names: Iterable[str]) -> Iterator[list[IO[bytes]]]:
+def open_outputs(folder: Path, names: Iterable[str]) -> Iterator[list[IO[bytes]]]:
     """The files of these names that a renderer has made in a folder of ours, opened as what they are.
 
     A link would lead to files that we may read and a renderer may not. Raises `RendererFailed` for one,
@@ -58,50 +60,50 @@ def made_in(folder: Path, names: Iterable[str]) -> Iterator[list[IO[bytes]]]:
     """
     with ExitStack() as stack:
         try:
-            place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-            stack.callback(os.close, place)
+            directory_fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            stack.callback(os.close, directory_fd)
             flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK  # nor does a pipe hold us up
-            opened = (os.open(name, flags, dir_fd=place) for name in names)
+            opened = (os.open(name, flags, dir_fd=directory_fd) for name in names)
             files: list[IO[bytes]] = [stack.enter_context(os.fdopen(each, "rb")) for each in opened]
         except FileNotFoundError as error:
-            raise FileGone(cause=in_words(error)) from error
+            raise FileGone(cause=describe_error(error)) from error
         except OSError as error:
             if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENXIO):
-                raise RendererFailed(reason=in_words(error)) from error
+                raise RendererFailed(reason=describe_error(error)) from error
             raise
         if not all(stat.S_ISREG(os.fstat(file.fileno()).st_mode) for file in files):
             raise RendererFailed(reason="a rendition is no file")
         yield files
 
 
-def _make(prefix: str) -> tuple[Path, int]:
+def _make_locked(prefix: str) -> tuple[Path, int]:
     """A new directory and what holds it; another one where somebody was tidying up before we held it."""
     while True:
         folder = Path(tempfile.mkdtemp(prefix=prefix))
-        held = _hold(folder)
-        if held is not None and folder.exists():
-            return folder, held
-        if held is not None:
-            os.close(held)
+        lock_fd = _lock(folder)
+        if lock_fd is not None and folder.exists():
+            return folder, lock_fd
+        if lock_fd is not None:
+            os.close(lock_fd)
 
 
-def _hold(folder: Path) -> int | None:
+def _lock(folder: Path) -> int | None:
     """The lock of a directory, if nobody has it."""
     try:
-        held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        lock_fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     except OSError:  # it is gone, or somebody else's
         return None
     try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        os.close(held)
+        os.close(lock_fd)
         return None
-    return held
+    return lock_fd
 
 
-def _remove_what_was_left(prefix: str) -> None:
+def _remove_leftovers(prefix: str) -> None:
     for folder in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
-        held = _hold(folder)
-        if held is not None:
+        lock_fd = _lock(folder)
+        if lock_fd is not None:
             shutil.rmtree(folder, ignore_errors=True)
-            os.close(held)
+            os.close(lock_fd)

@@ -4,17 +4,17 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from gallery.errors import NoRoom, in_words
+from gallery.errors import NoRoom, describe_error
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
+DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
-def needing_room() -> Iterator[None]:
+def translate_disk_full() -> Iterator[None]:
     """What the block writes may find no room. Raises `NoRoom` then; other failures stay what they are."""
     try:
         yield
     except OSError as error:
-        if error.errno in FULL:
-            raise NoRoom(cause=in_words(error)) from error
+        if error.errno in DISK_FULL_ERRNOS:
+            raise NoRoom(cause=describe_error(error)) from error
         raise

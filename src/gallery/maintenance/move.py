@@ -10,29 +10,29 @@ from typing import Any
 import structlog
 from msgspec import Struct
 
-from gallery.adapters.objects.content import Served
-from gallery.adapters.objects.store import Objects, closed
+from gallery.adapters.objects.content import DownloadHeaders
+from gallery.adapters.objects.store import ObjectStore, closed_marker
 from gallery.adapters.postgres.database import Database
 from gallery.errors import CannotStart, ForeignStore, ObjectNotFound
-from gallery.maintenance.copying import AT_ONCE, Copied, Fault, Wanted, copy_all
+from gallery.maintenance.copying import MAX_CONCURRENT_COPIES, CopiedObject, CopyFailure, CopyRequest, copy_all
 
 log = structlog.get_logger(__name__)
 
 BATCH = 500
-PROGRESS = 500  # objects between two words of it
+PROGRESS_INTERVAL = 500  # objects between two words of it
 
-KNOWN = """
+KNOWN_OBJECTS = """
     SELECT key, object.image_id::text AS image, object.attempt, size, sha256, mime_type, original_name
     FROM object LEFT JOIN image ON image.id = object.image_id
     WHERE key > $1 AND remove_after IS DISTINCT FROM '-infinity'
       AND ($2::timestamptz IS NULL OR object.created_at >= $2)
     ORDER BY key LIMIT $3
 """
-NEEDED = "SELECT EXISTS (SELECT FROM object WHERE key = $1 AND remove_after IS NULL)"
+NEEDED_OBJECT = "SELECT EXISTS (SELECT FROM object WHERE key = $1 AND remove_after IS NULL)"
 INSTALLATION = "SELECT id::text FROM installation"
 
 
-class Moved(Struct, frozen=True, rename="camel"):
+class MigrationProgress(Struct, frozen=True, rename="camel"):
     """How far it is: objects copied, their bytes, those that were there already, those that could not be copied."""
 
     copied: int = 0
@@ -40,89 +40,91 @@ class Moved(Struct, frozen=True, rename="camel"):
     already: int = 0
     failed: int = 0
 
-    def and_(self, one: Copied | Fault) -> "Moved":
-        if isinstance(one, Fault):
-            return Moved(self.copied, self.bytes, self.already, self.failed + 1)
-        if one.already:
-            return Moved(self.copied, self.bytes, self.already + 1, self.failed)
-        return Moved(self.copied + 1, self.bytes + one.size, self.already, self.failed)
+    def plus(self, result: CopiedObject | CopyFailure) -> "MigrationProgress":
+        if isinstance(result, CopyFailure):
+            return MigrationProgress(self.copied, self.bytes, self.already, self.failed + 1)
+        if result.existed:
+            return MigrationProgress(self.copied, self.bytes, self.already + 1, self.failed)
+        return MigrationProgress(self.copied + 1, self.bytes + result.size, self.already, self.failed)
 
     @property
-    def seen(self) -> int:
+    def total(self) -> int:
         return self.copied + self.already + self.failed
 
 
-class Unmoved(Struct, frozen=True):
+class MigrationFailure(Struct, frozen=True):
     """An object that could not be copied: `object_not_found`, `object_damaged` or `object_taken`."""
 
     key: str
     code: str
 
 
-class Moving:
-    def __init__(self, database: Database, source: Objects, target: Objects) -> None:
+class ObjectMigration:
+    def __init__(self, database: Database, source: ObjectStore, target: ObjectStore) -> None:
         self._database = database
         self._source = source
         self._target = target
 
     async def run(
-        self, since: datetime | None = None, *, at_once: int = AT_ONCE, close: bool = False
-    ) -> AsyncIterator[Unmoved | Moved]:
+        self, since: datetime | None = None, *, concurrency: int = MAX_CONCURRENT_COPIES, close: bool = False
+    ) -> AsyncIterator[MigrationFailure | MigrationProgress]:
         """Copy what the target has not; of the keys that were written down since then, or of all.
 
         Says what could not be copied, now and then how far it is, and at last what was done. With `close`, and if
         nothing has failed, the source is nobody's from then on. Raises `CannotStart`, `ForeignStore`, `Unavailable`.
         """
-        installation = await self._take_both()
-        moved = Moved()
-        async for one in copy_all(self._source, self._target, self._known(since), at_once):
-            if isinstance(one, Fault):
-                if not await self._matters(one):
+        installation = await self._claim_stores()
+        progress = MigrationProgress()
+        async for one in copy_all(self._source, self._target, self._known_objects(since), concurrency):
+            if isinstance(one, CopyFailure):
+                if not await self._is_needed(one):
                     continue
-                yield Unmoved(one.key, one.error.code())
-            moved = moved.and_(one)
-            if moved.seen % PROGRESS == 0:
-                yield moved
-        if close and not moved.failed:
-            await self._source.close(installation)
-            log.info("objects.closed", place=self._source.place)
-        yield moved
+                yield MigrationFailure(one.key, one.error.code())
+            progress = progress.plus(one)
+            if progress.total % PROGRESS_INTERVAL == 0:
+                yield progress
+        if close and not progress.failed:
+            await self._source.mark_closed(installation)
+            log.info("objects.closed", place=self._source.location)
+        yield progress
 
-    async def _take_both(self) -> str:
+    async def _claim_stores(self) -> str:
         async with self._database.primary() as db:
             installation: str = await db.fetchval(INSTALLATION)
-        if self._source.place == self._target.place:
-            raise CannotStart(f"Objects are to move from {self._source.place} to itself.")
-        owner = await self._source.owner()
-        if owner not in {installation, closed(installation)}:
-            raise ForeignStore(place=self._source.place, store=owner, ours=installation)
-        await self._target.claim(installation, again=True)
+        if self._source.location == self._target.location:
+            raise CannotStart(f"Objects are to move from {self._source.location} to itself.")
+        owner = await self._source.find_owner()
+        if owner not in {installation, closed_marker(installation)}:
+            raise ForeignStore(place=self._source.location, store=owner, ours=installation)
+        await self._target.take_ownership(installation, reopen=True)
         return installation
 
-    async def _known(self, since: datetime | None) -> AsyncIterator[Wanted]:
+    async def _known_objects(self, since: datetime | None) -> AsyncIterator[CopyRequest]:
         key = ""
         while True:
             async with self._database.primary() as db:
-                rows = await db.fetch(KNOWN, key, since, BATCH)
+                rows = await db.fetch(KNOWN_OBJECTS, key, since, BATCH)
             for row in rows:
-                yield _wanted(row)
+                yield _copy_request(row)
             if len(rows) < BATCH:
                 return
             key = rows[-1]["key"]
 
-    async def _matters(self, fault: Fault) -> bool:
+    async def _is_needed(self, fault: CopyFailure) -> bool:
         """A key may be written down before its object is put, and may have been deleted since we have read its row."""
         if not isinstance(fault.error, ObjectNotFound):
             return True
         async with self._database.primary() as db:
-            return bool(await db.fetchval(NEEDED, fault.key))
+            return bool(await db.fetchval(NEEDED_OBJECT, fault.key))
 
 
-def _wanted(row: Any) -> Wanted:
+def _copy_request(row: Any) -> CopyRequest:
     if row["attempt"] is not None:
         _, _, file = row["key"].rpartition("/")
-        return Wanted(row["key"], served=Served(f"image/{file.rpartition('.')[2]}", f"{row['image']}-{file}"))
+        return CopyRequest(
+            row["key"], headers=DownloadHeaders(f"image/{file.rpartition('.')[2]}", f"{row['image']}-{file}")
+        )
     if row["mime_type"] is None:  # an upload under way, whose image is not there yet
-        return Wanted(row["key"])
-    served = Served(row["mime_type"], row["original_name"] or row["image"])
-    return Wanted(row["key"], row["size"], row["sha256"], served)
+        return CopyRequest(row["key"])
+    served = DownloadHeaders(row["mime_type"], row["original_name"] or row["image"])
+    return CopyRequest(row["key"], row["size"], row["sha256"], served)

@@ -11,31 +11,33 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from gallery.adapters.objects.store import Objects
+from gallery.adapters.objects.store import ObjectStore
 from gallery.adapters.postgres.database import Connection, Database
 from gallery.errors import ObjectNotFound
 from gallery.images import store, timeline
 from gallery.images.model import Image, ImageId, original_key
-from gallery.images.outbox import News
+from gallery.images.outbox import Outbox
 from gallery.images.timeline import Stage
 
 PREFIXES = ("original", "renditions")
 BATCH = 500
-PATIENCE = 600.0  # seconds for a statement over the whole library; no request waits for it
-YOUNG = timedelta(hours=1)  # an object may be older than its row by as long as an upload takes
+STATEMENT_TIMEOUT_SECONDS = 600.0  # seconds for a statement over the whole library; no request waits for it
+UPLOAD_GRACE = timedelta(hours=1)  # an object may be older than its row by as long as an upload takes
 
-LISTED = """
+CREATE_LISTED = """
     CREATE TEMPORARY TABLE listed (key text PRIMARY KEY, size bigint NOT NULL, changed_at timestamptz NOT NULL)
     ON COMMIT DROP
 """
-LIST = "INSERT INTO listed SELECT * FROM unnest($1::text[], $2::bigint[], $3::timestamptz[]) ON CONFLICT DO NOTHING"
+INSERT_LISTED = (
+    "INSERT INTO listed SELECT * FROM unnest($1::text[], $2::bigint[], $3::timestamptz[]) ON CONFLICT DO NOTHING"
+)
 MISSING = """
     SELECT object.key, object.image_id::text AS image, object.attempt FROM object
     WHERE remove_after IS NULL AND created_at < $1 AND NOT EXISTS (SELECT FROM listed WHERE listed.key = object.key)
       AND EXISTS (SELECT FROM image WHERE id = object.image_id AND deleted_at IS NULL)
     ORDER BY object.key
 """
-CUT = """
+WRONG_SIZE = """
     SELECT listed.key, image.id::text AS image, expected.attempt, expected.size
     FROM image CROSS JOIN LATERAL (
         SELECT 'original/' || image.id AS key, NULL::integer AS attempt, image.size::bigint AS size
@@ -51,15 +53,15 @@ UNKNOWN = """
     WHERE changed_at < $1::timestamptz - $2::interval AND NOT EXISTS (SELECT FROM object WHERE object.key = listed.key)
     ORDER BY key
 """
-NEEDED = "SELECT EXISTS (SELECT FROM object WHERE key = $1 AND remove_after IS NULL)"
-KNOWN = "SELECT EXISTS (SELECT FROM object WHERE key = $1)"
+NEEDED_OBJECT = "SELECT EXISTS (SELECT FROM object WHERE key = $1 AND remove_after IS NULL)"
+KNOWN_OBJECT = "SELECT EXISTS (SELECT FROM object WHERE key = $1)"
 ORIGINALS = """
     SELECT id::text, size, sha256 FROM image
     WHERE deleted_at IS NULL AND created_at < $1 AND ($2::uuid IS NULL OR id > $2) ORDER BY id LIMIT $3
 """
 
 
-class Wrong(StrEnum):
+class FindingKind(StrEnum):
     """What may be found."""
 
     MISSING_ORIGINAL = "missing-original"  # nobody can make it again
@@ -72,13 +74,13 @@ class Wrong(StrEnum):
 class Finding(Struct, frozen=True, rename="camel", omit_defaults=True):
     """One thing that is wrong. `mended` says that it is being rendered again, or is removed."""
 
-    found: Wrong
+    found: FindingKind
     key: str
     image: ImageId | None = None
     mended: bool = False
 
 
-class Progress(Struct, frozen=True, rename="camel"):
+class VerifyProgress(Struct, frozen=True, rename="camel"):
     """So many originals were read, the last one that of this image: `--after` goes on there."""
 
     checked: int
@@ -86,34 +88,39 @@ class Progress(Struct, frozen=True, rename="camel"):
 
 
 class Verify:
-    def __init__(self, database: Database, objects: Objects, news: News) -> None:
+    def __init__(self, database: Database, objects: ObjectStore, outbox: Outbox) -> None:
         self._database = database
         self._objects = objects
-        self._news = news
+        self._outbox = outbox
 
     async def differences(self, *, remove_unknown: bool = False) -> AsyncIterator[Finding]:
         """Compare the keys of both sides. Raises `Unavailable`."""
         async with self._database.writing() as db:
             began: datetime = await db.fetchval("SELECT now()")
-            await db.execute(LISTED)
+            await db.execute(CREATE_LISTED)
             await self._list(db)
-            missing = await db.fetch(MISSING, began, timeout=PATIENCE)
-            cut = await db.fetch(CUT, timeout=PATIENCE)
-            unknown = await db.fetch(UNKNOWN, began, YOUNG, timeout=PATIENCE)
+            missing = await db.fetch(MISSING, began, timeout=STATEMENT_TIMEOUT_SECONDS)
+            wrong_size = await db.fetch(WRONG_SIZE, timeout=STATEMENT_TIMEOUT_SECONDS)
+            unknown = await db.fetch(UNKNOWN, began, UPLOAD_GRACE, timeout=STATEMENT_TIMEOUT_SECONDS)
         rebuilt: dict[ImageId, bool] = {}
         for row in missing:
-            if await self._says(NEEDED, row["key"]) and await self._objects.size(row["key"]) is None:
+            if await self._exists(NEEDED_OBJECT, row["key"]) and await self._objects.size(row["key"]) is None:
                 yield await self._missing(row["key"], row["image"], row["attempt"], rebuilt)
-        for row in cut:
-            if await self._says(NEEDED, row["key"]) and await self._objects.size(row["key"]) not in (None, row["size"]):
-                yield await self._cut(row["key"], row["image"], row["attempt"], rebuilt)
+        for row in wrong_size:
+            if await self._exists(NEEDED_OBJECT, row["key"]) and await self._objects.size(row["key"]) not in (
+                None,
+                row["size"],
+            ):
+                yield await self._wrong_size(row["key"], row["image"], row["attempt"], rebuilt)
         for row in unknown:
-            if not await self._says(KNOWN, row["key"]) and await self._objects.size(row["key"]) is not None:
+            if not await self._exists(KNOWN_OBJECT, row["key"]) and await self._objects.size(row["key"]) is not None:
                 if remove_unknown:
                     await self._objects.delete([row["key"]])
-                yield Finding(Wrong.UNKNOWN_OBJECT, row["key"], mended=remove_unknown)
+                yield Finding(FindingKind.UNKNOWN_OBJECT, row["key"], mended=remove_unknown)
 
-    async def originals(self, share: float = 1.0, after: ImageId | None = None) -> AsyncIterator[Finding | Progress]:
+    async def originals(
+        self, share: float = 1.0, after: ImageId | None = None
+    ) -> AsyncIterator[Finding | VerifyProgress]:
         """Read originals and compare length and SHA-256: of all images after that one, or of a share of them.
 
         Which ones a share are follows from their ids, so that a later run with the same share reads the same ones.
@@ -126,7 +133,7 @@ class Verify:
             async with self._database.primary() as db:
                 rows = await db.fetch(ORIGINALS, began, after, BATCH)
             for row in rows:
-                if not _drawn(row["id"], share):
+                if not _in_sample(row["id"], share):
                     continue
                 checked += 1
                 finding = await self._original(row["id"], row["size"], row["sha256"])
@@ -134,24 +141,24 @@ class Verify:
                     yield finding
             if rows:
                 after = rows[-1]["id"]
-                yield Progress(checked, ImageId(str(after)))
+                yield VerifyProgress(checked, ImageId(str(after)))
             if len(rows) < BATCH:
                 return
 
     async def _list(self, db: Connection) -> None:
         for prefix in PREFIXES:
             async for batch in self._objects.list(prefix):
-                await db.execute(LIST, *([found[place] for found in batch] for place in range(3)))
+                await db.execute(INSERT_LISTED, *([found[index] for found in batch] for index in range(3)))
 
     async def _missing(self, key: str, image: ImageId, attempt: int | None, rebuilt: dict[ImageId, bool]) -> Finding:
         if attempt is None:
-            return Finding(Wrong.MISSING_ORIGINAL, key, image)
-        return Finding(Wrong.MISSING_RENDITION, key, image, mended=await self._rebuilt(image, rebuilt))
+            return Finding(FindingKind.MISSING_ORIGINAL, key, image)
+        return Finding(FindingKind.MISSING_RENDITION, key, image, mended=await self._rebuilt(image, rebuilt))
 
-    async def _cut(self, key: str, image: ImageId, attempt: int | None, rebuilt: dict[ImageId, bool]) -> Finding:
+    async def _wrong_size(self, key: str, image: ImageId, attempt: int | None, rebuilt: dict[ImageId, bool]) -> Finding:
         if attempt is None:
-            return Finding(Wrong.DAMAGED_ORIGINAL, key, image)
-        return Finding(Wrong.DAMAGED_RENDITION, key, image, mended=await self._rebuilt(image, rebuilt))
+            return Finding(FindingKind.DAMAGED_ORIGINAL, key, image)
+        return Finding(FindingKind.DAMAGED_RENDITION, key, image, mended=await self._rebuilt(image, rebuilt))
 
     async def _rebuilt(self, image: ImageId, rebuilt: dict[ImageId, bool]) -> bool:
         """Whether the image's renditions are being made again; nothing can be made without an original."""
@@ -164,10 +171,10 @@ class Verify:
         async with self._database.writing() as db:
             image: Image | None = await store.reprocess(db, image_id, None)
             if image is not None:
-                await timeline.note(db, Stage.REPROCESS, image, code="missing_rendition")
-                await db.execute("UPDATE image SET rung_at = '-infinity' WHERE id = $1", image_id)
+                await timeline.add(db, Stage.REPROCESS, image, code="missing_rendition")
+                await db.execute("UPDATE image SET enqueued_at = '-infinity' WHERE id = $1", image_id)
         if image is not None:
-            await self._news.tell(image)
+            await self._outbox.publish(image)
         return True
 
     async def _original(self, image: ImageId, size: int, sha256: str) -> Finding | None:
@@ -175,17 +182,17 @@ class Verify:
         try:
             read = await self._objects.digest(key)
         except ObjectNotFound:
-            gone = not await self._says(NEEDED, key)  # deleted since we have read its row
-            return None if gone else Finding(Wrong.MISSING_ORIGINAL, key, image)
+            gone = not await self._exists(NEEDED_OBJECT, key)  # deleted since we have read its row
+            return None if gone else Finding(FindingKind.MISSING_ORIGINAL, key, image)
         if read == (size, sha256):
             return None
-        return Finding(Wrong.DAMAGED_ORIGINAL, key, image)
+        return Finding(FindingKind.DAMAGED_ORIGINAL, key, image)
 
-    async def _says(self, question: str, key: str) -> bool:
+    async def _exists(self, statement: str, key: str) -> bool:
         async with self._database.primary() as db:
-            return bool(await db.fetchval(question, key))
+            return bool(await db.fetchval(statement, key))
 
 
-def _drawn(image: ImageId, share: float) -> bool:
+def _in_sample(image: ImageId, share: float) -> bool:
     """Whether the image is in that share of all: decided by its id alone."""
     return int.from_bytes(hashlib.sha256(image.encode()).digest()[:8]) < share * 2**64

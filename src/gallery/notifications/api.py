@@ -14,18 +14,18 @@ from litestar.params import QueryParameter
 from litestar.response import Response
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from gallery.access.model import STREAMS, Caller
+from gallery.access.model import STREAM, Caller
 from gallery.access.service import Access
-from gallery.background import end
+from gallery.background import cancel_and_wait
 from gallery.errors import InvalidField
 from gallery.notifications.feed import Feed
-from gallery.notifications.model import TYPES, Filter
+from gallery.notifications.model import EVENT_TYPES, EventFilter
 from gallery.settings import Settings
-from gallery.validation import not_among
+from gallery.validation import not_among_message
 
 log = structlog.get_logger(__name__)
 
-HEADERS = [
+STREAM_HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-store"),
     (b"x-accel-buffering", b"no"),  # asks nginx not to hold events back
@@ -36,12 +36,12 @@ class EventStream(Response[None]):
     """Sends each block as it comes. A client that leaves is forgotten; one that does not read for long is cut off."""
 
     def __init__(
-        self, blocks: AsyncGenerator[bytes, None], patience: float, slot: AbstractContextManager[None]
+        self, blocks: AsyncGenerator[bytes, None], send_timeout: float, slot: AbstractContextManager[None]
     ) -> None:
         """`slot` is held while the stream is open; that there is none is said before it begins."""
         super().__init__(None)
         self._blocks = blocks
-        self._patience = patience
+        self._send_timeout = send_timeout
         self._slot = slot
 
     def to_asgi_response(self, *_: Any, **__: Any) -> ASGIApp:  # type: ignore[override]  # Litestar's additions: none
@@ -49,11 +49,11 @@ class EventStream(Response[None]):
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
         with self._slot:
-            _begun(scope)
+            _mark_streaming(scope)
             await self._stream(scope, receive, send)
 
     async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
-        sending, gone = asyncio.ensure_future(self._send(send)), asyncio.ensure_future(_gone(receive))
+        sending, gone = asyncio.ensure_future(self._send(send)), asyncio.ensure_future(_wait_for_disconnect(receive))
         try:
             await asyncio.wait({sending, gone}, return_when=asyncio.FIRST_COMPLETED)
             if sending.done():
@@ -64,20 +64,20 @@ class EventStream(Response[None]):
             if abort is not None:
                 abort()  # type: ignore[operator]  # our server's own extension: a function
         finally:
-            await end(sending, gone)
+            await cancel_and_wait(sending, gone)
             await self._blocks.aclose()  # one cut off in the middle of a block would be forgotten by chance
 
     async def _send(self, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
+        await send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS})
         async for block in self._blocks:
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(self._send_timeout):
                 await send({"type": "http.response.body", "body": block, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 @get(
     "/stream",
-    opt=STREAMS,
+    opt=STREAM,
     operation_id="streamNotifications",
     summary="Follow all changes as server-sent events",
     media_type="text/event-stream",
@@ -109,9 +109,9 @@ async def stream(
     `addEventListener`, since `onmessage` is never called. URLs in events are relative, unless `GALLERY_PUBLIC_URL` is
     set.
     """
-    wanted = Filter(caller.owner, _types(types), _image(image))
+    wanted = EventFilter(caller.owner, _types(types), _image(image))
     last_event_id = request.headers.get("last-event-id", after)
-    blocks = feed.listen(wanted, last_event_id, over=lambda: access.over(caller))
+    blocks = feed.listen(wanted, last_event_id, until_expired=lambda: access.wait_until_expired(caller))
     return EventStream(blocks, settings.notifications.patience, stream_slot)
 
 
@@ -121,8 +121,8 @@ def router() -> Router:
 
 def _types(text: str | None) -> frozenset[str]:
     types = frozenset((text or "").split(",")) - {""}
-    if strange := types - set(TYPES):
-        raise InvalidField("/types", not_among(min(strange), TYPES))
+    if strange := types - set(EVENT_TYPES):
+        raise InvalidField("/types", not_among_message(min(strange), EVENT_TYPES))
     return types
 
 
@@ -133,13 +133,13 @@ def _image(text: str | None) -> str | None:
         raise InvalidField("/imageId", "is not the id of an image: expected a UUID") from None
 
 
-def _begun(scope: Scope) -> None:
+def _mark_streaming(scope: Scope) -> None:
     """From here on it counts as a stream, and no longer as a request under way."""
     begun = (scope.get("extensions") or {}).get("gallery.stream")
     if begun is not None:
         begun()  # type: ignore[operator]  # our own extension: a function
 
 
-async def _gone(receive: Receive) -> None:
+async def _wait_for_disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -15,128 +15,133 @@ from typing import NamedTuple, TypeAlias
 import structlog
 
 from gallery.adapters.valkey.client import Valkey
-from gallery.background import end
-from gallery.errors import DatabaseAway, ValkeyAway
-from gallery.notifications.bell import CHANNEL
-from gallery.notifications.model import Event, Filter, Numbered, heartbeat, reset
-from gallery.notifications.store import PAGE, EventStore
-from gallery.notifications.subscriber import Subscriber, caught_up
+from gallery.background import cancel_and_wait
+from gallery.errors import DatabaseUnavailable, ValkeyUnavailable
+from gallery.notifications.model import Event, EventFilter, NumberedEvent, heartbeat_frame, reset_frame
+from gallery.notifications.store import PAGE_SIZE, EventStore
+from gallery.notifications.subscriber import Subscriber, wait_until_caught_up
+from gallery.notifications.wake_ups import CHANNEL
 from gallery.ops import metrics
-from gallery.settings import Notifications as Settings
+from gallery.settings import NotificationsSettings
 
 log = structlog.get_logger(__name__)
 
-Before: TypeAlias = Callable[[Sequence[Event]], Awaitable[None]]
+BeforePublish: TypeAlias = Callable[[Sequence[Event]], Awaitable[None]]
 
-POLL = 1.0  # seconds between two looks when nobody rings
-SOON = 0.02  # when another process is numbering
-MAX_REPLAYS = 4  # pages that are read at once for clients that come back: requests need connections too
+POLL_SECONDS = 1.0  # seconds between two looks when nobody rings
+SEQUENCER_RETRY_SECONDS = 0.02  # when another process is numbering
+MAX_CONCURRENT_REPLAYS = 4  # pages that are read at once for clients that come back: requests need connections too
 
 
 class Feed:
-    def __init__(self, store: EventStore, valkey: Valkey, before: Before, settings: Settings) -> None:
+    def __init__(
+        self, store: EventStore, valkey: Valkey, before_publish: BeforePublish, settings: NotificationsSettings
+    ) -> None:
         self._store = store
         self._valkey = valkey
-        self._before = before
+        self._before_publish = before_publish
         self._settings = settings
         self._subscribers: set[Subscriber] = set()
-        self._expected: dict[str, list[Expected]] = {}
+        self._waiters: dict[str, list[Waiter]] = {}
         self._head = 0
-        self._replays = asyncio.Semaphore(MAX_REPLAYS)
-        self._begun = asyncio.Event()
-        self._look = asyncio.Event()
+        self._replays = asyncio.Semaphore(MAX_CONCURRENT_REPLAYS)
+        self._started = asyncio.Event()
+        self._wake_up = asyncio.Event()
         self._ended = False
 
     async def listen(
-        self, wanted: Filter, last_event_id: str | None, over: Callable[[], Awaitable[None]] | None = None
+        self,
+        event_filter: EventFilter,
+        last_event_id: str | None,
+        until_expired: Callable[[], Awaitable[None]] | None = None,
     ) -> AsyncGenerator[bytes, None]:
         """Server-sent events for one client: blocks of bytes, each to be sent at once, until either side ends it.
 
         What `over` returns is waited for: then this client may hear no more.
         """
-        async for block in self._until_begun():
+        async for block in self._wait_until_started():
             yield block
-        subscriber = Subscriber(wanted, self._head, self._settings.backlog)
+        subscriber = Subscriber(event_filter, self._head, self._settings.backlog)
         self._subscribers.add(subscriber)
         metrics.STREAMS.add(1)
-        watch = asyncio.ensure_future(over()) if over else None
+        watch = asyncio.ensure_future(until_expired()) if until_expired else None
         if watch:
             watch.add_done_callback(lambda _: subscriber.end())
         if self._ended:
             subscriber.end()
         try:
-            yield _hello(subscriber.seen if last_event_id is None else None)
+            yield _opening_frame(subscriber.seen if last_event_id is None else None)
             if last_event_id is not None:
-                async for block in self._missed(subscriber, subscriber.seen, last_event_id):
+                async for block in self._replay(subscriber, subscriber.seen, last_event_id):
                     yield block
             async for block in subscriber.blocks(self._settings.heartbeat):
                 yield block
-            yield _goodbye()
+            yield _closing_frame()
         finally:
             self._subscribers.discard(subscriber)
             metrics.STREAMS.add(-1)
             if watch:
-                await end(watch)
+                await cancel_and_wait(watch)
 
     @contextmanager
-    def expecting(self, image_id: str, types: frozenset[str]) -> Iterator[asyncio.Event]:
+    def waiter(self, image_id: str, types: frozenset[str]) -> Iterator[asyncio.Event]:
         """Set at each event of these types of the image from now on, and when the process is about to stop."""
-        expected = Expected(types, asyncio.Event())
-        self._expected.setdefault(image_id, []).append(expected)
+        expected = Waiter(types, asyncio.Event())
+        self._waiters.setdefault(image_id, []).append(expected)
         try:
-            yield expected.news
+            yield expected.woken
         finally:
-            self._expected[image_id].remove(expected)
-            if not self._expected[image_id]:
-                del self._expected[image_id]
+            self._waiters[image_id].remove(expected)
+            if not self._waiters[image_id]:
+                del self._waiters[image_id]
 
     def end(self) -> None:
         """End every stream, and each new one at once: the process is about to stop."""
         self._ended = True
-        self._begun.set()
-        self._look.set()
+        self._started.set()
+        self._wake_up.set()
         for subscriber in self._subscribers:
             subscriber.end()
-        for expected in chain.from_iterable(self._expected.values()):
-            expected.news.set()
+        for expected in chain.from_iterable(self._waiters.values()):
+            expected.woken.set()
 
     @property
     def ended(self) -> bool:
         return self._ended
 
     @property
-    def listeners(self) -> int:
+    def subscriber_count(self) -> int:
         return len(self._subscribers)
 
-    async def _until_begun(self) -> AsyncIterator[bytes]:
+    async def _wait_until_started(self) -> AsyncIterator[bytes]:
         """Nothing but signs of life until the reader knows where it begins: nobody else would tell what lies before."""
-        while not self._begun.is_set():
+        while not self._started.is_set():
             try:
                 async with asyncio.timeout(self._settings.heartbeat):
-                    await self._begun.wait()
+                    await self._started.wait()
             except TimeoutError:
                 yield b": waiting\n\n"
 
-    async def _missed(self, subscriber: Subscriber, until: int, last_event_id: str) -> AsyncIterator[bytes]:
+    async def _replay(self, subscriber: Subscriber, until: int, last_event_id: str) -> AsyncIterator[bytes]:
         """What is in the table between the client's last event and `until`, from where the subscriber follows."""
-        seen = _number(last_event_id)
+        seen = _parse_number(last_event_id)
         async with self._replays:
             head, floor = await self._store.bounds()
         if seen is None or seen < floor or seen > head:
-            yield reset(until)
+            yield reset_frame(until)
             return
         subscriber.after = seen  # another process may have shown it more than our reader has read
         while seen < until and not subscriber.ended:
             async with self._replays:
-                events = await self._store.replay(subscriber.wanted.owner, seen, until)
-            seen = events[-1].number if len(events) == PAGE else until
-            yield subscriber.wanted.frames(events) + heartbeat(seen)
+                events = await self._store.replay(subscriber.event_filter.owner, seen, until)
+            seen = events[-1].number if len(events) == PAGE_SIZE else until
+            yield subscriber.event_filter.frames(events) + heartbeat_frame(seen)
 
     async def run(self) -> None:
         """Read until the end; what is away is waited for."""
         await self._start()
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._hear())
+            tasks.create_task(self._listen_for_wake_ups())
             tasks.create_task(self._read())
 
     async def _start(self) -> None:
@@ -144,76 +149,76 @@ class Feed:
             try:
                 self._head, _ = await self._store.bounds()
                 metrics.EVENTS_READ.set(self._head)
-            except DatabaseAway as error:
+            except DatabaseUnavailable as error:
                 log.warning("feed.waiting", error=str(error))
-                await asyncio.sleep(POLL)
+                await asyncio.sleep(POLL_SECONDS)
             else:
-                self._begun.set()
+                self._started.set()
                 return
 
     async def _read(self) -> None:
         while not self._ended:
             with suppress(TimeoutError):
-                async with asyncio.timeout(POLL):
-                    await self._look.wait()
-            self._look.clear()
+                async with asyncio.timeout(POLL_SECONDS):
+                    await self._wake_up.wait()
+            self._wake_up.clear()
             try:
                 await self._catch_up()
-            except DatabaseAway as error:
+            except DatabaseUnavailable as error:
                 log.warning("feed.waiting", error=str(error))
-                await asyncio.sleep(POLL)
+                await asyncio.sleep(POLL_SECONDS)
 
     async def _catch_up(self) -> None:
-        if not await self._store.number():
-            asyncio.get_running_loop().call_later(SOON, self._look.set)
-        page = min(PAGE, self._settings.backlog)  # more at once would close clients that read at once
-        while events := await self._store.after(self._head, page):
-            await self._before([e.event for e in events])
+        if not await self._store.assign_numbers():
+            asyncio.get_running_loop().call_later(SEQUENCER_RETRY_SECONDS, self._wake_up.set)
+        page = min(PAGE_SIZE, self._settings.backlog)  # more at once would close clients that read at once
+        while events := await self._store.read_after(self._head, page):
+            await self._before_publish([e.event for e in events])
             self._head = events[-1].number
-            self._fulfil(events)
+            self._wake_waiters(events)
             framed = [(e, e.frame()) for e in events]
             for subscriber in self._subscribers:
-                subscriber.take(framed)
+                subscriber.push(framed)
             metrics.EVENTS_READ.set(self._head)
             for event in events:
                 metrics.EVENT_DELAY.observe(event.age)
             if len(events) < page:
                 return
-            await caught_up(self._subscribers)
+            await wait_until_caught_up(self._subscribers)
 
-    def _fulfil(self, events: Sequence[Numbered]) -> None:
+    def _wake_waiters(self, events: Sequence[NumberedEvent]) -> None:
         for numbered in events:
-            for expected in self._expected.get(numbered.event.image_id, []):
+            for expected in self._waiters.get(numbered.event.image_id, []):
                 if numbered.event.type in expected.types:
-                    expected.news.set()
+                    expected.woken.set()
 
-    async def _hear(self) -> None:
+    async def _listen_for_wake_ups(self) -> None:
         while not self._ended:  # a client library has been seen to swallow a cancellation
             try:
-                async with self._valkey.listening(CHANNEL) as heard:
+                async with self._valkey.subscription(CHANNEL) as heard:
                     while not self._ended:
-                        if await heard(POLL * 10) is not None:
-                            self._look.set()
-            except ValkeyAway as error:
+                        if await heard(POLL_SECONDS * 10) is not None:
+                            self._wake_up.set()
+            except ValkeyUnavailable as error:
                 log.debug("feed.deaf", error=str(error))
-                await asyncio.sleep(POLL)
+                await asyncio.sleep(POLL_SECONDS)
 
 
-class Expected(NamedTuple):
+class Waiter(NamedTuple):
     """What somebody in this process waits for."""
 
     types: frozenset[str]
-    news: asyncio.Event
+    woken: asyncio.Event
 
 
-def _hello(head: int | None) -> bytes:
+def _opening_frame(head: int | None) -> bytes:
     return b"retry: 3000\n\n" if head is None else b"retry: 3000\nid: %d\n\n" % head
 
 
-def _goodbye() -> bytes:
+def _closing_frame() -> bytes:
     """When to come back: not all at the same moment."""
     return b"retry: %d\n\n" % random.randint(500, 3000)  # noqa: S311  no secret
 
 
-def _number(text: str) -> int | None:
+def _parse_number(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import msgspec
 from msgspec import Struct
 
-TYPES = (
+EVENT_TYPES = (
     "image.uploaded",
     "image.processing",
     "image.ready",
@@ -25,7 +25,7 @@ class Event(Struct, frozen=True):
     data: bytes
 
 
-class Numbered(Struct, frozen=True):
+class NumberedEvent(Struct, frozen=True):
     """An event in its place: `number` rises by one from event to event, in the order of commits.
 
     `age` is how many seconds ago the change began, when it was read.
@@ -40,29 +40,29 @@ class Numbered(Struct, frozen=True):
         return b"id: %d\nevent: %s\ndata: %s\n\n" % (self.number, self.event.type.encode(), self.event.data)
 
 
-class Filter(Struct, frozen=True):
+class EventFilter(Struct, frozen=True):
     """Which events somebody wants to hear of; an empty set of types means all of them."""
 
     owner: str
     types: frozenset[str] = frozenset()
     image_id: str | None = None
 
-    def wants(self, event: Event) -> bool:
+    def matches(self, event: Event) -> bool:
         return (
             event.owner == self.owner
             and (not self.types or event.type in self.types)
             and (self.image_id is None or event.image_id == self.image_id)
         )
 
-    def frames(self, events: Sequence[Numbered]) -> bytes:
-        return b"".join(e.frame() for e in events if self.wants(e.event))
+    def frames(self, events: Sequence[NumberedEvent]) -> bytes:
+        return b"".join(e.frame() for e in events if self.matches(e.event))
 
 
-def reset(head: int) -> bytes:
+def reset_frame(head: int) -> bytes:
     """Tells a client that events it has not seen are gone: it reads the list anew and goes on from `head`."""
     return b"id: %d\nevent: reset\ndata: %s\n\n" % (head, msgspec.json.encode({"head": str(head)}))
 
 
-def heartbeat(number: int) -> bytes:
+def heartbeat_frame(number: int) -> bytes:
     """Keeps the connection open; the id keeps a filtered stream's cursor young."""
     return b": heartbeat\nid: %d\n\n" % number

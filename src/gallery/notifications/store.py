@@ -9,17 +9,17 @@ from datetime import timedelta
 from asyncpg import Record
 
 from gallery.adapters.postgres.database import Connection, Database
-from gallery.notifications.model import Event, Numbered
+from gallery.notifications.model import Event, NumberedEvent
 
-PAGE = 500
-LOCK = 7_261_002  # one sequencer at a time
+PAGE_SIZE = 500
+SEQUENCER_LOCK_ID = 7_261_002  # one sequencer at a time
 
 ADD = """
     INSERT INTO event (type, owner, image_id, version, data) VALUES ($1, $2, $3, $4, $5)
 """
-LOCKED = f"SELECT pg_try_advisory_xact_lock({LOCK})"
-WAITING = "SELECT EXISTS (SELECT FROM event WHERE number IS NULL)"
-NUMBER = """
+TRY_SEQUENCER_LOCK = f"SELECT pg_try_advisory_xact_lock({SEQUENCER_LOCK_ID})"
+HAS_UNNUMBERED = "SELECT EXISTS (SELECT FROM event WHERE number IS NULL)"
+ASSIGN_NUMBERS = """
     WITH fresh AS MATERIALIZED (
         SELECT id, row_number() OVER (ORDER BY id) AS place FROM event WHERE number IS NULL
     ), raised AS (
@@ -28,7 +28,7 @@ NUMBER = """
     )
     UPDATE event SET number = raised.base + fresh.place FROM fresh, raised WHERE event.id = fresh.id
 """
-UNNUMBERED = "SELECT count(*) FROM (SELECT FROM event WHERE number IS NULL LIMIT $1) AS waiting"
+COUNT_UNNUMBERED = "SELECT count(*) FROM (SELECT FROM event WHERE number IS NULL LIMIT $1) AS waiting"
 COLUMNS = """
     number, type, owner, image_id, version, data,
     extract(epoch FROM clock_timestamp() - created_at)::double precision AS age
@@ -55,15 +55,17 @@ class EventStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def number(self) -> bool:
+    async def assign_numbers(self) -> bool:
         """Number what has been committed. False when another process is at it: look again in a moment."""
         async with self._database.primary() as db:
-            if not await db.fetchval(WAITING):
+            if not await db.fetchval(HAS_UNNUMBERED):
                 return True
         async with self._database.writing() as db:
-            if not await db.fetchval(LOCKED):
+            if not await db.fetchval(TRY_SEQUENCER_LOCK):
                 return False
-            await db.execute(NUMBER)  # a statement of its own: it must see what was committed before the lock was ours
+            await db.execute(
+                ASSIGN_NUMBERS
+            )  # a statement of its own: it must see what was committed before the lock was ours
             return True
 
     async def bounds(self) -> tuple[int, int]:
@@ -73,22 +75,22 @@ class EventStore:
         assert row is not None  # noqa: S101  the migration makes it
         return row["head"], row["floor"]
 
-    async def unnumbered(self, most: int) -> int:
+    async def count_unnumbered(self, limit: int) -> int:
         """How many committed events nobody has numbered yet, up to `most`."""
         async with self._database.primary() as db:
-            return int(await db.fetchval(UNNUMBERED, most))
+            return int(await db.fetchval(COUNT_UNNUMBERED, limit))
 
-    async def after(self, number: int, most: int = PAGE) -> list[Numbered]:
-        """The next events after `number`, so many of them at most, in order."""
+    async def read_after(self, number: int, limit: int = PAGE_SIZE) -> list[NumberedEvent]:
+        """The next events after `assign_numbers`, so many of them at most, in order."""
         async with self._database.primary() as db:
-            rows = await db.fetch(READ, number, most)
-        return [_numbered(row) for row in rows]
+            rows = await db.fetch(READ, number, limit)
+        return [_numbered_event(row) for row in rows]
 
-    async def replay(self, owner: str, number: int, until: int) -> list[Numbered]:
-        """The owner's next events after `number` and up to `until`, `PAGE` of them at most, in order."""
+    async def replay(self, owner: str, number: int, until: int) -> list[NumberedEvent]:
+        """The owner's next events after `assign_numbers` and up to `until`, `PAGE_SIZE` of them at most, in order."""
         async with self._database.primary() as db:
-            rows = await db.fetch(REPLAY, owner, number, until, PAGE)
-        return [_numbered(row) for row in rows]
+            rows = await db.fetch(REPLAY, owner, number, until, PAGE_SIZE)
+        return [_numbered_event(row) for row in rows]
 
     async def expire(self, age: timedelta) -> None:
         """Forget events older than `age`."""
@@ -96,6 +98,6 @@ class EventStore:
             await db.execute(EXPIRE, age)
 
 
-def _numbered(row: Record) -> Numbered:
+def _numbered_event(row: Record) -> NumberedEvent:
     event = Event(row["type"], row["owner"], row["image_id"], row["version"], row["data"])
-    return Numbered(row["number"], event, row["age"])
+    return NumberedEvent(row["number"], event, row["age"])

@@ -10,19 +10,19 @@ from threading import Lock
 
 from prometheus_client import REGISTRY, Counter
 
-from gallery.ops.instruments import SHARED
+from gallery.ops.instruments import METRICS_DIR_VARIABLE
 
-EVERY = 5.0  # seconds between two looks of a process that another one may be asked for
+COUNT_INTERVAL_SECONDS = 5.0  # seconds between two looks of a process that another one may be asked for
 
-_together = SHARED in os.environ
-_registry = None if _together else REGISTRY  # together, the files of all processes are what is read
+_multiprocess = METRICS_DIR_VARIABLE in os.environ
+_registry = None if _multiprocess else REGISTRY  # together, the files of all processes are what is read
 USER = Counter("process_cpu_user_seconds", "User CPU time spent in seconds.", registry=_registry)
 SYSTEM = Counter("process_cpu_system_seconds", "System CPU time spent in seconds.", registry=_registry)
 # A single process has this one from the library, which leaves it out where several measure together.
-BOTH = Counter("process_cpu_seconds", "User and system CPU time spent in seconds.", registry=None)
+TOTAL = Counter("process_cpu_seconds", "User and system CPU time spent in seconds.", registry=None)
 
 
-class _Clock:
+class _LastUsage:
     """What has been counted of this process, by whichever of its threads."""
 
     lock = Lock()
@@ -30,18 +30,21 @@ class _Clock:
     system = 0.0
 
 
-def count() -> None:
+def update() -> None:
     """Count what has been used since the last time."""
-    with _Clock.lock:
+    with _LastUsage.lock:
         used = resource.getrusage(resource.RUSAGE_SELF)
-        user, system = max(used.ru_utime, _Clock.user), max(used.ru_stime, _Clock.system)  # the kernel divides anew
-        for counter, seconds in ((USER, user - _Clock.user), (SYSTEM, system - _Clock.system)):
+        user, system = (
+            max(used.ru_utime, _LastUsage.user),
+            max(used.ru_stime, _LastUsage.system),
+        )  # the kernel divides anew
+        for counter, seconds in ((USER, user - _LastUsage.user), (SYSTEM, system - _LastUsage.system)):
             counter.inc(seconds)
-            BOTH.inc(seconds)
-        _Clock.user, _Clock.system = user, system
+            TOTAL.inc(seconds)
+        _LastUsage.user, _LastUsage.system = user, system
 
 
-async def keep_counting() -> None:
+async def update_forever() -> None:
     while True:
-        count()
-        await asyncio.sleep(EVERY)
+        update()
+        await asyncio.sleep(COUNT_INTERVAL_SECONDS)

@@ -11,19 +11,21 @@ from typing import cast
 
 import structlog
 
-from gallery.background import beside
-from gallery.ops.instruments import Agent, Gauge, Instrument, dotted
+from gallery.background import run_in_background
+from gallery.ops.instruments import Agent, Gauge, Instrument, default_datadog_name
 from gallery.ops.readings import Readings
-from gallery.settings import Datadog as Settings
+from gallery.settings import DatadogSettings
 
 log = structlog.get_logger(__name__)
 
-EVERY = 10.0  # seconds between two reports of how it stands
-WAITING = 10_000  # packets for a sender that is behind
+REPORT_INTERVAL_SECONDS = 10.0  # seconds between two reports of how it stands
+MAX_QUEUED_PACKETS = 10_000  # packets for a sender that is behind
 
 
 @asynccontextmanager
-async def telling(settings: Settings, readings: Readings, every: float = EVERY) -> AsyncIterator[None]:
+async def reporting(
+    settings: DatadogSettings, readings: Readings, interval: float = REPORT_INTERVAL_SECONDS
+) -> AsyncIterator[None]:
     """Tell the agent, where there is one, while the block runs."""
     if settings.agent_host is None:
         yield
@@ -36,23 +38,23 @@ async def telling(settings: Settings, readings: Readings, every: float = EVERY) 
         disable_buffering=False,
         disable_telemetry=True,
         disable_background_sender=False,
-        sender_queue_size=WAITING,
+        sender_queue_size=MAX_QUEUED_PACKETS,
     )
     Instrument.agent = agent = cast("Agent", client)
     try:
-        async with beside(_report(agent, readings, every), "dogstatsd"):
+        async with run_in_background(_report(agent, readings, interval), "dogstatsd"):
             yield
     finally:
         Instrument.agent = None
         await asyncio.to_thread(client.stop, timeout=1.0)
 
 
-async def _report(agent: Agent, readings: Readings, every: float) -> None:
+async def _report(agent: Agent, readings: Readings, interval: float) -> None:
     while True:
-        for reading in await readings.take():
-            name = reading.known_as or dotted(reading.name)
+        for reading in await readings.collect():
+            name = reading.datadog_name or default_datadog_name(reading.name)
             for labels, value in reading.values.items():
                 agent.gauge(name, value, [f"{n}:{v}" for n, v in zip(reading.labels, labels, strict=True) if v])
         for gauge in Gauge.all:
-            gauge.tell(agent)
-        await asyncio.sleep(every)
+            gauge.report_to(agent)
+        await asyncio.sleep(interval)

@@ -13,12 +13,12 @@ from gallery.errors import DatabaseRefused, GalleryError, ObjectStoreRefused, Va
 
 Ping: TypeAlias = Callable[[], Awaitable[None]]
 
-REFUSALS = (DatabaseRefused, ObjectStoreRefused, ValkeyRefused)
-PATIENCE = 2.0  # seconds; a probe wants an answer
-FRESH = 1.0  # seconds for which an answer is shared: probes need no credential and have no limit
+REFUSED_ERRORS = (DatabaseRefused, ObjectStoreRefused, ValkeyRefused)
+PING_TIMEOUT_SECONDS = 2.0  # seconds; a probe wants an answer
+CACHE_SECONDS = 1.0  # seconds for which an answer is shared: probes need no credential and have no limit
 
 
-class Lack(Struct, frozen=True):
+class HealthFailure(Struct, frozen=True):
     """Why one of our needs does not serve us: it is `unavailable`, which may pass, or has `refused` us."""
 
     reason: str
@@ -26,58 +26,58 @@ class Lack(Struct, frozen=True):
 
 
 @dataclass
-class _Answer:
+class _CachedCheck:
     """What one of our needs lacks, or `None`; good until a time of the loop's clock."""
 
-    lack: Lack | None = None
-    until: float = float("-inf")
+    failure: HealthFailure | None = None
+    valid_until: float = float("-inf")
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class Health:
-    def __init__(self, needs: Mapping[str, Ping]) -> None:
-        self._needs = needs
-        self._answers = {name: _Answer() for name in needs}
-        self.leaving = False
+    def __init__(self, dependencies: Mapping[str, Ping]) -> None:
+        self._dependencies = dependencies
+        self._checks = {name: _CachedCheck() for name in dependencies}
+        self.draining = False
 
-    def leave(self) -> None:
+    def start_draining(self) -> None:
         """From now on we are not to be asked for anything new."""
-        self.leaving = True
+        self.draining = True
 
     @property
-    def needs(self) -> Collection[str]:
+    def dependencies(self) -> Collection[str]:
         """The names of what we need."""
-        return self._needs.keys()
+        return self._dependencies.keys()
 
-    async def away(self, exclude: Collection[str] = ()) -> dict[str, Lack]:
+    async def failures(self, exclude: Collection[str] = ()) -> dict[str, HealthFailure]:
         """What does not serve us, and why; empty when all is well. Each need is asked once a second at most."""
-        names = [name for name in self._needs if name not in exclude]
-        lacks = await asyncio.gather(*(self._ask(name) for name in names))
+        names = [name for name in self._dependencies if name not in exclude]
+        lacks = await asyncio.gather(*(self._check(name) for name in names))
         return {name: lack for name, lack in zip(names, lacks, strict=True) if lack is not None}
 
-    async def _ask(self, name: str) -> Lack | None:
+    async def _check(self, name: str) -> HealthFailure | None:
         """Callers that come while the need is asked share its answer."""
-        answer, clock = self._answers[name], asyncio.get_running_loop().time
+        answer, clock = self._checks[name], asyncio.get_running_loop().time
         async with answer.lock:
-            if clock() >= answer.until:
-                answer.lack = await self._ping(name)
-                answer.until = clock() + FRESH
-            return answer.lack
+            if clock() >= answer.valid_until:
+                answer.failure = await self._ping(name)
+                answer.valid_until = clock() + CACHE_SECONDS
+            return answer.failure
 
-    async def _ping(self, name: str) -> Lack | None:
+    async def _ping(self, name: str) -> HealthFailure | None:
         try:
-            async with asyncio.timeout(PATIENCE):
-                await self._needs[name]()
+            async with asyncio.timeout(PING_TIMEOUT_SECONDS):
+                await self._dependencies[name]()
         except TimeoutError:
-            return Lack(f"no answer within {PATIENCE:.0f} s")
-        except REFUSALS as error:
-            return Lack(error.sentence(), "refused")
+            return HealthFailure(f"no answer within {PING_TIMEOUT_SECONDS:.0f} s")
+        except REFUSED_ERRORS as error:
+            return HealthFailure(error.sentence(), "refused")
         except GalleryError as error:
-            return Lack(error.sentence())
+            return HealthFailure(error.sentence())
         return None
 
 
-def memory() -> dict[str, int]:
+def memory_usage() -> dict[str, int]:
     """Bytes of this process: resident, private data mapped (the heap), and the resident part of that."""
     if sys.platform != "linux":
         import resource  # noqa: PLC0415  only here

@@ -22,16 +22,16 @@ import msgspec
 import structlog
 from msgspec import Struct
 
-from gallery.errors import in_words
+from gallery.errors import describe_error
 
 log = structlog.get_logger(__name__)
 
 SIGNAL = signal.SIGUSR1
-MOST = 15  # types and objects in a report
-POLL = 0.05
+MAX_ENTRIES = 15  # types and objects in a report
+POLL_SECONDS = 0.05
 
 
-class Kind(Struct, frozen=True):
+class TypeUsage(Struct, frozen=True):
     """All objects of a type: how many, and their bytes without what they refer to."""
 
     type: str
@@ -39,53 +39,53 @@ class Kind(Struct, frozen=True):
     bytes: int
 
 
-class Heap(Struct, frozen=True):
+class HeapReport(Struct, frozen=True):
     """The largest types and the largest single objects (with `count` as their length)."""
 
     pid: int
     objects: int
     bytes: int
-    types: list[Kind]
-    largest: list[Kind]
+    types: list[TypeUsage]
+    largest: list[TypeUsage]
 
 
-def answer() -> None:
+def handle_signal() -> None:
     """The signal's handler. In a thread, so that the event loop has its turns meanwhile."""
-    threading.Thread(target=write, name="heap", daemon=True).start()
+    threading.Thread(target=write_report, name="heap", daemon=True).start()
 
 
-def write() -> None:
+def write_report() -> None:
     """Write the report."""
-    path = _path(os.getpid())
-    report = msgspec.json.encode(_heap())
+    path = _report_path(os.getpid())
+    report = msgspec.json.encode(_build_report())
     try:
         path.unlink(missing_ok=True)
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as file:  # noqa: PTH123
             file.write(report)
     except OSError as error:
-        log.warning("heap.not_written", path=str(path), error=in_words(error))
+        log.warning("heap.not_written", path=str(path), error=describe_error(error))
     else:
         log.info("heap.written", path=str(path))
 
 
-async def ask(pid: int, patience: float = 20) -> Heap:
+async def request_report(pid: int, timeout_seconds: float = 20) -> HeapReport:
     """The report of another process. Raises `ValueError` with a sentence where it cannot be had, `TimeoutError`."""
-    _check_listens(pid)
-    path = _path(pid)
+    _check_handles_signal(pid)
+    path = _report_path(pid)
     with contextlib.suppress(OSError):  # an older one
         path.unlink()
     try:
         os.kill(pid, SIGNAL)
     except PermissionError:
         raise ValueError(f"Process {pid} is somebody else's: ask as its user.") from None
-    async with asyncio.timeout(patience):
-        while (heap := _read(path, pid)) is None:  # noqa: ASYNC110  a file tells nobody
-            await asyncio.sleep(POLL)
+    async with asyncio.timeout(timeout_seconds):
+        while (heap := _read_report(path, pid)) is None:  # noqa: ASYNC110  a file tells nobody
+            await asyncio.sleep(POLL_SECONDS)
     path.unlink()
     return heap
 
 
-def _check_listens(pid: int) -> None:
+def _check_handles_signal(pid: int) -> None:
     """Whom the signal would kill is not sent it."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
@@ -96,32 +96,32 @@ def _check_listens(pid: int) -> None:
         raise ValueError(f"Process {pid} does not answer: name a gallery serve or a gallery worker.")
 
 
-def _read(path: Path, pid: int) -> Heap | None:
+def _read_report(path: Path, pid: int) -> HeapReport | None:
     """Nothing until it is whole, and nothing that another user has put there."""
     try:
         with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:  # noqa: PTH123
             if os.fstat(file.fileno()).st_uid != Path(f"/proc/{pid}").stat().st_uid:
                 return None
-            return msgspec.json.decode(file.read(), type=Heap)
+            return msgspec.json.decode(file.read(), type=HeapReport)
     except (OSError, msgspec.DecodeError):
         return None
 
 
-def _heap() -> Heap:
+def _build_report() -> HeapReport:
     counts: Counter[str] = Counter()
     sizes: Counter[str] = Counter()
-    largest: list[Kind] = []
-    for one in _objects():
-        name, size = _name(one), sys.getsizeof(one, 0)
+    largest: list[TypeUsage] = []
+    for one in _all_objects():
+        name, size = _type_name(one), sys.getsizeof(one, 0)
         counts[name] += 1
         sizes[name] += size
-        if len(largest) < MOST or size > largest[-1].bytes:
-            largest = sorted([*largest, Kind(name, _length(one), size)], key=lambda k: -k.bytes)[:MOST]
-    types = [Kind(name, counts[name], size) for name, size in sizes.most_common(MOST)]
-    return Heap(os.getpid(), sum(counts.values()), sum(sizes.values()), types, largest)
+        if len(largest) < MAX_ENTRIES or size > largest[-1].bytes:
+            largest = sorted([*largest, TypeUsage(name, _length(one), size)], key=lambda k: -k.bytes)[:MAX_ENTRIES]
+    types = [TypeUsage(name, counts[name], size) for name, size in sizes.most_common(MAX_ENTRIES)]
+    return HeapReport(os.getpid(), sum(counts.values()), sum(sizes.values()), types, largest)
 
 
-def _objects() -> Iterator[object]:
+def _all_objects() -> Iterator[object]:
     """What the collector knows, and what that leads to: bytes and texts, and whatever holds nothing else."""
     seen: set[int] = set()
     for known in gc.get_objects():
@@ -142,7 +142,7 @@ def _referents(one: object) -> list[object]:
     return found
 
 
-def _name(one: object) -> str:
+def _type_name(one: object) -> str:
     kind = type(one)
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
@@ -151,5 +151,5 @@ def _length(one: object) -> int:
     return len(one) if isinstance(one, (bytes, bytearray, str, list, dict, set, tuple)) else 1
 
 
-def _path(pid: int) -> Path:
+def _report_path(pid: int) -> Path:
     return Path(tempfile.gettempdir()) / f"gallery-heap-{pid}.json"

@@ -13,30 +13,32 @@ from typing import ClassVar, Literal, Protocol, TypeAlias
 import prometheus_client
 from prometheus_client import multiprocess, values
 
-SHARED = "PROMETHEUS_MULTIPROC_DIR"
-SEAT = "_GALLERY_SEAT"  # the variable by which a child learns whose files it goes on with
-BESIDE = "_GALLERY_METRICS_BESIDE"  # the variable with the folder of processes without an address, which we tell for
+METRICS_DIR_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+SLOT_VARIABLE = "_GALLERY_SEAT"  # the variable by which a child learns whose files it goes on with
+EXTRA_METRICS_DIR_VARIABLE = (
+    "_GALLERY_METRICS_BESIDE"  # the variable with the folder of processes without an address, which we tell for
+)
 
-Together: TypeAlias = Literal["livesum", "livemin"]  # how the values of several processes are one
+MultiprocessMode: TypeAlias = Literal["livesum", "livemin"]  # how the values of several processes are one
 
-if SHARED in os.environ and SEAT in os.environ:
-    values.ValueClass = values.MultiProcessValue(lambda: os.environ[SEAT])  # type: ignore[no-untyped-call]
+if METRICS_DIR_VARIABLE in os.environ and SLOT_VARIABLE in os.environ:
+    values.ValueClass = values.MultiProcessValue(lambda: os.environ[SLOT_VARIABLE])  # type: ignore[no-untyped-call]
 prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
-def shared_by(folder: Path, seat: str) -> dict[str, str]:
+def multiprocess_environment(folder: Path, slot: str) -> dict[str, str]:
     """The environment of a child that writes into `folder`; `seat` is a name without underscores, one for each."""
-    return {SHARED: str(folder), SEAT: seat}
+    return {METRICS_DIR_VARIABLE: str(folder), SLOT_VARIABLE: slot}
 
 
-def telling_for(folder: Path) -> dict[str, str]:
+def aggregating_environment(folder: Path) -> dict[str, str]:
     """The environment of a child that adds to what it tells what others write into `folder`."""
-    return {BESIDE: str(folder)}
+    return {EXTRA_METRICS_DIR_VARIABLE: str(folder)}
 
 
-def left(folder: Path, seat: str) -> None:
+def mark_slot_dead(folder: Path, slot: str) -> None:
     """The process of that seat has ended: it has no clients and no connections any more. Its counts stay."""
-    multiprocess.mark_process_dead(seat, str(folder))  # type: ignore[no-untyped-call]
+    multiprocess.mark_process_dead(slot, str(folder))  # type: ignore[no-untyped-call]
 
 
 class Agent(Protocol):
@@ -52,56 +54,60 @@ class Instrument:
 
     agent: ClassVar[Agent | None] = None
 
-    def __init__(self, name: str, labels: Sequence[str] = (), known_as: str = "") -> None:
+    def __init__(self, name: str, labels: Sequence[str] = (), datadog_name: str = "") -> None:
         self._labels = tuple(labels)
-        self._dotted = known_as or dotted(name)
+        self._datadog_name = datadog_name or default_datadog_name(name)
 
     def _tags(self, given: Sequence[str]) -> list[str]:
         return [f"{name}:{value}" for name, value in zip(self._labels, given, strict=True)]
 
 
 class Counter(Instrument):
-    def __init__(self, name: str, says: str, *labels: str, known_as: str = "") -> None:
-        super().__init__(name, labels, known_as)
-        self._prometheus = prometheus_client.Counter(f"gallery_{name}", says, labels)
-        self._of: dict[tuple[str, ...], prometheus_client.Counter] = {}  # asking for it takes as long as counting
+    def __init__(self, name: str, help_text: str, *labels: str, datadog_name: str = "") -> None:
+        super().__init__(name, labels, datadog_name)
+        self._prometheus = prometheus_client.Counter(f"gallery_{name}", help_text, labels)
+        self._children: dict[tuple[str, ...], prometheus_client.Counter] = {}  # asking for it takes as long as counting
         if not labels:
-            self._of[()] = self._prometheus
+            self._children[()] = self._prometheus
 
-    def add(self, *labels: str, n: float = 1) -> None:
-        found = self._of.get(labels)
+    def add(self, *labels: str, amount: float = 1) -> None:
+        found = self._children.get(labels)
         if found is None:
-            found = self._of[labels] = self._prometheus.labels(*labels)
-        found.inc(n)
+            found = self._children[labels] = self._prometheus.labels(*labels)
+        found.inc(amount)
         if self.agent is not None:
-            self.agent.increment(self._dotted, n, self._tags(labels))
+            self.agent.increment(self._datadog_name, amount, self._tags(labels))
 
 
 class Histogram(Instrument):
-    def __init__(self, name: str, says: str, *labels: str, buckets: Sequence[float], known_as: str = "") -> None:
-        super().__init__(name, labels, known_as)
-        self._prometheus = prometheus_client.Histogram(f"gallery_{name}", says, labels, buckets=buckets)
-        self._of: dict[tuple[str, ...], prometheus_client.Histogram] = {}
+    def __init__(
+        self, name: str, help_text: str, *labels: str, buckets: Sequence[float], datadog_name: str = ""
+    ) -> None:
+        super().__init__(name, labels, datadog_name)
+        self._prometheus = prometheus_client.Histogram(f"gallery_{name}", help_text, labels, buckets=buckets)
+        self._children: dict[tuple[str, ...], prometheus_client.Histogram] = {}
         if not labels:
-            self._of[()] = self._prometheus
+            self._children[()] = self._prometheus
 
     def observe(self, value: float, *labels: str) -> None:
-        found = self._of.get(labels)
+        found = self._children.get(labels)
         if found is None:
-            found = self._of[labels] = self._prometheus.labels(*labels)
+            found = self._children[labels] = self._prometheus.labels(*labels)
         found.observe(value)
         if self.agent is not None:
-            self.agent.histogram(self._dotted, value, self._tags(labels))
+            self.agent.histogram(self._datadog_name, value, self._tags(labels))
 
 
 class Gauge(Instrument):
-    """Of one process. The agent is told of it now and then (`tell`): it wants to know of a level, not of each step."""
+    """Of one process. The agent is told of it now and then (`report_to`): it wants to know of a level, not of each
+    step.
+    """
 
     all: ClassVar[list["Gauge"]] = []
 
-    def __init__(self, name: str, says: str, together: Together) -> None:
+    def __init__(self, name: str, help_text: str, mode: MultiprocessMode) -> None:
         super().__init__(name)
-        self._prometheus = prometheus_client.Gauge(f"gallery_{name}", says, multiprocess_mode=together)
+        self._prometheus = prometheus_client.Gauge(f"gallery_{name}", help_text, multiprocess_mode=mode)
         self._value = 0.0
         self.all.append(self)
 
@@ -112,10 +118,10 @@ class Gauge(Instrument):
         self._value = value
         self._prometheus.set(value)
 
-    def tell(self, agent: Agent) -> None:
-        agent.gauge(self._dotted, self._value, [])
+    def report_to(self, agent: Agent) -> None:
+        agent.gauge(self._datadog_name, self._value, [])
 
 
-def dotted(name: str) -> str:
+def default_datadog_name(name: str) -> str:
     """How the agent knows what Prometheus calls `gallery_<name>`."""
     return f"gallery.{name}"

@@ -8,20 +8,20 @@ import structlog
 
 from gallery.masking import masked_all
 from gallery.ops import tracing
-from gallery.settings import Logs as Settings
+from gallery.settings import LogsSettings
 
-LINES = ("event", "exception", "stack")
-QUIET = ("uvicorn.access", "uvicorn.error", "httpx", "httpcore", "alembic", "asyncio")
+MULTILINE_FIELDS = ("event", "exception", "stack")
+QUIET_LOGGERS = ("uvicorn.access", "uvicorn.error", "httpx", "httpcore", "alembic", "asyncio")
 
 
-def configure(settings: Settings, **facts: str) -> None:
+def configure(settings: LogsSettings, **facts: str) -> None:
     """Send everything, ours and the libraries', through one renderer; `facts` stand in every line of this process."""
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        _with(facts),
-        tracing.add_ids,
+        _add_facts(facts),
+        tracing.add_trace_ids,
     ]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -37,11 +37,11 @@ def configure(settings: Settings, **facts: str) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=_level(settings), force=True)
-    for name in QUIET:
+    for name in QUIET_LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def _renderer(settings: Settings) -> list[Any]:
+def _renderer(settings: LogsSettings) -> list[Any]:
     if settings.format == "text" or (settings.format == "auto" and sys.stderr.isatty()):
         console = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
         return [structlog.processors.format_exc_info, _masked, _printable, console]
@@ -55,26 +55,28 @@ def _masked(_logger: Any, _method: str, event: structlog.typing.EventDict) -> st
 
 def _printable(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
     """A stranger's path or name may steer the terminal; JSON escapes such characters by itself."""
-    return {name: _lines(str(value)) if name in LINES else _escaped(value) for name, value in event.items()}
+    return {
+        name: _escape_lines(str(value)) if name in MULTILINE_FIELDS else _escape(value) for name, value in event.items()
+    }
 
 
-def _lines(text: str) -> str:
+def _escape_lines(text: str) -> str:
     """What we say ourselves, and stacks, in which others may have said something."""
-    return "\n".join(str(_escaped(line)) for line in text.split("\n"))
+    return "\n".join(str(_escape(line)) for line in text.split("\n"))
 
 
-def _escaped(value: Any) -> Any:
+def _escape(value: Any) -> Any:
     if not isinstance(value, str) or value.isprintable():
         return value
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in value)
 
 
-def _with(facts: dict[str, str]) -> Any:
+def _add_facts(facts: dict[str, str]) -> Any:
     def add(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
         return {**facts, **event}
 
     return add
 
 
-def _level(settings: Settings) -> int:
+def _level(settings: LogsSettings) -> int:
     return logging.getLevelNamesMapping()[settings.level.upper()]

@@ -12,21 +12,21 @@ from typing import Literal, Protocol, TypeAlias
 
 import structlog
 
-Kind: TypeAlias = Literal["SERVER", "CLIENT", "PRODUCER", "CONSUMER", "INTERNAL"]
-Value: TypeAlias = str | int | float | bool
+SpanKindName: TypeAlias = Literal["SERVER", "CLIENT", "PRODUCER", "CONSUMER", "INTERNAL"]
+AttributeValue: TypeAlias = str | int | float | bool
 
 
 class Span(Protocol):
     """What a block may say of itself."""
 
-    def set_attribute(self, key: str, value: Value) -> None: ...
+    def set_attribute(self, key: str, value: AttributeValue) -> None: ...
     def update_name(self, name: str) -> None: ...
 
 
-class Untraced:
+class NoOpSpan:
     """A block of no trace."""
 
-    def set_attribute(self, key: str, value: Value) -> None: ...
+    def set_attribute(self, key: str, value: AttributeValue) -> None: ...
     def update_name(self, name: str) -> None: ...
 
 
@@ -34,15 +34,19 @@ class Traces(Protocol):
     """What makes spans and sends them: see `ops/otlp.py`."""
 
     def span(
-        self, name: str, kind: Kind, came_with: Mapping[str, str] | None, facts: Mapping[str, Value]
+        self,
+        name: str,
+        kind: SpanKindName,
+        parent_context: Mapping[str, str] | None,
+        attributes: Mapping[str, AttributeValue],
     ) -> AbstractContextManager[Span]: ...
-    def context(self) -> dict[str, str]: ...
-    def failed(self, span: Span, why: str) -> None: ...
-    def statement(self, text: str, seconds: float, error: BaseException | None) -> None: ...
-    def ids(self) -> dict[str, str]: ...
+    def current_context(self) -> dict[str, str]: ...
+    def mark_failed(self, span: Span, error_type: str) -> None: ...
+    def record_statement(self, text: str, seconds: float, error: BaseException | None) -> None: ...
+    def current_ids(self) -> dict[str, str]: ...
 
 
-UNTRACED: AbstractContextManager[Span] = nullcontext(Untraced())
+NOOP_SPAN: AbstractContextManager[Span] = nullcontext(NoOpSpan())
 _traces: Traces | None = None
 
 
@@ -57,39 +61,42 @@ def using(traces: Traces) -> Iterator[None]:
         _traces = None
 
 
-def on() -> bool:
+def is_enabled() -> bool:
     return _traces is not None
 
 
 def span(
-    name: str, kind: Kind = "INTERNAL", came_with: Mapping[str, str] | None = None, **facts: Value
+    name: str,
+    kind: SpanKindName = "INTERNAL",
+    parent_context: Mapping[str, str] | None = None,
+    **attributes: AttributeValue,
 ) -> AbstractContextManager[Span]:
     """A block of a trace. `came_with` is the context (W3C) that a request or a job brought along.
 
     In the names of facts, `__` stands for a dot.
     """
-    return UNTRACED if _traces is None else _traces.span(name, kind, came_with, facts)
+    return NOOP_SPAN if _traces is None else _traces.span(name, kind, parent_context, attributes)
 
 
-def context() -> dict[str, str]:
+def current_context() -> dict[str, str]:
     """What a job takes along so that its worker goes on with the trace (W3C); empty where there is none."""
-    return {} if _traces is None else _traces.context()
+    return {} if _traces is None else _traces.current_context()
 
 
-def failed(span: Span, why: str) -> None:
+def mark_failed(span: Span, error_type: str) -> None:
     """Say that a block has failed, of which nobody has seen an error; `why` is one of few words."""
     if _traces is not None:
-        _traces.failed(span, why)
+        _traces.mark_failed(span, error_type)
 
 
-def statement(text: str, seconds: float, error: BaseException | None) -> None:
+def record_statement(text: str, seconds: float, error: BaseException | None) -> None:
     """A statement that has just been answered. Its text is ours alone: values travel beside it."""
     if _traces is not None:
-        _traces.statement(text, seconds, error)
+        _traces.record_statement(text, seconds, error)
 
 
-def add_ids(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+def add_trace_ids(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
     """A step of structlog: the trace that a line belongs to."""
     if _traces is not None:
-        event.update(_traces.ids())
+        event.update(_traces.current_ids())
     return event

@@ -42,7 +42,7 @@ class Confinement(Struct, frozen=True):
         return [name for name in ("privileges", "files", "programs", "network") if not getattr(self, name)]
 
 
-def confine(scratch: Path, closed: Path) -> None:
+def confine(scratch: Path, denied: Path) -> None:
     """This process and all that it starts, for good; before its first thread.
 
     Files can be written below `scratch` alone, and nothing below `closed` can be read. Raises `OSError`.
@@ -53,7 +53,7 @@ def confine(scratch: Path, closed: Path) -> None:
         return
     libc = ctypes.CDLL(None, use_errno=True)
     _check(libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
-    _restrict(scratch, closed)
+    _restrict(scratch, denied)
     if any(_capabilities()):  # without any, a service manager's filter may refuse the call
         _check(libc.capset(_this_process(), CAPABILITIES()))
 
@@ -82,24 +82,24 @@ def examine() -> Confinement:
     )
 
 
-def _restrict(scratch: Path, closed: Path) -> None:
+def _restrict(scratch: Path, denied: Path) -> None:
     """By Landlock, as far as kernel and service manager let us; `weakness` tells why it is less than we ask for."""
     from py_landlock import AccessFs, Landlock, LandlockError  # noqa: PLC0415  only Linux has it
 
     with suppress(LandlockError):
         rules = Landlock(strict=False).allow_read_write(scratch)
-        for path in _readable(closed):
+        for path in _readable(denied):
             inside = AccessFs.READ_DIR if path.is_dir() else AccessFs(0)
             rules.add_path_rule(path, access=AccessFs.READ_FILE | inside)
         rules.add_path_rule(*DEVICES, access=AccessFs.READ_FILE | AccessFs.WRITE_FILE)
         rules.apply()
 
 
-def _readable(closed: Path) -> Iterator[Path]:
+def _readable(denied: Path) -> Iterator[Path]:
     """Where programs and libraries are; no directory of imports that holds `closed`, as a checkout holds its data."""
     imported = [Path(text).resolve() for text in sys.path if text]
     fixed = [Path(text).resolve() for text in (*LIBRARIES, sys.prefix, sys.base_prefix)]
-    for path in {*fixed, *(path for path in imported if not closed.is_relative_to(path))}:
+    for path in {*fixed, *(path for path in imported if not denied.is_relative_to(path))}:
         if path.exists():
             yield path
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 import structlog
 
 from gallery.errors import Unavailable
-from gallery.images.jobs import PROCESS
+from gallery.images.jobs import PROCESS_JOB
 from gallery.images.model import ImageId
 from gallery.jobs.worker import Handler
 from gallery.processing.service import Processing
@@ -22,7 +22,7 @@ def handlers(processing: Processing) -> Mapping[str, Handler]:
     async def process(subject: str) -> None:
         await processing.process(ImageId(subject))
 
-    return {PROCESS: process}
+    return {PROCESS_JOB: process}
 
 
 async def sweep_regularly(sweep: Sweep, every: timedelta) -> None:
@@ -30,7 +30,7 @@ async def sweep_regularly(sweep: Sweep, every: timedelta) -> None:
     while True:
         await asyncio.sleep(every.total_seconds())
         try:
-            if await sweep.turn(every):
+            if await sweep.try_lock(every):
                 await sweep.run()
         except Unavailable as error:
             log.warning("sweep.waiting", error=str(error))

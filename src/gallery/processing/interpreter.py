@@ -7,14 +7,14 @@ what it lets be chosen is the program to start. This one replaces itself by the 
 import os
 import sys
 
-KEPT = ("PATH", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH")
-KEPT_PREFIXES = ("LC_", "PYTHON", "VIPS_", "MALLOC_")
+ALLOWED_VARIABLES = ("PATH", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH")
+ALLOWED_PREFIXES = ("LC_", "PYTHON", "VIPS_", "MALLOC_")
 
 
 def main() -> None:
-    os.execve(sys.executable, [sys.executable, *sys.argv[1:]], bare(os.environ))  # noqa: S606  our own arguments
+    os.execve(sys.executable, [sys.executable, *sys.argv[1:]], filtered_environment(os.environ))  # noqa: S606  our own arguments
 
 
-def bare(environment: "os._Environ[str] | dict[str, str]") -> dict[str, str]:
+def filtered_environment(environment: "os._Environ[str] | dict[str, str]") -> dict[str, str]:
     """What a renderer needs of it: how to find programs and libraries, and how they are tuned."""
-    return {n: value for n, value in environment.items() if n in KEPT or n.startswith(KEPT_PREFIXES)}
+    return {n: value for n, value in environment.items() if n in ALLOWED_VARIABLES or n.startswith(ALLOWED_PREFIXES)}

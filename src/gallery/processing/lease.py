@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 import structlog
 
 from gallery.adapters.postgres.database import Database
-from gallery.background import end
-from gallery.errors import DatabaseAway
+from gallery.background import cancel_and_wait
+from gallery.errors import DatabaseUnavailable
 from gallery.images import store
 from gallery.images.model import Image
 
@@ -18,30 +18,30 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 
-class LostLease(Exception):
+class LeaseLost(Exception):
     """The image is no longer this worker's."""
 
 
-async def while_ours(database: Database, image: Image, lease: timedelta, work: Coroutine[Any, Any, T]) -> T:
-    """What `work` returns. Raises `LostLease` as soon as the image is not ours."""
+async def run_under_lease(database: Database, image: Image, lease: timedelta, work: Coroutine[Any, Any, T]) -> T:
+    """What `work` returns. Raises `LeaseLost` as soon as the image is not ours."""
     working = asyncio.ensure_future(work)
-    lost = asyncio.ensure_future(_until_lost(database, image, lease))
+    lost = asyncio.ensure_future(_renew_until_lost(database, image, lease))
     try:
         await asyncio.wait({working, lost}, return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
             await lost
-            raise LostLease
+            raise LeaseLost
         return working.result()
     finally:
-        await end(working, lost)
+        await cancel_and_wait(working, lost)
 
 
-async def _until_lost(database: Database, image: Image, lease: timedelta) -> None:
-    ours = True
-    while ours:
+async def _renew_until_lost(database: Database, image: Image, lease: timedelta) -> None:
+    held = True
+    while held:
         await asyncio.sleep(lease.total_seconds() / 3)
         try:
             async with database.primary() as db:
-                ours = await store.renew(db, image, lease)
-        except DatabaseAway as error:
+                held = await store.renew(db, image, lease)
+        except DatabaseUnavailable as error:
             log.warning("image.not_renewed", image=image.id, error=str(error))  # settling asks again whose it is

@@ -1,6 +1,6 @@
 """Work in child processes: one that crashes, hangs or eats memory costs its own job and nothing else.
 
-A child is replaced after it died and after `MOST_TASKS` jobs; it ignores Ctrl-C, which reaches the whole process group
+A child is replaced after it died and after `MAX_TASKS` jobs; it ignores Ctrl-C, which reaches the whole process group
 (its worker decides when it ends), and it ends by itself when its worker is gone.
 """
 
@@ -24,14 +24,14 @@ from pebble import ProcessExpired, ProcessPool
 
 from gallery.errors import (
     CannotStart,
-    RendererAway,
     RendererCrashed,
     RendererFailed,
     RendererOutOfMemory,
     RendererTimedOut,
+    RendererUnavailable,
 )
 from gallery.processing.confinement import confine
-from gallery.processing.results import Context, Stranger
+from gallery.processing.results import RestrictedContext, UntrustedObject
 
 log = structlog.get_logger(__name__)
 
@@ -39,15 +39,15 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 DISTRIBUTION, PROGRAM = "gallery-api", "gallery-renderer"
-MOST_TASKS = 500
-MOST_POOLS = 5  # for one job
+MAX_TASKS = 500
+MAX_POOLS = 5  # for one job
 NICENESS = 5  # behind the API on a small machine
 
 
-class Pool:
-    def __init__(self, make: Callable[[], ProcessPool], deadline: float, memory: int) -> None:
-        self._make = make
-        self._pool = make()
+class RendererPool:
+    def __init__(self, make_pool: Callable[[], ProcessPool], deadline: float, memory: int) -> None:
+        self._make_pool = make_pool
+        self._pool = make_pool()
         self._deadline = deadline
         self._memory = memory
 
@@ -55,11 +55,11 @@ class Pool:
         """What `work` returns or raises in a child, killed when cancelled or after the deadline.
 
         Raises `RendererCrashed`, `RendererTimedOut`, `RendererOutOfMemory`, `RendererFailed` for a result that is none;
-        `RendererAway` where no child can work.
+        `RendererUnavailable` where no child can work.
         """
-        for _ in range(MOST_POOLS):
+        for _ in range(MAX_POOLS):
             try:
-                result = await asyncio.wrap_future(self._scheduled(partial(work, *args, **kwargs)))
+                result = await asyncio.wrap_future(self._schedule(partial(work, *args, **kwargs)))
             except BrokenProcessPool:  # a child died that had nothing to do: not this job's fault
                 log.warning("pool.broken")
             except TimeoutError as error:
@@ -69,51 +69,51 @@ class Pool:
             except MemoryError as error:
                 raise RendererOutOfMemory(limit=self._memory, reason=str(error)) from error
             else:
-                if isinstance(result, Stranger):
+                if isinstance(result, UntrustedObject):
                     raise RendererFailed(reason="it has sent home what no work of ours makes")
                 return result
-        raise RendererAway(pools=MOST_POOLS)
+        raise RendererUnavailable(pools=MAX_POOLS)
 
-    def end(self) -> None:
-        _end(self._pool)
+    def close(self) -> None:
+        _stop(self._pool)
 
-    def _scheduled(self, work: Callable[[], T]) -> "Future[T]":
+    def _schedule(self, work: Callable[[], T]) -> "Future[T]":
         try:
-            return self._whole().schedule(work, timeout=self._deadline)
+            return self._usable_pool().schedule(work, timeout=self._deadline)
         except RuntimeError as error:  # one of its threads has died: pebble gives no other sign
             raise BrokenProcessPool from error
 
-    def _whole(self) -> ProcessPool:
+    def _usable_pool(self) -> ProcessPool:
         """Pebble gives a pool up when an idle child is killed; then there is a new one."""
         if not self._pool.active:
-            threading.Thread(target=_end, args=(self._pool,), name="ending pool").start()
-            self._pool = self._make()
+            threading.Thread(target=_stop, args=(self._pool,), name="ending pool").start()
+            self._pool = self._make_pool()
         return self._pool
 
 
 @contextmanager
-def open_pool(size: int, deadline: float, memory: int, scratch: Path, closed: Path) -> Iterator[Pool]:
+def open_renderers(size: int, deadline: float, memory: int, scratch: Path, denied: Path) -> Iterator[RendererPool]:
     """`size` children, started when first needed, each with `memory` bytes of data at most.
 
     They write below `scratch` alone, and read nothing below `closed` (processing/confinement.py). Raises `CannotStart`.
     """
-    context = Context()
+    context = RestrictedContext()
     context.set_executable(_interpreter())
 
     def make() -> ProcessPool:
         return ProcessPool(
             max_workers=size,
-            max_tasks=MOST_TASKS,
+            max_tasks=MAX_TASKS,
             initializer=_prepare_child,
-            initargs=(os.getpid(), memory, scratch, closed),
+            initargs=(os.getpid(), memory, scratch, denied),
             context=context,
         )
 
-    pool = Pool(make, deadline, memory)
+    pool = RendererPool(make, deadline, memory)
     try:
         yield pool
     finally:
-        pool.end()
+        pool.close()
 
 
 def _interpreter() -> str:
@@ -131,22 +131,22 @@ def _interpreter() -> str:
     return os.path.normpath(found.locate())
 
 
-def _end(pool: ProcessPool) -> None:
+def _stop(pool: ProcessPool) -> None:
     pool.stop()
     pool.join(timeout=5)
 
 
-def _prepare_child(parent: int, memory: int, scratch: Path, closed: Path) -> None:
+def _prepare_child(parent: int, memory: int, scratch: Path, denied: Path) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.nice(NICENESS)
     resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    confine(scratch, closed)
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    confine(scratch, denied)
+    threading.Thread(target=_exit_with_parent, args=(parent,), daemon=True).start()
 
 
-def _end_with(parent: int) -> None:
+def _exit_with_parent(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(1)
     os._exit(0)

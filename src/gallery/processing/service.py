@@ -22,11 +22,11 @@ import structlog
 from msgspec import Struct
 
 from gallery import failpoints
-from gallery.adapters.objects.content import Put, Served
-from gallery.adapters.objects.store import Objects
+from gallery.adapters.objects.content import DownloadHeaders, PutRequest
+from gallery.adapters.objects.store import ObjectStore
 from gallery.adapters.postgres.database import Connection, Database
 from gallery.errors import (
-    DatabaseAway,
+    DatabaseUnavailable,
     FileGone,
     GalleryError,
     ObjectNotFound,
@@ -34,21 +34,21 @@ from gallery.errors import (
     RendererFailed,
     Unavailable,
     WorkerLost,
-    in_words,
+    describe_error,
 )
-from gallery.failpoints import Place
+from gallery.failpoints import Failpoint
 from gallery.images import object_rows, store, timeline
-from gallery.images.jobs import call, ring_for, ring_later
+from gallery.images.jobs import enqueue, job_for, job_later
 from gallery.images.model import Image, ImageId, Status, rendition_key
-from gallery.images.outbox import News
+from gallery.images.outbox import Outbox
 from gallery.images.timeline import Stage
 from gallery.jobs import pause, progress
 from gallery.jobs.queue import Queue
-from gallery.local_disk.scratch import a_folder, made_in
-from gallery.local_disk.space import needing_room
+from gallery.local_disk.scratch import open_outputs, work_folder
+from gallery.local_disk.space import translate_disk_full
 from gallery.ops import metrics
-from gallery.processing.lease import LostLease, while_ours
-from gallery.processing.renderers import Pool
+from gallery.processing.lease import LeaseLost, run_under_lease
+from gallery.processing.renderers import RendererPool
 from gallery.processing.timing import step
 from gallery.rendering.pipeline import render
 from gallery.rendering.recipe import Recipe
@@ -58,122 +58,124 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-MOST_STRIKES = 3
-MOST_LOSSES = 10
-FIRST_WAIT = timedelta(seconds=1)
-LONGEST_WAIT = timedelta(seconds=60)
-PAUSE = (0.5, 1.0)  # seconds between two tries while the database is away
-REPLACED = timedelta(hours=24)  # that renditions stay after newer ones: whoever has their URLs may still come
+MAX_STRIKES = 3
+MAX_LOSSES = 10
+INITIAL_BACKOFF = timedelta(seconds=1)
+MAX_BACKOFF = timedelta(seconds=60)
+DATABASE_RETRY_SECONDS = (0.5, 1.0)  # seconds between two tries while the database is away
+REPLACED_RETENTION = timedelta(hours=24)  # that renditions stay after newer ones: whoever has their URLs may still come
 
 
-class Desk(Struct, frozen=True):
+class WorkerResources(Struct, frozen=True):
     """Where one worker works: its name, how long what it takes is its own, who renders for it, and room for files."""
 
     name: str
     lease: timedelta
-    pool: Pool
+    pool: RendererPool
     scratch: Path
     recipe: Recipe
 
 
-class Back(Struct, frozen=True):
+class Reschedule(Struct, frozen=True):
     """Why an image is given back, what counts against it by now, and after how long it is due again."""
 
     stage: Stage
     strikes: int
     deferrals: int
-    wait: timedelta
+    delay: timedelta
     code: str | None = None
 
 
 class Processing:
-    def __init__(self, database: Database, objects: Objects, queue: Queue, news: News, desk: Desk) -> None:
+    def __init__(
+        self, database: Database, objects: ObjectStore, queue: Queue, outbox: Outbox, resources: WorkerResources
+    ) -> None:
         self._database = database
         self._objects = objects
         self._queue = queue
-        self._news = news
-        self._desk = desk
+        self._outbox = outbox
+        self._resources = resources
 
     @property
     def name(self) -> str:
-        return self._desk.name
+        return self._resources.name
 
     async def process(self, image_id: ImageId) -> None:
         """Bring an image one attempt further, if it is due; if it is not yet, ring again when it is.
 
         A database that is away is waited for: nobody else would come before the sweep, or the end of the lease.
         """
-        image = await _insist(lambda: self._claim_whole(image_id))
+        image = await _retry_while_unavailable(lambda: self._claim_shielded(image_id))
         if image is not None:
-            await self._attempt(image)
+            await self._run_attempt(image)
 
-    async def _claim_whole(self, image_id: ImageId) -> Image | None:
+    async def _claim_shielded(self, image_id: ImageId) -> Image | None:
         """A claim that is cancelled on its way is finished and handed back: else nobody had the image for a lease."""
         claiming = asyncio.ensure_future(self._claim(image_id))
         try:
             return await asyncio.shield(claiming)
         except asyncio.CancelledError:
-            with suppress(DatabaseAway):  # then it was most likely not ours; if it was, its lease runs out
+            with suppress(DatabaseUnavailable):  # then it was most likely not ours; if it was, its lease runs out
                 if (image := await claiming) is not None:
                     await self._hand_back(image)
             raise
 
     async def _claim(self, image_id: ImageId) -> Image | None:
         async with self._database.writing() as db:
-            image = await store.claim(db, image_id, self._desk.lease, self._desk.name)
+            image = await store.claim(db, image_id, self._resources.lease, self._resources.name)
             if image is not None:
-                await timeline.claimed(db, image, self._desk.name)
+                await timeline.add_claim(db, image, self._resources.name)
                 if image.status is Status.PROCESSING:
-                    await self._news.write(db, "image.processing", image)
-            wait = None if image else await self._not_yet(db, image_id)
+                    await self._outbox.add(db, "image.processing", image)
+            wait = None if image else await self._delay_until_due(db, image_id)
         if image is not None:
-            failpoints.at(Place.WORK_CLAIMED)
+            failpoints.hit(Failpoint.WORK_CLAIMED)
             if image.losses:
                 metrics.ATTEMPTS.add(Stage.LOST)
-            await self._news.tell(image)
+            await self._outbox.publish(image)
         elif wait is not None:
-            await call(self._queue, self._database, ring_later(image_id, wait))
+            await enqueue(self._queue, self._database, job_later(image_id, wait))
         return image
 
-    async def _not_yet(self, db: Connection, image_id: ImageId) -> timedelta | None:
+    async def _delay_until_due(self, db: Connection, image_id: ImageId) -> timedelta | None:
         """How long until the image can be claimed; `None` too while the queue is paused: then the sweep rings later."""
         if await pause.since(db) is None:
-            return await store.due_in(db, image_id)
-        await store.unheard(db, image_id)
+            return await store.time_until_due(db, image_id)
+        await store.mark_not_enqueued(db, image_id)
         return None
 
-    async def _attempt(self, image: Image) -> None:
-        if image.losses >= MOST_LOSSES:
+    async def _run_attempt(self, image: Image) -> None:
+        if image.losses >= MAX_LOSSES:
             return await self._fail(image, WorkerLost(losses=image.losses))
         try:
-            await while_ours(self._database, image, self._desk.lease, self._work(image))
+            await run_under_lease(self._database, image, self._resources.lease, self._render_attempt(image))
         except Rejected as error:
             await self._fail(image, error)
         except RendererFailed as error:
             await self._strike(image, error)
         except (Unavailable, ObjectNotFound) as error:
             await self._defer(image, error)
-        except LostLease:
-            await self._withdraw(image)
+        except LeaseLost:
+            await self._abandon(image)
         except asyncio.CancelledError:
             await asyncio.shield(self._hand_back(image))
             raise
 
-    async def _work(self, image: Image) -> None:
+    async def _render_attempt(self, image: Image) -> None:
         clock = asyncio.get_running_loop().time
         began = clock()
-        with needing_room(), a_folder(self._desk.scratch) as target:
+        with translate_disk_full(), work_folder(self._resources.scratch) as target:
             original = target / "original"
-            await progress.at("fetching", 5)
+            await progress.report("fetching", 5)
             with step("fetch") as fetching:
                 await self._objects.fetch(image.original_key, original, size=image.size, sha256=image.sha256)
-            await progress.at("rendering", 20)
+            await progress.report("rendering", 20)
             with step("render") as rendering:
                 rendered = await self._render(original, target)
-            await progress.at("storing", 80)
+            await progress.report("storing", 80)
             with step("put"):
                 await self._put(image, rendered, target)
-        failpoints.at(Place.WORK_PUT)
+        failpoints.hit(Failpoint.WORK_PUT)
         with step("settle"):
             await self._settle(image, rendered)
         log.info(
@@ -187,119 +189,121 @@ class Processing:
 
     async def _render(self, original: Path, target: Path) -> Rendered:
         try:
-            rendered = await self._desk.pool.run(render, original, target, self._desk.recipe)
+            rendered = await self._resources.pool.run(render, original, target, self._resources.recipe)
         except Exception as error:  # decoders parse a stranger's bytes and may raise whatever they like
             if not await asyncio.to_thread(original.exists):  # somebody has tidied up here: no fault of the picture's
-                raise FileGone(cause=in_words(error)) from error
+                raise FileGone(cause=describe_error(error)) from error
             if isinstance(error, GalleryError):
                 raise
             log.warning("image.surprise", exc_info=error)
-            raise RendererFailed(reason=in_words(error)[:200]) from error
-        if not self._desk.recipe.makes((each.name, each.format) for each in rendered.renditions):
+            raise RendererFailed(reason=describe_error(error)[:200]) from error
+        if not self._resources.recipe.includes((each.name, each.format) for each in rendered.renditions):
             raise RendererFailed(reason="it names renditions that its recipe does not")
         return rendered
 
     async def _put(self, image: Image, rendered: Rendered, folder: Path) -> None:
-        await object_rows.reserve(self._database, image.id, image.attempt, _keys(image, rendered))
+        await object_rows.reserve(self._database, image.id, image.attempt, _rendition_keys(image, rendered))
         names = [f"{each.name}.{each.format}" for each in rendered.renditions]
-        with made_in(folder, names) as files:
+        with open_outputs(folder, names) as files:
             puts = [
-                Put(key, file, Served(f"image/{each.format}", f"{image.id}-{name}"))
-                for key, file, name, each in zip(_keys(image, rendered), files, names, rendered.renditions, strict=True)
+                PutRequest(key, file, DownloadHeaders(f"image/{each.format}", f"{image.id}-{name}"))
+                for key, file, name, each in zip(
+                    _rendition_keys(image, rendered), files, names, rendered.renditions, strict=True
+                )
             ]
             await self._objects.put_all(puts)
 
     async def _settle(self, image: Image, rendered: Rendered) -> None:
         async with self._database.writing() as db:
-            ready = await store.settle_ready(db, image, self._desk.recipe.version, rendered)
-            if ready is None or not await object_rows.keep(db, _keys(image, rendered)):
-                raise LostLease
+            ready = await store.settle_ready(db, image, self._resources.recipe.version, rendered)
+            if ready is None or not await object_rows.keep(db, _rendition_keys(image, rendered)):
+                raise LeaseLost
             if image.rendered_attempt is not None:
-                await object_rows.release(db, image.id, image.rendered_attempt, REPLACED)
-            await timeline.note(db, Stage.READY, ready)
-            await self._news.write(db, "image.ready", ready)
-        failpoints.at(Place.WORK_SETTLED)
+                await object_rows.release(db, image.id, image.rendered_attempt, REPLACED_RETENTION)
+            await timeline.add(db, Stage.READY, ready)
+            await self._outbox.add(db, "image.ready", ready)
+        failpoints.hit(Failpoint.WORK_SETTLED)
         metrics.ATTEMPTS.add(Stage.READY)
         if image.rendered_attempt is None:
-            metrics.READY.observe((ready.updated_at - ready.created_at).total_seconds())
-        await self._news.tell(ready)
+            metrics.TIME_TO_READY.observe((ready.updated_at - ready.created_at).total_seconds())
+        await self._outbox.publish(ready)
 
     async def _fail(self, image: Image, error: GalleryError) -> None:
-        failed = await _insist(partial(self._settle_failed, image, error))
+        failed = await _retry_while_unavailable(partial(self._settle_failed, image, error))
         if failed is not None:
             metrics.ATTEMPTS.add(Stage.FAILED)
             metrics.FAILURES.add(error.code())
-            await self._news.tell(failed)
+            await self._outbox.publish(failed)
             log.warning("image.failed", image=image.id, attempt=image.attempt, error=str(error))
 
     async def _settle_failed(self, image: Image, error: GalleryError) -> Image | None:
         async with self._database.writing() as db:
             failed = await store.settle_failed(db, image, error.code(), error.message())
             if failed is not None:
-                await timeline.note(db, Stage.FAILED, failed, code=error.code())
-                again = failed.status is Status.READY
-                await self._news.write(db, "image.updated" if again else "image.failed", failed)
+                await timeline.add(db, Stage.FAILED, failed, code=error.code())
+                was_ready = failed.status is Status.READY
+                await self._outbox.add(db, "image.updated" if was_ready else "image.failed", failed)
         return failed
 
     async def _strike(self, image: Image, error: RendererFailed) -> None:
         strikes = image.strikes + 1
         log.warning("image.strike", image=image.id, attempt=image.attempt, strikes=strikes, error=str(error))
-        if strikes >= MOST_STRIKES:
+        if strikes >= MAX_STRIKES:
             await self._fail(image, error)
         else:
-            back = Back(Stage.STRIKE, strikes, image.deferrals, _wait(strikes), error.code())
-            await _insist(partial(self._give_back, image, back))
+            reschedule = Reschedule(Stage.STRIKE, strikes, image.deferrals, _backoff(strikes), error.code())
+            await _retry_while_unavailable(partial(self._reschedule, image, reschedule))
 
     async def _defer(self, image: Image, error: GalleryError) -> None:
         deferrals = image.deferrals + 1
         log.warning("image.deferred", image=image.id, attempt=image.attempt, deferrals=deferrals, error=str(error))
-        back = Back(Stage.DEFERRED, image.strikes, deferrals, _wait(deferrals), error.code())
-        await _insist(partial(self._give_back, image, back))
+        reschedule = Reschedule(Stage.DEFERRED, image.strikes, deferrals, _backoff(deferrals), error.code())
+        await _retry_while_unavailable(partial(self._reschedule, image, reschedule))
 
     async def _hand_back(self, image: Image) -> None:
         """At once or not at all: whoever does it is about to end."""
         try:
-            await self._give_back(image, Back(Stage.HANDED_BACK, image.strikes, image.deferrals, timedelta()))
-        except DatabaseAway as error:  # the lease runs out, and the sweep rings
+            await self._reschedule(image, Reschedule(Stage.HANDED_BACK, image.strikes, image.deferrals, timedelta()))
+        except DatabaseUnavailable as error:  # the lease runs out, and the sweep rings
             log.warning("image.not_handed_back", image=image.id, error=str(error))
 
-    async def _give_back(self, image: Image, back: Back) -> None:
+    async def _reschedule(self, image: Image, reschedule: Reschedule) -> None:
         async with self._database.writing() as db:
-            due = await store.give_back(db, image, back.strikes, back.deferrals, back.wait)
+            due = await store.reschedule(db, image, reschedule.strikes, reschedule.deferrals, reschedule.delay)
             if due is not None:
-                await timeline.note(db, back.stage, due, code=back.code, due=due.next_attempt_at)
+                await timeline.add(db, reschedule.stage, due, code=reschedule.code, next_attempt_at=due.next_attempt_at)
             await object_rows.release(db, image.id, image.attempt)
         if due is not None:
-            metrics.ATTEMPTS.add(back.stage)
-            await self._news.tell(due)
-            await call(self._queue, self._database, ring_for(due, back.wait))
+            metrics.ATTEMPTS.add(reschedule.stage)
+            await self._outbox.publish(due)
+            await enqueue(self._queue, self._database, job_for(due, reschedule.delay))
 
-    async def _withdraw(self, image: Image) -> None:
+    async def _abandon(self, image: Image) -> None:
         """Somebody else has the image, or nobody wants it any more: only what this attempt has put goes."""
         metrics.ATTEMPTS.add("withdrawn")
         log.info("image.lost", image=image.id, attempt=image.attempt)
-        await _insist(partial(self._release, image))
+        await _retry_while_unavailable(partial(self._release, image))
 
     async def _release(self, image: Image) -> None:
         async with self._database.writing() as db:
             await object_rows.release(db, image.id, image.attempt)
 
 
-async def _insist(step: Callable[[], Awaitable[T]]) -> T:
+async def _retry_while_unavailable(step: Callable[[], Awaitable[T]]) -> T:
     """What `step` returns, once the database is there for it. Whatever it does, it asks first whether it still may."""
     while True:
         try:
             return await step()
-        except DatabaseAway as error:
+        except DatabaseUnavailable as error:
             log.warning("image.waiting", error=str(error))
-        await asyncio.sleep(random.uniform(*PAUSE))  # noqa: S311  no secret
+        await asyncio.sleep(random.uniform(*DATABASE_RETRY_SECONDS))  # noqa: S311  no secret
 
 
-def _keys(image: Image, rendered: Rendered) -> list[str]:
+def _rendition_keys(image: Image, rendered: Rendered) -> list[str]:
     return [rendition_key(image.id, image.attempt, r.name, r.format) for r in rendered.renditions]
 
 
-def _wait(times: int) -> timedelta:
+def _backoff(failures: int) -> timedelta:
     """Exponential backoff with jitter, so that what failed together does not come back together."""
-    longest: timedelta = min(FIRST_WAIT * 2 ** min(times, 10), LONGEST_WAIT)
+    longest: timedelta = min(INITIAL_BACKOFF * 2 ** min(failures, 10), MAX_BACKOFF)
     return longest * random.uniform(0.5, 1)  # noqa: S311  no secret

@@ -7,17 +7,17 @@ from contextlib import contextmanager
 from gallery.ops import metrics, tracing
 
 
-class Clock:
+class Timer:
     """How long something took, once it is over."""
 
     seconds = 0.0
 
 
 @contextmanager
-def step(name: str) -> Iterator[Clock]:
+def step(name: str) -> Iterator[Timer]:
     """One that fails is not measured: it would say how quickly things go wrong."""
-    clock, began = Clock(), time.perf_counter()
+    timer, began = Timer(), time.perf_counter()
     with tracing.span(f"image {name}"):
-        yield clock
-    clock.seconds = time.perf_counter() - began
-    metrics.STEP.observe(clock.seconds, name)
+        yield timer
+    timer.seconds = time.perf_counter() - began
+    metrics.STEP_DURATION.observe(timer.seconds, name)

@@ -9,31 +9,31 @@ from collections.abc import Iterator
 
 from gallery.errors import TooManyScans
 
-MOST_SCANS = 100  # encoders write a dozen
-SCAN, EOI = b"\xff\xda", b"\xff\xd9"
+MAX_SCANS = 100  # encoders write a dozen
+SOS, EOI = b"\xff\xda", b"\xff\xd9"
 MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")  # neither a stuffed byte nor a restart
-START, END, SCAN_CODE = 0xD8, 0xD9, 0xDA
+SOI_CODE, EOI_CODE, SOS_CODE = 0xD8, 0xD9, 0xDA
 
 
 def check_scans(jpeg: bytes) -> None:
     """Raises `TooManyScans` when the first picture in `jpeg` has more scans than any encoder writes."""
-    if jpeg.count(SCAN) > MOST_SCANS and _scans(jpeg) > MOST_SCANS:  # nearly always the cheap half answers
-        raise TooManyScans(limit=MOST_SCANS)
+    if jpeg.count(SOS) > MAX_SCANS and _count_scans(jpeg) > MAX_SCANS:  # nearly always the cheap half answers
+        raise TooManyScans(limit=MAX_SCANS)
 
 
-def has_end(jpeg: bytes) -> bool:
+def has_eoi(jpeg: bytes) -> bool:
     """Whether the first picture in `jpeg` has its end; or was filled up with zeroes, as half-written files are."""
-    if jpeg.rfind(EOI) > jpeg.rfind(SCAN) or jpeg.endswith(b"\0\0"):
+    if jpeg.rfind(EOI) > jpeg.rfind(SOS) or jpeg.endswith(b"\0\0"):
         return True  # nearly always
-    return any(code == END for code in _markers(jpeg))
+    return any(code == EOI_CODE for code in _markers(jpeg))
 
 
-def first_frame(webp: bytes) -> bytes:
+def keep_first_frame(webp: bytes) -> bytes:
     """An animated `webp` with all that it has, but no frame behind the first; any other as it is.
 
     Where a chunk is longer than the file, so it stays: the decoder shall see that.
     """
-    frames = [place for name, place in _chunks(webp) if name == b"ANMF"]
+    frames = [chunk for name, chunk in _chunks(webp) if name == b"ANMF"]
     if len(frames) < 2:
         return webp
     edges = [0, *(edge for place in frames[1:] for edge in (place.start, place.stop)), len(webp)]
@@ -42,12 +42,12 @@ def first_frame(webp: bytes) -> bytes:
     return webp[:4] + max(0, size).to_bytes(4, "little") + short[8:]
 
 
-def _scans(jpeg: bytes) -> int:
+def _count_scans(jpeg: bytes) -> int:
     """How many the first picture has; counted until there are too many."""
     scans = 0
     for code in _markers(jpeg):
-        scans += code == SCAN_CODE
-        if code == END or scans > MOST_SCANS:
+        scans += code == SOS_CODE
+        if code == EOI_CODE or scans > MAX_SCANS:
             break
     return scans
 
@@ -58,7 +58,7 @@ def _markers(jpeg: bytes) -> Iterator[int]:
     while marker := MARKER.search(jpeg, at):
         code, at = marker[1][0], marker.end()
         yield code
-        if code not in (START, END, 0x01):
+        if code not in (SOI_CODE, EOI_CODE, 0x01):
             at += int.from_bytes(jpeg[at : at + 2])
 
 

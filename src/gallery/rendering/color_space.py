@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NamedTuple, TypeAlias
 
-REFERENCE_WHITE = 203.0  # nits of a white page in HDR: ITU-R BT.2408
-USUAL_PEAK = 1_000.0  # nits of HDR content that does not say it
-MAX_PEAK = 10_000.0  # nits: the most that PQ can tell
+REFERENCE_WHITE_NITS = 203.0  # nits of a white page in HDR: ITU-R BT.2408
+DEFAULT_PEAK_NITS = 1_000.0  # nits of HDR content that does not say it
+MAX_PEAK_NITS = 10_000.0  # nits: the most that PQ can tell
 
 
 class Curve(NamedTuple):
@@ -62,7 +62,7 @@ PRIMARIES: Mapping[int, Primaries] = {
     12: Primaries((0.680, 0.320), (0.265, 0.690), (0.150, 0.060)),
     22: Primaries((0.630, 0.340), (0.295, 0.605), (0.155, 0.077)),
 }
-VIDEO = frozenset({1, 6, 14, 15})  # one function under four code points, of BT.709, BT.601 and BT.2020
+VIDEO_TRANSFERS = frozenset({1, 6, 14, 15})  # one function under four code points, of BT.709, BT.601 and BT.2020
 TRANSFERS: Mapping[int, Transfer] = {
     4: Curve(2.2),
     5: Curve(2.8),
@@ -79,20 +79,20 @@ TRANSFERS: Mapping[int, Transfer] = {
 class ColorSpace:
     primaries: Primaries
     transfer: Transfer
-    peak: float = USUAL_PEAK  # nits; of HDR alone
+    peak_nits: float = DEFAULT_PEAK_NITS  # nits; of HDR alone
 
     @property
-    def plain(self) -> bool:
+    def is_srgb(self) -> bool:
         """Whether it is sRGB itself, so that nothing has to be converted."""
         return self.primaries == BT709 and self.transfer == SRGB
 
     def with_peak(self, nits: float) -> "ColorSpace":
         """With the peak that the content tells; 0 is no telling."""
-        return replace(self, peak=min(nits, MAX_PEAK)) if nits > 0 else self
+        return replace(self, peak_nits=min(nits, MAX_PEAK_NITS)) if nits > 0 else self
 
 
 @dataclass(frozen=True)
-class Colors:
+class ColorInfo:
     """What a file tells of its values: `space` is None where an ICC profile counts, or sRGB.
 
     `limited_gray` is an AVIF of one plane whose black is 16 of 255 and whose white is 235; `premultiplied` colours have
@@ -104,13 +104,13 @@ class Colors:
     premultiplied: bool = False
 
 
-def of_code_points(primaries: int, transfer: int, video: Curve = SRGB) -> ColorSpace | None:
+def from_code_points(primaries: int, transfer: int, video_transfer: Curve = SRGB) -> ColorSpace | None:
     """The colour space of two code points of H.273, or None where either says nothing.
 
     `video` is what to take for the function of TV: browsers show AVIF as if it were sRGB's, PNG by that of a
     reference display (BT.1886).
     """
-    function = video if transfer in VIDEO else TRANSFERS.get(transfer)
+    function = video_transfer if transfer in VIDEO_TRANSFERS else TRANSFERS.get(transfer)
     if primaries not in PRIMARIES or function is None:
         return None
     return ColorSpace(PRIMARIES[primaries], function)

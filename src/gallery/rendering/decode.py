@@ -11,11 +11,11 @@ from pathlib import Path
 import pillow_heif
 
 from gallery.errors import DamagedPicture
-from gallery.rendering import abuse, headers, png_colors, properties, steps
-from gallery.rendering.color_space import Colors
+from gallery.rendering import abuse, file_headers, heif_colors, png_colors, transforms
+from gallery.rendering.color_space import ColorInfo
 from gallery.rendering.probe import Format, Limits
 from gallery.rendering.recipe import Size
-from gallery.rendering.vips import EXIF, Picture, blob, failing_as, with_profile
+from gallery.rendering.vips import EXIF_FIELD, Picture, metadata_blob, translate_errors, with_profile
 
 LOADERS = {
     Format.JPEG: "jpegload",
@@ -23,8 +23,8 @@ LOADERS = {
     Format.GIF: "gifload",
     Format.AVIF: "heifload",
 }
-LOADING = {"access": "sequential", "fail_on": "truncated"}  # row by row, and whole
-SPARE = 2  # a JPEG is loaded at least twice as large as needed: SSIM to the ideal 0.982, without spare 0.975
+LOAD_OPTIONS = {"access": "sequential", "fail_on": "truncated"}  # row by row, and whole
+MIN_OVERSAMPLING = 2  # a JPEG is loaded at least twice as large as needed: SSIM to the ideal 0.982, without spare 0.975
 
 pillow_heif.options.DECODE_THREADS = 1
 pillow_heif.options.THUMBNAILS = pillow_heif.options.DEPTH_IMAGES = pillow_heif.options.AUX_IMAGES = False
@@ -35,33 +35,35 @@ def open_picture(source: Path, kind: Format, limits: Limits) -> tuple[Picture, b
 
     It is as stored, not upright.
     """
-    with failing_as(DamagedPicture):
+    with translate_errors(DamagedPicture):
         if kind is Format.HEIC:
             return _open_heic(source, limits)
         picture = _open(source, kind)
         limits.check(picture.width, picture.height)
-        return picture, blob(picture, EXIF)
+        return picture, metadata_blob(picture, EXIF_FIELD)
 
 
-def read_at(size: Size, picture: Picture, source: Path, kind: Format) -> Picture:
+def load_at_size(size: Size, picture: Picture, source: Path, kind: Format) -> Picture:
     """The pixels in memory: upright, at this size, in sRGB."""
-    with failing_as(DamagedPicture):
+    with translate_errors(DamagedPicture):
         if kind is Format.JPEG:
-            picture = _load_jpeg(source, shrink=_spare_shrink(picture, size))
-        if space := told_colors(source, kind).space:
-            return steps.upright_srgb_of(picture, size, space).copy_memory()
-        return steps.upright_srgb(steps.light(steps.linkable(picture)), size).copy_memory()
+            picture = _load_jpeg(source, shrink=_jpeg_shrink(picture, size))
+        if space := read_color_info(source, kind).space:
+            return transforms.upright_srgb_from(picture, size, space).copy_memory()
+        return transforms.upright_srgb(
+            transforms.cmyk_to_rgb(transforms.with_usable_profile(picture)), size
+        ).copy_memory()
 
 
-def told_colors(source: Path, kind: Format) -> Colors:
+def read_color_info(source: Path, kind: Format) -> ColorInfo:
     """What the file tells of its colours but by an ICC profile."""
     match kind:
         case Format.PNG:
             read = png_colors.read
         case Format.AVIF | Format.HEIC:
-            read = properties.read
+            read = heif_colors.read
         case _:
-            return Colors()
+            return ColorInfo()
     with source.open("rb") as file:
         return read(file)
 
@@ -72,13 +74,13 @@ def _open(source: Path, kind: Format) -> Picture:
             abuse.check_scans(source.read_bytes())
             return _load_jpeg(source)
         case Format.WEBP:
-            return Picture.webpload_buffer(abuse.first_frame(source.read_bytes()), **LOADING)
+            return Picture.webpload_buffer(abuse.keep_first_frame(source.read_bytes()), **LOAD_OPTIONS)
         case Format.GIF:
             with source.open("rb") as file:
-                return steps.on_canvas(_load(source, kind), headers.gif_canvas(file))
+                return transforms.on_canvas(_load(source, kind), file_headers.gif_canvas(file))
         case Format.AVIF:
-            told = told_colors(source, kind)
-            return steps.straight(steps.full_range(_load(source, kind), told), told)
+            color_info = read_color_info(source, kind)
+            return transforms.unpremultiply(transforms.expand_range(_load(source, kind), color_info), color_info)
         case _:
             return _load(source, kind)
 
@@ -89,24 +91,24 @@ def _load_jpeg(source: Path, shrink: int = 1) -> Picture:
     With them put back, what is missing before them is the first thing that libjpeg warns of.
     """
     content = source.read_bytes()
-    if abuse.has_end(content):
+    if abuse.has_eoi(content):
         return _load(source, Format.JPEG, shrink=shrink)
-    return Picture.jpegload_buffer(content + abuse.EOI, **(LOADING | {"fail_on": "warning"}), shrink=shrink)
+    return Picture.jpegload_buffer(content + abuse.EOI, **(LOAD_OPTIONS | {"fail_on": "warning"}), shrink=shrink)
 
 
 def _load(source: Path, kind: Format, **options: int) -> Picture:
     """By the loader of this one format: first frame only."""
-    return getattr(Picture, LOADERS[kind])(str(source), **LOADING, **options)
+    return getattr(Picture, LOADERS[kind])(str(source), **LOAD_OPTIONS, **options)
 
 
-def _spare_shrink(picture: Picture, size: Size) -> int:
+def _jpeg_shrink(picture: Picture, size: Size) -> int:
     """How much libjpeg may shrink while it decodes; by the longer sides, whichever way the picture was held.
 
     A side that is shorter than that would vanish.
     """
     factor = max(picture.width, picture.height) / max(size.width, size.height)
     shortest = min(picture.width, picture.height)
-    return next((shrink for shrink in (8, 4, 2) if factor >= shrink * SPARE and shortest >= shrink), 1)
+    return next((shrink for shrink in (8, 4, 2) if factor >= shrink * MIN_OVERSAMPLING and shortest >= shrink), 1)
 
 
 def _open_heic(source: Path, limits: Limits) -> tuple[Picture, bytes]:
@@ -121,5 +123,5 @@ def _open_heic(source: Path, limits: Limits) -> tuple[Picture, bytes]:
     channels, _, deep = heif.mode.partition(";")  # "RGB", "RGBA", "RGBa", "L" or "LA", and "I;16" for deep gray
     pixels = Picture.new_from_memory(heif.data, *heif.size, len(channels), "ushort" if deep else "uchar")
     meaning = "grey16" if deep else "srgb" if channels.startswith("RGB") else "b-w"
-    picture = steps.straight(pixels.copy(interpretation=meaning), told_colors(source, Format.HEIC))
+    picture = transforms.unpremultiply(pixels.copy(interpretation=meaning), read_color_info(source, Format.HEIC))
     return with_profile(picture, heif.info.get("icc_profile")), heif.info.get("exif") or b""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from gallery.rendering.probe import Format
 from gallery.rendering.recipe import Recipe
-from gallery.rendering.steps import flat
+from gallery.rendering.transforms import flatten
 from gallery.rendering.vips import Picture
 
 
@@ -13,5 +13,5 @@ def write(picture: Picture, path: Path, kind: Format, recipe: Recipe) -> int:
     if kind is Format.WEBP:
         picture.webpsave(str(path), Q=recipe.webp_quality, effort=recipe.webp_effort, keep="none")
     else:
-        flat(picture).jpegsave(str(path), Q=recipe.jpeg_quality, keep="none")
+        flatten(picture).jpegsave(str(path), Q=recipe.jpeg_quality, keep="none")
     return path.stat().st_size

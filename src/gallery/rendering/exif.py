@@ -13,26 +13,35 @@ Tags = dict[int, str | float]
 
 MAKE, MODEL = 0x010F, 0x0110
 EXPOSURE_TIME, F_NUMBER, ISO, FOCAL_LENGTH, LENS = 0x829A, 0x829D, 0x8827, 0x920A, 0xA434
-MOMENTS = ((0x9003, 0x9291, 0x9011), (0x9004, 0x9292, 0x9012), (0x0132, 0x9290, 0x9010))
+TIMESTAMP_TAGS = ((0x9003, 0x9291, 0x9011), (0x9004, 0x9292, 0x9012), (0x0132, 0x9290, 0x9010))
 # taken, digitized, changed: the moment, its fraction of a second and its offset from UTC
-WANTED = {MAKE, MODEL, EXPOSURE_TIME, F_NUMBER, ISO, FOCAL_LENGTH, LENS, *(tag for each in MOMENTS for tag in each)}
+WANTED_TAGS = {
+    MAKE,
+    MODEL,
+    EXPOSURE_TIME,
+    F_NUMBER,
+    ISO,
+    FOCAL_LENGTH,
+    LENS,
+    *(tag for each in TIMESTAMP_TAGS for tag in each),
+}
 
-MAX_TEXT = 200
+MAX_TEXT_LENGTH = 200
 
 
 def read(blob: bytes) -> Exif:
     """The facts that are there, under camelCase names; `takenAt` has an offset only if the camera wrote its zone."""
     from gallery.rendering import exif_tags  # noqa: PLC0415  Pillow, not before it is needed
 
-    tags = exif_tags.read(blob, WANTED)
+    tags = exif_tags.read(blob, WANTED_TAGS)
     facts: Exif = {
         "camera": _camera(_text(tags, MAKE), _text(tags, MODEL)),
         "lens": _text(tags, LENS),
-        "exposureTime": _exposure(_number(tags, EXPOSURE_TIME)),
+        "exposureTime": _exposure_time(_number(tags, EXPOSURE_TIME)),
         "fNumber": round(_number(tags, F_NUMBER), 2),
         "iso": int(_number(tags, ISO)),
         "focalLength": round(_number(tags, FOCAL_LENGTH), 2),
-        "takenAt": _taken(tags),
+        "takenAt": _taken_at(tags),
     }
     return {name: fact for name, fact in facts.items() if fact}
 
@@ -46,7 +55,7 @@ def _camera(make: str, model: str) -> str:
     return model if maker == model.casefold().split()[:1] else f"{make} {model}".strip()
 
 
-def _exposure(seconds: float) -> str:
+def _exposure_time(seconds: float) -> str:
     if not seconds:
         return ""
     if seconds < 0.3:
@@ -54,10 +63,10 @@ def _exposure(seconds: float) -> str:
     return f"{seconds:.2g}" if seconds < 9.5 else str(round(seconds))
 
 
-def _taken(tags: Tags) -> str:
+def _taken_at(tags: Tags) -> str:
     """When it was taken; else when it was digitized, else when the file was last changed, which is not before that."""
-    moments = (capture_time(*(_text(tags, tag) for tag in written)) for written in MOMENTS)
-    return next((moment for moment in moments if moment), "")
+    timestamps = (capture_time(*(_text(tags, tag) for tag in written)) for written in TIMESTAMP_TAGS)
+    return next((moment for moment in timestamps if moment), "")
 
 
 def _text(tags: Tags, tag: int) -> str:
@@ -65,7 +74,7 @@ def _text(tags: Tags, tag: int) -> str:
     value = tags.get(tag)
     raw = value.encode("latin-1", "ignore") if isinstance(value, str) else b""
     decoded = raw.split(b"\0")[0].decode("utf-8", "ignore")
-    return "".join(char for char in decoded if not unicodedata.category(char).startswith("C")).strip()[:MAX_TEXT]
+    return "".join(char for char in decoded if not unicodedata.category(char).startswith("C")).strip()[:MAX_TEXT_LENGTH]
 
 
 def _number(tags: Tags, tag: int) -> float:

@@ -16,17 +16,17 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 Tags = dict[int, str | float]
 
-UTF8 = 129  # of Exif 3.0, which Pillow 13 does not know
-HEAD = 8  # bytes
-ENTRY = "HHL4s"  # as Pillow unpacks one: tag, type, count, value or offset
-LENGTH = "H"  # of a directory, in entries
+UTF8_TYPE = 129  # of Exif 3.0, which Pillow 13 does not know
+HEADER_BYTES = 8  # bytes
+ENTRY_FORMAT = "HHL4s"  # as Pillow unpacks one: tag, type, count, value or offset
+COUNT_FORMAT = "H"  # of a directory, in entries
 MAX_ENTRIES = 512
-MAX_COUNT = 1_024  # values of one tag
-LARGEST = 8  # bytes of a value
-FAILURES = (SyntaxError, struct.error, ValueError, TypeError, LookupError, ArithmeticError, AssertionError, OSError)
+MAX_VALUES = 1_024  # values of one tag
+MAX_VALUE_BYTES = 8  # bytes of a value
+READ_ERRORS = (SyntaxError, struct.error, ValueError, TypeError, LookupError, ArithmeticError, AssertionError, OSError)
 
 
-class _Padded(io.BytesIO):
+class _PaddedBytesIO(io.BytesIO):
     """Zeroes follow its end: some are part of it, and reading always gets as many as it wants."""
 
     def read(self, size: int | None = -1, /) -> bytes:
@@ -34,57 +34,57 @@ class _Padded(io.BytesIO):
 
 
 class _Directory(ImageFileDirectory_v2):
-    """`MAX_ENTRIES` at most, and of them the tags of `wanted`, each with `MAX_COUNT` values at most."""
+    """`MAX_ENTRIES` at most, and of them the tags of `wanted`, each with `MAX_VALUES` values at most."""
 
     wanted: Collection[int] = ()
 
     def _unpack(self, fmt: str, data: bytes) -> tuple[Any, ...]:
         found = super()._unpack(fmt, data)
-        if fmt == LENGTH:
+        if fmt == COUNT_FORMAT:
             return (min(found[0], MAX_ENTRIES),)
-        if fmt != ENTRY:
+        if fmt != ENTRY_FORMAT:
             return found
         tag, kind, count, value = found
-        return tag, kind if tag in self.wanted else 0, min(count, MAX_COUNT), value  # there is no type 0
+        return tag, kind if tag in self.wanted else 0, min(count, MAX_VALUES), value  # there is no type 0
 
 
 def read(blob: bytes, wanted: Collection[int]) -> Tags:
     """Texts, and of numbers the first, of these tags; what cannot be read is left out."""
     wanted = {*wanted, ExifTags.IFD.Exif}
-    file = _Padded(blob.removeprefix(b"Exif\0\0") + bytes(len(wanted) * MAX_COUNT * LARGEST))
-    head = file.read(HEAD)
+    file = _PaddedBytesIO(blob.removeprefix(b"Exif\0\0") + bytes(len(wanted) * MAX_VALUES * MAX_VALUE_BYTES))
+    head = file.read(HEADER_BYTES)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of damage, which is nothing new in EXIF
         try:
             main, details = _Directory(head), _Directory(head, group=ExifTags.IFD.Exif)
-        except FAILURES:
+        except READ_ERRORS:
             return {}
         main.wanted = details.wanted = wanted
-        tags = _directory(main, file, main.next)
+        tags = _read_directory(main, file, main.next)
         start = tags.get(ExifTags.IFD.Exif, 0)
         if isinstance(start, float) and 0 < start < len(blob):
-            tags |= _directory(details, file, int(start))
+            tags |= _read_directory(details, file, int(start))
         return tags
 
 
-def _directory(directory: _Directory, file: io.BytesIO, start: int) -> Tags:
+def _read_directory(directory: _Directory, file: io.BytesIO, start: int) -> Tags:
     if start == 0:
         return {}
     try:
         file.seek(start)
         directory.load(file)
-    except FAILURES:
+    except READ_ERRORS:
         return {}
-    found = ((tag, _value(directory, tag)) for tag in directory)
+    found = ((tag, _read_value(directory, tag)) for tag in directory)
     return {tag: value for tag, value in found if value is not None}
 
 
-def _value(directory: _Directory, tag: int) -> str | float | None:
+def _read_value(directory: _Directory, tag: int) -> str | float | None:
     try:
         value: Any = directory[tag]
         first = value[0] if isinstance(value, tuple) else value
         return first if isinstance(first, str) else float(first)
-    except FAILURES:
+    except READ_ERRORS:
         return None
 
 
@@ -93,4 +93,4 @@ def _load_utf8(_: ImageFileDirectory_v2, data: bytes, legacy_api: bool = True) -
     return data.decode("latin-1")
 
 
-ImageFileDirectory_v2._load_dispatch[UTF8] = 1, _load_utf8  # noqa: SLF001  there is no public way
+ImageFileDirectory_v2._load_dispatch[UTF8_TYPE] = 1, _load_utf8  # noqa: SLF001  there is no public way

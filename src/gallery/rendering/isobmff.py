@@ -1,7 +1,7 @@
 """Reads what an AVIF or HEIC file says of itself: the boxes of ISO 14496-12 and 23008-12, in plain Python.
 
-Only the top level is walked by seeking; the `meta` box is read at once, up to a bound, and walked in memory. Every box
-is at least 8 bytes long, so every loop ends.
+Only the top level is walked by seeking; the `read_meta` box is read at once, up to a bound, and walked in memory. Every
+box is at least 8 bytes long, so every loop ends.
 """
 
 import os
@@ -10,38 +10,38 @@ from typing import BinaryIO
 
 from gallery.errors import NotAPicture
 from gallery.rendering import memory
-from gallery.rendering.headers import Header, take
+from gallery.rendering.file_headers import Header, read_exactly
 
 MAX_TOP_BOXES = 64
 MAX_BOXES = 4_096  # in one container; a 50 MP grid of 512 px tiles has 200 items
-MAX_FTYP = 1_024  # bytes
-MAX_META = 1 << 20  # bytes
+MAX_FTYP_BYTES = 1_024  # bytes
+MAX_META_BYTES = 1 << 20  # bytes
 
 AVIF_BRANDS = frozenset({b"avif", b"avis"})
 HEIC_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"hevx"})
-OPEN_BRANDS = frozenset({b"mif1", b"msf1"})  # say nothing of the codec
+GENERIC_BRANDS = frozenset({b"mif1", b"msf1"})  # say nothing of the codec
 CODECS = {b"av01": "avif", b"hvc1": "heic", b"hev1": "heic"}
-ALPHA = (b":auxiliary:alpha", b":auxid:1\0")  # how the URN of an alpha plane ends
+ALPHA_URN_SUFFIXES = (b":auxiliary:alpha", b":auxid:1\0")  # how the URN of an alpha plane ends
 
 
-def picture(file: BinaryIO) -> tuple[str, Header]:
+def read_header(file: BinaryIO) -> tuple[str, Header]:
     """`avif` or `heic`, and the header with the sides of the largest image inside. Raises `NotAPicture`."""
     top = _top_level(file)
     if b"ftyp" not in top or b"meta" not in top:
         raise NotAPicture(boxes=len(top))
-    brands = _brands(_payload(file, top[b"ftyp"], MAX_FTYP))
-    if not brands & (AVIF_BRANDS | HEIC_BRANDS | OPEN_BRANDS):
+    brands = _brands(_payload(file, top[b"ftyp"], MAX_FTYP_BYTES))
+    if not brands & (AVIF_BRANDS | HEIC_BRANDS | GENERIC_BRANDS):
         raise NotAPicture(brands=b" ".join(sorted(brands)).hex())
-    boxes = _payload(file, top[b"meta"], MAX_META)[4:]
-    codec, properties = _codec(brands, boxes), child(child(boxes, b"iprp"), b"ipco")
-    width, height = _largest(properties)
-    return codec, Header(width, height, _per_pixel(codec, properties), animated=b"moov" in top)
+    boxes = _payload(file, top[b"meta"], MAX_META_BYTES)[4:]
+    codec, properties = _codec(brands, boxes), child_box(child_box(boxes, b"iprp"), b"ipco")
+    width, height = _largest_size(properties)
+    return codec, Header(width, height, _bytes_per_pixel(codec, properties), animated=b"moov" in top)
 
 
-def meta(file: BinaryIO) -> bytes:
-    """The boxes inside of `meta`, or nothing."""
+def read_meta(file: BinaryIO) -> bytes:
+    """The boxes inside of `read_meta`, or nothing."""
     top = _top_level(file)
-    return _payload(file, top[b"meta"], MAX_META)[4:] if b"meta" in top else b""
+    return _payload(file, top[b"meta"], MAX_META_BYTES)[4:] if b"meta" in top else b""
 
 
 # --- the file's own level ---------------------------------------------------------------------------------------
@@ -70,12 +70,12 @@ def _top_level(file: BinaryIO) -> dict[bytes, tuple[int, int]]:
     return found
 
 
-def _payload(file: BinaryIO, place: tuple[int, int], limit: int) -> bytes:
-    start, end = place
+def _payload(file: BinaryIO, extent: tuple[int, int], limit: int) -> bytes:
+    start, end = extent
     if end - start > limit:
         raise NotAPicture(box_size=end - start, limit=limit)
     file.seek(start)
-    return take(file, end - start)
+    return read_exactly(file, end - start)
 
 
 def _brands(ftyp: bytes) -> set[bytes]:
@@ -86,7 +86,7 @@ def _brands(ftyp: bytes) -> set[bytes]:
 # --- inside of meta -----------------------------------------------------------------------------------------------
 
 
-def children(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+def child_boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     """The names and the payloads of boxes that stand one behind the other."""
     at = 0
     for _ in range(MAX_BOXES):
@@ -97,16 +97,16 @@ def children(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         at += size
 
 
-def child(data: bytes, name: bytes) -> bytes:
+def child_box(data: bytes, name: bytes) -> bytes:
     """The payload of the first of this name, or nothing."""
-    return next((payload for kind, payload in children(data) if kind == name), b"")
+    return next((payload for kind, payload in child_boxes(data) if kind == name), b"")
 
 
-def _largest(properties: bytes) -> tuple[int, int]:
+def _largest_size(properties: bytes) -> tuple[int, int]:
     """The sides of the largest `ispe`: a grid's own are larger than those of its tiles, a thumbnail's are smaller."""
     sizes = [
         (int.from_bytes(ispe[4:8]), int.from_bytes(ispe[8:12]))
-        for kind, ispe in children(properties)
+        for kind, ispe in child_boxes(properties)
         if kind == b"ispe" and len(ispe) == 12
     ]
     if not sizes:
@@ -114,23 +114,29 @@ def _largest(properties: bytes) -> tuple[int, int]:
     return max(sizes, key=lambda sides: sides[0] * sides[1])
 
 
-def _per_pixel(codec: str, properties: bytes) -> float:
+def _bytes_per_pixel(codec: str, properties: bytes) -> float:
     """What rendering takes in the worst case: by the deepest and finest of all that is inside."""
-    deep = fine = alpha = False
-    for kind, payload in children(properties):
+    high_bit_depth = full_chroma = alpha = False
+    for kind, payload in child_boxes(properties):
         if kind == b"av1C" and len(payload) > 2:
-            deep, fine = deep or bool(payload[2] & 0x40), fine or not payload[2] & 0x04  # high_bitdepth, subsampling_y
+            high_bit_depth, full_chroma = (
+                high_bit_depth or bool(payload[2] & 0x40),
+                full_chroma or not payload[2] & 0x04,
+            )  # high_bitdepth, subsampling_y
         elif kind == b"hvcC" and len(payload) > 17:
-            deep, fine = deep or bool(payload[17] & 7), fine or payload[16] & 3 > 1  # bit_depth_luma, chroma_format_idc
+            high_bit_depth, full_chroma = (
+                high_bit_depth or bool(payload[17] & 7),
+                full_chroma or payload[16] & 3 > 1,
+            )  # bit_depth_luma, chroma_format_idc
         elif kind == b"auxC":
-            alpha = alpha or any(urn in payload for urn in ALPHA)
+            alpha = alpha or any(urn in payload for urn in ALPHA_URN_SUFFIXES)
     cost = memory.avif if codec == "avif" else memory.heic
-    return cost(deep=deep, fine=fine, alpha=alpha)
+    return cost(high_bit_depth=high_bit_depth, full_chroma=full_chroma, alpha=alpha)
 
 
 def _codec(brands: set[bytes], meta: bytes) -> str:
     """By the items' own codec, which the decoder will meet; by brand where they leave it open."""
-    codecs = {CODECS[kind] for kind in _item_types(child(meta, b"iinf")) if kind in CODECS}
+    codecs = {CODECS[kind] for kind in _item_types(child_box(meta, b"iinf")) if kind in CODECS}
     if len(codecs) == 1:
         return codecs.pop()
     if brands & AVIF_BRANDS:
@@ -142,7 +148,7 @@ def _codec(brands: set[bytes], meta: bytes) -> str:
 
 def _item_types(iinf: bytes) -> Iterator[bytes]:
     count_size = 2 if iinf[:1] == b"\x00" else 4
-    for kind, infe in children(iinf[4 + count_size :]):
+    for kind, infe in child_boxes(iinf[4 + count_size :]):
         if kind == b"infe" and infe[:1] in {b"\x02", b"\x03"}:
             at = 8 if infe[:1] == b"\x02" else 10  # version and flags, item id of 2 or 4 bytes, protection index
             yield infe[at : at + 4]

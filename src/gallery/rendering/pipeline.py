@@ -18,17 +18,17 @@ def render(source: Path, target: Path, recipe: Recipe) -> Rendered:
     Raises `DamagedPicture` when the file is incomplete or cannot be decoded, `MemoryError` when there is no room for
     its pixels, and what `probe` raises when it is no picture for us at all.
     """
-    from gallery.rendering import decode, encode, placeholder, steps, vips  # noqa: PLC0415 - not before they are needed
+    from gallery.rendering import decode, encode, placeholder, transforms, vips  # noqa: PLC0415 - not before they are needed
 
     with source.open("rb") as file:
         facts = probe(file, recipe.limits)
     original, tags = decode.open_picture(source, facts.format, recipe.limits)
-    width, height = steps.upright_sides(original)
+    width, height = transforms.upright_sides(original)
     sizes = recipe.all_sizes(width, height)
-    largest = decode.read_at(list(sizes)[-1], original, source, facts.format)
+    largest = decode.load_at_size(list(sizes)[-1], original, source, facts.format)
     del original  # what it holds is not needed twice
-    with vips.failing_as(RendererFailed):
-        pictures = steps.ladder(largest, list(sizes))
+    with vips.translate_errors(RendererFailed):
+        pictures = transforms.shrink_all(largest, list(sizes))
         renditions = tuple(
             Rendition(name, kind, wide, high, encode.write(picture, target / f"{name}.{kind}", kind, recipe))
             for ((name, wide, high), formats), picture in zip(sizes.items(), pictures, strict=True)

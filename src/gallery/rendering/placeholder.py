@@ -4,15 +4,15 @@ import base64
 from collections import Counter
 
 from gallery.rendering import thumbhash as hashing
-from gallery.rendering.steps import flat
+from gallery.rendering.transforms import flatten
 from gallery.rendering.vips import Picture
 
-COUNTED_SIDE = 32  # px, enough to say what colour a picture mostly has
+COLOR_SAMPLE_SIDE = 32  # px, enough to say what colour a picture mostly has
 
 
 def thumbhash(picture: Picture) -> str:
     """In base64."""
-    small = _small(picture, hashing.MAX_SIDE)
+    small = _small(picture, hashing.MAX_SIDE_PX)
     pixels = small if small.hasalpha() else small.bandjoin(255)
     hashed = hashing.thumbhash(bytes(pixels.write_to_memory()), small.width, small.height)
     return base64.b64encode(hashed).decode()
@@ -20,13 +20,13 @@ def thumbhash(picture: Picture) -> str:
 
 def color(picture: Picture) -> str:
     """The most frequent of 512 colours, as the mean of the pixels that fall into it: `#rrggbb`."""
-    data = bytes(flat(_small(picture, COUNTED_SIDE)).write_to_memory())
+    data = bytes(flatten(_small(picture, COLOR_SAMPLE_SIDE)).write_to_memory())
     pixels = Counter(zip(data[0::3], data[1::3], data[2::3], strict=True))
-    crowds: dict[tuple[int, ...], Counter[tuple[int, int, int]]] = {}
+    buckets: dict[tuple[int, ...], Counter[tuple[int, int, int]]] = {}
     for pixel, count in pixels.items():
-        crowds.setdefault(tuple(value >> 5 for value in pixel), Counter())[pixel] = count
-    crowd = max(crowds.values(), key=Counter.total)
-    mean = (round(sum(pixel[band] * n for pixel, n in crowd.items()) / crowd.total()) for band in range(3))
+        buckets.setdefault(tuple(value >> 5 for value in pixel), Counter())[pixel] = count
+    largest = max(buckets.values(), key=Counter.total)
+    mean = (round(sum(pixel[band] * n for pixel, n in largest.items()) / largest.total()) for band in range(3))
     return "#" + "".join(f"{value:02x}" for value in mean)
 
 

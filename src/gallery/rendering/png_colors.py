@@ -3,27 +3,27 @@
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from gallery.rendering.color_space import BT709, BT1886, SRGB, Colors, ColorSpace, Curve, Primaries, of_code_points
+from gallery.rendering.color_space import BT709, BT1886, SRGB, ColorInfo, ColorSpace, Curve, Primaries, from_code_points
 
 MAX_CHUNKS = 1_000
-MAX_PAYLOAD = 32  # bytes; no chunk that is looked into is longer
-SCALE = 100_000  # of gAMA and cHRM
-NITS = 10_000  # steps of cLLI and mDCV in one
+MAX_PAYLOAD_BYTES = 32  # bytes; no chunk that is looked into is longer
+FIXED_POINT_SCALE = 100_000  # of gAMA and cHRM
+UNITS_PER_NIT = 10_000  # steps of cLLI and mDCV in one
 SRGB_GAMMA = 45_455  # of gAMA alone: every writer of sRGB pictures writes it
 
 
-def read(file: BinaryIO) -> Colors:
+def read(file: BinaryIO) -> ColorInfo:
     """A cICP chunk goes before a profile, gAMA and cHRM stand in its place."""
-    return Colors(_space(dict(_chunks(file))))
+    return ColorInfo(_space(dict(_chunks(file))))
 
 
 def _space(chunks: dict[bytes, bytes]) -> ColorSpace | None:
     cicp = chunks.get(b"cICP", b"")
-    if len(cicp) == 4 and cicp[2] == 0 and (space := of_code_points(cicp[0], cicp[1], video=BT1886)):
+    if len(cicp) == 4 and cicp[2] == 0 and (space := from_code_points(cicp[0], cicp[1], video_transfer=BT1886)):
         return space.with_peak(_peak(chunks))
     if b"iCCP" in chunks or b"sRGB" in chunks:
         return None
-    return _by_gamma(chunks)
+    return _space_of_gamma(chunks)
 
 
 def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
@@ -31,33 +31,33 @@ def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
     position = 8
     for _ in range(MAX_CHUNKS):
         file.seek(position)
-        chunk = file.read(8 + MAX_PAYLOAD)
+        chunk = file.read(8 + MAX_PAYLOAD_BYTES)
         length, name = int.from_bytes(chunk[:4]), chunk[4:8]
         if len(name) < 4 or name == b"IDAT":
             return
-        yield name, chunk[8 : 8 + min(length, MAX_PAYLOAD)]
+        yield name, chunk[8 : 8 + min(length, MAX_PAYLOAD_BYTES)]
         position += 12 + length
 
 
 def _peak(chunks: dict[bytes, bytes]) -> float:
     """In nits, of the content itself or of the screen it was made on; 0 where neither is told."""
     content, screen = chunks.get(b"cLLI", b""), chunks.get(b"mDCV", b"")
-    return (int.from_bytes(content[:4]) or int.from_bytes(screen[16:20])) / NITS
+    return (int.from_bytes(content[:4]) or int.from_bytes(screen[16:20])) / UNITS_PER_NIT
 
 
-def _by_gamma(chunks: dict[bytes, bytes]) -> ColorSpace | None:
+def _space_of_gamma(chunks: dict[bytes, bytes]) -> ColorSpace | None:
     gamma = int.from_bytes(chunks.get(b"gAMA", b""))
     if not gamma:
         return None
     if b"cHRM" not in chunks:
-        return ColorSpace(BT709, SRGB if gamma == SRGB_GAMMA else Curve(SCALE / gamma))
+        return ColorSpace(BT709, SRGB if gamma == SRGB_GAMMA else Curve(FIXED_POINT_SCALE / gamma))
     primaries = _primaries(chunks[b"cHRM"])
-    return ColorSpace(primaries, Curve(SCALE / gamma)) if primaries else None
+    return ColorSpace(primaries, Curve(FIXED_POINT_SCALE / gamma)) if primaries else None
 
 
 def _primaries(chrm: bytes) -> Primaries | None:
     """None where the corners span no triangle, or a white that no light has."""
-    values = [int.from_bytes(chrm[at : at + 4]) / SCALE for at in range(0, 32, 4)]
+    values = [int.from_bytes(chrm[at : at + 4]) / FIXED_POINT_SCALE for at in range(0, 32, 4)]
     white, red, green, blue = zip(values[::2], values[1::2], strict=True)
     area = (green[0] - red[0]) * (blue[1] - red[1]) - (blue[0] - red[0]) * (green[1] - red[1])
     if max(values) > 1 or not white[1] or abs(area) < 1e-3:

@@ -11,8 +11,8 @@ from enum import StrEnum
 from typing import BinaryIO
 
 from gallery.errors import NotAPicture, SideTooLong, TooManyPixels, TooMuchMemory
-from gallery.rendering import headers, isobmff, memory
-from gallery.rendering.headers import Header
+from gallery.rendering import file_headers, isobmff, memory
+from gallery.rendering.file_headers import Header
 
 MAX_JPEG_SIDE = 65_500  # px; libjpeg reads no longer ones, nor does any browser
 
@@ -48,7 +48,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Facts:
+class ProbeResult:
     """What the header claims: sides in pixels as stored, before any orientation is applied."""
 
     format: Format
@@ -61,7 +61,7 @@ class Facts:
         return self.format.mime_type
 
 
-def probe(file: BinaryIO, limits: Limits) -> Facts:
+def probe(file: BinaryIO, limits: Limits) -> ProbeResult:
     """What the seekable `file` is, whose position is 0 again afterwards.
 
     Raises `NotAPicture` (none of our formats, or no dimensions to be found), `TooManyPixels`, `SideTooLong` or
@@ -79,29 +79,29 @@ def probe(file: BinaryIO, limits: Limits) -> Facts:
         raise SideTooLong(
             width=header.width, height=header.height, limit=MAX_JPEG_SIDE, set_by="decoders read no longer JPEGs"
         )
-    needed = memory.needed(header.width, header.height, header.per_pixel, size)
+    needed = memory.estimate(header.width, header.height, header.bytes_per_pixel, size)
     if needed > limits.memory:
         raise TooMuchMemory(needed=needed, limit=limits.memory, width=header.width, height=header.height, format=kind)
-    return Facts(kind, header.width, header.height, header.animated)
+    return ProbeResult(kind, header.width, header.height, header.animated)
 
 
 def _identify(file: BinaryIO) -> tuple[Format, Header]:
     file.seek(0)
     magic = file.read(12)
-    for kind, mark, read in SIGNATURES:
-        if magic.startswith(mark):
+    for kind, signature, read in SIGNATURES:
+        if magic.startswith(signature):
             return kind, read(file)
     if magic[:4] == b"RIFF" and magic[8:] == b"WEBP":
-        return Format.WEBP, headers.webp(file)
+        return Format.WEBP, file_headers.webp(file)
     if magic[4:8] == b"ftyp":
-        codec, header = isobmff.picture(file)
+        codec, header = isobmff.read_header(file)
         return Format(codec), header
     raise NotAPicture(begins=magic.hex())
 
 
 SIGNATURES: tuple[tuple[Format, bytes, Callable[[BinaryIO], Header]], ...] = (
-    (Format.JPEG, b"\xff\xd8\xff", headers.jpeg),
-    (Format.PNG, b"\x89PNG\r\n\x1a\n", headers.png),
-    (Format.GIF, b"GIF87a", headers.gif),
-    (Format.GIF, b"GIF89a", headers.gif),
+    (Format.JPEG, b"\xff\xd8\xff", file_headers.jpeg),
+    (Format.PNG, b"\x89PNG\r\n\x1a\n", file_headers.png),
+    (Format.GIF, b"GIF87a", file_headers.gif),
+    (Format.GIF, b"GIF89a", file_headers.gif),
 )

@@ -10,7 +10,7 @@ from gallery.rendering.probe import Format, Limits
 
 REVISION = 2  # raise it when the code makes other pixels of the same numbers
 FORMATS = (Format.WEBP, Format.JPEG)  # the best first
-MAX_SIDE = {Format.WEBP: 16_383, Format.JPEG: 65_500}  # px, of a rendition: the most that libwebp and libjpeg write
+MAX_SIDES = {Format.WEBP: 16_383, Format.JPEG: 65_500}  # px, of a rendition: the most that libwebp and libjpeg write
 
 
 class Size(NamedTuple):
@@ -38,10 +38,10 @@ class Recipe:
     @property
     def version(self) -> str:
         """Eight hex digits that change whenever the same picture would be rendered differently."""
-        makes = (REVISION, self.widths, self.webp_quality, self.webp_effort, self.jpeg_quality)
-        return hashlib.sha256(f"{makes} libvips {version('pyvips-binary')}".encode()).hexdigest()[:8]
+        parts = (REVISION, self.widths, self.webp_quality, self.webp_effort, self.jpeg_quality)
+        return hashlib.sha256(f"{parts} libvips {version('pyvips-binary')}".encode()).hexdigest()[:8]
 
-    def makes(self, files: Iterable[tuple[str, Format]]) -> bool:
+    def includes(self, files: Iterable[tuple[str, Format]]) -> bool:
         """Whether each of them has a name and a format of ours, so that it can be the name of a file."""
         names = {str(nominal) for nominal in self.widths}
         return all(name in names and kind in FORMATS for name, kind in files)
@@ -52,11 +52,11 @@ class Recipe:
         The first nominal width that the picture does not exceed is made at the picture's own width, larger ones not at
         all. A picture whose longer side does not fit into the format is as wide as it is when it is scaled to fit.
         """
-        longest = MAX_SIDE[kind]
-        own = min(width, longest, max(1, round(longest * width / height)))
+        max_side = MAX_SIDES[kind]
+        own = min(width, max_side, max(1, round(max_side * width / height)))
         smaller = sum(nominal < own for nominal in self.widths)
         widths = [(nominal, min(nominal, own)) for nominal in self.widths[: smaller + 1]]
-        return [Size(str(nominal), wide, _height(width, height, wide, longest)) for nominal, wide in widths]
+        return [Size(str(nominal), wide, _height(width, height, wide, max_side)) for nominal, wide in widths]
 
     def all_sizes(self, width: int, height: int) -> dict[Size, list[Format]]:
         """Each size that is made of an upright picture, the smallest first, with the formats in which it is made."""
@@ -67,5 +67,5 @@ class Recipe:
         return dict(sorted(formats.items(), key=lambda item: item[0].width * item[0].height))
 
 
-def _height(width: int, height: int, wide: int, longest: int) -> int:
-    return min(longest, max(1, round(height * wide / width)))
+def _height(width: int, height: int, wide: int, max_side: int) -> int:
+    return min(max_side, max(1, round(height * wide / width)))

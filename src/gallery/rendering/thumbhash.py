@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import mul
 
-MAX_SIDE = 100  # px
+MAX_SIDE_PX = 100  # px
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ def thumbhash(pixels: bytes, width: int, height: int) -> bytes:
 
     Format: https://evanw.github.io/thumbhash/. Raises `ValueError` for a larger side.
     """
-    if max(width, height) > MAX_SIDE:
-        raise ValueError(f"{width} × {height} px do not fit in {MAX_SIDE} × {MAX_SIDE} px")
+    if max(width, height) > MAX_SIDE_PX:
+        raise ValueError(f"{width} × {height} px do not fit in {MAX_SIDE_PX} × {MAX_SIDE_PX} px")
     opaque = pixels[3::4].count(255) == width * height
     longest = 7 if opaque else 5
     nx, ny = (max(1, _rounded(longest * side / max(width, height))) for side in (width, height))

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from gallery.rendering.color_space import (
     BT709,
     BT2020,
-    REFERENCE_WHITE,
+    DEFAULT_PEAK_NITS,
+    REFERENCE_WHITE_NITS,
     SRGB,
-    USUAL_PEAK,
     ColorSpace,
     Hdr,
     Primaries,
@@ -16,26 +16,26 @@ from gallery.rendering.color_space import (
 )
 from gallery.rendering.vips import Picture
 
-HLG_PEAK = 1_000.0  # nits of the reference display of BT.2100, whose system gamma is 1.2
+HLG_PEAK_NITS = 1_000.0  # nits of the reference display of BT.2100, whose system gamma is 1.2
 HLG_GAMMA = 1.2
-LUMINANCE = (0.2627, 0.6780, 0.0593)  # of BT.2020
+LUMINANCE_WEIGHTS = (0.2627, 0.6780, 0.0593)  # of BT.2020
 BRADFORD = ((0.8951, 0.2664, -0.1614), (-0.7502, 1.7135, 0.0367), (0.0389, -0.0685, 1.0296))
 KAPPA = 0.65  # how round the curve of the tone mapping is
-LOWEST_TOP = 1.01  # of that curve, in reference whites: a dimmer peak leaves nothing to map
-STEPS = 65_535
+MIN_TONE_MAP_PEAK = 1.01  # of that curve, in reference whites: a dimmer peak leaves nothing to map
+MAX_16_BIT = 65_535
 
 
 def to_srgb(picture: Picture, space: ColorSpace) -> Picture:
     """8-bit sRGB of a gray or RGB picture of 8 or 16 bits, with its alpha; colours out of reach are clipped."""
     deep = picture.format == "ushort"
     coded = picture.colourspace("rgb16" if deep else "srgb")
-    light = coded[0:3].maplut(_linear(space.transfer, deep=deep))
+    light = coded[0:3].maplut(_linear_table(space.transfer, deep=deep))
     if isinstance(space.transfer, Hdr):
         light = _tone_mapped(light.recomb(_matrix(space.primaries, BT2020)), space)
         light = light.recomb(_matrix(BT2020, BT709))
     else:
         light = light.recomb(_matrix(space.primaries, BT709))
-    srgb = (light * STEPS).rint().cast("ushort").maplut(_encoded()).copy(interpretation="srgb")
+    srgb = (light * MAX_16_BIT).rint().cast("ushort").maplut(_srgb_table()).copy(interpretation="srgb")
     if coded.bands == 3:
         return srgb
     return srgb.bandjoin((coded[3] >> 8).cast("uchar") if deep else coded[3])
@@ -44,12 +44,12 @@ def to_srgb(picture: Picture, space: ColorSpace) -> Picture:
 # --- transfer functions, as tables ------------------------------------------------------------------------------
 
 
-def _linear(transfer: Transfer, *, deep: bool) -> Picture:
+def _linear_table(transfer: Transfer, *, deep: bool) -> Picture:
     """Light by encoded value: 1 is white, of HDR 1 is the reference white; HLG still lacks its system gamma."""
-    x = Picture.identity(ushort=deep) / (STEPS if deep else 255)
+    x = Picture.identity(ushort=deep) / (MAX_16_BIT if deep else 255)
     match transfer:
         case Hdr.PQ:
-            return _pq(x) * (10_000 / REFERENCE_WHITE)
+            return _pq(x) * (10_000 / REFERENCE_WHITE_NITS)
         case Hdr.HLG:
             return _hlg(x)
         case curve:
@@ -69,9 +69,9 @@ def _hlg(x: Picture) -> Picture:
     return (x <= 0.5).ifthenelse(x * x / 3, (((x - c) / a).exp() + b) / 12)
 
 
-def _encoded() -> Picture:
+def _srgb_table() -> Picture:
     """The table from light in steps of 1/65,535 to 8 bits of sRGB."""
-    x = Picture.identity(ushort=True) / STEPS
+    x = Picture.identity(ushort=True) / MAX_16_BIT
     curved = x ** (1 / SRGB.gamma) * 1.055 - 0.055
     return ((x <= 0.0031308).ifthenelse(x * 12.92, curved) * 255).rint().cast("uchar")
 
@@ -86,27 +86,27 @@ def _tone_mapped(light: Picture, space: ColorSpace) -> Picture:
     mapping operator of SMPTE ST 2094-50, annex D.
     """
     if space.transfer is Hdr.HLG:
-        luminance = light.recomb(Picture.new_from_array([list(LUMINANCE)])).clamp(max=1)
-        light = light * luminance ** (HLG_GAMMA - 1) * (HLG_PEAK / REFERENCE_WHITE)
-    top = max(LOWEST_TOP, space.peak / REFERENCE_WHITE)
+        luminance = light.recomb(Picture.new_from_array([list(LUMINANCE_WEIGHTS)])).clamp(max=1)
+        light = light * luminance ** (HLG_GAMMA - 1) * (HLG_PEAK_NITS / REFERENCE_WHITE_NITS)
+    peak = max(MIN_TONE_MAP_PEAK, space.peak_nits / REFERENCE_WHITE_NITS)
     brightest = light[0].bandrank([light[1], light[2]], index=2)
-    within = (brightest > top).ifthenelse(top, brightest)
-    gain = (within * (STEPS / top)).cast("ushort").maplut(_gains(top))
-    return light * gain * (brightest > top).ifthenelse(top / brightest, 1)
+    within = (brightest > peak).ifthenelse(peak, brightest)
+    gain = (within * (MAX_16_BIT / peak)).cast("ushort").maplut(_gain_table(peak))
+    return light * gain * (brightest > peak).ifthenelse(peak / brightest, 1)
 
 
-def _gains(top: float) -> Picture:
+def _gain_table(peak: float) -> Picture:
     """The gain by brightness, in steps of `top` / 65,535.
 
     Up to the reference white it is the same for all; from there a Bézier curve of three points leads to `top`, which
     becomes 1.
     """
-    x = Picture.identity(ushort=True) * (top / STEPS)
-    white = 1 - 0.5 * min(math.log(top) / math.log(USUAL_PEAK / REFERENCE_WHITE), 1)
+    x = Picture.identity(ushort=True) * (peak / MAX_16_BIT)
+    white = 1 - 0.5 * min(math.log(peak) / math.log(DEFAULT_PEAK_NITS / REFERENCE_WHITE_NITS), 1)
     middle = (1 - KAPPA + KAPPA / white, (1 - KAPPA) * white + KAPPA)
     (bx, by), (ax, ay) = (
         (2 * (middle[0] - 1), 2 * (middle[1] - white)),
-        (1 - 2 * middle[0] + top, white - 2 * middle[1] + 1),
+        (1 - 2 * middle[0] + peak, white - 2 * middle[1] + 1),
     )
     beyond = (x > 1).ifthenelse(x - 1, 0)
     t = (((beyond * (4 * ax) + bx * bx) ** 0.5) - bx) / (2 * ax)

@@ -15,10 +15,17 @@ import pyvips  # type: ignore[import-untyped]  # brings stubs, but no py.typed t
 from gallery.errors import GalleryError, NoRoom
 
 Picture: TypeAlias = pyvips.Image
-Unusable: TypeAlias = pyvips.Error
-PROFILE, EXIF = "icc-profile-data", "exif-data"  # libvips' names for these pieces of metadata
-FAILURES = (pyvips.Error, ValueError, EOFError, SyntaxError, RuntimeError, OSError)  # the rest as pillow-heif documents
-NOT_OF_MEMORY = re.compile(  # libvips' own words, and two refusals by libheif
+VipsError: TypeAlias = pyvips.Error
+PROFILE_FIELD, EXIF_FIELD = "icc-profile-data", "exif-data"  # libvips' names for these pieces of metadata
+DECODE_ERRORS = (
+    pyvips.Error,
+    ValueError,
+    EOFError,
+    SyntaxError,
+    RuntimeError,
+    OSError,
+)  # the rest as pillow-heif documents
+NOT_OUT_OF_MEMORY = re.compile(  # libvips' own words, and two refusals by libheif
     "copy to memory|memory allocation error: (security limit|invalid image size).*"
 )
 
@@ -28,22 +35,22 @@ pyvips.block_untrusted_set(True)
 
 
 @contextmanager
-def failing_as(kind: type[GalleryError]) -> Iterator[None]:
+def translate_errors(kind: type[GalleryError]) -> Iterator[None]:
     """Libraries have many words for a failure, and for a lack of memory or of disk: here are `kind`, `MemoryError` and
     `NoRoom`.
     """
     try:
         yield
-    except FAILURES as error:
+    except DECODE_ERRORS as error:
         reason = " ".join(str(error).split())[:200]
-        if "memory" in NOT_OF_MEMORY.sub("", reason.lower()):
+        if "memory" in NOT_OUT_OF_MEMORY.sub("", reason.lower()):
             raise MemoryError(reason) from error
         if os.strerror(errno.ENOSPC).lower() in reason.lower():
             raise NoRoom(reason=reason) from error
         raise kind(reason=reason) from error
 
 
-def blob(picture: Picture, name: str) -> bytes:
+def metadata_blob(picture: Picture, name: str) -> bytes:
     """A piece of metadata, or nothing."""
     value = picture.get(name) if picture.get_typeof(name) else b""
     return value if isinstance(value, bytes) else b""
@@ -53,5 +60,5 @@ def with_profile(picture: Picture, profile: bytes | None) -> Picture:
     if not profile:
         return picture
     copy = picture.copy()
-    copy.set_type(pyvips.GValue.blob_type, PROFILE, profile)
+    copy.set_type(pyvips.GValue.blob_type, PROFILE_FIELD, profile)
     return copy

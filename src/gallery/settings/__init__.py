@@ -3,7 +3,7 @@
 `Settings.read(os.environ)` reads nothing else and changes nothing. A value that does not fit raises `Misconfigured`
 with the variable's name, the value and what was expected; an empty value counts as not set. Every setting has one
 name, `GALLERY_<BRANCH>__<NAME>` (or `GALLERY_<NAME>` at the root), except those that carry the names which operators
-know from elsewhere (`OTHER_NAMES`).
+know from elsewhere (`VARIABLE_NAMES`).
 """
 
 import difflib
@@ -17,59 +17,68 @@ from msgspec import Meta, Struct
 from gallery import failpoints
 from gallery.errors import Misconfigured
 from gallery.masking import MASK, masked_url
-from gallery.settings.addresses import Network, Nodes, addresses, base_url, networks, origins, postgres, web_url
+from gallery.settings.addresses import (
+    Network,
+    ValkeyNodes,
+    check_postgres_url,
+    parse_base_url,
+    parse_networks,
+    parse_origins,
+    parse_postgres_urls,
+    parse_web_url,
+)
 from gallery.settings.branches import (
-    FINISH,
-    S3,
-    Access,
-    Autoscale,
-    Backup,
-    Cache,
-    Database,
-    Datadog,
-    Logs,
-    Notifications,
-    Objects,
-    Rate,
-    Redis,
-    Serve,
-    Tracing,
-    Upload,
-    Worker,
+    STOP_TIMEOUT_SECONDS,
+    AccessSettings,
+    AutoscaleSettings,
+    BackupSettings,
+    CacheSettings,
+    DatabaseSettings,
+    DatadogSettings,
+    LogsSettings,
+    NotificationsSettings,
+    ObjectsSettings,
+    RateSettings,
+    RedisSettings,
+    S3Settings,
+    ServeSettings,
+    TracingSettings,
+    UploadSettings,
+    WorkerSettings,
 )
 
 __all__ = [
-    "FINISH",
-    "OTHER_NAMES",
-    "S3",
     "SECRETS",
-    "Access",
-    "Autoscale",
-    "Backup",
-    "Cache",
-    "Database",
-    "Datadog",
-    "Entry",
-    "Logs",
+    "STOP_TIMEOUT_SECONDS",
+    "VARIABLE_NAMES",
+    "AccessSettings",
+    "AutoscaleSettings",
+    "BackupSettings",
+    "CacheSettings",
+    "DatabaseSettings",
+    "DatadogSettings",
+    "LogsSettings",
     "Network",
-    "Nodes",
-    "Notifications",
-    "Objects",
-    "Rate",
-    "Redis",
-    "Serve",
+    "NotificationsSettings",
+    "ObjectsSettings",
+    "RateSettings",
+    "RedisSettings",
+    "S3Settings",
+    "ServeSettings",
+    "Setting",
     "Settings",
-    "Tracing",
-    "Upload",
-    "Worker",
-    "addresses",
-    "entries",
-    "networks",
-    "origins",
-    "unknown",
+    "TracingSettings",
+    "UploadSettings",
+    "ValkeyNodes",
+    "WorkerSettings",
+    "all_settings",
+    "find_unknown_variables",
+    "parse_networks",
+    "parse_origins",
+    "parse_postgres_urls",
 ]
 
-OTHER_NAMES = {
+VARIABLE_NAMES = {
     "port": "PORT",
     "cors_origin": "CORS_ORIGIN",
     "worker_mode": "WORKER_MODE",
@@ -123,47 +132,47 @@ class Settings(Struct, frozen=True):
     fault: Annotated[
         str | None, Meta(description="For tests: where this process kills itself, e.g. upload-committed:3")
     ] = None
-    database: Database = Database()
-    redis: Redis = Redis()
-    objects: Objects = Objects()
-    s3: S3 = S3()
-    upload: Upload = Upload()
-    worker: Worker = Worker()
-    autoscale: Autoscale = Autoscale()
-    serve: Serve = Serve()
-    rate: Rate = Rate()
-    cache: Cache = Cache()
-    notifications: Notifications = Notifications()
-    access: Access = Access()
-    backup: Backup = Backup()
-    logs: Logs = Logs()
-    datadog: Datadog = Datadog()
-    tracing: Tracing = Tracing()
+    database: DatabaseSettings = DatabaseSettings()
+    redis: RedisSettings = RedisSettings()
+    objects: ObjectsSettings = ObjectsSettings()
+    s3: S3Settings = S3Settings()
+    upload: UploadSettings = UploadSettings()
+    worker: WorkerSettings = WorkerSettings()
+    autoscale: AutoscaleSettings = AutoscaleSettings()
+    serve: ServeSettings = ServeSettings()
+    rate: RateSettings = RateSettings()
+    cache: CacheSettings = CacheSettings()
+    notifications: NotificationsSettings = NotificationsSettings()
+    access: AccessSettings = AccessSettings()
+    backup: BackupSettings = BackupSettings()
+    logs: LogsSettings = LogsSettings()
+    datadog: DatadogSettings = DatadogSettings()
+    tracing: TracingSettings = TracingSettings()
 
     @property
-    def data(self) -> Path:
+    def data_path(self) -> Path:
         return Path(self.data_dir).expanduser().resolve()
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> Self:
         """The tree that `environment` describes. Raises `Misconfigured`."""
-        given = {entry.path: environment[entry.variable] for entry in entries() if environment.get(entry.variable)}
+        given = {entry.path: environment[entry.variable] for entry in all_settings() if environment.get(entry.variable)}
         tree: dict[str, Any] = {}
-        for entry in entries():
+        for entry in all_settings():
             if entry.path in given:
                 branch = tree.setdefault(entry.branch, {}) if entry.branch else tree
                 branch[entry.name] = entry.parse(given[entry.path])
         return msgspec.convert(tree, cls)
 
-    def items(self) -> Iterator[tuple["Entry", Any]]:
+    def items(self) -> Iterator[tuple["Setting", Any]]:
         """Every setting with its value, secrets masked: what `gallery config` prints."""
-        for entry in entries():
+        for entry in all_settings():
             holder = getattr(self, entry.branch) if entry.branch else self
             value = getattr(holder, entry.name)
-            yield entry, entry.shown(value) if isinstance(value, str) else value
+            yield entry, entry.masked(value) if isinstance(value, str) else value
 
 
-class Entry(Struct, frozen=True):
+class Setting(Struct, frozen=True):
     """One setting: where it stands in the tree, its variable, its type and what it means."""
 
     branch: str
@@ -177,7 +186,7 @@ class Entry(Struct, frozen=True):
 
     @property
     def variable(self) -> str:
-        return OTHER_NAMES.get(self.path) or "GALLERY_" + self.path.upper().replace(".", "__")
+        return VARIABLE_NAMES.get(self.path) or "GALLERY_" + self.path.upper().replace(".", "__")
 
     @property
     def description(self) -> str:
@@ -186,56 +195,56 @@ class Entry(Struct, frozen=True):
     def parse(self, text: str) -> Any:
         try:
             value = msgspec.convert(text, self.type, strict=False)
-            if self.path in NORMALIZED_BY:
-                value = NORMALIZED_BY[self.path](value)
-            if self.path in READ_BY:
-                READ_BY[self.path](value)
+            if self.path in NORMALIZERS:
+                value = NORMALIZERS[self.path](value)
+            if self.path in VALIDATORS:
+                VALIDATORS[self.path](value)
         except ValueError as error:  # msgspec's are ValueErrors too
             expected = str(error).split(" - at")[0].replace("`", "")
-            raise Misconfigured(f"{self.variable} is {self.shown(text)!r}: {expected}.") from None
+            raise Misconfigured(f"{self.variable} is {self.masked(text)!r}: {expected}.") from None
         return value
 
-    def shown(self, text: str) -> str:
+    def masked(self, text: str) -> str:
         """The value as it may be printed."""
         return MASK if text and self.path in SECRETS else masked_url(text)
 
 
-def entries() -> Iterator[Entry]:
+def all_settings() -> Iterator[Setting]:
     """Every setting there is, in the order of the tree."""
     for field in msgspec.structs.fields(Settings):
         if isinstance(field.default, Struct):
             branch = type(field.default)
             hints = get_type_hints(branch, include_extras=True)
             for leaf in msgspec.structs.fields(branch):
-                yield Entry(field.name, leaf.name, hints[leaf.name], leaf.default)
+                yield Setting(field.name, leaf.name, hints[leaf.name], leaf.default)
         else:
-            yield Entry("", field.name, field.type, field.default)
+            yield Setting("", field.name, field.type, field.default)
 
 
-def unknown(environment: Mapping[str, str]) -> dict[str, str]:
+def find_unknown_variables(environment: Mapping[str, str]) -> dict[str, str]:
     """Variables that look like settings of ours and are none, each with the nearest real name (or an empty string)."""
-    known = [entry.variable for entry in entries()]
+    known = [entry.variable for entry in all_settings()]
     strangers = [name for name in environment if name.startswith("GALLERY_") and name not in known]
     return {name: next(iter(difflib.get_close_matches(name, known, n=1)), "") for name in strangers}
 
 
-READ_BY: dict[str, Callable[[str], object]] = {  # what a type cannot say
-    "proxies": networks,
-    "cors_origin": origins,
-    "fault": failpoints.read,
-    "database.url": postgres,
-    "database.direct_url": postgres,
-    "database.read_replica_url": addresses,
-    "redis.url": Nodes.read,
-    "cache.url": Nodes.read,
+VALIDATORS: dict[str, Callable[[str], object]] = {  # what a type cannot say
+    "proxies": parse_networks,
+    "cors_origin": parse_origins,
+    "fault": failpoints.parse,
+    "database.url": check_postgres_url,
+    "database.direct_url": check_postgres_url,
+    "database.read_replica_url": parse_postgres_urls,
+    "redis.url": ValkeyNodes.parse,
+    "cache.url": ValkeyNodes.parse,
 }
-NORMALIZED_BY: dict[str, Callable[[str], str]] = {  # how URLs are written, and how we go on with them
-    "public_url": base_url,
-    "s3.endpoint": base_url,
-    "backup.endpoint": base_url,
-    "access.jwks_url": web_url,
-    "tracing.endpoint": base_url,
-    "tracing.traces_endpoint": web_url,
+NORMALIZERS: dict[str, Callable[[str], str]] = {  # how URLs are written, and how we go on with them
+    "public_url": parse_base_url,
+    "s3.endpoint": parse_base_url,
+    "backup.endpoint": parse_base_url,
+    "access.jwks_url": parse_web_url,
+    "tracing.endpoint": parse_base_url,
+    "tracing.traces_endpoint": parse_web_url,
 }
 
 

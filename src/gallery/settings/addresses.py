@@ -10,7 +10,7 @@ from msgspec import Struct
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
-def networks(text: str) -> list[Network]:
+def parse_networks(text: str) -> list[Network]:
     """The addresses and networks of a comma list. Raises `ValueError`."""
     try:
         return [ipaddress.ip_network(word.strip()) for word in text.split(",") if word.strip()]
@@ -18,14 +18,14 @@ def networks(text: str) -> list[Network]:
         raise ValueError("Expected addresses and networks such as 10.0.0.0/8, separated by commas") from None
 
 
-class Nodes(Struct, frozen=True):
+class ValkeyNodes(Struct, frozen=True):
     """Where Valkey is: one server, or some nodes of a cluster, each as `redis://` or `rediss://`."""
 
     urls: list[str]
     cluster: bool
 
     @classmethod
-    def read(cls, text: str) -> "Nodes":
+    def parse(cls, text: str) -> "ValkeyNodes":
         """From one URL, from `redis+cluster://a,b`, or from a comma list. Raises `ValueError`."""
         scheme, _, rest = text.strip().partition("://")
         if scheme not in ("redis", "rediss", "redis+cluster", "rediss+cluster", "unix"):
@@ -43,32 +43,32 @@ class Nodes(Struct, frozen=True):
         return cls([f"{scheme}://{login}{host.partition('/')[0]}" for host in hosts], cluster=True)
 
 
-def addresses(text: str) -> list[str]:
+def parse_postgres_urls(text: str) -> list[str]:
     """The PostgreSQL URLs of a comma list. Raises `ValueError`."""
     found = [word.strip() for word in re.split(r",\s*(?=postgres)", text) if word.strip()]  # hosts may have commas too
     for url in found:
         if not urlsplit(url).netloc:
             raise ValueError("Expected postgresql://… URLs, separated by commas")
-        postgres(url)
+        check_postgres_url(url)
     return found
 
 
-def postgres(url: str) -> None:
+def check_postgres_url(url: str) -> None:
     """Raises `ValueError` for what is no URL of PostgreSQL."""
     if urlsplit(url).scheme not in ("postgresql", "postgres"):
         raise ValueError("Expected postgresql://…")
     _check_ports(urlsplit(url).netloc)
 
 
-def base_url(text: str) -> str:
+def parse_base_url(text: str) -> str:
     """The URL before the paths of a server, without a slash at its end. Raises `ValueError`."""
-    found = web_url(text)
+    found = parse_web_url(text)
     if "?" in found or "#" in found:
         raise ValueError("Expected a URL without a query (?) and without a fragment (#)")
     return found.rstrip("/")
 
 
-def web_url(text: str) -> str:
+def parse_web_url(text: str) -> str:
     """A URL of the web without the blanks around it; its path stays as it is. Raises `ValueError`."""
     found = text.strip()
     parts = urlsplit(found)
@@ -89,7 +89,7 @@ def _check_ports(netloc: str) -> None:
             raise ValueError("Expected a number as the port; in a password, write / as %2F, # as %23 and ? as %3F")
 
 
-def origins(text: str) -> frozenset[str]:
+def parse_origins(text: str) -> frozenset[str]:
     """The origins of a comma list, as browsers send them, or `*` alone. Raises `ValueError`."""
     found = frozenset(word.strip().lower().rstrip("/") for word in text.split(",") if word.strip())
     if "*" in found and len(found) > 1:

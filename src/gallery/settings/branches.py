@@ -7,12 +7,12 @@ from msgspec import Meta, Struct
 MIB = 1024 * 1024
 Seconds = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1)]
-Address = Annotated[str, Meta(pattern="^https?://")]
-FINISH = 25  # seconds for requests that are under way when a process stops
-LIMIT = "^[1-9][0-9]{0,6} per [1-9][0-9]{0,5}( s)?$"
+HttpUrl = Annotated[str, Meta(pattern="^https?://")]
+STOP_TIMEOUT_SECONDS = 25  # seconds for requests that are under way when a process stops
+RATE_PATTERN = "^[1-9][0-9]{0,6} per [1-9][0-9]{0,5}( s)?$"
 
 
-class Database(Struct, frozen=True):
+class DatabaseSettings(Struct, frozen=True):
     url: Annotated[str | None, Meta(description="PostgreSQL, postgresql://…; without it an embedded one starts")] = None
     read_replica_url: Annotated[
         str, Meta(description="Its streaming replicas, for reads that may be a little old; several by commas")
@@ -34,7 +34,7 @@ class Database(Struct, frozen=True):
     )
 
 
-class Redis(Struct, frozen=True):
+class RedisSettings(Struct, frozen=True):
     url: Annotated[
         str | None,
         Meta(
@@ -49,7 +49,7 @@ class Redis(Struct, frozen=True):
     prefix: Annotated[str, Meta(description="What every key of ours begins with")] = "gallery"
 
 
-class S3(Struct, frozen=True):
+class S3Settings(Struct, frozen=True):
     endpoint: Annotated[str | None, Meta(description="The S3 server; not needed for AWS")] = None
     bucket: Annotated[str | None, Meta(description="The bucket; with it set, objects live in S3, else in files")] = None
     access_key: Annotated[str | None, Meta(description="Access key id")] = None
@@ -71,14 +71,14 @@ class S3(Struct, frozen=True):
     create_bucket: Annotated[bool, Meta(description="Make the bucket at start if there is none")] = True
 
 
-class Objects(Struct, frozen=True):
+class ObjectsSettings(Struct, frozen=True):
     url: Annotated[
         str | None,
         Meta(description="Where objects live, instead of `S3_BUCKET`: s3://bucket/path, gs://…, az://…, file:///…"),
     ] = None
 
 
-class Upload(Struct, frozen=True):
+class UploadSettings(Struct, frozen=True):
     max_bytes: Annotated[Count, Meta(description="The largest file, in bytes")] = 10 * MIB
     max_pixels: Annotated[Count, Meta(description="The most pixels of a picture")] = 200_000_000
     max_side: Annotated[int, Meta(ge=1, le=65_535, description="The longest side, in pixels")] = 65_535
@@ -90,7 +90,7 @@ class Upload(Struct, frozen=True):
     ] = 30
 
 
-class Worker(Struct, frozen=True):
+class WorkerSettings(Struct, frozen=True):
     concurrency: Annotated[Count, Meta(description="Pictures that one worker renders at once")] = 2
     deadline: Annotated[Seconds, Meta(description="Longest time to render one picture, in seconds")] = 60
     memory: Annotated[
@@ -108,7 +108,7 @@ class Worker(Struct, frozen=True):
     ] = 0
 
 
-class Autoscale(Struct, frozen=True):
+class AutoscaleSettings(Struct, frozen=True):
     min: Annotated[Count, Meta(description="The fewest workers to ask for; somebody has to sweep")] = 1
     max: Annotated[Count, Meta(description="The most workers to ask for")] = 10
     add_above: Annotated[Count, Meta(description="Add workers when more images wait than this")] = 100
@@ -122,7 +122,7 @@ class Autoscale(Struct, frozen=True):
     ] = 300
 
 
-class Serve(Struct, frozen=True):
+class ServeSettings(Struct, frozen=True):
     workers: Annotated[Count, Meta(description="API processes behind the one port")] = 1
     header_timeout: Annotated[Seconds, Meta(description="Longest time for a request's headers, in seconds")] = 10
     min_body_rate: Annotated[
@@ -137,21 +137,23 @@ class Serve(Struct, frozen=True):
     ] = 0
 
     @property
-    def longest_stop(self) -> float:
+    def max_stop_seconds(self) -> float:
         """Seconds from SIGTERM until we have ended, whatever our clients do."""
-        return self.drain + FINISH + 5
+        return self.drain + STOP_TIMEOUT_SECONDS + 5
 
 
-class Rate(Struct, frozen=True):
+class RateSettings(Struct, frozen=True):
     enabled: Annotated[
         bool | None, Meta(description="Limit how often; without it, unless only this machine can reach us")
     ] = None
-    stranger: Annotated[str, Meta(pattern=LIMIT, description="Requests of one address, as N per S seconds")] = (
+    stranger: Annotated[str, Meta(pattern=RATE_PATTERN, description="Requests of one address, as N per S seconds")] = (
         "300 per 60"
     )
-    uploads: Annotated[str, Meta(pattern=LIMIT, description="Uploads of one address, as N per S seconds")] = "60 per 60"
+    uploads: Annotated[str, Meta(pattern=RATE_PATTERN, description="Uploads of one address, as N per S seconds")] = (
+        "60 per 60"
+    )
     renditions: Annotated[
-        str, Meta(pattern=LIMIT, description="Originals and renditions read by one address, as N per S seconds")
+        str, Meta(pattern=RATE_PATTERN, description="Originals and renditions read by one address, as N per S seconds")
     ] = "6000 per 60"
     key_factor: Annotated[Count, Meta(description="How many times as much somebody whom we know may do")] = 10
     when_valkey_is_away: Annotated[
@@ -159,7 +161,7 @@ class Rate(Struct, frozen=True):
     ] = "open"
 
 
-class Cache(Struct, frozen=True):
+class CacheSettings(Struct, frozen=True):
     enabled: Annotated[bool, Meta(description="Keep answers in Valkey")] = True
     url: Annotated[
         str | None,
@@ -169,7 +171,7 @@ class Cache(Struct, frozen=True):
     seconds: Annotated[int, Meta(ge=1, le=60, description="Longest life of a cached answer, in seconds")] = 60
 
 
-class Notifications(Struct, frozen=True):
+class NotificationsSettings(Struct, frozen=True):
     keep_hours: Annotated[Count, Meta(description="How long events can be replayed, in hours")] = 24
     heartbeat: Annotated[float, Meta(gt=0, le=15, description="Pause between two heartbeats, in seconds")] = 10
     max_streams: Annotated[
@@ -189,7 +191,7 @@ class Notifications(Struct, frozen=True):
     )
 
 
-class Access(Struct, frozen=True):
+class AccessSettings(Struct, frozen=True):
     open: Annotated[
         bool | None,
         Meta(
@@ -241,7 +243,7 @@ class Access(Struct, frozen=True):
     ] = None
 
 
-class Backup(Struct, frozen=True):
+class BackupSettings(Struct, frozen=True):
     endpoint: Annotated[
         str | None, Meta(description="The S3 server that holds backups; not set: that of `S3_ENDPOINT`")
     ] = None
@@ -251,7 +253,7 @@ class Backup(Struct, frozen=True):
     keep: Annotated[Count, Meta(description="How many backups stay at one place; older ones go")] = 7
 
 
-class Logs(Struct, frozen=True):
+class LogsSettings(Struct, frozen=True):
     level: Annotated[
         str, Meta(pattern="^(?i:debug|info|warning|error)$", description="debug, info, warning, error")
     ] = "info"
@@ -260,20 +262,20 @@ class Logs(Struct, frozen=True):
     ] = "auto"
 
 
-class Datadog(Struct, frozen=True):
+class DatadogSettings(Struct, frozen=True):
     agent_host: Annotated[
         str | None, Meta(description="The Datadog agent that is sent metrics (DogStatsD); without it nobody is")
     ] = None
     port: Annotated[int, Meta(ge=1, le=65535, description="Its UDP port")] = 8125
 
 
-class Tracing(Struct, frozen=True):
+class TracingSettings(Struct, frozen=True):
     endpoint: Annotated[
-        Address | None,
+        HttpUrl | None,
         Meta(description="Where traces go by OTLP, e.g. http://collector:4318; without it there are none"),
     ] = None
     traces_endpoint: Annotated[
-        Address | None, Meta(description="The same with the whole path, e.g. …/v1/traces; goes before the other")
+        HttpUrl | None, Meta(description="The same with the whole path, e.g. …/v1/traces; goes before the other")
     ] = None
     protocol: Annotated[str, Meta(pattern="^http/protobuf$", description="How; there is only http/protobuf")] = (
         "http/protobuf"

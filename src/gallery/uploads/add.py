@@ -9,152 +9,178 @@ from msgspec import Struct
 
 from gallery import failpoints
 from gallery.access.model import Caller
-from gallery.adapters.objects.content import Served
-from gallery.adapters.objects.store import Objects
+from gallery.adapters.objects.content import DownloadHeaders
+from gallery.adapters.objects.store import ObjectStore
 from gallery.adapters.postgres.database import Connection, Database
 from gallery.errors import (
-    ObjectStoreAway,
+    ObjectStoreUnavailable,
     QuotaExceeded,
 )
-from gallery.failpoints import Place
+from gallery.failpoints import Failpoint
 from gallery.images import object_rows, store, timeline
-from gallery.images.jobs import call, ring_again, ring_for
-from gallery.images.model import Draft, Image, ImageId, Photo, Status, new_id, original_key
-from gallery.images.outbox import News
+from gallery.images.jobs import enqueue, job_for, repeat_job
+from gallery.images.model import Image, ImageId, Status, UploadedFile, UploadMetadata, new_id, original_key
+from gallery.images.outbox import Outbox
 from gallery.images.timeline import Stage
 from gallery.jobs.queue import Queue
 from gallery.ops import metrics
-from gallery.rendering.probe import Facts, Limits, probe
+from gallery.rendering.probe import Limits, ProbeResult, probe
 
 log = structlog.get_logger(__name__)
 
 
-class Uploaded(Struct, frozen=True):
+class UploadResult(Struct, frozen=True):
     """What came of an upload; `duplicate` says that the image was there already."""
 
     image: Image
     duplicate: bool = False
 
 
-Seal: TypeAlias = Callable[[Connection, Uploaded], Awaitable[None]]
+TransactionHook: TypeAlias = Callable[[Connection, UploadResult], Awaitable[None]]
 
 
-async def unsealed(db: Connection, uploaded: Uploaded) -> None:
+async def no_hook(db: Connection, uploaded: UploadResult) -> None:
     """Nothing is to be written with the upload."""
 
 
 class NewImages:
     def __init__(
-        self, database: Database, objects: Objects, queue: Queue, news: News, limits: Limits, quota: int = 0
+        self,
+        database: Database,
+        objects: ObjectStore,
+        queue: Queue,
+        outbox: Outbox,
+        limits: Limits,
+        quota_bytes: int = 0,
     ) -> None:
         self._database = database
         self._objects = objects
         self._queue = queue
-        self._news = news
+        self._outbox = outbox
         self._limits = limits
-        self._quota = quota
+        self._quota_bytes = quota_bytes
 
-    async def add(self, caller: Caller, photo: Photo, draft: Draft, seal: Seal = unsealed) -> Uploaded:
+    async def add(
+        self, caller: Caller, upload: UploadedFile, metadata: UploadMetadata, in_transaction: TransactionHook = no_hook
+    ) -> UploadResult:
         """Keep a photo and its words; the image is PENDING until a worker has rendered it.
 
         The same bytes again are the image that the caller has, its words as they were; a FAILED one gets another try.
-        `seal` writes into the transaction that decides. Raises `NotAPicture`, `TooManyPixels`, `SideTooLong`,
+        `in_transaction` runs in the transaction that decides. Raises `NotAPicture`, `TooManyPixels`, `SideTooLong`,
         `QuotaExceeded`, `Unavailable`.
         """
-        found = await self._again(caller, photo, seal)
+        found = await self._accept_duplicate(caller, upload, in_transaction)
         if found is not None:
             return found
-        facts = await asyncio.to_thread(probe, photo.file, self._limits)
-        await self._check_room(caller, photo)
+        facts = await asyncio.to_thread(probe, upload.file, self._limits)
+        await self._check_quota(caller, upload)
         image_id = new_id()
         await object_rows.reserve(self._database, image_id, None, [original_key(image_id)])
-        await self._objects.put(original_key(image_id), photo.file, Served(facts.mime_type, photo.name or image_id))
-        failpoints.at(Place.UPLOAD_PUT)
-        while (uploaded := await self._insert_or_release(image_id, caller, photo, draft, facts, seal)) is None:
-            found = await self._again(caller, photo, seal)
+        await self._objects.put(
+            original_key(image_id), upload.file, DownloadHeaders(facts.mime_type, upload.name or image_id)
+        )
+        failpoints.hit(Failpoint.UPLOAD_PUT)
+        while (
+            added := await self._insert_or_release(image_id, caller, upload, metadata, facts, in_transaction)
+        ) is None:
+            found = await self._accept_duplicate(caller, upload, in_transaction)
             if found is not None:  # somebody else was faster
                 await self._release(image_id)
                 return found
-        failpoints.at(Place.UPLOAD_COMMITTED)
-        await self._news.tell(uploaded.image)
-        await call(self._queue, self._database, ring_for(uploaded.image))
+        failpoints.hit(Failpoint.UPLOAD_COMMITTED)
+        await self._outbox.publish(added.image)
+        await enqueue(self._queue, self._database, job_for(added.image))
         metrics.UPLOADED.add()
-        metrics.UPLOAD_SIZE.observe(photo.size)
-        failpoints.at(Place.UPLOAD_ANSWER)
-        log.info("image.uploaded", image=image_id, size=photo.size, type=facts.mime_type)
-        return uploaded
+        metrics.UPLOAD_SIZE.observe(upload.size)
+        failpoints.hit(Failpoint.UPLOAD_ANSWER)
+        log.info("image.uploaded", image=image_id, size=upload.size, type=facts.mime_type)
+        return added
 
     async def _insert_or_release(
-        self, image_id: ImageId, caller: Caller, photo: Photo, draft: Draft, facts: Facts, seal: Seal
-    ) -> Uploaded | None:
+        self,
+        image_id: ImageId,
+        caller: Caller,
+        upload: UploadedFile,
+        metadata: UploadMetadata,
+        facts: ProbeResult,
+        in_transaction: TransactionHook,
+    ) -> UploadResult | None:
         try:
-            return await self._insert(image_id, caller, photo, draft, facts, seal)
+            return await self._insert(image_id, caller, upload, metadata, facts, in_transaction)
         except QuotaExceeded:
             await self._release(image_id)
             raise
 
     async def _insert(
-        self, image_id: ImageId, caller: Caller, photo: Photo, draft: Draft, facts: Facts, seal: Seal
-    ) -> Uploaded | None:
+        self,
+        image_id: ImageId,
+        caller: Caller,
+        upload: UploadedFile,
+        metadata: UploadMetadata,
+        facts: ProbeResult,
+        in_transaction: TransactionHook,
+    ) -> UploadResult | None:
         """`None` when the caller has an image of the same bytes by now."""
         async with self._database.writing() as db:
-            image = await store.add(db, image_id, caller.owner, draft, photo, facts)
+            image = await store.add(db, image_id, caller.owner, metadata, upload, facts)
             if image is None:
                 return None
-            if self._quota and await store.storage(db, caller.owner) > self._quota:
-                raise QuotaExceeded(size=photo.size, limit=self._quota)
+            if self._quota_bytes and await store.stored_bytes(db, caller.owner) > self._quota_bytes:
+                raise QuotaExceeded(size=upload.size, limit=self._quota_bytes)
             if not await object_rows.keep(db, [image.original_key]):  # it took longer than its reservation holds
-                raise ObjectStoreAway(key=image.original_key)
-            await self._news.write(db, "image.uploaded", image)
-            await timeline.note(db, Stage.UPLOADED, image)
-            await seal(db, Uploaded(image))
-        return Uploaded(image)
+                raise ObjectStoreUnavailable(key=image.original_key)
+            await self._outbox.add(db, "image.uploaded", image)
+            await timeline.add(db, Stage.UPLOADED, image)
+            await in_transaction(db, UploadResult(image))
+        return UploadResult(image)
 
-    async def _again(self, caller: Caller, photo: Photo, seal: Seal) -> Uploaded | None:
+    async def _accept_duplicate(
+        self, caller: Caller, upload: UploadedFile, in_transaction: TransactionHook
+    ) -> UploadResult | None:
         """The image that the caller has of the same bytes."""
         async with self._database.primary() as db:
-            if await store.twin(db, caller.owner, photo.sha256) is None:
+            if await store.find_duplicate(db, caller.owner, upload.sha256) is None:
                 return None
         async with self._database.writing() as db:
-            twin = await store.twin(db, caller.owner, photo.sha256)
-            if twin is None:
+            duplicate = await store.find_duplicate(db, caller.owner, upload.sha256)
+            if duplicate is None:
                 return None
-            revived = await store.revive(db, twin.id)
+            revived = await store.revive(db, duplicate.id)
             if revived is not None:
-                await self._news.write(db, "image.updated", revived)
-                await timeline.note(db, Stage.UPLOADED_AGAIN, revived)
-            uploaded = Uploaded(revived or twin, duplicate=True)
-            await seal(db, uploaded)
+                await self._outbox.add(db, "image.updated", revived)
+                await timeline.add(db, Stage.UPLOADED_AGAIN, revived)
+            added = UploadResult(revived or duplicate, duplicate=True)
+            await in_transaction(db, added)
         if revived is not None:
-            await self._news.tell(revived)
-            await call(self._queue, self._database, ring_for(revived))
+            await self._outbox.publish(revived)
+            await enqueue(self._queue, self._database, job_for(revived))
         else:
-            await self._ring_again(twin)
-        metrics.UPLOADED_AGAIN.add()
-        log.info("image.uploaded_again", image=twin.id, revived=revived is not None)
-        return uploaded
+            await self._ensure_enqueued(duplicate)
+        metrics.DUPLICATE_UPLOADS.add()
+        log.info("image.uploaded_again", image=duplicate.id, revived=revived is not None)
+        return added
 
-    async def sent_again(self, image_id: ImageId) -> None:
+    async def ensure_enqueued(self, image_id: ImageId) -> None:
         """Whoever sends an upload again may have had no answer because we died, and perhaps before anybody was rung."""
         async with self._database.primary() as db:
             image = await store.find(db, image_id)
         if image is not None:
-            await self._ring_again(image)
+            await self._ensure_enqueued(image)
 
-    async def _ring_again(self, image: Image) -> None:
+    async def _ensure_enqueued(self, image: Image) -> None:
         if image.status is Status.PENDING:
-            again = ring_again(image.id, image.attempt, image.lane, image.queue_place)
-            await call(self._queue, self._database, again)
+            job = repeat_job(image.id, image.attempt, image.lane, image.queue_position)
+            await enqueue(self._queue, self._database, job)
 
     async def _release(self, image_id: ImageId) -> None:
         async with self._database.writing() as db:
             await object_rows.release(db, image_id)
 
-    async def _check_room(self, caller: Caller, photo: Photo) -> None:
+    async def _check_quota(self, caller: Caller, upload: UploadedFile) -> None:
         """A first look, so that nothing is stored for a quota that is full already. Raises `QuotaExceeded`."""
-        if not self._quota:
+        if not self._quota_bytes:
             return
         async with self._database.primary() as db:
-            used = await store.storage(db, caller.owner)
-        if used + photo.size > self._quota:
-            raise QuotaExceeded(size=photo.size, used=used, limit=self._quota)
+            used = await store.stored_bytes(db, caller.owner)
+        if used + upload.size > self._quota_bytes:
+            raise QuotaExceeded(size=upload.size, used=used, limit=self._quota_bytes)

@@ -8,26 +8,28 @@ from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.response import Response
 
-from gallery.access.model import WRITES, Caller
+from gallery.access.model import WRITE, Caller
 from gallery.adapters.valkey.rates import UPLOADS
 from gallery.images.schema import JSON
 from gallery.settings import Settings
 from gallery.uploads.form import read_form
 from gallery.uploads.openapi import UploadOperation
-from gallery.uploads.schema import FIELDS, UploadView
-from gallery.uploads.service import Uploads, key_in, patience
+from gallery.uploads.schema import FORM_FIELDS, UploadView
+from gallery.uploads.service import Uploads, parse_idempotency_key, preferred_wait_seconds
 
-KEPT = "Kept, at `Location`; a worker renders it now. `Idempotency-Replayed: true` says that it was answered before"
+CREATED_DESCRIPTION = (
+    "Kept, at `Location`; a worker renders it now. `Idempotency-Replayed: true` says that it was answered before"
+)
 
 
 @post(
     "/",
-    opt=WRITES | UPLOADS,
+    opt=WRITE | UPLOADS,
     operation_class=UploadOperation,
     operation_id="uploadImage",
     summary="Upload a photo",
     responses={
-        201: ResponseSpec(UploadView, description=KEPT, generate_examples=False),
+        201: ResponseSpec(UploadView, description=CREATED_DESCRIPTION, generate_examples=False),
         200: ResponseSpec(UploadView, description="The image that has the same bytes already", generate_examples=False),
         409: ResponseSpec(None, description="A request with this idempotency key is still being answered"),
     },
@@ -39,15 +41,15 @@ async def upload(
     uploads: NamedDependency[Uploads],
     settings: NamedDependency[Settings],
 ) -> Response[bytes]:
-    content_type, most = request.headers.get("content-type", ""), settings.upload.max_bytes
-    form = read_form(_body(request), content_type, _length(request), most, FIELDS)
-    receipt = await uploads.take(caller, key_in(request.headers.getall("idempotency-key", [])), form)
+    content_type, max_bytes = request.headers.get("content-type", ""), settings.upload.max_bytes
+    form = read_form(_body(request), content_type, _length(request), max_bytes, FORM_FIELDS)
+    receipt = await uploads.receive(caller, parse_idempotency_key(request.headers.getall("idempotency-key", [])), form)
     headers = {"Idempotency-Replayed": "true"} if receipt.replayed else {}
-    wait = patience(request.headers.getall("prefer", []))
+    wait = preferred_wait_seconds(request.headers.getall("prefer", []))
     if wait is not None:
-        receipt = await uploads.settled(caller, receipt, wait)
+        receipt = await uploads.wait_until_settled(caller, receipt, wait)
         headers["Preference-Applied"] = f"wait={wait}"
-    headers["ETag"] = f'"{receipt.said.version}"'
+    headers["ETag"] = f'"{receipt.state.version}"'
     headers["Location"] = f"{settings.public_url}/api/v1/images/{receipt.image}"
     headers["Cache-Control"] = "private, no-cache"
     return Response(receipt.body, media_type=JSON, status_code=receipt.status, headers=headers)

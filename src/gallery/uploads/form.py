@@ -1,7 +1,8 @@
 """An upload's multipart body (RFC 7578), read as it arrives: fields into memory, the file into a spool.
 
-The file is hashed and counted on the way and never whole in memory: beyond `IN_MEMORY` bytes the spool is a nameless
-temporary file. Whatever ends the reading (limits, a malformed or aborted body) closes the spool and leaves nothing.
+The file is hashed and counted on the way and never whole in memory: beyond `MAX_BYTES_IN_MEMORY` bytes the spool is a
+nameless temporary file. Whatever ends the reading (limits, a malformed or aborted body) closes the spool and leaves
+nothing.
 """
 
 import hashlib
@@ -15,17 +16,17 @@ from typing import BinaryIO, cast
 from multipart import MultipartError, MultipartSegment, PushMultipartParser
 
 from gallery.errors import InvalidField, MalformedBody, TooLarge
-from gallery.local_disk.space import needing_room
-from gallery.uploads.multipart_rules import NO_BOUNDARY, NO_FORM, NO_NAME, rule_of
+from gallery.local_disk.space import translate_disk_full
+from gallery.uploads.multipart_rules import NO_BOUNDARY, NO_NAME, NOT_MULTIPART, broken_rule
 from gallery.uploads.part_names import PartNames, part_names
 
-FILE = "file"  # the field that holds the picture
-IN_MEMORY = 1024 * 1024
-MOST_PARTS = 100
-MOST_FIELD_BYTES = 16 * 1024
-MOST_NAME = 255  # characters
-CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-MOST_OTHER_BYTES = 256 * 1024  # all that a body may hold besides its file
+FILE_FIELD = "file"  # the field that holds the picture
+MAX_BYTES_IN_MEMORY = 1024 * 1024
+MAX_PARTS = 100
+MAX_FIELD_BYTES = 16 * 1024
+MAX_NAME_LENGTH = 255  # characters
+CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]")
+MAX_OTHER_BYTES = 256 * 1024  # all that a body may hold besides its file
 
 
 class Form:
@@ -41,7 +42,11 @@ class Form:
 
 @asynccontextmanager
 async def read_form(
-    body: AsyncIterator[bytes], content_type: str, length: int | None, most: int, fields: Collection[str] = ()
+    body: AsyncIterator[bytes],
+    content_type: str,
+    content_length: int | None,
+    max_bytes: int,
+    text_fields: Collection[str] = (),
 ) -> AsyncIterator[Form]:
     """The form in `body`, whose file has `most` bytes at most; the file is closed at the end of the block.
 
@@ -51,79 +56,79 @@ async def read_form(
     `NoRoom`.
     """
     boundary = _boundary(content_type)
-    if length is not None and length > most + MOST_OTHER_BYTES:
-        raise TooLarge(length=length, limit=most)
-    with needing_room(), SpooledTemporaryFile(max_size=IN_MEMORY) as spool:
+    if content_length is not None and content_length > max_bytes + MAX_OTHER_BYTES:
+        raise TooLarge(length=content_length, limit=max_bytes)
+    with translate_disk_full(), SpooledTemporaryFile(max_size=MAX_BYTES_IN_MEMORY) as spool:
         form = Form(cast("BinaryIO", spool))  # it is one, though its type does not say so
-        await _Reader(form, most, fields).read(body, boundary)
+        await _FormReader(form, max_bytes, text_fields).read(body, boundary)
         spool.seek(0)
         yield form
 
 
-class _Reader:
-    def __init__(self, form: Form, most: int, fields: Collection[str]) -> None:
+class _FormReader:
+    def __init__(self, form: Form, max_bytes: int, text_fields: Collection[str]) -> None:
         self._form = form
-        self._most = most
-        self._fields = fields
+        self._max_bytes = max_bytes
+        self._text_fields = text_fields
         self._digest = hashlib.sha256()
         self._value = bytearray()
-        self._received = 0
-        self._other = 0
+        self._received_bytes = 0
+        self._other_bytes = 0
         self._has_file = False
 
     async def read(self, body: AsyncIterator[bytes], boundary: str) -> None:
         part: PartNames | None = None
         try:
-            with PushMultipartParser(boundary, max_segment_count=MOST_PARTS, header_charset="latin-1") as parser:
+            with PushMultipartParser(boundary, max_segment_count=MAX_PARTS, header_charset="latin-1") as parser:
                 async for chunk in body:
-                    self._count(chunk)
+                    self._check_size(chunk)
                     for event in parser.parse(chunk):
                         if isinstance(event, MultipartSegment):
-                            part = self._begin(event)
+                            part = self._begin_part(event)
                         elif event is None:
-                            self._end(part)
+                            self._end_part(part)
                         else:
-                            self._take(part, event)
+                            self._write(part, event)
         except (MultipartError, UnicodeError) as error:
-            raise MalformedBody(rule_of(error, MOST_PARTS), cause=str(error)) from error
+            raise MalformedBody(broken_rule(error, MAX_PARTS), cause=str(error)) from error
         if not self._has_file:
-            raise InvalidField("/file", f'is missing: send the picture as the multipart field "{FILE}"')
+            raise InvalidField("/file", f'is missing: send the picture as the multipart field "{FILE_FIELD}"')
         self._form.sha256 = self._digest.hexdigest()
 
-    def _count(self, chunk: bytes) -> None:
+    def _check_size(self, chunk: bytes) -> None:
         """Every byte, also of no part: what stands before the first boundary, between two and after the last."""
-        self._received += len(chunk)
-        if self._received > self._most + MOST_OTHER_BYTES:
-            raise TooLarge(limit=self._most)
+        self._received_bytes += len(chunk)
+        if self._received_bytes > self._max_bytes + MAX_OTHER_BYTES:
+            raise TooLarge(limit=self._max_bytes)
 
-    def _begin(self, segment: MultipartSegment) -> PartNames:
+    def _begin_part(self, segment: MultipartSegment) -> PartNames:
         part = part_names(next(v for name, v in reversed(segment.headerlist) if name == "Content-Disposition"))
         if not part.field:
             raise MalformedBody(NO_NAME)
-        if part.field == FILE:
+        if part.field == FILE_FIELD:
             if self._has_file:
                 raise InvalidField("/file", "is there twice; send one picture at a time")
             self._has_file = True
-            self._form.file_name = _name(part.file or "")
-        elif part.field not in self._fields and (part.file is not None or _is_picture(segment)):
-            raise InvalidField(f"/{part.field}", f'is an unknown field; send the picture as "{FILE}"')
+            self._form.file_name = _clean_name(part.file or "")
+        elif part.field not in self._text_fields and (part.file is not None or _is_picture(segment)):
+            raise InvalidField(f"/{part.field}", f'is an unknown field; send the picture as "{FILE_FIELD}"')
         return part
 
-    def _take(self, part: PartNames | None, chunk: bytes | bytearray) -> None:
-        if part is not None and part.field == FILE:
+    def _write(self, part: PartNames | None, chunk: bytes | bytearray) -> None:
+        if part is not None and part.field == FILE_FIELD:
             self._form.size += len(chunk)
-            if self._form.size > self._most:
-                raise TooLarge(limit=self._most)
+            if self._form.size > self._max_bytes:
+                raise TooLarge(limit=self._max_bytes)
             self._digest.update(chunk)
             self._form.file.write(chunk)
             return
         self._value += chunk
-        self._other += len(chunk)
-        if len(self._value) > MOST_FIELD_BYTES or self._other > MOST_OTHER_BYTES:
+        self._other_bytes += len(chunk)
+        if len(self._value) > MAX_FIELD_BYTES or self._other_bytes > MAX_OTHER_BYTES:
             raise InvalidField(f"/{part.field if part else ''}", "is too long")
 
-    def _end(self, part: PartNames | None) -> None:
-        if part is None or part.field == FILE:
+    def _end_part(self, part: PartNames | None) -> None:
+        if part is None or part.field == FILE_FIELD:
             return
         try:
             self._form.fields.append((part.field, self._value.decode()))
@@ -132,10 +137,10 @@ class _Reader:
         self._value.clear()
 
 
-def _name(sent: str) -> str:
+def _clean_name(sent: str) -> str:
     """Data, whatever it says; but no name has control characters, and a longer one keeps its beginning and its end."""
-    name = CONTROL.sub("", sent)
-    return name if len(name) <= MOST_NAME else f"{name[: MOST_NAME - 17]}…{name[-16:]}"
+    name = CONTROL_CHARACTERS.sub("", sent)
+    return name if len(name) <= MAX_NAME_LENGTH else f"{name[: MAX_NAME_LENGTH - 17]}…{name[-16:]}"
 
 
 def _is_picture(part: MultipartSegment) -> bool:
@@ -147,7 +152,7 @@ def _boundary(content_type: str) -> str:
     message["content-type"] = content_type
     boundary = message.get_boundary()
     if message.get_content_type() != "multipart/form-data":
-        raise MalformedBody(NO_FORM, content_type=content_type)
+        raise MalformedBody(NOT_MULTIPART, content_type=content_type)
     if not boundary:
         raise MalformedBody(NO_BOUNDARY, content_type=content_type)
     return boundary

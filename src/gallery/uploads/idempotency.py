@@ -16,16 +16,16 @@ from msgspec import Struct
 
 from gallery.access.model import Owner
 from gallery.adapters.postgres.database import Connection, Database
-from gallery.background import beside
-from gallery.errors import DatabaseAway, IdempotencyKeyReused, StillInFlight
+from gallery.background import run_in_background
+from gallery.errors import DatabaseUnavailable, IdempotencyKeyReused, StillInFlight
 from gallery.images.model import ImageId
 
 log = structlog.get_logger(__name__)
 
-KEEP = timedelta(hours=24)
-RELEASE_EVERY = 0.5  # seconds, while the database is away
+RETENTION = timedelta(hours=24)
+RELEASE_RETRY_SECONDS = 0.5  # seconds, while the database is away
 
-BEGIN = """
+ACQUIRE = """
     INSERT INTO idempotency (owner, route, key, holder, ends_at) VALUES ($1, $2, $3, $4, now() + $5::interval)
     ON CONFLICT (owner, route, key) DO UPDATE
     SET holder = excluded.holder, ends_at = excluded.ends_at, fingerprint = NULL, status = NULL, image_id = NULL,
@@ -33,33 +33,33 @@ BEGIN = """
     WHERE idempotency.ends_at <= now()
     RETURNING true
 """
-ANSWERED = """
+FIND_RESPONSE = """
     SELECT fingerprint, status, image_id, body FROM idempotency
     WHERE owner = $1 AND route = $2 AND key = $3 AND status IS NOT NULL
 """
-OURS = "owner = $1 AND route = $2 AND key = $3 AND holder = $4 AND status IS NULL"
-RENEW = f"UPDATE idempotency SET ends_at = now() + $5::interval WHERE {OURS}"
-RELEASE = f"DELETE FROM idempotency WHERE {OURS}"
-FINISH = f"""
+HELD = "owner = $1 AND route = $2 AND key = $3 AND holder = $4 AND status IS NULL"
+RENEW = f"UPDATE idempotency SET ends_at = now() + $5::interval WHERE {HELD}"
+RELEASE = f"DELETE FROM idempotency WHERE {HELD}"
+STORE_RESPONSE = f"""
     UPDATE idempotency SET fingerprint = $5, status = $6, image_id = $7, body = $8, ends_at = now() + $9::interval
-    WHERE {OURS} RETURNING true
+    WHERE {HELD} RETURNING true
 """
-EXPIRE = """
+DELETE_EXPIRED = """
     DELETE FROM idempotency WHERE (owner, route, key) IN (
         SELECT owner, route, key FROM idempotency WHERE ends_at <= now() ORDER BY ends_at LIMIT $1
     )
 """
 
 
-class Key(Struct, frozen=True):
+class IdempotencyKey(Struct, frozen=True):
     """A client's key: good for one owner and one route."""
 
     owner: Owner
     route: str
-    name: str
+    value: str
 
 
-class Answer(Struct, frozen=True):
+class StoredResponse(Struct, frozen=True):
     """What was answered: the status, the image it tells of, and the body. `fingerprint` tells requests apart."""
 
     fingerprint: str
@@ -68,30 +68,30 @@ class Answer(Struct, frozen=True):
     body: bytes
 
 
-class Hold:
+class KeyLock:
     """One request's hold on its key, or its hold on nothing when it has none."""
 
-    def __init__(self, key: Key | None, answered: Answer | None = None) -> None:
+    def __init__(self, key: IdempotencyKey | None, stored: StoredResponse | None = None) -> None:
         self._key = key
-        self._answered = answered
+        self._stored = stored
         self._holder = str(uuid4())
 
     @property
-    def ours(self) -> tuple[str, ...]:
-        return () if self._key is None else (self._key.owner, self._key.route, self._key.name, self._holder)
+    def parameters(self) -> tuple[str, ...]:
+        return () if self._key is None else (self._key.owner, self._key.route, self._key.value, self._holder)
 
-    def answered(self, fingerprint: str) -> Answer | None:
+    def find_response(self, fingerprint: str) -> StoredResponse | None:
         """The answer that this request has had already. Raises `IdempotencyKeyReused` when it was another request."""
-        if self._answered is not None and self._answered.fingerprint != fingerprint:
+        if self._stored is not None and self._stored.fingerprint != fingerprint:
             raise IdempotencyKeyReused
-        return self._answered
+        return self._stored
 
-    async def finish(self, db: Connection, answer: Answer) -> None:
+    async def store_response(self, db: Connection, response: StoredResponse) -> None:
         """Keep the answer, in the transaction that makes it true. Raises `StillInFlight` if the lease was lost."""
         if self._key is None:
             return
-        kept = (answer.fingerprint, answer.status, answer.image, answer.body)
-        if not await db.fetchval(FINISH, *self.ours, *kept, KEEP):
+        kept = (response.fingerprint, response.status, response.image, response.body)
+        if not await db.fetchval(STORE_RESPONSE, *self.parameters, *kept, RETENTION):
             raise StillInFlight
 
 
@@ -102,59 +102,59 @@ class Idempotency:
         self._releasing: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
-    async def hold(self, key: Key | None) -> AsyncIterator[Hold]:
+    async def lock(self, key: IdempotencyKey | None) -> AsyncIterator[KeyLock]:
         """This request's hold on its key, given back at the end unless it was finished. Raises `StillInFlight`."""
-        hold = await self._begin(key) if key else Hold(None)
-        renewing = beside(self._renew(hold), "idempotency") if key else nullcontext()
+        key_lock = await self._acquire(key) if key else KeyLock(None)
+        renewing = run_in_background(self._renew(key_lock), "idempotency") if key else nullcontext()
         try:
             async with renewing:
-                yield hold
+                yield key_lock
         except BaseException:
-            await asyncio.shield(self._release(hold))
+            await asyncio.shield(self._release(key_lock))
             raise
 
-    async def _begin(self, key: Key) -> Hold:
-        hold = Hold(key)
+    async def _acquire(self, key: IdempotencyKey) -> KeyLock:
+        lock = KeyLock(key)
         async with self._database.primary() as db:
-            if await db.fetchval(BEGIN, *hold.ours, self._lease):
-                return hold
-            row = await db.fetchrow(ANSWERED, *hold.ours[:3])
+            if await db.fetchval(ACQUIRE, *lock.parameters, self._lease):
+                return lock
+            row = await db.fetchrow(FIND_RESPONSE, *lock.parameters[:3])
         if row is None:
             raise StillInFlight
-        return Hold(key, Answer(row["fingerprint"], row["status"], ImageId(row["image_id"]), row["body"]))
+        return KeyLock(key, StoredResponse(row["fingerprint"], row["status"], ImageId(row["image_id"]), row["body"]))
 
-    async def _renew(self, hold: Hold) -> None:
+    async def _renew(self, lock: KeyLock) -> None:
         while True:
             await asyncio.sleep(self._lease.total_seconds() / 3)
             try:
                 async with self._database.primary() as db:
-                    await db.execute(RENEW, *hold.ours, self._lease)
-            except DatabaseAway as error:
+                    await db.execute(RENEW, *lock.parameters, self._lease)
+            except DatabaseUnavailable as error:
                 log.warning("idempotency.not_renewed", error=str(error))  # finishing asks again whose it is
 
-    async def _release(self, hold: Hold) -> None:
+    async def _release(self, lock: KeyLock) -> None:
         """Give the key back; where the database is away, as soon as it is there again, or the lease ends by itself."""
-        if hold.ours and not await self._released(hold):
-            later = asyncio.create_task(self._release_later(hold))
+        if lock.parameters and not await self._try_release(lock):
+            later = asyncio.create_task(self._release_later(lock))
             self._releasing.add(later)
             later.add_done_callback(self._releasing.discard)
 
-    async def _release_later(self, hold: Hold) -> None:
+    async def _release_later(self, lock: KeyLock) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(self._lease.total_seconds()):
-                while not await self._released(hold):  # noqa: ASYNC110  nobody tells us that it is back
-                    await asyncio.sleep(RELEASE_EVERY)
+                while not await self._try_release(lock):  # noqa: ASYNC110  nobody tells us that it is back
+                    await asyncio.sleep(RELEASE_RETRY_SECONDS)
 
-    async def _released(self, hold: Hold) -> bool:
+    async def _try_release(self, lock: KeyLock) -> bool:
         try:
             async with self._database.primary() as db:
-                await db.execute(RELEASE, *hold.ours)
-        except DatabaseAway as error:
+                await db.execute(RELEASE, *lock.parameters)
+        except DatabaseUnavailable as error:
             log.warning("idempotency.not_released", error=str(error))
             return False
         return True
 
 
-async def expire(db: Connection, limit: int) -> None:
+async def delete_expired(db: Connection, limit: int) -> None:
     """Forget answers that are old enough, and leases that nobody holds."""
-    await db.execute(EXPIRE, limit)
+    await db.execute(DELETE_EXPIRED, limit)

@@ -2,7 +2,7 @@
 
 from multipart import MultipartError
 
-NO_FORM = (
+NOT_MULTIPART = (
     'Send the picture as multipart/form-data, in the field "file". Libraries set the Content-Type with its boundary '
     "themselves when they are given a form: do not set it by hand."
 )
@@ -47,9 +47,9 @@ RULES = {  # by what the parser says
 }
 
 
-def rule_of(error: MultipartError | UnicodeError, parts: int) -> str:
+def broken_rule(error: MultipartError | UnicodeError, max_parts: int) -> str:
     """The rule that a body breaks, of which the parser says so; a body has so many parts at most."""
     if isinstance(error, UnicodeError):
         return NOT_DECODED
     said = str(error.args[0])  # a text of the parser's, without anything of the body
-    return RULES.get(said, f"{said}.").replace("{parts}", str(parts))
+    return RULES.get(said, f"{said}.").replace("{parts}", str(max_parts))

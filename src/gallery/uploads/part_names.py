@@ -13,8 +13,10 @@ from urllib.parse import unquote
 from multipart import parse_content_disposition
 
 CODE_PAGE = "cp1252"  # of most machines that do not write UTF-8
-EXTENDED = re.compile(r""";\s*filename\*\s*=\s*"?([\w-]+)'[^']*'([^";\s]*)""", re.ASCII | re.IGNORECASE)  # RFC 8187
-UNREADABLE = (UnicodeError, LookupError, ValueError, HeaderParseError)
+EXTENDED_FILENAME = re.compile(
+    r""";\s*filename\*\s*=\s*"?([\w-]+)'[^']*'([^";\s]*)""", re.ASCII | re.IGNORECASE
+)  # RFC 8187
+DECODING_ERRORS = (UnicodeError, LookupError, ValueError, HeaderParseError)
 
 
 class PartNames(NamedTuple):
@@ -26,7 +28,7 @@ def part_names(disposition: str) -> PartNames:
     """From the header's value, its bytes decoded as Latin-1."""
     text = _decoded(disposition.encode("latin-1"))
     _, field, file = parse_content_disposition(text)
-    if extended := EXTENDED.search(text):
+    if extended := EXTENDED_FILENAME.search(text):
         file = _extended(*extended.groups()) or file
     if file and "=?" in file:
         file = _encoded_words(file)
@@ -44,12 +46,12 @@ def _extended(charset: str, encoded: str) -> str:
     """The name in `utf-8''Z%C3%BCrich.jpg`; nothing where it is not what it says."""
     try:
         return unquote(encoded, encoding=charset, errors="strict")
-    except UNREADABLE:
+    except DECODING_ERRORS:
         return ""
 
 
 def _encoded_words(text: str) -> str:
     try:
         return str(make_header(decode_header(text)))
-    except UNREADABLE:
+    except DECODING_ERRORS:
         return text

@@ -8,9 +8,9 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from gallery.errors import InvalidField
-from gallery.images.model import Draft, Image, Lane, Visibility
-from gallery.images.schema import Alt, Description, ImageView, Tags, Title, view
-from gallery.validation import invalid, pointer, unknown
+from gallery.images.model import Image, Lane, UploadMetadata, Visibility
+from gallery.images.schema import Alt, Description, ImageView, Tags, Title, image_view
+from gallery.validation import invalid_field, pointer, unknown_message
 
 
 class ImageForm(Struct, frozen=True, forbid_unknown_fields=True):
@@ -24,7 +24,7 @@ class ImageForm(Struct, frozen=True, forbid_unknown_fields=True):
     lane: Literal["interactive", "bulk"] = "interactive"
 
 
-FIELDS = ImageForm.__struct_fields__
+FORM_FIELDS = ImageForm.__struct_fields__
 JOINERS = "\u200c\u200d"  # not printable, and part of words in Persian and Malayalam, and of emoji
 
 
@@ -34,14 +34,16 @@ class UploadView(ImageView, frozen=True, kw_only=True, rename="camel"):
     duplicate: bool
 
 
-def draft(fields: Iterable[tuple[str, str]], file_name: str) -> Draft:
+def parse_metadata(fields: Iterable[tuple[str, str]], file_name: str) -> UploadMetadata:
     """What an uploader says, checked. Without a title the file's name is one. Raises `InvalidField`.
 
     A field that is empty, as browsers send those of a form that were not filled in, is as good as absent.
     """
-    form = _checked(_gathered((name, value) for name, value in fields if value.strip() or name not in FIELDS))
-    return Draft(
-        title=_title_of(file_name) if form.title is UNSET else form.title,
+    form = _validate(
+        _collect_fields((name, value) for name, value in fields if value.strip() or name not in FORM_FIELDS)
+    )
+    return UploadMetadata(
+        title=_title_from(file_name) if form.title is UNSET else form.title,
         description=form.description,
         alt=form.alt,
         tags=list(dict.fromkeys(form.tags)),
@@ -51,10 +53,10 @@ def draft(fields: Iterable[tuple[str, str]], file_name: str) -> Draft:
 
 
 def upload_view(image: Image, base: str, duplicate: bool) -> UploadView:
-    return UploadView(**msgspec.structs.asdict(view(image, base)), duplicate=duplicate)
+    return UploadView(**msgspec.structs.asdict(image_view(image, base)), duplicate=duplicate)
 
 
-def _gathered(fields: Iterable[tuple[str, str]]) -> dict[str, str | list[str]]:
+def _collect_fields(fields: Iterable[tuple[str, str]]) -> dict[str, str | list[str]]:
     gathered: dict[str, str | list[str]] = {}
     tags: list[str] = []
     for name, value in fields:
@@ -67,16 +69,16 @@ def _gathered(fields: Iterable[tuple[str, str]]) -> dict[str, str | list[str]]:
     return gathered | ({"tags": tags} if tags else {})
 
 
-def _checked(fields: dict[str, str | list[str]]) -> ImageForm:
-    if strange := [name for name in fields if name not in FIELDS]:
-        raise InvalidField(pointer(strange[0]), unknown("field", ["file", *FIELDS]))
+def _validate(fields: dict[str, str | list[str]]) -> ImageForm:
+    if unknown_fields := [name for name in fields if name not in FORM_FIELDS]:
+        raise InvalidField(pointer(unknown_fields[0]), unknown_message("field", ["file", *FORM_FIELDS]))
     try:
         return msgspec.convert(fields, ImageForm)
     except msgspec.ValidationError as error:
-        raise invalid(error, ImageForm) from error
+        raise invalid_field(error, ImageForm) from error
 
 
-def _title_of(file_name: str) -> str:
+def _title_from(file_name: str) -> str:
     stem = PurePosixPath(file_name.replace("\\", "/")).stem
     printable = "".join(c for c in stem if c.isprintable() or c in JOINERS).strip().strip(JOINERS)
     return printable[:120] or "Untitled"

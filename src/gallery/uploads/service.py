@@ -12,25 +12,25 @@ from msgspec import Struct
 from gallery.access.model import Caller
 from gallery.access.service import Access
 from gallery.adapters.postgres.database import Connection
-from gallery.background import end
+from gallery.background import cancel_and_wait
 from gallery.errors import CredentialNotValid, ImageNotFound, InvalidHeader, Unavailable
-from gallery.images.model import Image, ImageId, Photo, Status
+from gallery.images.model import Image, ImageId, Status, UploadedFile
 from gallery.images.service import Images
 from gallery.notifications.feed import Feed
 from gallery.uploads import schema
-from gallery.uploads.add import NewImages, Seal, Uploaded, unsealed
+from gallery.uploads.add import NewImages, TransactionHook, UploadResult, no_hook
 from gallery.uploads.form import Form
-from gallery.uploads.idempotency import Answer, Hold, Idempotency, Key
+from gallery.uploads.idempotency import Idempotency, IdempotencyKey, KeyLock, StoredResponse
 
 ROUTE = "POST /api/v1/images"
-LONGEST_WAIT = 60  # seconds
-SETTLED = frozenset({"image.ready", "image.failed", "image.deleted"})
+MAX_WAIT_SECONDS = 60  # seconds
+SETTLED_EVENTS = frozenset({"image.ready", "image.failed", "image.deleted"})
 
-KEY = re.compile(r"[!-~]{1,255}")
-WAIT = re.compile(r'(?:^|,)\s*wait\s*=\s*"?(\d{1,9})"?\s*(?=$|[,;])', re.IGNORECASE)
+KEY_PATTERN = re.compile(r"[!-~]{1,255}")
+WAIT_PATTERN = re.compile(r'(?:^|,)\s*wait\s*=\s*"?(\d{1,9})"?\s*(?=$|[,;])', re.IGNORECASE)
 
 
-class Said(Struct, frozen=True):
+class ResponseState(Struct, frozen=True):
     """What an answer's body says of its image."""
 
     status: Status
@@ -38,13 +38,13 @@ class Said(Struct, frozen=True):
     duplicate: bool
 
 
-class Receipt(Struct, frozen=True):
+class UploadResponse(Struct, frozen=True):
     """What an uploader is answered; `status` is that of HTTP."""
 
     status: int
     image: ImageId
     body: bytes
-    said: Said
+    state: ResponseState
     replayed: bool = False
 
 
@@ -59,86 +59,90 @@ class Uploads:
         self._feed = feed
         self._base = base
 
-    async def take(self, caller: Caller, key: str | None, body: AbstractAsyncContextManager[Form]) -> Receipt:
+    async def receive(self, caller: Caller, key: str | None, body: AbstractAsyncContextManager[Form]) -> UploadResponse:
         """Keep the photo that `body` brings, or answer what was answered to its `key` before.
 
         Raises `StillInFlight`, `IdempotencyKeyReused`, `CredentialNotValid` when the credential was withdrawn while
         the body arrived, and what reading the body and `NewImages.add` raise.
         """
-        held = Key(caller.owner, ROUTE, key) if key is not None else None
-        async with self._idempotency.hold(held) as hold, body as form:
-            if await self._access.withdrawn(caller):
-                raise CredentialNotValid(reason="withdrawn during the upload", key=caller.key)
-            draft = schema.draft(form.fields, form.file_name)
-            answer = hold.answered(_fingerprint(form))
-            if answer is not None:
-                await self._new_images.sent_again(answer.image)
-                said = msgspec.json.decode(answer.body, type=Said)
-                return Receipt(answer.status, answer.image, answer.body, said, replayed=True)
-            photo = Photo(form.file, form.file_name, form.size, form.sha256)
-            seal = self._sealing(hold, _fingerprint(form)) if held else unsealed
-            return self._receipt(await self._new_images.add(caller, photo, draft, seal))
+        idempotency_key = IdempotencyKey(caller.owner, ROUTE, key) if key is not None else None
+        async with self._idempotency.lock(idempotency_key) as lock, body as form:
+            if await self._access.is_revoked(caller):
+                raise CredentialNotValid(reason="withdrawn during the upload", key=caller.api_key_id)
+            metadata = schema.parse_metadata(form.fields, form.file_name)
+            stored = lock.find_response(_fingerprint(form))
+            if stored is not None:
+                await self._new_images.ensure_enqueued(stored.image)
+                state = msgspec.json.decode(stored.body, type=ResponseState)
+                return UploadResponse(stored.status, stored.image, stored.body, state, replayed=True)
+            upload = UploadedFile(form.file, form.file_name, form.size, form.sha256)
+            hook = self._store_response_hook(lock, _fingerprint(form)) if idempotency_key else no_hook
+            return self._response_for(await self._new_images.add(caller, upload, metadata, hook))
 
-    async def settled(self, caller: Caller, receipt: Receipt, seconds: int) -> Receipt:
+    async def wait_until_settled(self, caller: Caller, response: UploadResponse, seconds: int) -> UploadResponse:
         """The receipt as it reads once the image is READY or FAILED, or after that time, or when the process stops.
 
         Of an image that is deleted meanwhile, or once the caller's credential has ended, as it read before.
         """
-        over = asyncio.ensure_future(self._access.over(caller))
+        expired = asyncio.ensure_future(self._access.wait_until_expired(caller))
         try:
-            with self._feed.expecting(receipt.image, SETTLED) as news, suppress(ImageNotFound):
-                over.add_done_callback(lambda _: news.set())
+            with self._feed.waiter(response.image, SETTLED_EVENTS) as changed, suppress(ImageNotFound):
+                expired.add_done_callback(lambda _: changed.set())
                 with suppress(TimeoutError):
                     async with asyncio.timeout(seconds):
-                        while _in_flight(receipt := await self._now(caller, receipt, over)) and not (
-                            self._feed.ended or over.done()
+                        while _in_flight(response := await self._refresh(caller, response, expired)) and not (
+                            self._feed.ended or expired.done()
                         ):
-                            await news.wait()
-                            news.clear()
-                if _in_flight(receipt):
-                    receipt = await self._now(caller, receipt, over)
+                            await changed.wait()
+                            changed.clear()
+                if _in_flight(response):
+                    response = await self._refresh(caller, response, expired)
         finally:
-            await end(over)
-        return receipt
+            await cancel_and_wait(expired)
+        return response
 
-    async def _now(self, caller: Caller, receipt: Receipt, over: "asyncio.Future[None]") -> Receipt:
+    async def _refresh(
+        self, caller: Caller, response: UploadResponse, expired: "asyncio.Future[None]"
+    ) -> UploadResponse:
         """As it reads now, or as it did while the database is away, or once it is `over`. Raises `ImageNotFound`."""
-        if over.done():
-            return receipt
+        if expired.done():
+            return response
         try:
-            image = await self._images.own(caller, receipt.image)
+            image = await self._images.get_owned(caller, response.image)
         except Unavailable:
-            return receipt
-        return self._told(image, receipt.status, duplicate=receipt.said.duplicate, replayed=receipt.replayed)
+            return response
+        return self._build_response(
+            image, response.status, duplicate=response.state.duplicate, replayed=response.replayed
+        )
 
-    def _sealing(self, hold: Hold, fingerprint: str) -> Seal:
-        async def seal(db: Connection, uploaded: Uploaded) -> None:
-            receipt = self._receipt(uploaded)
-            await hold.finish(db, Answer(fingerprint, receipt.status, receipt.image, receipt.body))
+    def _store_response_hook(self, lock: KeyLock, fingerprint: str) -> TransactionHook:
+        async def seal(db: Connection, uploaded: UploadResult) -> None:
+            receipt = self._response_for(uploaded)
+            await lock.store_response(db, StoredResponse(fingerprint, receipt.status, receipt.image, receipt.body))
 
         return seal
 
-    def _receipt(self, uploaded: Uploaded) -> Receipt:
-        return self._told(uploaded.image, 200 if uploaded.duplicate else 201, duplicate=uploaded.duplicate)
+    def _response_for(self, result: UploadResult) -> UploadResponse:
+        return self._build_response(result.image, 200 if result.duplicate else 201, duplicate=result.duplicate)
 
-    def _told(self, image: Image, status: int, *, duplicate: bool, replayed: bool = False) -> Receipt:
+    def _build_response(self, image: Image, status: int, *, duplicate: bool, replayed: bool = False) -> UploadResponse:
         body = msgspec.json.encode(schema.upload_view(image, self._base, duplicate))
-        return Receipt(status, image.id, body, Said(image.status, image.version, duplicate), replayed)
+        return UploadResponse(status, image.id, body, ResponseState(image.status, image.version, duplicate), replayed)
 
 
-def key_in(headers: Sequence[str]) -> str | None:
+def parse_idempotency_key(headers: Sequence[str]) -> str | None:
     """The key in the values of `Idempotency-Key`: 1 to 255 visible ASCII characters. Raises `InvalidHeader`."""
     if not headers:
         return None
-    if len(headers) > 1 or KEY.fullmatch(headers[0]) is None:
+    if len(headers) > 1 or KEY_PATTERN.fullmatch(headers[0]) is None:
         raise InvalidHeader("Idempotency-Key", "once, with 1 to 255 visible ASCII characters")
     return headers[0]
 
 
-def patience(headers: Sequence[str]) -> int | None:
+def preferred_wait_seconds(headers: Sequence[str]) -> int | None:
     """How many seconds the values of `Prefer` are ready to wait (RFC 7240); what cannot be read is no preference."""
-    match = WAIT.search(",".join(headers))
-    return None if match is None else min(int(match[1]), LONGEST_WAIT)
+    match = WAIT_PATTERN.search(",".join(headers))
+    return None if match is None else min(int(match[1]), MAX_WAIT_SECONDS)
 
 
 def _fingerprint(form: Form) -> str:
@@ -147,5 +151,5 @@ def _fingerprint(form: Form) -> str:
     return hashlib.sha256(msgspec.json.encode([fields, form.sha256])).hexdigest()
 
 
-def _in_flight(receipt: Receipt) -> bool:
-    return receipt.said.status in (Status.PENDING, Status.PROCESSING)
+def _in_flight(response: UploadResponse) -> bool:
+    return response.state.status in (Status.PENDING, Status.PROCESSING)

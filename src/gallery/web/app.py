@@ -14,13 +14,13 @@ import gallery.images.api
 import gallery.notifications.api
 import gallery.uploads.api
 from gallery.web import docs, metrics, openapi, pages, probes, problems, queues
-from gallery.web.auth_guard import Callers, Doorkeeper, caller_of
+from gallery.web.auth_guard import AuthGuard, CallerKeys, caller_of
 from gallery.web.middleware import wrapped
 from gallery.web.streams import stream_slots
 from gallery.wiring import Gallery
 
 
-def make_app(house: Gallery) -> ASGIApp:
+def make_app(application: Gallery) -> ASGIApp:
     app = Litestar(
         route_handlers=[
             gallery.access.api.router(),
@@ -31,36 +31,36 @@ def make_app(house: Gallery) -> ASGIApp:
             probes.livez,
             probes.readyz,
             metrics.metrics,
-            queues.front,
-            queues.page,
+            queues.redirect_to_queues,
+            queues.queues_page,
             *pages.handlers(),
         ],
         dependencies={
             "caller": Provide(caller_of, sync_to_thread=False),
-            "access": _given(house.access),
-            "images": _given(house.images),
-            "pictures": _given(house.pictures),
-            "links": _given(house.links),
-            "uploads": _given(house.uploads),
-            "answers": _given(house.answers),
-            "dossiers": _given(house.dossiers),
-            "console": _given(house.console),
-            "scaler": _given(house.scaler),
-            "cache": _given(house.cache),
-            "feed": _given(house.feed),
-            "stream_slot": Provide(stream_slots(house.settings), sync_to_thread=False),
-            "settings": _given(house.settings),
-            "health": _given(house.health),
-            "readings": _given(house.readings),
+            "access": _provide(application.access),
+            "images": _provide(application.images),
+            "pictures": _provide(application.pictures),
+            "links": _provide(application.links),
+            "uploads": _provide(application.uploads),
+            "cached_reads": _provide(application.cached_reads),
+            "image_details": _provide(application.image_details),
+            "console": _provide(application.console),
+            "scaler": _provide(application.scaler),
+            "cache": _provide(application.cache),
+            "feed": _provide(application.feed),
+            "stream_slot": Provide(stream_slots(application.settings), sync_to_thread=False),
+            "settings": _provide(application.settings),
+            "health": _provide(application.health),
+            "readings": _provide(application.readings),
         },
-        guards=[Doorkeeper(house.access, house.settings)],
+        guards=[AuthGuard(application.access, application.settings)],
         exception_handlers=problems.HANDLERS,
-        openapi_config=openapi.config(*docs.pages(house.settings)),
+        openapi_config=openapi.config(*docs.pages(application.settings)),
         template_config=pages.templates(),
         logging_config=None,
         debug=False,
     )
-    return wrapped(app, house, Callers(house.access))
+    return wrapped(app, application, CallerKeys(application.access))
 
 
 def _images_router() -> Router:
@@ -70,19 +70,19 @@ def _images_router() -> Router:
     return Router("/api/v1/images", route_handlers=handlers, tags=["images"])
 
 
-def make_worker_app(house: Gallery) -> ASGIApp:
+def make_worker_app(application: Gallery) -> ASGIApp:
     """What a worker answers: how it is, at the same doors."""
     app = Litestar(
         route_handlers=[probes.livez, probes.readyz, metrics.metrics],
-        dependencies={"health": _given(house.health), "readings": _given(house.readings)},
-        guards=[Doorkeeper(house.access, house.settings)],
+        dependencies={"health": _provide(application.health), "readings": _provide(application.readings)},
+        guards=[AuthGuard(application.access, application.settings)],
         exception_handlers=problems.HANDLERS,
         openapi_config=None,
         logging_config=None,
         debug=False,
     )
-    return wrapped(app, house, Callers(house.access))
+    return wrapped(app, application, CallerKeys(application.access))
 
 
-def _given(value: Any) -> Provide:
+def _provide(value: Any) -> Provide:
     return Provide(lambda: value, use_cache=True, sync_to_thread=False)

@@ -1,7 +1,7 @@
 """Who is at the door, asked once per request and before anything of it is read.
 
-A route says what it needs in its `opt` (`access/model.py: Door`); one that says nothing lets only admins in. What a
-handler is given as `caller` is whoever this has found.
+A route says what it needs in its `opt` (`access/model.py: RoutePolicy`); one that says nothing lets only admins in.
+What a handler is given as `caller` is whoever this has found.
 """
 
 from typing import Any
@@ -15,88 +15,92 @@ from litestar.handlers.base import BaseRouteHandler
 from litestar.types import HTTPScope
 
 from gallery.access.api import COOKIE
-from gallery.access.model import CLOSED, OPEN_MODE_CALLER, STRANGER, Caller, Door, Kind
-from gallery.access.service import Access, Shown
+from gallery.access.model import ANONYMOUS, DEFAULT_POLICY, OPEN_MODE_CALLER, Caller, CredentialKind, RoutePolicy
+from gallery.access.service import Access, Credentials
 from gallery.errors import CredentialsRequired, ForeignOrigin, ImageNotFound, ScopeMissing, Unauthorized, Unavailable
-from gallery.settings import Settings, origins
-from gallery.web.middleware.cors import may_write, same_origin
-from gallery.web.middleware.open_mode import READING
+from gallery.settings import Settings, parse_origins
+from gallery.web.middleware.cors import may_write_from, same_origin
+from gallery.web.middleware.open_mode import SAFE_METHODS
 
 Connection = ASGIConnection[Any, Any, Any, Any]
 
 
-class Doorkeeper:
+class AuthGuard:
     """A guard for every route of the application."""
 
     def __init__(self, access: Access, settings: Settings) -> None:
         self._access = access
-        self._origin = _origin(settings.public_url)
-        self._welcome = origins(settings.cors_origin)
+        self._public_origin = _origin_of(settings.public_url)
+        self._allowed_origins = parse_origins(settings.cors_origin)
 
     async def __call__(self, connection: Connection, handler: BaseRouteHandler) -> None:
-        door: Door = handler.opt.get("door", CLOSED)
+        policy: RoutePolicy = handler.opt.get("door", DEFAULT_POLICY)
         if connection.scope.get("method") == "OPTIONS":
-            door = Door(None, known=False)
-        caller = connection.state.caller = await self._let_in(connection, door)
-        if caller.key:
-            structlog.contextvars.bind_contextvars(caller=f"key:{caller.key}")
+            policy = RoutePolicy(None, authenticate=False)
+        caller = connection.state.caller = await self._authorize(connection, policy)
+        if caller.api_key_id:
+            structlog.contextvars.bind_contextvars(caller=f"key:{caller.api_key_id}")
 
-    async def _let_in(self, connection: Connection, door: Door) -> Caller:
+    async def _authorize(self, connection: Connection, policy: RoutePolicy) -> Caller:
         """Raises `CredentialsRequired`, `CredentialNotValid`, `ScopeMissing`, `LinkNotValid`, `Unavailable`."""
-        if not door.known:
-            return OPEN_MODE_CALLER if self._access.open else STRANGER
-        if door.links and "sig" in connection.query_params:
-            return await self._access.links.caller(_image(connection), connection.query_params, door.links)
-        if door.ticket and "ticket" in connection.query_params:
-            return await self._access.by_ticket(connection.query_params["ticket"])
-        caller = await who(self._access, connection)
-        if door.public:
+        if not policy.authenticate:
+            return OPEN_MODE_CALLER if self._access.open else ANONYMOUS
+        if policy.link_purposes and "sig" in connection.query_params:
+            return await self._access.links.authenticate(
+                _image_id(connection), connection.query_params, policy.link_purposes
+            )
+        if policy.allow_ticket and "ticket" in connection.query_params:
+            return await self._access.authenticate_ticket(connection.query_params["ticket"])
+        caller = await authenticate(self._access, connection)
+        if policy.allow_anonymous:
             return caller  # what they may see of it is asked of the image
-        if caller.kind is Kind.STRANGER:
+        if caller.kind is CredentialKind.ANONYMOUS:
             raise CredentialsRequired
-        if door.scope is not None and not caller.may(door.scope):
-            raise ScopeMissing(door.scope)
+        if policy.scope is not None and not caller.may(policy.scope):
+            raise ScopeMissing(policy.scope)
         self._check_origin(connection, caller)
         return caller
 
     def _check_origin(self, connection: Connection, caller: Caller) -> None:
         """A browser sends the cookie by itself, whoever's page it is: only ours may write by it, and welcome ones."""
-        if caller.kind is not Kind.SESSION or connection.scope.get("method") in READING:
+        if caller.kind is not CredentialKind.SESSION or connection.scope.get("method") in SAFE_METHODS:
             return
         origin = connection.headers.get("origin", "")
-        if same_origin(origin, connection.headers.get("host", "")) or origin.lower() == self._origin:
+        if same_origin(origin, connection.headers.get("host", "")) or origin.lower() == self._public_origin:
             return
-        if not may_write(self._welcome, connection.scope, origin):
+        if not may_write_from(self._allowed_origins, connection.scope, origin):
             raise ForeignOrigin(origin=origin)
 
 
-async def who(access: Access, connection: Connection) -> Caller:
+async def authenticate(access: Access, connection: Connection) -> Caller:
     """Whoever the request's headers say it is from, asked once; a stranger where they say nothing.
 
     Raises `CredentialNotValid`, `Unavailable`.
     """
     if "known" not in connection.state:
         try:
-            connection.state.known = await access.caller(shown(connection))
+            connection.state.known = await access.authenticate(credentials_of(connection))
         except (Unauthorized, Unavailable) as error:
             connection.state.known = error
-    known: Caller | Unauthorized | Unavailable = connection.state.known
-    if isinstance(known, Caller):
-        return known
-    raise known
+    result: Caller | Unauthorized | Unavailable = connection.state.known
+    if isinstance(result, Caller):
+        return result
+    raise result
 
 
-class Callers:
-    """Whose requests are counted together: a key's, else an owner's. See `web/middleware/rate_limit.py: Callers`."""
+class CallerKeys:
+    """Whose requests are counted together: a key's, else an owner's. See `web/middleware/rate_limit.py:
+    RateLimitKeys`.
+    """
 
     def __init__(self, access: Access) -> None:
         self._access = access
 
-    def verified(self, scope: HTTPScope) -> bool:
-        return self._access.verified(shown(ASGIConnection(scope)))
+    def is_verified(self, scope: HTTPScope) -> bool:
+        return self._access.is_verified(credentials_of(ASGIConnection(scope)))
 
-    async def name(self, scope: HTTPScope) -> str | None:
-        return (await who(self._access, ASGIConnection(scope))).counted_as
+    async def find_key(self, scope: HTTPScope) -> str | None:
+        return (await authenticate(self._access, ASGIConnection(scope))).rate_limit_key
 
 
 def caller_of(request: Request[Any, Any, Any]) -> Caller:
@@ -104,17 +108,17 @@ def caller_of(request: Request[Any, Any, Any]) -> Caller:
     return caller
 
 
-def shown(connection: Connection) -> Shown:
+def credentials_of(connection: Connection) -> Credentials:
     """The credentials that a request brings."""
     scheme, _, text = connection.headers.get("authorization", "").partition(" ")
-    return Shown(
+    return Credentials(
         bearer=text.strip() if scheme.lower() == "bearer" else None,
         api_key=connection.headers.get("x-api-key"),
         session=connection.cookies.get(COOKIE),
     )
 
 
-def _image(connection: Connection) -> str:
+def _image_id(connection: Connection) -> str:
     text = str(connection.path_params.get("image_id", ""))
     try:
         return str(UUID(text))
@@ -122,6 +126,6 @@ def _image(connection: Connection) -> str:
         raise ImageNotFound(image=text) from None
 
 
-def _origin(url: str) -> str | None:
+def _origin_of(url: str) -> str | None:
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}".lower() if parts.netloc else None

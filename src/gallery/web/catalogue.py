@@ -6,9 +6,9 @@ from msgspec import Struct
 
 from gallery import errors
 from gallery.errors import GalleryError
-from gallery.web.problems import OTHERS, STATUS, status_of_kind
+from gallery.web.problems import FRAMEWORK_DETAILS, STATUS_BY_ERROR, status_of_type
 
-OF_COMMANDS = (  # only operators' commands meet these
+COMMAND_ERRORS = (  # only operators' commands meet these
     errors.BackupDamaged,
     errors.BackupForeign,
     errors.BackupNotFound,
@@ -19,22 +19,22 @@ OF_COMMANDS = (  # only operators' commands meet these
     errors.Misconfigured,
     errors.RemovedMeanwhile,
 )
-OF_IMAGES = (errors.DamagedPicture, errors.RendererFailed, errors.WorkerLost)  # stand in an image's `error`
-DOCTOR = "Tell the operator: gallery doctor says which setting is wrong."
-CORRECT = "Correct the request; the same one will be refused again."
-LATER = "Send the same request again after the seconds of Retry-After."
+IMAGE_ERRORS = (errors.DamagedPicture, errors.RendererFailed, errors.WorkerLost)  # stand in an image's `error`
+ASK_OPERATOR = "Tell the operator: gallery doctor says which setting is wrong."
+CORRECT_REQUEST = "Correct the request; the same one will be refused again."
+RETRY_LATER = "Send the same request again after the seconds of Retry-After."
 REMEDIES: dict[type[GalleryError], str] = {
     errors.NotFound: "Check the path and the id. Images of other owners and deleted images are not found either.",
     errors.Conflict: "Read the present state, and decide anew.",
-    errors.Forbidden: CORRECT,
-    errors.Rejected: CORRECT,
-    errors.Busy: LATER,
-    errors.Unavailable: LATER,
-    errors.DatabaseRefused: DOCTOR,
-    errors.ObjectStoreRefused: DOCTOR,
-    errors.ValkeyRefused: DOCTOR,
+    errors.Forbidden: CORRECT_REQUEST,
+    errors.Rejected: CORRECT_REQUEST,
+    errors.Busy: RETRY_LATER,
+    errors.Unavailable: RETRY_LATER,
+    errors.DatabaseRefused: ASK_OPERATOR,
+    errors.ObjectStoreRefused: ASK_OPERATOR,
+    errors.ValkeyRefused: ASK_OPERATOR,
     errors.VersionMismatch: "Read the image again, and send its new ETag in If-Match.",
-    errors.StillInFlight: LATER,
+    errors.StillInFlight: RETRY_LATER,
     errors.StillProcessing: "Wait until the image is READY or FAILED.",
     errors.ForeignHost: "Use the host name 127.0.0.1 or localhost, or set GALLERY_ACCESS__OPEN.",
     errors.ForeignOrigin: "Add the page's origin to CORS_ORIGIN.",
@@ -68,10 +68,10 @@ REMEDIES: dict[type[GalleryError], str] = {
     errors.RendererFailed: "Ask for another attempt: POST /api/v1/images/{id}/reprocess.",
     errors.WorkerLost: "Ask for another attempt: POST /api/v1/images/{id}/reprocess.",
 }
-OF_THE_FRAMEWORK = [
-    ("not_found", 404, OTHERS[404], "Check the path."),
-    ("method_not_allowed", 405, OTHERS[405], "Use one of the methods in Allow."),
-    ("internal_error", 500, OTHERS[500], "Ask the operator: the log has the cause beside the requestId."),
+FRAMEWORK_ENTRIES = [
+    ("not_found", 404, FRAMEWORK_DETAILS[404], "Check the path."),
+    ("method_not_allowed", 405, FRAMEWORK_DETAILS[405], "Use one of the methods in Allow."),
+    ("internal_error", 500, FRAMEWORK_DETAILS[500], "Ask the operator: the log has the cause beside the requestId."),
 ]
 
 
@@ -86,22 +86,22 @@ class Entry(Struct, frozen=True):
 
 def catalogue() -> list[Entry]:
     """By status and code; those of images last."""
-    ours = [_entry(kind) for kind in _below(GalleryError) if _meets_clients(kind)]
-    return sorted([*ours, *(Entry(*row) for row in OF_THE_FRAMEWORK)], key=lambda e: (e.status or 600, e.code))
+    entries = [_entry(kind) for kind in _subclasses(GalleryError) if _is_public(kind)]
+    return sorted([*entries, *(Entry(*row) for row in FRAMEWORK_ENTRIES)], key=lambda e: (e.status or 600, e.code))
 
 
-def _below(kind: type[GalleryError]) -> Iterator[type[GalleryError]]:
+def _subclasses(kind: type[GalleryError]) -> Iterator[type[GalleryError]]:
     for child in kind.__subclasses__():
         yield child
-        yield from _below(child)
+        yield from _subclasses(child)
 
 
-def _meets_clients(kind: type[GalleryError]) -> bool:
+def _is_public(kind: type[GalleryError]) -> bool:
     """Branches of the tree are not raised themselves."""
-    branch = (GalleryError in kind.__bases__ and kind in STATUS) or kind is errors.RuleBroken
-    return kind.__module__ == errors.__name__ and not branch and not issubclass(kind, OF_COMMANDS)
+    branch = (GalleryError in kind.__bases__ and kind in STATUS_BY_ERROR) or kind is errors.RuleBroken
+    return kind.__module__ == errors.__name__ and not branch and not issubclass(kind, COMMAND_ERRORS)
 
 
 def _entry(kind: type[GalleryError]) -> Entry:
     remedy = next(REMEDIES[base] for base in kind.__mro__ if base in REMEDIES)
-    return Entry(kind.code(), None if issubclass(kind, OF_IMAGES) else status_of_kind(kind), kind.sentence(), remedy)
+    return Entry(kind.code(), None if issubclass(kind, IMAGE_ERRORS) else status_of_type(kind), kind.sentence(), remedy)

@@ -13,9 +13,9 @@ class Connection(Protocol):
     def shutdown(self) -> None: ...
 
 
-def make_room(connections: set[Connection], most: int) -> None:
+def close_idle_connections(connections: set[Connection], max_connections: int) -> None:
     """Close idle connections until no more than `most` are open, or none is idle."""
-    excess = len(connections) - most
+    excess = len(connections) - max_connections
     if excess > 0:
         for connection in list(islice(_idle(connections), excess)):
             connection.shutdown()

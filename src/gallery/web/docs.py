@@ -14,11 +14,11 @@ from msgspec import Struct
 from gallery.settings import Settings
 from gallery.web import samples
 from gallery.web.catalogue import catalogue
-from gallery.web.openapi import REFERENCE, Document, truthful
+from gallery.web.openapi import SCHEMA_REF_PREFIX, Document, with_problems
 
-ORDER = ("images", "uploads", "notifications", "access", "others", "operation", "administration")
-FIRST = ("uploadImage", "listImages", "getImage")
-LIMITS = {  # JSON Schema's words, and ours
+TAG_ORDER = ("images", "uploads", "notifications", "access", "others", "operation", "administration")
+FIRST_OPERATIONS = ("uploadImage", "listImages", "getImage")
+CONSTRAINTS = {  # JSON Schema's words, and ours
     "minimum": "from {}",
     "maximum": "up to {}",
     "minLength": "{} or more characters",
@@ -28,41 +28,41 @@ LIMITS = {  # JSON Schema's words, and ours
 }
 
 
-class Page(OpenAPIRenderPlugin):
+class DocsPage(OpenAPIRenderPlugin):
     """`address` is what the samples call."""
 
-    def __init__(self, path: str, template: str, address: str) -> None:
+    def __init__(self, path: str, template: str, base_url: str) -> None:
         super().__init__(path=path, media_type=MediaType.HTML)
         self._template = template
-        self._address = address
+        self._base_url = base_url
         self._page: bytes | None = None
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: Document) -> bytes:
         if self._page is None:
             template = request.app.template_engine.get_template(self._template)  # type: ignore[union-attr]  # app has one
-            self._page = template.render(**self._context(truthful(openapi_schema))).encode()
+            self._page = template.render(**self._context(with_problems(openapi_schema))).encode()
         return self._page
 
     def _context(self, document: Document) -> dict[str, Any]:
         return {
             "info": document["info"],
-            "groups": groups(document),
+            "groups": operations_by_tag(document),
             "schemas": schemas(document),
             "languages": samples.LANGUAGES,
-            "setup": samples.setup(self._address),
+            "setup": samples.setup(self._base_url),
             "errors": catalogue(),
         }
 
 
 def pages(settings: Settings) -> list[OpenAPIRenderPlugin]:
-    address = settings.public_url or f"http://127.0.0.1:{settings.port}"
-    return [Page("/", "docs.html", address), Page("/errors", "errors.html", address)]
+    base_url = settings.public_url or f"http://127.0.0.1:{settings.port}"
+    return [DocsPage("/", "docs.html", base_url), DocsPage("/errors", "errors.html", base_url)]
 
 
-class Kind(Struct, frozen=True):
+class TypeName(Struct, frozen=True):
     """A type in words, e.g. `ImageView[]`, and the schema to look up if there is one."""
 
-    words: str
+    text: str
     schema: str = ""
 
 
@@ -70,20 +70,20 @@ class Field(Struct, frozen=True):
     """A row of a table: a parameter, a field of a body or of a schema."""
 
     name: str
-    kind: Kind
+    type_name: TypeName
     required: bool = False
-    place: str = ""
+    location: str = ""
     notes: str = ""
 
 
-class Answer(Struct, frozen=True):
+class ResponseDoc(Struct, frozen=True):
     status: str
     description: str
     media_type: str
-    kind: Kind | None
+    type_name: TypeName | None
 
 
-class Action(Struct, frozen=True):
+class Operation(Struct, frozen=True):
     """An operation: what one method does on one path."""
 
     id: str
@@ -94,12 +94,12 @@ class Action(Struct, frozen=True):
     parameters: list[Field]
     body_type: str
     body: list[Field]
-    answers: list[Answer]
-    errors: list[Answer]
+    responses: list[ResponseDoc]
+    errors: list[ResponseDoc]
     samples: dict[str, str]
 
 
-class Table(Struct, frozen=True):
+class SchemaDoc(Struct, frozen=True):
     """A schema: its fields, or the words that it allows."""
 
     name: str
@@ -108,34 +108,34 @@ class Table(Struct, frozen=True):
     choices: list[str]
 
 
-def groups(document: Document) -> dict[str, list[Action]]:
+def operations_by_tag(document: Document) -> dict[str, list[Operation]]:
     """The operations by tag: images first, administration last."""
-    found: dict[str, list[Action]] = {tag: [] for tag in ORDER}
+    found: dict[str, list[Operation]] = {tag: [] for tag in TAG_ORDER}
     for path, item in document["paths"].items():
         for method, operation in item.items():
             tag = (operation.get("tags") or ["others"])[0]
-            found.setdefault(tag, []).append(_action(document, method, path, operation))
-    ordered = sorted(found, key=lambda tag: ORDER.index(tag if tag in ORDER else "others"))
-    return {tag: sorted(found[tag], key=_place) for tag in ordered if found[tag]}
+            found.setdefault(tag, []).append(_operation(document, method, path, operation))
+    ordered = sorted(found, key=lambda tag: TAG_ORDER.index(tag if tag in TAG_ORDER else "others"))
+    return {tag: sorted(found[tag], key=_sort_key) for tag in ordered if found[tag]}
 
 
-def _place(action: "Action") -> int:
-    return FIRST.index(action.id) if action.id in FIRST else len(FIRST)
+def _sort_key(action: "Operation") -> int:
+    return FIRST_OPERATIONS.index(action.id) if action.id in FIRST_OPERATIONS else len(FIRST_OPERATIONS)
 
 
-def schemas(document: Document) -> list[Table]:
+def schemas(document: Document) -> list[SchemaDoc]:
     return [
-        Table(name, schema.get("description", ""), list(_fields(schema)), [str(c) for c in schema.get("enum", [])])
+        SchemaDoc(name, schema.get("description", ""), list(_fields(schema)), [str(c) for c in schema.get("enum", [])])
         for name, schema in sorted(document["components"]["schemas"].items())
     ]
 
 
-def _action(document: Document, method: str, path: str, operation: Document) -> Action:
+def _operation(document: Document, method: str, path: str, operation: Document) -> Operation:
     body_type, schema = _content(operation.get("requestBody", {}))
     if "$ref" in schema:
-        schema = document["components"]["schemas"][schema["$ref"].removeprefix(REFERENCE)]
-    answers = [_answer(status, response) for status, response in operation["responses"].items()]
-    return Action(
+        schema = document["components"]["schemas"][schema["$ref"].removeprefix(SCHEMA_REF_PREFIX)]
+    responses = [_response(status, response) for status, response in operation["responses"].items()]
+    return Operation(
         id=operation["operationId"],
         method=method.upper(),
         path=path,
@@ -144,34 +144,36 @@ def _action(document: Document, method: str, path: str, operation: Document) -> 
         parameters=[_parameter(p) for p in operation.get("parameters", [])],
         body_type=body_type,
         body=list(_fields(schema)),
-        answers=[answer for answer in answers if answer.status < "400"],
-        errors=[answer for answer in answers if answer.status >= "400"],
+        responses=[answer for answer in responses if answer.status < "400"],
+        errors=[answer for answer in responses if answer.status >= "400"],
         samples=samples.samples(samples.call_of(document, method, path, operation)),
     )
 
 
 def _parameter(parameter: Document) -> Field:
-    schema = _present(parameter.get("schema", {}))
-    words = parameter.get("description") or schema.get("description") or ""
-    return Field(parameter["name"], _kind(schema), parameter["required"], parameter["in"], _notes(schema, words))
+    schema = _without_null(parameter.get("schema", {}))
+    description = parameter.get("description") or schema.get("description") or ""
+    return Field(
+        parameter["name"], _type_name(schema), parameter["required"], parameter["in"], _notes(schema, description)
+    )
 
 
-def _present(schema: Document) -> Document:
+def _without_null(schema: Document) -> Document:
     """A parameter that may be left out has no null to send."""
     choices = [choice for choice in schema.get("oneOf", []) if choice.get("type") != "null"]
-    rest = {word: value for word, value in schema.items() if word != "oneOf"}
+    rest = {keyword: value for keyword, value in schema.items() if keyword != "oneOf"}
     return rest | (choices[0] if len(choices) == 1 else {"oneOf": choices})
 
 
 def _fields(schema: Document) -> Iterator[Field]:
     for name, field in schema.get("properties", {}).items():
         notes = _notes(field, field.get("description", ""))
-        yield Field(name, _kind(field), name in schema.get("required", []), notes=notes)
+        yield Field(name, _type_name(field), name in schema.get("required", []), notes=notes)
 
 
-def _answer(status: str, response: Document) -> Answer:
+def _response(status: str, response: Document) -> ResponseDoc:
     media_type, schema = _content(response)
-    return Answer(status, response.get("description", ""), media_type, _kind(schema) if schema else None)
+    return ResponseDoc(status, response.get("description", ""), media_type, _type_name(schema) if schema else None)
 
 
 def _content(message: Document) -> tuple[str, Document]:
@@ -181,28 +183,32 @@ def _content(message: Document) -> tuple[str, Document]:
     return "", {}
 
 
-def _kind(schema: Document) -> Kind:
+def _type_name(schema: Document) -> TypeName:
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]
-        return Kind(name, name)
+        return TypeName(name, name)
     if "enum" in schema:
-        return Kind(" | ".join(str(choice) for choice in schema["enum"]))
-    choices = [_kind(choice) for choice in schema.get("oneOf") or schema.get("anyOf") or []]
+        return TypeName(" | ".join(str(choice) for choice in schema["enum"]))
+    choices = [_type_name(choice) for choice in schema.get("oneOf") or schema.get("anyOf") or []]
     if choices:
-        return Kind(" or ".join(c.words for c in choices), next((c.schema for c in choices if c.schema), ""))
+        return TypeName(" or ".join(c.text for c in choices), next((c.schema for c in choices if c.schema), ""))
     if schema.get("type") == "array":
-        item = _kind(schema.get("items", {}))
-        return Kind(f"{item.words}[]", item.schema)
+        item = _type_name(schema.get("items", {}))
+        return TypeName(f"{item.text}[]", item.schema)
     if schema.get("contentMediaType"):
-        return Kind("file")
+        return TypeName("file")
     kind = schema.get("format") or schema.get("type") or "any"
-    return Kind(" or ".join(kind) if isinstance(kind, list) else kind)
+    return TypeName(" or ".join(kind) if isinstance(kind, list) else kind)
 
 
-def _notes(schema: Document, words: str) -> str:
-    limits = (text.format(_plain(schema[word])) for word, text in LIMITS.items() if schema.get(word) not in (None, []))
-    return "; ".join(part for part in (words, *limits) if part)
+def _notes(schema: Document, description: str) -> str:
+    limits = (
+        text.format(_without_fraction(schema[keyword]))
+        for keyword, text in CONSTRAINTS.items()
+        if schema.get(keyword) not in (None, [])
+    )
+    return "; ".join(part for part in (description, *limits) if part)
 
 
-def _plain(value: Any) -> Any:
+def _without_fraction(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value

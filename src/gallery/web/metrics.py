@@ -7,7 +7,7 @@ from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.response import Response
 
-from gallery.access.model import ADMINISTERS
+from gallery.access.model import ADMIN
 from gallery.ops.exposition import exposition
 from gallery.ops.readings import Readings
 from gallery.web.routing import QUIET
@@ -15,7 +15,7 @@ from gallery.web.routing import QUIET
 
 @get(
     "/metrics",
-    opt=ADMINISTERS | QUIET,
+    opt=ADMIN | QUIET,
     operation_id="metrics",
     summary="Metrics in the format of Prometheus",
     media_type="text/plain",

@@ -12,8 +12,8 @@ from litestar.openapi.spec import Components, Reference, SecurityScheme
 from litestar.response import Response
 
 from gallery import __version__
-from gallery.access.model import LETS_IN
-from gallery.web.pages import CALM, policy
+from gallery.access.model import PUBLIC
+from gallery.web.pages import NO_CACHE, content_security_policy
 from gallery.web.problems import Problem
 
 Document = dict[str, Any]
@@ -21,11 +21,11 @@ Document = dict[str, Any]
 DESCRIPTION = (
     "Upload a photo; Gallery keeps the original, renders it for the web, and tells every client when it is ready."
 )
-SCHEMES: dict[str, SecurityScheme | Reference] = {
+SECURITY_SCHEMES: dict[str, SecurityScheme | Reference] = {
     "bearer": SecurityScheme("http", "An API key (gk_…) or a JWT", scheme="bearer"),
     "apiKey": SecurityScheme("apiKey", "An API key", name="X-Api-Key", security_scheme_in="header"),
 }
-REFERENCE = "#/components/schemas/"
+SCHEMA_REF_PREFIX = "#/components/schemas/"
 
 
 def config(*pages: OpenAPIRenderPlugin) -> OpenAPIConfig:
@@ -35,33 +35,35 @@ def config(*pages: OpenAPIRenderPlugin) -> OpenAPIConfig:
         version=__version__,
         description=DESCRIPTION,
         security=[{"bearer": []}, {"apiKey": []}, {}],
-        components=Components(security_schemes=SCHEMES),
-        openapi_router=Router("/api", route_handlers=[], opt=LETS_IN, include_in_schema=False, after_request=_finish),
-        render_plugins=[*pages, Json()],
+        components=Components(security_schemes=SECURITY_SCHEMES),
+        openapi_router=Router(
+            "/api", route_handlers=[], opt=PUBLIC, include_in_schema=False, after_request=_after_request
+        ),
+        render_plugins=[*pages, JsonPlugin()],
         use_handler_docstrings=True,
     )
 
 
-def _finish(response: Response[Any]) -> Response[Any]:
+def _after_request(response: Response[Any]) -> Response[Any]:
     """Litestar answers what it does not know below `/api` with a page of its own; we answer with a problem."""
     if response.status_code == 404:
         raise NotFoundException
-    response.headers["Content-Security-Policy"] = policy()
-    response.headers["Cache-Control"] = CALM
+    response.headers["Content-Security-Policy"] = content_security_policy()
+    response.headers["Cache-Control"] = NO_CACHE
     return response
 
 
-class Json(OpenAPIRenderPlugin):
+class JsonPlugin(OpenAPIRenderPlugin):
     def __init__(self) -> None:
         super().__init__(path="/openapi.json", media_type=MediaType.JSON)
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: Document) -> bytes:
-        return self.render_json(request, truthful(openapi_schema))
+        return self.render_json(request, with_problems(openapi_schema))
 
 
-def truthful(document: Document) -> Document:
+def with_problems(document: Document) -> Document:
     """The document with our errors in it: Litestar describes its own, and we never answer with those."""
-    (problem,), components = msgspec.json.schema_components([Problem], ref_template=REFERENCE + "{name}")
+    (problem,), components = msgspec.json.schema_components([Problem], ref_template=SCHEMA_REF_PREFIX + "{name}")
     content = {"application/problem+json": {"schema": problem}}
     paths = {
         path: {
@@ -76,30 +78,30 @@ def truthful(document: Document) -> Document:
 
 def _errors(path: str, operation: Document) -> dict[str, str]:
     """What can go wrong with an operation of this shape; its handler describes what else can."""
-    places = {parameter["in"] for parameter in operation.get("parameters", [])}
+    locations = {parameter["in"] for parameter in operation.get("parameters", [])}
     body = operation.get("requestBody", {}).get("content", {})
-    found = {"403": "The credential lacks a scope, or the request comes from another origin or host"}
+    responses = {"403": "The credential lacks a scope, or the request comes from another origin or host"}
     if path.startswith(("/api/v1", "/admin")):
-        found |= {
+        responses |= {
             "401": "A credential is missing or not valid",
             "429": "Too many requests",
             "503": "A server that Gallery needs is unavailable",
         }
-    if "path" in places:
-        found |= {"404": "There is nothing with this id or name"}
-    if "query" in places or body:
-        found |= {"422": "A parameter or a field is not valid"}
+    if "path" in locations:
+        responses |= {"404": "There is nothing with this id or name"}
+    if "query" in locations or body:
+        responses |= {"422": "A parameter or a field is not valid"}
     if body:
-        found |= {"400": "The body cannot be read", "413": "The body is too large"}
+        responses |= {"400": "The body cannot be read", "413": "The body is too large"}
     if "multipart/form-data" in body:
-        found |= {"415": "The file is not a picture in an accepted format"}
-    return found
+        responses |= {"415": "The file is not a picture in an accepted format"}
+    return responses
 
 
 def _responses(operation: Document, errors: dict[str, str], content: Document) -> Document:
     """Errors are problems, unless they are described with content of their own; Litestar's 400 never happens."""
     described = {status: r for status, r in operation["responses"].items() if status != "400"}
     described = {s: r if s < "400" or r.get("content") else r | {"content": content} for s, r in described.items()}
-    ours = {status: {"description": words, "content": content} for status, words in errors.items()}
-    everything = {**ours, **described}
+    problems = {status: {"description": description, "content": content} for status, description in errors.items()}
+    everything = {**problems, **described}
     return dict(sorted(everything.items())) | {"default": {"description": "Any other error", "content": content}}

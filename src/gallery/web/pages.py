@@ -15,22 +15,22 @@ from litestar.response import Response, Template
 from litestar.template import TemplateConfig
 
 from gallery import __version__
-from gallery.access.model import LETS_IN
-from gallery.access.service import Access, Shown
+from gallery.access.model import PUBLIC
+from gallery.access.service import Access, Credentials
 from gallery.adapters.valkey.rates import UNLIMITED
 from gallery.conditions import unchanged
-from gallery.negotiation import best, names
+from gallery.negotiation import best, names_explicitly
 from gallery.settings import Settings
-from gallery.web.auth_guard import shown
+from gallery.web.auth_guard import credentials_of
 from gallery.web.routing import QUIET
 
 HERE = Path(__file__).parent
 HTML = "text/html"
-CALM = "no-cache"  # keep it, and ask each time: modules of two releases never meet
+NO_CACHE = "no-cache"  # keep it, and ask each time: modules of two releases never meet
 
 
-NOTHING_SHOWN = Shown()
-ELSEWHERE = ("home.js", "queues.js")  # scripts of pages, which import the others
+NO_CREDENTIALS = Credentials()
+PAGE_SCRIPTS = ("home.js", "queues.js")  # scripts of pages, which import the others
 
 
 class Asset(NamedTuple):
@@ -38,48 +38,48 @@ class Asset(NamedTuple):
 
     body: bytes
     media_type: str
-    tag: str
+    etag: str
 
 
-def policy(pictures_at: str = "") -> str:
+def content_security_policy(image_origin: str = "") -> str:
     """Everything is ours and in files: no inline script or style, no string that becomes markup."""
     return (
-        f"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob: {pictures_at}; "
+        f"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob: {image_origin}; "
         "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; "
         "require-trusted-types-for 'script'; trusted-types 'none'"
     ).replace(" ;", ";")
 
 
-@get("/", opt=LETS_IN, include_in_schema=False)
+@get("/", opt=PUBLIC, include_in_schema=False)
 async def home(
     request: Request[Any, Any, Any], access: NamedDependency[Access], settings: NamedDependency[Settings]
 ) -> Response[Any]:
-    headers = {"Vary": "Accept, Cookie, Authorization, X-Api-Key", "Cache-Control": CALM}
-    if not (names(_accept(request), HTML) and wants_html(request)):  # probes name no type, or any
+    headers = {"Vary": "Accept, Cookie, Authorization, X-Api-Key", "Cache-Control": NO_CACHE}
+    if not (names_explicitly(_accept(request), HTML) and wants_html(request)):  # probes name no type, or any
         return Response({"status": "ok", "version": __version__}, headers=headers)
     context = {
         "version": __version__,
         "max_bytes": settings.upload.max_bytes,
         "closed": not access.open,
-        "signed_out": not access.open and shown(request) == NOTHING_SHOWN,
-        "modules": MODULES,
+        "signed_out": not access.open and credentials_of(request) == NO_CREDENTIALS,
+        "modules": PRELOADED_MODULES,
     }
-    safe = {"Content-Security-Policy": policy(_origin(settings.public_url))}
-    return Template("home.html", context=context, headers=headers | safe)
+    security_headers = {"Content-Security-Policy": content_security_policy(_origin_of(settings.public_url))}
+    return Template("home.html", context=context, headers=headers | security_headers)
 
 
-@get("/static/{name:str}", opt=LETS_IN | UNLIMITED | QUIET, include_in_schema=False)
+@get("/static/{name:str}", opt=PUBLIC | UNLIMITED | QUIET, include_in_schema=False)
 async def static(request: Request[Any, Any, Any], name: FromPath[str]) -> Response[bytes]:
     asset = ASSETS.get(name)
     if asset is None:
         raise NotFoundException
-    headers = {"ETag": f'W/"{asset.tag}"', "Cache-Control": CALM}
-    if unchanged(request.headers.get("if-none-match"), asset.tag):
+    headers = {"ETag": f'W/"{asset.etag}"', "Cache-Control": NO_CACHE}
+    if unchanged(request.headers.get("if-none-match"), asset.etag):
         return Response(b"", status_code=304, headers=headers)
     return Response(asset.body, media_type=asset.media_type, headers=headers)
 
 
-@get("/favicon.ico", opt=LETS_IN | UNLIMITED, include_in_schema=False)
+@get("/favicon.ico", opt=PUBLIC | UNLIMITED, include_in_schema=False)
 async def favicon() -> Response[bytes]:
     """For whoever asks without having read the page: browsers go by the type, not by the name."""
     icon = ASSETS["icon.svg"]
@@ -103,17 +103,17 @@ def templates() -> TemplateConfig[JinjaTemplateEngine]:
     return TemplateConfig(directory=HERE / "templates", engine=JinjaTemplateEngine)
 
 
-def _read(path: Path) -> Asset:
+def _read_asset(path: Path) -> Asset:
     body = path.read_bytes()
     kind = {".js": "text/javascript"}.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "text/plain"
     return Asset(body, kind, hashlib.sha256(body).hexdigest()[:16])
 
 
-def _origin(url: str) -> str:
+def _origin_of(url: str) -> str:
     """Where pictures come from when the API is told to name another address than the page's."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}" if parts.netloc else ""
 
 
-ASSETS: dict[str, Asset] = {path.name: _read(path) for path in sorted((HERE / "static").iterdir())}
-MODULES = [name for name in ASSETS if name.endswith(".js") and name not in ELSEWHERE]
+ASSETS: dict[str, Asset] = {path.name: _read_asset(path) for path in sorted((HERE / "static").iterdir())}
+PRELOADED_MODULES = [name for name in ASSETS if name.endswith(".js") and name not in PAGE_SCRIPTS]

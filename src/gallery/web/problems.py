@@ -16,12 +16,12 @@ from litestar.typing import FieldDefinition
 from msgspec import Struct
 
 from gallery import errors
-from gallery.validation import invalid_at
-from gallery.web.routing import client_gone, public_url_of
+from gallery.validation import invalid_field_at
+from gallery.web.routing import client_disconnected, public_url_of
 
 log = structlog.get_logger(__name__)
 
-STATUS: dict[type[errors.GalleryError], int] = {
+STATUS_BY_ERROR: dict[type[errors.GalleryError], int] = {
     errors.MalformedRequest: 400,
     errors.MalformedBody: 400,
     errors.Unauthorized: 401,
@@ -41,13 +41,13 @@ STATUS: dict[type[errors.GalleryError], int] = {
     errors.Unavailable: 503,
 }
 Headers: TypeAlias = Iterable[tuple[bytes, bytes]]
-OTHERS = {  # what the framework finds
+FRAMEWORK_DETAILS = {  # what the framework finds
     404: "There is nothing at this path.",
     405: "This path does not take this method.",
     500: "Something went wrong in the server.",
 }
-RETRY_AFTER = {503: "2"}  # seconds
-STREAMS_AGAIN = (5, 15)  # seconds: not all at the same moment
+RETRY_AFTER_SECONDS = {503: "2"}  # seconds
+STREAM_RETRY_SECONDS = (5, 15)  # seconds: not all at the same moment
 
 
 class Detail(Struct, frozen=True):
@@ -70,33 +70,37 @@ class Problem(Struct, frozen=True, rename="camel"):
     errors: list[Detail] = []
 
 
-def of_gallery(request: Request[Any, Any, Any], error: errors.GalleryError) -> Response[bytes]:
+def from_gallery_error(request: Request[Any, Any, Any], error: errors.GalleryError) -> Response[bytes]:
     status = status_of(error)
-    log.log(_level(status), "request.refused", error=str(error))
+    log.log(_log_level(status), "request.refused", error=str(error))
     return _response(request, status, error.code(), error.message(), _fields(error), _headers(error))
 
 
-def of_framework(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+def from_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
     if isinstance(error, ValidationException):
         return _response(request, 422, "invalid_field", errors.InvalidField.sentence(), _details(request, error))
     status = error.status_code
-    if status == 500 and client_gone(request.scope):  # raised where a body is read that does not come any more
+    if status == 500 and client_disconnected(request.scope):  # raised where a body is read that does not come any more
         return Response(b"", status_code=400)  # sent to no one
     if status == 400:
-        return of_body(request, error)
+        return from_decode_error(request, error)
     if status == 413:
-        return of_gallery(request, errors.TooLarge(cause=str(error)))
+        return from_gallery_error(request, errors.TooLarge(cause=str(error)))
     return _response(
-        request, status, _code(status), OTHERS.get(status, f"{HTTPStatus(status).phrase}."), headers=error.headers
+        request,
+        status,
+        _code_of_status(status),
+        FRAMEWORK_DETAILS.get(status, f"{HTTPStatus(status).phrase}."),
+        headers=error.headers,
     )
 
 
-def of_body(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+def from_decode_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """No JSON, no UTF-8 inside of it, or brackets within brackets without end."""
-    return of_gallery(request, errors.MalformedBody(_json_rule(error), cause=str(error)))
+    return from_gallery_error(request, errors.MalformedBody(_json_error_message(error), cause=str(error)))
 
 
-def _json_rule(error: Exception) -> str:
+def _json_error_message(error: Exception) -> str:
     match error:
         case UnicodeDecodeError():
             return "JSON is UTF-8."
@@ -108,43 +112,45 @@ def _json_rule(error: Exception) -> str:
             return f"{error}."
 
 
-def of_anything(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+def from_unexpected_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """A bug of ours: the log has the stack, the client a sentence and the id to ask for it."""
     log.error("request.failed", exc_info=error)
-    return _response(request, 500, "internal_error", OTHERS[500])
+    return _response(request, 500, "internal_error", FRAMEWORK_DETAILS[500])
 
 
 HANDLERS: Any = {
-    errors.GalleryError: of_gallery,
-    HTTPException: of_framework,
-    msgspec.DecodeError: of_body,
-    UnicodeDecodeError: of_body,
-    RecursionError: of_body,
-    Exception: of_anything,
+    errors.GalleryError: from_gallery_error,
+    HTTPException: from_http_exception,
+    msgspec.DecodeError: from_decode_error,
+    UnicodeDecodeError: from_decode_error,
+    RecursionError: from_decode_error,
+    Exception: from_unexpected_error,
 }
 
 
-async def answer(scope: HTTPScope, send: Send, error: errors.GalleryError, headers: Headers = ()) -> None:
+async def send_problem(scope: HTTPScope, send: Send, error: errors.GalleryError, headers: Headers = ()) -> None:
     """The same for what stands before Litestar."""
     status = status_of(error)
-    body = problem(status, error.code(), error.message(), scope["path"], public_url=public_url_of(scope))
-    fixed = [(b"content-type", b"application/problem+json"), (b"cache-control", b"no-store")]
+    body = encode_problem(status, error.code(), error.message(), scope["path"], public_url=public_url_of(scope))
+    common_headers = [(b"content-type", b"application/problem+json"), (b"cache-control", b"no-store")]
     length = (b"content-length", b"%d" % len(body))
-    later = [(b"retry-after", RETRY_AFTER[status].encode())] if status in RETRY_AFTER else []
-    log.log(_level(status), "request.refused", error=str(error))
-    await send({"type": "http.response.start", "status": status, "headers": [*fixed, length, *later, *headers]})
+    retry_after = [(b"retry-after", RETRY_AFTER_SECONDS[status].encode())] if status in RETRY_AFTER_SECONDS else []
+    log.log(_log_level(status), "request.refused", error=str(error))
+    await send(
+        {"type": "http.response.start", "status": status, "headers": [*common_headers, length, *retry_after, *headers]}
+    )
     await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body, "more_body": False})
 
 
 def status_of(error: errors.GalleryError) -> int:
-    return status_of_kind(type(error))
+    return status_of_type(type(error))
 
 
-def status_of_kind(kind: type[errors.GalleryError]) -> int:
-    return next((STATUS[base] for base in kind.__mro__ if base in STATUS), 500)
+def status_of_type(error_type: type[errors.GalleryError]) -> int:
+    return next((STATUS_BY_ERROR[base] for base in error_type.__mro__ if base in STATUS_BY_ERROR), 500)
 
 
-def problem(
+def encode_problem(
     status: int, code: str, sentence: str, path: str, details: Sequence[Detail] = (), *, public_url: str = ""
 ) -> bytes:
     request_id = structlog.contextvars.get_contextvars().get("request", "")
@@ -160,9 +166,9 @@ def _response(
     details: Sequence[Detail] = (),
     headers: dict[str, str] | None = None,
 ) -> Response[bytes]:
-    extra = {"Retry-After": RETRY_AFTER[status]} if status in RETRY_AFTER else {}
+    extra = {"Retry-After": RETRY_AFTER_SECONDS[status]} if status in RETRY_AFTER_SECONDS else {}
     return Response(
-        problem(status, code, sentence, request.scope["path"], details, public_url=public_url_of(request.scope)),
+        encode_problem(status, code, sentence, request.scope["path"], details, public_url=public_url_of(request.scope)),
         status_code=status,
         media_type="application/problem+json",
         headers={"Cache-Control": "no-store", **extra, **(headers or {})},
@@ -186,7 +192,7 @@ def _headers(error: errors.GalleryError) -> dict[str, str]:
         case errors.RangeOutside():
             return {"Content-Range": f"bytes */{error.facts['size']}", "Accept-Ranges": "bytes"}
         case errors.TooManyStreams() | errors.StreamsFull():
-            return {"Retry-After": str(random.randint(*STREAMS_AGAIN))}  # noqa: S311  no secret
+            return {"Retry-After": str(random.randint(*STREAM_RETRY_SECONDS))}  # noqa: S311  no secret
         case errors.StillInFlight():
             return {"Retry-After": "1"}
         case errors.CredentialsRequired() | errors.Unauthorized() | errors.ScopeMissing():
@@ -203,30 +209,32 @@ def _challenge(error: errors.GalleryError) -> str:
         case errors.ScopeMissing():
             return f'Bearer realm="gallery", error="insufficient_scope", scope="{error.scope}"'
         case _:
-            return f'Bearer realm="gallery", error="invalid_token", error_description="{_quotable(error.message())}"'
+            return (
+                f'Bearer realm="gallery", error="invalid_token", error_description="{_quoted_string(error.message())}"'
+            )
 
 
-def _quotable(text: str) -> str:
+def _quoted_string(text: str) -> str:
     """The characters that RFC 6750 allows in an `error_description`."""
     return re.sub(r"[^\x20-\x21\x23-\x5b\x5d-\x7e]", "?", text)
 
 
 def _details(request: Request[Any, Any, Any], error: ValidationException) -> list[Detail]:
     found = error.extra if isinstance(error.extra, list) else []
-    asked = request.route_handler.parsed_fn_signature.parameters
-    return [_detail(asked, str(e.get("key", "")), str(e.get("message", ""))) for e in found if isinstance(e, dict)]
+    parameters = request.route_handler.parsed_fn_signature.parameters
+    return [_detail(parameters, str(e.get("key", "")), str(e.get("message", ""))) for e in found if isinstance(e, dict)]
 
 
-def _detail(asked: Mapping[str, FieldDefinition], key: str, message: str) -> Detail:
+def _detail(parameters: Mapping[str, FieldDefinition], key: str, message: str) -> Detail:
     """What Litestar calls `data` is the body itself, and a field of it goes by its own name."""
-    body = asked["data"].annotation if "data" in asked else None
-    fault = invalid_at("" if key == "data" else f".{key}", message, body)
-    return Detail(fault.pointer, fault.detail)
+    body = parameters["data"].annotation if "data" in parameters else None
+    error = invalid_field_at("" if key == "data" else f".{key}", message, body)
+    return Detail(error.pointer, error.detail)
 
 
-def _code(status: int) -> str:
+def _code_of_status(status: int) -> str:
     return HTTPStatus(status).phrase.lower().replace(" ", "_").replace("'", "").replace("-", "_")
 
 
-def _level(status: int) -> int:
+def _log_level(status: int) -> int:
     return 30 if status >= 500 else 20

@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 
 from litestar.types import HTTPScope
 
-ROUTE = "gallery.route"  # in the scope's extensions, which a copy of the scope shares
-GONE = "gallery.gone"
-PUBLIC_URL = "gallery.public_url"
+ROUTE_KEY = "gallery.route"  # in the scope's extensions, which a copy of the scope shares
+DISCONNECTED_KEY = "gallery.gone"
+PUBLIC_URL_KEY = "gallery.public_url"
 QUIET = {"quiet": True}  # for `opt`: asked every few seconds, so that it is not logged while all is well
 
 
@@ -19,27 +19,27 @@ class Route(NamedTuple):
     methods: Sequence[str] = ()
 
 
-NOWHERE = Route("none", {})  # of a request for what there is not
+NO_ROUTE = Route("none", {})  # of a request for what there is not
 
 
 def public_url_of(scope: HTTPScope) -> str:
     """What to put before our own paths in this request's answer."""
-    url: str = extensions(scope).get(PUBLIC_URL, "")
+    url: str = extensions(scope).get(PUBLIC_URL_KEY, "")
     return url
 
 
 def route_of(scope: HTTPScope) -> Route:
-    route: Route = extensions(scope).get(ROUTE, NOWHERE)
+    route: Route = extensions(scope).get(ROUTE_KEY, NO_ROUTE)
     return route
 
 
-def set_client_gone(scope: HTTPScope) -> None:
-    extensions(scope)[GONE] = {}
+def set_client_disconnected(scope: HTTPScope) -> None:
+    extensions(scope)[DISCONNECTED_KEY] = {}
 
 
-def client_gone(scope: HTTPScope) -> bool:
+def client_disconnected(scope: HTTPScope) -> bool:
     """Whether the client has closed its connection before its request was answered."""
-    return GONE in extensions(scope)
+    return DISCONNECTED_KEY in extensions(scope)
 
 
 def extensions(scope: HTTPScope) -> dict[str, Any]:

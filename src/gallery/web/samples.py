@@ -12,20 +12,20 @@ from msgspec import Struct
 
 Document = dict[str, Any]
 
-EXAMPLES: dict[str, Any] = {"title": "Lake", "description": "", "alt": "A lake at dawn", "tags": ["lake"]}
-FILES = {"file": "960.webp"}  # a parameter of a path that is no id
-QUERIES = {
+FIELD_EXAMPLES: dict[str, Any] = {"title": "Lake", "description": "", "alt": "A lake at dawn", "tags": ["lake"]}
+PATH_EXAMPLES = {"file": "960.webp"}  # a parameter of a path that is no id
+QUERY_EXAMPLES = {
     "listImages": {"limit": "20", "search": "lake"},
     "streamNotifications": {"types": "image.ready,image.failed"},
 }
 LANGUAGES = {"curl": "curl", "python": "Python", "javascript": "JavaScript"}
-FORM = (
+JAVASCRIPT_FORM = (
     "const form = new FormData();\n"
     "form.append(\"file\", document.querySelector('input[type=file]').files[0]);\n"
     'form.append("title", "Lake");\n'
 )
-SHORT = 50  # characters
-VARIABLE = re.compile(r"\{(\w+)\}")
+MAX_LINE_LENGTH = 50  # characters
+PATH_VARIABLE = re.compile(r"\{(\w+)\}")
 
 
 class Call(Struct, frozen=True):
@@ -36,23 +36,23 @@ class Call(Struct, frozen=True):
     path: str
     query: dict[str, str]
     json: dict[str, Any] | None
-    uploads: bool
-    answer: str  # its media type
+    is_upload: bool
+    response_type: str  # its media type
 
 
-def setup(address: str) -> dict[str, str]:
+def setup(base_url: str) -> dict[str, str]:
     """What stands before the first sample, by language."""
     return {
-        "curl": f'GALLERY={address}\nTOKEN=  # an API key or a JWT; empty where Gallery is open\nIMAGE_ID="…"',
+        "curl": f'GALLERY={base_url}\nTOKEN=  # an API key or a JWT; empty where Gallery is open\nIMAGE_ID="…"',
         "python": (
             "import httpx\n\n"
             'token = ""  # an API key or a JWT; empty where Gallery is open\n'
             'headers = {"Authorization": f"Bearer {token}"} if token else {}\n'
-            f'gallery = httpx.Client(base_url="{address}", headers=headers, timeout=30)\n'
+            f'gallery = httpx.Client(base_url="{base_url}", headers=headers, timeout=30)\n'
             'image_id = "…"'
         ),
         "javascript": (
-            f'const gallery = "{address}";\n'
+            f'const gallery = "{base_url}";\n'
             'const token = ""; // an API key or a JWT; empty where Gallery is open\n'
             "const headers = token ? { Authorization: `Bearer ${token}` } : {};\n"
             'const imageId = "…";'
@@ -71,11 +71,11 @@ def call_of(document: Document, method: str, path: str, operation: Document) -> 
     return Call(
         id=operation["operationId"],
         method=method.upper(),
-        path=VARIABLE.sub(lambda match: FILES.get(match[1], match[0]), path),
-        query=QUERIES.get(operation["operationId"], {}),
+        path=PATH_VARIABLE.sub(lambda match: PATH_EXAMPLES.get(match[1], match[0]), path),
+        query=QUERY_EXAMPLES.get(operation["operationId"], {}),
         json=None if schema is None else _example(document, schema),
-        uploads="multipart/form-data" in body,
-        answer=_media_type(operation["responses"]),
+        is_upload="multipart/form-data" in body,
+        response_type=_response_type(operation["responses"]),
     )
 
 
@@ -85,36 +85,36 @@ def _example(document: Document, schema: Document) -> dict[str, Any]:
     if "$ref" in schema:
         schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
     fields = schema.get("properties", {})
-    shown = schema.get("required") or list(fields)[:1]
-    return {name: _value(name, fields[name]) for name in shown}
+    names = schema.get("required") or list(fields)[:1]
+    return {name: _example_value(name, fields[name]) for name in names}
 
 
-def _value(name: str, field: Document) -> Any:
-    if name in EXAMPLES:
-        return EXAMPLES[name]
+def _example_value(name: str, field: Document) -> Any:
+    if name in FIELD_EXAMPLES:
+        return FIELD_EXAMPLES[name]
     if field.get("default") is not None:
         return field["default"]
     return {"integer": 1, "number": 1, "boolean": True, "array": [], "object": {}}.get(field.get("type", ""), "…")
 
 
-def _media_type(responses: Document) -> str:
+def _response_type(responses: Document) -> str:
     good: Document = next((response for status, response in responses.items() if status < "300"), {})
     return next(iter(good.get("content", {})), "")
 
 
 def _curl(call: Call) -> str:
     query = "&".join(f"{name}={value}" for name, value in call.query.items())
-    path = VARIABLE.sub(lambda match: "$" + match[1].upper(), call.path)
+    path = PATH_VARIABLE.sub(lambda match: "$" + match[1].upper(), call.path)
     url = f'"$GALLERY{path}{"?" + query if query else ""}"'
     options = []
-    if call.method != "GET" and not call.uploads:
+    if call.method != "GET" and not call.is_upload:
         options.append(f"-X {call.method}")
     options.append('-H "Authorization: Bearer $TOKEN"')
-    if call.answer == "text/event-stream":
+    if call.response_type == "text/event-stream":
         options.append("-N")
-    elif _is_bytes(call.answer):
+    elif _is_binary(call.response_type):
         options.append("-o picture")
-    if call.uploads:
+    if call.is_upload:
         options.append("-F file=@photo.jpg -F title=Lake")
     if call.json is not None:
         options.append(f"-H 'Content-Type: application/json' -d '{json.dumps(call.json)}'")
@@ -122,54 +122,55 @@ def _curl(call: Call) -> str:
 
 
 def _python(call: Call) -> str:
-    path = f'"{call.path}"' if call.path == VARIABLE.sub("", call.path) else f'f"{call.path}"'
-    given = [path]
+    path = f'"{call.path}"' if call.path == PATH_VARIABLE.sub("", call.path) else f'f"{call.path}"'
+    arguments = [path]
     if call.query:
-        given.append(f"params={json.dumps(call.query)}")
+        arguments.append(f"params={json.dumps(call.query)}")
     if call.json is not None:
-        given.append(f"json={call.json!r}")
-    if call.answer == "text/event-stream":
-        stream = f'with gallery.stream("GET", {", ".join(given)}) as answer:'
+        arguments.append(f"json={call.json!r}")
+    if call.response_type == "text/event-stream":
+        stream = f'with gallery.stream("GET", {", ".join(arguments)}) as answer:'
         return f"{stream}\n    for line in answer.iter_lines():\n        print(line)"
-    if call.uploads:
-        given += ['files={"file": file}', 'data={"title": "Lake"}']
-    line = f"answer = gallery.{call.method.lower()}({', '.join(given)})"
-    if call.uploads:
+    if call.is_upload:
+        arguments += ['files={"file": file}', 'data={"title": "Lake"}']
+    line = f"answer = gallery.{call.method.lower()}({', '.join(arguments)})"
+    if call.is_upload:
         line = f'with open("photo.jpg", "rb") as file:\n    {line}'
-    return f"{line}\nanswer.raise_for_status()" + _read(
+    return f"{line}\nanswer.raise_for_status()" + _print_response(
         call, "\nprint({})", ("answer.json()", "answer.text", "answer.content")
     )
 
 
 def _javascript(call: Call) -> str:
-    if call.answer == "text/event-stream":
+    if call.response_type == "text/event-stream":
         return _event_source(call)
-    path = VARIABLE.sub(lambda match: "${" + _camel(match[1]) + "}", call.path)
-    url, before = f"`${{gallery}}{path}`", FORM if call.uploads else ""
+    path = PATH_VARIABLE.sub(lambda match: "${" + _camel_case(match[1]) + "}", call.path)
+    url, before = f"`${{gallery}}{path}`", JAVASCRIPT_FORM if call.is_upload else ""
     if call.query:
-        before = f"const query = new URLSearchParams({_object(call.query)});\n"
+        before = f"const query = new URLSearchParams({_javascript_object(call.query)});\n"
         url = f"`${{gallery}}{path}?${{query}}`"
     forms = ("await answer.json()", "await answer.text()", "await answer.blob()")
     return (
-        f"{before}const answer = await fetch({url}, {_lines(_options(call))});"
-        "\nif (!answer.ok) throw new Error((await answer.json()).detail);" + _read(call, "\nconsole.log({});", forms)
+        f"{before}const answer = await fetch({url}, {_javascript_options(_options(call))});"
+        "\nif (!answer.ok) throw new Error((await answer.json()).detail);"
+        + _print_response(call, "\nconsole.log({});", forms)
     )
 
 
 def _options(call: Call) -> list[str]:
     method = [] if call.method == "GET" else [f'method: "{call.method}"']
-    if call.uploads:
+    if call.is_upload:
         return [*method, "headers", "body: form"]
     if call.json is None:
         return [*method, "headers"]
     headers = 'headers: { ...headers, "Content-Type": "application/json" }'
-    return [*method, headers, f"body: JSON.stringify({_object(call.json)})"]
+    return [*method, headers, f"body: JSON.stringify({_javascript_object(call.json)})"]
 
 
-def _lines(options: list[str]) -> str:
+def _javascript_options(options: list[str]) -> str:
     """An object, on one line while it is short."""
     line = ", ".join(options)
-    return f"{{ {line} }}" if len(line) < SHORT else "{\n  " + ",\n  ".join(options) + ",\n}"
+    return f"{{ {line} }}" if len(line) < MAX_LINE_LENGTH else "{\n  " + ",\n  ".join(options) + ",\n}"
 
 
 def _event_source(call: Call) -> str:
@@ -178,31 +179,31 @@ def _event_source(call: Call) -> str:
         f"const asked = await fetch(`${{gallery}}{call.path.removesuffix('/stream')}/ticket`, "
         '{ method: "POST", headers });\n'
         "const { ticket } = await asked.json();\n"
-        f"const query = new URLSearchParams({_object({'ticket': None, **call.query})});\n"
+        f"const query = new URLSearchParams({_javascript_object({'ticket': None, **call.query})});\n"
         f"const stream = new EventSource(`${{gallery}}{call.path}?${{query}}`);\n"
         'stream.addEventListener("image.ready", (event) => console.log(JSON.parse(event.data)));'
     )
 
 
-def _read(call: Call, line: str, forms: tuple[str, str, str]) -> str:
+def _print_response(call: Call, line: str, forms: tuple[str, str, str]) -> str:
     """Shows the answer, if it has a body: as JSON, as text, or as bytes."""
-    if not call.answer:
+    if not call.response_type:
         return ""
     as_json, as_text, as_bytes = forms
-    text = as_text if call.answer.startswith("text/") else as_json
-    return line.format(as_bytes if _is_bytes(call.answer) else text)
+    text = as_text if call.response_type.startswith("text/") else as_json
+    return line.format(as_bytes if _is_binary(call.response_type) else text)
 
 
-def _is_bytes(media_type: str) -> bool:
+def _is_binary(media_type: str) -> bool:
     return bool(media_type) and "json" not in media_type and not media_type.startswith("text/")
 
 
-def _object(value: dict[str, Any]) -> str:
+def _javascript_object(value: dict[str, Any]) -> str:
     """As JavaScript writes it; a field without a value is that of a variable with its name."""
     fields = (name if inner is None else f"{name}: {json.dumps(inner)}" for name, inner in value.items())
     return "{ " + ", ".join(fields) + " }"
 
 
-def _camel(name: str) -> str:
+def _camel_case(name: str) -> str:
     head, *rest = name.split("_")
     return head + "".join(word.capitalize() for word in rest)

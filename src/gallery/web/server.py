@@ -12,13 +12,13 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from gallery.errors import TooSlow
-from gallery.settings import FINISH, Serve
-from gallery.web.protocol import Protocol
+from gallery.settings import STOP_TIMEOUT_SECONDS, ServeSettings
+from gallery.web.protocol import HttpProtocol
 
 log = structlog.get_logger(__name__)
 
 
-def in_time(app: ASGIApp) -> ASGIApp:
+def with_slow_body_check(app: ASGIApp) -> ASGIApp:
     """The application, which raises `TooSlow` when it goes on to read a body that arrives too slowly."""
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
@@ -42,11 +42,11 @@ class Server(uvicorn.Server):
     def __init__(
         self,
         app: ASGIApp,
-        settings: Serve,
+        settings: ServeSettings,
         before_stop: Callable[[], None],
         before_drain: Callable[[], None] = lambda: None,
     ) -> None:
-        super().__init__(_config(in_time(app), settings, lambda: self._draining))
+        super().__init__(_uvicorn_config(with_slow_body_check(app), settings, lambda: self._draining))
         self._drain = settings.drain
         self._draining = False
         self._before_drain = before_drain
@@ -72,10 +72,10 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
 
-def _config(app: ASGIApp, settings: Serve, draining: Callable[[], bool]) -> uvicorn.Config:
+def _uvicorn_config(app: ASGIApp, settings: ServeSettings, draining: Callable[[], bool]) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http=partial(Protocol, settings, draining),  # type: ignore[arg-type]  # called, and nothing else
+        http=partial(HttpProtocol, settings, draining),  # type: ignore[arg-type]  # called, and nothing else
         ws="none",
         loop="uvloop",
         lifespan="off",
@@ -84,6 +84,6 @@ def _config(app: ASGIApp, settings: Serve, draining: Callable[[], bool]) -> uvic
         server_header=False,
         proxy_headers=False,  # uvicorn believes whoever asks from this machine; we believe whom we are told to
         timeout_keep_alive=65,  # longer than a load balancer's
-        timeout_graceful_shutdown=FINISH,
+        timeout_graceful_shutdown=STOP_TIMEOUT_SECONDS,
         backlog=1024,
     )

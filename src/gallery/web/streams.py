@@ -9,16 +9,20 @@ from litestar import Request
 from gallery.notifications.stream_limits import StreamLimits
 from gallery.settings import Settings
 from gallery.web.auth_guard import caller_of
-from gallery.web.middleware.rate_limit import limited, place
+from gallery.web.middleware.rate_limit import client_address, rate_limits_enabled
 
-Slot = AbstractContextManager[None]
+StreamSlot = AbstractContextManager[None]
 
 
-def stream_slots(settings: Settings) -> Callable[[Request[Any, Any, Any]], Slot]:
+def stream_slots(settings: Settings) -> Callable[[Request[Any, Any, Any]], StreamSlot]:
     """What a stream holds while it is open."""
-    limits = StreamLimits(settings.notifications, limited=limited(settings), lifted=settings.rate.enabled is False)
+    limits = StreamLimits(
+        settings.notifications,
+        limited_by_default=rate_limits_enabled(settings),
+        unlimited=settings.rate.enabled is False,
+    )
 
-    def stream_slot(request: Request[Any, Any, Any]) -> Slot:
-        return limits.one_more(caller_of(request).counted_as or place(request.scope))
+    def stream_slot(request: Request[Any, Any, Any]) -> StreamSlot:
+        return limits.slot(caller_of(request).rate_limit_key or client_address(request.scope))
 
     return stream_slot

@@ -13,18 +13,18 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from gallery.adapters.objects.cloud import LARGE, Cloud
-from gallery.adapters.objects.content import CHUNK
+from gallery.adapters.objects.cloud import LARGE_BUDGET_BYTES, CloudBackend
+from gallery.adapters.objects.content import CHUNK_BYTES
 from gallery.adapters.objects.open import make_store
-from gallery.adapters.objects.store import Objects, objects_at, open_objects
-from gallery.errors import BucketMissing, CannotStart, ObjectStoreAway, ObjectTaken
+from gallery.adapters.objects.store import ObjectStore, open_objects, open_objects_at
+from gallery.errors import BucketMissing, CannotStart, ObjectStoreUnavailable, ObjectTaken
 from gallery.settings import Settings
-from s3 import DOMAIN, store, those_of
+from s3 import DOMAIN, create_bucket, environment_of
 
 NUMBERS = itertools.count(1)
 
 
-def opened(environment: dict[str, str]) -> Objects:
+def open_store(environment: dict[str, str]) -> ObjectStore:
     return open_objects(Settings.read({"GALLERY_S3__TIMEOUT": "20", **environment}))
 
 
@@ -32,23 +32,25 @@ def opened(environment: dict[str, str]) -> Objects:
 async def bucket(s3) -> str:
     """One that is there, and nobody's."""
     name = f"there-{next(NUMBERS)}"
-    await Objects(Cloud(store(s3, name), 10), timeout=10).put("something", b"x")
+    await ObjectStore(CloudBackend(create_bucket(s3, name), 10), timeout=10).put("something", b"x")
     return name
 
 
 async def test_a_missing_bucket_is_made(s3):
     name = f"made-{next(NUMBERS)}"
-    objects = opened(those_of("maker", s3, name))
-    await asyncio.gather(*(objects.claim("ours") for _ in range(5)))  # the processes of one start
-    assert await objects.owner() == "ours"
-    assert await opened({**s3, "S3_BUCKET": name}).size("installation") == 4
+    objects = open_store(environment_of("maker", s3, name))
+    await asyncio.gather(*(objects.take_ownership("ours") for _ in range(5)))  # the processes of one start
+    assert await objects.find_owner() == "ours"
+    assert await open_store({**s3, "S3_BUCKET": name}).size("installation") == 4
 
 
 async def test_a_missing_bucket_that_may_not_be_made_is_named_and_waited_for(s3):
-    with pytest.raises(ObjectStoreAway, match=r"bucket lost is missing and we may not make it.*AccessDenied"):
-        await opened(those_of("writer", s3, "lost")).claim("ours")
+    with pytest.raises(ObjectStoreUnavailable, match=r"bucket lost is missing and we may not make it.*AccessDenied"):
+        await open_store(environment_of("writer", s3, "lost")).take_ownership("ours")
     with pytest.raises(BucketMissing, match="the bucket lost at http"):
-        await opened({**those_of("maker", s3, "lost"), "GALLERY_S3__CREATE_BUCKET": "false"}).claim("ours")
+        await open_store({**environment_of("maker", s3, "lost"), "GALLERY_S3__CREATE_BUCKET": "false"}).take_ownership(
+            "ours"
+        )
 
 
 @pytest.mark.parametrize(
@@ -61,7 +63,7 @@ async def test_a_missing_bucket_that_may_not_be_made_is_named_and_waited_for(s3)
 )
 async def test_wrong_credentials_end_the_start_with_the_reason(s3, bucket, keys, sentence):
     with pytest.raises(CannotStart, match=f"the bucket {bucket} at http.*{sentence}"):
-        await opened({**s3, "S3_BUCKET": bucket, **keys}).claim("ours")
+        await open_store({**s3, "S3_BUCKET": bucket, **keys}).take_ownership("ours")
 
 
 @pytest.mark.parametrize(
@@ -75,18 +77,20 @@ async def test_wrong_credentials_end_the_start_with_the_reason(s3, bucket, keys,
     ],
 )
 async def test_what_a_server_answers_is_understood(status, body, sentence):
-    async with answering(status, body) as endpoint:
-        with pytest.raises((CannotStart, ObjectStoreAway), match=sentence):
-            await opened({"S3_ENDPOINT": endpoint, **KEYS, "GALLERY_S3__TIMEOUT": "1"}).claim("ours")
+    async with serve_answer(status, body) as endpoint:
+        with pytest.raises((CannotStart, ObjectStoreUnavailable), match=sentence):
+            await open_store({"S3_ENDPOINT": endpoint, **S3_ENVIRONMENT, "GALLERY_S3__TIMEOUT": "1"}).take_ownership(
+                "ours"
+            )
 
 
 @pytest.mark.parametrize("hangs", [True, False])
 async def test_an_endpoint_that_does_not_answer_costs_a_bounded_time(hangs):
-    async with answering(None, "") as endpoint, asyncio.timeout(20):
+    async with serve_answer(None, "") as endpoint, asyncio.timeout(20):
         url = endpoint if hangs else "http://127.0.0.1:1"
-        objects = opened({"S3_ENDPOINT": url, **KEYS, "GALLERY_S3__TIMEOUT": "0.5"})
-        with pytest.raises(ObjectStoreAway, match=r"No answer in time|Nothing listens"):
-            await objects.claim("ours")
+        objects = open_store({"S3_ENDPOINT": url, **S3_ENVIRONMENT, "GALLERY_S3__TIMEOUT": "0.5"})
+        with pytest.raises(ObjectStoreUnavailable, match=r"No answer in time|Nothing listens"):
+            await objects.take_ownership("ours")
 
 
 async def test_a_bucket_can_stand_in_the_host_name(s3, bucket):
@@ -94,7 +98,7 @@ async def test_a_bucket_can_stand_in_the_host_name(s3, bucket):
     server = urlsplit(s3["S3_ENDPOINT"])
     there = f"http://{DOMAIN}:{server.port}"
     settings = {**s3, "S3_BUCKET": bucket, "S3_ENDPOINT": there, "GALLERY_S3__PATH_STYLE": "false"}
-    signed = urlsplit(str(await opened(settings).sign("something", timedelta(minutes=1))))
+    signed = urlsplit(str(await open_store(settings).sign("something", timedelta(minutes=1))))
     assert (signed.netloc, signed.path) == (f"{bucket}.{DOMAIN}:{server.port}", "/something")
     async with httpx.AsyncClient() as client:
         url = f"{s3['S3_ENDPOINT']}{signed.path}?{signed.query}"
@@ -103,7 +107,7 @@ async def test_a_bucket_can_stand_in_the_host_name(s3, bucket):
 
 
 async def test_without_an_endpoint_it_is_amazon_with_the_bucket_in_the_host_name():
-    objects = opened({**KEYS, "S3_REGION": "eu-central-1"})
+    objects = open_store({**S3_ENVIRONMENT, "S3_REGION": "eu-central-1"})
     url = str(await objects.sign("a b", timedelta(minutes=1)))
     assert url.startswith("https://photos.s3.eu-central-1.amazonaws.com/a%20b?")
 
@@ -111,7 +115,7 @@ async def test_without_an_endpoint_it_is_amazon_with_the_bucket_in_the_host_name
 async def test_without_keys_the_clouds_own_way_is_taken(monkeypatch):
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "from-the-environment")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    assert "from-the-environment" in str(await opened({"S3_BUCKET": "photos"}).sign("a", timedelta(minutes=1)))
+    assert "from-the-environment" in str(await open_store({"S3_BUCKET": "photos"}).sign("a", timedelta(minutes=1)))
 
 
 @pytest.mark.parametrize(
@@ -127,7 +131,7 @@ async def test_without_keys_the_clouds_own_way_is_taken(monkeypatch):
 )
 async def test_with_keys_in_the_settings_no_variable_of_awss_counts(s3, bucket, monkeypatch, name, value):
     monkeypatch.setenv(name, value)
-    objects = opened({**s3, "S3_BUCKET": bucket})
+    objects = open_store({**s3, "S3_BUCKET": bucket})
     await objects.put(name, b"ours")
     with pytest.raises(ObjectTaken):
         await objects.put(name, b"others")
@@ -136,7 +140,7 @@ async def test_with_keys_in_the_settings_no_variable_of_awss_counts(s3, bucket, 
 
 @pytest.mark.parametrize("checksum", ["sha256", "crc64nvme"])
 async def test_puts_carry_a_checksum_where_wanted(s3, bucket, checksum):
-    objects = opened({**s3, "S3_BUCKET": bucket, "GALLERY_S3__CHECKSUM": checksum})
+    objects = open_store({**s3, "S3_BUCKET": bucket, "GALLERY_S3__CHECKSUM": checksum})
     await objects.put(checksum, b"x" * 11_000_000)
     await objects.put(f"{checksum}/small", b"x")
     assert await objects.size(checksum) == 11_000_000
@@ -144,9 +148,9 @@ async def test_puts_carry_a_checksum_where_wanted(s3, bucket, checksum):
 
 async def test_an_address_names_a_part_of_a_bucket_or_a_directory(s3, bucket, tmp_path):
     settings = Settings.read(s3)
-    await objects_at(f"s3://{bucket}/some/where", settings).put("a", b"x")
-    assert await objects_at(f"s3://{bucket}", settings).size("some/where/a") == 1
-    await objects_at(f"{tmp_path.as_uri()}/a%20b", settings).put("a", b"x")
+    await open_objects_at(f"s3://{bucket}/some/where", settings).put("a", b"x")
+    assert await open_objects_at(f"s3://{bucket}", settings).size("some/where/a") == 1
+    await open_objects_at(f"{tmp_path.as_uri()}/a%20b", settings).put("a", b"x")
     assert (tmp_path / "a b" / "a").read_bytes() == b"x"
 
 
@@ -167,11 +171,11 @@ def test_two_places_for_objects_cannot_start():
         open_objects(Settings.read({"GALLERY_OBJECTS__URL": "s3://a", "S3_BUCKET": "b"}))
 
 
-KEYS = {"S3_BUCKET": "photos", "S3_ACCESS_KEY": "a", "S3_SECRET_KEY": "b"}
+S3_ENVIRONMENT = {"S3_BUCKET": "photos", "S3_ACCESS_KEY": "a", "S3_SECRET_KEY": "b"}
 
 
 @asynccontextmanager
-async def answering(status: int | None, body: str) -> AsyncIterator[str]:
+async def serve_answer(status: int | None, body: str) -> AsyncIterator[str]:
     """A server that always says the same, or nothing at all."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -191,10 +195,10 @@ async def answering(status: int | None, body: str) -> AsyncIterator[str]:
 
 async def test_a_put_whose_answer_is_lost_was_done_once_and_may_be_repeated(s3, bucket):
     settings = {**s3, "S3_BUCKET": bucket}
-    objects = opened(settings)
-    async with losing_answers(s3["S3_ENDPOINT"], of=100) as endpoint:
-        with pytest.raises(ObjectStoreAway):
-            await opened({**settings, "S3_ENDPOINT": endpoint, "GALLERY_S3__TIMEOUT": "3"}).put("a", b"ours")
+    objects = open_store(settings)
+    async with lossy_proxy(s3["S3_ENDPOINT"], count=100) as endpoint:
+        with pytest.raises(ObjectStoreUnavailable):
+            await open_store({**settings, "S3_ENDPOINT": endpoint, "GALLERY_S3__TIMEOUT": "3"}).put("a", b"ours")
     assert await objects.size("a") == 4
     await objects.put("a", b"ours")
     with pytest.raises(ObjectTaken):
@@ -203,19 +207,19 @@ async def test_a_put_whose_answer_is_lost_was_done_once_and_may_be_repeated(s3, 
 
 
 async def test_a_lost_connection_costs_a_put_nothing_but_a_moment(s3, bucket):
-    async with losing_answers(s3["S3_ENDPOINT"], of=1) as endpoint:
-        objects = opened({**s3, "S3_BUCKET": bucket, "S3_ENDPOINT": endpoint})
+    async with lossy_proxy(s3["S3_ENDPOINT"], count=1) as endpoint:
+        objects = open_store({**s3, "S3_BUCKET": bucket, "S3_ENDPOINT": endpoint})
         await objects.put("b", BytesIO(b"ours"))
         assert (await objects.digest("b")).sha256 == sha256(b"ours").hexdigest()
 
 
 @asynccontextmanager
-async def losing_answers(url: str, of: int) -> AsyncIterator[str]:
+async def lossy_proxy(url: str, count: int) -> AsyncIterator[str]:
     """A way to a server on which requests arrive, and the answers of so many connections do not come back."""
     server, connections = urlsplit(url), itertools.count()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        lost = next(connections) < of
+        lost = next(connections) < count
         back, there = await asyncio.open_connection(server.hostname, server.port)
         pumps = [asyncio.create_task(pump(reader, there)), asyncio.create_task(pump(back, writer, lost=lost))]
         await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
@@ -234,20 +238,20 @@ async def losing_answers(url: str, of: int) -> AsyncIterator[str]:
 
 
 async def test_what_is_small_does_not_wait_behind_what_is_large(s3):
-    cloud = Cloud(store(s3, f"budget-{os.urandom(4).hex()}"), 10)
-    objects = Objects(cloud, timeout=10)
-    async with cloud._large.of(LARGE):
-        large = asyncio.create_task(objects.put("large", BytesIO(bytes(CHUNK + 1))))
-        await asyncio.gather(*(objects.put(f"small/{number}", bytes(CHUNK)) for number in range(20)))
+    cloud = CloudBackend(create_bucket(s3, f"budget-{os.urandom(4).hex()}"), 10)
+    objects = ObjectStore(cloud, timeout=10)
+    async with cloud._large_budget.acquire(LARGE_BUDGET_BYTES):
+        large = asyncio.create_task(objects.put("large", BytesIO(bytes(CHUNK_BYTES + 1))))
+        await asyncio.gather(*(objects.put(f"small/{number}", bytes(CHUNK_BYTES)) for number in range(20)))
         assert await objects.size("large") is None
         assert not large.done()
     await large
-    assert await objects.size("large") == CHUNK + 1
+    assert await objects.size("large") == CHUNK_BYTES + 1
 
 
 async def test_what_waits_too_long_to_be_sent_is_away(s3):
-    cloud = Cloud(store(s3, f"budget-{os.urandom(4).hex()}"), 10)
-    async with cloud._large.of(LARGE):
-        with pytest.raises(ObjectStoreAway):
-            await Objects(cloud, timeout=0.05).put("large", bytes(CHUNK + 1))
-    await Objects(cloud, timeout=10).put("large", bytes(CHUNK + 1))
+    cloud = CloudBackend(create_bucket(s3, f"budget-{os.urandom(4).hex()}"), 10)
+    async with cloud._large_budget.acquire(LARGE_BUDGET_BYTES):
+        with pytest.raises(ObjectStoreUnavailable):
+            await ObjectStore(cloud, timeout=0.05).put("large", bytes(CHUNK_BYTES + 1))
+    await ObjectStore(cloud, timeout=10).put("large", bytes(CHUNK_BYTES + 1))

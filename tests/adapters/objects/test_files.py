@@ -13,13 +13,13 @@ from tempfile import SpooledTemporaryFile
 
 import pytest
 
-from gallery.adapters.objects.content import CHUNK, Put
-from gallery.adapters.objects.files import ABANDONED, SPOOL, Files
-from gallery.adapters.objects.store import Objects
-from gallery.errors import NoRoom, ObjectNotFound, ObjectStoreAway
+from gallery.adapters.objects.content import CHUNK_BYTES, PutRequest
+from gallery.adapters.objects.files import ABANDONED_SECONDS, SPOOL_FOLDER, FileBackend
+from gallery.adapters.objects.store import ObjectStore
+from gallery.errors import NoRoom, ObjectNotFound, ObjectStoreUnavailable
 from gallery.local_disk import durable
 
-LARGE = os.urandom(3 * CHUNK)
+LARGE_CONTENT = os.urandom(3 * CHUNK_BYTES)
 
 
 @pytest.fixture
@@ -29,20 +29,20 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def objects(root: Path) -> Objects:
-    return Objects(Files(root), timeout=10)
+def objects(root: Path) -> ObjectStore:
+    return ObjectStore(FileBackend(root), timeout=10)
 
 
-async def listed(objects: Objects, prefix: str = "") -> set[str]:
+async def list_keys(objects: ObjectStore, prefix: str = "") -> set[str]:
     return {found.key async for batch in objects.list(prefix) for found in batch}
 
 
-def open_files() -> int:
+def count_open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-def spools(root: Path) -> list[Path]:
-    return [path for path in root.rglob("*") if path.parent.name == SPOOL]
+def spooled_files(root: Path) -> list[Path]:
+    return [path for path in root.rglob("*") if path.parent.name == SPOOL_FOLDER]
 
 
 @pytest.mark.parametrize("key", ["../x", "a/../x", "a//b", "/a", "a/", "a/./b", "a\0b", "", ".spool/x", "a/.spool/b"])
@@ -58,14 +58,14 @@ async def test_a_folder_is_no_object(objects):
     assert await objects.size("a/b") is None
     with pytest.raises(ObjectNotFound):
         await objects.open("a/b")
-    assert await listed(objects, "a") == await listed(objects, "a/") == {"a/b/c"}
-    assert await listed(objects, "a/b/c") == await listed(objects, "nothing") == set()
+    assert await list_keys(objects, "a") == await list_keys(objects, "a/") == {"a/b/c"}
+    assert await list_keys(objects, "a/b/c") == await list_keys(objects, "nothing") == set()
 
 
 async def test_files_and_folders_are_private_whatever_the_umask(objects, root):
     before = os.umask(0)
     try:
-        await objects.put_all([Put("renditions/x/1/320.webp", b"x"), Put("original/x", b"y")])
+        await objects.put_all([PutRequest("renditions/x/1/320.webp", b"x"), PutRequest("original/x", b"y")])
     finally:
         os.umask(before)
     modes = {(path.is_dir(), stat.S_IMODE(path.stat().st_mode)) for path in root.rglob("*")}
@@ -73,10 +73,12 @@ async def test_files_and_folders_are_private_whatever_the_umask(objects, root):
 
 
 async def test_a_delete_takes_the_empty_folders_along(objects, root):
-    await objects.put_all([Put("renditions/x/1/a", b"x"), Put("renditions/x/2/a", b"x"), Put("original/x", b"x")])
+    await objects.put_all(
+        [PutRequest("renditions/x/1/a", b"x"), PutRequest("renditions/x/2/a", b"x"), PutRequest("original/x", b"x")]
+    )
     await objects.delete(["renditions/x/1/a", "original/x"])
     assert not (root / "renditions/x/1").exists()
-    assert await listed(objects) == {"renditions/x/2/a"}
+    assert await list_keys(objects) == {"renditions/x/2/a"}
     await objects.delete(["renditions/x/2/a"])
     assert {path.name for path in root.iterdir()} == {"renditions", "original"}
     assert not (root / "renditions/x").exists()
@@ -89,7 +91,7 @@ async def test_puts_and_deletes_in_the_same_folders_do_not_disturb_each_other(ob
             await objects.delete([f"renditions/x/1/{number}"])
 
     await asyncio.gather(*(come_and_go(number) for number in range(8)))
-    assert await listed(objects) == set()
+    assert await list_keys(objects) == set()
 
 
 async def test_of_many_puts_under_one_key_one_is_kept_and_none_is_mixed(objects, root):
@@ -97,20 +99,20 @@ async def test_of_many_puts_under_one_key_one_is_kept_and_none_is_mixed(objects,
     done = await asyncio.gather(*(objects.put("a/b", content) for content in contents), return_exceptions=True)
     assert done.count(None) == 1
     assert (root / "a/b").read_bytes() == contents[done.index(None)]
-    assert not spools(root)
+    assert not spooled_files(root)
 
 
 async def test_what_a_killed_process_has_left_goes_and_is_never_an_object(objects, root):
     await objects.put("original/x", b"x")
     await objects.put("installation", b"x")
-    old, young = root / "original" / SPOOL / "old", root / SPOOL / "young"
+    old, young = root / "original" / SPOOL_FOLDER / "old", root / SPOOL_FOLDER / "young"
     for path in (old, young):
         path.write_bytes(b"half")
-    os.utime(old, (time.time() - ABANDONED - 1,) * 2)
+    os.utime(old, (time.time() - ABANDONED_SECONDS - 1,) * 2)
     (root / "original" / "y#1").write_bytes(b"half, of the library before")
-    assert await listed(objects) == {"original/x", "installation"}
+    assert await list_keys(objects) == {"original/x", "installation"}
     await objects.tidy()
-    assert spools(root) == [young], "a put may be under way"
+    assert spooled_files(root) == [young], "a put may be under way"
 
 
 async def test_a_sender_that_gives_up_has_its_file_read_to_the_end_or_nothing_is_put(objects, root, monkeypatch):
@@ -126,7 +128,7 @@ async def test_a_sender_that_gives_up_has_its_file_read_to_the_end_or_nothing_is
 
     monkeypatch.setattr(durable, "_write", slow)
     with SpooledTemporaryFile(max_size=1) as file:
-        file.write(LARGE)
+        file.write(LARGE_CONTENT)
         putting = asyncio.create_task(objects.put("a/b", file))
         await waiting.wait()
         putting.cancel()
@@ -136,14 +138,14 @@ async def test_a_sender_that_gives_up_has_its_file_read_to_the_end_or_nothing_is
     async with asyncio.timeout(10):
         while not (root / "a/b").exists():
             await asyncio.sleep(0.01)
-    assert (root / "a/b").read_bytes() == LARGE
+    assert (root / "a/b").read_bytes() == LARGE_CONTENT
     for other in others:
         os.close(other)
 
 
 async def test_a_reader_that_leaves_early_leaves_nothing_open(objects):
-    await objects.put("a/b", io.BytesIO(LARGE))
-    before = open_files()
+    await objects.put("a/b", io.BytesIO(LARGE_CONTENT))
+    before = count_open_files()
     for _ in range(5):
         _, chunks = await objects.open("a/b")
         await anext(chunks)
@@ -151,16 +153,16 @@ async def test_a_reader_that_leaves_early_leaves_nothing_open(objects):
         await chunks.aclose()
     del chunks
     async with asyncio.timeout(10):
-        while open_files() > before:  # a thread may not be done with its last answer
+        while count_open_files() > before:  # a thread may not be done with its last answer
             await asyncio.sleep(0.01)
 
 
 async def test_what_is_deleted_while_it_is_read_is_read_to_its_end(objects):
-    await objects.put("a/b", LARGE)
+    await objects.put("a/b", LARGE_CONTENT)
     _, chunks = await objects.open("a/b")
     first = await anext(chunks)
     await objects.delete(["a/b"])
-    assert first + b"".join([chunk async for chunk in chunks]) == LARGE
+    assert first + b"".join([chunk async for chunk in chunks]) == LARGE_CONTENT
 
 
 @pytest.fixture
@@ -178,15 +180,15 @@ def small_disk(root: Path) -> Iterator[None]:
 async def test_a_full_disk_is_no_room_and_leaves_nothing(objects, root):
     await objects.claim("ours")
     with pytest.raises(NoRoom):
-        await objects.put("a/b", LARGE)
-    assert not spools(root)
+        await objects.put("a/b", LARGE_CONTENT)
+    assert not spooled_files(root)
     with (root / "weight").open("wb", buffering=0) as weight, suppress(OSError):
         while True:
             weight.write(bytes(4096))
     await objects.claim("ours")
     with pytest.raises(NoRoom):
         await objects.put("a/b", b"x" * 10_000)
-    assert await listed(objects) == {"installation", "weight"}
+    assert await list_keys(objects) == {"installation", "weight"}
 
 
 async def test_a_disk_that_fails_is_away(objects, monkeypatch):
@@ -194,6 +196,6 @@ async def test_a_disk_that_fails_is_away(objects, monkeypatch):
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(ObjectStoreAway):
+    with pytest.raises(ObjectStoreUnavailable):
         await objects.put("a/b", b"x")
     assert await objects.size("a/b") is None, "what may not have reached the disk is not there"

@@ -7,53 +7,55 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from gallery.adapters.objects.cloud import Cloud
-from gallery.adapters.objects.content import Served
-from gallery.adapters.objects.store import Objects, open_objects
+from gallery.adapters.objects.cloud import CloudBackend
+from gallery.adapters.objects.content import DownloadHeaders
+from gallery.adapters.objects.store import ObjectStore, open_objects
 from gallery.errors import (
     CannotStart,
     ForeignStore,
     ObjectDamaged,
     ObjectNotFound,
-    ObjectStoreAway,
+    ObjectStoreUnavailable,
     ObjectTaken,
     StoreClosed,
 )
 from gallery.settings import Settings
-from s3 import client, store
+from s3 import bucket_client, create_bucket
 
-BIG = bytes(range(256)) * 4096 * 12  # 12 MiB: several parts
+BIG_CONTENT = bytes(range(256)) * 4096 * 12  # 12 MiB: several parts
 
 
 @pytest.fixture(params=["files", "s3"])
-def objects(request, tmp_path) -> Objects:
+def objects(request, tmp_path) -> ObjectStore:
     if request.param == "files":
         return open_objects(Settings(data_dir=str(tmp_path)))
     environment = request.getfixturevalue("s3")
-    return Objects(Cloud(store(environment, f"bucket-{abs(hash(tmp_path)) % 10**9}"), 10), timeout=10)
+    return ObjectStore(
+        CloudBackend(create_bucket(environment, f"bucket-{abs(hash(tmp_path)) % 10**9}"), 10), timeout=10
+    )
 
 
-async def content(objects: Objects, key: str) -> bytes:
+async def read_content(objects: ObjectStore, key: str) -> bytes:
     _, chunks = await objects.open(key)
     return b"".join([chunk async for chunk in chunks])
 
 
-@pytest.mark.parametrize("bytes_", [b"", b"a few", BIG], ids=["none", "few", "many"])
+@pytest.mark.parametrize("bytes_", [b"", b"a few", BIG_CONTENT], ids=["none", "few", "many"])
 async def test_what_was_put_comes_back(objects, tmp_path, bytes_):
     (tmp_path / "file").write_bytes(bytes_)
     await objects.put("a/file", tmp_path / "file")
     await objects.put("a/stream", io.BytesIO(bytes_))
-    assert await content(objects, "a/file") == await content(objects, "a/stream") == bytes_
+    assert await read_content(objects, "a/file") == await read_content(objects, "a/stream") == bytes_
     assert (await objects.open("a/file"))[0] == len(bytes_)
 
 
 @pytest.mark.parametrize(
-    ("start", "end"), [(0, 1), (0, None), (7, None), (3_000_000, 9_000_000), (len(BIG) - 1, len(BIG))]
+    ("start", "end"), [(0, 1), (0, None), (7, None), (3_000_000, 9_000_000), (len(BIG_CONTENT) - 1, len(BIG_CONTENT))]
 )
 async def test_a_part_comes_back(objects, start, end):
-    await objects.put("a", BIG)
+    await objects.put("a", BIG_CONTENT)
     size, chunks = await objects.open("a", start, end)
-    assert (size, b"".join([chunk async for chunk in chunks])) == (len(BIG), BIG[start:end])
+    assert (size, b"".join([chunk async for chunk in chunks])) == (len(BIG_CONTENT), BIG_CONTENT[start:end])
 
 
 async def test_what_is_not_there_is_not_found(objects):
@@ -111,9 +113,9 @@ async def test_only_s3_signs_and_what_it_signs_can_be_read(objects):
 
 async def test_a_server_that_is_not_there_is_away():
     nowhere = {"S3_ENDPOINT": "http://127.0.0.1:1", "S3_ACCESS_KEY": "a", "S3_SECRET_KEY": "b"}
-    objects = Objects(Cloud(client(nowhere, "bucket"), 5), timeout=5)
+    objects = ObjectStore(CloudBackend(bucket_client(nowhere, "bucket"), 5), timeout=5)
     for call in (objects.put("a", b"x"), objects.open("a"), objects.delete(["a"]), objects.ping()):
-        with pytest.raises(ObjectStoreAway):
+        with pytest.raises(ObjectStoreUnavailable):
             await call
 
 
@@ -123,7 +125,7 @@ def test_an_endpoint_without_a_bucket_cannot_start():
 
 
 async def test_nothing_is_overwritten_and_the_same_bytes_may_be_put_again(objects):
-    for content in (b"first", BIG):
+    for content in (b"first", BIG_CONTENT):
         key = f"a/{len(content)}"
         await objects.put(key, content)
         await objects.put(key, io.BytesIO(content))  # the answer was lost, the put was not
@@ -133,7 +135,7 @@ async def test_nothing_is_overwritten_and_the_same_bytes_may_be_put_again(object
 
 
 async def test_the_store_itself_serves_a_picture_as_a_file_of_its_type(objects):
-    await objects.put("a/photo", b"x", Served("image/png", "Lac Léman\r\n.png"))
+    await objects.put("a/photo", b"x", DownloadHeaders("image/png", "Lac Léman\r\n.png"))
     url = await objects.sign("a/photo", timedelta(minutes=1))
     if url is None:
         return

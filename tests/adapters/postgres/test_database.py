@@ -5,16 +5,16 @@ import msgspec
 import pytest
 
 from gallery.adapters.postgres import migrations
-from gallery.adapters.postgres.database import SCHEMA, open_database, wait_for_database
-from gallery.errors import CannotStart, DatabaseAway
+from gallery.adapters.postgres.database import SCHEMA_REVISION, open_database, wait_for_database
+from gallery.errors import CannotStart, DatabaseUnavailable
 
 
 def test_the_code_expects_the_newest_migration():
-    assert migrations.newest() == SCHEMA
+    assert migrations.newest_revision() == SCHEMA_REVISION
 
 
 async def test_a_migrated_database_says_so(settings):
-    assert await wait_for_database(settings.database) == SCHEMA
+    assert await wait_for_database(settings.database) == SCHEMA_REVISION
 
 
 async def test_connections_that_are_cut_are_replaced(gallery, servers):
@@ -29,7 +29,7 @@ async def test_connections_that_are_cut_are_replaced(gallery, servers):
     for _ in range(5):
         try:
             await gallery.database.ping()
-        except DatabaseAway:
+        except DatabaseUnavailable:
             failures += 1
     assert failures <= 1
     await gallery.database.ping()
@@ -38,13 +38,13 @@ async def test_connections_that_are_cut_are_replaced(gallery, servers):
 async def test_a_statement_that_takes_too_long_is_away(settings):
     hasty = msgspec.structs.replace(settings.database, timeout=0.2)
     async with open_database(hasty) as database:
-        with pytest.raises(DatabaseAway):
+        with pytest.raises(DatabaseUnavailable):
             async with database.primary() as db:
                 await db.fetchval("SELECT pg_sleep(5)")
 
 
 async def test_a_read_only_server_is_away_for_writers(gallery):
-    with pytest.raises(DatabaseAway):
+    with pytest.raises(DatabaseUnavailable):
         async with gallery.database.writing() as db:
             await db.execute("SET TRANSACTION READ ONLY")
             await db.execute("DELETE FROM event")
@@ -62,7 +62,7 @@ async def test_a_mistake_of_ours_is_no_absence(gallery):
 async def test_a_server_that_does_not_come_is_waited_for_and_given_up(settings):
     nowhere = msgspec.structs.replace(settings.database, url="postgresql://gallery@127.0.0.1:1/x")
     with pytest.raises(CannotStart, match="did not answer within 1 s"):
-        await wait_for_database(nowhere, patience=1)
+        await wait_for_database(nowhere, timeout_seconds=1)
 
 
 async def test_a_wrong_password_is_not_waited_for(settings):
@@ -84,6 +84,6 @@ async def test_a_wrong_password_is_not_waited_for(settings):
     ids=lambda error: type(error).__name__,
 )
 async def test_whatever_a_cut_connection_is_called_it_is_away(gallery, error):
-    with pytest.raises(DatabaseAway):
+    with pytest.raises(DatabaseUnavailable):
         async with gallery.database.primary():
             raise error

@@ -14,35 +14,36 @@ import httpx
 import pytest
 import redis.asyncio as redis
 
-from cast import listening, uploaded
-from conftest import served
-from doctor.looking import verdict
+import replication
+from conftest import serve_api
+from doctor.findings import verdict
+from factories import listen, upload_image
 from gallery.access.model import Caller, Owner, Scope
 from gallery.adapters.postgres import replicas
-from gallery.adapters.postgres.replicas import NOT_YET
-from gallery.errors import DatabaseAway, ImageNotFound
-from gallery.images.list_query import Question
+from gallery.adapters.postgres.replicas import NOT_PROBED_YET
+from gallery.errors import DatabaseUnavailable, ImageNotFound
+from gallery.images.list_query import ListQuery
 from gallery.images.model import Edit
-from gallery.images.outbox import of_image, of_owner
+from gallery.images.outbox import image_subject, owner_subject
 from gallery.settings import Settings
 from gallery.wiring import open_gallery, open_processing
-from replication import Server, twins
+from replication import PostgresServer
 
 MAYA, BEN = (Caller(owner=Owner(name), scopes=frozenset(Scope)) for name in ("maya", "ben"))
-LISTED = Question(words=["lake"])  # searches are a replica's work, cache or not
-AT_A_REPLICA = "SELECT pg_is_in_recovery()"
+SEARCH = ListQuery(words=["lake"])  # searches are a replica's work, cache or not
+IS_REPLICA = "SELECT pg_is_in_recovery()"
 
 
 @pytest.fixture(scope="module")
-async def pair(tmp_path_factory) -> AsyncIterator[tuple[Server, Server]]:
-    async with twins(tmp_path_factory.mktemp("twins")) as servers:
+async def primary_and_replica(tmp_path_factory) -> AsyncIterator[tuple[PostgresServer, PostgresServer]]:
+    async with replication.primary_and_replica(tmp_path_factory.mktemp("twins")) as servers:
         yield servers
 
 
 @pytest.fixture
-async def environment(environment, pair) -> dict[str, str]:
+async def environment(environment, primary_and_replica) -> dict[str, str]:
     """With a Valkey that has been there for a while, so that no note can be missing."""
-    primary, replica = pair
+    primary, replica = primary_and_replica
     async with redis.from_url(environment["REDIS_URL"]) as valkey:
         await valkey.set(f"{{{environment['GALLERY_REDIS__PREFIX']}:replicas}}:born", 1)
     own = {"DATABASE_URL": primary.url, "DATABASE_READ_REPLICA_URL": replica.url}
@@ -50,178 +51,178 @@ async def environment(environment, pair) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def an_api(environment: dict[str, str], **more: str):
+async def application_with_replica(environment: dict[str, str], **more: str):
     """A house whose replica is in use."""
     async with open_gallery(Settings.read({**environment, **more})) as house:
-        await until(house, by_a_replica=True)
+        await wait_until_answered(house, by_replica=True)
         yield house
 
 
 @asynccontextmanager
-async def lagging(replica: Server):
-    await replica.ask("SELECT pg_wal_replay_pause()")
+async def pause_replay(replica: PostgresServer):
+    await replica.fetch_value("SELECT pg_wal_replay_pause()")
     try:
         yield
     finally:
-        await replica.ask("SELECT pg_wal_replay_resume()")
+        await replica.fetch_value("SELECT pg_wal_replay_resume()")
 
 
-async def answered_by_one(house, subject: str = "nothing") -> bool:
-    return bool(await house.database.read(lambda db: db.fetchval(AT_A_REPLICA), subject))
+async def answered_by_replica(house, subject: str = "nothing") -> bool:
+    return bool(await house.database.read(lambda db: db.fetchval(IS_REPLICA), subject))
 
 
-async def until(house, subject: str = "nothing", *, by_a_replica: bool, seconds: float = 30) -> None:
+async def wait_until_answered(house, subject: str = "nothing", *, by_replica: bool, seconds: float = 30) -> None:
     async with asyncio.timeout(seconds):
-        while await answered_by_one(house, subject) is not by_a_replica:
+        while await answered_by_replica(house, subject) is not by_replica:
             await asyncio.sleep(0.02)
 
 
-async def looked_at(house) -> None:
+async def wait_until_probed(house) -> None:
     """A first read has been, and each replica has been looked at since."""
-    assert not await answered_by_one(house)
+    assert not await answered_by_replica(house)
     async with asyncio.timeout(20):
-        while any(replica.trouble == NOT_YET for replica in house.database.replicas):
+        while any(replica.trouble == NOT_PROBED_YET for replica in house.database.replicas):
             await asyncio.sleep(0.02)
 
 
-async def test_who_has_written_reads_what_they_wrote_through_any_process(environment, pair):
-    async with an_api(environment) as one, an_api(environment) as another:
-        image = await uploaded(one, caller=MAYA, title="Lake")
-        await until(another, of_image(image.id), by_a_replica=True)
-        async with lagging(pair[1]):
+async def test_who_has_written_reads_what_they_wrote_through_any_process(environment, primary_and_replica):
+    async with application_with_replica(environment) as one, application_with_replica(environment) as another:
+        image = await upload_image(one, caller=MAYA, title="Lake")
+        await wait_until_answered(another, image_subject(image.id), by_replica=True)
+        async with pause_replay(primary_and_replica[1]):
             await one.images.edit(MAYA, image.id, Edit(title="Lake at dawn"))
-            new = await uploaded(one, caller=MAYA, title="Another lake")
+            new = await upload_image(one, caller=MAYA, title="Another lake")
             for house in (one, another):
                 assert (await house.images.get(MAYA, image.id)).title == "Lake at dawn"
                 assert (await house.images.get(MAYA, new.id)).title == "Another lake"
-                assert [i.id for i in (await house.images.page(MAYA, LISTED)).items] == [new.id, image.id]
+                assert [i.id for i in (await house.images.page(MAYA, SEARCH)).items] == [new.id, image.id]
                 assert len(await house.images.timeline(MAYA, new.id)) == 1
-                assert await answered_by_one(house, of_owner(BEN.owner))  # nobody else pays for it
+                assert await answered_by_replica(house, owner_subject(BEN.owner))  # nobody else pays for it
             await one.images.delete(MAYA, image.id)
             with pytest.raises(ImageNotFound):
                 await another.images.get(MAYA, image.id)
-        await until(another, of_owner(MAYA.owner), by_a_replica=True)
-        assert [i.id for i in (await another.images.page(MAYA, LISTED)).items] == [new.id]
+        await wait_until_answered(another, owner_subject(MAYA.owner), by_replica=True)
+        assert [i.id for i in (await another.images.page(MAYA, SEARCH)).items] == [new.id]
 
 
-async def test_who_has_heard_of_an_event_reads_nothing_older(environment, pair):
+async def test_who_has_heard_of_an_event_reads_nothing_older(environment, primary_and_replica):
     """The worker writes, one process tells, another is asked."""
     async with (
-        an_api(environment) as one,
-        an_api(environment) as another,
-        an_api(environment) as worker,
-        served(one) as url,
+        application_with_replica(environment) as one,
+        application_with_replica(environment) as another,
+        application_with_replica(environment) as worker,
+        serve_api(one) as url,
         open_processing(worker) as processing,
         httpx.AsyncClient(base_url=url, timeout=20) as client,
-        listening(client) as listener,
+        listen(client) as listener,
     ):
-        image = await uploaded(worker)
-        await until(another, of_image(image.id), by_a_replica=True)
-        async with lagging(pair[1]):
+        image = await upload_image(worker)
+        await wait_until_answered(another, image_subject(image.id), by_replica=True)
+        async with pause_replay(primary_and_replica[1]):
             await processing.process(image.id)
             await listener.next("image.ready")
             assert (await another.images.get(MAYA, image.id)).rendition("960", "webp")
-            assert (await another.answers.image(MAYA, image.id)).version > image.version
+            assert (await another.cached_reads.image(MAYA, image.id)).version > image.version
 
 
-async def test_without_valkey_the_primary_is_asked(environment, pair):
+async def test_without_valkey_the_primary_is_asked(environment, primary_and_replica):
     """Nobody can know then what a replica needs."""
-    async with an_api(environment) as one, an_api(environment) as another:
-        image = await uploaded(one, caller=MAYA, title="Lake")
-        async with lagging(pair[1]), redis.from_url(environment["REDIS_URL"]) as valkey:
+    async with application_with_replica(environment) as one, application_with_replica(environment) as another:
+        image = await upload_image(one, caller=MAYA, title="Lake")
+        async with pause_replay(primary_and_replica[1]), redis.from_url(environment["REDIS_URL"]) as valkey:
             await one.images.edit(MAYA, image.id, Edit(title="Dawn"))
             await valkey.flushdb()  # and with it the note
             assert (await another.images.get(MAYA, image.id)).title == "Dawn"
     async with open_gallery(Settings.read({**environment, "REDIS_URL": "redis://127.0.0.1:1"})) as deaf:
-        await looked_at(deaf)
-        assert deaf.database.replicas[0].used
-        assert not await answered_by_one(deaf)
+        await wait_until_probed(deaf)
+        assert deaf.database.replicas[0].usable
+        assert not await answered_by_replica(deaf)
 
 
-async def test_who_cannot_leave_word_waits_until_the_replica_has_it(environment, pair, monkeypatch):
-    monkeypatch.setattr(replicas, "FEEDS_HAVE_SEEN", 60.0)
-    async with an_api(environment) as one, an_api(environment) as another:
-        image = await uploaded(one, caller=MAYA, title="Lake")
-        one.valkey._away_until = asyncio.get_running_loop().time() + 60  # its cable is cut, the other's is not
-        async with lagging(pair[1]):
+async def test_who_cannot_leave_word_waits_until_the_replica_has_it(environment, primary_and_replica, monkeypatch):
+    monkeypatch.setattr(replicas, "FEED_CATCH_UP_SECONDS", 60.0)
+    async with application_with_replica(environment) as one, application_with_replica(environment) as another:
+        image = await upload_image(one, caller=MAYA, title="Lake")
+        one.valkey._unavailable_until = asyncio.get_running_loop().time() + 60  # its cable is cut, the other's is not
+        async with pause_replay(primary_and_replica[1]):
             editing = asyncio.create_task(one.images.edit(MAYA, image.id, Edit(title="Dawn")))
             assert not (await asyncio.wait({editing}, timeout=0.3))[0]
         await editing
-        assert await answered_by_one(another, of_image(image.id))
+        assert await answered_by_replica(another, image_subject(image.id))
         assert (await another.images.get(MAYA, image.id)).title == "Dawn"
 
 
-async def test_one_that_lags_too_long_is_left_out_and_comes_back(environment, pair):
-    async with an_api(environment, GALLERY_DATABASE__REPLICA_MAX_LAG="1") as house:
-        async with lagging(pair[1]):
-            await uploaded(house, caller=MAYA)
-            await until(house, by_a_replica=False)
+async def test_one_that_lags_too_long_is_left_out_and_comes_back(environment, primary_and_replica):
+    async with application_with_replica(environment, GALLERY_DATABASE__REPLICA_MAX_LAG="1") as house:
+        async with pause_replay(primary_and_replica[1]):
+            await upload_image(house, caller=MAYA)
+            await wait_until_answered(house, by_replica=False)
             assert house.database.replicas[0].lag > 1
-        await until(house, by_a_replica=True)
+        await wait_until_answered(house, by_replica=True)
 
 
-async def test_one_that_dies_costs_no_answer_and_comes_back(environment, pair):
-    async with an_api(environment) as house:
-        image = await uploaded(house, caller=MAYA)
-        await until(house, of_image(image.id), by_a_replica=True)
-        await pair[1].kill()
+async def test_one_that_dies_costs_no_answer_and_comes_back(environment, primary_and_replica):
+    async with application_with_replica(environment) as house:
+        image = await upload_image(house, caller=MAYA)
+        await wait_until_answered(house, image_subject(image.id), by_replica=True)
+        await primary_and_replica[1].kill()
         for _ in range(5):
             assert await house.images.get(MAYA, image.id)
-        assert house.database.replicas[0].trouble
-        await pair[1].start()
-        await until(house, by_a_replica=True)
+        assert house.database.replicas[0].problem
+        await primary_and_replica[1].start()
+        await wait_until_answered(house, by_replica=True)
 
 
-async def test_one_that_hangs_costs_one_wait(environment, pair, monkeypatch):
-    monkeypatch.setattr(replicas, "PATIENCE", 1.0)
-    async with an_api(environment) as house:
-        image = await uploaded(house, caller=MAYA)
-        await until(house, of_image(image.id), by_a_replica=True)
-        pair[1].send(signal.SIGSTOP)
+async def test_one_that_hangs_costs_one_wait(environment, primary_and_replica, monkeypatch):
+    monkeypatch.setattr(replicas, "READ_TIMEOUT_SECONDS", 1.0)
+    async with application_with_replica(environment) as house:
+        image = await upload_image(house, caller=MAYA)
+        await wait_until_answered(house, image_subject(image.id), by_replica=True)
+        primary_and_replica[1].send(signal.SIGSTOP)
         async with asyncio.timeout(8):
             assert all(await asyncio.gather(*(house.images.get(MAYA, image.id) for _ in range(30))))
-        pair[1].send(signal.SIGCONT)
-        await until(house, by_a_replica=True)
+        primary_and_replica[1].send(signal.SIGCONT)
+        await wait_until_answered(house, by_replica=True)
 
 
-async def test_without_the_primary_replicas_answer_for_as_long_as_they_may_lag(environment, pair):
-    async with an_api(environment, GALLERY_DATABASE__REPLICA_MAX_LAG="4") as house:
-        image = await uploaded(house, caller=MAYA)
-        await until(house, of_image(image.id), by_a_replica=True)
-        await pair[0].kill()
+async def test_without_the_primary_replicas_answer_for_as_long_as_they_may_lag(environment, primary_and_replica):
+    async with application_with_replica(environment, GALLERY_DATABASE__REPLICA_MAX_LAG="4") as house:
+        image = await upload_image(house, caller=MAYA)
+        await wait_until_answered(house, image_subject(image.id), by_replica=True)
+        await primary_and_replica[0].kill()
         assert await house.images.get(MAYA, image.id)
         async with asyncio.timeout(20):
-            while house.database.replicas[0].used:
+            while house.database.replicas[0].usable:
                 await asyncio.sleep(0.05)
-        with pytest.raises(DatabaseAway):
+        with pytest.raises(DatabaseUnavailable):
             await house.images.get(MAYA, image.id)
-        await pair[0].start()
-        await until(house, by_a_replica=True)
+        await primary_and_replica[0].start()
+        await wait_until_answered(house, by_replica=True)
 
 
 async def test_what_is_wrong_with_a_question_is_no_fault_of_a_replica(environment):
-    async with an_api(environment) as house:
+    async with application_with_replica(environment) as house:
         with pytest.raises(asyncpg.DataError):
             await house.database.read(lambda db: db.fetchval("SELECT $1::integer", "not a number"), "nothing")
         with pytest.raises(asyncpg.UndefinedTableError):  # the primary's word
             await house.database.read(lambda db: db.fetchval("SELECT 1 FROM no_such_table"), "nothing")
-        assert house.database.replicas[0].used
+        assert house.database.replicas[0].usable
 
 
-async def test_what_is_no_replica_of_ours_is_not_read(environment, pair, servers):
+async def test_what_is_no_replica_of_ours_is_not_read(environment, primary_and_replica, servers):
     """The primary itself, and the replica of somebody else."""
-    wrong = f"{pair[0].url},{servers.database.url}"  # the latter is not even a Gallery's
+    wrong = f"{primary_and_replica[0].url},{servers.database.url}"  # the latter is not even a Gallery's
     async with open_gallery(Settings.read({**environment, "DATABASE_READ_REPLICA_URL": wrong})) as house:
-        await looked_at(house)
-        assert [replica.used for replica in house.database.replicas] == [False, False]
-        assert house.database.replicas[0].trouble == "it is no replica"
+        await wait_until_probed(house)
+        assert [replica.usable for replica in house.database.replicas] == [False, False]
+        assert house.database.replicas[0].problem == "it is no replica"
 
 
-async def test_the_doctor_says_which_is_not_well(environment, pair, servers, monkeypatch):
-    primary, replica = pair
+async def test_the_doctor_says_which_is_not_well(environment, primary_and_replica, servers, monkeypatch):
+    primary, replica = primary_and_replica
     assert (await verdict(environment, "replicas"))[0] == "well"
     monkeypatch.setattr("gallery.doctor.replicas.PATIENCE", 0.5)
-    async with lagging(replica):
+    async with pause_replay(replica):
         await primary.ask("SELECT pg_logical_emit_message(true, 'test', 'a commit')")
         state, text = await verdict(environment, "replicas")
         assert (state, "is behind" in text) == ("notice", True)

@@ -7,51 +7,51 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
-from cast import MAYA, listening, post, settled, uploaded
-from doctor.looking import verdict
+from doctor.findings import verdict
+from factories import CALLER, listen, post, upload_image, wait_until_settled
 from gallery.adapters.valkey.client import open_valkey
-from gallery.adapters.valkey.rates import Limit, Rates
-from gallery.images.list_query import Question
+from gallery.adapters.valkey.rates import RateCounters, RateLimit
+from gallery.images.list_query import ListQuery
 from gallery.images.model import Edit
-from gallery.jobs.queue import NAME, Ring, prefixes
-from gallery.jobs.worker import answering
+from gallery.jobs.queue import QUEUE_NAME, Job, key_prefixes
+from gallery.jobs.worker import consume_jobs
 from gallery.settings import Settings
 from gallery.wiring import open_gallery
-from processes import api, worker
-from valkeys import Cluster, valkey_cluster
+from gallery_processes import api, worker
+from valkey_cluster import Cluster, running_cluster
 
 
 @pytest.fixture(scope="module")
 async def cluster() -> AsyncIterator[Cluster]:
-    async with valkey_cluster() as made:
+    async with running_cluster() as made:
         yield made
 
 
 @pytest.fixture
 async def environment(environment: dict[str, str], cluster: Cluster) -> dict[str, str]:
     """Two of its nodes are named, the others are found. Its only database is everybody's, so queues are emptied."""
-    for node in cluster.alive:
-        if "master" in await node.say("ROLE"):
-            await node.say("FLUSHALL")
+    for node in cluster.alive_nodes:
+        if "master" in await node.execute("ROLE"):
+            await node.execute("FLUSHALL")
     return {**environment, "REDIS_URL": cluster.url, "GALLERY_REDIS__QUEUES": "5", "GALLERY_REDIS__TIMEOUT": "5"}
 
 
 async def test_answers_are_kept_and_turned(gallery):
-    image = await uploaded(gallery, title="Lake")
+    image = await upload_image(gallery, title="Lake")
     for title in ("Dawn", "Dusk"):
-        await gallery.answers.image(MAYA, image.id)
-        await gallery.answers.page(MAYA, Question())
+        await gallery.answers.image(CALLER, image.id)
+        await gallery.answers.page(CALLER, ListQuery())
         assert await gallery.answers._cache.image(image.id)
-        await gallery.images.edit(MAYA, image.id, Edit(title=title))
-        assert title in (await gallery.answers.image(MAYA, image.id)).body.decode()
-        assert title in (await gallery.answers.page(MAYA, Question())).body.decode()
+        await gallery.images.edit(CALLER, image.id, Edit(title=title))
+        assert title in (await gallery.answers.image(CALLER, image.id)).body.decode()
+        assert title in (await gallery.answers.page(CALLER, ListQuery())).body.decode()
 
 
 async def test_each_slate_is_one_for_all_processes(gallery, settings):
     async with open_valkey(settings.redis) as another:
-        rates = [Rates(gallery.valkey), Rates(another)]
+        rates = [RateCounters(gallery.valkey), RateCounters(another)]
         asked = [(rates[n % 2], f"stranger {n % 6}") for n in range(60)]
-        verdicts = await asyncio.gather(*(each.take("x", who, Limit(4, 3600)) for each, who in asked))
+        verdicts = await asyncio.gather(*(each.take("x", who, RateLimit(4, 3600)) for each, who in asked))
     assert sum(verdict.allowed for verdict in verdicts) == 6 * 4
 
 
@@ -61,16 +61,16 @@ async def test_jobs_are_spread_and_doubles_meet(gallery, settings, environment, 
     async def listen(subject):
         heard.append(subject)
 
-    rings = [Ring("listen", f"image {n % 60}", priority=n % 60 % 7 + 1) for n in range(120)]
+    rings = [Job("listen", f"image {n % 60}", priority=n % 60 % 7 + 1) for n in range(120)]
     await gallery.queue.ring_all(rings)
     assert sum((await gallery.queue.counts()).values()) == 60
     assert "60 jobs wait" in (await verdict(environment, "queue"))[1]
     low, high = await gallery.queue.prioritized([(1, 3), (4, 7)])
     assert low > 0 < high
     assert low + high == 60
-    homes = {(await cluster.master_of(f"{prefix}:{NAME}:id")).port for prefix in prefixes(settings.redis)}
+    homes = {(await cluster.master_of(f"{prefix}:{QUEUE_NAME}:id")).port for prefix in key_prefixes(settings.redis)}
     assert len(homes) == 3
-    async with answering(settings.redis, {"listen": listen}, 4, "worker"), asyncio.timeout(20):
+    async with consume_jobs(settings.redis, {"listen": listen}, 4, "worker"), asyncio.timeout(20):
         while len(heard) < 60:
             await asyncio.sleep(0.01)
     assert sorted(heard) == sorted({ring.subject for ring in rings})
@@ -83,8 +83,8 @@ async def test_what_failed_in_any_queue_is_found_retried_and_dropped(gallery, se
     async def fail(subject):
         raise ZeroDivisionError(subject)
 
-    await gallery.queue.ring_all([Ring("fail", f"image {n}") for n in range(10)])
-    async with answering(settings.redis, {"fail": fail}, 4, "worker"), asyncio.timeout(20):
+    await gallery.queue.ring_all([Job("fail", f"image {n}") for n in range(10)])
+    async with consume_jobs(settings.redis, {"fail": fail}, 4, "worker"), asyncio.timeout(20):
         while len(bugs := await gallery.queue.bugs(0, 50)) < 10:
             await asyncio.sleep(0.02)
     assert len({bug.id for bug in bugs}) == 10, "though each queue counts anew"
@@ -96,7 +96,7 @@ async def test_what_failed_in_any_queue_is_found_retried_and_dropped(gallery, se
 
 async def test_a_message_goes_through_its_shard_alone(gallery, settings, cluster):
     home = await cluster.master_of(f"{gallery.valkey.prefix}:news")
-    async with open_valkey(settings.redis) as another, another.listening("news") as heard:
+    async with open_valkey(settings.redis) as another, another.subscription("news") as heard:
         async with asyncio.timeout(10):
             while (await home.say("PUBSUB", "SHARDNUMSUB", f"{gallery.valkey.prefix}:news"))[1] != 1:
                 await asyncio.sleep(0.02)
@@ -127,12 +127,12 @@ async def test_a_master_dies_and_nothing_is_lost(environment, cluster, tmp_path)
         api(more, tmp_path) as server,
         worker(more, tmp_path),
         httpx.AsyncClient(base_url=server.url, timeout=30) as client,
-        listening(client) as listener,
+        listen(client) as listener,
     ):
         before = (await post(client)).json()["id"]
         await listener.next("image.ready")
 
-        queue = f"{prefixes(Settings.read(more).redis)[0]}:{NAME}:id"
+        queue = f"{key_prefixes(Settings.read(more).redis)[0]}:{QUEUE_NAME}:id"
         home = await cluster.master_of(queue)
         await home.kill()
         meanwhile = (await post(client)).json()["id"]
@@ -143,6 +143,6 @@ async def test_a_master_dies_and_nothing_is_lost(environment, cluster, tmp_path)
         after = (await post(client)).json()["id"]
         await listener.next("image.ready")
         for image in (before, meanwhile, after):
-            assert (await settled(client, image))["status"] == "READY"
+            assert (await wait_until_settled(client, image))["status"] == "READY"
         ready = [event["imageId"] for event in listener.data() if event["status"] == "READY"]
         assert ready == [before, meanwhile, after]

@@ -11,7 +11,7 @@ from playwright.async_api import Browser, Page
 
 from browsers import chromium
 
-WATCH = """
+RECORD_VIOLATIONS = """
     window.violations = [];
     document.addEventListener("securitypolicyviolation", (v) => violations.push(v.violatedDirective + v.blockedURI));
 """
@@ -23,18 +23,18 @@ class Visit:
 
     page: Page
     errors: list[str] = field(default_factory=list)
-    refused: list[tuple[int, str]] = field(default_factory=list)
+    failed_responses: list[tuple[int, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on("response", lambda r: self.refused.append((r.status, r.url)) if r.status >= 400 else None)
+        self.page.on("response", lambda r: self.failed_responses.append((r.status, r.url)) if r.status >= 400 else None)
 
-    async def troubles(self) -> list[object]:
-        return [*self.errors, *self.refused, *await self.page.evaluate("window.violations")]
+    async def find_errors(self) -> list[object]:
+        return [*self.errors, *self.failed_responses, *await self.page.evaluate("window.violations")]
 
 
-Opened: TypeAlias = Callable[..., Awaitable[Visit]]
+OpenPage: TypeAlias = Callable[..., Awaitable[Visit]]
 
 
 @pytest.fixture(scope="session")
@@ -48,7 +48,7 @@ async def visit(browser: Browser, stack) -> AsyncIterator[Visit]:
     """The gallery's page, loaded and listening."""
     context = await browser.new_context(base_url=stack.url, viewport={"width": 1280, "height": 860})
     page = await context.new_page()
-    await page.add_init_script(WATCH)
+    await page.add_init_script(RECORD_VIOLATIONS)
     visit = Visit(page)
     await page.goto("/")
     await page.locator("#connection[data-state=live]").wait_for()
@@ -58,7 +58,7 @@ async def visit(browser: Browser, stack) -> AsyncIterator[Visit]:
 
 
 @pytest.fixture
-async def opened(browser: Browser) -> AsyncIterator[Opened]:
+async def open_page(browser: Browser) -> AsyncIterator[OpenPage]:
     """Opens pages of any house; what they are like is said as for a browser's context."""
     async with AsyncExitStack() as stack:
 
@@ -66,7 +66,7 @@ async def opened(browser: Browser) -> AsyncIterator[Opened]:
             context = await browser.new_context(base_url=url, viewport={"width": 1280, "height": 900}, **more)
             stack.push_async_callback(context.close)
             page = await context.new_page()
-            await page.add_init_script(WATCH)
+            await page.add_init_script(RECORD_VIOLATIONS)
             return Visit(page)
 
         yield visit

@@ -12,9 +12,9 @@ import httpx
 import pytest
 
 import photos
-from conftest import housed
+from conftest import running_application
 from gallery.web.catalogue import catalogue
-from processes import surroundings
+from gallery_processes import base_environment
 
 SAMPLE = re.compile(r'<pre class="sample (\w+)"[^>]*><code>(.*?)</code></pre>', re.DOTALL)
 OPERATION = re.compile(r'<article id="(\w+)">(.*?)</article>', re.DOTALL)
@@ -46,7 +46,7 @@ async def run(folder: Path, *command: str) -> str:
     process = await asyncio.create_subprocess_exec(
         *command,
         cwd=folder,
-        env=surroundings(),
+        env=base_environment(),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -56,7 +56,7 @@ async def run(folder: Path, *command: str) -> str:
 
 
 @pytest.fixture
-def desk(stack, tmp_path):
+def sample_dir(stack, tmp_path):
     """A photo that is there already, so that its id is known."""
     (tmp_path / "photo.jpg").write_bytes(photos.a_jpeg(seed=int.from_bytes(os.urandom(4))))
     with (tmp_path / "photo.jpg").open("rb") as file:
@@ -65,36 +65,38 @@ def desk(stack, tmp_path):
     return tmp_path
 
 
-def script(page: str, stack, desk: Path, language: str, say: str) -> str:
+def script(page: str, stack, sample_dir: Path, language: str, print_line: str) -> str:
     """The samples of the main calls after another; `say` prints a line between them."""
     found = samples(page, language)
-    setup = re.sub(r"http://127\.0\.0\.1:\d+", stack.url, found["setup"]).replace("…", (desk / "id").read_text())
+    setup = re.sub(r"http://127\.0\.0\.1:\d+", stack.url, found["setup"]).replace("…", (sample_dir / "id").read_text())
     wrap = "{{\n{}\n}}\n" if language == "javascript" else "{}\n"
-    calls = (wrap.format(found[name]) + say.format(name) for name in [*READY, *BYTES, *OTHERS, *ADMIN, "deleteImage"])
+    calls = (
+        wrap.format(found[name]) + print_line.format(name) for name in [*READY, *BYTES, *OTHERS, *ADMIN, "deleteImage"]
+    )
     return f"{setup}\n{''.join(calls)}"
 
 
-async def test_the_samples_in_curl_work_as_they_stand(page, stack, desk):
-    text = script(page, stack, desk, "curl", "echo; echo done {}\n").replace("curl ", "curl -sSf ")
-    (desk / "samples.sh").write_text(f"set -eu\n{text}")
-    said = await run(desk, "bash", "samples.sh")
+async def test_the_samples_in_curl_work_as_they_stand(page, stack, sample_dir):
+    text = script(page, stack, sample_dir, "curl", "echo; echo done {}\n").replace("curl ", "curl -sSf ")
+    (sample_dir / "samples.sh").write_text(f"set -eu\n{text}")
+    said = await run(sample_dir, "bash", "samples.sh")
     assert len(re.findall("^done ", said, re.MULTILINE)) == len([*READY, *BYTES, *OTHERS, *ADMIN]) + 1
-    assert (desk / "picture").read_bytes() == (desk / "photo.jpg").read_bytes()
+    assert (sample_dir / "picture").read_bytes() == (sample_dir / "photo.jpg").read_bytes()
 
 
-async def test_the_samples_in_python_work_as_they_stand(page, stack, desk):
-    (desk / "samples.py").write_text(script(page, stack, desk, "python", "print('done {}')\n"))
-    said = await run(desk, sys.executable, "samples.py")
+async def test_the_samples_in_python_work_as_they_stand(page, stack, sample_dir):
+    (sample_dir / "samples.py").write_text(script(page, stack, sample_dir, "python", "print('done {}')\n"))
+    said = await run(sample_dir, sys.executable, "samples.py")
     assert said.count("\ndone ") == len([*READY, *BYTES, *OTHERS, *ADMIN]) + 1
 
 
-async def test_the_samples_in_javascript_work_as_they_stand(page, stack, desk):
+async def test_the_samples_in_javascript_work_as_they_stand(page, stack, sample_dir):
     node = shutil.which("node")
     if node is None:
         pytest.skip("There is no Node here.")
-    text = script(page, stack, desk, "javascript", "console.log('done {}');\n")
-    (desk / "samples.mjs").write_text(f'import {{ readFileSync }} from "node:fs";\n{DOM}{text}')
-    said = await run(desk, node, "samples.mjs")
+    text = script(page, stack, sample_dir, "javascript", "console.log('done {}');\n")
+    (sample_dir / "samples.mjs").write_text(f'import {{ readFileSync }} from "node:fs";\n{DOM}{text}')
+    said = await run(sample_dir, node, "samples.mjs")
     assert said.count("done ") == len([*READY, *BYTES, *OTHERS, *ADMIN]) + 1
 
 
@@ -144,7 +146,7 @@ async def test_each_problem_leads_to_its_place_on_the_page_of_codes(stack):
 
 
 async def test_with_a_public_url_types_and_samples_are_absolute(environment):
-    async with housed(environment, GALLERY_PUBLIC_URL="https://img.example.org") as (_, client):
+    async with running_application(environment, GALLERY_PUBLIC_URL="https://img.example.org") as (_, client):
         problem = (await client.get("/api/v1/images/none")).json()
         early = (await client.get("/api/v1/images", headers={"Host": "evil.example"})).json()
         page = (await client.get("/api")).text
@@ -153,8 +155,8 @@ async def test_with_a_public_url_types_and_samples_are_absolute(environment):
     assert "GALLERY=https://img.example.org" in page
 
 
-async def test_one_choice_shows_all_samples_in_a_language(opened, stack):
-    visit = await opened(stack.url, java_script_enabled=False)
+async def test_one_choice_shows_all_samples_in_a_language(open_page, stack):
+    visit = await open_page(stack.url, java_script_enabled=False)
     await visit.page.goto("/api")
     shown = visit.page.locator("#getImage .sample:visible")
     assert await shown.count() == 1
@@ -164,8 +166,8 @@ async def test_one_choice_shows_all_samples_in_a_language(opened, stack):
     assert "await fetch(" in await shown.inner_text()
 
 
-async def test_on_a_phone_the_contents_are_there_and_nothing_overflows(opened, stack):
-    visit = await opened(stack.url)
+async def test_on_a_phone_the_contents_are_there_and_nothing_overflows(open_page, stack):
+    visit = await open_page(stack.url)
     await visit.page.set_viewport_size({"width": 390, "height": 844})
     for path in ("/api", "/api/errors"):
         await visit.page.goto(path)

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Page, expect
 
-from browsing import a_name, a_photo, seen_ready
+from page_actions import a_photo, expect_ready, unique_name
 
 
 @pytest.fixture
 def folder(tmp_path):
     """A folder with two pictures, one of them further down, and things that are none."""
-    name = a_name("Holiday")
+    name = unique_name("Holiday")
     root = tmp_path / name
     (root / "Day 2").mkdir(parents=True)
     (root / "lake.jpg").write_bytes(a_photo(name + "1", 300, 200, 1))
@@ -34,15 +34,15 @@ async def test_a_dropped_folder_is_searched_for_pictures(visit, folder):
     await drop(visit.page, folder)
     message = visit.page.locator(".message", has_text=folder.name)
     await expect(message).to_have_text(f"2 pictures from “{folder.name}”. 1 other file is left out.")
-    await seen_ready(visit.page, "lake")
-    await seen_ready(visit.page, "TOWER")
+    await expect_ready(visit.page, "lake")
+    await expect_ready(visit.page, "TOWER")
     assert await visit.troubles() == []
     for title in ("lake", "TOWER"):
         await remove(visit.page, title)
 
 
 async def test_a_folder_without_pictures_says_so(visit, tmp_path):
-    empty = tmp_path / a_name("Papers")
+    empty = tmp_path / unique_name("Papers")
     empty.mkdir()
     (empty / "notes.txt").write_text("Nice.")
     await drop(visit.page, empty)
@@ -55,7 +55,7 @@ async def test_a_folder_can_be_chosen(visit, folder):
     await visit.page.locator("#folder").set_input_files(folder)
     message = visit.page.locator(".message", has_text=folder.name)
     await expect(message).to_have_text(f"2 pictures from “{folder.name}”. 1 other file is left out.")
-    await seen_ready(visit.page, "lake")
+    await expect_ready(visit.page, "lake")
     for title in ("lake", "TOWER"):
         await remove(visit.page, title)
     assert await visit.troubles() == []

@@ -10,9 +10,9 @@ from pathlib import Path
 import httpx
 import msgspec
 
-from cast import post
-from conftest import served
-from doors import SECRET, a_new_photo, a_token, closed, shown
+from conftest import serve_api
+from credentials import JWT_SECRET, bearer_headers, make_token, unique_photo, with_authentication
+from factories import post
 from gallery.access import sessions
 from gallery.wiring import open_gallery
 
@@ -21,14 +21,14 @@ CODE = re.search(r"^```js\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 HTML = b"<!doctype html><title>app</title>"
 
 
-class Line:
+class CuttableProxy:
     """A connection's way to a server, which can be cut."""
 
     def __init__(self, port: int) -> None:
         self._port = port
         self._writers: list[asyncio.StreamWriter] = []
 
-    async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_connection("127.0.0.1", self._port)
         self._writers += [writer, back]
         await asyncio.gather(self._pump(reader, back), self._pump(there, writer))
@@ -50,13 +50,13 @@ class Line:
 
 
 @asynccontextmanager
-async def listening(handler) -> AsyncIterator[str]:
+async def listen(handler) -> AsyncIterator[str]:
     server = await asyncio.start_server(handler, "127.0.0.1", 0)
     async with server:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
-async def an_app(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def html_app(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     await reader.readuntil(b"\r\n\r\n")
     head = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(HTML)
     writer.write(head + HTML)
@@ -64,14 +64,14 @@ async def an_app(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
     writer.close()
 
 
-async def test_the_example_follows_the_events_beyond_the_life_of_its_ticket(settings, opened, monkeypatch):
-    monkeypatch.setattr(sessions, "TICKET", timedelta(seconds=2))
-    async with listening(an_app) as app:
-        house = msgspec.structs.replace(closed(settings, jwt_secret=SECRET), cors_origin=app)
-        async with open_gallery(house) as gallery, served(gallery) as url:
-            line = Line(int(url.rpartition(":")[2]))
-            async with listening(line.carry) as way:
-                visit = await opened(app)
+async def test_the_example_follows_the_events_beyond_the_life_of_its_ticket(settings, open_page, monkeypatch):
+    monkeypatch.setattr(sessions, "TICKET_LIFETIME", timedelta(seconds=2))
+    async with listen(html_app) as app:
+        house = msgspec.structs.replace(with_authentication(settings, jwt_secret=JWT_SECRET), cors_origin=app)
+        async with open_gallery(house) as gallery, serve_api(gallery) as url:
+            line = CuttableProxy(int(url.rpartition(":")[2]))
+            async with listen(line.handle) as way:
+                visit = await open_page(app)
                 await visit.page.goto("/")
                 await visit.page.add_script_tag(content=CODE[1].replace("export ", "") + "window.follow = follow;")
                 await visit.page.evaluate(
@@ -82,22 +82,22 @@ async def test_the_example_follows_the_events_beyond_the_life_of_its_ticket(sett
                           onReset: () => heard.push("reset"),
                         });
                     }""",
-                    [way, a_token("maya")],
+                    [way, make_token("maya")],
                 )
                 await visit.page.wait_for_function("heard.length === 1")
-                await uploaded(url, "first")
+                await upload(url, "first")
                 await visit.page.wait_for_function("heard.includes('first image.uploaded')")
                 await asyncio.sleep(2)  # the ticket expires, the stream goes on
-                await uploaded(url, "second")
+                await upload(url, "second")
                 await visit.page.wait_for_function("heard.includes('second image.uploaded')")
                 line.cut()
-                await uploaded(url, "third")  # while nobody hears
+                await upload(url, "third")  # while nobody hears
                 await visit.page.wait_for_function("heard.includes('third image.uploaded')")
                 heard = await visit.page.evaluate("heard")
                 assert heard == ["reset", *(f"{title} image.uploaded" for title in ("first", "second", "third"))]
                 assert [status for status, _ in visit.refused] == [401], "the browser has tried the old ticket"
 
 
-async def uploaded(url: str, title: str) -> None:
-    async with httpx.AsyncClient(base_url=url, headers=shown(a_token("maya"))) as client:
-        assert (await post(client, a_new_photo(), title=title)).status_code == 201
+async def upload(url: str, title: str) -> None:
+    async with httpx.AsyncClient(base_url=url, headers=bearer_headers(make_token("maya"))) as client:
+        assert (await post(client, unique_photo(), title=title)).status_code == 201

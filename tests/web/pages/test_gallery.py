@@ -6,7 +6,17 @@ from pathlib import Path
 
 from playwright.async_api import Browser, expect
 
-from browsing import CARRY, SOON, a_file, a_name, a_photo, choose, seen_ready, tile, upload
+from page_actions import (
+    DATA_TRANSFER_SCRIPT,
+    RENDER_TIMEOUT_MS,
+    a_file,
+    a_photo,
+    choose_files,
+    expect_ready,
+    tile,
+    unique_name,
+    upload,
+)
 from photos import a_heic, not_pictures
 
 RECORD = """
@@ -23,22 +33,22 @@ RECORD = """
 
 async def test_an_afternoon_with_photos(visit, http, browser, stack, tmp_path):
     page = visit.page
-    lake, cat, tower = a_name("Lake"), a_name("Cat"), a_name("Tower")
+    lake, cat, tower = unique_name("Lake"), unique_name("Cat"), unique_name("Tower")
     await page.evaluate(RECORD)
 
     # two from the file chooser, one dropped onto the page
-    await choose(
+    await choose_files(
         page, a_file(f"{lake}.jpg", a_photo(lake, 1200, 800, 2)), a_file(f"{cat}.jpg", a_photo(cat, 600, 900, 3))
     )
     carried = await page.evaluate_handle(
-        CARRY, [f"{tower}.jpg", base64.b64encode(a_photo(tower, 900, 900, 4)).decode()]
+        DATA_TRANSFER_SCRIPT, [f"{tower}.jpg", base64.b64encode(a_photo(tower, 900, 900, 4)).decode()]
     )
     await page.dispatch_event("main", "dragover", {"dataTransfer": carried})
     await expect(page.locator("body")).to_have_class("dropping")
     await page.dispatch_event("main", "drop", {"dataTransfer": carried})
     await expect(page.locator("body")).not_to_have_class("dropping")
     for title in (lake, cat, tower):
-        await seen_ready(page, title)
+        await expect_ready(page, title)
     states = await page.evaluate("window.states")
     for title in (lake, cat, tower):
         assert states[title][0] == "uploading"
@@ -65,7 +75,7 @@ async def test_an_afternoon_with_photos(visit, http, browser, stack, tmp_path):
     await expect(tile(page, lake).locator(".open")).to_be_focused()
 
     # another name
-    dawn = a_name("Dawn")
+    dawn = unique_name("Dawn")
     await tile(page, lake).locator(".open").click()
     image_id = id_in(page.url)
     await viewer.locator("[name=title]").fill(dawn)
@@ -106,8 +116,8 @@ async def portraits(browser: Browser, url: str, into: Path) -> None:
 
 
 async def test_what_is_no_picture_says_so(visit):
-    name = a_name("Noise")
-    await choose(visit.page, a_file(f"{name}.jpg", not_pictures()["noise.jpg"]))
+    name = unique_name("Noise")
+    await choose_files(visit.page, a_file(f"{name}.jpg", not_pictures()["noise.jpg"]))
     refused = tile(visit.page, f"{name}.jpg")
     await expect(refused.locator(".sentence")).to_contain_text("not a picture we take")
     await expect(refused.locator(".again")).to_be_hidden()
@@ -117,10 +127,10 @@ async def test_what_is_no_picture_says_so(visit):
 
 
 async def test_a_damaged_picture_fails_before_everybodys_eyes(visit):
-    name = a_name("Torn")
-    await choose(visit.page, a_file(f"{name}.jpg", a_photo(name)[:20_000]))
+    name = unique_name("Torn")
+    await choose_files(visit.page, a_file(f"{name}.jpg", a_photo(name)[:20_000]))
     torn = tile(visit.page, name)
-    await expect(torn).to_have_attribute("data-state", "failed", timeout=SOON)
+    await expect(torn).to_have_attribute("data-state", "failed", timeout=RENDER_TIMEOUT_MS)
     await expect(torn.locator(".sentence")).to_contain_text("damaged")
     await torn.get_by_role("button", name=f"Delete {name}").click()
     await visit.page.locator("#sure .yes").click()
@@ -129,34 +139,36 @@ async def test_a_damaged_picture_fails_before_everybodys_eyes(visit):
 
 
 async def test_a_file_too_large_is_not_even_sent(visit):
-    name = a_name("Huge")
-    await choose(visit.page, a_file(f"{name}.jpg", bytes(10 * 1024 * 1024 + 1)))
+    name = unique_name("Huge")
+    await choose_files(visit.page, a_file(f"{name}.jpg", bytes(10 * 1024 * 1024 + 1)))
     await expect(tile(visit.page, f"{name}.jpg").locator(".sentence")).to_contain_text("larger than 10 MiB")
     assert await visit.troubles() == []
 
 
 async def test_a_picture_that_the_browser_cannot_show_is_shown_when_it_is_ready(visit):
-    name = a_name("From a phone")
-    await choose(visit.page, a_file(f"{name}.heic", a_heic(400, 300, exif={"Model": name}), "image/heic"))
-    await seen_ready(visit.page, name)
+    name = unique_name("From a phone")
+    await choose_files(visit.page, a_file(f"{name}.heic", a_heic(400, 300, exif={"Model": name}), "image/heic"))
+    await expect_ready(visit.page, name)
     assert await visit.troubles() == []
 
 
 async def test_a_pasted_picture_is_uploaded(visit):
-    name = a_name("Clipping")
-    carried = await visit.page.evaluate_handle(CARRY, [f"{name}.jpg", base64.b64encode(a_photo(name)).decode()])
+    name = unique_name("Clipping")
+    carried = await visit.page.evaluate_handle(
+        DATA_TRANSFER_SCRIPT, [f"{name}.jpg", base64.b64encode(a_photo(name)).decode()]
+    )
     paste = '(data) => document.body.dispatchEvent(new ClipboardEvent("paste", { clipboardData: data, bubbles: true }))'
     await visit.page.evaluate(paste, carried)
-    await seen_ready(visit.page, name)
+    await expect_ready(visit.page, name)
     assert await visit.troubles() == []
 
 
 async def test_what_others_do_is_seen_at_once(visit, http):
-    titles = [a_name("Theirs") for _ in range(3)]
+    titles = [unique_name("Theirs") for _ in range(3)]
     images = await asyncio.gather(*(upload(http, title, seed) for seed, title in enumerate(titles, 11)))
     for title in titles:
-        await seen_ready(visit.page, title)
-    image_id, renamed = images[0]["id"], a_name("Renamed")
+        await expect_ready(visit.page, title)
+    image_id, renamed = images[0]["id"], unique_name("Renamed")
     await http.patch(f"/api/v1/images/{image_id}", json={"title": renamed})
     await expect(tile(visit.page, renamed)).to_be_visible()
     await http.delete(f"/api/v1/images/{image_id}")
@@ -165,7 +177,7 @@ async def test_what_others_do_is_seen_at_once(visit, http):
 
 
 async def test_a_reset_reads_the_list_anew_and_doubles_nothing(browser, stack, http):
-    title = a_name("Missed")
+    title = unique_name("Missed")
     image = await upload(http, title)
     context = await browser.new_context(base_url=stack.url)
     page = await context.new_page()
@@ -174,15 +186,15 @@ async def test_a_reset_reads_the_list_anew_and_doubles_nothing(browser, stack, h
     await page.route("**/stream*", lambda route: route.fulfill(**answer), times=2)
     await page.goto("/")
     await expect(page.locator("#connection")).to_have_attribute("data-state", "live")
-    await seen_ready(page, title)
+    await expect_ready(page, title)
     await expect(page.locator(f'[data-id="{image["id"]}"]')).to_have_count(1)
     await context.close()
 
 
 async def test_a_link_opens_the_photo(browser, stack, http, visit):
-    title = a_name("Shared")
+    title = unique_name("Shared")
     image = await upload(http, title)
-    await seen_ready(visit.page, title)
+    await expect_ready(visit.page, title)
     await visit.page.goto("about:blank")
     await visit.page.goto(f"/#{image['id']}")
     await expect(visit.page.locator("#viewer [name=title]")).to_have_value(title)
@@ -193,7 +205,7 @@ async def test_a_link_opens_the_photo(browser, stack, http, visit):
 
 async def test_older_photos_come_while_scrolling(visit, http):
     """With pages of one photo, so that there are some."""
-    titles = [a_name("Old") for _ in range(3)]
+    titles = [unique_name("Old") for _ in range(3)]
     for title in titles:
         await upload(http, title)
 

@@ -6,19 +6,29 @@ import re
 import pytest
 from playwright.async_api import expect
 
-from browsing import SOON, a_file, a_name, a_photo, choose, refuses, seen_ready, tile, upload
+from page_actions import (
+    RENDER_TIMEOUT_MS,
+    a_file,
+    a_photo,
+    choose_files,
+    expect_ready,
+    refuse_requests,
+    tile,
+    unique_name,
+    upload,
+)
 
 NOT_A_PICTURE = b"text"
 
 
 @pytest.fixture
-async def quiet(opened, stack):
+async def quiet(open_page, stack):
     """The page with a clock that a test can turn on."""
-    visit = await opened(stack.url)
+    visit = await open_page(stack.url)
     await visit.page.clock.install()
     await visit.page.goto("/")
     await visit.page.locator("body[data-read]").wait_for()
-    await choose(visit.page, a_file("notes.txt", NOT_A_PICTURE, "text/plain"))
+    await choose_files(visit.page, a_file("notes.txt", NOT_A_PICTURE, "text/plain"))
     await expect(visit.page.locator(".message")).to_contain_text("notes.txt: ")
     return visit.page
 
@@ -45,7 +55,7 @@ async def test_a_message_is_dismissed_by_button_and_by_escape_and_gives_the_focu
     await quiet.keyboard.press("Escape")
     await expect(quiet.locator(".message")).to_have_count(0)
     await expect(quiet.get_by_role("link", name="API")).to_be_focused()
-    await choose(quiet, a_file("more.txt", NOT_A_PICTURE, "text/plain"))
+    await choose_files(quiet, a_file("more.txt", NOT_A_PICTURE, "text/plain"))
     await quiet.get_by_role("button", name="Dismiss this message").click()
     await expect(quiet.locator(".message")).to_have_count(0)
 
@@ -53,20 +63,20 @@ async def test_a_message_is_dismissed_by_button_and_by_escape_and_gives_the_focu
 async def test_photos_that_are_here_already_are_told_together_and_nothing_jumps(visit, http):
     page = visit.page
     await page.set_viewport_size({"width": 700, "height": 420})
-    names = [a_name("Again") for _ in range(2)]
+    names = [unique_name("Again") for _ in range(2)]
     for seed, name in enumerate(names, 50):
         await upload(http, name, seed)
     for number in range(8):
-        await upload(http, a_name("Between"), 60 + number)
+        await upload(http, unique_name("Between"), 60 + number)
     for name in names:
-        await expect(tile(page, name)).to_have_attribute("data-state", "ready", timeout=SOON)
+        await expect(tile(page, name)).to_have_attribute("data-state", "ready", timeout=RENDER_TIMEOUT_MS)
     await page.evaluate("scrollTo(0, 0); addEventListener('scroll', () => (window.scrolled = true))")
-    fresh = a_name("Fresh")
+    fresh = unique_name("Fresh")
     files = [a_file(f"{name}.jpg", a_photo(name, seed=seed)) for seed, name in enumerate(names, 50)]
-    await choose(page, *files, a_file(f"{fresh}.jpg", a_photo(fresh)))
+    await choose_files(page, *files, a_file(f"{fresh}.jpg", a_photo(fresh)))
     message = page.locator(".message", has_text="2 of 3 are here already.")
     await expect(message).to_be_visible()
-    await seen_ready(page, fresh)
+    await expect_ready(page, fresh)
     assert await page.evaluate("scrollY") == 0
     await message.get_by_role("button", name="Show").click()
     await expect(tile(page, names[1])).to_be_in_viewport()
@@ -75,7 +85,7 @@ async def test_photos_that_are_here_already_are_told_together_and_nothing_jumps(
 
 
 async def test_many_uploads_tell_how_far_they_are(visit):
-    names = [a_name("Many") for _ in range(5)]
+    names = [unique_name("Many") for _ in range(5)]
     files = [a_file(f"{name}.jpg", a_photo(name, 300, 200, seed)) for seed, name in enumerate(names)]
 
     async def slowly(route) -> None:
@@ -83,16 +93,16 @@ async def test_many_uploads_tell_how_far_they_are(visit):
         await route.continue_()
 
     await visit.page.route("**/api/v1/images", slowly)
-    await choose(visit.page, *files)
+    await choose_files(visit.page, *files)
     await expect(visit.page.locator(".message p", has_text=re.compile(r"\d of 5 uploaded$"))).to_be_visible()
-    await expect(visit.page.locator(".message", has_text="5 of 5 uploaded.")).to_be_visible(timeout=SOON)
+    await expect(visit.page.locator(".message", has_text="5 of 5 uploaded.")).to_be_visible(timeout=RENDER_TIMEOUT_MS)
     assert await visit.troubles() == []
 
 
 async def test_the_rest_of_many_uploads_is_cancelled_at_once(visit):
-    await refuses(visit.page, "**/api/v1/images", times=99, retry_after=60)
-    names = [a_name("Wrong folder") for _ in range(5)]
-    await choose(visit.page, *[a_file(f"{name}.jpg", a_photo(name)) for name in names])
+    await refuse_requests(visit.page, "**/api/v1/images", times=99, retry_after=60)
+    names = [unique_name("Wrong folder") for _ in range(5)]
+    await choose_files(visit.page, *[a_file(f"{name}.jpg", a_photo(name)) for name in names])
     await expect(visit.page.locator(".message", has_text="5 uploads wait")).to_be_visible()
     for name in names:
         await tile(visit.page, f"{name}.jpg").get_by_role("button", name=f"Cancel upload of {name}.jpg").click()
@@ -102,11 +112,11 @@ async def test_the_rest_of_many_uploads_is_cancelled_at_once(visit):
 
 
 async def test_messages_are_within_reach_while_a_photo_is_open(visit, http):
-    name = a_name("Open")
+    name = unique_name("Open")
     await upload(http, name)
-    await seen_ready(visit.page, name)
+    await expect_ready(visit.page, name)
     await tile(visit.page, name).locator(".open").click()
-    dawn = a_name("Dawn")
+    dawn = unique_name("Dawn")
     await visit.page.locator("#viewer [name=title]").fill(dawn)
     await visit.page.keyboard.press("Enter")
     saved = visit.page.locator("#viewer .message", has_text="The title is saved.")

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from gallery.web import pages
-from sockets import connected, rest
+from http_sockets import connect, read_rest
 
 
 @pytest.mark.parametrize("accept", ["text/html,application/xhtml+xml,*/*;q=0.8", "text/html", "TEXT/HTML;q=0.1"])
@@ -30,9 +30,9 @@ async def test_a_program_gets_json(http: httpx.AsyncClient, accept):
 
 
 async def test_so_does_one_that_says_nothing(http: httpx.AsyncClient):
-    async with connected(http.base_url) as (reader, writer):
+    async with connect(http.base_url) as (reader, writer):
         writer.write(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
-        assert b'"status":"ok"' in await rest(reader)
+        assert b'"status":"ok"' in await read_rest(reader)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,9 @@ async def test_nothing_inline_runs_on_our_pages(http: httpx.AsyncClient, path):
 
 
 def test_pictures_may_come_from_the_public_address():
-    assert "img-src 'self' data: blob: https://img.example.org;" in pages.policy("https://img.example.org")
+    assert "img-src 'self' data: blob: https://img.example.org;" in pages.content_security_policy(
+        "https://img.example.org"
+    )
 
 
 @pytest.mark.parametrize("page", ["/", "/api"])

@@ -6,18 +6,18 @@ import httpx
 import pytest
 from playwright.async_api import expect
 
-from admin_house import broken_job, broken_pictures
-from conftest import served
-from doors import a_key, closed
-from gallery.web.queues import span
+from conftest import serve_api
+from credentials import create_api_key, with_authentication
+from failed_work import fail_images, fail_jobs
+from gallery.web.queues import format_duration
 from gallery.wiring import open_gallery
 
 
-async def test_an_operator_finds_out_why_and_tries_again_by_keyboard_alone(opened, gallery, processing, settings):
-    await broken_job(gallery, settings)
-    first, second, third = await broken_pictures(gallery, processing, "Ferry", "<b>Lake</b>", "Tower")
-    async with served(gallery) as url:
-        visit = await opened(url)
+async def test_an_operator_finds_out_why_and_tries_again_by_keyboard_alone(open_page, gallery, processing, settings):
+    await fail_jobs(gallery, settings)
+    first, second, third = await fail_images(gallery, processing, "Ferry", "<b>Lake</b>", "Tower")
+    async with serve_api(gallery) as url:
+        visit = await open_page(url)
         page = visit.page
         await page.goto("/admin/queues")
         await expect(page.get_by_role("heading", name="Failed 3")).to_be_visible()
@@ -54,10 +54,10 @@ async def test_an_operator_finds_out_why_and_tries_again_by_keyboard_alone(opene
         assert await visit.troubles() == []
 
 
-async def test_a_pause_shows_and_what_is_open_stays_open(opened, gallery, processing):
-    (image,) = await broken_pictures(gallery, processing, "Ferry")
-    async with served(gallery) as url:
-        visit = await opened(url, color_scheme="dark")
+async def test_a_pause_shows_and_what_is_open_stays_open(open_page, gallery, processing):
+    (image,) = await fail_images(gallery, processing, "Ferry")
+    async with serve_api(gallery) as url:
+        visit = await open_page(url, color_scheme="dark")
         page = visit.page
         await page.goto("/admin/queues")
         await page.locator("#row-" + image).press("Enter")
@@ -76,11 +76,11 @@ async def test_a_pause_shows_and_what_is_open_stays_open(opened, gallery, proces
         assert await visit.troubles() == []
 
 
-async def test_an_operator_signs_in_and_nobody_else_gets_in(opened, settings):
-    async with open_gallery(closed(settings)) as house, served(house) as url:
-        _, admin = await a_key(house, "ops", "admin")
-        _, maya = await a_key(house, "maya")
-        page = (await opened(url)).page
+async def test_an_operator_signs_in_and_nobody_else_gets_in(open_page, settings):
+    async with open_gallery(with_authentication(settings)) as house, serve_api(house) as url:
+        _, admin = await create_api_key(house, "ops", "admin")
+        _, maya = await create_api_key(house, "maya")
+        page = (await open_page(url)).page
         await page.goto("/admin/queues")
         await page.get_by_label("API key or token").fill(admin)
         await page.keyboard.press("Enter")
@@ -95,7 +95,7 @@ async def test_an_operator_signs_in_and_nobody_else_gets_in(opened, settings):
 
 
 async def test_a_program_gets_json_and_a_browser_a_page_in_which_nothing_inline_runs(gallery):
-    async with served(gallery) as url, httpx.AsyncClient(base_url=url) as client:
+    async with serve_api(gallery) as url, httpx.AsyncClient(base_url=url) as client:
         program = await client.get("/admin/queues", headers={"Accept": "application/json"})
         assert program.json()["lanes"] == (await client.get("/admin/queues/state")).json()["lanes"]
         assert "Accept" in program.headers["vary"]
@@ -108,17 +108,21 @@ async def test_a_program_gets_json_and_a_browser_a_page_in_which_nothing_inline_
 
 
 async def test_a_stranger_is_told_how_to_come_in(settings):
-    async with open_gallery(closed(settings)) as house, served(house) as url, httpx.AsyncClient(base_url=url) as client:
+    async with (
+        open_gallery(with_authentication(settings)) as house,
+        serve_api(house) as url,
+        httpx.AsyncClient(base_url=url) as client,
+    ):
         person = await client.get("/admin/queues", headers={"Accept": "text/html"})
         assert (person.status_code, person.headers["content-type"].partition(";")[0]) == (401, "text/html")
         program = await client.get("/admin/queues", headers={"Accept": "application/json"})
         assert (program.status_code, program.json()["code"]) == (401, "credentials_required")
 
 
-async def test_the_short_words_of_the_page_explain_themselves(opened, gallery, processing):
-    await broken_pictures(gallery, processing, "Ferry")
-    async with served(gallery) as url:
-        page = (await opened(url)).page
+async def test_the_short_words_of_the_page_explain_themselves(open_page, gallery, processing):
+    await fail_images(gallery, processing, "Ferry")
+    async with serve_api(gallery) as url:
+        page = (await open_page(url)).page
         await page.goto("/admin")
         await expect(page).to_have_url(f"{url}/admin/queues")
         for word, title in (("Later", "wait for their time"), ("Jobs", "Jobs in the queue")):
@@ -141,4 +145,4 @@ async def test_the_short_words_of_the_page_explain_themselves(opened, gallery, p
     ],
 )
 def test_spans_are_told_in_two_units(seconds, text):
-    assert span(seconds) == text
+    assert format_duration(seconds) == text

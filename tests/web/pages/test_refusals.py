@@ -6,38 +6,48 @@ from itertools import pairwise
 
 from playwright.async_api import expect
 
-from browsing import SOON, a_file, a_name, a_photo, choose, refuses, seen_ready, tile, upload
-from conftest import served
+from conftest import serve_api
+from page_actions import (
+    RENDER_TIMEOUT_MS,
+    a_file,
+    a_photo,
+    choose_files,
+    expect_ready,
+    refuse_requests,
+    tile,
+    unique_name,
+    upload,
+)
 from photos import a_jpeg
 
 
 async def test_an_upload_waits_for_the_server_as_long_as_it_says(visit):
-    page, name = visit.page, a_name("Patient")
-    came = await refuses(page, "**/api/v1/images", times=1, retry_after=4)
-    await choose(page, a_file(f"{name}.jpg", a_photo(name)))
+    page, name = visit.page, unique_name("Patient")
+    came = await refuse_requests(page, "**/api/v1/images", times=1, retry_after=4)
+    await choose_files(page, a_file(f"{name}.jpg", a_photo(name)))
     await expect(tile(page, f"{name}.jpg").locator(".word")).to_have_text("Waiting for the server")
     message = page.locator(".message", has_text="The object store is unavailable")
     await expect(message).to_contain_text("1 upload waits for the server; next attempt in ")
     await expect(page.locator("#connection")).to_have_text("Waiting for the server")
-    await seen_ready(page, name)
+    await expect_ready(page, name)
     await expect(page.locator("#connection")).to_have_text("Live")
     await expect(message).to_have_count(0)
     assert came[1] - came[0] >= 4
 
 
 async def test_one_upload_alone_finds_out_whether_the_server_is_back(visit):
-    page, names = visit.page, [a_name("Queued") for _ in range(4)]
-    came = await refuses(page, "**/api/v1/images", times=4, retry_after=1)
-    await choose(page, *[a_file(f"{name}.jpg", a_photo(name)) for name in names])
+    page, names = visit.page, [unique_name("Queued") for _ in range(4)]
+    came = await refuse_requests(page, "**/api/v1/images", times=4, retry_after=1)
+    await choose_files(page, *[a_file(f"{name}.jpg", a_photo(name)) for name in names])
     for name in names:
-        await expect(tile(page, name)).to_have_attribute("data-state", "ready", timeout=SOON)
+        await expect(tile(page, name)).to_have_attribute("data-state", "ready", timeout=RENDER_TIMEOUT_MS)
     assert came[3] - came[2] >= 1, "three at once were refused, then one"
     assert came[4] - came[3] >= 1
     assert len(came) == 4 + 4
 
 
 async def test_an_upload_that_was_lost_on_the_way_can_be_tried_at_once(visit):
-    page, name = visit.page, a_name("Twice")
+    page, name = visit.page, unique_name("Twice")
     lost = 0
 
     async def lose(route) -> None:
@@ -46,15 +56,15 @@ async def test_an_upload_that_was_lost_on_the_way_can_be_tried_at_once(visit):
         await (route.abort() if lost == 1 else route.continue_())
 
     await page.route("**/api/v1/images", lose)
-    await choose(page, a_file(f"{name}.jpg", a_photo(name)))
+    await choose_files(page, a_file(f"{name}.jpg", a_photo(name)))
     message = page.locator(".message", has_text="Gallery cannot be reached. 1 upload waits")
     await message.get_by_role("button", name="Try now").click()
-    await seen_ready(page, name)
+    await expect_ready(page, name)
 
 
 async def test_a_file_that_has_gone_is_not_taken_for_a_server_that_has(visit, tmp_path):
-    page, name = visit.page, a_name("Moved")
-    came = await refuses(page, "**/api/v1/images", times=1)
+    page, name = visit.page, unique_name("Moved")
+    came = await refuse_requests(page, "**/api/v1/images", times=1)
     file = tmp_path / f"{name}.jpg"
     file.write_bytes(a_photo(name))
     await page.locator(".bar input[type=file]").set_input_files(file)
@@ -66,16 +76,16 @@ async def test_a_file_that_has_gone_is_not_taken_for_a_server_that_has(visit, tm
 
 
 async def test_one_upload_that_never_gets_an_answer_does_not_hold_up_the_others(visit):
-    page, names = visit.page, [a_name("Fine") for _ in range(4)]
-    bad = a_name("Poison")
+    page, names = visit.page, [unique_name("Fine") for _ in range(4)]
+    bad = unique_name("Poison")
 
     async def answer(route) -> None:
         await (route.abort() if bad.encode() in route.request.post_data_buffer else route.continue_())
 
     await page.route("**/api/v1/images", answer)
-    await choose(page, *[a_file(f"{name}.jpg", a_photo(name)) for name in (bad, *names)])
+    await choose_files(page, *[a_file(f"{name}.jpg", a_photo(name)) for name in (bad, *names)])
     for name in names:
-        await seen_ready(page, name)
+        await expect_ready(page, name)
     waiting = page.locator(".message", has_text="1 upload waits for the server")
     await waiting.get_by_role("button", name="Dismiss this message").click()
     await asyncio.sleep(1.2)
@@ -84,31 +94,31 @@ async def test_one_upload_that_never_gets_an_answer_does_not_hold_up_the_others(
     await expect(page.locator("#connection")).to_have_text("Live")
 
 
-async def test_photos_that_do_not_load_say_so_and_come_back(opened, stack, http):
-    name = a_name("Late")
+async def test_photos_that_do_not_load_say_so_and_come_back(open_page, stack, http):
+    name = unique_name("Late")
     image = await upload(http, name)
-    visit = await opened(stack.url)
+    visit = await open_page(stack.url)
     page = visit.page
     await page.goto("/")
-    await expect(tile(page, name)).to_have_attribute("data-state", "ready", timeout=SOON)
-    came = await refuses(page, f"**/{image['id']}/*.webp*", times=3)
+    await expect(tile(page, name)).to_have_attribute("data-state", "ready", timeout=RENDER_TIMEOUT_MS)
+    came = await refuse_requests(page, f"**/{image['id']}/*.webp*", times=3)
     await page.reload()
     await expect(tile(page, name)).to_have_attribute("data-photo", "broken")
     await expect(tile(page, name).locator(".missing")).to_be_visible()
     await expect(page.locator("#connection")).to_have_text("Waiting for the server")
-    await seen_ready(page, name)
+    await expect_ready(page, name)
     await expect(tile(page, name).locator(".missing")).to_be_hidden()
     await expect(page.locator("#connection")).to_have_text("Live")
     assert len(came) >= 4
 
 
-async def test_a_photo_that_is_gone_is_not_asked_for_again(opened, stack, http):
-    name = a_name("Gone")
+async def test_a_photo_that_is_gone_is_not_asked_for_again(open_page, stack, http):
+    name = unique_name("Gone")
     image = await upload(http, name)
-    page = (await opened(stack.url)).page
+    page = (await open_page(stack.url)).page
     await page.goto("/")
-    await expect(tile(page, name)).to_have_attribute("data-state", "ready", timeout=SOON)
-    came = await refuses(page, f"**/{image['id']}/*.webp*", times=99, status=404)
+    await expect(tile(page, name)).to_have_attribute("data-state", "ready", timeout=RENDER_TIMEOUT_MS)
+    came = await refuse_requests(page, f"**/{image['id']}/*.webp*", times=99, status=404)
     await page.reload()
     await expect(tile(page, name)).to_have_attribute("data-photo", "lost")
     await expect(tile(page, name).locator(".missing")).to_have_text("Not loaded.", use_inner_text=True)
@@ -118,8 +128,8 @@ async def test_a_photo_that_is_gone_is_not_asked_for_again(opened, stack, http):
     assert len(came) == asked
 
 
-async def test_a_refused_stream_is_opened_again_when_the_server_says(opened, stack):
-    page = (await opened(stack.url)).page
+async def test_a_refused_stream_is_opened_again_when_the_server_says(open_page, stack):
+    page = (await open_page(stack.url)).page
     came: list[tuple[str, float]] = []
 
     async def refuse(route) -> None:
@@ -131,15 +141,15 @@ async def test_a_refused_stream_is_opened_again_when_the_server_says(opened, sta
 
     await page.route("**/api/v1/notifications/stream*", refuse)
     await page.goto("/")
-    await expect(page.locator("#connection")).to_have_text("Live", timeout=SOON)
+    await expect(page.locator("#connection")).to_have_text("Live", timeout=RENDER_TIMEOUT_MS)
     opened_at = [at for method, at in came if method == "GET"]
     assert len(opened_at) == 3
     assert min(later - earlier for earlier, later in pairwise(opened_at)) >= 4
 
 
-async def test_a_list_that_is_refused_is_read_again_when_the_server_says(opened, stack):
-    page = (await opened(stack.url)).page
-    came = await refuses(page, "**/api/v1/images?*", times=2, retry_after=4)
+async def test_a_list_that_is_refused_is_read_again_when_the_server_says(open_page, stack):
+    page = (await open_page(stack.url)).page
+    came = await refuse_requests(page, "**/api/v1/images?*", times=2, retry_after=4)
     await page.goto("/")
     await expect(page.locator(".message")).to_contain_text("The object store is unavailable")
     await expect(page.locator("#connection")).to_have_text("Waiting for the server")
@@ -150,9 +160,9 @@ async def test_a_list_that_is_refused_is_read_again_when_the_server_says(opened,
 
 
 async def test_what_a_server_refuses_for_good_is_said_once_and_not_tried_again(visit):
-    page, name = visit.page, a_name("Full")
-    came = await refuses(page, "**/api/v1/images", times=1, status=413)
-    await choose(page, a_file(f"{name}.jpg", a_photo(name)))
+    page, name = visit.page, unique_name("Full")
+    came = await refuse_requests(page, "**/api/v1/images", times=1, status=413)
+    await choose_files(page, a_file(f"{name}.jpg", a_photo(name)))
     refused = tile(page, f"{name}.jpg")
     await expect(refused.locator(".sentence")).to_contain_text("unavailable")
     await expect(refused.locator(".again")).to_be_hidden()
@@ -161,13 +171,13 @@ async def test_what_a_server_refuses_for_good_is_said_once_and_not_tried_again(v
     assert len(came) == 1
 
 
-async def test_a_failed_image_says_why_and_is_tried_again_and_deleted(opened, gallery, processing):
-    async with served(gallery) as url:
-        visit = await opened(url)
+async def test_a_failed_image_says_why_and_is_tried_again_and_deleted(open_page, gallery, processing):
+    async with serve_api(gallery) as url:
+        visit = await open_page(url)
         page = visit.page
         await page.goto("/")
         await page.locator("body[data-read]").wait_for()
-        await choose(page, a_file("torn.jpg", a_jpeg()[:9_000]))
+        await choose_files(page, a_file("torn.jpg", a_jpeg()[:9_000]))
         torn = tile(page, "torn")
         await expect(torn).to_have_attribute("data-state", "waiting")
         image = await torn.get_attribute("data-id")
@@ -185,9 +195,9 @@ async def test_a_failed_image_says_why_and_is_tried_again_and_deleted(opened, ga
         assert await visit.troubles() == []
 
 
-async def test_photos_of_others_that_wait_have_a_name(opened, gallery):
-    async with served(gallery) as url:
-        page = (await opened(url)).page
+async def test_photos_of_others_that_wait_have_a_name(open_page, gallery):
+    async with serve_api(gallery) as url:
+        page = (await open_page(url)).page
         await page.goto("/")
         await page.locator("body[data-read]").wait_for()
         body = {"name": "ferry.jpg", "bytes": list(a_jpeg())}

@@ -5,16 +5,16 @@ import re
 import httpx
 from playwright.async_api import Browser, expect
 
-from cast import fetched, post
-from conftest import served
-from doors import a_key, closed
+from conftest import serve_api
+from credentials import create_api_key, with_authentication
+from factories import fetch_anonymously, post
 from gallery.wiring import open_gallery, open_processing
 from photos import a_jpeg
 
 
 async def test_a_visitor_signs_in_with_a_key_and_out_again(browser: Browser, settings):
-    async with open_gallery(closed(settings)) as house, served(house) as url:
-        _, text = await a_key(house, "maya")
+    async with open_gallery(with_authentication(settings)) as house, serve_api(house) as url:
+        _, text = await create_api_key(house, "maya")
         context = await browser.new_context(base_url=url)
         page = await context.new_page()
         violations = []
@@ -46,9 +46,9 @@ async def test_a_visitor_signs_in_with_a_key_and_out_again(browser: Browser, set
         await context.close()
 
 
-async def test_a_page_before_signing_in_asks_for_nothing_and_says_nothing_untrue(opened, settings):
-    async with open_gallery(closed(settings)) as house, served(house) as url:
-        visit = await opened(url)
+async def test_a_page_before_signing_in_asks_for_nothing_and_says_nothing_untrue(open_page, settings):
+    async with open_gallery(with_authentication(settings)) as house, serve_api(house) as url:
+        visit = await open_page(url)
         asked = []
         visit.page.on("request", lambda request: asked.append(request.url))
         await visit.page.goto("/")
@@ -66,20 +66,20 @@ async def test_a_page_before_signing_in_asks_for_nothing_and_says_nothing_untrue
         assert red > 2 * max(green, blue)
 
 
-async def test_a_session_that_has_ended_asks_to_sign_in_again(opened, settings):
-    async with open_gallery(closed(settings)) as house, served(house) as url:
-        page = (await opened(url)).page
+async def test_a_session_that_has_ended_asks_to_sign_in_again(open_page, settings):
+    async with open_gallery(with_authentication(settings)) as house, serve_api(house) as url:
+        page = (await open_page(url)).page
         await page.context.add_cookies([{"name": "gallery_session", "value": "of another time", "url": url}])
         await page.goto("/")
         await expect(page.get_by_role("dialog", name="Sign in to Gallery")).to_be_visible()
         await expect(page.locator("#connection")).to_be_hidden()
 
 
-async def test_admins_and_nobody_else_find_the_way_to_the_queue(opened, settings):
-    async with open_gallery(closed(settings)) as house, served(house) as url:
+async def test_admins_and_nobody_else_find_the_way_to_the_queue(open_page, settings):
+    async with open_gallery(with_authentication(settings)) as house, serve_api(house) as url:
         for owner, scopes, seen in (("ops", ("admin",), True), ("maya", (), False)):
-            _, text = await a_key(house, owner, *scopes)
-            visit = await opened(url)
+            _, text = await create_api_key(house, owner, *scopes)
+            visit = await open_page(url)
             async with httpx.AsyncClient(base_url=url) as client:
                 answer = await client.post("/api/v1/session", headers={"X-Api-Key": text})
             await visit.page.context.add_cookies(
@@ -92,21 +92,25 @@ async def test_admins_and_nobody_else_find_the_way_to_the_queue(opened, settings
             assert await visit.troubles() == []
 
 
-async def test_a_copied_image_link_works_for_a_stranger_for_a_while(opened, settings):
-    async with open_gallery(closed(settings)) as house, served(house) as url, open_processing(house, name="w") as desk:
-        _, text = await a_key(house, "maya")
+async def test_a_copied_image_link_works_for_a_stranger_for_a_while(open_page, settings):
+    async with (
+        open_gallery(with_authentication(settings)) as house,
+        serve_api(house) as url,
+        open_processing(house, name="w") as desk,
+    ):
+        _, text = await create_api_key(house, "maya")
         async with httpx.AsyncClient(base_url=url, headers={"X-Api-Key": text}) as client:
             image = (await post(client)).json()
             await desk.process(image["id"])
             session = (await client.post("/api/v1/session")).cookies["gallery_session"]
-        visit = await opened(url, permissions=["clipboard-read", "clipboard-write"])
+        visit = await open_page(url, permissions=["clipboard-read", "clipboard-write"])
         page = visit.page
         await page.context.add_cookies([{"name": "gallery_session", "value": session, "url": url}])
         await page.goto(f"/#{image['id']}")
         await page.get_by_role("button", name="Copy image link").click()
         await expect(page.locator(".message")).to_contain_text("It works without signing in until")
         copied = await page.evaluate("navigator.clipboard.readText()")
-        answer = await fetched(copied)
+        answer = await fetch_anonymously(copied)
         assert (answer.status_code, answer.headers["content-type"]) == (200, "image/jpeg")
         await page.get_by_role("link", name="Copy link").click()
         await expect(page.locator(".message")).to_have_text("The link to this page is copied.")

@@ -7,43 +7,43 @@ from contextlib import asynccontextmanager
 
 
 class Budget:
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._taken = 0
-        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._used_bytes = 0
+        self._waiters: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     @asynccontextmanager
-    async def of(self, size: int) -> AsyncIterator[None]:
+    async def acquire(self, size: int) -> AsyncIterator[None]:
         """That many bytes, or all there are, until the end of the block. First come, first served."""
-        size = min(size, self._most)
-        if self._waiting or self._taken + size > self._most:
-            await self._turn(size)
+        size = min(size, self._max_bytes)
+        if self._waiters or self._used_bytes + size > self._max_bytes:
+            await self._wait(size)
         else:
-            self._taken += size
+            self._used_bytes += size
         try:
             yield
         finally:
-            self._taken -= size
-            self._let_in()
+            self._used_bytes -= size
+            self._wake_waiters()
 
-    async def _turn(self, size: int) -> None:
+    async def _wait(self, size: int) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((size, turn))
+        self._waiters.append((size, turn))
         try:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():  # the bytes were given in the same moment
-                self._taken -= size
+                self._used_bytes -= size
             turn.cancel()
-            self._let_in()
+            self._wake_waiters()
             raise
 
-    def _let_in(self) -> None:
-        while self._waiting:
-            size, turn = self._waiting[0]
+    def _wake_waiters(self) -> None:
+        while self._waiters:
+            size, turn = self._waiters[0]
             if not turn.done():
-                if self._taken + size > self._most:
+                if self._used_bytes + size > self._max_bytes:
                     return
-                self._taken += size
+                self._used_bytes += size
                 turn.set_result(None)
-            self._waiting.popleft()
+            self._waiters.popleft()

@@ -10,32 +10,32 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, NotFoundError
 
 from gallery.adapters.objects.budget import Budget
-from gallery.adapters.objects.content import CHUNK, Found, Put, attributes, measure, whole
-from gallery.adapters.objects.open import Remote
-from gallery.adapters.objects.refusals import describe
+from gallery.adapters.objects.content import CHUNK_BYTES, ObjectInfo, PutRequest, attributes, content_size, read_all
+from gallery.adapters.objects.failures import describe
+from gallery.adapters.objects.open import CloudClient
 
 if TYPE_CHECKING:
     from obstore import GetOptions, GetResult  # types only: they are not there at run time
 
-LISTED = 1000  # objects in one batch
-PART = 5 * CHUNK
-PARTS = 2  # that one put holds in memory at most
-LARGE = 32 * CHUNK  # bytes under way of all puts of a process; what does not fit waits in its file
-SMALL = 8 * CHUNK  # the same of contents up to `CHUNK`, which do not wait behind large ones
+LIST_BATCH_SIZE = 1000  # objects in one batch
+PART_BYTES = 5 * CHUNK_BYTES
+MAX_CONCURRENT_PARTS = 2  # that one put holds in memory at most
+LARGE_BUDGET_BYTES = 32 * CHUNK_BYTES  # bytes under way of all puts of a process; what does not fit waits in its file
+SMALL_BUDGET_BYTES = 8 * CHUNK_BYTES  # the same of contents up to `CHUNK`, which do not wait behind large ones
 
 
-class Cloud:
-    def __init__(self, store: Remote, timeout: float) -> None:
+class CloudBackend:
+    def __init__(self, store: CloudClient, timeout: float) -> None:
         self._store = store
         self._timeout = timeout
-        self._small = Budget(SMALL)
-        self._large = Budget(LARGE)
+        self._small_budget = Budget(SMALL_BUDGET_BYTES)
+        self._large_budget = Budget(LARGE_BUDGET_BYTES)
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         return describe(self._store)
 
-    async def put(self, puts: Sequence[Put]) -> set[str]:
+    async def put(self, puts: Sequence[PutRequest]) -> set[str]:
         """Store each under its key, what is large in parts. Returns the keys that are taken."""
         taken = set()
         for put in puts:
@@ -62,9 +62,9 @@ class Cloud:
     async def size(self, key: str) -> int:
         return (await obstore.head_async(self._store, key))["size"]
 
-    async def list(self, prefix: str) -> AsyncIterator[list[Found]]:
-        async for batch in obstore.list(self._store, prefix, chunk_size=LISTED):
-            yield [Found(found["path"], found["size"], found["last_modified"]) for found in batch]
+    async def list(self, prefix: str) -> AsyncIterator[list[ObjectInfo]]:
+        async for batch in obstore.list(self._store, prefix, chunk_size=LIST_BATCH_SIZE):
+            yield [ObjectInfo(found["path"], found["size"], found["last_modified"]) for found in batch]
 
     async def delete(self, keys: Sequence[str]) -> None:
         """What is not there is fine."""
@@ -76,32 +76,36 @@ class Cloud:
     async def sign(self, key: str, expires: timedelta) -> str:
         return await obstore.sign_async(self._store, "GET", key, expires)
 
-    async def tidy(self) -> None:
+    async def clean_up(self) -> None:
         """What a put that was broken off has left, the store removes by its own rules."""
 
-    async def _put(self, put: Put) -> None:
-        size = measure(put.content)
-        budget = self._small if size <= CHUNK else self._large
-        async with budget.of(min(size, PART * PARTS)), asyncio.timeout(self._timeout * 4):
-            if size > PART * PARTS:  # a multipart upload has no condition: look before it
-                await self._check_free(put.key)
-            content = put.content if size > PART * PARTS else await asyncio.to_thread(whole, put.content)
+    async def _put(self, put: PutRequest) -> None:
+        size = content_size(put.content)
+        budget = self._small_budget if size <= CHUNK_BYTES else self._large_budget
+        async with budget.acquire(min(size, PART_BYTES * MAX_CONCURRENT_PARTS)), asyncio.timeout(self._timeout * 4):
+            if size > PART_BYTES * MAX_CONCURRENT_PARTS:  # a multipart upload has no condition: look before it
+                await self._check_absent(put.key)
+            content = (
+                put.content
+                if size > PART_BYTES * MAX_CONCURRENT_PARTS
+                else await asyncio.to_thread(read_all, put.content)
+            )
             await obstore.put_async(
                 self._store,
                 put.key,
                 content,
-                attributes=attributes(put.served),
-                mode="create" if size <= PART * PARTS else "overwrite",
-                chunk_size=PART,
-                max_concurrency=PARTS,
+                attributes=attributes(put.headers),
+                mode="create" if size <= PART_BYTES * MAX_CONCURRENT_PARTS else "overwrite",
+                chunk_size=PART_BYTES,
+                max_concurrency=MAX_CONCURRENT_PARTS,
             )
 
-    async def _check_free(self, key: str) -> None:
+    async def _check_absent(self, key: str) -> None:
         with suppress(NotFoundError, FileNotFoundError):
             await self.size(key)
             raise AlreadyExistsError
 
 
 async def _chunks(found: "GetResult") -> AsyncIterator[bytes]:
-    async for chunk in found.stream(min_chunk_size=CHUNK // 4):
+    async for chunk in found.stream(min_chunk_size=CHUNK_BYTES // 4):
         yield bytes(chunk)

@@ -11,22 +11,22 @@ if TYPE_CHECKING:
 
 Content: TypeAlias = bytes | Path | IO[bytes]
 
-CHUNK = 1024 * 1024
+CHUNK_BYTES = 1024 * 1024
 
 
-class Served(NamedTuple):
+class DownloadHeaders(NamedTuple):
     """How a browser is to take what it reads from the store itself: of that type, and saved under that name."""
 
-    type: str
-    name: str
+    content_type: str
+    filename: str
 
 
-class Put(NamedTuple):
+class PutRequest(NamedTuple):
     """What is to be stored under a key."""
 
     key: str
     content: Content
-    served: Served | None = None
+    headers: DownloadHeaders | None = None
 
 
 class Digest(NamedTuple):
@@ -36,23 +36,23 @@ class Digest(NamedTuple):
     sha256: str
 
 
-class Found(NamedTuple):
+class ObjectInfo(NamedTuple):
     """An object in the store: its size in bytes, and when it was put, by the store's clock."""
 
     key: str
     size: int
-    changed_at: datetime
+    modified_at: datetime
 
 
-def attributes(served: Served | None) -> "Attributes | None":
+def attributes(headers: DownloadHeaders | None) -> "Attributes | None":
     """What the store answers with. `attachment`, so that no browser runs in the store's name what it reads there."""
-    if served is None:
+    if headers is None:
         return None
-    disposition = f"attachment; filename*=UTF-8''{quote(served.name, safe='')}"
-    return {"Content-Type": served.type, "Content-Disposition": disposition}
+    disposition = f"attachment; filename*=UTF-8''{quote(headers.filename, safe='')}"
+    return {"Content-Type": headers.content_type, "Content-Disposition": disposition}
 
 
-def measure(content: Content) -> int:
+def content_size(content: Content) -> int:
     """In bytes; a file is at its beginning afterwards."""
     if isinstance(content, bytes):
         return len(content)
@@ -64,7 +64,7 @@ def measure(content: Content) -> int:
     return end
 
 
-def whole(content: Content) -> bytes:
+def read_all(content: Content) -> bytes:
     """All of it; a file is read from where it is."""
     if isinstance(content, bytes):
         return content
@@ -80,6 +80,6 @@ def sha256(content: Content) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     digest = hashlib.sha256()
     content.seek(0)
-    while chunk := content.read(CHUNK):
+    while chunk := content.read(CHUNK_BYTES):
         digest.update(chunk)
     return digest.hexdigest()

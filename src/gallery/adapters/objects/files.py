@@ -17,74 +17,74 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
-from gallery.adapters.objects.content import CHUNK, Content, Found, Put, measure
-from gallery.local_disk import private
-from gallery.local_disk.durable import Descriptor, Spool, link, spooled, sync_folder
+from gallery.adapters.objects.content import CHUNK_BYTES, Content, ObjectInfo, PutRequest, content_size
+from gallery.local_disk import permissions
+from gallery.local_disk.durable import FileDescriptor, Spool, link, spooled, sync_folder
 
 S = TypeVar("S")
 T = TypeVar("T")
 
-SPOOL = ".spool"
-ABANDONED = 3600.0  # seconds after which a spooled file is no put's any more
-BLOCK = CHUNK // 4  # read at once
-LISTED = 1000  # objects in one batch
-READERS = WRITERS = 16  # threads; those that wait for the disk to sync must not keep readers waiting
-UNFINISHED = "#"  # in the name of what the library before has left half written
+SPOOL_FOLDER = ".spool"
+ABANDONED_SECONDS = 3600.0  # seconds after which a spooled file is no put's any more
+READ_BYTES = CHUNK_BYTES // 4  # read at once
+LIST_BATCH_SIZE = 1000  # objects in one batch
+READER_THREADS = WRITER_THREADS = 16  # threads; those that wait for the disk to sync must not keep readers waiting
+PARTIAL_MARK = "#"  # in the name of what the library before has left half written
 
 
-class Files:
+class FileBackend:
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._writers = ThreadPoolExecutor(WRITERS, "files-write")
-        self._syncers = ThreadPoolExecutor(WRITERS, "files-sync")
-        self._readers = ThreadPoolExecutor(READERS, "files-read")
-        self._lasting = {root}  # folders whose names have reached the disk
+        self._writers = ThreadPoolExecutor(WRITER_THREADS, "files-write")
+        self._syncers = ThreadPoolExecutor(WRITER_THREADS, "files-sync")
+        self._readers = ThreadPoolExecutor(READER_THREADS, "files-read")
+        self._synced_folders = {root}  # folders whose names have reached the disk
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         return f"the directory {self._root}"
 
-    async def put(self, puts: Sequence[Put]) -> set[str]:
+    async def put(self, puts: Sequence[PutRequest]) -> set[str]:
         """Store each under its key. Returns the keys that are taken."""
-        files = [(self._path(put.key), _readable(put.content)) for put in puts]
-        taken = await _in(self._writers, lambda: self._put(files))
+        files = [(self._path(put.key), _detached(put.content)) for put in puts]
+        taken = await _run_in(self._writers, lambda: self._put(files))
         return {put.key for put, (path, _) in zip(puts, files, strict=True) if path in taken}
 
     async def replace(self, key: str, content: bytes) -> None:
         """Store it under its key, whatever was there."""
         path = self._path(key)
-        await _in(self._writers, lambda: self._replace(path, content))
+        await _run_in(self._writers, lambda: self._replace(path, content))
 
     async def open(self, key: str, start: int, end: int | None) -> tuple[int, AsyncIterator[bytes]]:
         """The size of the whole, and the bytes from `start` until before `end`."""
         path = self._path(key)
-        size, first, rest = await _in(self._readers, lambda: _open(path, start, end))
+        size, first, rest = await _run_in(self._readers, lambda: _open(path, start, end))
         return size, self._chunks(first, rest)
 
     async def size(self, key: str) -> int:
         path = self._path(key)
-        return await _in(self._readers, lambda: _status(path.stat()).st_size)
+        return await _run_in(self._readers, lambda: _require_file(path.stat()).st_size)
 
-    async def list(self, prefix: str) -> AsyncIterator[list[Found]]:
+    async def list(self, prefix: str) -> AsyncIterator[list[ObjectInfo]]:
         found = self._walk(self._path(prefix.rstrip("/")) if prefix else self._root)
-        while batch := await _in(self._readers, lambda: list(islice(found, LISTED))):
+        while batch := await _run_in(self._readers, lambda: list(islice(found, LIST_BATCH_SIZE))):
             yield batch
 
     async def delete(self, keys: Sequence[str]) -> None:
         """With the folders that are empty then; what is not there is fine."""
         paths = [self._path(key) for key in keys]
-        await _in(self._writers, lambda: self._delete(paths))
+        await _run_in(self._writers, lambda: self._delete(paths))
 
     async def sign(self, key: str, expires: timedelta) -> None:
         """There is no server of its own that could answer."""
 
-    async def tidy(self) -> None:
-        await _in(self._writers, self._tidy)
+    async def clean_up(self) -> None:
+        await _run_in(self._writers, self._clean_up)
 
-    async def _chunks(self, first: bytes, rest: "_Rest | None") -> AsyncIterator[bytes]:
+    async def _chunks(self, first: bytes, rest: "_Remainder | None") -> AsyncIterator[bytes]:
         if first:
             yield first
-        while rest is not None and (chunk := await _in(self._readers, rest.read)):
+        while rest is not None and (chunk := await _run_in(self._readers, rest.read)):
             yield chunk
 
     def _path(self, key: str) -> Path:
@@ -94,43 +94,43 @@ class Files:
             raise ValueError(f"{key!r} is no key of an object.")
         return self._root.joinpath(*parts)
 
-    def _spool(self, path: Path) -> Path:
+    def _spool_folder(self, path: Path) -> Path:
         first, *more = path.relative_to(self._root).parts
-        return self._root / first / SPOOL if more else self._root / SPOOL
+        return self._root / first / SPOOL_FOLDER if more else self._root / SPOOL_FOLDER
 
-    def _put(self, files: Sequence[tuple[Path, bytes | Path | Descriptor]]) -> set[Path]:
+    def _put(self, files: Sequence[tuple[Path, bytes | Path | FileDescriptor]]) -> set[Path]:
         """All are synced before the first gets its name, so that one sync of a folder is enough for all in it."""
         taken = {path for path, _ in files if path.exists()}
         with ExitStack() as stack:
             spools = [
-                (stack.enter_context(spooled(self._spool(path), content)), path)
+                (stack.enter_context(spooled(self._spool_folder(path), content)), path)
                 for path, content in files
                 if path not in taken
             ]
-            self._each(Spool.sync, [spool for spool, _ in spools])
+            self._map_syncs(Spool.sync, [spool for spool, _ in spools])
             for spool, path in spools:
                 try:
                     link(spool.path, path)
                 except FileExistsError:
                     taken.add(path)
-            self._sync({path.parent for path, _ in files})
+            self._sync_folders({path.parent for path, _ in files})
         return taken
 
     def _replace(self, path: Path, content: bytes) -> None:
-        with spooled(self._spool(path), content) as spool:
+        with spooled(self._spool_folder(path), content) as spool:
             spool.sync()
             spool.path.replace(path)
-            self._sync({path.parent})
+            self._sync_folders({path.parent})
 
-    def _sync(self, folders: set[Path]) -> None:
+    def _sync_folders(self, folders: set[Path]) -> None:
         """Have the folders' own names reach the disk too, as far as they may be new."""
         wanted = set(folders)
-        while folders := {folder.parent for folder in folders if folder not in self._lasting}:
+        while folders := {folder.parent for folder in folders if folder not in self._synced_folders}:
             wanted |= folders
-        self._each(sync_folder, list(wanted))
-        self._lasting |= {folder for folder in wanted if folder.parent == self._root}
+        self._map_syncs(sync_folder, list(wanted))
+        self._synced_folders |= {folder for folder in wanted if folder.parent == self._root}
 
-    def _each(self, sync: Callable[[S], None], items: Sequence[S]) -> None:
+    def _map_syncs(self, sync: Callable[[S], None], items: Sequence[S]) -> None:
         """Side by side: the file system writes its journal once for all of them."""
         if len(items) == 1:
             sync(items[0])
@@ -157,14 +157,14 @@ class Files:
             folder = folder.parent
         return folder
 
-    def _walk(self, folder: Path) -> Iterator[Found]:
+    def _walk(self, folder: Path) -> Iterator[ObjectInfo]:
         try:
             entries = os.scandir(folder)
         except (FileNotFoundError, NotADirectoryError):
             return
         with entries:
             for entry in entries:
-                if entry.name.startswith(".") or UNFINISHED in entry.name:
+                if entry.name.startswith(".") or PARTIAL_MARK in entry.name:
                     continue
                 if entry.is_dir():
                     yield from self._walk(Path(entry))
@@ -172,61 +172,61 @@ class Files:
                 with suppress(FileNotFoundError):
                     found = entry.stat()
                     key = Path(entry).relative_to(self._root).as_posix()
-                    yield Found(key, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
+                    yield ObjectInfo(key, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
 
-    def _tidy(self) -> None:
+    def _clean_up(self) -> None:
         """Remove what killed processes have left in their spools, and close what an earlier version left open."""
-        private.finish(self._root)
-        before = time.time() - ABANDONED
-        for spool in [*self._root.glob(f"{SPOOL}/*"), *self._root.glob(f"*/{SPOOL}/*")]:
+        permissions.finish_restricting(self._root)
+        before = time.time() - ABANDONED_SECONDS
+        for spool in [*self._root.glob(f"{SPOOL_FOLDER}/*"), *self._root.glob(f"*/{SPOOL_FOLDER}/*")]:
             with suppress(FileNotFoundError):
                 if spool.stat().st_mtime < before:
                     spool.unlink()
 
 
-class _Rest:
+class _Remainder:
     """What is left to be read of a file that is open."""
 
-    def __init__(self, source: Descriptor, position: int, end: int) -> None:
+    def __init__(self, source: FileDescriptor, position: int, end: int) -> None:
         self._source = source
         self._position = position
         self._end = end
 
     @property
-    def more(self) -> bool:
+    def has_more(self) -> bool:
         return self._position < self._end
 
     def read(self) -> bytes:
-        block = os.pread(self._source.number, min(BLOCK, self._end - self._position), self._position)
+        block = os.pread(self._source.fd, min(READ_BYTES, self._end - self._position), self._position)
         self._position += len(block)
         return block
 
 
-async def _in(threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+async def _run_in(threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
     return await asyncio.get_running_loop().run_in_executor(threads, work)
 
 
-def _open(path: Path, start: int, end: int | None) -> tuple[int, bytes, _Rest | None]:
+def _open(path: Path, start: int, end: int | None) -> tuple[int, bytes, _Remainder | None]:
     """The file's size and its first block; and what follows, unless that was all."""
-    source = Descriptor(os.open(path, os.O_RDONLY))
-    size = _status(os.fstat(source.number)).st_size
-    rest = _Rest(source, start, size if end is None else min(end, size))
+    source = FileDescriptor(os.open(path, os.O_RDONLY))
+    size = _require_file(os.fstat(source.fd)).st_size
+    rest = _Remainder(source, start, size if end is None else min(end, size))
     first = rest.read()
-    return size, first, rest if rest.more else None
+    return size, first, rest if rest.has_more else None
 
 
-def _status(found: os.stat_result) -> os.stat_result:
+def _require_file(found: os.stat_result) -> os.stat_result:
     """Raises `FileNotFoundError` for a folder, which is no object."""
     if not stat.S_ISREG(found.st_mode):
         raise FileNotFoundError
     return found
 
 
-def _readable(content: Content) -> bytes | Path | Descriptor:
+def _detached(content: Content) -> bytes | Path | FileDescriptor:
     """What a thread may still read when its sender has given up and closed its file."""
     if isinstance(content, bytes | Path):
         return content
-    if measure(content) > CHUNK:
+    if content_size(content) > CHUNK_BYTES:
         with suppress(io.UnsupportedOperation):
-            return Descriptor(os.dup(content.fileno()))
+            return FileDescriptor(os.dup(content.fileno()))
     return content.read()

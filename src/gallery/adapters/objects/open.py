@@ -16,31 +16,31 @@ from obstore.exceptions import BaseError
 from obstore.store import AzureStore, GCSStore, S3Store
 
 from gallery.errors import CannotStart
-from gallery.local_disk import private
+from gallery.local_disk import permissions
 from gallery.masking import masked_url
-from gallery.settings import S3, Settings
+from gallery.settings import S3Settings, Settings
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig  # types only: they are not there at run time
 
-Remote: TypeAlias = S3Store | GCSStore | AzureStore
-Opened: TypeAlias = Remote | Path  # a directory
+CloudClient: TypeAlias = S3Store | GCSStore | AzureStore
+StoreTarget: TypeAlias = CloudClient | Path  # a directory
 
 
-def make_store(settings: Settings) -> Opened:
+def make_store(settings: Settings) -> StoreTarget:
     """Raises `CannotStart`."""
     if settings.objects.url is not None:
         if settings.s3.bucket is not None:
             raise CannotStart("Both GALLERY_OBJECTS__URL and S3_BUCKET say where objects live: set one of them.")
-        return at(settings.objects.url, settings.s3)
+        return store_at(settings.objects.url, settings.s3)
     if settings.s3.bucket is not None:
         return s3_store(settings.s3, settings.s3.bucket)
     if settings.s3.endpoint is not None:
         raise CannotStart("S3_ENDPOINT is set without S3_BUCKET: say which bucket holds the objects.")
-    return _directory(str(settings.data / "objects"))
+    return _prepare_directory(str(settings.data_path / "objects"))
 
 
-def at(url: str, s3: S3) -> Opened:
+def store_at(url: str, s3: S3Settings) -> StoreTarget:
     """The store at an address such as `s3://bucket/path`. Raises `CannotStart`."""
     parts = urlsplit(url)
     if "@" in parts.netloc:  # a library would take it for the bucket's name
@@ -51,17 +51,21 @@ def at(url: str, s3: S3) -> Opened:
             case "s3" if parts.netloc:
                 return s3_store(s3, parts.netloc, prefix)
             case "gs" if parts.netloc:
-                return GCSStore(parts.netloc, prefix=prefix, client_options=_client(s3), retry_config=_retry(s3))
+                return GCSStore(
+                    parts.netloc, prefix=prefix, client_options=_client_options(s3), retry_config=_retry_options(s3)
+                )
             case "az" if parts.netloc:
-                return AzureStore(parts.netloc, prefix=prefix, client_options=_client(s3), retry_config=_retry(s3))
+                return AzureStore(
+                    parts.netloc, prefix=prefix, client_options=_client_options(s3), retry_config=_retry_options(s3)
+                )
             case "file" if not parts.netloc:
-                return _directory(unquote(parts.path))
+                return _prepare_directory(unquote(parts.path))
     except BaseError as error:
-        raise CannotStart(f"The object store {url} cannot be used: {brief(error)}") from error
+        raise CannotStart(f"The object store {url} cannot be used: {short_message(error)}") from error
     raise CannotStart(f"{url} is no object store: use s3://bucket, gs://bucket, az://container or file:///directory.")
 
 
-def s3_store(s3: S3, bucket: str, prefix: str | None = None) -> S3Store:
+def s3_store(s3: S3Settings, bucket: str, prefix: str | None = None) -> S3Store:
     virtual = not _path_style(s3)
     given: dict[str, Any] = {
         "endpoint": _with_bucket(s3.endpoint, bucket) if s3.endpoint and virtual else s3.endpoint,
@@ -69,25 +73,25 @@ def s3_store(s3: S3, bucket: str, prefix: str | None = None) -> S3Store:
         "secret_access_key": s3.secret_key,
         "checksum_algorithm": s3.checksum or None,
     }
-    with _without_variables("AWS_") if s3.access_key else nullcontext():
+    with _without_environment("AWS_") if s3.access_key else nullcontext():
         return S3Store(
             bucket,
             prefix=prefix,
             region=s3.region,
             virtual_hosted_style_request=virtual,
-            client_options=_client(s3),
-            retry_config=_retry(s3),
+            client_options=_client_options(s3),
+            retry_config=_retry_options(s3),
             **{name: value for name, value in given.items() if value is not None},
         )
 
 
-def brief(error: BaseException) -> str:
+def short_message(error: BaseException) -> str:
     """What the store's library says, without its debugging."""
     return str(error).partition("\n\nDebug source")[0].strip()
 
 
 @contextmanager
-def _without_variables(prefix: str) -> Iterator[None]:
+def _without_environment(prefix: str) -> Iterator[None]:
     """The library reads its settings from the environment too, when a store is made.
 
     Beside keys of ours, a session's token or a switch of the user's own would make another caller of us.
@@ -99,7 +103,7 @@ def _without_variables(prefix: str) -> Iterator[None]:
         os.environ.update(hidden)
 
 
-def _path_style(s3: S3) -> bool:
+def _path_style(s3: S3Settings) -> bool:
     return s3.endpoint is not None if s3.path_style is None else s3.path_style
 
 
@@ -110,12 +114,12 @@ def _with_bucket(endpoint: str, bucket: str) -> str:
     return urlunsplit(parts._replace(netloc=f"{bucket}.{parts.netloc}"))
 
 
-def _directory(path: str) -> Path:
-    private.take(Path(path))
+def _prepare_directory(path: str) -> Path:
+    permissions.prepare_folder(Path(path))
     return Path(path).resolve()  # by whatever links it was reached, it is the same place
 
 
-def _client(s3: S3) -> "ClientConfig":
+def _client_options(s3: S3Settings) -> "ClientConfig":
     return {
         "timeout": timedelta(seconds=s3.timeout),
         "connect_timeout": timedelta(seconds=min(5, s3.timeout)),
@@ -123,5 +127,5 @@ def _client(s3: S3) -> "ClientConfig":
     }
 
 
-def _retry(s3: S3) -> "RetryConfig":
+def _retry_options(s3: S3Settings) -> "RetryConfig":
     return {"max_retries": 2, "retry_timeout": timedelta(seconds=s3.timeout)}

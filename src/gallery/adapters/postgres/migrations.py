@@ -15,43 +15,43 @@ from sqlalchemy import Engine, create_engine, make_url, text
 from sqlalchemy.exc import OperationalError
 
 import gallery
-from gallery.errors import CannotStart, DatabaseAway, in_words
+from gallery.errors import CannotStart, DatabaseUnavailable, describe_error
 
 if TYPE_CHECKING:
     from alembic.operations import Operations
 
-TRIES = 20  # each waits for a lock for two seconds, and lets others pass for
-PAUSE = 1.0  # second
+MAX_TRIES = 20  # each waits for a lock for two seconds, and lets others pass for
+BACKOFF_SECONDS = 1.0  # second
 
 
-def migrate(database_url: str, to: str = "head", *, slow: bool = False, tries: int = TRIES) -> str:
+def migrate(database_url: str, target: str = "head", *, slow: bool = False, max_tries: int = MAX_TRIES) -> str:
     """Run what is missing, under a lock; returns the newest revision. A `slow` step may take as long as it needs.
 
-    A step that finds a table in use is begun again. Raises `DatabaseAway`, `CannotStart`.
+    A step that finds a table in use is begun again. Raises `DatabaseUnavailable`, `CannotStart`.
     """
     engine = create_engine(make_url(database_url).set(drivername="postgresql+psycopg"))
     try:
-        while not _upgraded(engine, to, slow=slow):
-            tries -= 1
-            if not tries:
+        while not _try_upgrade(engine, target, slow=slow):
+            max_tries -= 1
+            if not max_tries:
                 raise CannotStart(
                     "The schema cannot be changed: a transaction keeps a table in use. Find it in pg_stat_activity, "
                     "end it, and run gallery migrate."
                 )
-            time.sleep(PAUSE)
+            time.sleep(BACKOFF_SECONDS)
     finally:
         engine.dispose()
-    return newest()
+    return newest_revision()
 
 
-def _upgraded(engine: Engine, to: str, *, slow: bool) -> bool:
+def _try_upgrade(engine: Engine, target: str, *, slow: bool) -> bool:
     """False when a step has waited for a lock in vain; what was before it is done."""
     config = _config()
     config.attributes["slow"] = slow
     try:
         with engine.connect() as connection:
             config.attributes["connection"] = connection
-            command.upgrade(config, to)
+            command.upgrade(config, target)
     except OperationalError as error:
         if isinstance(error.orig, LockNotAvailable):
             return False
@@ -59,12 +59,12 @@ def _upgraded(engine: Engine, to: str, *, slow: bool) -> bool:
             raise CannotStart(
                 f"A step takes too long ({error.orig}): run gallery migrate --slow when the API may wait for it."
             ) from error
-        raise DatabaseAway(cause=in_words(error.orig or error)) from error
+        raise DatabaseUnavailable(cause=describe_error(error.orig or error)) from error
     return True
 
 
 @contextmanager
-def beside_everybody(op: "Operations | ModuleType") -> Iterator[None]:
+def outside_transaction(op: "Operations | ModuleType") -> Iterator[None]:
     """For what blocks nobody and takes long, such as CREATE INDEX CONCURRENTLY: no transaction, and no hurry."""
     limits = ("lock_timeout", "statement_timeout")
     with op.get_context().autocommit_block():
@@ -78,7 +78,7 @@ def beside_everybody(op: "Operations | ModuleType") -> Iterator[None]:
                 op.execute(f"SET {limit} = '{value}'")
 
 
-def newest() -> str:
+def newest_revision() -> str:
     """The newest revision in the migrations folder."""
     return ScriptDirectory.from_config(_config()).get_current_head() or ""
 

@@ -9,14 +9,14 @@ import asyncpg
 from asyncpg.connection import LoggedQuery
 from asyncpg.pool import PoolConnectionProxy
 
-from gallery.errors import DatabaseAway, DatabaseRefused, in_words
+from gallery.errors import DatabaseRefused, DatabaseUnavailable, describe_error
 from gallery.ops import metrics, tracing
-from gallery.settings import Database as Settings
+from gallery.settings import DatabaseSettings
 
 Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 
-AWAY = (
+UNAVAILABLE_ERRORS = (
     OSError,
     TimeoutError,
     asyncpg.InterfaceError,
@@ -32,38 +32,38 @@ AWAY = (
     asyncpg.OutOfMemoryError,
 )
 
-REFUSED = (
+REFUSED_ERRORS = (
     asyncpg.InvalidPasswordError,
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
 )
 
 
-class Bounced(asyncpg.Connection):
+class PgBouncerConnection(asyncpg.Connection):
     """A connection through PgBouncer, which gives it another server for each transaction: there is nothing to reset."""
 
     def get_reset_query(self) -> str:
         return ""
 
 
-def make_pool(url: str, settings: Settings, least: int = 0, most: int | None = None) -> Pool:
+def make_pool(url: str, settings: DatabaseSettings, min_size: int = 0, max_size: int | None = None) -> Pool:
     """A pool of connections to `url`, of `settings.pool_size` of them unless `most` says less; to be awaited."""
     through: dict[str, Any] = {}
     if settings.pgbouncer:  # which knows prepared statements for one transaction only
-        through = {"statement_cache_size": 0, "connection_class": Bounced}
+        through = {"statement_cache_size": 0, "connection_class": PgBouncerConnection}
     return asyncpg.create_pool(
         url,
-        min_size=least,
-        max_size=most or settings.pool_size,
+        min_size=min_size,
+        max_size=max_size or settings.pool_size,
         timeout=settings.timeout,
         command_timeout=settings.timeout,
-        init=_prepare,
+        init=_init_connection,
         server_settings={"application_name": "gallery", "timezone": "UTC"},
         **through,
     )
 
 
-async def close(pool: Pool) -> None:
+async def close_pool(pool: Pool) -> None:
     try:
         async with asyncio.timeout(3):
             await pool.close()
@@ -72,34 +72,36 @@ async def close(pool: Pool) -> None:
 
 
 @contextmanager
-def away_by_name() -> Iterator[None]:
-    """Whatever says that the server is away is raised as `DatabaseAway`, its refusals as `DatabaseRefused`."""
+def translate_errors() -> Iterator[None]:
+    """Whatever says that the server is away is raised as `DatabaseUnavailable`, its refusals as `DatabaseRefused`."""
     try:
         yield
     except ValueError:  # asyncpg's word for an argument that does not fit is an InterfaceError too
         raise
-    except REFUSED as error:
+    except REFUSED_ERRORS as error:
         metrics.REFUSED.add("postgresql")
-        raise DatabaseRefused(cause=in_words(error)) from error
-    except AWAY as error:
-        metrics.AWAY.add("postgresql")
-        raise DatabaseAway(cause=in_words(error)) from error
+        raise DatabaseRefused(cause=describe_error(error)) from error
+    except UNAVAILABLE_ERRORS as error:
+        metrics.UNAVAILABLE.add("postgresql")
+        raise DatabaseUnavailable(cause=describe_error(error)) from error
 
 
-async def _prepare(connection: "asyncpg.Connection[asyncpg.Record] | Connection") -> None:
+async def _init_connection(connection: "asyncpg.Connection[asyncpg.Record] | Connection") -> None:
     """Ids travel as text; JSON stays the bytes that it is."""
     async with connection.transaction():  # so that PgBouncer lets one server answer all of it
         await connection.set_type_codec("uuid", schema="pg_catalog", encoder=str, decoder=str, format="text")
         for kind in ("json", "jsonb"):
-            await connection.set_type_codec(kind, schema="pg_catalog", encoder=_text, decoder=str.encode, format="text")
-    if tracing.on():
-        connection.add_query_logger(_traced)
+            await connection.set_type_codec(
+                kind, schema="pg_catalog", encoder=_decode, decoder=str.encode, format="text"
+            )
+    if tracing.is_enabled():
+        connection.add_query_logger(_trace_query)
 
 
-def _traced(query: "LoggedQuery") -> None:
+def _trace_query(query: "LoggedQuery") -> None:
     """Called right after it, in the context that has asked."""
-    tracing.statement(query.query, query.elapsed, query.exception)
+    tracing.record_statement(query.query, query.elapsed, query.exception)
 
 
-def _text(json: bytes) -> str:
+def _decode(json: bytes) -> str:
     return json.decode()

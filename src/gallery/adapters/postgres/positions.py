@@ -10,21 +10,21 @@ from collections import OrderedDict
 from collections.abc import Iterable
 
 from gallery.adapters.valkey.client import Valkey
-from gallery.errors import ValkeyAway
+from gallery.errors import ValkeyUnavailable
 
-MARGIN = 10.0  # seconds that a note outlives the longest lag: probes, time-outs, clocks' steps
-UNKNOWN = 2**53 - 1  # the position that no replica reaches; Lua counts that far exactly
-MOST = 50_000  # notes that one process remembers itself
+MARGIN_SECONDS = 10.0  # seconds that a note outlives the longest lag: probes, time-outs, clocks' steps
+UNKNOWN_POSITION = 2**53 - 1  # the position that no replica reaches; Lua counts that far exactly
+MAX_LOCAL_NOTES = 50_000  # notes that one process remembers itself
 
 # All keys are in one slot of a cluster, so that notes and the proof that none is lost are in one memory.
-NOTE = """
+RECORD_POSITION = """
     for i, key in ipairs(KEYS) do
         if tonumber(redis.call('GET', key) or 0) < tonumber(ARGV[1]) then redis.call('SET', key, ARGV[1]) end
         redis.call('PEXPIRE', key, ARGV[2])
     end
 """
 # What is older than a note's life proves that none has been lost since: not by a restart, not by FLUSHALL.
-NEWEST = """
+REQUIRED_POSITION = """
     local clock = redis.call('TIME')
     local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
     local born = redis.call('GET', KEYS[1])
@@ -38,44 +38,50 @@ NEWEST = """
 
 
 class Positions:
-    def __init__(self, valkey: Valkey, longest_lag: float) -> None:
+    def __init__(self, valkey: Valkey, max_lag: float) -> None:
         self._valkey = valkey
-        self._life = longest_lag + MARGIN
-        self._ours: OrderedDict[str, tuple[int, float]] = OrderedDict()  # in the order in which they end
+        self._ttl_seconds = max_lag + MARGIN_SECONDS
+        self._local: OrderedDict[str, tuple[int, float]] = OrderedDict()  # in the order in which they end
 
-    async def note(self, subjects: Iterable[str], position: int) -> None:
-        """Whoever reads of `subjects` needs `position`. Raises `ValkeyAway` when only this process knows it now."""
+    async def record(self, subjects: Iterable[str], position: int) -> None:
+        """Whoever reads of `subjects` needs `position`. Raises `ValkeyUnavailable` when only this process knows it
+        now.
+        """
         keys = list(dict.fromkeys(subjects))
-        self._remember(keys, position)
+        self._record_locally(keys, position)
         names = [self._key(subject) for subject in keys]
-        await self._valkey.call(lambda server: server.eval(NOTE, len(names), *names, position, self._milliseconds))
+        await self._valkey.call(
+            lambda server: server.eval(RECORD_POSITION, len(names), *names, position, self._ttl_milliseconds)
+        )
 
-    async def newest(self, subject: str) -> int | None:
+    async def find_required(self, subject: str) -> int | None:
         """What a replica must have replayed to answer about `subject`; `None` when that cannot be known."""
-        if asyncio.get_running_loop().time() - self._valkey.trouble_at < self._life:
+        if asyncio.get_running_loop().time() - self._valkey.last_failure_at < self._ttl_seconds:
             return None
         born, key = self._key("born"), self._key(subject)
         try:
-            found = await self._valkey.call(lambda server: server.eval(NEWEST, 2, born, key, self._milliseconds))
-        except ValkeyAway:
+            found = await self._valkey.call(
+                lambda server: server.eval(REQUIRED_POSITION, 2, born, key, self._ttl_milliseconds)
+            )
+        except ValkeyUnavailable:
             return None
-        return None if found < 0 else max(int(found), self._remembered(subject))
+        return None if found < 0 else max(int(found), self._local_position(subject))
 
-    def _remember(self, subjects: Iterable[str], position: int) -> None:
+    def _record_locally(self, subjects: Iterable[str], position: int) -> None:
         now = asyncio.get_running_loop().time()
         for subject in subjects:
-            self._ours[subject] = (max(position, self._remembered(subject)), now + self._life)
-            self._ours.move_to_end(subject)
-        while self._ours and (next(iter(self._ours.values()))[1] < now or len(self._ours) > MOST):
-            self._ours.popitem(last=False)
+            self._local[subject] = (max(position, self._local_position(subject)), now + self._ttl_seconds)
+            self._local.move_to_end(subject)
+        while self._local and (next(iter(self._local.values()))[1] < now or len(self._local) > MAX_LOCAL_NOTES):
+            self._local.popitem(last=False)
 
-    def _remembered(self, subject: str) -> int:
-        position, until = self._ours.get(subject, (0, 0.0))
+    def _local_position(self, subject: str) -> int:
+        position, until = self._local.get(subject, (0, 0.0))
         return position if until > asyncio.get_running_loop().time() else 0
 
     @property
-    def _milliseconds(self) -> int:
-        return round(self._life * 1000)
+    def _ttl_milliseconds(self) -> int:
+        return round(self._ttl_seconds * 1000)
 
     def _key(self, name: str) -> str:
         return f"{{{self._valkey.prefix}:replicas}}:{name}"

@@ -30,7 +30,7 @@ GCRA = """
     return {1, math.floor((step * limit - slate) / step), slate, 0}
 """
 
-GIVE_BACK = """
+REFUND = """
     local step = math.floor(tonumber(ARGV[2]) * 1000000 / tonumber(ARGV[1]))
     local clock = redis.call('TIME')
     local now = clock[1] * 1000000 + clock[2]
@@ -52,67 +52,67 @@ class RateClass(StrEnum):
     RENDITIONS = "renditions"
 
 
-def _opt(rate_class: RateClass | None) -> dict[str, Any]:
+def _route_options(rate_class: RateClass | None) -> dict[str, Any]:
     return {"rate": rate_class}
 
 
-UPLOADS = _opt(RateClass.UPLOADS)  # for a route's `opt`; one that says nothing counts as a request
-RENDITIONS = _opt(RateClass.RENDITIONS)
-UNLIMITED = _opt(None)
+UPLOADS = _route_options(RateClass.UPLOADS)  # for a route's `opt`; one that says nothing counts as a request
+RENDITIONS = _route_options(RateClass.RENDITIONS)
+UNLIMITED = _route_options(None)
 
 
-class Limit(Struct, frozen=True):
+class RateLimit(Struct, frozen=True):
     """So many requests in so many seconds."""
 
     requests: int
     seconds: int
 
     @classmethod
-    def read(cls, text: str) -> "Limit":
+    def parse(cls, text: str) -> "RateLimit":
         """From a setting's "N per S" or "N per S s"."""
         requests, _, seconds = text.split()[:3]
         return cls(int(requests), int(seconds))
 
-    def times(self, factor: int) -> "Limit":
-        return Limit(self.requests * factor, self.seconds)
+    def times(self, factor: int) -> "RateLimit":
+        return RateLimit(self.requests * factor, self.seconds)
 
 
-class Verdict(Struct, frozen=True):
+class RateDecision(Struct, frozen=True):
     """Whether a request is let through; how many more would be; seconds until all would be, and until the next."""
 
     allowed: bool
     remaining: int
-    reset: int
-    retry: int
+    reset_after: int
+    retry_after: int
 
 
-class Rates:
+class RateCounters:
     def __init__(self, valkey: Valkey) -> None:
         self._valkey = valkey
 
-    async def take(self, rate_class: RateClass, who: str, limit: Limit) -> Verdict:
-        """Count one request of that class by `who`. Raises `ValkeyAway`."""
-        allowed, remaining, reset, retry = await self._run(GCRA, rate_class, who, limit)
-        return Verdict(bool(allowed), remaining, _seconds(reset), _seconds(retry))
+    async def take(self, rate_class: RateClass, client: str, limit: RateLimit) -> RateDecision:
+        """Count one request of that class by `who`. Raises `ValkeyUnavailable`."""
+        allowed, remaining, reset, retry = await self._run(GCRA, rate_class, client, limit)
+        return RateDecision(bool(allowed), remaining, _seconds(reset), _seconds(retry))
 
-    async def give_back(self, rate_class: RateClass, who: str, limit: Limit) -> None:
-        """Forget one request that was counted and let through. Raises `ValkeyAway`."""
-        await self._run(GIVE_BACK, rate_class, who, limit)
+    async def refund(self, rate_class: RateClass, client: str, limit: RateLimit) -> None:
+        """Forget one request that was counted and let through. Raises `ValkeyUnavailable`."""
+        await self._run(REFUND, rate_class, client, limit)
 
-    async def _run(self, script: str, rate_class: RateClass, who: str, limit: Limit) -> list[int]:
+    async def _run(self, script: str, rate_class: RateClass, client: str, limit: RateLimit) -> list[int]:
         """By the script's hash, which a server does not know before its first time, nor after a restart or failover."""
-        arguments = (1, f"{self._valkey.prefix}:rate:{rate_class}:{{{who}}}", limit.requests, limit.seconds)
+        arguments = (1, f"{self._valkey.prefix}:rate:{rate_class}:{{{client}}}", limit.requests, limit.seconds)
 
         async def run(server: Client) -> list[int]:
             try:
-                return list(await server.evalsha(SHA[script], *arguments))
+                return list(await server.evalsha(SCRIPT_SHA1[script], *arguments))
             except NoScriptError:
                 return list(await server.eval(script, *arguments))
 
         return await self._valkey.call(run)
 
 
-SHA = {script: hashlib.sha1(script.encode()).hexdigest() for script in (GCRA, GIVE_BACK)}  # noqa: S324  as Valkey does
+SCRIPT_SHA1 = {script: hashlib.sha1(script.encode()).hexdigest() for script in (GCRA, REFUND)}  # noqa: S324  as Valkey does
 
 
 def _seconds(microseconds: int) -> int:

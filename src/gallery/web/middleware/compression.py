@@ -20,10 +20,12 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 Headers = list[tuple[bytes, bytes]]
 
-SMALLEST = 1024  # bytes; below, a packet is a packet
-LARGE = 128 * 1024  # bytes; from there on in a thread: the slowest coding takes about a millisecond for so many
-KEEP = 16 * 1024 * 1024  # bytes of answers, plain and compressed together
-TEXT = (b"application/json", b"application/problem+json", b"text/html", b"text/css", b"text/javascript")
+MIN_BYTES = 1024  # bytes; below, a packet is a packet
+MIN_THREAD_BYTES = (
+    128 * 1024
+)  # bytes; from there on in a thread: the slowest coding takes about a millisecond for so many
+MAX_CACHE_BYTES = 16 * 1024 * 1024  # bytes of answers, plain and compressed together
+COMPRESSIBLE_TYPES = (b"application/json", b"application/problem+json", b"text/html", b"text/css", b"text/javascript")
 
 # In our order, cheapest first. A list of 50 images, 111 kB, in ms of CPU and kB: 0.06 and 8.9, 0.44 and 9.9,
 # 0.57 and 12.7; the next better levels (3, 5, 6) took 0.09 and 9.6, 0.71 and 8.7, 0.81 and 10.6.
@@ -32,76 +34,81 @@ CODINGS: dict[str, Callable[[bytes], bytes]] = {
     "br": lambda body: brotli.compress(body, quality=4),
     "gzip": lambda body: gzip.compress(body, 4, mtime=0),
 }
-WEIGHT = re.compile(r"\s*q\s*=\s*(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)\s*")
+QUALITY_VALUE = re.compile(r"\s*q\s*=\s*(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)\s*")
 
 
 class Compression:
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._kept = Kept(KEEP)
+        self._cache = CompressedCache(MAX_CACHE_BYTES)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
-        codings = accepted(b",".join(_values(scope["headers"], b"accept-encoding")).decode("latin-1"))
-        answer = _Answer(codings, self._kept, send)
-        await self._app(scope, receive, answer.send)
+        codings = accepted_codings(b",".join(_header_values(scope["headers"], b"accept-encoding")).decode("latin-1"))
+        response = _CompressedResponse(codings, self._cache, send)
+        await self._app(scope, receive, response.send)
 
 
-class _Answer:
+class _CompressedResponse:
     """One answer on its way out: its head is held back until there is a body to look at."""
 
-    def __init__(self, codings: list[str], kept: "Kept", send: Send) -> None:
+    def __init__(self, codings: list[str], cache: "CompressedCache", send: Send) -> None:
         self._codings = codings
-        self._kept = kept
+        self._cache = cache
         self._send = send
         self._start: Message | None = None
 
     async def send(self, message: Message) -> None:
-        if message["type"] == "http.response.start" and _is_text(message["status"], message["headers"]):
+        if message["type"] == "http.response.start" and _is_compressible(message["status"], message["headers"]):
             self._start = message
             return
         if message["type"] == "http.response.body" and self._start is not None:
             start, self._start = self._start, None
             body = message.get("body", b"")
             if not message.get("more_body", False):
-                message["body"] = await self._shorter(start, body)
+                message["body"] = await self._compress_body(start, body)
             await self._send(start)
         await self._send(message)
 
-    async def _shorter(self, start: Message, body: bytes) -> bytes:
+    async def _compress_body(self, start: Message, body: bytes) -> bytes:
         """The body as it is to be sent, and the head made to fit."""
         assert start["type"] == "http.response.start"  # noqa: S101  it was looked at already
         headers: Headers = list(start["headers"])
-        if b"no-transform" in _cache_control(headers) or _has_strong_tag(headers):
+        if b"no-transform" in _cache_control(headers) or _has_strong_etag(headers):
             return body
-        _vary(headers)
+        _add_vary(headers)
         coding = self._codings[0] if self._codings else None
-        if coding and len(body) >= SMALLEST and start["status"] != 206 and not _values(headers, b"content-encoding"):
-            shorter = await self._compressed(coding, body, secret=b"no-store" in _cache_control(headers))
+        if (
+            coding
+            and len(body) >= MIN_BYTES
+            and start["status"] != 206
+            and not _header_values(headers, b"content-encoding")
+        ):
+            shorter = await self._compress(coding, body, no_store=b"no-store" in _cache_control(headers))
             if len(shorter) < len(body):
                 body = shorter
-                _set(headers, b"content-encoding", coding.encode())
-                _set(headers, b"content-length", b"%d" % len(body))
+                _set_header(headers, b"content-encoding", coding.encode())
+                _set_header(headers, b"content-length", b"%d" % len(body))
         start["headers"] = headers
         return body
 
-    async def _compressed(self, coding: str, body: bytes, *, secret: bool) -> bytes:
-        shorter = None if secret else self._kept.find(coding, body)
+    async def _compress(self, coding: str, body: bytes, *, no_store: bool) -> bytes:
+        shorter = None if no_store else self._cache.find(coding, body)
         if shorter is None:
             compress = CODINGS[coding]
-            shorter = await asyncio.to_thread(compress, body) if len(body) >= LARGE else compress(body)
-            if not secret:
-                self._kept.keep(coding, body, shorter)
+            shorter = await asyncio.to_thread(compress, body) if len(body) >= MIN_THREAD_BYTES else compress(body)
+            if not no_store:
+                self._cache.put(coding, body, shorter)
         return shorter
 
 
-class Kept:
+class CompressedCache:
     """The last results, as long as they fit."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
         self._size = 0
         self._results: OrderedDict[tuple[str, bytes], bytes] = OrderedDict()
 
@@ -111,23 +118,23 @@ class Kept:
             self._results.move_to_end((coding, body))
         return result
 
-    def keep(self, coding: str, body: bytes, result: bytes) -> None:
+    def put(self, coding: str, body: bytes, result: bytes) -> None:
         size = len(body) + len(result)
-        if size > self._most // 8 or (coding, body) in self._results:
+        if size > self._max_bytes // 8 or (coding, body) in self._results:
             return
         self._results[coding, body] = result
         self._size += size
-        while self._size > self._most:
-            (_, oldest), gone = self._results.popitem(last=False)
-            self._size -= len(oldest) + len(gone)
+        while self._size > self._max_bytes:
+            (_, oldest), evicted = self._results.popitem(last=False)
+            self._size -= len(oldest) + len(evicted)
 
 
-def accepted(accept_encoding: str) -> list[str]:
+def accepted_codings(accept_encoding: str) -> list[str]:
     """The codings of ours that a client takes at least as gladly as plain bytes, the best first."""
     weights: dict[str, float] = {}
     for item in accept_encoding.lower().split(","):
         name, semicolon, parameter = item.partition(";")
-        match = WEIGHT.fullmatch(parameter)
+        match = QUALITY_VALUE.fullmatch(parameter)
         weights[name.strip().removeprefix("x-")] = float(match[1]) if match else float(not semicolon)
     plain = weights.get("identity", 0)
     others = weights.get("*", 0)
@@ -136,29 +143,29 @@ def accepted(accept_encoding: str) -> list[str]:
 
 
 def _cache_control(headers: Headers) -> bytes:
-    return b",".join(_values(headers, b"cache-control"))
+    return b",".join(_header_values(headers, b"cache-control"))
 
 
-def _has_strong_tag(headers: Headers) -> bool:
-    return any(not tag.startswith(b"W/") for tag in _values(headers, b"etag"))
+def _has_strong_etag(headers: Headers) -> bool:
+    return any(not tag.startswith(b"W/") for tag in _header_values(headers, b"etag"))
 
 
-def _is_text(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bool:
+def _is_compressible(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bool:
     """A 304 has no Content-Type; `Accept-Ranges` tells a picture from text."""
     if status == 304:
-        return not _values(headers, b"accept-ranges")
-    return any(value.split(b";")[0] in TEXT for value in _values(headers, b"content-type"))
+        return not _header_values(headers, b"accept-ranges")
+    return any(value.split(b";")[0] in COMPRESSIBLE_TYPES for value in _header_values(headers, b"content-type"))
 
 
-def _vary(headers: Headers) -> None:
-    already = b", ".join(_values(headers, b"vary"))
+def _add_vary(headers: Headers) -> None:
+    already = b", ".join(_header_values(headers, b"vary"))
     if b"accept-encoding" not in already.lower():
-        _set(headers, b"vary", b"%s, Accept-Encoding" % already if already else b"Accept-Encoding")
+        _set_header(headers, b"vary", b"%s, Accept-Encoding" % already if already else b"Accept-Encoding")
 
 
-def _values(headers: Iterable[tuple[bytes, bytes]], wanted: bytes) -> list[bytes]:
+def _header_values(headers: Iterable[tuple[bytes, bytes]], wanted: bytes) -> list[bytes]:
     return [value for name, value in headers if name.lower() == wanted]
 
 
-def _set(headers: Headers, name: bytes, value: bytes) -> None:
+def _set_header(headers: Headers, name: bytes, value: bytes) -> None:
     headers[:] = [*((n, v) for n, v in headers if n.lower() != name), (name, value)]

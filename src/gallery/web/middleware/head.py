@@ -6,11 +6,11 @@ from typing import cast
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPDisconnectEvent, HTTPScope, Message, Receive, Scope, Send
 
-from gallery.delivery.api import HEAD
+from gallery.delivery.api import HEAD_SCOPE_KEY
 from gallery.web.routing import route_of
 
 
-class Heads:
+class HeadMethod:
     """Asks for the answer to a `GET` and keeps its body back; who knows (by `HEAD` in the scope) need not make one."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -20,7 +20,7 @@ class Heads:
         if scope["type"] == ScopeType.HTTP and scope["method"] == "HEAD":
             await self._head(scope, send)
         elif scope["type"] == ScopeType.HTTP:
-            await self._app(scope, receive, _allowing(scope, send))
+            await self._app(scope, receive, _with_allow_header(scope, send))
         else:
             await self._app(scope, receive, send)
 
@@ -38,11 +38,11 @@ class Heads:
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
                 answered.set()
 
-        asked = cast("HTTPScope", {**scope, "method": "GET", HEAD: True})  # a copy, with a word of ours
-        await self._app(asked, nothing_more, _allowing(scope, send_head))
+        get_scope = cast("HTTPScope", {**scope, "method": "GET", HEAD_SCOPE_KEY: True})  # a copy, with a word of ours
+        await self._app(get_scope, nothing_more, _with_allow_header(scope, send_head))
 
 
-def _allowing(scope: HTTPScope, send: Send) -> Send:
+def _with_allow_header(scope: HTTPScope, send: Send) -> Send:
     """Each `Allow` with all methods of the path, of which Litestar knows only those of one handler."""
     allowed = ", ".join(route_of(scope).methods).encode()
 

@@ -9,18 +9,18 @@ from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
 from gallery.access.open_mode import is_loopback, is_open
 from gallery.errors import Forbidden, ForeignHost, ForeignOrigin, MalformedHost, MalformedRequest
-from gallery.settings import Settings, origins
-from gallery.web.middleware.cors import may_write, same_origin
-from gallery.web.problems import answer
+from gallery.settings import Settings, parse_origins
+from gallery.web.middleware.cors import may_write_from, same_origin
+from gallery.web.problems import send_problem
 from gallery.web.routing import route_of
 
-READING = ("GET", "HEAD", "OPTIONS")
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
 HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+;=-]+)?(:[0-9]*)?")  # RFC 3986, but for the comma
 
 
-class OneHost:
+class RequestValidation:
     """Refuses a request without a valid `Host`, or with two: https://www.rfc-editor.org/rfc/rfc9112#section-3.2.
 
     And one whose body is coded otherwise than in chunks (section 6.1), which the parser takes for chunks alone.
@@ -32,15 +32,17 @@ class OneHost:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
-        elif rule := _rule_broken(scope):
-            await answer(scope, send, MalformedHost(rule))
-        elif not _codings(scope) <= {b"chunked"}:
-            await answer(scope, send, MalformedRequest("Send the body plain or with Transfer-Encoding: chunked alone."))
+        elif rule := _find_host_error(scope):
+            await send_problem(scope, send, MalformedHost(rule))
+        elif not _transfer_codings(scope) <= {b"chunked"}:
+            await send_problem(
+                scope, send, MalformedRequest("Send the body plain or with Transfer-Encoding: chunked alone.")
+            )
         else:
             await self._app(scope, receive, send)
 
 
-class LocalOnly:
+class OpenModeGuard:
     """In open mode by default: only a loopback `Host` (a rebound DNS name shows here), and writes only from our pages.
 
     With `GALLERY_ACCESS__OPEN=true` any host may be named; writes from other sites' pages are refused all the same,
@@ -52,28 +54,28 @@ class LocalOnly:
         self._app = app
         self._open = is_open(settings)
         self._any_host = settings.access.open is True
-        self._welcome = origins(settings.cors_origin)
+        self._allowed_origins = parse_origins(settings.cors_origin)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._open and scope["type"] == ScopeType.HTTP and (refused := self._refuses(scope)):
-            await answer(scope, send, refused)
+        if self._open and scope["type"] == ScopeType.HTTP and (error := self._find_error(scope)):
+            await send_problem(scope, send, error)
         else:
             await self._app(scope, receive, send)
 
-    def _refuses(self, scope: HTTPScope) -> Forbidden | None:
+    def _find_error(self, scope: HTTPScope) -> Forbidden | None:
         headers = dict(scope["headers"])
         host = headers.get(b"host", b"").decode("latin-1").lower()
-        if not (self._any_host or is_loopback(_name(host)) or _is_probe_without_host(scope)):
+        if not (self._any_host or is_loopback(_host_name(host)) or _is_probe_without_host(scope)):
             return ForeignHost(host=host)
-        if b"origin" not in headers or scope["method"] in READING:
+        if b"origin" not in headers or scope["method"] in SAFE_METHODS:
             return None
         origin = headers[b"origin"].decode("latin-1")
-        if not same_origin(origin, host) and not may_write(self._welcome, scope, origin):
+        if not same_origin(origin, host) and not may_write_from(self._allowed_origins, scope, origin):
             return ForeignOrigin(origin=origin)
         return None
 
 
-def _rule_broken(scope: HTTPScope) -> str | None:
+def _find_host_error(scope: HTTPScope) -> str | None:
     hosts = [value for name, value in scope["headers"] if name == b"host"]
     if not hosts:
         return None if scope["http_version"] == "1.0" else "Send the header Host with the name of this server."
@@ -82,7 +84,7 @@ def _rule_broken(scope: HTTPScope) -> str | None:
     return None if HOST.fullmatch(hosts[0]) else "Host is a name or an address, and perhaps a port: example.org:3000."
 
 
-def _codings(scope: HTTPScope) -> set[bytes]:
+def _transfer_codings(scope: HTTPScope) -> set[bytes]:
     return {value.strip().lower() for name, value in scope["headers"] if name == b"transfer-encoding"}
 
 
@@ -90,5 +92,5 @@ def _is_probe_without_host(scope: HTTPScope) -> bool:
     return bool(route_of(scope).opt.get("probe")) and all(name != b"host" for name, _ in scope["headers"])
 
 
-def _name(host: str) -> str:
+def _host_name(host: str) -> str:
     return host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]

@@ -7,30 +7,30 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from gallery.errors import Overloaded
 from gallery.ops import metrics
-from gallery.web.problems import answer
+from gallery.web.problems import send_problem
 from gallery.web.routing import route_of
 
-PROBE = {"probe": True}  # for a route's `opt`: answered at once, whatever else is going on
+PROBE_OPT = {"probe": True}  # for a route's `opt`: answered at once, whatever else is going on
 
 
-class Overload:
-    def __init__(self, app: ASGIApp, most: int) -> None:
+class ConcurrencyLimit:
+    def __init__(self, app: ASGIApp, max_requests: int) -> None:
         self._app = app
-        self._most = most
-        self._under_way: set[object] = set()
+        self._max_requests = max_requests
+        self._active_requests: set[object] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP or route_of(scope).opt.get("probe"):
             await self._app(scope, receive, send)
             return
-        if len(self._under_way) >= self._most:
+        if len(self._active_requests) >= self._max_requests:
             metrics.OVERLOADED.add()
-            await answer(scope, send, Overloaded(limit=self._most), [(b"connection", b"close")])
+            await send_problem(scope, send, Overloaded(limit=self._max_requests), [(b"connection", b"close")])
             return
         request = object()
-        self._under_way.add(request)
-        scope["extensions"]["gallery.stream"] = lambda: self._under_way.discard(request)  # type: ignore[index,assignment]  # ours
+        self._active_requests.add(request)
+        scope["extensions"]["gallery.stream"] = lambda: self._active_requests.discard(request)  # type: ignore[index,assignment]  # ours
         try:
             await self._app(scope, receive, send)
         finally:
-            self._under_way.discard(request)
+            self._active_requests.discard(request)

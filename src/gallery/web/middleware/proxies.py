@@ -19,11 +19,11 @@ from gallery.settings import Network
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105  of RFC 9110
-PAIR = re.compile(rf'[ \t]*({TOKEN})=({TOKEN}|"(?:[^"\\]|\\.)*")[ \t]*(;|,|$)')
+FORWARDED_PAIR = re.compile(rf'[ \t]*({TOKEN})=({TOKEN}|"(?:[^"\\]|\\.)*")[ \t]*(;|,|$)')
 FORWARDED, FORWARDED_FOR, FORWARDED_PROTO = b"forwarded", b"x-forwarded-for", b"x-forwarded-proto"
 
 
-class Proxies:
+class ProxyHeaders:
     """Puts the client's own address and scheme into the scope, when a trusted proxy has asked us for it."""
 
     def __init__(self, app: ASGIApp, trusted: Sequence[Network]) -> None:
@@ -32,41 +32,43 @@ class Proxies:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == ScopeType.HTTP and self._trusted:
-            self._see_through(scope)
+            self._apply_headers(scope)
         await self._app(scope, receive, send)
 
-    def _see_through(self, scope: HTTPScope) -> None:
-        peer = address(scope["client"][0]) if scope["client"] else None
-        if peer is None or not trusts(self._trusted, peer):
+    def _apply_headers(self, scope: HTTPScope) -> None:
+        peer = parse_address(scope["client"][0]) if scope["client"] else None
+        if peer is None or not is_trusted(self._trusted, peer):
             return
-        elements = forwarded(_value(scope, FORWARDED))
-        lists = [element.get("for", "") for element in elements], _words(_value(scope, FORWARDED_FOR))
-        said = {client(peer, hops, self._trusted) for hops in lists if hops}
-        if len(said) == 1:
-            scope["client"] = (str(said.pop()), 0)
-        protocols = _words(_value(scope, FORWARDED_PROTO)) or [element.get("proto", "") for element in elements]
+        elements = parse_forwarded(_header_value(scope, FORWARDED))
+        lists = [element.get("for", "") for element in elements], _split_list(_header_value(scope, FORWARDED_FOR))
+        clients = {resolve_client(peer, hops, self._trusted) for hops in lists if hops}
+        if len(clients) == 1:
+            scope["client"] = (str(clients.pop()), 0)
+        protocols = _split_list(_header_value(scope, FORWARDED_PROTO)) or [
+            element.get("proto", "") for element in elements
+        ]
         if protocols and protocols[-1].lower() in ("http", "https"):
             scope["scheme"] = protocols[-1].lower()
 
 
-def client(peer: Address, hops: Sequence[str], trusted: Sequence[Network]) -> Address:
+def resolve_client(peer: Address, hops: Sequence[str], trusted: Sequence[Network]) -> Address:
     """The last of `hops` that is no trusted proxy; where one cannot be read, the proxy that has said so."""
-    found = peer
+    address_so_far = peer
     for hop in reversed(hops):
-        if not trusts(trusted, found):
+        if not is_trusted(trusted, address_so_far):
             break
-        said = address(hop)
-        if said is None:
+        parsed = parse_address(hop)
+        if parsed is None:
             break
-        found = said
-    return found
+        address_so_far = parsed
+    return address_so_far
 
 
-def trusts(trusted: Sequence[Network], address: Address) -> bool:
+def is_trusted(trusted: Sequence[Network], address: Address) -> bool:
     return any(address in network for network in trusted)
 
 
-def address(text: str) -> Address | None:
+def parse_address(text: str) -> Address | None:
     """An address, perhaps with a port; `None` for what is none, such as `unknown` or `_hidden`."""
     text = text.strip()
     if text.startswith("["):
@@ -80,27 +82,27 @@ def address(text: str) -> Address | None:
     return found.ipv4_mapped or found if isinstance(found, ipaddress.IPv6Address) else found
 
 
-def forwarded(value: str) -> list[dict[str, str]]:
+def parse_forwarded(value: str) -> list[dict[str, str]]:
     """The elements of a `Forwarded` header, each with its parameters; an empty one for a header that is malformed."""
-    found: list[dict[str, str]] = []
+    elements: list[dict[str, str]] = []
     element: dict[str, str] = {}
-    place, end = 0, ","
+    position, end = 0, ","
     while value.strip() and end:
-        match = PAIR.match(value, place)
+        match = FORWARDED_PAIR.match(value, position)
         if match is None:
             return [{}]  # somebody has said something: that is not the same as nothing
-        name, word, end = match.groups()
-        element[name.lower()] = re.sub(r"\\(.)", r"\1", word[1:-1]) if word.startswith('"') else word
-        place = match.end()
+        name, token, end = match.groups()
+        element[name.lower()] = re.sub(r"\\(.)", r"\1", token[1:-1]) if token.startswith('"') else token
+        position = match.end()
         if end != ";":
-            found.append(element)
+            elements.append(element)
             element = {}
-    return found
+    return elements
 
 
-def _words(value: str) -> list[str]:
+def _split_list(value: str) -> list[str]:
     return [word.strip() for word in value.split(",")] if value.strip() else []
 
 
-def _value(scope: HTTPScope, name: bytes) -> str:
+def _header_value(scope: HTTPScope, name: bytes) -> str:
     return ",".join(value.decode("latin-1") for key, value in scope["headers"] if key == name)

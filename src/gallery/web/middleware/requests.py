@@ -10,16 +10,16 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from gallery.ops import metrics, tracing
-from gallery.web.routing import client_gone, route_of, set_client_gone
+from gallery.web.routing import client_disconnected, route_of, set_client_disconnected
 
 log = structlog.get_logger(__name__)
 
 REQUEST_ID = re.compile(rb"[\w.:@/+=-]{1,128}")
-METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-TRACE = ("traceparent", "tracestate")
+KNOWN_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+TRACE_HEADERS = ("traceparent", "tracestate")
 
 
-class Requests:
+class RequestContext:
     """Around all routes: gives each request its id, its log line and its measurements."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -32,64 +32,64 @@ class Requests:
         request_id = _request_id(scope)
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request=request_id.decode())
-        answer = Answer(scope)
+        record = RequestRecord(scope)
 
-        async def receive_until_gone() -> Any:  # a message, with a name that Litestar does not export
+        async def receive_and_note() -> Any:  # a message, with a name that Litestar does not export
             message = await receive()
-            if message["type"] == "http.disconnect" and not answer.begun:
-                set_client_gone(scope)
+            if message["type"] == "http.disconnect" and not record.has_started:
+                set_client_disconnected(scope)
             return message
 
         async def send_with_id(message: Message) -> None:
-            if client_gone(scope):
+            if client_disconnected(scope):
                 return
             if message["type"] == "http.response.start":
-                answer.begins(message["status"], message["headers"])
+                record.start(message["status"], message["headers"])
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id)]
             await send(message)
 
-        with tracing.span(answer.method, "SERVER", _trace(scope)) as span:
+        with tracing.span(record.method, "SERVER", _trace_headers(scope)) as span:
             try:
-                await self._app(scope, receive_until_gone, send_with_id)
+                await self._app(scope, receive_and_note, send_with_id)
             finally:
-                answer.ends(span)
+                record.finish(span)
 
 
-class Answer:
+class RequestRecord:
     """What there is to say of a request: asked now, begun with its head, over."""
 
     def __init__(self, scope: HTTPScope) -> None:
         self._scope = scope
         self._route = route_of(scope)
-        self._began = time.perf_counter()
-        self._until = 0.0
+        self._started_at = time.perf_counter()
+        self._measured_until = 0.0
         self._status = 0
-        self.method = scope["method"] if scope["method"] in METHODS else "OTHER"
+        self.method = scope["method"] if scope["method"] in KNOWN_METHODS else "OTHER"
 
     @property
-    def begun(self) -> bool:
+    def has_started(self) -> bool:
         return bool(self._status)
 
-    def begins(self, status: int, headers: Any) -> None:
+    def start(self, status: int, headers: Any) -> None:
         self._status = status
         if dict(headers).get(b"content-type", b"").startswith(b"text/event-stream"):
-            self._until = time.perf_counter()  # how long somebody listens is no measure of ours
+            self._measured_until = time.perf_counter()  # how long somebody listens is no measure of ours
 
-    def ends(self, span: tracing.Span) -> None:
+    def finish(self, span: tracing.Span) -> None:
         now = time.perf_counter()
         route = self._route.template
         kind = f"{self._status // 100}xx" if self._status else "gone"
-        metrics.REQUESTS.observe((self._until or now) - self._began, self.method, route, kind)
-        if tracing.on():
+        metrics.REQUESTS.observe((self._measured_until or now) - self._started_at, self.method, route, kind)
+        if tracing.is_enabled():
             span.update_name(f"{self.method} {route}")
             span.set_attribute("http.request.method", self.method)
             span.set_attribute("http.route", route)
             span.set_attribute("url.path", self._scope["path"])  # without its query, where tickets and signatures are
-            if self.begun:
+            if self.has_started:
                 span.set_attribute("http.response.status_code", self._status)
             if self._status >= 500:
-                tracing.failed(span, str(self._status))
-        self._log(round((now - self._began) * 1000, 1))
+                tracing.mark_failed(span, str(self._status))
+        self._log(round((now - self._started_at) * 1000, 1))
 
     def _log(self, milliseconds: float) -> None:
         write = log.debug if self._route.opt.get("quiet") and self._status < 400 else log.info
@@ -102,12 +102,14 @@ class Answer:
         )
 
 
-def _trace(scope: HTTPScope) -> dict[str, str]:
+def _trace_headers(scope: HTTPScope) -> dict[str, str]:
     """The trace that whoever asks has begun: https://www.w3.org/TR/trace-context/."""
-    if not tracing.on():
+    if not tracing.is_enabled():
         return {}
     return {
-        name.decode(): value.decode("latin-1") for name, value in scope["headers"] if name.decode("latin-1") in TRACE
+        name.decode(): value.decode("latin-1")
+        for name, value in scope["headers"]
+        if name.decode("latin-1") in TRACE_HEADERS
     }
 
 

@@ -14,9 +14,9 @@ from litestar.routes import BaseRoute, HTTPRoute
 from litestar.types import ASGIApp, HTTPScope, Method, Receive, Scope, Send
 from litestar.utils import normalize_path
 
-from gallery.web.routing import NOWHERE, PUBLIC_URL, ROUTE, Route, extensions
+from gallery.web.routing import NO_ROUTE, PUBLIC_URL_KEY, ROUTE_KEY, Route, extensions
 
-METHODS: tuple[Method, ...] = ("GET", "POST", "PUT", "PATCH", "DELETE")
+ROUTED_METHODS: tuple[Method, ...] = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
 class Routing:
@@ -31,18 +31,18 @@ class Routing:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == ScopeType.HTTP:
             scope["path"] = normalize_path(scope["path"])
-            extensions(scope).update({ROUTE: self._find(scope), PUBLIC_URL: self._public_url})
+            extensions(scope).update({ROUTE_KEY: self._find_route(scope), PUBLIC_URL_KEY: self._public_url})
         await self._app(scope, receive, send)
 
-    def _find(self, scope: HTTPScope) -> Route:
+    def _find_route(self, scope: HTTPScope) -> Route:
         """A request for what a path offers (`OPTIONS`) counts as one for the first of it."""
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
-        if method != "OPTIONS" and (route := self._route(scope["path"], method)):
+        if method != "OPTIONS" and (route := self._match(scope["path"], method)):
             return route
-        offered = next(filter(None, (self._route(scope["path"], other) for other in METHODS)), NOWHERE)
-        return offered if method == "OPTIONS" else NOWHERE._replace(methods=offered.methods)
+        first_route = next(filter(None, (self._match(scope["path"], other) for other in ROUTED_METHODS)), NO_ROUTE)
+        return first_route if method == "OPTIONS" else NO_ROUTE._replace(methods=first_route.methods)
 
-    def _route(self, path: str, method: Method) -> Route | None:
+    def _match(self, path: str, method: Method) -> Route | None:
         try:
             _, handler, _, _, template = self._router.handle_routing(path=path, method=method)
         except HTTPException:

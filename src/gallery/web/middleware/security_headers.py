@@ -8,25 +8,31 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from gallery.web.routing import route_of
 
-POLICY = b"cross-origin-resource-policy"
-SAFE = [
+RESOURCE_POLICY = b"cross-origin-resource-policy"
+COMMON_HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
 ]
-DATA = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")  # pages and pictures have their own
-PAGE = [
+CONTENT_SECURITY_POLICY = (
+    b"content-security-policy",
+    b"default-src 'none'; frame-ancestors 'none'",
+)  # pages and pictures have their own
+PAGE_HEADERS = [
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"permissions-policy", b"camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
 ]
-SECURE = (b"strict-transport-security", b"max-age=31536000")  # whether subdomains too is not ours to say
+STRICT_TRANSPORT_SECURITY = (
+    b"strict-transport-security",
+    b"max-age=31536000",
+)  # whether subdomains too is not ours to say
 
 
-class SafeHeaders:
+class SecurityHeaders:
     """`shared`: whether pages of other sites may show pictures (`CORS_ORIGIN` names some); else of the same site."""
 
-    def __init__(self, app: ASGIApp, shared: bool) -> None:
+    def __init__(self, app: ASGIApp, cross_origin: bool) -> None:
         self._app = app
-        self._embeddable = (POLICY, b"cross-origin" if shared else b"same-site")
+        self._embeddable_policy = (RESOURCE_POLICY, b"cross-origin" if cross_origin else b"same-site")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP:
@@ -36,13 +42,20 @@ class SafeHeaders:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                given = dict(message["headers"])
-                page = PAGE if given.get(b"content-type", b"").startswith(b"text/html") else []
-                message["headers"] = [*message["headers"], *(h for h in (*headers, *page) if h[0] not in given)]
+                present = dict(message["headers"])
+                page = PAGE_HEADERS if present.get(b"content-type", b"").startswith(b"text/html") else []
+                message["headers"] = [*message["headers"], *(h for h in (*headers, *page) if h[0] not in present)]
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
 
     def _headers(self, scope: HTTPScope) -> list[tuple[bytes, bytes]]:
-        reach = self._embeddable if route_of(scope).opt.get("embeddable") else (POLICY, b"same-origin")
-        return [*SAFE, reach, DATA, *([SECURE] if scope["scheme"] == "https" else [])]
+        resource_policy = (
+            self._embeddable_policy if route_of(scope).opt.get("embeddable") else (RESOURCE_POLICY, b"same-origin")
+        )
+        return [
+            *COMMON_HEADERS,
+            resource_policy,
+            CONTENT_SECURITY_POLICY,
+            *([STRICT_TRANSPORT_SECURITY] if scope["scheme"] == "https" else []),
+        ]

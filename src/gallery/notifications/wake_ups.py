@@ -1,0 +1,21 @@
+"""Says "look now" to every feed. A lost ring costs a second: feeds also look by themselves."""
+
+import structlog
+
+from gallery.adapters.valkey.client import Valkey
+from gallery.errors import ValkeyUnavailable
+
+log = structlog.get_logger(__name__)
+
+CHANNEL = "events"
+
+
+class WakeUps:
+    def __init__(self, valkey: Valkey) -> None:
+        self._valkey = valkey
+
+    async def notify(self) -> None:
+        try:
+            await self._valkey.publish(CHANNEL, b"look")
+        except ValkeyUnavailable as error:
+            log.debug("bell.not_heard", error=str(error))

@@ -1,0 +1,172 @@
+"""THE TABLE: every route of the application, and what it answers to whoever comes. A new route is put into it."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from litestar import Litestar
+
+from credentials import bearer_headers, closed_application, make_token, unique_photo
+from factories import post
+from gallery.web.app import make_app
+from gallery.wiring import open_processing
+
+CALLERS = {
+    "stranger": {},
+    "another": bearer_headers(make_token("nils")),
+    "reader": bearer_headers(make_token("maya", "images:read")),
+    "writer": bearer_headers(make_token("maya", "images:write")),
+    "owner": bearer_headers(make_token("maya")),
+    "admin": bearer_headers(make_token("root", "admin")),
+    "expired": bearer_headers(make_token("maya", exp=int(time.time()) - 600)),
+}
+#                                      stranger another reader writer owner admin expired
+TABLE = {
+    "GET /api/v1/images":                  (401, 200, 200, 403, 200, 200, 401),
+    "POST /api/v1/images":                 (401, 201, 403, 201, 201, 201, 401),
+    "GET /api/v1/images/{image_id}":       (401, 404, 200, 403, 200, 200, 401),
+    "PATCH /api/v1/images/{image_id}":     (401, 404, 403, 200, 200, 200, 401),
+    "DELETE /api/v1/images/{image_id}":    (401, 404, 403, 200, 200, 200, 401),
+    "GET /api/v1/images/{image_id}/download": (401, 404, 200, 403, 200, 200, 401),
+    "POST /api/v1/images/{image_id}/links": (401, 404, 200, 403, 200, 200, 401),
+    "POST /api/v1/images/{image_id}/reprocess": (401, 404, 403, 409, 409, 409, 401),
+    "GET /api/v1/images/{image_id}/timeline": (401, 404, 200, 403, 200, 200, 401),
+    "GET /api/v1/images/{image_id}/original": (401, 404, 200, 403, 200, 200, 401),
+    "GET /api/v1/images/{image_id}/{file}": (401, 404, 200, 403, 200, 200, 401),
+    "GET /api/v1/notifications/stream":    (401, 200, 200, 403, 200, 200, 401),
+    "POST /api/v1/notifications/ticket":   (401, 201, 201, 403, 201, 201, 401),
+    "POST /api/v1/session":                (401, 201, 201, 201, 201, 201, 401),
+    "DELETE /api/v1/session":              (204, 204, 204, 204, 204, 204, 204),
+    "GET /api/v1/session":                 (401, 200, 200, 200, 200, 200, 401),
+    "GET /admin":                          (307, 307, 307, 307, 307, 307, 307),
+    "GET /admin/images/{image_id}":        (401, 403, 403, 403, 403, 200, 401),
+    "GET /admin/queues":                  (401, 403, 403, 403, 403, 200, 401),
+    "GET /admin/queues/state":             (401, 403, 403, 403, 403, 200, 401),
+    "POST /admin/queues/pause":            (401, 403, 403, 403, 403, 200, 401),
+    "POST /admin/queues/resume":           (401, 403, 403, 403, 403, 200, 401),
+    "GET /admin/autoscale":                (401, 403, 403, 403, 403, 200, 401),
+    "GET /admin/queues/failed":            (401, 403, 403, 403, 403, 200, 401),
+    "POST /admin/queues/failed/retry":     (401, 403, 403, 403, 403, 200, 401),
+    "POST /admin/queues/failed/drop":      (401, 403, 403, 403, 403, 200, 401),
+    "GET /admin/queues/jobs":              (401, 403, 403, 403, 403, 200, 401),
+    "POST /admin/queues/jobs/retry":       (401, 403, 403, 403, 403, 200, 401),
+    "POST /admin/queues/jobs/drop":        (401, 403, 403, 403, 403, 200, 401),
+    "DELETE /admin/cache":                 (401, 403, 403, 403, 403, 200, 401),
+    "POST /admin/queues/failed/{image_id}/retry": (401, 403, 403, 403, 403, 409, 401),
+    "POST /admin/queues/failed/{image_id}/drop": (401, 403, 403, 403, 403, 409, 401),
+    "POST /admin/queues/jobs/{job_id}/retry": (401, 403, 403, 403, 403, 404, 401),
+    "POST /admin/queues/jobs/{job_id}/drop": (401, 403, 403, 403, 403, 404, 401),
+    "GET /":                               (200, 200, 200, 200, 200, 200, 200),
+    "GET /api":                            (200, 200, 200, 200, 200, 200, 200),
+    "GET /api/{path}":                     (404, 404, 404, 404, 404, 404, 404),
+    "GET /api/errors":                    (200, 200, 200, 200, 200, 200, 200),
+    "GET /api/openapi.json":               (200, 200, 200, 200, 200, 200, 200),
+    "GET /favicon.ico":                    (200, 200, 200, 200, 200, 200, 200),
+    "GET /health":                         (200, 200, 200, 200, 200, 200, 200),
+    "GET /metrics":                        (401, 403, 403, 403, 403, 200, 401),
+    "GET /livez":                          (200, 200, 200, 200, 200, 200, 200),
+    "GET /readyz":                         (200, 200, 200, 200, 200, 200, 200),
+    "GET /static/{name}":                  (200, 200, 200, 200, 200, 200, 200),
+}  # fmt: skip
+# The same for a public image: whoever may not read at all still sees what everybody sees.
+PUBLIC = {
+    "GET /api/v1/images/{image_id}":       (200, 200, 200, 200, 200, 200, 401),
+    "PATCH /api/v1/images/{image_id}":     (401, 404, 403, 200, 200, 200, 401),
+    "DELETE /api/v1/images/{image_id}":    (401, 404, 403, 200, 200, 200, 401),
+    "GET /api/v1/images/{image_id}/download": (401, 200, 200, 403, 200, 200, 401),
+    "POST /api/v1/images/{image_id}/links": (401, 200, 200, 403, 200, 200, 401),
+    "POST /api/v1/images/{image_id}/reprocess": (401, 404, 403, 409, 409, 409, 401),
+    "GET /api/v1/images/{image_id}/timeline": (401, 404, 200, 403, 200, 200, 401),
+    "GET /api/v1/images/{image_id}/original": (200, 200, 200, 200, 200, 200, 401),
+    "GET /api/v1/images/{image_id}/{file}": (200, 200, 200, 200, 200, 200, 401),
+}  # fmt: skip
+REQUEST_OPTIONS: dict[str, dict[str, Any]] = {
+    "PATCH /api/v1/images/{image_id}": {"json": {"title": "Dawn"}},
+    "GET /": {"headers": {"Accept": "text/html"}},
+}
+# Each visitor gets one of their own: deleted by the first, and in flight (hence 409) while nobody works.
+CHANGES_THE_IMAGE = ("DELETE /api/v1/images/{image_id}", "POST /api/v1/images/{image_id}/reprocess")
+
+
+def routes(app: Any) -> Iterator[str]:
+    while not isinstance(app, Litestar):
+        app = app._app
+    for route in app.routes:
+        for method in route.methods - {"OPTIONS", "HEAD"}:
+            yield f"{method} {route.path_format}"
+
+
+async def test_no_route_is_missing(gallery):
+    assert sorted(routes(make_app(gallery))) == sorted(TABLE), "say in the table who may use each route"
+
+
+@pytest.mark.parametrize(("table", "visibility"), [(TABLE, "private"), (PUBLIC, "public")])
+async def test_everybody_gets_what_the_table_says(settings, table, visibility):
+    async with closed_application(settings) as (house, client):
+        ready = await an_image(client, visibility)
+        async with open_processing(house, name="worker") as processing:
+            await processing.process(ready)
+        got = {}
+        for route in table:
+            answers = []
+            for headers in CALLERS.values():
+                image = await an_image(client, visibility) if route in CHANGES_THE_IMAGE else ready
+                answers.append(await status(client, route, image, headers))
+            got[route] = tuple(answers)
+        assert got == table
+
+
+async def test_what_is_refused_says_how_to_get_in(settings):
+    async with closed_application(settings) as (_, client):
+        answer = await client.get("/api/v1/images")
+        assert answer.headers["www-authenticate"] == 'Bearer realm="gallery"'
+        assert answer.json()["code"] == "credentials_required"
+        answer = await client.get("/api/v1/images", headers=CALLERS["expired"])
+        assert 'error="invalid_token"' in answer.headers["www-authenticate"]
+        assert (answer.json()["code"], answer.json()["detail"]) == ("token_expired", "The token has expired.")
+        answer = await client.get("/api/v1/images", headers=CALLERS["writer"])
+        assert 'error="insufficient_scope", scope="images:read"' in answer.headers["www-authenticate"]
+        assert answer.json()["code"] == "scope_missing"
+        assert answer.json()["detail"].endswith("This call needs the scope images:read.")
+
+
+async def test_somebody_elses_image_and_none_look_the_same(settings):
+    async with closed_application(settings) as (_, client):
+        theirs, none = await an_image(client, "private"), "01990000-0000-7000-8000-000000000000"
+        for name in ("stranger", "another", "writer"):
+            for route in (r for r in TABLE if "{image_id}" in r):
+                if TABLE[route][list(CALLERS).index(name)] in (200, 201, 409):
+                    continue
+                one, other = [await answer(client, route, image, CALLERS[name]) for image in (theirs, none)]
+                assert one.status_code == other.status_code, (route, name)
+                same = [{**a.json(), "instance": "", "requestId": ""} for a in (one, other)]
+                assert same[0] == same[1], (route, name)
+
+
+async def an_image(client: httpx.AsyncClient, visibility: str) -> str:
+    client.headers.update(CALLERS["owner"])
+    image = (await post(client, unique_photo(), visibility=visibility)).json()["id"]
+    del client.headers["Authorization"]
+    return image
+
+
+async def status(client: httpx.AsyncClient, route: str, image: str, headers: dict[str, str]) -> int:
+    return (await answer(client, route, image, headers)).status_code
+
+
+async def answer(client: httpx.AsyncClient, route: str, image: str, headers: dict[str, str]) -> httpx.Response:
+    method, path = route.split(" ")
+    sent = dict(REQUEST_OPTIONS.get(route, {}))
+    if route == "POST /api/v1/images":
+        sent = {"files": {"file": ("a.jpg", unique_photo())}}
+    sent["headers"] = {**sent.get("headers", {}), **headers}
+    url = path.format(image_id=image, job_id="1", file="320.webp", name="home.js", path="nothing")
+    async with client.stream(method, url, **sent) as response:
+        if response.headers.get("content-type", "").startswith("text/event-stream"):
+            return response
+        await response.aread()
+        response.cookies.clear()
+        client.cookies.clear()
+        return response

@@ -1,0 +1,48 @@
+"""How hard the suite tries: the short form in every run of the tests, the long one by `make faults`."""
+
+from typing import NamedTuple
+
+
+class Intensity(NamedTuple):
+    """Seconds, and numbers of times."""
+
+    load_seconds: float  # seconds of uploads around a fault
+    api_kills: int  # of the API
+    worker_kills: int  # workers killed while they decode
+    outage_seconds: float  # that a server is gone, paused or slow
+    suspended_seconds: float  # that a worker is
+    pending_images: int  # images that wait when Valkey is flushed
+    listeners: int  # listeners that come and go
+    races: int  # deletes and edits against workers
+    healthy_images: int  # pictures around a poisonous one
+    small_images: int  # small images behind large ones
+    total_kills: int  # times that everything is killed
+
+
+SHORT = Intensity(
+    load_seconds=4,
+    api_kills=3,
+    worker_kills=3,
+    outage_seconds=3,
+    suspended_seconds=6,
+    pending_images=60,
+    listeners=200,
+    races=60,
+    healthy_images=100,
+    small_images=40,
+    total_kills=1,
+)
+LONG = Intensity(
+    load_seconds=20,
+    api_kills=20,
+    worker_kills=10,
+    outage_seconds=20,
+    suspended_seconds=90,
+    pending_images=200,
+    listeners=200,
+    races=200,
+    healthy_images=100,
+    small_images=2000,
+    total_kills=5,
+)
+INTENSITIES = {"short": SHORT, "long": LONG}
