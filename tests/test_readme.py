@@ -12,8 +12,6 @@ from pathlib import Path
 import pytest
 
 from check_docs import tracked_files
-from gallery_processes import base_environment
-from test_api_docs import BASE_URL, SHELL_OPTIONS
 
 ROOT = Path(__file__).parents[1]
 FENCED = re.compile(r"^```(sh|js|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

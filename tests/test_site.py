@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from browsers import chromium
-from processes import surroundings
+from gallery_processes import base_environment
 
 ROOT = Path(__file__).parents[1]
 FOREIGN = re.compile(r"<(?:script|link|img|source|iframe)\b[^>]*\b(?:src|href|srcset)=[\"']?(?:https?:)?//[^>]*>")
@@ -18,7 +18,7 @@ FOREIGN = re.compile(r"<(?:script|link|img|source|iframe)\b[^>]*\b(?:src|href|sr
 def build(config: Path, site: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--config-file", config, "--site-dir", site],
-        env={**surroundings(), "NO_MKDOCS_2_WARNING": "1"},
+        env={**base_environment(), "NO_MKDOCS_2_WARNING": "1"},
         capture_output=True,
         text=True,
         timeout=60,

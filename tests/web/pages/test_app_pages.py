@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from doors import a_new_photo
-from processes import surroundings
+from factories import unique_photo
+from gallery_processes import base_environment
 
-APP = Path(__file__).parents[2] / "docs" / "app"
+APP = Path(__file__).parents[3] / "docs" / "app"
 ADDRESS = "http://127.0.0.1:3000"
 HTML = "<!doctype html><title>app</title><body></body>"
 STORY = """
@@ -62,7 +62,7 @@ async def test_a_browser_uploads_follows_and_shows(stack, opened):
     await visit.page.route("**/app", lambda route: route.fulfill(body=HTML, content_type="text/html"))
     await visit.page.route("**/app.js", lambda route: route.fulfill(body=module, content_type="text/javascript"))
     await visit.page.goto("/app")
-    told = await visit.page.evaluate(STORY, list(a_new_photo()))
+    told = await visit.page.evaluate(STORY, list(unique_photo()))
     assert (told["title"], told["status"], told["share"]) == ("Lake", "PENDING", 1)
     assert told["code"] == "not_a_picture"
     assert told["width"] > 0
@@ -71,10 +71,10 @@ async def test_a_browser_uploads_follows_and_shows(stack, opened):
 
 @pytest.mark.parametrize("page", ["uploads.md", "events.md"])
 def test_the_other_examples_work_as_they_stand(page, stack, tmp_path):
-    (tmp_path / "photo.jpg").write_bytes(a_new_photo())
+    (tmp_path / "photo.jpg").write_bytes(unique_photo())
     examples = [[sys.executable, "-c", code] for code in blocks(page, "python")]
     examples += [["bash", "-euo", "pipefail", "-c", code] for code in blocks(page, "sh")]
     assert examples
     for command in examples:
         command[-1] = command[-1].replace(ADDRESS, stack.url)
-        subprocess.run(command, cwd=tmp_path, env=surroundings(), check=True, timeout=30)
+        subprocess.run(command, cwd=tmp_path, env=base_environment(), check=True, timeout=30)
