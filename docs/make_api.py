@@ -65,7 +65,7 @@ def page() -> str:
     document = asyncio.run(_document())
     common = "".join(f"| {status} | {words} |\n" for status, words in COMMON.items())
     parts = [HEAD.format(setup=samples.setup(ADDRESS)["curl"], common=common)]
-    groups = docs.groups(document)
+    groups = docs.operations_by_tag(document)
     for tag, actions in groups.items():
         parts += [f"\n## {TITLES.get(tag, tag.capitalize())}\n\n| call | does |\n|---|---|\n"]
         parts += [f"| [`{a.method} {_cell(a.path)}`](#{_anchor(a)}) | {_cell(a.summary)} |\n" for a in actions]
@@ -73,7 +73,7 @@ def page() -> str:
             parts += _action(action)
     parts += ["\n## Types\n"]
     for table in docs.schemas(document):
-        parts += _type(table)
+        parts += _schema(table)
     return "".join(parts)
 
 
@@ -88,24 +88,26 @@ async def _document() -> dict[str, Any]:
         return document
 
 
-def _anchor(action: docs.Action) -> str:
+def _anchor(action: docs.Operation) -> str:
     return re.sub(r"[^\w\- ]", "", action.summary.lower()).replace(" ", "-")
 
 
-def _action(action: docs.Action) -> Iterator[str]:
+def _action(action: docs.Operation) -> Iterator[str]:
     yield f"\n### {action.summary}\n\n**`{action.method} {action.path}`**\n"
     if action.description.strip() not in ("", action.summary.strip()):
         yield f"\n{_prose(action.description.removeprefix(action.summary))}\n"
     yield f"\n```text\n{action.samples['curl'].strip()}\n```\n"
     if action.parameters:
         yield "\n| parameter | in | is | |\n|---|---|---|---|\n"
-        yield from (f"| {_name(p)} | {p.place} | {_kind(p.kind)} | {_cell(p.notes)} |\n" for p in action.parameters)
+        yield from (
+            f"| {_name(p)} | {p.location} | {_type(p.type_name)} | {_cell(p.notes)} |\n" for p in action.parameters
+        )
     if action.body:
         yield f"\nBody, `{action.body_type}`:\n\n| field | is | |\n|---|---|---|\n"
-        yield from (f"| {_name(f)} | {_kind(f.kind)} | {_cell(f.notes)} |\n" for f in action.body)
+        yield from (f"| {_name(f)} | {_type(f.type_name)} | {_cell(f.notes)} |\n" for f in action.body)
     yield "\n| answer | is |\n|---|---|\n"
-    for answer in action.answers:
-        kind = f"{_kind(answer.kind)}, " if answer.kind else ""
+    for answer in action.responses:
+        kind = f"{_type(answer.type_name)}, " if answer.type_name else ""
         of = f" ({kind}`{answer.media_type}`)" if answer.media_type else ""
         yield f"| {answer.status} | {_cell(answer.description)}{of} |\n"
     special = [error for error in action.errors if error.status not in COMMON]
@@ -114,7 +116,7 @@ def _action(action: docs.Action) -> Iterator[str]:
         yield f"| {', '.join(common)} | [as of every call](#answers-of-every-call) |\n"
 
 
-def _type(table: docs.Table) -> Iterator[str]:
+def _schema(table: docs.SchemaDoc) -> Iterator[str]:
     yield f"\n### {table.name}\n"
     if table.description:
         yield f"\n{_prose(table.description)}\n"
@@ -122,15 +124,15 @@ def _type(table: docs.Table) -> Iterator[str]:
         yield f"\nOne of {', '.join(f'`{choice}`' for choice in table.choices)}.\n"
     if table.fields:
         yield "\n| field | is | |\n|---|---|---|\n"
-        yield from (f"| {_name(f)} | {_kind(f.kind)} | {_cell(f.notes)} |\n" for f in table.fields)
+        yield from (f"| {_name(f)} | {_type(f.type_name)} | {_cell(f.notes)} |\n" for f in table.fields)
 
 
 def _name(field: docs.Field) -> str:
     return f"`{field.name}`" + (", required" if field.required else "")
 
 
-def _kind(kind: docs.Kind) -> str:
-    words = _cell(kind.words)
+def _type(kind: docs.TypeName) -> str:
+    words = _cell(kind.text)
     return f"[{words}](#{kind.schema.lower()})" if kind.schema else words
 
 

@@ -6,7 +6,7 @@ from gallery.web.catalogue import catalogue
 
 PAGE = Path(__file__).with_name("errors.md")
 
-HEADER = """\
+HEAD = """\
 <!-- Written by docs/make_errors.py; change src/gallery/errors.py and src/gallery/web/catalogue.py instead. -->
 
 # Errors by code

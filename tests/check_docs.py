@@ -27,7 +27,7 @@ FENCED = re.compile(r"^ *(```|~~~)(\w*)[^\n]*\n(.*?)^ *\1 *$", re.MULTILINE | re
 CODE = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\]\(<?([^)\s>]+)>?(?: +\"[^\"]*\")?\)")
 HEADING = re.compile(r"^#{1,6} +(.+?) *#*$", re.MULTILINE)
-CODE_REFERENCE = re.compile(r"([a-z_]+(?:/[a-z_]+)*/[a-z_]+\.py)(?:: ([\w.]+))?")
+PLACE = re.compile(r"([a-z_]+(?:/[a-z_]+)*/[a-z_]+\.py)(?:: ([\w.]+))?")
 VARIABLE = re.compile(r"\bGALLERY_[A-Z0-9_]*[A-Z0-9]\b")
 FORBIDDEN = {
     "a path of somebody's machine": re.compile(r"(?<![\w.:/])/(?:home|Users|root|work)/[\w.]"),
@@ -38,18 +38,18 @@ FORBIDDEN = {
 
 
 def main() -> int:
-    found = sorted(set(find_problems()))
+    found = sorted(set(complaints()))
     for line in found:
         print(line)  # noqa: T201
     return 1 if found else 0
 
 
-def find_problems() -> Iterator[str]:
-    files = tracked_files()
+def complaints() -> Iterator[str]:
+    files = ours()
     pages = [path for path in files if path.suffix == ".md"]
     for path in pages:
         text = path.read_text()
-        yield from (f"{relative_name(path)}: {fault}" for fault in check_page(path, text))
+        yield from (f"{name(path)}: {fault}" for fault in in_page(path, text))
     for path in files:
         yield from (f"{name(path)}: {fault}" for fault in in_any(path))
     yield from in_generated()
@@ -58,22 +58,22 @@ def find_problems() -> Iterator[str]:
     yield from in_decisions()
 
 
-def check_page(path: Path, text: str) -> Iterator[str]:
+def in_page(path: Path, text: str) -> Iterator[str]:
     prose = FENCED.sub("", text)
     yield from broken_links(path, prose)
-    yield from find_unknown_references(prose)
+    yield from unknown_places(prose)
     yield from unknown_variables(text)
     for _, language, code in FENCED.findall(text):
         if language == "python":
             yield from broken_python(dedent(code))
             if path.name == "STYLE.md":
-                yield from find_misquoted(code)
+                yield from misquoted(code)
 
 
 # --- what git knows -----------------------------------------------------------------------------------------------
 
 
-def tracked_files() -> list[Path]:
+def ours() -> list[Path]:
     """All files that are or will be in the repository."""
     try:
         listed = subprocess.run(
@@ -82,11 +82,11 @@ def tracked_files() -> list[Path]:
         ).stdout.split("\0")  # fmt: skip
         found = [ROOT / path for path in listed if path]
     except (OSError, subprocess.CalledProcessError):
-        found = [path for path in ROOT.rglob("*") if not IGNORED_FOLDERS & {*path.relative_to(ROOT).parts}]
+        found = [path for path in ROOT.rglob("*") if not NOT_OURS & {*path.relative_to(ROOT).parts}]
     return sorted(path for path in found if path.is_file())
 
 
-def relative_name(path: Path) -> str:
+def name(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
@@ -122,7 +122,7 @@ def anchors(path: Path) -> frozenset[str]:
 # --- what the page on style quotes ----------------------------------------------------------------------------------
 
 
-def find_misquoted(code: str) -> Iterator[str]:
+def misquoted(code: str) -> Iterator[str]:
     """Its examples are quotations: each line stands in the code."""
     for line in code.splitlines():
         if line.strip() not in {"", "..."} and line.strip() not in source_lines():
@@ -137,29 +137,29 @@ def source_lines() -> frozenset[str]:
 # --- names of ours --------------------------------------------------------------------------------------------------
 
 
-def find_unknown_references(prose: str) -> Iterator[str]:
+def unknown_places(prose: str) -> Iterator[str]:
     for code in CODE.findall(prose):
-        if match := CODE_REFERENCE.fullmatch(code):
-            yield from check_reference(*match.groups())
+        if match := PLACE.fullmatch(code):
+            yield from unknown_place(*match.groups())
 
 
-def check_reference(file: str, member: str | None) -> Iterator[str]:
-    path = next((root / file for root in (PACKAGE, ROOT) if (root / file).is_file()), None)
+def unknown_place(place: str, member: str | None) -> Iterator[str]:
+    path = next((root / place for root in (PACKAGE, ROOT) if (root / place).is_file()), None)
     if path is None:
-        yield f"there is no {file}"
+        yield f"there is no {place}"
     elif member and member not in members(path):
-        yield f"{file} has no {member}"
+        yield f"{place} has no {member}"
 
 
 @cache
 def members(path: Path) -> frozenset[str]:
     """What a file defines at its top level, and what its classes define, as `Class.member`."""
     tree = ast.parse(path.read_text())
-    inner = [f"{c.name}.{n}" for c in tree.body if isinstance(c, ast.ClassDef) for n in defined_names(c.body)]
-    return frozenset([*defined_names(tree.body), *inner])
+    inner = [f"{c.name}.{n}" for c in tree.body if isinstance(c, ast.ClassDef) for n in defined(c.body)]
+    return frozenset([*defined(tree.body), *inner])
 
 
-def defined_names(body: list[ast.stmt]) -> Iterator[str]:
+def defined(body: list[ast.stmt]) -> Iterator[str]:
     for statement in body:
         match statement:
             case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
@@ -185,7 +185,7 @@ def broken_python(code: str) -> Iterator[str]:
 # --- what must not be there, what must ----------------------------------------------------------------------------
 
 
-def check_any(path: Path) -> Iterator[str]:
+def in_any(path: Path) -> Iterator[str]:
     try:
         lines = path.read_text().splitlines()
     except UnicodeDecodeError:
@@ -203,7 +203,7 @@ def in_generated() -> Iterator[str]:
         if not page.is_file() or page.read_text() != generator["page"]():
             yield f"{name(page)} is not what {name(script)} writes: run make docs"
     yield from undrawn(runpy.run_path(str(ROOT / "docs" / "site_hooks.py")))
-    yield from (f"{entry.variable} has no description" for entry in entries() if not entry.description)
+    yield from (f"{entry.variable} has no description" for entry in all_settings() if not entry.description)
 
 
 def in_alerts() -> Iterator[str]:

@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from check_docs import tracked_files
+from check_docs import ours
+from gallery_processes import base_environment
+from test_api_docs import BASE_URL as ADDRESS
+from test_api_docs import SHELL_OPTIONS as STRICT
 
 ROOT = Path(__file__).parents[1]
 FENCED = re.compile(r"^```(sh|js|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -28,7 +31,7 @@ def examples(page: str) -> list[tuple[str, str]]:
 @pytest.fixture
 def checkout(tmp_path):
     """A copy of what is tracked."""
-    for path in tracked_files():
+    for path in ours():
         copy = tmp_path / "checkout" / path.relative_to(ROOT)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, copy)
@@ -55,7 +58,7 @@ def reader(stack, checkout, tmp_path):
     def run(script: str) -> str:
         (tmp_path / "tmp").mkdir()
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        environment = {**surroundings(), "PATH": path, "TMPDIR": str(tmp_path / "tmp"), "EXAMPLES": str(tmp_path)}
+        environment = {**base_environment(), "PATH": path, "TMPDIR": str(tmp_path / "tmp"), "EXAMPLES": str(tmp_path)}
         with (tmp_path / "out").open("w") as out:
             shell = subprocess.Popen(
                 ["bash", "-c", script], cwd=checkout, env=environment, stdout=out, stderr=out, start_new_session=True
