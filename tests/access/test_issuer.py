@@ -43,11 +43,11 @@ async def test_keys_are_read_once(published):
     told = tokens(published)
     await asyncio.gather(*(told.authenticate(old()) for _ in range(5)))
     await told.authenticate(old())
-    assert published.asked <= 5, "all at once may each have looked"
-    asked = published.asked
+    assert published.request_count <= 5, "all at once may each have looked"
+    asked = published.request_count
     for _ in range(5):
         await told.authenticate(old())
-    assert published.asked == asked
+    assert published.request_count == asked
 
 
 async def test_a_new_key_is_found_and_a_withdrawn_one_forgotten(published, monkeypatch):
@@ -55,9 +55,9 @@ async def test_a_new_key_is_found_and_a_withdrawn_one_forgotten(published, monke
     await told.authenticate(old())
     with pytest.raises(CredentialNotValid):
         await told.authenticate(new())
-    published.keys(old=OLD, new=NEW)
+    published.set_keys(old=OLD, new=NEW)
     assert (await told.authenticate(new())).owner == "maya"
-    published.keys(new=NEW)
+    published.set_keys(new=NEW)
     monkeypatch.setattr(issuer, "REFRESH_AFTER_SECONDS", 0.0)
     async with asyncio.timeout(5):
         with pytest.raises(CredentialNotValid):
@@ -82,7 +82,7 @@ async def test_unknown_key_ids_cannot_make_us_ask_without_end(published, monkeyp
     for number in range(20):
         with pytest.raises(CredentialNotValid):
             await told.authenticate(old(kid=f"made up {number}"))
-    assert published.asked == 1
+    assert published.request_count == 1
 
 
 async def test_an_issuer_that_is_away_is_missed_only_by_tokens_that_need_it(published, monkeypatch):
@@ -125,11 +125,11 @@ async def test_only_keys_made_for_verifying_are_used(published):
 
 
 async def test_without_a_key_id_the_only_one_that_fits_is_taken(published):
-    published.keys(old=OLD, new=NEW)
+    published.set_keys(old=OLD, new=NEW)
     told = tokens(published)
     assert (await told.authenticate(old(kid=None))).owner == "maya"
     assert (await told.authenticate(new(kid=None))).owner == "maya"
-    published.keys(old=OLD, other=rsa.generate_private_key(public_exponent=65537, key_size=2048))
+    published.set_keys(old=OLD, other=rsa.generate_private_key(public_exponent=65537, key_size=2048))
     again = tokens(published)
     with pytest.raises(CredentialNotValid):
         await again.authenticate(old(kid=None))

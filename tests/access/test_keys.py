@@ -17,9 +17,9 @@ from gallery_processes import base_environment
 
 async def test_a_key_says_whose_it_is_and_what_it_may(gallery):
     key_id, text = await create_api_key(gallery, "maya", "images:read")
-    caller = await gallery.access.caller(Credentials(bearer=text))
-    assert (caller.owner, caller.scopes, caller.key) == ("maya", {Scope.READ}, key_id)
-    assert await gallery.access.caller(Credentials(api_key=text)) == caller
+    caller = await gallery.access.authenticate(Credentials(bearer=text))
+    assert (caller.owner, caller.scopes, caller.api_key_id) == ("maya", {Scope.READ}, key_id)
+    assert await gallery.access.authenticate(Credentials(api_key=text)) == caller
 
 
 async def test_the_database_never_sees_the_secret(gallery):
@@ -52,25 +52,25 @@ async def test_what_is_no_key_opens_nothing(gallery):
     ]
     for attempt in wrong:
         with pytest.raises(CredentialNotValid):
-            await gallery.access.caller(Credentials(bearer=attempt))
+            await gallery.access.authenticate(Credentials(bearer=attempt))
 
 
 async def test_an_expired_key_opens_nothing(gallery):
     _, text = await create_api_key(gallery, lifetime=timedelta(seconds=0.3))
-    assert (await gallery.access.caller(Credentials(bearer=text))).owner == "maya"
+    assert (await gallery.access.authenticate(Credentials(bearer=text))).owner == "maya"
     await asyncio.sleep(0.4)
     with pytest.raises(CredentialNotValid):  # though it was read a moment ago
-        await gallery.access.caller(Credentials(bearer=text))
+        await gallery.access.authenticate(Credentials(bearer=text))
 
 
 async def test_a_revoked_key_opens_nothing_soon(gallery, monkeypatch):
     monkeypatch.setattr(keys, "CACHE_SECONDS", 0.2)
     key_id, text = await create_api_key(gallery)
-    await gallery.access.caller(Credentials(bearer=text))
+    await gallery.access.authenticate(Credentials(bearer=text))
     await gallery.access.keys.revoke(key_id)
     await asyncio.sleep(0.25)
     with pytest.raises(CredentialNotValid):
-        await gallery.access.caller(Credentials(bearer=text))
+        await gallery.access.authenticate(Credentials(bearer=text))
     with pytest.raises(KeyNotFound):
         await gallery.access.keys.revoke(key_id)
 
@@ -79,8 +79,8 @@ async def test_keys_that_are_guessed_cost_no_memory(gallery, monkeypatch):
     monkeypatch.setattr(keys, "MAX_CACHED_MISSING", 10)
     for number in range(30):
         with pytest.raises(CredentialNotValid):
-            await gallery.access.caller(Credentials(bearer=f"gk_{number:016x}_{'A' * 43}"))
-    assert len(gallery.access.keys._missing) <= 10
+            await gallery.access.authenticate(Credentials(bearer=f"gk_{number:016x}_{'A' * 43}"))
+    assert len(gallery.access.keys._cached_missing) <= 10
     assert keys.CACHE_SECONDS <= 5
 
 
@@ -95,7 +95,7 @@ async def test_a_key_is_looked_up_once_in_a_while(gallery, monkeypatch):
 
     monkeypatch.setattr(keys.store, "find", counting)
     for _ in range(5):
-        await gallery.access.caller(Credentials(bearer=text))
+        await gallery.access.authenticate(Credentials(bearer=text))
     assert len(asked) == 1
 
 

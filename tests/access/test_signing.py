@@ -107,11 +107,11 @@ def test_given_keys_that_are_none_are_told_at_start(text):
 
 
 async def test_a_ticket_reads_and_a_session_does_what_its_owner_may(gallery):
-    ticket, seconds = await gallery.access.sessions.ticket(MAYA)
-    caller = await gallery.access.by_ticket(ticket)
+    ticket, seconds = await gallery.access.sessions.issue_ticket(MAYA)
+    caller = await gallery.access.authenticate_ticket(ticket)
     assert (caller.owner, caller.scopes, caller.kind, seconds) == ("maya", {Scope.READ}, CredentialKind.TICKET, 300)
-    session, seconds = await gallery.access.sessions.session(MAYA)
-    caller = await gallery.access.caller(Credentials(session=session))
+    session, seconds = await gallery.access.sessions.issue_session(MAYA)
+    caller = await gallery.access.authenticate(Credentials(session=session))
     assert (caller.owner, caller.scopes, caller.kind, seconds) == (
         "maya",
         MAYA.scopes,
@@ -122,15 +122,15 @@ async def test_a_ticket_reads_and_a_session_does_what_its_owner_may(gallery):
 
 async def test_one_pass_does_not_serve_as_another(gallery):
     ours = gallery.access.sessions
-    ticket, session = (await ours.ticket(MAYA))[0], (await ours.session(MAYA))[0]
-    for read, text in ((ours.read_session, ticket), (ours.read_ticket, session)):
+    ticket, session = (await ours.issue_ticket(MAYA))[0], (await ours.issue_session(MAYA))[0]
+    for read, text in ((ours.verify_session, ticket), (ours.verify_ticket, session)):
         with pytest.raises(CredentialNotValid):
             await read(text)
 
 
 async def test_a_pass_that_was_changed_is_refused(gallery):
     ours = gallery.access.sessions
-    text, _ = await ours.session(MAYA)
+    text, _ = await ours.issue_session(MAYA)
     message, key, signature = text.split(".")
     admin = signing.base64url_encode(
         msgspec.json.encode(sessions.SignedCaller(Owner("root"), [Scope.ADMIN], None, 2**40, None))
@@ -146,34 +146,34 @@ async def test_a_pass_that_was_changed_is_refused(gallery):
         "x" * 10**6,
     ):
         with pytest.raises(CredentialNotValid):
-            await ours.read_session(wrong)
+            await ours.verify_session(wrong)
 
 
 async def test_no_pass_outlives_its_credential(gallery):
     soon = msgspec.structs.replace(MAYA, expires_at=time.time() + 100)
-    for issue in (gallery.access.sessions.ticket, gallery.access.sessions.session):
+    for issue in (gallery.access.sessions.issue_ticket, gallery.access.sessions.issue_session):
         assert (await issue(soon))[1] <= 100
     over = msgspec.structs.replace(MAYA, expires_at=time.time() - 1)
     with pytest.raises(CredentialNotValid):
-        await gallery.access.sessions.read_ticket((await gallery.access.sessions.ticket(over))[0])
+        await gallery.access.sessions.verify_ticket((await gallery.access.sessions.issue_ticket(over))[0])
 
 
 async def test_a_pass_ends_with_its_key(gallery, monkeypatch):
     monkeypatch.setattr("gallery.access.keys.CACHE_SECONDS", 0.0)
     key_id, text = await create_api_key(gallery)
-    ticket, _ = await gallery.access.sessions.ticket(await gallery.access.caller(Credentials(bearer=text)))
-    await gallery.access.by_ticket(ticket)
+    ticket, _ = await gallery.access.sessions.issue_ticket(await gallery.access.authenticate(Credentials(bearer=text)))
+    await gallery.access.authenticate_ticket(ticket)
     await gallery.access.keys.revoke(key_id)
     with pytest.raises(CredentialNotValid):
-        await gallery.access.by_ticket(ticket)
+        await gallery.access.authenticate_ticket(ticket)
 
 
 async def test_in_an_open_house_an_old_cookie_locks_nobody_out(gallery):
     assert gallery.access.open
-    assert await gallery.access.caller(Credentials(session="of another time")) == OPEN_MODE_CALLER
-    assert await gallery.access.caller(Credentials(bearer="of another service")) == OPEN_MODE_CALLER
+    assert await gallery.access.authenticate(Credentials(session="of another time")) == OPEN_MODE_CALLER
+    assert await gallery.access.authenticate(Credentials(bearer="of another service")) == OPEN_MODE_CALLER
     _, text = await create_api_key(gallery)
-    assert (await gallery.access.caller(Credentials(bearer=text))).owner == "maya", (
+    assert (await gallery.access.authenticate(Credentials(bearer=text))).owner == "maya", (
         "who says who they are is taken at their word"
     )
 
@@ -183,10 +183,10 @@ async def test_in_an_open_house_an_old_cookie_locks_nobody_out(gallery):
 
 async def test_a_link_reads_one_image_until_it_expires(gallery):
     signed = await gallery.access.links.sign("image", timedelta(seconds=60))
-    caller = await gallery.access.links.caller("image", signed, BOTH)
-    assert caller.sees("image", Owner("anybody"), public=False)
-    assert not caller.sees("another", Owner("anybody"), public=False)
-    assert not caller.sees("another", caller.owner, public=False)
+    caller = await gallery.access.links.authenticate("image", signed, BOTH)
+    assert caller.may_see("image", Owner("anybody"), public=False)
+    assert not caller.may_see("another", Owner("anybody"), public=False)
+    assert not caller.may_see("another", caller.owner, public=False)
     assert not any(caller.may(scope) for scope in Scope)
 
 
@@ -208,15 +208,15 @@ async def test_a_link_reads_one_image_until_it_expires(gallery):
 async def test_a_link_that_was_changed_is_refused(gallery, change):
     signed = await gallery.access.links.sign("image", timedelta(seconds=60))
     with pytest.raises(LinkNotValid):
-        await gallery.access.links.caller("image", {**signed, **change}, BOTH)
+        await gallery.access.links.authenticate("image", {**signed, **change}, BOTH)
     with pytest.raises(LinkNotValid):
-        await gallery.access.links.caller("other", signed, BOTH)
+        await gallery.access.links.authenticate("other", signed, BOTH)
 
 
 async def test_an_expired_link_is_refused(gallery):
     signed = await gallery.access.links.sign("image", timedelta(seconds=-1))
     with pytest.raises(LinkNotValid):
-        await gallery.access.links.caller("image", signed, BOTH)
+        await gallery.access.links.authenticate("image", signed, BOTH)
 
 
 async def test_no_link_lives_longer_than_a_week(gallery):

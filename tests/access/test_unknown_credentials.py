@@ -151,11 +151,11 @@ async def test_in_an_open_house_a_cookie_of_another_time_counts_as_none(environm
 async def test_a_flood_of_guesses_pushes_no_key_out_of_memory(gallery, monkeypatch, call_counts):
     monkeypatch.setattr(keys, "MAX_CACHED_MISSING", 3)
     _, text = await create_api_key(gallery)
-    assert (await gallery.access.keys.caller(text)).owner == "maya"
+    assert (await gallery.access.keys.authenticate(text)).owner == "maya"
     for key in [f"{n:016x}" for n in range(10)]:
-        assert not await gallery.access.keys.stands(key)
+        assert not await gallery.access.keys.is_valid(key)
     assert call_counts["find"] == 11
     for key in ("0000000000000009", "0000000000000008", "0000000000000007"):
-        assert not await gallery.access.keys.stands(key)
-    assert (await gallery.access.keys.caller(text)).scopes == set(READ_WRITE_SCOPES.split())
+        assert not await gallery.access.keys.is_valid(key)
+    assert (await gallery.access.keys.authenticate(text)).scopes == set(READ_WRITE_SCOPES.split())
     assert call_counts["find"] == 11

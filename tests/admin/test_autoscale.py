@@ -17,7 +17,7 @@ from gallery.settings import AutoscaleSettings, Settings
 
 ROOT = Path(__file__).parents[2]
 RULES = Rules()
-LONG_AGO = {"joined": inf, "left": inf}
+LONG_AGO = {"since_joined": inf, "since_left": inf}
 
 ages = st.one_of(st.floats(0, 10_000), st.just(inf))
 rules = st.builds(
@@ -64,10 +64,10 @@ def test_the_rules_of_the_seed(waiting, oldest, expected):
 
 
 def test_after_a_change_there_is_a_pause():
-    assert wanted(2, 500, joined=29) == (2, Rule.COOLDOWN)
-    assert wanted(2, 500, joined=31, left=1) == (4, Rule.LENGTH), "who has just removed one may add"
-    assert wanted(2, 0, joined=299) == (2, Rule.COOLDOWN), "what has just come shall not go"
-    assert wanted(2, 0, left=299) == (2, Rule.COOLDOWN), "one after the other"
+    assert wanted(2, 500, since_joined=29) == (2, Rule.COOLDOWN)
+    assert wanted(2, 500, since_joined=31, since_left=1) == (4, Rule.LENGTH), "who has just removed one may add"
+    assert wanted(2, 0, since_joined=299) == (2, Rule.COOLDOWN), "what has just come shall not go"
+    assert wanted(2, 0, since_left=299) == (2, Rule.COOLDOWN), "one after the other"
 
 
 def test_nobody_goes_whose_work_the_others_have_no_room_for():
@@ -107,9 +107,9 @@ def test_a_heavier_load_never_asks_for_fewer(load, rules, more, older):
 def test_what_has_just_come_shows_first_what_it_does(load, rules):
     """Once there are as many as were asked for, the same load asks for no others."""
     asked = decide(load, rules)
-    joined = 0.0 if asked.wanted > load.workers else load.joined
-    left = 0.0 if asked.wanted < load.workers else load.left
-    then = msgspec.structs.replace(load, workers=asked.wanted, joined=joined, left=left)
+    joined = 0.0 if asked.wanted > load.workers else load.since_joined
+    left = 0.0 if asked.wanted < load.workers else load.since_left
+    then = msgspec.structs.replace(load, workers=asked.wanted, since_joined=joined, since_left=left)
     if asked.wanted != load.workers:
         again = decide(then, rules)
         assert again.wanted == asked.wanted or (asked.wanted < load.workers and again.wanted > asked.wanted)

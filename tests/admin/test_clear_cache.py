@@ -42,11 +42,11 @@ def _remaining(answer) -> int:
 
 async def test_an_answer_from_before_a_change_does_not_come_back_after_clearing(gallery):
     image = await upload_image(gallery)
-    old = gallery.answers.of(image)
+    old = gallery.cached_reads.encode(image)
     await gallery.images.delete(CALLER, ImageId(image.id))
     await gallery.cache.clear()
-    await gallery.cache.keep_image(image.id, old)  # it was on its way all that time
-    assert await gallery.cache.image(image.id) is None
+    await gallery.cache.put_image(image.id, old)  # it was on its way all that time
+    assert await gallery.cache.find_image(image.id) is None
 
 
 async def test_a_prefix_is_not_a_pattern(environment):

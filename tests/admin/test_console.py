@@ -85,19 +85,19 @@ async def test_each_lane_says_how_much_waits_and_for_how_long(client, gallery):
 
 async def test_what_is_under_way_says_who_has_it_and_how_far_it_is(client, gallery, processing, settings, monkeypatch):
     go_on = asyncio.Event()
-    run = processing._desk.pool.run
+    run = processing._resources.pool.run
 
     async def wait_and_run(*args):
         await go_on.wait()
         return await run(*args)
 
-    monkeypatch.setattr(processing._desk.pool, "run", wait_and_run)
+    monkeypatch.setattr(processing._resources.pool, "run", wait_and_run)
     image = await upload_image(gallery, title="Lake")
 
     async def rendering():
         return [r for r in (await queue_state(client))["running"] if r["stage"] == "rendering"]
 
-    async with gallery.roster.present("worker", "1.2.3", 2), running_worker(settings, processing):
+    async with gallery.worker_registry.registered("worker", "1.2.3", 2), running_worker(settings, processing):
         (running,) = await wait_for(rendering)
         assert (running["id"], running["title"], running["worker"]) == (image.id, "Lake", "worker")
         assert (running["attempt"], running["percent"], running["overdue"]) == (1, 20, False)
@@ -125,7 +125,7 @@ async def test_a_worker_that_is_not_heard_of_is_lost_and_then_forgotten(client, 
 
     await execute(gallery, "INSERT INTO worker VALUES ('frozen', '1', 2, now(), now() - interval '30 s')")
     await execute(gallery, "INSERT INTO worker VALUES ('long ago', '1', 2, now(), now() - interval '2 hours')")
-    async with gallery.roster.present("here", "1", 2):
+    async with gallery.worker_registry.registered("here", "1", 2):
         assert await wait_for(lambda: _equals(presences, [("here", "alive"), ("frozen", "lost")]))
     assert await presences() == [("frozen", "lost"), ("here", "ended")]
 
@@ -150,24 +150,24 @@ async def test_the_console_stands_while_valkey_is_away(settings):
 async def test_a_paused_queue_stays_so_when_valkey_forgets_everything(client, gallery, processing, settings):
     await gallery.sweep.run()
     assert (await client.post("/admin/queues/pause")).json()["pausedSince"]
-    assert await gallery.queue._bulls[0].isPaused(), "and Bull Board says so"
+    assert await gallery.queue._shards[0].isPaused(), "and Bull Board says so"
     image = await upload_image(gallery)
     async with redis.from_url(settings.redis.url) as valkey:
         await valkey.flushdb()
-    assert (await gallery.sweep.plan()).rung == 0
-    assert (await gallery.sweep.run()).rung == 0, "nobody is rung for what nobody may take"
-    assert await gallery.queue._bulls[0].isPaused()
+    assert (await gallery.sweep.plan()).enqueued == 0
+    assert (await gallery.sweep.run()).enqueued == 0, "nobody is rung for what nobody may take"
+    assert await gallery.queue._shards[0].isPaused()
 
-    await gallery.queue._bulls[0].resume()  # by somebody's hand, in Valkey alone
-    await gallery.queue.ring(Job(PROCESS_JOB, image.id))
+    await gallery.queue._shards[0].resume()  # by somebody's hand, in Valkey alone
+    await gallery.queue.enqueue(Job(PROCESS_JOB, image.id))
     async with running_worker(settings, processing):
         await wait_for(lambda: _queue_is_empty(gallery))
         assert (await gallery.images.get(CALLER, image.id)).attempt == 0, "the row refuses"
         await gallery.sweep.run()
-        assert await gallery.queue._bulls[0].isPaused(), "and the sweep takes the row's side"
+        assert await gallery.queue._shards[0].isPaused(), "and the sweep takes the row's side"
 
         assert (await client.post("/admin/queues/resume")).json() == {"pausedSince": None}
-        assert (await gallery.sweep.run()).rung == 1
+        assert (await gallery.sweep.run()).enqueued == 1
         await wait_for(lambda: _is_ready(gallery, image))
 
 

@@ -82,7 +82,7 @@ async def test_a_second_backup_reads_only_what_is_new(gallery, processing, creat
     second = await creator.run(location, 7, ignore_progress)
     assert second.objects == 21
     assert {key.split("/")[1] for key in counting_objects.read[14:]} == {new.id}
-    assert await location.whole() == [first.id, second.id]
+    assert await location.complete_ids() == [first.id, second.id]
 
 
 async def test_an_object_that_was_made_anew_is_copied_anew(gallery, processing, creator, location):
@@ -112,7 +112,7 @@ async def test_an_interrupted_backup_goes_on_where_it_was(
 
     with pytest.raises(KeyboardInterrupt):
         await creator.run(location, 7, interrupt)
-    assert (len(counting_objects.read), await location.whole()) == (10, []), "without its manifest it is none"
+    assert (len(counting_objects.read), await location.complete_ids()) == (10, []), "without its manifest it is none"
     manifest = await creator.run(location, 7, ignore_progress)
     assert (len(counting_objects.read), manifest.objects) == (14, 14)
     assert list(await location.files()) == [manifest.id], "what was left half done is gone"
@@ -124,7 +124,7 @@ async def test_old_backups_go_with_the_bytes_that_only_they_need(gallery, proces
     await gallery.images.delete(OPEN_MODE_CALLER, image.id)
     await upload_image(gallery)
     kept = [(await creator.run(location, 2, ignore_progress)).id for _ in range(2)]
-    assert await location.whole() == kept
+    assert await location.complete_ids() == kept
     assert sum([len(batch) async for batch in location.objects.list("objects")]) == 1
 
 
@@ -136,7 +136,7 @@ async def test_a_damaged_backup_keeps_nobody_from_making_the_next(gallery, creat
     await upload_image(gallery)
     second = await creator.run(location, 1, ignore_progress)
     assert second.objects == 2
-    assert second.id in await location.whole()
+    assert second.id in await location.complete_ids()
 
 
 async def test_a_backup_is_private(creator, location, gallery):
@@ -168,7 +168,7 @@ async def test_what_is_taken_away_in_spite_of_the_freeze_ends_the_backup(gallery
     backup = BackupCreator(gallery.database, Thief(gallery.objects), str(gallery.settings.database.url))
     with pytest.raises(RemovedMeanwhile):
         await backup.run(location, 7, ignore_progress)
-    assert await location.whole() == []
+    assert await location.complete_ids() == []
 
 
 async def test_another_gallerys_backups_are_left_alone(gallery, creator, location):

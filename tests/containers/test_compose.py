@@ -37,12 +37,13 @@ async def maya(stack: ComposeStack) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def test_everything_is_up_and_each_process_is_as_locked_in_as_compose_says(stack):
-    expected = {stack.name(name) for name in SERVERS} | {stack.name("api", n) for n in (1, 2, 3)} | {
-        stack.name("worker", n) for n in (1, 2)}  # fmt: skip
+    expected = {stack.container_name(name) for name in SERVERS}
+    expected |= {stack.container_name("api", number) for number in (1, 2, 3)}
+    expected |= {stack.container_name("worker", number) for number in (1, 2)}
     assert await stack.running() == expected
-    migrated = await stack.engine.inspect(stack.name("migrate"), "--type=container")
+    migrated = await stack.engine.inspect(stack.container_name("migrate"), "--type=container")
     assert migrated["State"]["ExitCode"] == 0
-    for name in (stack.name("api"), stack.name("worker")):
+    for name in (stack.container_name("api"), stack.container_name("worker")):
         status = (await stack.engine.podman("exec", name, "cat", "/proc/1/status", "/proc/self/status")).splitlines()
         assert {line.split()[1] for line in status if line.startswith("Uid")} == {"10001"}
         assert {int(line.split()[1], 16) for line in status if line.startswith("Cap")} == {0}
@@ -51,11 +52,15 @@ async def test_everything_is_up_and_each_process_is_as_locked_in_as_compose_says
 
 async def test_workers_are_given_neither_the_secret_of_tokens_nor_grafanas(stack):
     """The API verifies by it; workers have started without."""
-    secret = stack.given["GALLERY_ACCESS__JWT_SECRET"]
-    for name, has_it in ((stack.name("api"), True), (stack.name("worker"), False), (stack.name("migrate"), False)):
+    secret = stack.environment["GALLERY_ACCESS__JWT_SECRET"]
+    for name, has_it in (
+        (stack.container_name("api"), True),
+        (stack.container_name("worker"), False),
+        (stack.container_name("migrate"), False),
+    ):
         environment = (await stack.engine.inspect(name, "--type=container"))["Config"]["Env"]
         assert (secret in str(environment)) is has_it
-        assert stack.given["GRAFANA_PASSWORD"] not in str(environment)
+        assert stack.environment["GRAFANA_PASSWORD"] not in str(environment)
 
 
 async def test_a_photo_goes_through_the_balancer_and_is_heard_of_and_read(stack, maya):
@@ -80,7 +85,7 @@ async def test_strangers_are_refused_and_a_client_cannot_name_its_own_address(st
     async with httpx.AsyncClient(base_url=stack.url) as stranger:
         assert (await stranger.get("/api/v1/images")).status_code == 401
         assert (await stranger.get("/readyz", headers={"X-Forwarded-For": "203.0.113.7"})).status_code == 200
-    logs = "".join([await stack.engine.podman("logs", stack.name("api", n)) for n in (1, 2, 3)])
+    logs = "".join([await stack.engine.podman("logs", stack.container_name("api", n)) for n in (1, 2, 3)])
     assert "203.0.113.7" not in logs
 
 
@@ -89,9 +94,9 @@ async def test_all_that_was_acknowledged_becomes_ready_though_an_api_and_a_worke
     reading = asyncio.create_task(_read(maya))
     loading = asyncio.create_task(load.run(30))
     await asyncio.sleep(8)
-    await stack.kill(stack.name("api", 2))
+    await stack.kill(stack.container_name("api", 2))
     await asyncio.sleep(7)
-    await stack.kill(stack.name("worker", 2))
+    await stack.kill(stack.container_name("worker", 2))
     await loading
     assert len(load.acknowledged) > 60
     async with asyncio.timeout(240):
@@ -102,17 +107,17 @@ async def test_all_that_was_acknowledged_becomes_ready_though_an_api_and_a_worke
         original = await maya.get(f"/api/v1/images/{image}/original")
         assert hashlib.sha256(original.content).hexdigest() == sha256
     reading.cancel()
-    verified = await stack.engine.podman("exec", stack.name("api", 1), "gallery", "verify")
+    verified = await stack.engine.podman("exec", stack.container_name("api", 1), "gallery", "verify")
     assert "Traceback" not in verified
 
 
 async def test_what_was_killed_is_back_and_the_logs_tell_no_bug(stack):
     """`restart: unless-stopped`."""
     async with asyncio.timeout(60):
-        while not {stack.name("api", 2), stack.name("worker", 2)} <= await stack.running():
+        while not {stack.container_name("api", 2), stack.container_name("worker", 2)} <= await stack.running():
             await asyncio.sleep(1)
-    await stack.engine.healthy(stack.name("api", 2))
-    secrets = {value for name, value in stack.given.items() if name.endswith(("PASSWORD", "SECRET", "KEY"))}
+    await stack.engine.wait_healthy(stack.container_name("api", 2))
+    secrets = {value for name, value in stack.environment.items() if name.endswith(("PASSWORD", "SECRET", "KEY"))}
     for name, text in (await stack.logs()).items():
         assert "Traceback" not in text, name
         if re.search("_(api|worker|migrate)_", name):

@@ -66,7 +66,7 @@ async def test_it_runs_locked_in_is_healthy_and_ends_in_order(engine, image, ser
     data = ("--env=GALLERY_DATA_DIR=/tmp/data", "--env=GALLERY_ACCESS__OPEN=false")
     start = ("run", "--detach", f"--network={NETWORK}", "--name=alone", *HARDENING_OPTIONS, *given, *data)
     await engine.podman(*start, image)
-    await engine.healthy("alone")
+    await engine.wait_healthy("alone")
 
     status = dict(
         line.split(":\t", 1) for line in (await engine.podman("exec", "alone", "cat", "/proc/1/status")).splitlines()

@@ -186,7 +186,7 @@ async def test_a_head_of_the_stream_ends(client, gallery):
     async with asyncio.timeout(5):
         answer = await client.head("/api/v1/notifications/stream")
     assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
-    assert gallery.feed.listeners == 0
+    assert gallery.feed.subscriber_count == 0
 
 
 async def test_what_has_no_get_has_no_head_and_says_so(client):

@@ -116,7 +116,7 @@ async def test_a_check_that_fails_says_so_and_the_others_go_on(monkeypatch):
         raise KeyError("surprise")
 
     settings = next(check for check in CHECKS if check.name == "settings")
-    monkeypatch.setattr("doctor.looking.CHECKS", (Check("machine", "broken", broken), settings))
+    monkeypatch.setattr("doctor.findings.CHECKS", (Check("machine", "broken", broken), settings))
     found = await run_named_checks({})
     assert (found["broken"].state, "surprise" in found["broken"].says) == ("unknown", True)
     assert found["settings"].state == "well"

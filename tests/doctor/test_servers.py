@@ -255,10 +255,10 @@ async def test_why_the_store_does_not_let_us_in(environment, s3, change, check, 
 
 
 async def test_whose_the_store_is(environment, gallery):
-    installation = str(await gallery.objects.owner())
+    installation = str(await gallery.objects.find_owner())
     assert (await verdict(environment, "ownership"))[0] == "well"
     for owner, says in (("theirs", "another installation"), (f"closed {installation}", "moved from here")):
-        (gallery.settings.data / "objects" / "installation").write_text(owner)
+        (gallery.settings.data_path / "objects" / "installation").write_text(owner)
         state, text = await verdict(environment, "ownership")
         assert (state, says in text) == ("wrong", True)
 

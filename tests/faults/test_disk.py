@@ -32,7 +32,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 async def test_the_disk_with_the_objects_is_full(deployment, small_disk):
-    deployment.keep_objects_in(small_disk)
+    deployment.use_file_store(small_disk)
 
     async def fault(city: Deployment) -> None:
         async with _full_disk(small_disk):

@@ -29,7 +29,7 @@ async def test_a_picture_that_eats_all_memory_among_many_healthy_ones(deployment
         await asyncio.gather(*healthy)
 
     await check_survives(deployment, fault)
-    async with open_gallery(Settings.read(deployment.direct)) as gallery, gallery.database.primary() as db:
+    async with open_gallery(Settings.read(deployment.direct_environment)) as gallery, gallery.database.primary() as db:
         struck = await db.fetch("SELECT DISTINCT image_id::text FROM timeline WHERE stage = 'strike'")
     assert {row["image_id"] for row in struck} == deployment.load.failing
 
@@ -39,10 +39,10 @@ async def test_small_pictures_are_not_starved_by_large_ones(deployment):
     await deployment.start_api(GALLERY_ACCESS__JWT_SECRET=JWT_SECRET)
     large = photos.a_forty_megapixel_photo()
     await _upload(deployment, "large", [large + number.to_bytes(4, "big") for number in range(LARGE_COUNT)])
-    await _upload(deployment, "small", [deployment.load.a_photo() for _ in range(deployment.form.backlog)])
+    await _upload(deployment, "small", [deployment.load.make_photo() for _ in range(deployment.intensity.small_images)])
     await deployment.start_worker()
-    async with open_gallery(Settings.read(deployment.direct)) as gallery:
-        ends = await _wait_for_ready(gallery, LARGE_COUNT + deployment.form.backlog)
+    async with open_gallery(Settings.read(deployment.direct_environment)) as gallery:
+        ends = await _wait_for_ready(gallery, LARGE_COUNT + deployment.intensity.small_images)
     seen_of_large = 0
     for place, owner in enumerate(ends[: 2 * LARGE_COUNT]):
         seen_of_large += owner == "large"

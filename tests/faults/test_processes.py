@@ -94,7 +94,7 @@ async def test_the_clocks_of_all_workers_are_an_hour_wrong(deployment, tmp_path)
     clock = tmp_path / "clock.so"
     source = Path(__file__).parent / "clock.c"
     assert await (await asyncio.create_subprocess_exec("cc", "-shared", "-fPIC", "-o", clock, source)).wait() == 0
-    deployment.keep_objects_in(tmp_path / "data")
+    deployment.use_file_store(tmp_path / "data")
 
     async def fault(city: Deployment) -> None:
         await asyncio.sleep(deployment.intensity.outage_seconds)

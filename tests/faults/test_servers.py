@@ -141,7 +141,7 @@ async def test_s3_is_away_when_they_are_rendered(deployment):
         await asyncio.sleep(deployment.intensity.outage_seconds)
         assert any(worker.log_lines("image.deferred") for worker in deployment.workers)
 
-    await check_survives(deployment, fault, api={"S3_ENDPOINT": deployment.direct["S3_ENDPOINT"]})
+    await check_survives(deployment, fault, api={"S3_ENDPOINT": deployment.direct_environment["S3_ENDPOINT"]})
 
 
 async def test_s3_is_slow(deployment):

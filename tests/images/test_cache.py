@@ -18,7 +18,7 @@ NO_EXPIRY = -1  # what Valkey says of such a key; of one that has just ended, -2
 
 
 async def titles(gallery):
-    page = await gallery.answers.page(CALLER, ListQuery())
+    page = await gallery.cached_reads.page(CALLER, ListQuery())
     return [image["title"] for image in msgspec.json.decode(page.body)]
 
 
@@ -29,55 +29,55 @@ async def rename_bypassing_cache(gallery, image, title):
 
 async def test_an_answer_is_kept(gallery):
     image = await upload_image(gallery, title="Lake")
-    await gallery.answers.image(CALLER, image.id)
+    await gallery.cached_reads.image(CALLER, image.id)
     assert await titles(gallery) == ["Lake"]
     await rename_bypassing_cache(gallery, image, "Hill")
-    assert msgspec.json.decode((await gallery.answers.image(CALLER, image.id)).body)["title"] == "Lake"
+    assert msgspec.json.decode((await gallery.cached_reads.image(CALLER, image.id)).body)["title"] == "Lake"
     assert await titles(gallery) == ["Lake"]
 
 
 async def test_a_change_turns_it(gallery):
     image = await upload_image(gallery, title="Lake")
-    await gallery.answers.image(CALLER, image.id)
+    await gallery.cached_reads.image(CALLER, image.id)
     await titles(gallery)
     await gallery.images.edit(CALLER, image.id, Edit(title="Dawn"))
-    assert msgspec.json.decode((await gallery.answers.image(CALLER, image.id)).body)["title"] == "Dawn"
+    assert msgspec.json.decode((await gallery.cached_reads.image(CALLER, image.id)).body)["title"] == "Dawn"
     assert await titles(gallery) == ["Dawn"]
 
 
 async def test_a_slow_reader_cannot_bring_an_older_image_back(gallery):
     image = await upload_image(gallery, title="Lake")
-    slow = gallery.answers.of(await gallery.images.get(CALLER, image.id))  # read before the change …
-    cache = gallery.answers._cache
+    slow = gallery.cached_reads.encode(await gallery.images.get(CALLER, image.id))  # read before the change …
+    cache = gallery.cached_reads._cache
     await gallery.images.edit(CALLER, image.id, Edit(title="Dawn"))
-    await cache.keep_image(image.id, slow)  # … and kept after it
-    assert await cache.image(image.id) is None
-    assert msgspec.json.decode((await gallery.answers.image(CALLER, image.id)).body)["title"] == "Dawn"
+    await cache.put_image(image.id, slow)  # … and kept after it
+    assert await cache.find_image(image.id) is None
+    assert msgspec.json.decode((await gallery.cached_reads.image(CALLER, image.id)).body)["title"] == "Dawn"
 
 
 async def test_a_slow_reader_cannot_bring_an_older_list_back(gallery):
-    cache = gallery.answers._cache
-    _, token = await cache.list(CALLER.owner, "all")
-    await cache.changed([Change(CALLER.owner, "an image", 2)])
-    await cache.keep_list(CALLER.owner, "all", token, CachedList(b"old", None))
-    assert (await cache.list(CALLER.owner, "all"))[0] is None
+    cache = gallery.cached_reads._cache
+    _, token = await cache.find_list(CALLER.owner, "all")
+    await cache.invalidate([Change(CALLER.owner, "an image", 2)])
+    await cache.put_list(CALLER.owner, "all", token, CachedList(b"old", None))
+    assert (await cache.find_list(CALLER.owner, "all"))[0] is None
 
 
 async def test_a_deleted_image_is_not_answered_from_the_cache(gallery):
     image = await upload_image(gallery)
-    entry = await gallery.answers.image(CALLER, image.id)
+    entry = await gallery.cached_reads.image(CALLER, image.id)
     await gallery.images.delete(CALLER, image.id)
-    await gallery.answers._cache.keep_image(image.id, entry)
-    assert await gallery.answers._cache.image(image.id) is None
+    await gallery.cached_reads._cache.put_image(image.id, entry)
+    assert await gallery.cached_reads._cache.find_image(image.id) is None
     assert await titles(gallery) == []
 
 
 async def test_every_key_expires_and_an_owners_lists_are_bounded(gallery):
-    cache, server = gallery.answers._cache, gallery.valkey
-    await cache.keep_image("an image", CachedImage(CALLER.owner, False, 1, b"{}"))
+    cache, server = gallery.cached_reads._cache, gallery.valkey
+    await cache.put_image("an image", CachedImage(CALLER.owner, False, 1, b"{}"))
     for number in range(MAX_LISTS + 20):
-        _, token = await cache.list(CALLER.owner, str(number))
-        await cache.keep_list(CALLER.owner, str(number), token, CachedList(b"[]", None))
+        _, token = await cache.find_list(CALLER.owner, str(number))
+        await cache.put_list(CALLER.owner, str(number), token, CachedList(b"[]", None))
     names = await server.call(lambda valkey: valkey.keys(f"{server.prefix}:cache:*"))
     lives = [await server.call(lambda valkey, name=name: valkey.pttl(name)) for name in names]
     assert len(names) == 2
@@ -123,16 +123,16 @@ async def test_what_is_too_large_is_answered_and_not_kept(settings):
 
 async def test_the_lists_of_one_owner_take_so_many_bytes_and_no_more(gallery, monkeypatch):
     monkeypatch.setattr("gallery.images.cache.MAX_LIST_BYTES", 1000)
-    cache = gallery.answers._cache
+    cache = gallery.cached_reads._cache
     for number in range(20):
-        _, token = await cache.list(CALLER.owner, str(number))
-        await cache.keep_list(CALLER.owner, str(number), token, CachedList(b"x" * 100, None))
-    kept = [await cache.list(CALLER.owner, str(number)) for number in range(20)]
+        _, token = await cache.find_list(CALLER.owner, str(number))
+        await cache.put_list(CALLER.owner, str(number), token, CachedList(b"x" * 100, None))
+    kept = [await cache.find_list(CALLER.owner, str(number)) for number in range(20)]
     assert 5 < sum(entry is not None for entry, _ in kept) < 10
-    await cache.changed([Change(CALLER.owner, "an image", 2)])
-    _, token = await cache.list(CALLER.owner, "anew")
-    await cache.keep_list(CALLER.owner, "anew", token, CachedList(b"x" * 100, None))
-    assert (await cache.list(CALLER.owner, "anew"))[0]
+    await cache.invalidate([Change(CALLER.owner, "an image", 2)])
+    _, token = await cache.find_list(CALLER.owner, "anew")
+    await cache.put_list(CALLER.owner, "anew", token, CachedList(b"x" * 100, None))
+    assert (await cache.find_list(CALLER.owner, "anew"))[0]
 
 
 async def test_the_cache_may_have_a_server_of_its_own_and_do_without_it(environment, servers):
@@ -153,7 +153,7 @@ async def test_the_cache_may_have_a_server_of_its_own_and_do_without_it(environm
 
 async def test_when_valkey_has_not_heard_of_a_change_nothing_is_read_from_it(gallery, monkeypatch):
     image = await upload_image(gallery, title="Lake")
-    await gallery.answers.image(CALLER, image.id)
+    await gallery.cached_reads.image(CALLER, image.id)
     await titles(gallery)
     real = gallery.valkey._client.connection_pool.connection_kwargs["port"]
 
@@ -161,28 +161,28 @@ async def test_when_valkey_has_not_heard_of_a_change_nothing_is_read_from_it(gal
     gallery.valkey._client.connection_pool.connection_kwargs["port"] = 1  # the cable is cut
     await gallery.images.edit(CALLER, image.id, Edit(title="Dawn"))
     gallery.valkey._client.connection_pool.connection_kwargs["port"] = real
-    gallery.valkey._away_until = 0.0
+    gallery.valkey._unavailable_until = 0.0
 
-    assert msgspec.json.decode((await gallery.answers.image(CALLER, image.id)).body)["title"] == "Dawn"
+    assert msgspec.json.decode((await gallery.cached_reads.image(CALLER, image.id)).body)["title"] == "Dawn"
     assert await titles(gallery) == ["Dawn"]
 
 
 async def test_the_feed_turns_the_cache_before_it_tells(gallery, settings):
     """A change by a process whose Valkey connection failed: the event alone turns the cache."""
     image = await upload_image(gallery, title="Lake")
-    await gallery.answers.image(CALLER, image.id)
+    await gallery.cached_reads.image(CALLER, image.id)
     async with open_gallery(settings) as other:
         async with gallery.database.writing() as db:
             changed = await store.edit(db, image.id, CALLER.owner, Edit(title="Dawn"), None)
-            await gallery.news.write(db, "image.updated", changed)
+            await gallery.outbox.add(db, "image.updated", changed)
         feed = asyncio.create_task(other.feed.run())
         try:
             async with asyncio.timeout(10):
-                while await gallery.answers._cache.image(image.id) is not None:
+                while await gallery.cached_reads._cache.find_image(image.id) is not None:
                     await asyncio.sleep(0.05)
         finally:
             feed.cancel()
-    assert msgspec.json.decode((await gallery.answers.image(CALLER, image.id)).body)["title"] == "Dawn"
+    assert msgspec.json.decode((await gallery.cached_reads.image(CALLER, image.id)).body)["title"] == "Dawn"
 
 
 async def test_without_a_cache_answers_are_right_too(settings):
@@ -200,8 +200,8 @@ async def test_many_changes_are_told_in_few_trips(gallery, monkeypatch):
     owners = [Owner(f"owner {number}") for number in range(3)]
     changes = [Change(owners[number % 3], ImageId(str(number)), 2) for number in range(BATCH + 1)]
     for change in (changes[0], changes[-1]):
-        await cache.keep_image(change.image, CachedImage(change.owner, False, 1, b"old"))
-    tokens = [(await cache.list(owner, "all"))[1] for owner in owners]
+        await cache.put_image(change.image, CachedImage(change.owner, False, 1, b"old"))
+    tokens = [(await cache.find_list(owner, "all"))[1] for owner in owners]
     call = gallery.valkey.call
 
     async def counted(ask):
@@ -210,10 +210,10 @@ async def test_many_changes_are_told_in_few_trips(gallery, monkeypatch):
         return await call(ask)
 
     monkeypatch.setattr(gallery.valkey, "call", counted)
-    await cache.changed(changes)
+    await cache.invalidate(changes)
     assert trips == 2
     for change in (changes[0], changes[-1]):
-        assert await cache.image(change.image) is None
+        assert await cache.find_image(change.image) is None
     for owner, token in zip(owners, tokens, strict=True):
-        await cache.keep_list(owner, "all", token, CachedList(b"old", None))
-        assert (await cache.list(owner, "all"))[0] is None
+        await cache.put_list(owner, "all", token, CachedList(b"old", None))
+        assert (await cache.find_list(owner, "all"))[0] is None

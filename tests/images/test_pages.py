@@ -23,7 +23,7 @@ from image_rows import insert_images, list_all_pages, list_images, list_query, l
 
 async def page(gallery, cursor=None, limit=2, **parameters):
     given = {"limit": limit, **parameters} | ({"cursor": cursor} if cursor is not None else {})
-    answer = await gallery.answers.page(CALLER, list_query(**given))
+    answer = await gallery.cached_reads.page(CALLER, list_query(**given))
     return [image["title"] for image in msgspec.json.decode(answer.body)], answer.next
 
 

@@ -35,8 +35,8 @@ async def rendition_bytes(gallery, image):
 
 
 async def event_types(gallery):
-    await gallery.events.number()
-    return [e.event.type for e in await gallery.events.after(0)]
+    await gallery.events.assign_numbers()
+    return [e.event.type for e in await gallery.events.read_after(0)]
 
 
 async def ready_image(gallery, processing):
@@ -82,7 +82,7 @@ async def test_when_it_fails_the_image_is_as_it_was_and_the_timeline_says_why(ga
     async def damaged(*_, **__):
         raise DamagedPicture(reason="bits")
 
-    monkeypatch.setattr(processing._desk.pool, "run", damaged)
+    monkeypatch.setattr(processing._resources.pool, "run", damaged)
     await gallery.images.reprocess(CALLER, before.id)
     await processing.process(before.id)
     after = await current(gallery, before)
@@ -122,7 +122,7 @@ async def test_a_ready_image_whose_ring_was_lost_is_rung_by_the_sweep(gallery, p
     before = await ready_image(gallery, processing)
     await gallery.images.reprocess(CALLER, before.id)
     await gallery.valkey.call(lambda server: server.flushdb())
-    assert (await gallery.sweep.run()).rung == 1
+    assert (await gallery.sweep.run()).enqueued == 1
 
 
 async def test_a_delete_while_it_is_rendered_again_wins(gallery, processing):

@@ -29,13 +29,13 @@ async def test_a_ring_is_answered(gallery, settings):
     async def listen(subject):
         heard.append(subject)
 
-    await gallery.queue.ring(Job("listen", "a"))
+    await gallery.queue.enqueue(Job("listen", "a"))
     await work_until(settings, lambda: heard, listen=listen)
     assert heard == ["a"]
 
 
 async def test_doubles_are_one_and_a_later_turn_is_another(gallery):
-    await gallery.queue.ring_all([Job("x", "a"), Job("x", "a"), Job("x", "a", dedup_key=1), Job("x", "b")])
+    await gallery.queue.enqueue_all([Job("x", "a"), Job("x", "a"), Job("x", "a", dedup_key=1), Job("x", "b")])
     assert sum((await gallery.queue.counts()).values()) == 3
 
 
@@ -53,7 +53,7 @@ async def test_a_worker_that_starts_while_valkey_is_away_hears_later(gallery, se
                 while not cable.refused_count:
                     await asyncio.sleep(0.01)
             cable.refusing = False
-            await gallery.queue.ring(Job("listen", "a"))
+            await gallery.queue.enqueue(Job("listen", "a"))
             async with asyncio.timeout(10):
                 await heard.wait()
 
@@ -66,8 +66,8 @@ async def test_a_delayed_ring_comes_later(gallery, settings):
         heard.append((subject, loop.time()))
 
     began = loop.time()
-    await gallery.queue.ring(Job("listen", "late", delay=timedelta(seconds=1)))
-    await gallery.queue.ring(Job("listen", "soon"))
+    await gallery.queue.enqueue(Job("listen", "late", delay=timedelta(seconds=1)))
+    await gallery.queue.enqueue(Job("listen", "soon"))
     await work_until(settings, lambda: len(heard) == 2, listen=listen)
     assert [subject for subject, _ in heard] == ["soon", "late"]
     assert heard[1][1] - began >= 1
@@ -79,8 +79,8 @@ async def test_a_low_priority_waits(gallery, settings):
     async def listen(subject):
         heard.append(subject)
 
-    await gallery.queue.ring_all([Job("listen", str(n), priority=1000) for n in range(20)])
-    await gallery.queue.ring(Job("listen", "first", priority=1))
+    await gallery.queue.enqueue_all([Job("listen", str(n), priority=1000) for n in range(20)])
+    await gallery.queue.enqueue(Job("listen", "first", priority=1))
     async with consume_jobs(settings.redis, {"listen": listen}, 1, "worker"), asyncio.timeout(10):
         while len(heard) < 21:
             await asyncio.sleep(0.01)
@@ -94,11 +94,11 @@ async def test_a_bug_is_kept_to_be_looked_at(gallery, settings):
         tried.append(subject)
         raise RuntimeError("no answer from https://maya:pa55w0rd@host")
 
-    await gallery.queue.ring(Job("broken", "a"))
+    await gallery.queue.enqueue(Job("broken", "a"))
     await work_until(settings, lambda: tried, broken=broken)
     async with redis.from_url(settings.redis.url) as valkey:
         assert await valkey.zcard("bull:image-processing:failed") == 1
-    [bug] = await gallery.queue.bugs(0, 10)
+    [bug] = await gallery.queue.failed_jobs(0, 10)
     assert "no answer from https://********@host" in bug.reason
     assert "pa55w0rd" not in str(bug), "nor in its stack"
 
@@ -114,7 +114,7 @@ async def test_the_end_of_a_worker_cancels_what_is_under_way(gallery, settings):
             cancelled.set()
             raise
 
-    await gallery.queue.ring(Job("slow", "a"))
+    await gallery.queue.enqueue(Job("slow", "a"))
     async with asyncio.timeout(5):
         async with consume_jobs(settings.redis, {"slow": slow}, 1, "worker"):
             await began.wait()
@@ -142,7 +142,7 @@ async def test_a_handler_that_loses_its_cancellation_does_not_keep_a_worker(gall
             await began.wait()
         assert ended.is_set()
 
-    await gallery.queue.ring(Job("deaf", "a"))
+    await gallery.queue.enqueue(Job("deaf", "a"))
     working = asyncio.create_task(work())
     await asyncio.wait({working}, timeout=10)
     assert working.done()
@@ -167,12 +167,12 @@ async def test_a_worker_ends_while_valkey_is_away(settings, monkeypatch):
 
 
 async def test_it_remembers_until_valkey_forgets(gallery, settings):
-    assert not await gallery.queue.remembers()
-    await gallery.queue.mark()
-    assert await gallery.queue.remembers()
+    assert not await gallery.queue.is_intact()
+    await gallery.queue.mark_intact()
+    assert await gallery.queue.is_intact()
     async with redis.from_url(settings.redis.url) as valkey:
         await valkey.flushdb()
-    assert not await gallery.queue.remembers()
+    assert not await gallery.queue.is_intact()
 
 
 async def test_a_valkey_that_is_away_is_said_quickly(settings):

@@ -90,7 +90,7 @@ def interrupt_after(puts: int, target: ObjectStore, run: asyncio.Task, monkeypat
 async def test_an_interrupted_run_goes_on_where_it_ended(gallery, target, monkeypatch):
     for _ in range(12):
         await upload_image(gallery)
-    await target.claim(await gallery.objects.owner())
+    await target.take_ownership(await gallery.objects.find_owner())
     run = asyncio.create_task(migrate(gallery, target, at_once=1))
     interrupt_after(4, target, run, monkeypatch)
     with pytest.raises(asyncio.CancelledError):
@@ -106,9 +106,9 @@ async def test_an_interrupted_run_goes_on_where_it_ended(gallery, target, monkey
 
 async def test_a_damaged_object_is_told_and_not_accepted(gallery, s3_environment, target, tmp_path):
     good, bad = await upload_image(gallery), await upload_image(gallery)
-    file = gallery.settings.data / "objects" / bad.original_key
+    file = gallery.settings.data_path / "objects" / bad.original_key
     file.write_bytes(file.read_bytes()[:-1] + b"?")
-    await target.claim(await gallery.objects.owner())
+    await target.take_ownership(await gallery.objects.find_owner())
     words = ["migrate-objects", "--to", f"s3://{s3_environment['S3_BUCKET']}", "--close", "--json"]
     async with run_gallery({**s3_environment, "S3_BUCKET": ""}, tmp_path / "logs", *words) as command:
         assert "S3_ENDPOINT is set without S3_BUCKET" in await output_when_ended(command, 2)
@@ -140,13 +140,13 @@ async def test_an_upload_under_way_and_a_deleted_image_are_not_missed(gallery, t
 
 
 async def test_somebody_elses_store_is_refused_and_so_is_the_same_one(gallery, target):
-    await target.claim("theirs")
+    await target.take_ownership("theirs")
     with pytest.raises(ForeignStore):
         await migrate(gallery, target)
     with pytest.raises(CannotStart, match="to itself"):
         await migrate(gallery, gallery.objects)
-    link = gallery.settings.data / "the same by another name"
-    link.symlink_to(gallery.settings.data / "objects")
+    link = gallery.settings.data_path / "the same by another name"
+    link.symlink_to(gallery.settings.data_path / "objects")
     with pytest.raises(CannotStart, match="to itself"):
         await migrate(gallery, open_objects_at(link.as_uri(), gallery.settings), close=True)
 

@@ -39,7 +39,7 @@ async def check_originals(gallery, *arguments):
 
 
 def object_path(gallery, key: str) -> Path:
-    return gallery.settings.data / "objects" / key
+    return gallery.settings.data_path / "objects" / key
 
 
 def make_old(gallery, key: str) -> None:
@@ -188,7 +188,7 @@ async def test_a_sweep_says_what_it_would_do(gallery, settings):
     await gallery.images.delete(CALLER, image.id)
     await upload_image(gallery)
     planned = await gallery.sweep.plan()
-    assert (planned.rung, planned.removed) == (1, 1)
+    assert (planned.enqueued, planned.removed) == (1, 1)
     assert await gallery.sweep.plan() == planned, "nothing was done"
     assert await gallery.sweep.run() == planned
     assert (await gallery.sweep.plan()).removed == 0

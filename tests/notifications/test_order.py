@@ -19,7 +19,7 @@ def make_event(data: str = "0") -> Event:
 
 
 async def read_numbers(gallery):
-    return [(e.number, e.event.data) for e in await gallery.events.after(0)]
+    return [(e.number, e.event.data) for e in await gallery.events.read_after(0)]
 
 
 async def test_a_slow_transaction_is_not_skipped(gallery):
@@ -27,9 +27,9 @@ async def test_a_slow_transaction_is_not_skipped(gallery):
         await store.add(slow, make_event('"slow"'))
         async with gallery.database.writing() as quick:
             await store.add(quick, make_event('"quick"'))
-        await gallery.events.number()
+        await gallery.events.assign_numbers()
         assert await read_numbers(gallery) == [(1, b'"quick"')]
-    await gallery.events.number()
+    await gallery.events.assign_numbers()
     assert await read_numbers(gallery) == [(1, b'"quick"'), (2, b'"slow"')]
 
 
@@ -46,12 +46,12 @@ async def test_many_writers_and_readers_see_one_order_without_gaps(gallery):
 
     async def sequence() -> None:
         while len(seen[0]) < total:
-            await gallery.events.number()
+            await gallery.events.assign_numbers()
             await asyncio.sleep(0.001)
 
     async def read(mine: list[int]) -> None:
         while len(mine) < total:
-            mine.extend([e.number for e in await gallery.events.after(mine[-1] if mine else 0)])
+            mine.extend([e.number for e in await gallery.events.read_after(mine[-1] if mine else 0)])
             await asyncio.sleep(0.002)
 
     async with asyncio.timeout(60):
@@ -69,7 +69,7 @@ async def test_fifty_writers_and_twenty_streams_in_two_processes(gallery, settin
             async with gallery.database.writing() as db:
                 await store.add(db, make_event(f"{writer * each + turn}"))
                 await asyncio.sleep(random.random() * 0.05)
-            await gallery.news._bell.ring()
+            await gallery.outbox._wake_ups.notify()
 
     async def stream(feed: Feed) -> list[tuple[int, int]]:
         told, text = [], b""
@@ -97,12 +97,12 @@ async def test_expired_events_leave_the_numbers_rising(gallery):
     async with gallery.database.writing() as db:
         for _ in range(3):
             await store.add(db, make_event())
-    await gallery.events.number()
+    await gallery.events.assign_numbers()
     async with gallery.database.writing() as db:
         await db.execute("UPDATE event SET created_at = now() - interval '2 days'")
     await gallery.events.expire(timedelta(days=1))
     assert await gallery.events.bounds() == (3, 3)
     async with gallery.database.writing() as db:
         await store.add(db, make_event())
-    await gallery.events.number()
+    await gallery.events.assign_numbers()
     assert [number for number, _ in await read_numbers(gallery)] == [4]

@@ -23,7 +23,7 @@ async def gallery_with_events(gallery):
     """Fifty events of ours among twenty thousand."""
     async with gallery.database.writing() as db:
         await db.execute(INSERT_EVENTS, EVENT_COUNT)
-    await gallery.events.number()
+    await gallery.events.assign_numbers()
     async with gallery.database.writing() as db:
         await db.execute("ANALYZE event")
     return gallery

@@ -104,7 +104,7 @@ async def test_a_cursor_that_means_nothing_is_reset(gallery, client, cursor):
 async def test_a_cursor_that_is_no_longer_kept_is_reset(gallery, client):
     image = await upload_image(gallery)
     await rename_image(gallery, image, 3)
-    await gallery.events.number()
+    await gallery.events.assign_numbers()
     async with gallery.database.writing() as db:
         await db.execute("DELETE FROM event WHERE number <= 2")
         await db.execute("UPDATE event_numbers SET floor = 2")
@@ -208,7 +208,7 @@ async def test_all_streams_end_before_the_server_does(gallery):
         async with listen(client) as late:
             with pytest.raises(StopAsyncIteration):
                 await late.next()
-    assert gallery.feed.listeners == 0
+    assert gallery.feed.subscriber_count == 0
 
 
 async def test_clients_that_leave_are_forgotten(gallery, client):
@@ -216,7 +216,7 @@ async def test_clients_that_leave_are_forgotten(gallery, client):
         async with listen(client):
             pass
     async with asyncio.timeout(5):
-        while gallery.feed.listeners:
+        while gallery.feed.subscriber_count:
             await asyncio.sleep(0.02)
 
 
@@ -243,9 +243,9 @@ async def test_who_has_seen_more_than_this_process_is_not_told_twice(gallery, se
     """Another process was quicker: its client comes to us with a number that our reader has not read yet."""
     image = await upload_image(gallery)
     await rename_image(gallery, image, 3)
-    await gallery.events.number()
+    await gallery.events.assign_numbers()
     slow = gallery.feed  # it has read nothing so far
-    slow._begun.set()
+    slow._started.set()
     stream = slow.listen(EventFilter(CALLER.owner), "4")
     assert (await anext(stream)).startswith(b"retry:")
     waiting = asyncio.create_task(anext(stream))
@@ -261,7 +261,7 @@ async def test_who_comes_before_the_reader_has_begun_misses_nothing(gallery):
     """A process has just been started, and its clients of before are back already."""
     image = await upload_image(gallery)
     await rename_image(gallery, image, 3)
-    await gallery.events.number()
+    await gallery.events.assign_numbers()
     stream = gallery.feed.listen(EventFilter(CALLER.owner), "1")
     text, waiting = b"", asyncio.create_task(anext(stream))
     await asyncio.sleep(0.1)

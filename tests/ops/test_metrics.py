@@ -134,7 +134,7 @@ async def test_what_waits_by_lane_from_the_rows_and_from_the_queue(gallery, clie
     async with gallery.database.writing() as db:
         await db.execute("UPDATE image SET next_attempt_at = now() - interval '90 s' WHERE id = $1", old[0])
     await upload_image(gallery)
-    await gallery.queue.ring(Job("x", "later", delay=timedelta(hours=1)))
+    await gallery.queue.enqueue(Job("x", "later", delay=timedelta(hours=1)))
     now = await scrape(client)
     assert {lane: now.value("backlog_images", lane=lane) for lane in Lane} == {
         "interactive": 2, "bulk": 2, "maintenance": 0,
@@ -206,7 +206,7 @@ async def test_how_attempts_end(before, gallery, client, processing, monkeypatch
     async def surprised(*_):
         raise IndexError
 
-    monkeypatch.setattr(processing._desk.pool, "run", surprised)
+    monkeypatch.setattr(processing._resources.pool, "run", surprised)
     struck = await upload_image(gallery)
     await processing.process(struck.id)
 
@@ -216,7 +216,7 @@ async def test_how_attempts_end(before, gallery, client, processing, monkeypatch
         began.set()
         await asyncio.sleep(60)
 
-    monkeypatch.setattr(processing._desk.pool, "run", slow)
+    monkeypatch.setattr(processing._resources.pool, "run", slow)
     stopped = await upload_image(gallery)
     working = asyncio.create_task(processing.process(stopped.id))
     await began.wait()

@@ -122,7 +122,7 @@ async def test_without_an_endpoint_there_are_no_spans_and_no_context(gallery, cl
     assert tracing.span("x", "SERVER") is tracing.span("y", "CLIENT") is tracing.NOOP_SPAN
     assert tracing.current_context() == {}
     image = await upload_image(gallery)
-    jobs = [job for bull in gallery.queue._bulls for job in await bull.getJobs(["prioritized"])]
+    jobs = [job for bull in gallery.queue._shards for job in await bull.getJobs(["prioritized"])]
     assert [job.data for job in jobs] == [{"id": image.id}]
 
 

@@ -68,7 +68,7 @@ async def test_one_with_a_thousand_does_not_keep_another_waiting(gallery, settin
     await execute(gallery, ADD, CALLER.owner, 1000)
     only = await upload_image(gallery, caller=LEO)
     await gallery.valkey.call(lambda server: server.flushdb())
-    assert (await gallery.sweep.run()).rung == 1001
+    assert (await gallery.sweep.run()).enqueued == 1001
     order = await processing_order(gallery, settings)
     assert len(order) == 1001
     assert order.index(only.id) <= 1
@@ -143,5 +143,5 @@ async def test_a_ring_that_is_repeated_for_hours_is_there_twice(gallery, setting
     for _ in range(5):
         await expire_deduplication(settings)
         await execute(gallery, "UPDATE image SET enqueued_at = now() - interval '2 minutes'")
-        assert (await gallery.sweep.run()).rung == 1
+        assert (await gallery.sweep.run()).enqueued == 1
     assert (await gallery.queue.counts())["prioritized"] == 2

@@ -61,8 +61,8 @@ async def test_a_photo_becomes_ready(gallery, processing):
 async def test_every_step_is_an_event_in_order(gallery, processing):
     image = await upload_image(gallery)
     await processing.process(image.id)
-    await gallery.events.number()
-    events = [e.event for e in await gallery.events.after(0)]
+    await gallery.events.assign_numbers()
+    events = [e.event for e in await gallery.events.read_after(0)]
     assert [(e.type, e.version) for e in events] == [
         ("image.uploaded", 1),
         ("image.processing", 2),
@@ -91,7 +91,7 @@ async def test_a_decoder_that_raises_what_nobody_expects_has_three_strikes(galle
     async def surprised(*_):
         raise IndexError("list index out of range")
 
-    monkeypatch.setattr(processing._desk.pool, "run", surprised)
+    monkeypatch.setattr(processing._resources.pool, "run", surprised)
     image = await upload_image(gallery)
     for _ in range(3):
         await make_due(gallery, image)
@@ -101,7 +101,7 @@ async def test_a_decoder_that_raises_what_nobody_expects_has_three_strikes(galle
 
 
 async def test_an_original_that_goes_from_the_disk_is_not_the_pictures_fault(gallery, processing, monkeypatch):
-    run = processing._desk.pool.run
+    run = processing._resources.pool.run
 
     async def without_its_file(work, original, *more):
         await asyncio.to_thread(original.unlink)
@@ -109,7 +109,7 @@ async def test_an_original_that_goes_from_the_disk_is_not_the_pictures_fault(gal
 
     image = await upload_image(gallery)
     with monkeypatch.context() as patched:
-        patched.setattr(processing._desk.pool, "run", without_its_file)
+        patched.setattr(processing._resources.pool, "run", without_its_file)
         await processing.process(image.id)
     put_off = await gallery.images.get(CALLER, image.id)
     assert (put_off.status, put_off.strikes, put_off.deferrals) == (Status.PENDING, 0, 1)
@@ -169,7 +169,7 @@ async def test_a_second_copy_of_a_put_that_arrives_after_a_delete_does_not_stay(
 
 
 async def test_a_worker_whose_scratch_has_gone_leaves_the_work_to_others(gallery, processing):
-    shutil.rmtree(processing._desk.scratch)
+    shutil.rmtree(processing._resources.scratch)
     image = await upload_image(gallery)
     await processing.process(image.id)
     put_off = await gallery.images.get(CALLER, image.id)
@@ -226,8 +226,8 @@ async def test_a_delete_during_processing_wins(gallery, gated_worker):
 
 
 async def event_types(gallery):
-    await gallery.events.number()
-    return [e.event.type for e in await gallery.events.after(0)]
+    await gallery.events.assign_numbers()
+    return [e.event.type for e in await gallery.events.read_after(0)]
 
 
 async def test_an_edit_during_processing_is_kept(gallery, processing):
@@ -286,7 +286,7 @@ async def kill_the_renderer(processing):
     async with asyncio.timeout(20):
         while True:
             for child in psutil.Process().children(recursive=True):
-                if any(file.path.startswith(str(processing._desk.scratch)) for file in child.open_files()):
+                if any(file.path.startswith(str(processing._resources.scratch)) for file in child.open_files()):
                     os.kill(child.pid, signal.SIGKILL)
                     return
             await asyncio.sleep(0.01)
@@ -337,7 +337,7 @@ async def test_a_picture_that_takes_more_memory_than_this_worker_has_fails_at_on
 
 async def test_an_object_that_comes_back_damaged_is_not_accepted(gallery, processing, settings):
     image = await upload_image(gallery)
-    original = settings.data / "objects" / image.original_key
+    original = settings.data_path / "objects" / image.original_key
     original.write_bytes(original.read_bytes()[:-1000])
     await processing.process(image.id)
     waiting = await gallery.images.get(CALLER, image.id)
@@ -346,14 +346,14 @@ async def test_an_object_that_comes_back_damaged_is_not_accepted(gallery, proces
 
 async def test_a_store_that_is_away_is_waited_for_without_a_strike(gallery, processing, settings):
     image = await upload_image(gallery)
-    objects = settings.data / "objects"
-    objects.rename(settings.data / "elsewhere")
+    objects = settings.data_path / "objects"
+    objects.rename(settings.data_path / "elsewhere")
     for deferrals in (1, 2, 3, 4):
         await processing.process(image.id)
         waiting = await gallery.images.get(CALLER, image.id)
         assert (waiting.status, waiting.deferrals, waiting.strikes) == (Status.PENDING, deferrals, 0)
         await make_due(gallery, image)
-    (settings.data / "elsewhere").rename(objects)
+    (settings.data_path / "elsewhere").rename(objects)
     await processing.process(image.id)
     assert await status(gallery, image) is Status.READY
 
@@ -378,7 +378,7 @@ async def test_a_worker_that_is_stopped_while_it_claims_hands_back_too(gallery, 
     """It is still telling of its claim, which is committed."""
     image = await upload_image(gallery)
     telling, go_on = asyncio.Event(), asyncio.Event()
-    tell = processing._news.tell
+    tell = processing._outbox.publish
 
     async def held(*news):
         telling.set()
@@ -386,7 +386,7 @@ async def test_a_worker_that_is_stopped_while_it_claims_hands_back_too(gallery, 
         await tell(*news)
 
     with monkeypatch.context() as patched:
-        patched.setattr(processing._news, "tell", held)
+        patched.setattr(processing._outbox, "tell", held)
         working = asyncio.create_task(processing.process(image.id))
         await telling.wait()
         working.cancel()

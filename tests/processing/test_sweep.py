@@ -34,7 +34,7 @@ async def test_after_valkey_has_lost_its_memory_everything_pending_is_rung_for(g
         await upload_image(gallery)
     await flush(settings)
 
-    assert (await gallery.sweep.run()).rung == 3
+    assert (await gallery.sweep.run()).enqueued == 3
     counts = await gallery.queue.counts()
     assert counts["prioritized"] + counts["wait"] == 3
 
@@ -50,16 +50,16 @@ async def test_more_than_a_batch_is_rung_for(gallery, settings):
         """,
         many,
     )
-    assert (await gallery.sweep.run()).rung == many
-    assert (await gallery.sweep.run()).rung == 0, "and not again at once"
+    assert (await gallery.sweep.run()).enqueued == many
+    assert (await gallery.sweep.run()).enqueued == 0, "and not again at once"
 
 
 async def test_a_queue_that_is_only_long_is_not_rung_again(gallery):
     await gallery.sweep.run()
     await upload_image(gallery)
-    assert (await gallery.sweep.run()).rung == 0
+    assert (await gallery.sweep.run()).enqueued == 0
     await execute(gallery, "UPDATE image SET enqueued_at = now() - interval '2 minutes'")
-    assert (await gallery.sweep.run()).rung == 1, "a ring that nobody has answered for a minute is repeated"
+    assert (await gallery.sweep.run()).enqueued == 1, "a ring that nobody has answered for a minute is repeated"
 
 
 async def test_what_a_lost_worker_has_left_is_rung_for_and_finished(gallery, processing):
@@ -67,7 +67,7 @@ async def test_what_a_lost_worker_has_left_is_rung_for_and_finished(gallery, pro
     async with gallery.database.writing() as db:
         await store.claim(db, image.id, timedelta(seconds=15), "lost worker")
     await execute(gallery, "UPDATE image SET lease_until = now(), enqueued_at = now() - interval '20 s'")
-    assert (await gallery.sweep.run()).rung == 1
+    assert (await gallery.sweep.run()).enqueued == 1
     await processing.process(image.id)
     assert (await gallery.images.get(CALLER, image.id)).status is Status.READY
 
@@ -76,13 +76,13 @@ async def test_a_retry_that_is_not_due_is_not_rung_for(gallery, settings):
     await upload_image(gallery)
     await execute(gallery, "UPDATE image SET next_attempt_at = now() + interval '1 minute'")
     await flush(settings)
-    assert (await gallery.sweep.run()).rung == 0
+    assert (await gallery.sweep.run()).enqueued == 0
 
 
 async def test_the_objects_of_a_deleted_image_go(gallery, processing, settings):
     image = await upload_image(gallery)
     await processing.process(image.id)
-    folder = settings.data / "objects"
+    folder = settings.data_path / "objects"
     assert len([f for f in folder.rglob("*") if f.is_file() and image.id in str(f)]) > 1
 
     await gallery.images.delete(CALLER, image.id)
@@ -101,7 +101,7 @@ async def test_an_upload_that_died_before_its_commit_leaves_an_object_that_goes(
     assert (await gallery.sweep.run()).removed == 0, "it may still be on its way"
     await execute(gallery, "UPDATE object SET remove_after = now()")
     assert (await gallery.sweep.run()).removed == 1
-    assert not (settings.data / "objects" / "original" / "orphan").exists()
+    assert not (settings.data_path / "objects" / "original" / "orphan").exists()
 
 
 async def test_what_is_being_removed_cannot_be_kept(gallery):
@@ -136,7 +136,7 @@ async def test_the_objects_of_a_ready_image_stay(gallery, processing):
 
 
 async def test_of_many_workers_one_sweeps_in_each_interval(gallery):
-    turns = await asyncio.gather(*(gallery.sweep.turn(timedelta(seconds=5)) for _ in range(10)))
+    turns = await asyncio.gather(*(gallery.sweep.try_lock(timedelta(seconds=5)) for _ in range(10)))
     assert sum(turns) == 1
 
 
@@ -164,5 +164,5 @@ async def test_what_came_while_valkey_was_away_is_rung_for_as_soon_as_it_is_back
     nowhere = msgspec.structs.replace(settings.redis, url="redis://127.0.0.1:1/0")
     async with open_gallery(msgspec.structs.replace(settings, redis=nowhere)) as deaf:
         await upload_image(deaf)
-    assert (await gallery.sweep.run()).rung == 1
-    assert (await gallery.sweep.run()).rung == 0
+    assert (await gallery.sweep.run()).enqueued == 1
+    assert (await gallery.sweep.run()).enqueued == 0

@@ -17,7 +17,7 @@ WAIT = {"Prefer": "wait=20"}
 async def waiting(gallery, number=1):
     """Until so many uploaders wait."""
     async with asyncio.timeout(10):
-        while sum(len(e) for e in gallery.feed._expected.values()) < number:
+        while sum(len(e) for e in gallery.feed._waiters.values()) < number:
             await asyncio.sleep(0.01)
 
 
@@ -84,7 +84,7 @@ async def test_many_wait_without_a_connection_of_the_database(client, gallery, p
     answers = await asyncio.gather(*answering)
     assert {answer.json()["status"] for answer in answers} == {"READY"}
     assert sorted(answer.status_code for answer in answers) == [200] * (many - 1) + [201]
-    assert gallery.feed._expected == {}
+    assert gallery.feed._waiters == {}
 
 
 async def test_a_stop_answers_who_waits(gallery):

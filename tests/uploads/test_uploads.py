@@ -96,7 +96,7 @@ async def test_memory_stays_flat_while_a_gigabyte_is_refused(stack):
         for _ in range(1024):
             yield chunk
 
-    process = stack.part("gallery", "serve")
+    process = stack.find_child("gallery", "serve")
     before = process.memory_info().rss
     most = before
 

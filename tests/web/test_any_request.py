@@ -82,10 +82,10 @@ WEIRD = {name: [value for seed in seeds for value in mutations(seed)] for name, 
 async def test_headers_that_hurt(target, closed_application):
     """On every route all of them at once, each time with others of their values."""
     for where, more in ((target, []), (closed_application, [ADMIN])):
-        await where.answers_all(
+        await where.send_all(
             Request(
                 route.method,
-                route.path(where.there),
+                route.path(where.existing),
                 [*more, *((name, values[(12 * place + n) * 7 % len(values)]) for name, values in WEIRD.items())],
                 BODIES.get(route.method, b""),
             )
@@ -96,7 +96,7 @@ async def test_headers_that_hurt(target, closed_application):
 
 async def test_accept_headers_that_hurt(target):
     """Wherever one is looked at, and not in its turn."""
-    await target.answers_all(
+    await target.send_all(
         Request("GET", path, [(b"Accept", value)])
         for path in (b"/", b"/admin/queues", b"/metrics")
         for value in WEIRD[b"Accept"]
@@ -110,15 +110,15 @@ async def test_headers_that_hurt_alone(target, closed_application):
     ]
     hurting = [(name, value) for name, seeds in LONE_HEADERS.items() for seed in seeds for value in mutations(seed)]
     for where in (target, closed_application):
-        await where.answers_all(
-            Request(route.method, route.path(where.there), [header], BODIES.get(route.method, b""))
+        await where.send_all(
+            Request(route.method, route.path(where.existing), [header], BODIES.get(route.method, b""))
             for header, route in zip(hurting, itertools.cycle(routes), strict=False)
         )
 
 
 async def test_queries_that_hurt(target):
-    await target.answers_all(
-        Request(route.method, b"%s?%s=%s" % (route.path(target.there), name.encode(), quote_target(piece)))
+    await target.send_all(
+        Request(route.method, b"%s?%s=%s" % (route.path(target.existing), name.encode(), quote_target(piece)))
         for route in target.routes
         for name in route.parameters
         for piece in FRAGMENTS
@@ -126,15 +126,15 @@ async def test_queries_that_hurt(target):
 
 
 async def test_paths_that_hurt(target):
-    await target.answers_all(
-        Request(route.method, route.path(target.there, piece), (), BODIES.get(route.method, b""))
+    await target.send_all(
+        Request(route.method, route.path(target.existing, piece), (), BODIES.get(route.method, b""))
         for route in target.routes
         for piece in (FRAGMENTS if "{" in route.template else [])
     )
 
 
 async def test_cursors_that_hurt(target):
-    await target.answers_all(
+    await target.send_all(
         page
         for (path, query), cursor in target.cursors.items()
         for place in range(len(cursor))
@@ -147,7 +147,7 @@ async def test_tokens_that_hurt(closed_application):
     """By the right secret: an issuer may be broken."""
     said = [({}, {claim: value}) for claim in CLAIMS for value in VALUES]
     said += [({part: value}, {}) for part in TOKEN_HEADER_FIELDS for value in VALUES]
-    await closed_application.answers_all(shown for header, claims in said for shown in with_bearer(header, claims))
+    await closed_application.send_all(shown for header, claims in said for shown in with_bearer(header, claims))
 
 
 def pages(path: str, query: str, cursor: list[object]) -> list[Request]:
@@ -187,7 +187,7 @@ async def test_targets_that_are_none(target):
                 answer = await wire.send(b"GET", line + b"\r\nHost: 127.0.0.1\r\n%s\r\n" % end)
                 assert 400 <= answer.status < 500, line[:99]
                 assert answer.headers[b"content-type"] == b"application/problem+json", line[:99]
-                after = await target.answers(wire, Request("GET", b"/livez"))
+                after = await target.send(wire, Request("GET", b"/livez"))
                 assert after.status == 200
 
 
@@ -196,7 +196,7 @@ async def test_what_follows_a_request_and_is_none_takes_no_answer_away(target):
     for method, path in (("POST", b"/admin/queues/resume"), ("GET", b"/readyz"), ("GET", b"/api/v1/images")):
         for rest in (b"\xff\xd8\xff", b"GET [ HTTP/1.1\r\n\r\n", b"GET / HTTP/1.1\r\nA B: x\r\n\r\n", b"x" * 100_000):
             async with RawConnection(target.url) as wire:
-                answer = await target.answers(wire, Request(method, path, [(b"Content-Length", b"2")], b"{}" + rest))
+                answer = await target.send(wire, Request(method, path, [(b"Content-Length", b"2")], b"{}" + rest))
                 assert answer.status in (200, 201), (path, rest[:9])
 
 
@@ -241,7 +241,7 @@ async def test_any_headers(target, closed_application, data, asking, headers):
     method = "HEAD" if route.method == "GET" and data.draw(st.booleans()) else route.method
     more = [*([ADMIN] if asking and data.draw(st.booleans()) else []), *([MULTIPART] if body[:1] == b"-" else [])]
     async with RawConnection(where.url) as wire:
-        await where.answers(wire, Request(method, route.path(where.there), [*more, *headers], body))
+        await where.send(wire, Request(method, route.path(where.existing), [*more, *headers], body))
 
 
 @examples(300)
@@ -251,8 +251,10 @@ async def test_any_path_and_query(target, data, values, path):
     names = [data.draw(st.sampled_from([*route.parameters, "x", ""])).encode() for _ in values]
     query = b"&".join(b"%s=%s" % (name, quote_target(value)) for name, value in zip(names, values, strict=True))
     async with RawConnection(target.url) as wire:
-        said = Request(route.method, route.path(target.there, path) + b"?" + query, (), BODIES.get(route.method, b""))
-        await target.answers(wire, said)
+        said = Request(
+            route.method, route.path(target.existing, path) + b"?" + query, (), BODIES.get(route.method, b"")
+        )
+        await target.send(wire, said)
 
 
 @examples(150)
@@ -261,7 +263,7 @@ async def test_any_cursor(target, listed, cursor, kept):
     """What a cursor of ours has, in some of its places."""
     ours = target.cursors[listed]
     mixed = [ours[place] if place in kept and place < len(ours) else value for place, value in enumerate(cursor)]
-    await target.answers_all(pages(*listed, mixed))
+    await target.send_all(pages(*listed, mixed))
 
 
 @examples(150)
@@ -270,7 +272,7 @@ async def test_any_cursor(target, listed, cursor, kept):
     claims=st.dictionaries(st.sampled_from(CLAIMS), JSON | st.integers(0, 2**34), max_size=3),
 )
 async def test_any_token(closed_application, header, claims):
-    await closed_application.answers_all(with_bearer(header, claims))
+    await closed_application.send_all(with_bearer(header, claims))
 
 
 @examples(200)

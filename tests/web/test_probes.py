@@ -50,7 +50,7 @@ async def test_what_is_away_is_named(gallery, settings):
 
 
 async def test_a_store_that_is_away_is_named(gallery, settings):
-    (settings.data / "objects").rename(settings.data / "elsewhere")
+    (settings.data_path / "objects").rename(settings.data_path / "elsewhere")
     async with serve_api(gallery) as url, httpx.AsyncClient(base_url=url) as client:
         assert list((await client.get("/readyz")).json()["away"]) == ["objects"]
 

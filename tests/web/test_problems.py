@@ -72,7 +72,7 @@ async def test_a_bug_of_ours_shows_nothing_of_it(client, gallery, monkeypatch):
     async def broken(*_):
         raise ZeroDivisionError("secret detail")
 
-    monkeypatch.setattr(type(gallery.answers), "image", broken)
+    monkeypatch.setattr(type(gallery.cached_reads), "image", broken)
     answer = await client.get("/api/v1/images/01990000-0000-7000-8000-000000000000")
     assert is_problem(answer, 500, "internal_error")
     assert "secret" not in answer.text

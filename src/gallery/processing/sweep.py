@@ -64,7 +64,7 @@ Chore: TypeAlias = Callable[[Connection, int], Awaitable[None]]
 """What another package has swept: at most so many rows."""
 
 
-class SweepResult(Struct, frozen=True):
+class SweepResult(Struct, frozen=True, rename={"enqueued": "rung"}):
     """What one sweep has done."""
 
     enqueued: int = 0

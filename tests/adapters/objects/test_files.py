@@ -111,7 +111,7 @@ async def test_what_a_killed_process_has_left_goes_and_is_never_an_object(object
     os.utime(old, (time.time() - ABANDONED_SECONDS - 1,) * 2)
     (root / "original" / "y#1").write_bytes(b"half, of the library before")
     assert await list_keys(objects) == {"original/x", "installation"}
-    await objects.tidy()
+    await objects.clean_up()
     assert spooled_files(root) == [young], "a put may be under way"
 
 
@@ -178,14 +178,14 @@ def small_disk(root: Path) -> Iterator[None]:
 
 @pytest.mark.usefixtures("small_disk")
 async def test_a_full_disk_is_no_room_and_leaves_nothing(objects, root):
-    await objects.claim("ours")
+    await objects.take_ownership("ours")
     with pytest.raises(NoRoom):
         await objects.put("a/b", LARGE_CONTENT)
     assert not spooled_files(root)
     with (root / "weight").open("wb", buffering=0) as weight, suppress(OSError):
         while True:
             weight.write(bytes(4096))
-    await objects.claim("ours")
+    await objects.take_ownership("ours")
     with pytest.raises(NoRoom):
         await objects.put("a/b", b"x" * 10_000)
     assert await list_keys(objects) == {"installation", "weight"}

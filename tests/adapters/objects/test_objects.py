@@ -91,12 +91,12 @@ async def test_other_bytes_than_were_promised_are_not_accepted(objects, tmp_path
 
 
 async def test_a_store_belongs_to_one_installation(objects):
-    assert await objects.owner() is None
-    await objects.claim("ours")
-    await objects.claim("ours")
-    assert await objects.owner() == "ours"
+    assert await objects.find_owner() is None
+    await objects.take_ownership("ours")
+    await objects.take_ownership("ours")
+    assert await objects.find_owner() == "ours"
     with pytest.raises(ForeignStore):
-        await objects.claim("theirs")
+        await objects.take_ownership("theirs")
     await objects.ping()
 
 
@@ -146,20 +146,20 @@ async def test_the_store_itself_serves_a_picture_as_a_file_of_its_type(objects):
 
 
 async def test_a_closed_store_lets_nobody_in_but_its_own_who_comes_back(objects):
-    await objects.claim("ours")
-    await objects.close("ours")
+    await objects.take_ownership("ours")
+    await objects.mark_closed("ours")
     with pytest.raises(StoreClosed):
         await objects.ping()
     with pytest.raises(StoreClosed):
-        await objects.claim("ours")
+        await objects.take_ownership("ours")
     with pytest.raises(ForeignStore):
-        await objects.claim("theirs", again=True)
-    await objects.claim("ours", again=True)
+        await objects.take_ownership("theirs", again=True)
+    await objects.take_ownership("ours", again=True)
     await objects.ping()
 
 
 async def test_a_store_that_was_emptied_is_not_ready(objects):
-    await objects.claim("ours")
+    await objects.take_ownership("ours")
     await objects.delete(["installation"])
     with pytest.raises(ObjectNotFound):
         await objects.ping()

@@ -81,7 +81,7 @@ async def wait_until_probed(house) -> None:
     """A first read has been, and each replica has been looked at since."""
     assert not await answered_by_replica(house)
     async with asyncio.timeout(20):
-        while any(replica.trouble == NOT_PROBED_YET for replica in house.database.replicas):
+        while any(replica.problem == NOT_PROBED_YET for replica in house.database.replicas):
             await asyncio.sleep(0.02)
 
 

@@ -61,7 +61,7 @@ async def test_when_it_is_time_to_ask_again_one_asks_and_nobody_else_waits(hung)
 
 
 async def test_it_is_used_again_once_it_answers(gallery):
-    gallery.valkey._away_until = asyncio.get_running_loop().time() + 60
+    gallery.valkey._unavailable_until = asyncio.get_running_loop().time() + 60
     await expect_unavailable(gallery.valkey)
     await gallery.valkey.ping()
     assert await gallery.valkey.call(lambda server: server.get("nothing")) is None

@@ -39,12 +39,12 @@ async def environment(environment: dict[str, str], cluster: Cluster) -> dict[str
 async def test_answers_are_kept_and_turned(gallery):
     image = await upload_image(gallery, title="Lake")
     for title in ("Dawn", "Dusk"):
-        await gallery.answers.image(CALLER, image.id)
-        await gallery.answers.page(CALLER, ListQuery())
-        assert await gallery.answers._cache.image(image.id)
+        await gallery.cached_reads.image(CALLER, image.id)
+        await gallery.cached_reads.page(CALLER, ListQuery())
+        assert await gallery.cached_reads._cache.find_image(image.id)
         await gallery.images.edit(CALLER, image.id, Edit(title=title))
-        assert title in (await gallery.answers.image(CALLER, image.id)).body.decode()
-        assert title in (await gallery.answers.page(CALLER, ListQuery())).body.decode()
+        assert title in (await gallery.cached_reads.image(CALLER, image.id)).body.decode()
+        assert title in (await gallery.cached_reads.page(CALLER, ListQuery())).body.decode()
 
 
 async def test_each_slate_is_one_for_all_processes(gallery, settings):
@@ -62,10 +62,10 @@ async def test_jobs_are_spread_and_doubles_meet(gallery, settings, environment, 
         heard.append(subject)
 
     rings = [Job("listen", f"image {n % 60}", priority=n % 60 % 7 + 1) for n in range(120)]
-    await gallery.queue.ring_all(rings)
+    await gallery.queue.enqueue_all(rings)
     assert sum((await gallery.queue.counts()).values()) == 60
     assert "60 jobs wait" in (await verdict(environment, "queue"))[1]
-    low, high = await gallery.queue.prioritized([(1, 3), (4, 7)])
+    low, high = await gallery.queue.count_prioritized([(1, 3), (4, 7)])
     assert low > 0 < high
     assert low + high == 60
     homes = {(await cluster.master_of(f"{prefix}:{QUEUE_NAME}:id")).port for prefix in key_prefixes(settings.redis)}
@@ -74,23 +74,23 @@ async def test_jobs_are_spread_and_doubles_meet(gallery, settings, environment, 
         while len(heard) < 60:
             await asyncio.sleep(0.01)
     assert sorted(heard) == sorted({ring.subject for ring in rings})
-    assert not await gallery.queue.remembers()
-    await gallery.queue.mark()
-    assert await gallery.queue.remembers()
+    assert not await gallery.queue.is_intact()
+    await gallery.queue.mark_intact()
+    assert await gallery.queue.is_intact()
 
 
 async def test_what_failed_in_any_queue_is_found_retried_and_dropped(gallery, settings):
     async def fail(subject):
         raise ZeroDivisionError(subject)
 
-    await gallery.queue.ring_all([Job("fail", f"image {n}") for n in range(10)])
+    await gallery.queue.enqueue_all([Job("fail", f"image {n}") for n in range(10)])
     async with consume_jobs(settings.redis, {"fail": fail}, 4, "worker"), asyncio.timeout(20):
-        while len(bugs := await gallery.queue.bugs(0, 50)) < 10:
+        while len(bugs := await gallery.queue.failed_jobs(0, 50)) < 10:
             await asyncio.sleep(0.02)
     assert len({bug.id for bug in bugs}) == 10, "though each queue counts anew"
     await gallery.queue.drop(bugs[0].id)
     await gallery.queue.retry(bugs[1].id)
-    assert {bug.id for bug in await gallery.queue.bugs(0, 50)} == {bug.id for bug in bugs[2:]}
+    assert {bug.id for bug in await gallery.queue.failed_jobs(0, 50)} == {bug.id for bug in bugs[2:]}
     assert await gallery.queue.drop_all() == 8
 
 
@@ -98,7 +98,7 @@ async def test_a_message_goes_through_its_shard_alone(gallery, settings, cluster
     home = await cluster.master_of(f"{gallery.valkey.prefix}:news")
     async with open_valkey(settings.redis) as another, another.subscription("news") as heard:
         async with asyncio.timeout(10):
-            while (await home.say("PUBSUB", "SHARDNUMSUB", f"{gallery.valkey.prefix}:news"))[1] != 1:
+            while (await home.execute("PUBSUB", "SHARDNUMSUB", f"{gallery.valkey.prefix}:news"))[1] != 1:
                 await asyncio.sleep(0.02)
         await gallery.valkey.publish("news", b"look")
         async with asyncio.timeout(10):
@@ -108,15 +108,15 @@ async def test_a_message_goes_through_its_shard_alone(gallery, settings, cluster
 
 
 async def test_a_server_that_throws_things_away_is_warned_of(gallery, settings, environment, cluster):
-    assert await gallery.valkey.evicting() == {}
+    assert await gallery.valkey.find_evicting() == {}
     assert (await verdict(environment, "eviction"))[0] == "well"
     first = await cluster.master_of("anything")
-    await first.say("CONFIG", "SET", "maxmemory", "100mb", "maxmemory-policy", "allkeys-lru")
+    await first.execute("CONFIG", "SET", "maxmemory", "100mb", "maxmemory-policy", "allkeys-lru")
     with capture_logs() as said:
         async with open_gallery(settings):
             pass
     assert (await verdict(environment, "eviction"))[0] == "wrong"
-    await first.say("CONFIG", "SET", "maxmemory", "0", "maxmemory-policy", "noeviction")
+    await first.execute("CONFIG", "SET", "maxmemory", "0", "maxmemory-policy", "noeviction")
     assert [(line["event"], line["policy"]) for line in said] == [("valkey.may_evict", "allkeys-lru")]
 
 
@@ -139,7 +139,7 @@ async def test_a_master_dies_and_nothing_is_lost(environment, cluster, tmp_path)
         assert (await client.get(f"/api/v1/images/{before}")).status_code == 200
         await listener.next("image.ready")
 
-        await cluster.until_mended(queue, home)
+        await cluster.wait_for_failover(queue, home)
         after = (await post(client)).json()["id"]
         await listener.next("image.ready")
         for image in (before, meanwhile, after):

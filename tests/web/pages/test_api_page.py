@@ -178,4 +178,4 @@ async def test_on_a_phone_the_contents_are_there_and_nothing_overflows(open_page
     await visit.page.locator(".narrow summary").click()
     await link.click()
     assert await visit.page.locator("#listFailed h3").is_visible()
-    assert await visit.troubles() == []
+    assert await visit.find_errors() == []

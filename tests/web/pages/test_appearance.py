@@ -59,7 +59,7 @@ async def test_a_phone_is_not_asked_to_drop_anything(open_page, gallery):
         await expect(page.get_by_text("Choose photos")).to_be_visible()
         await expect(page.get_by_text("Drop your first photo here")).to_be_hidden()
         await expect(page.get_by_role("button", name="Upload a folder")).to_be_hidden()
-        assert await visit.troubles() == []
+        assert await visit.find_errors() == []
         mouse = (await open_page(url)).page
         await mouse.goto("/")
         await expect(mouse.get_by_text("Drop your first photo here")).to_be_visible()
@@ -107,7 +107,7 @@ async def test_a_long_title_wraps_and_facts_can_be_closed(visit, http):
     await expect(title).to_be_hidden()
     await info.click()
     await expect(title).to_be_visible()
-    assert await visit.troubles() == []
+    assert await visit.find_errors() == []
 
 
 async def test_the_stage_is_dark_in_light_mode_too(open_page, gallery, processing):

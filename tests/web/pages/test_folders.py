@@ -36,7 +36,7 @@ async def test_a_dropped_folder_is_searched_for_pictures(visit, folder):
     await expect(message).to_have_text(f"2 pictures from “{folder.name}”. 1 other file is left out.")
     await expect_ready(visit.page, "lake")
     await expect_ready(visit.page, "TOWER")
-    assert await visit.troubles() == []
+    assert await visit.find_errors() == []
     for title in ("lake", "TOWER"):
         await remove(visit.page, title)
 
@@ -48,7 +48,7 @@ async def test_a_folder_without_pictures_says_so(visit, tmp_path):
     await drop(visit.page, empty)
     message = visit.page.locator(".message", has_text=empty.name)
     await expect(message).to_have_text(f"There is no picture in “{empty.name}”. 1 other file is left out.")
-    assert await visit.troubles() == []
+    assert await visit.find_errors() == []
 
 
 async def test_a_folder_can_be_chosen(visit, folder):
@@ -58,7 +58,7 @@ async def test_a_folder_can_be_chosen(visit, folder):
     await expect_ready(visit.page, "lake")
     for title in ("lake", "TOWER"):
         await remove(visit.page, title)
-    assert await visit.troubles() == []
+    assert await visit.find_errors() == []
 
 
 async def remove(page: Page, title: str) -> None:

@@ -95,7 +95,7 @@ async def test_the_example_follows_the_events_beyond_the_life_of_its_ticket(sett
                 await visit.page.wait_for_function("heard.includes('third image.uploaded')")
                 heard = await visit.page.evaluate("heard")
                 assert heard == ["reset", *(f"{title} image.uploaded" for title in ("first", "second", "third"))]
-                assert [status for status, _ in visit.refused] == [401], "the browser has tried the old ticket"
+                assert [status for status, _ in visit.failed_responses] == [401], "the browser has tried the old ticket"
 
 
 async def upload(url: str, title: str) -> None:

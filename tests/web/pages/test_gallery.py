@@ -92,7 +92,7 @@ async def test_an_afternoon_with_photos(visit, http, browser, stack, tmp_path):
     await page.keyboard.press("Escape")
     await expect(viewer).to_be_hidden()
 
-    assert await visit.troubles() == []
+    assert await visit.find_errors() == []
     await portraits(browser, stack.url, tmp_path)
 
 
@@ -123,7 +123,7 @@ async def test_what_is_no_picture_says_so(visit):
     await expect(refused.locator(".again")).to_be_hidden()
     await refused.locator(".dismiss").click()
     await expect(refused).to_have_count(0)
-    assert [status for status, _ in visit.refused] == [415]
+    assert [status for status, _ in visit.failed_responses] == [415]
 
 
 async def test_a_damaged_picture_fails_before_everybodys_eyes(visit):
@@ -135,21 +135,21 @@ async def test_a_damaged_picture_fails_before_everybodys_eyes(visit):
     await torn.get_by_role("button", name=f"Delete {name}").click()
     await visit.page.locator("#sure .yes").click()
     await expect(torn).to_have_count(0)
-    assert await visit.troubles() == []
+    assert await visit.find_errors() == []
 
 
 async def test_a_file_too_large_is_not_even_sent(visit):
     name = unique_name("Huge")
     await choose_files(visit.page, a_file(f"{name}.jpg", bytes(10 * 1024 * 1024 + 1)))
     await expect(tile(visit.page, f"{name}.jpg").locator(".sentence")).to_contain_text("larger than 10 MiB")
-    assert await visit.troubles() == []
+    assert await visit.find_errors() == []
 
 
 async def test_a_picture_that_the_browser_cannot_show_is_shown_when_it_is_ready(visit):
     name = unique_name("From a phone")
     await choose_files(visit.page, a_file(f"{name}.heic", a_heic(400, 300, exif={"Model": name}), "image/heic"))
     await expect_ready(visit.page, name)
-    assert await visit.troubles() == []
+    assert await visit.find_errors() == []
 
 
 async def test_a_pasted_picture_is_uploaded(visit):
@@ -160,7 +160,7 @@ async def test_a_pasted_picture_is_uploaded(visit):
     paste = '(data) => document.body.dispatchEvent(new ClipboardEvent("paste", { clipboardData: data, bubbles: true }))'
     await visit.page.evaluate(paste, carried)
     await expect_ready(visit.page, name)
-    assert await visit.troubles() == []
+    assert await visit.find_errors() == []
 
 
 async def test_what_others_do_is_seen_at_once(visit, http):
@@ -173,7 +173,7 @@ async def test_what_others_do_is_seen_at_once(visit, http):
     await expect(tile(visit.page, renamed)).to_be_visible()
     await http.delete(f"/api/v1/images/{image_id}")
     await expect(visit.page.locator(f'[data-id="{image_id}"]')).to_have_count(0)
-    assert await visit.troubles() == []
+    assert await visit.find_errors() == []
 
 
 async def test_a_reset_reads_the_list_anew_and_doubles_nothing(browser, stack, http):
@@ -216,4 +216,4 @@ async def test_older_photos_come_while_scrolling(visit, http):
     await visit.page.reload()
     for title in titles:
         await expect(tile(visit.page, title)).to_have_count(1)
-    assert await visit.troubles() == []
+    assert await visit.find_errors() == []

@@ -21,7 +21,7 @@ async def photo_page(open_page, gallery, processing):
         await visit.page.goto("/")
         await expect(visit.page.locator(".tile[data-state=ready]")).to_have_count(9)
         yield visit.page
-        assert await visit.troubles() == []
+        assert await visit.find_errors() == []
 
 
 def photo(page, number):
@@ -93,7 +93,7 @@ async def test_the_page_works_where_the_browser_keeps_nothing_for_it(open_page, 
         await visit.page.locator("body[data-read]").wait_for()
         await visit.page.get_by_role("button", name="Shortcuts").click()
         await visit.page.get_by_role("checkbox").uncheck()
-        assert await visit.troubles() == []
+        assert await visit.find_errors() == []
 
 
 async def test_u_chooses_files_and_a_question_mark_lists_the_keys(photo_page):

@@ -81,7 +81,7 @@ async def test_photos_that_are_here_already_are_told_together_and_nothing_jumps(
     await message.get_by_role("button", name="Show").click()
     await expect(tile(page, names[1])).to_be_in_viewport()
     await expect(tile(page, names[1]).locator(".open")).to_be_focused()
-    assert await visit.troubles() == []
+    assert await visit.find_errors() == []
 
 
 async def test_many_uploads_tell_how_far_they_are(visit):
@@ -96,7 +96,7 @@ async def test_many_uploads_tell_how_far_they_are(visit):
     await choose_files(visit.page, *files)
     await expect(visit.page.locator(".message p", has_text=re.compile(r"\d of 5 uploaded$"))).to_be_visible()
     await expect(visit.page.locator(".message", has_text="5 of 5 uploaded.")).to_be_visible(timeout=RENDER_TIMEOUT_MS)
-    assert await visit.troubles() == []
+    assert await visit.find_errors() == []
 
 
 async def test_the_rest_of_many_uploads_is_cancelled_at_once(visit):

@@ -39,7 +39,7 @@ async def test_an_operator_finds_out_why_and_tries_again_by_keyboard_alone(open_
         await page.keyboard.press("d")
         await expect(page.get_by_role("heading", name="Failed 1")).to_be_visible()
         await expect(page.get_by_label("Interactive")).to_contain_text("1 waiting")
-        statuses = {image: (await gallery.dossiers.get(image)).status for image in (first, second, third)}
+        statuses = {image: (await gallery.image_details.get(image)).status for image in (first, second, third)}
         assert statuses == {first: "FAILED", second: "PENDING", third: "FAILED"}
 
         bug = page.locator("#live-bugs")
@@ -51,7 +51,7 @@ async def test_an_operator_finds_out_why_and_tries_again_by_keyboard_alone(open_
         await page.keyboard.press("Shift+Tab")
         await page.keyboard.press("d")
         await expect(bug.locator("h2")).to_have_count(0)
-        assert await visit.troubles() == []
+        assert await visit.find_errors() == []
 
 
 async def test_a_pause_shows_and_what_is_open_stays_open(open_page, gallery, processing):
@@ -65,15 +65,15 @@ async def test_a_pause_shows_and_what_is_open_stays_open(open_page, gallery, pro
         await page.keyboard.press("Enter")
         await expect(page.get_by_role("note")).to_contain_text("Paused for")
         await expect(page.get_by_role("button", name="Resume")).to_be_focused()
-        assert (await gallery.console.look()).paused_since
+        assert (await gallery.console.state()).paused_since
         refreshed = int(await page.locator("body").get_attribute("data-refreshed"))
         await expect(page.locator("body")).to_have_attribute("data-refreshed", str(refreshed + 1), timeout=15_000)
         await expect(page.locator("#failed-" + image)).to_have_attribute("open", "")
 
         await page.keyboard.press("Enter")
         await expect(page.get_by_role("button", name="Pause")).to_be_focused()
-        assert (await gallery.console.look()).paused_since is None
-        assert await visit.troubles() == []
+        assert (await gallery.console.state()).paused_since is None
+        assert await visit.find_errors() == []
 
 
 async def test_an_operator_signs_in_and_nobody_else_gets_in(open_page, settings):

@@ -192,7 +192,7 @@ async def test_a_failed_image_says_why_and_is_tried_again_and_deleted(open_page,
         await torn.get_by_role("button", name="Delete torn").click()
         await page.get_by_role("dialog", name="Delete torn?").get_by_role("button", name="Delete").click()
         await expect(torn).to_have_count(0)
-        assert await visit.troubles() == []
+        assert await visit.find_errors() == []
 
 
 async def test_photos_of_others_that_wait_have_a_name(open_page, gallery):

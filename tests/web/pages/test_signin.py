@@ -58,7 +58,7 @@ async def test_a_page_before_signing_in_asks_for_nothing_and_says_nothing_untrue
         await expect(visit.page.get_by_role("button", name="Sign out", include_hidden=True)).to_be_hidden()
         await expect(visit.page.locator(".bar .upload")).to_be_hidden()
         assert not [url for url in asked if "/api/" in url]
-        assert await visit.troubles() == []
+        assert await visit.find_errors() == []
         await dialog.get_by_label("API key or token").fill("gk_wrong")
         await visit.page.keyboard.press("Enter")
         color = await dialog.get_by_role("alert").evaluate("(p) => getComputedStyle(p).color")
@@ -89,7 +89,7 @@ async def test_admins_and_nobody_else_find_the_way_to_the_queue(open_page, setti
                 await visit.page.goto("/")
             await visit.page.locator("body[data-read]").wait_for()
             await expect(visit.page.get_by_role("link", name="Queue")).to_be_visible(visible=seen)
-            assert await visit.troubles() == []
+            assert await visit.find_errors() == []
 
 
 async def test_a_copied_image_link_works_for_a_stranger_for_a_while(open_page, settings):
@@ -115,4 +115,4 @@ async def test_a_copied_image_link_works_for_a_stranger_for_a_while(open_page, s
         await page.get_by_role("link", name="Copy link").click()
         await expect(page.locator(".message")).to_have_text("The link to this page is copied.")
         assert await page.evaluate("navigator.clipboard.readText()") == f"{url}/#{image['id']}"
-        assert await visit.troubles() == []
+        assert await visit.find_errors() == []
