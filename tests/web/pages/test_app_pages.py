@@ -55,10 +55,10 @@ def blocks(page: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", (APP / page).read_text(), re.MULTILINE | re.DOTALL)
 
 
-async def test_a_browser_uploads_follows_and_shows(stack, opened):
+async def test_a_browser_uploads_follows_and_shows(stack, open_page):
     code = [*blocks("uploads.md", "js"), *blocks("events.md", "js"), *blocks("pictures.md", "js")]
     module = "".join(block for block in code if 'from "thumbhash"' not in block)
-    visit = await opened(stack.url)
+    visit = await open_page(stack.url)
     await visit.page.route("**/app", lambda route: route.fulfill(body=HTML, content_type="text/html"))
     await visit.page.route("**/app.js", lambda route: route.fulfill(body=module, content_type="text/javascript"))
     await visit.page.goto("/app")

@@ -16,7 +16,7 @@ from factories import post
 from gallery.access import sessions
 from gallery.wiring import open_gallery
 
-PAGE = (Path(__file__).parents[2] / "docs" / "app" / "events.md").read_text()
+PAGE = (Path(__file__).parents[3] / "docs" / "app" / "events.md").read_text()
 CODE = re.search(r"^```js\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 HTML = b"<!doctype html><title>app</title>"
 
