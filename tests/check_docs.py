@@ -21,13 +21,14 @@ from gallery.settings import all_settings
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "gallery"
 DECISIONS = ROOT / "docs" / "decisions"
-NOT_OURS = {".git", ".venv", "data", "dist", "site", "node_modules", "__pycache__"}  # where there is no git to ask
+# Where there is no git to ask.
+IGNORED_FOLDERS = {".git", ".venv", "data", "dist", "site", "node_modules", "__pycache__"}
 
 FENCED = re.compile(r"^ *(```|~~~)(\w*)[^\n]*\n(.*?)^ *\1 *$", re.MULTILINE | re.DOTALL)
 CODE = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\]\(<?([^)\s>]+)>?(?: +\"[^\"]*\")?\)")
 HEADING = re.compile(r"^#{1,6} +(.+?) *#*$", re.MULTILINE)
-PLACE = re.compile(r"([a-z_]+(?:/[a-z_]+)*/[a-z_]+\.py)(?:: ([\w.]+))?")
+CODE_REFERENCE = re.compile(r"([a-z_]+(?:/[a-z_]+)*/[a-z_]+\.py)(?:: ([\w.]+))?")
 VARIABLE = re.compile(r"\bGALLERY_[A-Z0-9_]*[A-Z0-9]\b")
 FORBIDDEN = {
     "a path of somebody's machine": re.compile(r"(?<![\w.:/])/(?:home|Users|root|work)/[\w.]"),
@@ -38,42 +39,42 @@ FORBIDDEN = {
 
 
 def main() -> int:
-    found = sorted(set(complaints()))
+    found = sorted(set(find_problems()))
     for line in found:
         print(line)  # noqa: T201
     return 1 if found else 0
 
 
-def complaints() -> Iterator[str]:
-    files = ours()
+def find_problems() -> Iterator[str]:
+    files = tracked_files()
     pages = [path for path in files if path.suffix == ".md"]
     for path in pages:
         text = path.read_text()
-        yield from (f"{name(path)}: {fault}" for fault in in_page(path, text))
+        yield from (f"{relative_name(path)}: {fault}" for fault in check_page(path, text))
     for path in files:
-        yield from (f"{name(path)}: {fault}" for fault in in_any(path))
-    yield from in_generated()
-    yield from in_alerts()
-    yield from in_log_events()
-    yield from in_decisions()
+        yield from (f"{relative_name(path)}: {fault}" for fault in check_any(path))
+    yield from check_generated()
+    yield from check_alerts()
+    yield from check_log_events()
+    yield from check_decisions()
 
 
-def in_page(path: Path, text: str) -> Iterator[str]:
+def check_page(path: Path, text: str) -> Iterator[str]:
     prose = FENCED.sub("", text)
-    yield from broken_links(path, prose)
-    yield from unknown_places(prose)
+    yield from find_broken_links(path, prose)
+    yield from find_unknown_references(prose)
     yield from unknown_variables(text)
     for _, language, code in FENCED.findall(text):
         if language == "python":
             yield from broken_python(dedent(code))
             if path.name == "STYLE.md":
-                yield from misquoted(code)
+                yield from find_misquoted(code)
 
 
 # --- what git knows -----------------------------------------------------------------------------------------------
 
 
-def ours() -> list[Path]:
+def tracked_files() -> list[Path]:
     """All files that are or will be in the repository."""
     try:
         listed = subprocess.run(
@@ -82,18 +83,18 @@ def ours() -> list[Path]:
         ).stdout.split("\0")  # fmt: skip
         found = [ROOT / path for path in listed if path]
     except (OSError, subprocess.CalledProcessError):
-        found = [path for path in ROOT.rglob("*") if not NOT_OURS & {*path.relative_to(ROOT).parts}]
+        found = [path for path in ROOT.rglob("*") if not IGNORED_FOLDERS & {*path.relative_to(ROOT).parts}]
     return sorted(path for path in found if path.is_file())
 
 
-def name(path: Path) -> str:
+def relative_name(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
 # --- links ----------------------------------------------------------------------------------------------------------
 
 
-def broken_links(path: Path, prose: str) -> Iterator[str]:
+def find_broken_links(path: Path, prose: str) -> Iterator[str]:
     for link in LINK.findall(CODE.sub("", prose)):
         if re.match(r"[a-z]+:", link):
             continue
@@ -122,7 +123,7 @@ def anchors(path: Path) -> frozenset[str]:
 # --- what the page on style quotes ----------------------------------------------------------------------------------
 
 
-def misquoted(code: str) -> Iterator[str]:
+def find_misquoted(code: str) -> Iterator[str]:
     """Its examples are quotations: each line stands in the code."""
     for line in code.splitlines():
         if line.strip() not in {"", "..."} and line.strip() not in source_lines():
@@ -137,13 +138,13 @@ def source_lines() -> frozenset[str]:
 # --- names of ours --------------------------------------------------------------------------------------------------
 
 
-def unknown_places(prose: str) -> Iterator[str]:
+def find_unknown_references(prose: str) -> Iterator[str]:
     for code in CODE.findall(prose):
-        if match := PLACE.fullmatch(code):
-            yield from unknown_place(*match.groups())
+        if match := CODE_REFERENCE.fullmatch(code):
+            yield from check_reference(*match.groups())
 
 
-def unknown_place(place: str, member: str | None) -> Iterator[str]:
+def check_reference(place: str, member: str | None) -> Iterator[str]:
     path = next((root / place for root in (PACKAGE, ROOT) if (root / place).is_file()), None)
     if path is None:
         yield f"there is no {place}"
@@ -155,11 +156,11 @@ def unknown_place(place: str, member: str | None) -> Iterator[str]:
 def members(path: Path) -> frozenset[str]:
     """What a file defines at its top level, and what its classes define, as `Class.member`."""
     tree = ast.parse(path.read_text())
-    inner = [f"{c.name}.{n}" for c in tree.body if isinstance(c, ast.ClassDef) for n in defined(c.body)]
-    return frozenset([*defined(tree.body), *inner])
+    inner = [f"{c.name}.{n}" for c in tree.body if isinstance(c, ast.ClassDef) for n in defined_names(c.body)]
+    return frozenset([*defined_names(tree.body), *inner])
 
 
-def defined(body: list[ast.stmt]) -> Iterator[str]:
+def defined_names(body: list[ast.stmt]) -> Iterator[str]:
     for statement in body:
         match statement:
             case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
@@ -185,7 +186,7 @@ def broken_python(code: str) -> Iterator[str]:
 # --- what must not be there, what must ----------------------------------------------------------------------------
 
 
-def in_any(path: Path) -> Iterator[str]:
+def check_any(path: Path) -> Iterator[str]:
     try:
         lines = path.read_text().splitlines()
     except UnicodeDecodeError:
@@ -196,17 +197,17 @@ def in_any(path: Path) -> Iterator[str]:
         yield from (f"line {number} has {what}" for what, pattern in FORBIDDEN.items() if pattern.search(line))
 
 
-def in_generated() -> Iterator[str]:
+def check_generated() -> Iterator[str]:
     for script in sorted((ROOT / "docs").glob("make_*.py")):
         generator = runpy.run_path(str(script))
         page: Path = generator["PAGE"]
         if not page.is_file() or page.read_text() != generator["page"]():
-            yield f"{name(page)} is not what {name(script)} writes: run make docs"
-    yield from undrawn(runpy.run_path(str(ROOT / "docs" / "site_hooks.py")))
+            yield f"{relative_name(page)} is not what {relative_name(script)} writes: run make docs"
+    yield from find_undrawn(runpy.run_path(str(ROOT / "docs" / "site_hooks.py")))
     yield from (f"{entry.variable} has no description" for entry in all_settings() if not entry.description)
 
 
-def in_alerts() -> Iterator[str]:
+def check_alerts() -> Iterator[str]:
     """Each alert is told with what to do about it, and no other."""
     rules = re.findall(r"alert: (\w+)", (ROOT / "deploy" / "prometheus" / "alerts.yml").read_text())
     told = re.findall(r"^\| `(Gallery\w+)`", (ROOT / "docs" / "operate" / "alerts.md").read_text(), re.MULTILINE)
@@ -214,27 +215,29 @@ def in_alerts() -> Iterator[str]:
         yield f"docs/operate/alerts.md does not list the alerts in their order: {rules}"
 
 
-def in_log_events() -> Iterator[str]:
+def check_log_events() -> Iterator[str]:
     """Each name on the page is logged by some line of the source."""
     page = ROOT / "docs" / "reference" / "log-events.md"
     written = "".join(path.read_text() for path in PACKAGE.rglob("*.py"))
     for row in re.findall(r"^\| (`[a-z].*?) \|", page.read_text(), re.MULTILINE):
-        yield from (f"{name(page)}: nothing logs {event}" for event in CODE.findall(row) if f'"{event}"' not in written)
+        yield from (
+            f"{relative_name(page)}: nothing logs {event}" for event in CODE.findall(row) if f'"{event}"' not in written
+        )
 
 
-def undrawn(hooks: dict[str, Any]) -> Iterator[str]:
+def find_undrawn(hooks: dict[str, Any]) -> Iterator[str]:
     """The pictures of diagrams are named by their texts."""
-    drawn = {hooks["diagram"](source) for path in ours() for source in mermaid(path, hooks["MERMAID"])}
+    drawn = {hooks["diagram"](source) for path in tracked_files() for source in mermaid(path, hooks["MERMAID"])}
     if missing := [*filter(lambda path: not path.is_file(), drawn)]:
         yield f"a diagram has changed: run python docs/draw_diagrams.py ({len(missing)} to draw)"
-    yield from (f"{name(path)} is of no diagram" for path in set(hooks["DIAGRAMS"].glob("*.svg")) - drawn)
+    yield from (f"{relative_name(path)} is of no diagram" for path in set(hooks["DIAGRAMS"].glob("*.svg")) - drawn)
 
 
 def mermaid(path: Path, pattern: re.Pattern[str]) -> list[str]:
     return pattern.findall(path.read_text()) if path.suffix == ".md" else []
 
 
-def in_decisions() -> Iterator[str]:
+def check_decisions() -> Iterator[str]:
     index = (DECISIONS / "README.md").read_text()
     numbers = []
     for path in sorted(DECISIONS.glob("[0-9]*.md")):

@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from check_docs import ours
+from check_docs import tracked_files
 from gallery_processes import base_environment
-from test_api_docs import BASE_URL as ADDRESS
-from test_api_docs import SHELL_OPTIONS as STRICT
+from test_api_docs import BASE_URL, SHELL_OPTIONS
 
 ROOT = Path(__file__).parents[1]
 FENCED = re.compile(r"^```(sh|js|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -31,7 +30,7 @@ def examples(page: str) -> list[tuple[str, str]]:
 @pytest.fixture
 def checkout(tmp_path):
     """A copy of what is tracked."""
-    for path in ours():
+    for path in tracked_files():
         copy = tmp_path / "checkout" / path.relative_to(ROOT)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, copy)
@@ -45,14 +44,14 @@ def reader(stack, checkout, tmp_path):
     def read(page: str, last: str) -> str:
         before = everything(checkout)
         shell = "".join(block(number, *example) for number, example in enumerate(examples(page)))
-        out = run(STRICT + shell.replace(ADDRESS, stack.url) + last)
+        out = run(SHELL_OPTIONS + shell.replace(BASE_URL, stack.url) + last)
         assert everything(checkout) == before
         return out
 
     def block(number: int, language: str, code: str) -> str:
         if language == "sh":
             return code
-        (tmp_path / f"{number}.{SUFFIXES[language]}").write_text(code.replace(ADDRESS, stack.url))
+        (tmp_path / f"{number}.{SUFFIXES[language]}").write_text(code.replace(BASE_URL, stack.url))
         return COMMANDS[language].format(number)
 
     def run(script: str) -> str:
