@@ -1,5 +1,5 @@
-"""Bytes in, bytes out: what a file is, and the renditions that a page needs of it. Imports nothing of ours but errors.
+"""Bytes in, bytes out: the format of a file, and its renditions for web pages. Imports only `gallery.errors`.
 
-`probe` and `recipe` are light and fit for the API's process; `pipeline.render` loads libvips when it is called, in a
-process of its own.
+`probe` and `recipe` are light enough for the API's process. `pipeline.render` loads libvips when it is called, in a
+child process.
 """

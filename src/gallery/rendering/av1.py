@@ -10,7 +10,7 @@ MAX_OPERATING_POINTS = 32
 
 @dataclass(frozen=True)
 class ColorCoding:
-    """Code points of H.273, and whether black is 0; else it is 16 of 255."""
+    """Code points of H.273. With `full_range` black is 0, otherwise 16 of 255."""
 
     primaries: int
     transfer: int
@@ -30,7 +30,7 @@ class _BitReader:
         return self._value >> self._left & (1 << count) - 1
 
     def skip_uvlc(self) -> None:
-        """Past a number of variable length (uvlc)."""
+        """Skips a number of variable length (uvlc)."""
         zeroes = 0
         while not self.read(1):
             zeroes += 1
@@ -38,7 +38,7 @@ class _BitReader:
 
 
 def find_color_coding(data: bytes) -> ColorCoding | None:
-    """By the first sequence header in the beginning of a coded picture; None where there is none that can be read."""
+    """The colours in the first sequence header of `data`, the start of a coded picture; None if none is readable."""
     at = 0
     try:
         for _ in range(MAX_OBUS):
@@ -54,7 +54,7 @@ def find_color_coding(data: bytes) -> ColorCoding | None:
 
 
 def _read_leb128(data: bytes, at: int) -> tuple[int, int]:
-    """A number of up to eight bytes of seven bits (leb128), and where it ends."""
+    """Returns a number of up to eight bytes of seven bits (leb128) and the index behind it."""
     size = 0
     for index in range(8):
         byte = data[at + index]
@@ -121,5 +121,5 @@ def _parse_color_config(bits: _BitReader, profile: int) -> ColorCoding:
     has_description = bits.read(1)
     primaries, transfer, matrix = (bits.read(8) for _ in range(3)) if has_description else (UNSPECIFIED,) * 3
     if not gray and (primaries, transfer, matrix) == (1, 13, 0):
-        return ColorCoding(primaries, transfer, full_range=True)  # sRGB as it is, without a bit for it
+        return ColorCoding(primaries, transfer, full_range=True)  # sRGB has no range bit
     return ColorCoding(primaries, transfer, full_range=bits.read(1) == 1)

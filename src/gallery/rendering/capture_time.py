@@ -1,4 +1,4 @@
-"""When a photo was taken, from the many ways in which cameras and programs write it.
+"""Parses the time at which a photo was taken, in the notations that cameras and programs use.
 
 Exif 3.0 wants `2024:07:14 18:30:05`, with the fraction and the zone in tags of their own. Phones and programs also
 write a zone or a fraction behind it, `-` or `/` for the first two colons, and a `T` for the blank.
@@ -14,15 +14,15 @@ TIMESTAMP = re.compile(
     re.ASCII,
 )
 OFFSET = re.compile(r"([+-])(\d\d?):?([0-5]\d)?", re.ASCII)
-MAX_OFFSET_HOURS = 14  # hours from UTC
+MAX_OFFSET_HOURS = 14  # from UTC
 FRACTION_DIGITS = 3
 
 
 def capture_time(timestamp: str, fraction: str = "", offset: str = "") -> str:
-    """The moment in ISO 8601, with a fraction of up to three digits and an offset where they are known; or nothing.
+    """The time in ISO 8601, with up to three digits of fraction and an offset where they are known.
 
-    `fraction` and `offset` come from tags of their own, and count where `moment` has none itself. A moment that never
-    was, or that no photo can be from, is nothing.
+    `fraction` and `offset` come from separate tags and are used where `timestamp` has none itself. Returns "" for an
+    impossible date and for a year in which no photo can have been taken.
     """
     match = TIMESTAMP.fullmatch(timestamp.strip())
     if match is None:
@@ -44,7 +44,7 @@ def _fraction(text: str) -> str:
 
 
 def _offset(text: str) -> str:
-    """`+00:00` for `Z`; nothing for what is no offset."""
+    """`+00:00` for `Z`; "" for an invalid offset."""
     text = text.strip()
     if text in ("Z", "z"):
         return "+00:00"

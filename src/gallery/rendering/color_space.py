@@ -1,7 +1,7 @@
-"""Colours told by numbers instead of by an ICC profile: how an encoded value becomes light, and of which primaries.
+"""Colour spaces given by numbers instead of an ICC profile: a transfer function and primaries.
 
-AVIF, HEIC and PNG give them as code points of ITU-T H.273 (CICP, tables 2 and 3), older PNGs as gAMA and cHRM. Code
-points that are unknown or reserved say nothing, as in browsers.
+AVIF, HEIC and PNG give them as code points of ITU-T H.273 (CICP, tables 2 and 3), older PNGs as gAMA and cHRM. Unknown
+and reserved code points are ignored, as in browsers.
 """
 
 from collections.abc import Mapping
@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NamedTuple, TypeAlias
 
-REFERENCE_WHITE_NITS = 203.0  # nits of a white page in HDR: ITU-R BT.2408
-DEFAULT_PEAK_NITS = 1_000.0  # nits of HDR content that does not say it
-MAX_PEAK_NITS = 10_000.0  # nits: the most that PQ can tell
+REFERENCE_WHITE_NITS = 203.0  # a white page in HDR: ITU-R BT.2408
+DEFAULT_PEAK_NITS = 1_000.0  # of HDR content without a peak in its metadata
+MAX_PEAK_NITS = 10_000.0  # the highest value of PQ
 
 
 class Curve(NamedTuple):
@@ -79,24 +79,24 @@ TRANSFERS: Mapping[int, Transfer] = {
 class ColorSpace:
     primaries: Primaries
     transfer: Transfer
-    peak_nits: float = DEFAULT_PEAK_NITS  # nits; of HDR alone
+    peak_nits: float = DEFAULT_PEAK_NITS  # used for HDR only
 
     @property
     def is_srgb(self) -> bool:
-        """Whether it is sRGB itself, so that nothing has to be converted."""
+        """Whether this is sRGB, so that no conversion is needed."""
         return self.primaries == BT709 and self.transfer == SRGB
 
     def with_peak(self, nits: float) -> "ColorSpace":
-        """With the peak that the content tells; 0 is no telling."""
+        """This space with the peak from the content's metadata; 0 means that there is none."""
         return replace(self, peak_nits=min(nits, MAX_PEAK_NITS)) if nits > 0 else self
 
 
 @dataclass(frozen=True)
 class ColorInfo:
-    """What a file tells of its values: `space` is None where an ICC profile counts, or sRGB.
+    """Colour information of a file outside its ICC profile. With `space` None the profile applies, or sRGB.
 
-    `limited_gray` is an AVIF of one plane whose black is 16 of 255 and whose white is 235; `premultiplied` colours have
-    been multiplied by their alpha.
+    `limited_gray` is an AVIF of one plane with black at 16 of 255 and white at 235. `premultiplied` colours have been
+    multiplied by their alpha.
     """
 
     space: ColorSpace | None = None
@@ -105,10 +105,10 @@ class ColorInfo:
 
 
 def from_code_points(primaries: int, transfer: int, video_transfer: Curve = SRGB) -> ColorSpace | None:
-    """The colour space of two code points of H.273, or None where either says nothing.
+    """The colour space of two code points of H.273, or None when either is unknown.
 
-    `video` is what to take for the function of TV: browsers show AVIF as if it were sRGB's, PNG by that of a
-    reference display (BT.1886).
+    `video_transfer` is used for the transfer function of TV: browsers take sRGB's for AVIF, and that of a reference
+    display (BT.1886) for PNG.
     """
     function = video_transfer if transfer in VIDEO_TRANSFERS else TRANSFERS.get(transfer)
     if primaries not in PRIMARIES or function is None:

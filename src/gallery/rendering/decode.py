@@ -1,9 +1,9 @@
-"""From the original file to its largest rendition's pixels, as lightly as the format allows.
+"""Decodes an original file to the pixels of its largest rendition, with as little memory as the format allows.
 
-Whatever is wrong with the file comes out as `DamagedPicture`. libvips is told `fail_on="truncated"`: that refuses files
-that are cut short and data that cannot be decompressed. `"error"` finds nothing more in our formats; `"warning"`
-refuses photos that every viewer shows, such as those of phones that write stray bytes between two JPEG markers. Of an
-animation only the first frame is read, so damage behind it goes unseen.
+Every fault of the file is raised as `DamagedPicture`. libvips runs with `fail_on="truncated"`, which refuses files that
+are cut short and data that cannot be decompressed. `"error"` finds nothing more in these formats. `"warning"` refuses
+photos that every viewer shows, such as those of phones that write stray bytes between two JPEG markers. Only the first
+frame of an animation is read, so damage behind it is not detected.
 """
 
 from pathlib import Path
@@ -23,17 +23,17 @@ LOADERS = {
     Format.GIF: "gifload",
     Format.AVIF: "heifload",
 }
-LOAD_OPTIONS = {"access": "sequential", "fail_on": "truncated"}  # row by row, and whole
-MIN_OVERSAMPLING = 2  # a JPEG is loaded at least twice as large as needed: SSIM to the ideal 0.982, without spare 0.975
+LOAD_OPTIONS = {"access": "sequential", "fail_on": "truncated"}
+MIN_OVERSAMPLING = 2  # a JPEG is loaded at least twice as large as needed: SSIM to the ideal 0.982, at 1 only 0.975
 
 pillow_heif.options.DECODE_THREADS = 1
 pillow_heif.options.THUMBNAILS = pillow_heif.options.DEPTH_IMAGES = pillow_heif.options.AUX_IMAGES = False
 
 
 def open_picture(source: Path, kind: Format, limits: Limits) -> tuple[Picture, bytes]:
-    """The picture with its header read and checked again, and of HEIC alone its pixels; and its EXIF.
+    """Returns the picture as stored (not upright) and its EXIF. Only the header is read, of HEIC also the pixels.
 
-    It is as stored, not upright.
+    Raises `DamagedPicture`, and the errors of `limits.check`: the header is checked again.
     """
     with translate_errors(DamagedPicture):
         if kind is Format.HEIC:
@@ -44,7 +44,7 @@ def open_picture(source: Path, kind: Format, limits: Limits) -> tuple[Picture, b
 
 
 def load_at_size(size: Size, picture: Picture, source: Path, kind: Format) -> Picture:
-    """The pixels in memory: upright, at this size, in sRGB."""
+    """The pixels in memory: upright, at this size, in sRGB. Raises `DamagedPicture`."""
     with translate_errors(DamagedPicture):
         if kind is Format.JPEG:
             picture = _load_jpeg(source, shrink=_jpeg_shrink(picture, size))
@@ -56,7 +56,7 @@ def load_at_size(size: Size, picture: Picture, source: Path, kind: Format) -> Pi
 
 
 def read_color_info(source: Path, kind: Format) -> ColorInfo:
-    """What the file tells of its colours but by an ICC profile."""
+    """The colour information of the file outside its ICC profile."""
     match kind:
         case Format.PNG:
             read = png_colors.read
@@ -86,9 +86,9 @@ def _open(source: Path, kind: Format) -> Picture:
 
 
 def _load_jpeg(source: Path, shrink: int = 1) -> Picture:
-    """A file that lacks nothing but its last two bytes (EOI) is whole: some cameras do not write them.
+    """Loads a JPEG; a file that lacks only its last two bytes (EOI) is complete, as some cameras do not write them.
 
-    With them put back, what is missing before them is the first thing that libjpeg warns of.
+    They are added again. If more is missing, libjpeg warns of it first.
     """
     content = source.read_bytes()
     if abuse.has_eoi(content):
@@ -97,14 +97,14 @@ def _load_jpeg(source: Path, shrink: int = 1) -> Picture:
 
 
 def _load(source: Path, kind: Format, **options: int) -> Picture:
-    """By the loader of this one format: first frame only."""
+    """Loads the first frame with the loader of this format."""
     return getattr(Picture, LOADERS[kind])(str(source), **LOAD_OPTIONS, **options)
 
 
 def _jpeg_shrink(picture: Picture, size: Size) -> int:
-    """How much libjpeg may shrink while it decodes; by the longer sides, whichever way the picture was held.
+    """The factor by which libjpeg may shrink while it decodes, by the longer sides: the picture may be rotated.
 
-    A side that is shorter than that would vanish.
+    A side that is shorter than the factor would become 0.
     """
     factor = max(picture.width, picture.height) / max(size.width, size.height)
     shortest = min(picture.width, picture.height)
@@ -112,13 +112,13 @@ def _jpeg_shrink(picture: Picture, size: Size) -> int:
 
 
 def _open_heic(source: Path, limits: Limits) -> tuple[Picture, bytes]:
-    """By libheif, which has already turned the picture as its container says.
+    """Decodes with libheif, which has already rotated the picture as its container says.
 
-    EXIF repeats that turn, so it must not become part of the picture: libvips would see the orientation in it.
+    EXIF repeats that rotation, so it is returned apart from the picture: libvips would rotate it again.
     """
     heif = pillow_heif.open_heif(source)
     if not len(heif):
-        raise ValueError("no picture inside that libheif can read")
+        raise ValueError("libheif finds no readable picture in the file")
     limits.check(*heif.size)
     channels, _, deep = heif.mode.partition(";")  # "RGB", "RGBA", "RGBa", "L" or "LA", and "I;16" for deep gray
     pixels = Picture.new_from_memory(heif.data, *heif.size, len(channels), "ushort" if deep else "uchar")

@@ -1,4 +1,4 @@
-"""Writes renditions: nothing in them but the pixels. No EXIF, no place, no comment, no profile (sRGB needs none)."""
+"""Writes renditions that hold only pixels: no EXIF, no location, no comment, no profile (sRGB needs none)."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from gallery.rendering.vips import Picture
 
 
 def write(picture: Picture, path: Path, kind: Format, recipe: Recipe) -> int:
-    """The file's size in bytes."""
+    """Writes `picture` to `path` and returns the file's size in bytes."""
     if kind is Format.WEBP:
         picture.webpsave(str(path), Q=recipe.webp_quality, effort=recipe.webp_effort, keep="none")
     else:

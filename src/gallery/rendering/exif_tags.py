@@ -1,8 +1,8 @@
-"""The tags of an EXIF blob, read by Pillow: IFD0 and the EXIF directory that it points to, and no other.
+"""The tags of an EXIF blob, read by Pillow: IFD0 and the EXIF directory that it points to, no other directory.
 
-Pillow reads all that a directory claims, gives up once that is more than the file has, and ends a directory where a
-value lies outside of the file. So it sees the wanted tags alone, each up to a bound, in a file with room for them:
-then a broken entry costs no other its place.
+Pillow reads all the values that a directory claims, fails when that is more than the file has, and ends a directory at
+a value outside of the file. Therefore it gets only the wanted tags, each with a limited number of values, in a file
+that is padded for them: a broken entry then does not hide the others.
 """
 
 import io
@@ -16,25 +16,25 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 Tags = dict[int, str | float]
 
-UTF8_TYPE = 129  # of Exif 3.0, which Pillow 13 does not know
-HEADER_BYTES = 8  # bytes
+UTF8_TYPE = 129  # of Exif 3.0; Pillow 13 does not support it
+HEADER_BYTES = 8
 ENTRY_FORMAT = "HHL4s"  # as Pillow unpacks one: tag, type, count, value or offset
 COUNT_FORMAT = "H"  # of a directory, in entries
 MAX_ENTRIES = 512
-MAX_VALUES = 1_024  # values of one tag
-MAX_VALUE_BYTES = 8  # bytes of a value
+MAX_VALUES = 1_024  # of one tag
+MAX_VALUE_BYTES = 8
 READ_ERRORS = (SyntaxError, struct.error, ValueError, TypeError, LookupError, ArithmeticError, AssertionError, OSError)
 
 
 class _PaddedBytesIO(io.BytesIO):
-    """Zeroes follow its end: some are part of it, and reading always gets as many as it wants."""
+    """Zeroes follow its end: a read always returns the requested number of bytes."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         return super().read(size).ljust(size or 0, b"\0")
 
 
 class _Directory(ImageFileDirectory_v2):
-    """`MAX_ENTRIES` at most, and of them the tags of `wanted`, each with `MAX_VALUES` values at most."""
+    """Reads at most `MAX_ENTRIES` entries, and of them the tags in `wanted`, each with at most `MAX_VALUES` values."""
 
     wanted: Collection[int] = ()
 
@@ -49,12 +49,12 @@ class _Directory(ImageFileDirectory_v2):
 
 
 def read(blob: bytes, wanted: Collection[int]) -> Tags:
-    """Texts, and of numbers the first, of these tags; what cannot be read is left out."""
+    """The texts, and the first of the numbers, of the `wanted` tags; unreadable ones are left out."""
     wanted = {*wanted, ExifTags.IFD.Exif}
     file = _PaddedBytesIO(blob.removeprefix(b"Exif\0\0") + bytes(len(wanted) * MAX_VALUES * MAX_VALUE_BYTES))
     head = file.read(HEADER_BYTES)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of damage, which is nothing new in EXIF
+        warnings.simplefilter("ignore")  # damaged EXIF is common
         try:
             main, details = _Directory(head), _Directory(head, group=ExifTags.IFD.Exif)
         except READ_ERRORS:
@@ -89,7 +89,7 @@ def _read_value(directory: _Directory, tag: int) -> str | float | None:
 
 
 def _load_utf8(_: ImageFileDirectory_v2, data: bytes, legacy_api: bool = True) -> str:  # noqa: ARG001
-    """As Pillow's loader of ASCII, which gives each byte as a character: UTF-8 is written there, too."""
+    """Returns each byte as a character, as Pillow's loader of ASCII does: that holds UTF-8 as well."""
     return data.decode("latin-1")
 
 

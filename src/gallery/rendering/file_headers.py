@@ -1,7 +1,7 @@
 """Reads the headers of JPEG, PNG, GIF and WebP in plain Python.
 
-Each reader takes a seekable file whose magic number has been seen, and raises `NotAPicture` where the structure does
-not lead to the picture's sides.
+Each reader takes a seekable file with the right magic number, and raises `NotAPicture` when it does not find the
+picture's sides.
 """
 
 import re
@@ -14,14 +14,10 @@ from gallery.rendering import memory
 
 MAX_SEGMENTS = 1_000  # a JPEG with 10 MB of extended XMP has 160 before its frame
 MAX_CHUNKS = 1_000
-GIF_WINDOW_BYTES = 1 << 20  # bytes in which we look for a second image
+GIF_WINDOW_BYTES = 1 << 20  # searched for a second image
 
 MARKER = re.compile(rb"\xff([^\x00\xff])")  # after any number of fill bytes
-MARKER_WINDOW_BYTES = (
-    64,
-    4_096,
-    1 << 20,
-)  # bytes in which the next is looked for: some phones write 24,000 that belong to none
+MARKER_WINDOW_BYTES = (64, 4_096, 1 << 20)  # searched for the next one: some phones write 24,000 stray bytes
 STANDALONE_MARKERS = frozenset({0x01, *range(0xD0, 0xD9)})  # markers without a length
 FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15 without DHT, JPG, DAC
 PROGRESSIVE_FRAME_MARKERS = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
@@ -31,7 +27,7 @@ END_OF_HEADER_MARKERS = frozenset({EOI, SOS})
 
 @dataclass(frozen=True)
 class Header:
-    """Sides in pixels, and the bytes that rendering takes for each pixel."""
+    """Sides in pixels, and the bytes that rendering needs for each pixel."""
 
     width: int
     height: int
@@ -40,7 +36,7 @@ class Header:
 
 
 def read_exactly(file: BinaryIO, count: int) -> bytes:
-    """Exactly `count` bytes, or it is no picture."""
+    """Returns exactly `count` bytes. Raises `NotAPicture` when the file has fewer."""
     data = file.read(count)
     if len(data) < count:
         raise NotAPicture(ends_at=file.tell(), wanted=count)
@@ -65,7 +61,7 @@ def jpeg(file: BinaryIO) -> Header:
 
 
 def _markers(file: BinaryIO) -> Iterator[tuple[int, int]]:
-    """The code of each marker of the header, and where its segment begins."""
+    """The code of each marker of the header, and the position of its segment."""
     position = 2
     for _ in range(MAX_SEGMENTS):
         marker = _next_marker(file, position)
@@ -81,7 +77,7 @@ def _markers(file: BinaryIO) -> Iterator[tuple[int, int]]:
 
 
 def _jpeg_header(frame: bytes, first_scan_components: bytes) -> Header:
-    """`frame` begins with its marker's code; the second is how many components the first scan has."""
+    """`frame` begins with its marker's code; the second argument is the number of components in the first scan."""
     factors = [(each >> 4) * (each & 15) for each in frame[10::3]]
     samples = sum(factors) / max(factors, default=1) if all(factors) else len(factors)
     multi_scan = frame[0] in PROGRESSIVE_FRAME_MARKERS or first_scan_components != frame[8:9]
@@ -90,7 +86,7 @@ def _jpeg_header(frame: bytes, first_scan_components: bytes) -> Header:
 
 
 def _next_marker(file: BinaryIO, position: int) -> tuple[int, int] | None:
-    """Its code and where it ends, behind fill bytes (B.1.1.2) and behind stray ones, which every decoder skips."""
+    """The marker's code and the position behind it. Skips fill bytes (B.1.1.2) and stray bytes, as decoders do."""
     for window in MARKER_WINDOW_BYTES:
         file.seek(position)
         if marker := MARKER.search(file.read(window)):
@@ -100,13 +96,7 @@ def _next_marker(file: BinaryIO, position: int) -> tuple[int, int] | None:
 
 # --- PNG: https://www.w3.org/TR/png-3/ --------------------------------------------------------------------------
 
-MAX_CHANNELS_BY_PNG_COLOR_TYPE = {
-    0: 2,
-    2: 4,
-    3: 4,
-    4: 2,
-    6: 4,
-}  # by colour type, with the alpha that a tRNS chunk or a palette may bring
+MAX_CHANNELS_BY_PNG_COLOR_TYPE = {0: 2, 2: 4, 3: 4, 4: 2, 6: 4}  # with the alpha that a tRNS chunk or a palette may add
 
 
 def png(file: BinaryIO) -> Header:
@@ -137,9 +127,9 @@ def _is_apng(file: BinaryIO) -> bool:
 
 @dataclass(frozen=True)
 class GifCanvas:
-    """The canvas of a GIF as browsers have it, and where on it the first frame stands; all in pixels.
+    """The canvas of a GIF as in browsers, and the position of the first frame on it; all in pixels.
 
-    It is the logical screen, made larger where the first frame does not fit.
+    The canvas is the logical screen, enlarged when the first frame does not fit.
     """
 
     width: int
@@ -151,7 +141,7 @@ class GifCanvas:
 
     @property
     def is_covered(self) -> bool:
-        """Whether the first frame leaves nothing of it free."""
+        """Whether the first frame covers the whole canvas."""
         return (self.frame_width, self.frame_height) == (self.width, self.height)
 
 
@@ -166,7 +156,7 @@ def gif_canvas(file: BinaryIO) -> GifCanvas:
 
 
 def _gif_screen(file: BinaryIO) -> tuple[bytes, bytes]:
-    """The logical screen descriptor, and what follows within the window."""
+    """The logical screen descriptor, and the bytes behind it within the window."""
     file.seek(6)
     return read_exactly(file, 7), file.read(GIF_WINDOW_BYTES)
 
@@ -181,7 +171,7 @@ def _gif_canvas(screen: bytes, blocks: bytes) -> GifCanvas:
 
 
 def _image_descriptor(blocks: bytes, at: int) -> int | None:
-    """Where the first one begins, behind its separator; nothing where none is found."""
+    """The position behind the separator of the first image, or None."""
     while at < len(blocks) and blocks[at] == 0x21:
         at = _after_sub_blocks(blocks, at + 2)
     return at + 1 if blocks[at : at + 1] == b"\x2c" and at + 10 <= len(blocks) else None
@@ -193,7 +183,7 @@ def _color_table_bytes(flags: int) -> int:
 
 
 def _has_second_image(blocks: bytes, at: int) -> bool:
-    """Walks the blocks from `at`. Where the first image does not end in them, a wish to loop decides."""
+    """Walks the blocks from `at`. If the first image does not end in them, the loop extension decides."""
     images = 0
     while at < len(blocks):
         kind = blocks[at]
@@ -223,7 +213,7 @@ def webp(file: BinaryIO) -> Header:
     file.seek(4)
     start = read_exactly(file, 26)  # RIFF size, WEBP, first chunk's name and size, 10 bytes of it
     size, chunk, body = int.from_bytes(start[:4], "little"), start[8:12], start[16:]
-    if size < 22:  # not even room for what we have just read
+    if size < 22:  # less than the bytes just read
         raise NotAPicture(format="webp", riff_size=size)
     if chunk == b"VP8X":
         per_pixel = memory.ALPHA_WEBP_BYTES_PER_PIXEL if body[0] & 0x12 else memory.WEBP_BYTES_PER_PIXEL

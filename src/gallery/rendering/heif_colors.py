@@ -1,4 +1,4 @@
-"""What an AVIF or HEIC says of the colours of its main picture.
+"""Reads the colour information of the main picture in an AVIF or HEIC.
 
 Format: items and their properties of ISO/IEC 14496-12 and 23008-12; `clli` and `mdcv` as in 14496-12, 12.1.6.
 """
@@ -9,8 +9,8 @@ from typing import BinaryIO, TypeAlias
 from gallery.rendering import av1, isobmff
 from gallery.rendering.color_space import ColorInfo, ColorSpace, from_code_points
 
-UNITS_PER_NIT = 10_000  # steps of mdcv in one
-CODED_HEADER_BYTES = 256  # bytes of a coded picture, in which its sequence header stands
+UNITS_PER_NIT = 10_000  # of mdcv
+CODED_HEADER_BYTES = 256  # of a coded picture; they include its sequence header
 PROFILE_TYPES = (b"prof", b"rICC")
 AV1C_MONOCHROME = (2, 0x10)  # the byte of av1C, and its bit
 
@@ -19,7 +19,7 @@ Properties: TypeAlias = list[tuple[bytes, bytes]]
 
 
 def read(file: BinaryIO) -> ColorInfo:
-    """What cannot be read says nothing."""
+    """The colour information of `file`; unreadable parts are left out."""
     meta = isobmff.read_meta(file)
     main = int.from_bytes(isobmff.child_box(meta, b"pitm")[4:])
     references = list(_references(isobmff.child_box(meta, b"iref")))
@@ -39,7 +39,7 @@ def _space(coding: av1.ColorCoding, properties: Properties) -> ColorSpace | None
 
 
 def _peak(properties: Properties) -> float:
-    """In nits, of the content itself or of the screen it was made on; 0 where neither is told."""
+    """In nits, of the content itself or of the screen it was made on; 0 when the file gives neither."""
     by_type = dict(properties)
     content, screen = by_type.get(b"clli", b""), by_type.get(b"mdcv", b"")
     return int.from_bytes(content[:2]) or int.from_bytes(screen[16:20]) / UNITS_PER_NIT
@@ -61,16 +61,16 @@ def _nclx(properties: Properties) -> av1.ColorCoding | None:
 
 
 def _is_gray(properties: Properties) -> bool:
-    """By the configuration of AV1; HEVC's says it elsewhere, and libheif minds the range there."""
+    """Whether AV1's configuration says monochrome. HEVC's is not needed: libheif expands the range there."""
     configuration = dict(properties).get(b"av1C", b"")
     return len(configuration) > AV1C_MONOCHROME[0] and configuration[AV1C_MONOCHROME[0]] & AV1C_MONOCHROME[1] > 0
 
 
-# --- how it is written --------------------------------------------------------------------------------------------
+# --- the boxes ----------------------------------------------------------------------------------------------------
 
 
 def _references(iref: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Each kind of reference with the item it starts from and the first one it leads to."""
+    """The type of each reference, with the item it starts from and the first item it leads to."""
     width = 4 if iref[:1] == b"\x01" else 2  # bytes of an item's number
     for kind, payload in isobmff.child_boxes(iref[4:]):
         yield kind, int.from_bytes(payload[:width]), int.from_bytes(payload[width + 2 : 2 * width + 2])
@@ -84,7 +84,7 @@ def _properties(meta: bytes, item: int) -> Properties:
 
 
 def _associations(ipma: bytes) -> Iterator[tuple[int, int]]:
-    """Items, and the numbers of the properties they have, which count from 1."""
+    """Pairs of an item and the number of one of its properties, which count from 1."""
     width, long_index = (4 if ipma[:1] == b"\x01" else 2), ipma[3:4] == b"\x01"
     at = 8
     while at < len(ipma):
@@ -97,7 +97,7 @@ def _associations(ipma: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _read_coded_picture(file: BinaryIO, meta: bytes, item: int) -> bytes:
-    """The beginning of an item's coded picture; nothing if it does not lie in the file itself."""
+    """The beginning of an item's coded picture; empty if it does not lie in the file itself."""
     for number, start in _locations(isobmff.child_box(meta, b"iloc")):
         if number == item:
             file.seek(start)
@@ -106,7 +106,7 @@ def _read_coded_picture(file: BinaryIO, meta: bytes, item: int) -> bytes:
 
 
 def _locations(iloc: bytes) -> Iterator[tuple[int, int]]:
-    """Items whose bytes lie in the file, and where their first extent begins."""
+    """Items whose bytes lie in the file, with the position of their first extent."""
     version = iloc[0] if iloc else 0
     widths = [half for byte in iloc[4:6] for half in (byte >> 4, byte & 15)]
     if len(widths) < 4:
@@ -123,7 +123,7 @@ def _locations(iloc: bytes) -> Iterator[tuple[int, int]]:
         if version:
             method = iloc[at + 1] & 15 if at + 1 < len(iloc) else 0
             at += 2
-        at += 2  # where the bytes are: in this file
+        at += 2  # the data reference: this file
         base = int.from_bytes(iloc[at : at + base_width])
         at += base_width
         extents = int.from_bytes(iloc[at : at + 2])

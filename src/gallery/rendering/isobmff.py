@@ -1,7 +1,7 @@
-"""Reads what an AVIF or HEIC file says of itself: the boxes of ISO 14496-12 and 23008-12, in plain Python.
+"""Reads the headers of AVIF and HEIC files: the boxes of ISO 14496-12 and 23008-12, in plain Python.
 
-Only the top level is walked by seeking; the `read_meta` box is read at once, up to a bound, and walked in memory. Every
-box is at least 8 bytes long, so every loop ends.
+Only the top level is walked by seeking. The `meta` box is read at once, up to a limit, and walked in memory. Every box
+is at least 8 bytes long, so every loop ends.
 """
 
 import os
@@ -14,14 +14,14 @@ from gallery.rendering.file_headers import Header, read_exactly
 
 MAX_TOP_BOXES = 64
 MAX_BOXES = 4_096  # in one container; a 50 MP grid of 512 px tiles has 200 items
-MAX_FTYP_BYTES = 1_024  # bytes
-MAX_META_BYTES = 1 << 20  # bytes
+MAX_FTYP_BYTES = 1_024
+MAX_META_BYTES = 1 << 20
 
 AVIF_BRANDS = frozenset({b"avif", b"avis"})
 HEIC_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"hevx"})
-GENERIC_BRANDS = frozenset({b"mif1", b"msf1"})  # say nothing of the codec
+GENERIC_BRANDS = frozenset({b"mif1", b"msf1"})  # of any codec
 CODECS = {b"av01": "avif", b"hvc1": "heic", b"hev1": "heic"}
-ALPHA_URN_SUFFIXES = (b":auxiliary:alpha", b":auxid:1\0")  # how the URN of an alpha plane ends
+ALPHA_URN_SUFFIXES = (b":auxiliary:alpha", b":auxid:1\0")  # of an alpha plane
 
 
 def read_header(file: BinaryIO) -> tuple[str, Header]:
@@ -39,7 +39,7 @@ def read_header(file: BinaryIO) -> tuple[str, Header]:
 
 
 def read_meta(file: BinaryIO) -> bytes:
-    """The boxes inside of `read_meta`, or nothing."""
+    """The content of the `meta` box, or b""."""
     top = _top_level(file)
     return _payload(file, top[b"meta"], MAX_META_BYTES)[4:] if b"meta" in top else b""
 
@@ -48,7 +48,7 @@ def read_meta(file: BinaryIO) -> bytes:
 
 
 def _top_level(file: BinaryIO) -> dict[bytes, tuple[int, int]]:
-    """Where the payload of each kind of box (the first of its kind) begins and ends."""
+    """The extent of the payload of each type of box; the first box of a type counts."""
     found: dict[bytes, tuple[int, int]] = {}
     position, length = 0, file.seek(0, os.SEEK_END)
     for _ in range(MAX_TOP_BOXES):
@@ -87,7 +87,7 @@ def _brands(ftyp: bytes) -> set[bytes]:
 
 
 def child_boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """The names and the payloads of boxes that stand one behind the other."""
+    """The names and the payloads of consecutive boxes."""
     at = 0
     for _ in range(MAX_BOXES):
         size = int.from_bytes(data[at : at + 4])
@@ -98,7 +98,7 @@ def child_boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def child_box(data: bytes, name: bytes) -> bytes:
-    """The payload of the first of this name, or nothing."""
+    """The payload of the first box of this name, or b""."""
     return next((payload for kind, payload in child_boxes(data) if kind == name), b"")
 
 
@@ -115,7 +115,7 @@ def _largest_size(properties: bytes) -> tuple[int, int]:
 
 
 def _bytes_per_pixel(codec: str, properties: bytes) -> float:
-    """What rendering takes in the worst case: by the deepest and finest of all that is inside."""
+    """The memory of rendering in the worst case: by the highest bit depth and chroma resolution inside."""
     high_bit_depth = full_chroma = alpha = False
     for kind, payload in child_boxes(properties):
         if kind == b"av1C" and len(payload) > 2:
@@ -135,7 +135,7 @@ def _bytes_per_pixel(codec: str, properties: bytes) -> float:
 
 
 def _codec(brands: set[bytes], meta: bytes) -> str:
-    """By the items' own codec, which the decoder will meet; by brand where they leave it open."""
+    """The codec of the items, as the decoder sees it; of the brands if the items have none or several."""
     codecs = {CODECS[kind] for kind in _item_types(child_box(meta, b"iinf")) if kind in CODECS}
     if len(codecs) == 1:
         return codecs.pop()

@@ -1,15 +1,15 @@
-"""How much memory rendering a picture takes, by what its header says; so that no renderer has to die of it.
+"""Estimates the memory that rendering takes, by the picture's header, so that no renderer runs out of memory.
 
 The numbers are those of libvips 8.18.7, libaom and libheif 1.23.6 as `bench/picture_memory.py` measures them, rounded
-up. Decoders that give row by row take little; others hold all pixels, and libaom ten bytes more for each.
+up. Decoders that work row by row take little; others hold all pixels, and libaom ten bytes more for each.
 """
 
-MAX_RENDITION_WIDTH = 1_920  # px, of a rendition
-MAX_RENDITION_HEIGHT = 65_500  # px, of a rendition
-BASE_BYTES = 128 << 20  # bytes: the interpreter, the libraries, and what transparency and encoders need
-BYTES_PER_SIDE_PIXEL = 3 << 10  # bytes for each pixel of the longer side: rows on their way
-BYTES_PER_RENDERED_PIXEL = 9.0  # bytes: the largest rendition, turned and upright, and those that are made of it
-FILE_COPIES = 2  # of the file
+MAX_RENDITION_WIDTH = 1_920  # px
+MAX_RENDITION_HEIGHT = 65_500  # px
+BASE_BYTES = 128 << 20  # the interpreter, the libraries, transparency and encoders
+BYTES_PER_SIDE_PIXEL = 3 << 10  # for each pixel of the longer side: rows in work
+BYTES_PER_RENDERED_PIXEL = 9.0  # the largest rendition, rotated and upright, and the smaller ones
+FILE_COPIES = 2
 
 SEQUENTIAL = 0.75  # bytes a pixel
 GIF_BYTES_PER_PIXEL = 5.0
@@ -17,7 +17,7 @@ WEBP_BYTES_PER_PIXEL, ALPHA_WEBP_BYTES_PER_PIXEL = 13.0, 15.5
 
 
 def estimate(width: int, height: int, bytes_per_pixel: float, file_size: int) -> int:
-    """Bytes, at most, for a picture of these sides, whichever of them turns out to be its height."""
+    """The most bytes for a picture of these sides, whether upright or rotated."""
     short, long = sorted((width, height))
     wide = min(short, MAX_RENDITION_WIDTH)
     rendered = wide * min(max(MAX_RENDITION_WIDTH, round(long * wide / short)), MAX_RENDITION_HEIGHT)
@@ -26,17 +26,17 @@ def estimate(width: int, height: int, bytes_per_pixel: float, file_size: int) ->
 
 
 def jpeg(samples: float, *, multi_scan: bool) -> float:
-    """Bytes for a pixel of so many samples: whatever comes in several scans is held as coefficients of two bytes."""
+    """Bytes for a pixel of so many samples: a file of several scans is held as coefficients of two bytes."""
     return 2 * samples + 0.5 if multi_scan else SEQUENTIAL
 
 
 def png(pixel_bytes: int, *, interlaced: bool) -> float:
-    """Bytes for a pixel that takes so many when it is unpacked."""
+    """Bytes for a pixel of `pixel_bytes` bytes unpacked."""
     return pixel_bytes + 1.0 if interlaced else 0.5 * pixel_bytes + 0.5
 
 
 def heic(*, high_bit_depth: bool, full_chroma: bool, alpha: bool) -> float:
-    """Bytes for a pixel of more than 8 bits a sample (`deep`), with colours in full resolution (`fine`)."""
+    """Bytes for a pixel; `high_bit_depth` means more than 8 bits a sample, `full_chroma` colours in full resolution."""
     if full_chroma:
         return (16.0 if high_bit_depth else 10.0) + (4.5 if alpha else 0)
     return (8.0 if high_bit_depth else 5.0) + (4.5 if alpha else 0)

@@ -1,6 +1,6 @@
-"""From an original to all its renditions. The worker hands `render` to a child process, which may well die of it.
+"""Renders an original to all its renditions. The worker runs `render` in a child process, which may crash.
 
-Importing this file loads no decoder, calling `render` does: those who only ask or pass on stay light and safe.
+Importing this file loads no decoder, calling `render` does: other processes stay small and safe.
 """
 
 from pathlib import Path
@@ -15,8 +15,8 @@ from gallery.rendering.rendered import Rendered, Rendition
 def render(source: Path, target: Path, recipe: Recipe) -> Rendered:
     """Reads the original at `source` and writes its renditions into the directory `target`.
 
-    Raises `DamagedPicture` when the file is incomplete or cannot be decoded, `MemoryError` when there is no room for
-    its pixels, and what `probe` raises when it is no picture for us at all.
+    Raises `DamagedPicture` when the file is incomplete or cannot be decoded, `MemoryError` when there is not enough
+    memory for its pixels, and the errors of `probe` when its format or size is not accepted.
     """
     from gallery.rendering import decode, encode, placeholder, transforms, vips  # noqa: PLC0415 - not before they are needed
 
@@ -26,7 +26,7 @@ def render(source: Path, target: Path, recipe: Recipe) -> Rendered:
     width, height = transforms.upright_sides(original)
     sizes = recipe.all_sizes(width, height)
     largest = decode.load_at_size(list(sizes)[-1], original, source, facts.format)
-    del original  # what it holds is not needed twice
+    del original  # frees its memory
     with vips.translate_errors(RendererFailed):
         pictures = transforms.shrink_all(largest, list(sizes))
         renditions = tuple(

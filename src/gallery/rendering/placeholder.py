@@ -1,4 +1,4 @@
-"""What a page shows before the picture is there: a thumbhash of about 25 bytes, and one colour."""
+"""Placeholders that a page shows while the picture loads: a thumbhash of about 25 bytes, and one colour."""
 
 import base64
 from collections import Counter
@@ -7,11 +7,11 @@ from gallery.rendering import thumbhash as hashing
 from gallery.rendering.transforms import flatten
 from gallery.rendering.vips import Picture
 
-COLOR_SAMPLE_SIDE = 32  # px, enough to say what colour a picture mostly has
+COLOR_SAMPLE_SIDE = 32  # px, enough for the most frequent colour
 
 
 def thumbhash(picture: Picture) -> str:
-    """In base64."""
+    """The thumbhash in base64."""
     small = _small(picture, hashing.MAX_SIDE_PX)
     pixels = small if small.hasalpha() else small.bandjoin(255)
     hashed = hashing.thumbhash(bytes(pixels.write_to_memory()), small.width, small.height)
@@ -19,7 +19,7 @@ def thumbhash(picture: Picture) -> str:
 
 
 def color(picture: Picture) -> str:
-    """The most frequent of 512 colours, as the mean of the pixels that fall into it: `#rrggbb`."""
+    """The most frequent of 512 colours, as the mean of its pixels: `#rrggbb`."""
     data = bytes(flatten(_small(picture, COLOR_SAMPLE_SIDE)).write_to_memory())
     pixels = Counter(zip(data[0::3], data[1::3], data[2::3], strict=True))
     buckets: dict[tuple[int, ...], Counter[tuple[int, int, int]]] = {}

@@ -1,4 +1,4 @@
-"""The colour space that a PNG tells in chunks of its own. Format: https://www.w3.org/TR/png-3/, 11.3.2."""
+"""Reads the colour space from a PNG's chunks. Format: https://www.w3.org/TR/png-3/, 11.3.2."""
 
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -6,14 +6,14 @@ from typing import BinaryIO
 from gallery.rendering.color_space import BT709, BT1886, SRGB, ColorInfo, ColorSpace, Curve, Primaries, from_code_points
 
 MAX_CHUNKS = 1_000
-MAX_PAYLOAD_BYTES = 32  # bytes; no chunk that is looked into is longer
+MAX_PAYLOAD_BYTES = 32  # of the chunks that are read
 FIXED_POINT_SCALE = 100_000  # of gAMA and cHRM
-UNITS_PER_NIT = 10_000  # steps of cLLI and mDCV in one
-SRGB_GAMMA = 45_455  # of gAMA alone: every writer of sRGB pictures writes it
+UNITS_PER_NIT = 10_000  # of cLLI and mDCV
+SRGB_GAMMA = 45_455  # gAMA without cHRM: every writer of sRGB pictures writes it
 
 
 def read(file: BinaryIO) -> ColorInfo:
-    """A cICP chunk goes before a profile, gAMA and cHRM stand in its place."""
+    """The colour space by the cICP chunk, else by an ICC profile (None), else by gAMA and cHRM."""
     return ColorInfo(_space(dict(_chunks(file))))
 
 
@@ -40,7 +40,7 @@ def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _peak(chunks: dict[bytes, bytes]) -> float:
-    """In nits, of the content itself or of the screen it was made on; 0 where neither is told."""
+    """In nits, of the content itself or of the screen it was made on; 0 when the file gives neither."""
     content, screen = chunks.get(b"cLLI", b""), chunks.get(b"mDCV", b"")
     return (int.from_bytes(content[:4]) or int.from_bytes(screen[16:20])) / UNITS_PER_NIT
 
@@ -56,7 +56,7 @@ def _space_of_gamma(chunks: dict[bytes, bytes]) -> ColorSpace | None:
 
 
 def _primaries(chrm: bytes) -> Primaries | None:
-    """None where the corners span no triangle, or a white that no light has."""
+    """None when the corners span no triangle, or the white is impossible."""
     values = [int.from_bytes(chrm[at : at + 4]) / FIXED_POINT_SCALE for at in range(0, 32, 4)]
     white, red, green, blue = zip(values[::2], values[1::2], strict=True)
     area = (green[0] - red[0]) * (blue[1] - red[1]) - (blue[0] - red[0]) * (green[1] - red[1])

@@ -1,7 +1,7 @@
-"""Decides by content what an uploaded file is, in the process that took it: headers only, and no C decoder.
+"""Finds the format and size of an uploaded file by its content, in the API's process: headers only, no C decoder.
 
-Names and claimed types play no part. Every read and every loop is bounded; whatever a header says is a claim that the
-renderer checks again before it decodes.
+File names and declared types are ignored. Every read and every loop is bounded. The renderer checks the header's
+claims again before it decodes.
 """
 
 import os
@@ -14,7 +14,7 @@ from gallery.errors import NotAPicture, SideTooLong, TooManyPixels, TooMuchMemor
 from gallery.rendering import file_headers, isobmff, memory
 from gallery.rendering.file_headers import Header
 
-MAX_JPEG_SIDE = 65_500  # px; libjpeg reads no longer ones, nor does any browser
+MAX_JPEG_SIDE = 65_500  # px; the limit of libjpeg and of browsers
 
 
 class Format(StrEnum):
@@ -32,7 +32,7 @@ class Format(StrEnum):
 
 @dataclass(frozen=True)
 class Limits:
-    """`max_side` in pixels, `memory` in bytes for one renderer."""
+    """`max_side` is in pixels, `memory` in bytes for one renderer."""
 
     max_pixels: int = 200_000_000
     max_side: int = 65_535
@@ -49,7 +49,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """What the header claims: sides in pixels as stored, before any orientation is applied."""
+    """The claims of the header: sides in pixels as stored, before any orientation is applied."""
 
     format: Format
     width: int
@@ -62,10 +62,9 @@ class ProbeResult:
 
 
 def probe(file: BinaryIO, limits: Limits) -> ProbeResult:
-    """What the seekable `file` is, whose position is 0 again afterwards.
+    """The format and size of the seekable `file`, whose position is 0 again afterwards.
 
-    Raises `NotAPicture` (none of our formats, or no dimensions to be found), `TooManyPixels`, `SideTooLong` or
-    `TooMuchMemory`.
+    Raises `NotAPicture` (unsupported format, or no sides found), `TooManyPixels`, `SideTooLong` or `TooMuchMemory`.
     """
     try:
         kind, header = _identify(file)

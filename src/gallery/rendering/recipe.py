@@ -1,4 +1,4 @@
-"""What is made of a picture: which sizes, in which formats, how well. Loads no libvips, so that everyone may ask."""
+"""The renditions of a picture: their sizes, formats and qualities. Loads no libvips, so any process may import it."""
 
 import hashlib
 from collections.abc import Iterable
@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from gallery.rendering.probe import Format, Limits
 
-REVISION = 2  # raise it when the code makes other pixels of the same numbers
+REVISION = 2  # raise it when the code makes different pixels from the same numbers
 FORMATS = (Format.WEBP, Format.JPEG)  # the best first
-MAX_SIDES = {Format.WEBP: 16_383, Format.JPEG: 65_500}  # px, of a rendition: the most that libwebp and libjpeg write
+MAX_SIDES = {Format.WEBP: 16_383, Format.JPEG: 65_500}  # px: the limits of libwebp and libjpeg
 
 
 class Size(NamedTuple):
@@ -42,15 +42,15 @@ class Recipe:
         return hashlib.sha256(f"{parts} libvips {version('pyvips-binary')}".encode()).hexdigest()[:8]
 
     def includes(self, files: Iterable[tuple[str, Format]]) -> bool:
-        """Whether each of them has a name and a format of ours, so that it can be the name of a file."""
+        """Whether each pair is the name and the format of a rendition of this recipe, so that it can name a file."""
         names = {str(nominal) for nominal in self.widths}
         return all(name in names and kind in FORMATS for name, kind in files)
 
     def sizes(self, width: int, height: int, kind: Format) -> list[Size]:
         """The renditions of an upright picture in this format, the smallest first; never larger than the picture.
 
-        The first nominal width that the picture does not exceed is made at the picture's own width, larger ones not at
-        all. A picture whose longer side does not fit into the format is as wide as it is when it is scaled to fit.
+        The first nominal width that the picture does not exceed is made at the picture's own width, larger ones are not
+        made. A picture whose longer side exceeds the format's limit is scaled to fit.
         """
         max_side = MAX_SIDES[kind]
         own = min(width, max_side, max(1, round(max_side * width / height)))
@@ -59,7 +59,7 @@ class Recipe:
         return [Size(str(nominal), wide, _height(width, height, wide, max_side)) for nominal, wide in widths]
 
     def all_sizes(self, width: int, height: int) -> dict[Size, list[Format]]:
-        """Each size that is made of an upright picture, the smallest first, with the formats in which it is made."""
+        """Each size of an upright picture's renditions, the smallest first, with its formats."""
         formats: dict[Size, list[Format]] = {}
         for kind in FORMATS:
             for size in self.sizes(width, height, kind):

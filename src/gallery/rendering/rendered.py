@@ -19,7 +19,7 @@ class Rendition:
 
 @dataclass(frozen=True)
 class Rendered:
-    """Facts that travel home by pickle, while the pixels stay in files.
+    """The result that the child process returns by pickle, while the pixels stay in files.
 
     The sides are those of the upright picture, `thumbhash` is base64, `color` is `#rrggbb`.
     """

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import mul
 
-MAX_SIDE_PX = 100  # px
+MAX_SIDE_PX = 100
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def _opaque_channels(pixels: bytes) -> list[list[float]]:
 
 
 def _transparent_channels(pixels: bytes) -> list[list[float]]:
-    """The picture lies on its own mean colour, so that the transparent parts add no waves."""
+    """The picture is drawn on its own mean colour, so that the transparent parts add no waves."""
     alphas = [value / 255 for value in pixels[3::4]]
     bands = [_on_its_mean(pixels[band::4], alphas) for band in range(3)]
     colors = list(zip(*bands, strict=True))

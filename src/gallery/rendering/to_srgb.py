@@ -1,4 +1,4 @@
-"""Pixels of any colour space to 8-bit sRGB; HDR is tone-mapped, as in a browser on an ordinary screen."""
+"""Converts pixels of any colour space to 8-bit sRGB; HDR is tone-mapped, as in a browser on an ordinary screen."""
 
 import math
 from collections.abc import Sequence
@@ -16,17 +16,17 @@ from gallery.rendering.color_space import (
 )
 from gallery.rendering.vips import Picture
 
-HLG_PEAK_NITS = 1_000.0  # nits of the reference display of BT.2100, whose system gamma is 1.2
+HLG_PEAK_NITS = 1_000.0  # of the reference display of BT.2100, whose system gamma is 1.2
 HLG_GAMMA = 1.2
 LUMINANCE_WEIGHTS = (0.2627, 0.6780, 0.0593)  # of BT.2020
 BRADFORD = ((0.8951, 0.2664, -0.1614), (-0.7502, 1.7135, 0.0367), (0.0389, -0.0685, 1.0296))
-KAPPA = 0.65  # how round the curve of the tone mapping is
-MIN_TONE_MAP_PEAK = 1.01  # of that curve, in reference whites: a dimmer peak leaves nothing to map
+KAPPA = 0.65  # the roundness of the tone mapping's curve
+MIN_TONE_MAP_PEAK = 1.01  # in reference whites: a lower peak needs no tone mapping
 MAX_16_BIT = 65_535
 
 
 def to_srgb(picture: Picture, space: ColorSpace) -> Picture:
-    """8-bit sRGB of a gray or RGB picture of 8 or 16 bits, with its alpha; colours out of reach are clipped."""
+    """8-bit sRGB of a gray or RGB picture of 8 or 16 bits, with its alpha; colours outside of sRGB are clipped."""
     deep = picture.format == "ushort"
     coded = picture.colourspace("rgb16" if deep else "srgb")
     light = coded[0:3].maplut(_linear_table(space.transfer, deep=deep))
@@ -45,7 +45,7 @@ def to_srgb(picture: Picture, space: ColorSpace) -> Picture:
 
 
 def _linear_table(transfer: Transfer, *, deep: bool) -> Picture:
-    """Light by encoded value: 1 is white, of HDR 1 is the reference white; HLG still lacks its system gamma."""
+    """Light by encoded value: 1 is white, in HDR the reference white. HLG's system gamma is not applied yet."""
     x = Picture.identity(ushort=deep) / (MAX_16_BIT if deep else 255)
     match transfer:
         case Hdr.PQ:
@@ -80,10 +80,10 @@ def _srgb_table() -> Picture:
 
 
 def _tone_mapped(light: Picture, space: ColorSpace) -> Picture:
-    """Light of BT.2020 from HDR to an SDR screen: no brighter than 1.
+    """Maps HDR light of BT.2020 to an SDR screen: at most 1.
 
-    One gain for all three colours of a pixel, by the brightest of them, so that hues stay: the reference white tone
-    mapping operator of SMPTE ST 2094-50, annex D.
+    The gain is one for all three colours of a pixel, by the brightest of them, so that hues stay: the reference white
+    tone mapping operator of SMPTE ST 2094-50, annex D.
     """
     if space.transfer is Hdr.HLG:
         luminance = light.recomb(Picture.new_from_array([list(LUMINANCE_WEIGHTS)])).clamp(max=1)
@@ -96,9 +96,9 @@ def _tone_mapped(light: Picture, space: ColorSpace) -> Picture:
 
 
 def _gain_table(peak: float) -> Picture:
-    """The gain by brightness, in steps of `top` / 65,535.
+    """The gain by brightness, in steps of `peak` / 65,535.
 
-    Up to the reference white it is the same for all; from there a Bézier curve of three points leads to `top`, which
+    Up to the reference white the gain is constant. From there a Bézier curve of three points leads to `peak`, which
     becomes 1.
     """
     x = Picture.identity(ushort=True) * (peak / MAX_16_BIT)
@@ -117,7 +117,7 @@ def _gain_table(peak: float) -> Picture:
 
 
 def _matrix(source: Primaries, target: Primaries) -> Picture:
-    """From light of `source` to light of `target`, whites to whites (Bradford)."""
+    """The matrix from light of `source` to light of `target`, whites to whites (Bradford)."""
     adapted = _adaptation(source.white, target.white).matrixmultiply(_to_xyz(source))
     return _to_xyz(target).matrixinvert().matrixmultiply(adapted)
 
@@ -130,12 +130,12 @@ def _to_xyz(primaries: Primaries) -> Picture:
 
 def _adaptation(source: tuple[float, float], target: tuple[float, float]) -> Picture:
     bradford = Picture.new_from_array([list(row) for row in BRADFORD])
-    seen, wanted = (bradford.matrixmultiply(_column(_xyz(*white))) for white in (source, target))
-    return bradford.matrixinvert().matrixmultiply(_diagonal(wanted / seen)).matrixmultiply(bradford)
+    before, after = (bradford.matrixmultiply(_column(_xyz(*white))) for white in (source, target))
+    return bradford.matrixinvert().matrixmultiply(_diagonal(after / before)).matrixmultiply(bradford)
 
 
 def _xyz(x: float, y: float) -> tuple[float, float, float]:
-    """Of a white of luminance 1."""
+    """XYZ of a white of luminance 1."""
     return x / y, 1.0, (1 - x - y) / y
 
 

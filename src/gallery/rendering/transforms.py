@@ -1,6 +1,6 @@
-"""The steps on the way from a picture to its renditions.
+"""The steps from a picture to its renditions.
 
-Each takes a picture and gives one back: its own where there is nothing to do.
+Each takes a picture and returns a picture: the same one when nothing has to be done.
 """
 
 import io
@@ -14,7 +14,7 @@ from gallery.rendering.recipe import Size
 from gallery.rendering.to_srgb import to_srgb
 from gallery.rendering.vips import PROFILE_FIELD, Picture, VipsError, metadata_blob, with_profile
 
-RGB_INTERPRETATIONS = {"b-w": "srgb", "grey16": "rgb16"}  # libvips' names, with those of the same values in RGB
+RGB_INTERPRETATIONS = {"b-w": "srgb", "grey16": "rgb16"}  # libvips' names for gray, with those for the same in RGB
 PROFILE_COLOR_SPACES = {"b-w": "GRAY", "grey16": "GRAY", "srgb": "RGB", "rgb16": "RGB", "cmyk": "CMYK"}
 SIDEWAYS_ORIENTATIONS = frozenset({5, 6, 7, 8})  # EXIF orientations that swap the sides
 
@@ -25,9 +25,9 @@ def upright_sides(picture: Picture) -> tuple[int, int]:
 
 
 def on_canvas(frame: Picture, canvas: GifCanvas) -> Picture:
-    """The first frame of a GIF, transparent where it leaves its canvas free.
+    """The first frame of a GIF on its canvas, transparent around the frame.
 
-    libvips makes that black, and takes some sizes of screens for none: then it gives what the frame reaches.
+    libvips makes that part black, and ignores some sizes of screens: then its picture ends with the frame.
     """
     if canvas.is_covered or not canvas.frame_width or not canvas.frame_height:
         return frame
@@ -38,7 +38,7 @@ def on_canvas(frame: Picture, canvas: GifCanvas) -> Picture:
 
 
 def expand_range(picture: Picture, colors: ColorInfo) -> Picture:
-    """Gray whose black is 16 and whose white is 235, made 0 and 255: of colours libheif does that itself."""
+    """Expands gray from 16 … 235 to 0 … 255; for colours libheif does that itself."""
     if not colors.limited_gray:
         return picture
     black, scale = (16 << 8 if picture.format == "ushort" else 16), 255 / 219
@@ -50,7 +50,7 @@ def expand_range(picture: Picture, colors: ColorInfo) -> Picture:
 
 
 def unpremultiply(picture: Picture, colors: ColorInfo) -> Picture:
-    """Colours as they are before they are multiplied by their alpha."""
+    """Divides premultiplied colours by their alpha."""
     if not colors.premultiplied or not picture.hasalpha():
         return picture
     deep = picture.format == "ushort"
@@ -58,11 +58,11 @@ def unpremultiply(picture: Picture, colors: ColorInfo) -> Picture:
 
 
 def with_usable_profile(picture: Picture) -> Picture:
-    """With a profile by which its colours can go, or with none, as in browsers.
+    """The picture with a usable profile or with none, as in browsers.
 
-    Gray becomes RGB where the profile is one of RGB. A profile that is broken or of other channels is left out: libvips
-    would take one of its own for it. Some can be read and turn out to be of no use only when they are linked to ours,
-    so one pixel is tried.
+    Gray becomes RGB when the profile is for RGB. A profile that is broken or for other channels is removed: libvips
+    would use a default profile instead. Some profiles can be read and fail only when they are linked to sRGB's, so one
+    pixel is converted as a test.
     """
     profile = metadata_blob(picture, PROFILE_FIELD)
     if not profile:
@@ -82,7 +82,7 @@ def without_profile(picture: Picture) -> Picture:
 
 
 def cmyk_to_rgb(picture: Picture) -> Picture:
-    """Inks without a profile become light as in a browser: less ink, more light."""
+    """Converts CMYK without a profile as a browser does: less ink, more light."""
     if picture.interpretation != "cmyk" or metadata_blob(picture, PROFILE_FIELD):
         return picture
     inverted = picture.invert()
@@ -90,9 +90,9 @@ def cmyk_to_rgb(picture: Picture) -> Picture:
 
 
 def upright_srgb(picture: Picture, size: Size) -> Picture:
-    """Turned as its orientation says, of exactly this size, in 8-bit sRGB with or without alpha.
+    """The picture rotated by its orientation, at exactly this size, in 8-bit sRGB with or without alpha.
 
-    Colours go by the embedded profile and its intent.
+    Colours are converted by the embedded profile and its intent.
     """
     if metadata_blob(picture, PROFILE_FIELD):
         return _profile_to_srgb(picture, size)
@@ -100,18 +100,18 @@ def upright_srgb(picture: Picture, size: Size) -> Picture:
 
 
 def upright_srgb_from(picture: Picture, size: Size, space: ColorSpace) -> Picture:
-    """The same from another colour space; a profile does not count then."""
+    """The same from another colour space; a profile is ignored."""
     plain = without_profile(picture)
     return upright_srgb(plain, size) if space.is_srgb else to_srgb(shrink(plain, size), space)
 
 
 def shrink(picture: Picture, size: Size) -> Picture:
-    """Of exactly this size; and upright, which is the way of `thumbnail_image`."""
+    """The picture at exactly this size, and upright: `thumbnail_image` rotates it."""
     return picture.thumbnail_image(size.width, height=size.height, size="force")
 
 
 def flatten(picture: Picture) -> Picture:
-    """On white where it is transparent."""
+    """The picture on a white background, without alpha."""
     return picture.flatten(background=255) if picture.hasalpha() else picture
 
 
@@ -121,7 +121,7 @@ def shrink_all(largest: Picture, sizes: Sequence[Size]) -> list[Picture]:
 
 
 def _profile_color_space(profile: bytes) -> str:
-    """GRAY, RGB, CMYK or another, as littleCMS names them; nothing if it cannot be read."""
+    """GRAY, RGB, CMYK or another of littleCMS' names; "" if the profile is unreadable."""
     try:
         return ImageCms.ImageCmsProfile(io.BytesIO(profile)).profile.xcolor_space.strip()
     except (OSError, ValueError, ImageCms.PyCMSError):

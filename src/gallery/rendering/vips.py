@@ -1,4 +1,4 @@
-"""libvips as we use it: one thread (we are parallel by process), no memory of earlier pictures, no risky loaders.
+"""libvips, configured: one thread (processes run in parallel), no cache of earlier pictures, no unsafe loaders.
 
 Importing this file loads libvips: only the renderer's process does.
 """
@@ -24,8 +24,8 @@ DECODE_ERRORS = (
     SyntaxError,
     RuntimeError,
     OSError,
-)  # the rest as pillow-heif documents
-NOT_OUT_OF_MEMORY = re.compile(  # libvips' own words, and two refusals by libheif
+)  # pillow-heif documents the rest
+NOT_OUT_OF_MEMORY = re.compile(  # a phrase of libvips, and two refusals by libheif
     "copy to memory|memory allocation error: (security limit|invalid image size).*"
 )
 
@@ -36,9 +36,7 @@ pyvips.block_untrusted_set(True)
 
 @contextmanager
 def translate_errors(kind: type[GalleryError]) -> Iterator[None]:
-    """Libraries have many words for a failure, and for a lack of memory or of disk: here are `kind`, `MemoryError` and
-    `NoRoom`.
-    """
+    """Raises the libraries' many errors as `MemoryError`, as `NoRoom` (the disk is full), else as `kind`."""
     try:
         yield
     except DECODE_ERRORS as error:
@@ -51,7 +49,7 @@ def translate_errors(kind: type[GalleryError]) -> Iterator[None]:
 
 
 def metadata_blob(picture: Picture, name: str) -> bytes:
-    """A piece of metadata, or nothing."""
+    """A piece of metadata, or b""."""
     value = picture.get(name) if picture.get_typeof(name) else b""
     return value if isinstance(value, bytes) else b""
 
