@@ -102,7 +102,7 @@ async def test_a_restore_replaces_nothing(gallery, environment, creator, locatio
     manifest = await creator.run(location, 7, ignore_progress)
 
     code, _, said = await run_gallery(environment, "restore", location.name)
-    assert (code, "is not empty, and a restore replaces nothing" in said) == (2, True)
+    assert (code, "is not empty, and a restore does not overwrite" in said) == (2, True)
 
     fresh = await empty_environment(environment, tmp_path)
     foreign = Path(fresh["GALLERY_DATA_DIR"]) / "objects" / "installation"

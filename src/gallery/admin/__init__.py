@@ -1,1 +1,1 @@
-"""What operators see and do, of all owners' images and of the queue."""
+"""Operations for administrators: the queue, failed images of all owners, autoscaling."""

@@ -1,4 +1,4 @@
-"""Operators' calls over HTTP. Each of them is for admins only."""
+"""The HTTP API for operators. Every route needs the `admin` scope."""
 
 from typing import Annotated, Any
 from urllib.parse import urlencode
@@ -84,7 +84,7 @@ async def failed(
 
 
 def decode_cursor(code: str | None, cursor: str | None) -> Cursor | None:
-    """Where a page of failures begins. Raises `InvalidField` for the cursor of another list."""
+    """The start of a page of failures. Raises `InvalidField` for the cursor of another list."""
     if cursor is None:
         return None
     found = Cursor.decode(cursor)

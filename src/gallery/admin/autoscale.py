@@ -1,9 +1,8 @@
-"""How many workers there should be. A pure decision: what is seen goes in, a number with its reason comes out.
+"""Computes the number of workers needed: a pure function from the load to a number with its reason.
 
-The rules are: too many images wait, or one has waited too long: add. Few wait, none for long, and the others have room
-for the work of one: remove one. Between the two nothing changes, and after every change there is a pause in which it
-can show what it does. The state is the workers themselves, so who asks twice gets the same answer, and any API process
-may be asked.
+The rules: if too many images wait, or one has waited too long, add workers. If few wait, none for long, and the other
+workers can take over the work of one, remove one. Otherwise nothing changes. Each change is followed by a cooldown. The
+only state is the list of workers, so every API process gives the same answer.
 """
 
 from enum import StrEnum
@@ -15,27 +14,27 @@ from msgspec import Struct
 from gallery.errors import Misconfigured
 from gallery.settings import AutoscaleSettings
 
-MAX_BUSY_RATIO = 0.8  # the most of those who remain that may be busy, when one goes: else it is missed at once
+MAX_BUSY_RATIO = 0.8  # of the remaining workers: a worker is not removed if they would be busier
 
 
 class Rule(StrEnum):
-    """Which rule has decided."""
+    """The rule behind a decision."""
 
-    LENGTH = "length"  # many wait: more
-    LATENCY = "latency"  # one has waited for long: more
-    QUIET = "quiet"  # few wait: one less
-    STEADY = "steady"  # neither nor
-    COOLDOWN = "cooldown"  # a change is fresh
+    LENGTH = "length"  # many images wait: add
+    LATENCY = "latency"  # one image has waited too long: add
+    QUIET = "quiet"  # few images wait: remove one
+    STEADY = "steady"  # no rule applies
+    COOLDOWN = "cooldown"  # the last change is recent
     MINIMUM = "minimum"
     MAXIMUM = "maximum"
     PAUSED = "paused"  # more workers would not help
 
 
 class Load(Struct, frozen=True):
-    """What is seen. `workers` are those that are there or just lost, `busy` is the part of their time that went
-    into work lately (0 to 1).
+    """The measured load. `workers` counts live and recently lost ones; `busy` is the part of their time spent on
+    images lately (0 to 1).
 
-    Times are in seconds, `since_joined` and `since_left` so long ago, `inf` for never.
+    Times are in seconds; `since_joined` and `since_left` count back from now, `inf` means never.
     """
 
     workers: int
@@ -60,16 +59,18 @@ class Rules(Struct, frozen=True):
 
     @classmethod
     def from_settings(cls, settings: AutoscaleSettings) -> Self:
-        """Raises `Misconfigured` where they do not fit together."""
+        """Raises `Misconfigured` when the settings contradict each other."""
         if settings.min > settings.max:
             raise Misconfigured(f"GALLERY_AUTOSCALE__MIN ({settings.min}) is above MAX ({settings.max}).")
         if settings.remove_below > settings.add_above:
-            raise Misconfigured("GALLERY_AUTOSCALE__REMOVE_BELOW is above ADD_ABOVE: workers would come and go.")
+            raise Misconfigured(
+                f"GALLERY_AUTOSCALE__REMOVE_BELOW ({settings.remove_below}) is above ADD_ABOVE ({settings.add_above})."
+            )
         return cls(**{name: getattr(settings, name) for name in cls.__struct_fields__})
 
 
 class Decision(Struct, frozen=True):
-    """How many workers there should be, by which rule, and the same in words."""
+    """The number of workers needed, the rule, and a sentence for people."""
 
     wanted: int
     rule: Rule
@@ -77,7 +78,7 @@ class Decision(Struct, frozen=True):
 
 
 def decide(load: Load, rules: Rules) -> Decision:
-    """At most twice as many workers as there are, at most one less, and always between `min` and `max`."""
+    """At most doubles the workers, removes at most one, and stays between `min` and `max`."""
     if load.workers < rules.min:
         return Decision(rules.min, Rule.MINIMUM, f"There are {load.workers} workers; {rules.min} is the minimum.")
     if load.workers > rules.max:
@@ -97,7 +98,7 @@ def _scale_up(load: Load, rules: Rules) -> Decision:
         return Decision(rules.max, Rule.MAXIMUM, f"{why}, but {rules.max} workers are the maximum.")
     if load.since_joined < rules.add_cooldown:
         return Decision(load.workers, Rule.COOLDOWN, f"{why}, but a worker came {load.since_joined:.0f} s ago.")
-    share = ceil(load.waiting / rules.add_above)  # so that none has more than that before it
+    share = ceil(load.waiting / rules.add_above)  # at most `add_above` waiting images a worker
     wanted = max(load.workers + 1, min(share, 2 * load.workers))
     return Decision(min(wanted, rules.max), rule, f"{why}.")
 

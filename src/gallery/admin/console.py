@@ -1,7 +1,7 @@
-"""The on-call person's console: how the queue stands, and what can be done about it.
+"""The queue for operators: its state, pause and resume, failed images and failed jobs.
 
-Rows are what counts; what only Valkey knows is left out while it is away, so that the page is there when it is needed
-most. A failed image is a picture's fault or an outage's and stands in its row; a failed *job* is a bug of ours.
+The rows in PostgreSQL are authoritative. While Valkey is unavailable its figures are left out, so that the page works
+during an outage. A failed image, caused by the picture or an outage, is in its row; a failed *job* is a bug in Gallery.
 """
 
 import structlog
@@ -23,7 +23,7 @@ from gallery.paging import Cursor, Page
 
 log = structlog.get_logger(__name__)
 
-MAX_IMAGES = 500  # images that are retried or dropped by one request
+MAX_IMAGES = 500  # retried or dropped by one request
 
 
 class Console:
@@ -34,7 +34,7 @@ class Console:
         self._images = images
 
     async def state(self) -> QueueView:
-        """How everything stands. Raises `DatabaseUnavailable`; what Valkey knows is missing while it is away."""
+        """The state of the queue, without Valkey's figures while it is unavailable. Raises `DatabaseUnavailable`."""
         async with self._database.primary() as db:
             at, paused = await store.now(db), await pause.since(db)
             backlog, running = await store.backlog(db), await store.running(db)
@@ -60,28 +60,28 @@ class Console:
             jobs = await self._queue.counts("failed")
             active = await self._queue.active(store.MAX_RUNNING)
         except ValkeyUnavailable as error:
-            log.info("queue.unseen", error=str(error))
+            log.info("queue.unavailable", error=str(error))
             return {}, None, {}
         return queued, jobs, {job.subject: job.progress for job in active if job.progress}
 
     async def _workers(self, running: list[RunningView]) -> list[WorkerView]:
         return [
             WorkerView(
-                name=member.name,
-                version=member.version,
-                concurrency=member.concurrency,
-                presence=member.presence,
-                started_at=member.started_at,
-                seen_at=member.seen_at,
-                doing=[image.id for image in running if image.worker == member.name],
+                name=worker.name,
+                version=worker.version,
+                concurrency=worker.concurrency,
+                presence=worker.presence,
+                started_at=worker.started_at,
+                seen_at=worker.seen_at,
+                doing=[image.id for image in running if image.worker == worker.name],
             )
-            for member in await self._worker_registry.read()
+            for worker in await self._worker_registry.read()
         ]
 
     # --- pause --------------------------------------------------------------------------------------------------------
 
     async def pause(self) -> PauseView:
-        """Nobody takes work any more; what is under way is finished."""
+        """Workers finish their current images and take no new ones."""
         async with self._database.writing() as db:
             await pause.begin(db)
             since = await pause.since(db)
@@ -99,8 +99,8 @@ class Console:
     async def _apply_pause(self, *, paused: bool) -> None:
         try:
             await self._queue.apply_pause(paused)
-        except ValkeyUnavailable as error:  # the sweep tells it
-            log.warning("queue.not_told", error=str(error))
+        except ValkeyUnavailable as error:  # the sweep applies it later
+            log.warning("queue.pause_not_applied", error=str(error))
 
     # --- images that failed -------------------------------------------------------------------------------------------
 
@@ -109,26 +109,26 @@ class Console:
             return await store.failures(db, code, after, limit)
 
     async def retry(self, caller: Caller, image_id: ImageId) -> None:
-        """Have a FAILED image rendered again, as if it were new. Raises `ImageNotFound`, `NotFailed`."""
+        """Renders a FAILED image again, as if it were new. Raises `ImageNotFound`, `NotFailed`."""
         image = await self._images.get_owned(caller, image_id)
         if image.status is not Status.FAILED:
             raise NotFailed(image=image_id, status=image.status)
         await self._images.reprocess(caller, image_id)
 
     async def retry_all(self, caller: Caller, code: str | None) -> DoneView:
-        """Those that wait for an operator (and failed with that code), newest first, at most `MAX_IMAGES` of them."""
+        """Retries the failed images on the list (with this code), newest first, at most `MAX_IMAGES`."""
         page = await self.failures(code, None, MAX_IMAGES)
         count = 0
         for failure in page.items:
             try:
                 await self.retry(caller, ImageId(failure.id))
-            except (ImageNotFound, NotFailed, StillProcessing):  # somebody else was faster
+            except (ImageNotFound, NotFailed, StillProcessing):  # changed since the page was read
                 continue
             count += 1
         return DoneView(count, page.next is not None)
 
     async def drop(self, image_id: ImageId) -> None:
-        """Take it off the list. The image stays FAILED and its original stays; a retry brings it back.
+        """Takes the image off the list. It stays FAILED and keeps its original; a later failure lists it again.
 
         Raises `NotFailed`.
         """
@@ -157,7 +157,7 @@ class Console:
         for bug in bugs:
             try:
                 await self._queue.retry(bug.id)
-            except JobNotFound:  # somebody else was faster
+            except JobNotFound:  # retried or dropped by another request
                 continue
             count += 1
         return DoneView(count, len(bugs) == MOST_JOBS)

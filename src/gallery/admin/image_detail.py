@@ -1,7 +1,4 @@
-"""All that is known of one image's way through the house, for who has to find out what has become of it.
-
-Unlike everything else, a dossier can be read of a deleted image too, until the sweep buries its row.
-"""
+"""Everything stored about one image, for operators. Also of a deleted image, until the sweep removes its row."""
 
 from datetime import datetime
 from typing import Any
@@ -26,10 +23,10 @@ SELECT_IMAGE = """
 
 
 class ImageDetail(Struct, frozen=True, kw_only=True, rename="camel"):
-    """An image as operators read it. `work` says whether a worker is wanted (`due`) or has it (`taken`).
+    """An image as operators read it. `work` is `due` when it waits for a worker, `taken` when a worker has claimed it.
 
-    `worker` is the one that had it last, `rungAt` when the queue was last told of it (null: never), `objects` how many
-    keys of the object store are known as its own, `droppedAt` when an operator has taken its failure off the list.
+    `worker` is the last one that claimed it, `rungAt` the time of the last enqueueing (null: never), `objects` the
+    number of its keys in the object store, `droppedAt` the time at which an operator dropped its failure.
     """
 
     id: ImageId
@@ -69,7 +66,7 @@ class ImageDetails:
         self._database = database
 
     async def get(self, image_id: ImageId) -> ImageDetail:
-        """Raises `ImageNotFound` where there is no row any more."""
+        """Raises `ImageNotFound` when the row is gone."""
         async with self._database.primary() as db:
             row = await db.fetchrow(SELECT_IMAGE, image_id)
             entries = await timeline.read(db, image_id)
@@ -87,5 +84,5 @@ def _image_detail(row: dict[str, Any], entries: list[TimelineEntry]) -> ImageDet
 
 
 def _is_finite(at: datetime) -> bool:
-    """PostgreSQL's `-infinity` comes as the first moment that Python knows."""
+    """PostgreSQL's `-infinity` arrives as Python's `datetime.min`."""
     return at.year > 1

@@ -1,4 +1,4 @@
-"""What operators read of the queue. On the wire it is camelCase; ages and waits are in seconds."""
+"""The views of the queue for operators. Names are camelCase in JSON; ages and waits are in seconds."""
 
 from datetime import datetime
 
@@ -10,9 +10,9 @@ from gallery.jobs.workers import WorkerState
 
 
 class LaneView(Struct, frozen=True, rename="camel"):
-    """Images of one lane. `due` wait for a worker, `later` for their time; `oldestSeconds` is the longest wait.
+    """Images of one lane. `due` wait for a worker, `later` for their next attempt; `oldestSeconds` is the longest wait.
 
-    `queued` is how many jobs of that lane the queue holds (null: Valkey is away); doubles and losses make it differ.
+    `queued` is the number of jobs of that lane in Valkey (null: unavailable). Duplicate and lost jobs make it differ.
     """
 
     lane: Lane
@@ -23,7 +23,7 @@ class LaneView(Struct, frozen=True, rename="camel"):
 
 
 class RunningView(Struct, frozen=True, rename="camel"):
-    """An image that a worker has. `stage` and `percent` are what it last said of its progress, if it did."""
+    """An image that a worker has claimed. `stage` and `percent` are its last reported progress, if any."""
 
     id: str
     owner: str
@@ -39,7 +39,7 @@ class RunningView(Struct, frozen=True, rename="camel"):
 
 
 class WorkerView(Struct, frozen=True, rename="camel"):
-    """A worker, with what it has under way."""
+    """A worker, with the ids of the images that it is processing."""
 
     name: str
     version: str
@@ -51,7 +51,7 @@ class WorkerView(Struct, frozen=True, rename="camel"):
 
 
 class MinuteView(Struct, frozen=True, rename="camel"):
-    """How many images became READY or FAILED within a minute."""
+    """The number of images that became READY or FAILED within a minute."""
 
     minute: datetime
     ready: int
@@ -59,7 +59,7 @@ class MinuteView(Struct, frozen=True, rename="camel"):
 
 
 class FailureView(Struct, frozen=True, rename="camel"):
-    """An image that is FAILED and waits for an operator, with the end of its timeline."""
+    """A FAILED image that was not dropped, with the end of its timeline."""
 
     id: str
     owner: str
@@ -78,16 +78,16 @@ class FailureView(Struct, frozen=True, rename="camel"):
 
 
 class ReasonView(Struct, frozen=True, rename="camel"):
-    """How many images are FAILED for one reason."""
+    """The number of FAILED images with one error code."""
 
     code: str
     count: int
 
 
 class QueueView(Struct, frozen=True, rename="camel"):
-    """Everything at a glance. `jobs` counts BullMQ's jobs by its states, `bugs` those that failed.
+    """The state of the queue. `jobs` counts BullMQ's jobs by state, `bugs` the failed ones.
 
-    Both are null while Valkey is away. `failed` counts reasons of the newest 10,000 failures.
+    Both are null while Valkey is unavailable. `failed` counts the error codes of the newest 10,000 failures.
     """
 
     at: datetime
@@ -102,13 +102,13 @@ class QueueView(Struct, frozen=True, rename="camel"):
 
 
 class PauseView(Struct, frozen=True, rename="camel"):
-    """Since when the queue is paused; null when it is not."""
+    """The time since which the queue is paused; null when it is not."""
 
     paused_since: datetime | None
 
 
 class DoneView(Struct, frozen=True, rename="camel"):
-    """How many it was done for; `more` says that there are others, for which to ask again."""
+    """The number of entries changed; with `more`, repeat the request for the others."""
 
     count: int
     more: bool

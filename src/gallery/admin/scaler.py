@@ -1,4 +1,4 @@
-"""Looks at the rows and has `admin/autoscale.py` decide. It only reads, so it may be asked as often as one likes."""
+"""Reads the load from the rows and calls `admin/autoscale.py`. It changes nothing."""
 
 from datetime import timedelta
 from math import inf
@@ -9,8 +9,8 @@ from gallery.adapters.postgres.database import Database
 from gallery.admin.autoscale import Load, Rule, Rules, decide
 from gallery.jobs.workers import LOST_AFTER
 
-LOST_GRACE = timedelta(seconds=60)  # within which a lost worker is expected back: somebody restarts it
-BUSY_WINDOW = timedelta(seconds=60)  # of which it is seen how much went into work
+LOST_GRACE = timedelta(seconds=60)  # a lost worker is expected to be restarted within this time
+BUSY_WINDOW = timedelta(seconds=60)  # over which `busy` is measured
 SELECT_LOAD = """
     WITH worker AS (SELECT *, ended_at IS NULL AND seen_at > now() - $1::interval AS counts FROM worker),
          due AS (SELECT next_attempt_at AS at FROM image
@@ -19,7 +19,7 @@ SELECT_LOAD = """
            (SELECT count(*) FROM worker WHERE counts AND seen_at > now() - $2::interval) AS alive,
            extract(epoch FROM now() - (SELECT max(started_at) FROM worker WHERE counts))::float AS joined,
            extract(epoch FROM now() - (SELECT max(seen_at) FROM worker WHERE NOT counts))::float AS left,
-           (SELECT coalesce(sum(concurrency), 0) FROM worker WHERE counts) AS places,
+           (SELECT coalesce(sum(concurrency), 0) FROM worker WHERE counts) AS slots,
            (SELECT extract(epoch FROM sum(duration))::float FROM timeline
             WHERE at > now() - $3::interval AND stage IN ('ready', 'failed')) AS worked,
            (SELECT count(*) FROM due) AS waiting,
@@ -29,9 +29,9 @@ SELECT_LOAD = """
 
 
 class ScaleView(Struct, frozen=True, rename="camel"):
-    """How many workers there should be (`wanted`), and why. `workers` are those that count: alive, or just lost.
+    """The number of workers needed (`wanted`), and why. `workers` counts live and recently lost ones.
 
-    `busy` is the part of their time that went into images in the last minute.
+    `busy` is the part of their time that was spent on images in the last minute.
     """
 
     wanted: int
@@ -53,17 +53,17 @@ class Scaler:
         self._rules = rules
 
     async def advise(self) -> ScaleView:
-        """Raises `DatabaseUnavailable`: then nobody should change anything."""
+        """Raises `DatabaseUnavailable`; the number of workers should not be changed then."""
         async with self._database.primary() as db:
-            (seen,) = await db.fetch(SELECT_LOAD, LOST_GRACE, LOST_AFTER, BUSY_WINDOW)
+            (row,) = await db.fetch(SELECT_LOAD, LOST_GRACE, LOST_AFTER, BUSY_WINDOW)
         load = Load(
-            workers=seen["workers"],
-            waiting=seen["waiting"],
-            oldest_seconds=seen["oldest"] or 0.0,
-            busy=_busy_ratio(seen["worked"] or 0.0, seen["places"]),
-            since_joined=inf if seen["joined"] is None else seen["joined"],
-            since_left=inf if seen["left"] is None else seen["left"],
-            paused=seen["paused"],
+            workers=row["workers"],
+            waiting=row["waiting"],
+            oldest_seconds=row["oldest"] or 0.0,
+            busy=_busy_ratio(row["worked"] or 0.0, row["slots"]),
+            since_joined=inf if row["joined"] is None else row["joined"],
+            since_left=inf if row["left"] is None else row["left"],
+            paused=row["paused"],
         )
         decision = decide(load, self._rules)
         return ScaleView(
@@ -71,7 +71,7 @@ class Scaler:
             rule=decision.rule,
             reason=decision.reason,
             workers=load.workers,
-            alive=seen["alive"],
+            alive=row["alive"],
             waiting=load.waiting,
             busy=round(load.busy, 3),
             oldest_seconds=round(load.oldest_seconds, 3),
@@ -82,5 +82,5 @@ class Scaler:
 
 
 def _busy_ratio(busy_seconds: float, slots: int) -> float:
-    """The part of the time of all places that went into images, of those that were settled lately."""
+    """The part of all slots' time that was spent on images settled within `BUSY_WINDOW`."""
     return min(1.0, busy_seconds / (BUSY_WINDOW.total_seconds() * slots)) if slots else 0.0

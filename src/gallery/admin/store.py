@@ -1,4 +1,4 @@
-"""What the rows say of the queue. Every list has an end, and every count one that it stops at or an index."""
+"""SQL for the operators' views. Every list has a limit, every count a limit or an index."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -73,12 +73,12 @@ async def now(db: Connection) -> datetime:
 
 
 async def backlog(db: Connection) -> dict[Lane, tuple[int, int, float | None]]:
-    """Of each lane that has any: how many images are due, how many later, and how long one has been due."""
+    """For each lane with images: how many are due, how many later, and the longest wait of a due one in seconds."""
     return {Lane(row["lane"]): (row["due"], row["later"], row["oldest"]) for row in await db.fetch(BACKLOG)}
 
 
 async def running(db: Connection) -> list[RunningView]:
-    """Those first whose lease ends first."""
+    """Claimed images, ordered by the end of their lease."""
     return [RunningView(**_with_lane(row)) for row in await db.fetch(RUNNING, MAX_RUNNING)]
 
 
@@ -92,7 +92,7 @@ async def reasons(db: Connection) -> list[ReasonView]:
 
 
 async def failures(db: Connection, code: str | None, after: Cursor | None, limit: int) -> Page[FailureView]:
-    """FAILED images that nobody has dropped, newest first, all or those with one code."""
+    """FAILED images that were not dropped, newest first, all or those with one code."""
     at = None if after is None else datetime.fromisoformat(str(after.key))
     rows = await db.fetch(FAILURES, code, at, None if after is None else after.id, limit + 1)
     entries = await _timelines(db, [row["id"] for row in rows[:limit]])
@@ -104,12 +104,12 @@ async def failures(db: Connection, code: str | None, after: Cursor | None, limit
 
 
 def cursor_query(code: str | None) -> str:
-    """What a cursor of failures belongs to."""
+    """The list fingerprint of a cursor of failures."""
     return f"failed:{code or ''}"
 
 
 def is_cursor_key(key: object) -> bool:
-    """Whether such a cursor's key can be ours: the time of a failure, as `failures` writes it."""
+    """Whether a cursor's key has the form that `failures` writes: the time of a failure."""
     try:
         at = datetime.fromisoformat(str(key))
     except ValueError:
@@ -118,7 +118,7 @@ def is_cursor_key(key: object) -> bool:
 
 
 async def drop(db: Connection, image_id: str | None, code: str | None, limit: int) -> int:
-    """Whoever has looked at a failure does not want to see it again. Returns how many there were."""
+    """Takes failures off the operators' list. Returns how many."""
     return len(await db.fetch(DROP, image_id, code, limit))
 
 

@@ -1,1 +1,1 @@
-"""Backups that prove themselves: made, verified, restored."""
+"""Backups of the database and its objects: create, verify, restore."""

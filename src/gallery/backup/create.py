@@ -1,7 +1,7 @@
-"""Makes a backup: a snapshot of the rows, then the objects that it needs, then the manifest.
+"""Creates a backup: a snapshot of the rows, then the objects that it needs, then the manifest.
 
-While it runs nothing is removed from the store (`backup/store.py: freeze`): what the snapshot needs stays to be copied.
-Bytes are filed by their hash: what an earlier backup has copied, or one that was interrupted, is not copied again.
+While it runs nothing is removed from the object store (`backup/store.py: freeze`), so the objects of the snapshot stay
+until they are copied. Bytes are stored under their hash, so earlier and interrupted backups save copying.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from gallery.errors import BackupDamaged, BackupForeign, ObjectNotFound, Removed
 
 log = structlog.get_logger(__name__)
 
-BATCH_SIZE = 500  # objects in one file of the inventory; an interrupted backup goes on after it
+BATCH_SIZE = 500  # objects in one file of the inventory; an interrupted backup continues behind it
 CONCURRENCY = 8
 
 STILL_NEEDED = "SELECT EXISTS (SELECT FROM object WHERE key = $1 AND remove_after IS NULL)"
@@ -38,7 +38,7 @@ class BackupCreator:
         self._url = url
 
     async def run(self, location: BackupLocation, keep: int, on_progress: ProgressCallback) -> Manifest:
-        """A new backup; of those at the place the newest `keep` stay.
+        """Creates a backup, and removes all but the newest `keep` at the location.
 
         Raises `BackupForeign`, `BackupUnderWay`, `RemovedMeanwhile`, `DumpFailed`, `Unavailable`, `CannotStart`.
         """
@@ -61,7 +61,7 @@ class BackupCreator:
 
 
 class ObjectCopier:
-    """Files the objects of one listing. Counts what it has met."""
+    """Copies the objects of one listing that the location does not have yet, and counts them."""
 
     def __init__(
         self,
@@ -117,38 +117,38 @@ class ObjectCopier:
         async with self._database.primary() as db:
             if not await db.fetchval(STILL_NEEDED, needed.key):
                 raise RemovedMeanwhile(key=needed.key)
-        log.warning("backup.object_missing", key=needed.key)  # the library has lost it; nobody can copy it
+        log.warning("backup.object_missing", key=needed.key)  # it is missing in the object store
         self.missing += 1
         return InventoryEntry(needed.key, needed.created_at)
 
     def _warn_if_damaged(self, needed: NeededObject, entry: InventoryEntry) -> None:
         if needed.sha256 not in (None, entry.sha256):
-            log.warning("backup.original_damaged", key=needed.key)  # in the library already; as it is it is kept
+            log.warning("backup.original_damaged", key=needed.key)  # in the object store already; copied as it is
 
 
 class EarlierEntries:
-    """What earlier backups say of objects, looked up in the order of keys and read along with them."""
+    """The inventories of earlier backups, read in step with the listing in the order of keys."""
 
     def __init__(self, sources: list[AsyncIterator[InventoryEntry]]) -> None:
         self._sources = sources
         self._next_entries: list[InventoryEntry | None] = []
 
     async def find(self, needed: NeededObject) -> InventoryEntry | None:
-        """What is known of that very object; keys must be asked for in their order."""
+        """The earlier entry of exactly this object, or None. Must be called in the order of keys."""
         if not self._next_entries:
             self._next_entries = [await anext(source, None) for source in self._sources]
-        for place, source in enumerate(self._sources):
-            while (head := self._next_entries[place]) and head.key < needed.key:
-                self._next_entries[place] = await anext(source, None)
+        for index, source in enumerate(self._sources):
+            while (head := self._next_entries[index]) and head.key < needed.key:
+                self._next_entries[index] = await anext(source, None)
             if head and (head.key, head.created_at) == (needed.key, needed.created_at) and head.sha256:
                 return head
-        if needed.sha256 and needed.size is not None:  # an original: its hash stands in its image's row
+        if needed.sha256 and needed.size is not None:  # an original: its hash is in its image's row
             return InventoryEntry(needed.key, needed.created_at, needed.size, needed.sha256)
         return None
 
 
 async def prune(location: BackupLocation, keep: int) -> None:
-    """Remove all but the newest `keep` backups, what was left half done, and bytes that none of them needs.
+    """Removes all but the newest `keep` backups, incomplete ones, and bytes that no kept backup needs.
 
     Holds the hashes of all objects in memory, about 100 bytes each.
     """
@@ -159,7 +159,7 @@ async def prune(location: BackupLocation, keep: int) -> None:
             needed.update(bytes.fromhex(entry.sha256) for entry in entries if entry.sha256)
     for id_, names in (await location.files()).items():
         if id_ not in kept:
-            names.sort(key=lambda name: name != MANIFEST)  # what is half gone is no backup
+            names.sort(key=lambda name: name != MANIFEST)  # first the manifest: without it the backup is not complete
             await location.objects.delete([f"backups/{id_}/{name}" for name in names])
     async for batch in location.objects.list("objects"):
         found = [each.key for each in batch]
@@ -167,7 +167,7 @@ async def prune(location: BackupLocation, keep: int) -> None:
 
 
 async def _try_prune(location: BackupLocation, keep: int) -> None:
-    """Damage to an older backup is no reason to fail: nobody knows what it needs, so all stays."""
+    """Damage to an older backup does not fail this one: its needs are unknown, so nothing is removed."""
     try:
         await prune(location, keep)
     except BackupDamaged as error:
@@ -178,7 +178,7 @@ async def _find_newest(location: BackupLocation) -> Manifest | None:
     try:
         return await location.manifest() if await location.complete_ids() else None
     except BackupDamaged as error:
-        log.warning("backup.earlier_unreadable", error=str(error))  # it saves no work
+        log.warning("backup.earlier_unreadable", error=str(error))  # its objects are copied again
         return None
 
 
@@ -195,7 +195,7 @@ async def _iterate_entries(location: BackupLocation, manifest: Manifest) -> Asyn
             for entry in entries:
                 yield entry
     except BackupDamaged as error:
-        log.warning("backup.earlier_unreadable", error=str(error))  # it saves no more work
+        log.warning("backup.earlier_unreadable", error=str(error))  # the remaining objects are copied again
 
 
 def _batches(listing: Path) -> Iterator[list[NeededObject]]:

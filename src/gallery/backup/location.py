@@ -1,4 +1,4 @@
-"""A place where backups are: a directory or a bucket, read and written through the same interface as the library."""
+"""The location of backups: a directory or a bucket, read and written through `ObjectStore`."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,24 +17,24 @@ from gallery.settings import S3Settings, Settings
 
 log = structlog.get_logger(__name__)
 
-PART_BYTES = 32 * 1024 * 1024  # of a dump: each is put within one time-out
+PART_BYTES = 32 * 1024 * 1024  # of a dump; each part is written within one time-out
 MANIFEST = "manifest.json"
 ENTRY_DECODER = msgspec.json.Decoder(InventoryEntry)
 
 
 class BackupLocation:
-    """`name` is what people call it."""
+    """`name` is the directory or URL, for messages."""
 
     def __init__(self, objects: ObjectStore, name: str) -> None:
         self.objects = objects
         self.name = name
 
     async def complete_ids(self) -> list[str]:
-        """The ids of whole backups, oldest first."""
+        """The ids of complete backups, oldest first."""
         return sorted(id_ for id_, names in (await self.files()).items() if MANIFEST in names)
 
     async def files(self) -> dict[str, list[str]]:
-        """The names of each backup's files, sorted; of those too that are not whole."""
+        """The sorted file names of each backup, complete or not."""
         found: dict[str, list[str]] = {}
         async for batch in self.objects.list("backups"):
             for each in batch:
@@ -43,11 +43,11 @@ class BackupLocation:
         return {id_: sorted(names) for id_, names in found.items()}
 
     async def manifest(self, id_: str | None = None) -> Manifest:
-        """Of that backup, or the newest. Raises `BackupNotFound`, `BackupDamaged`."""
-        whole = await self.complete_ids()
-        if not whole or (id_ is not None and id_ not in whole):
+        """The manifest of this backup, or of the newest. Raises `BackupNotFound`, `BackupDamaged`, `CannotStart`."""
+        complete = await self.complete_ids()
+        if not complete or (id_ is not None and id_ not in complete):
             raise BackupNotFound(place=self.name, id=id_)
-        chosen = id_ or whole[-1]
+        chosen = id_ or complete[-1]
         try:
             manifest = msgspec.json.decode(await self._read(f"backups/{chosen}/{MANIFEST}"), type=Manifest)
         except msgspec.DecodeError as error:
@@ -57,32 +57,32 @@ class BackupLocation:
         return manifest
 
     async def put_manifest(self, manifest: Manifest) -> None:
-        """The backup is whole from here on: what it is made of has reached the disk, as all that is put."""
+        """Completes the backup: all its other files have reached the disk before."""
         await self.objects.put(f"backups/{manifest.id}/{MANIFEST}", msgspec.json.encode(manifest))
 
     async def put_dump(self, id_: str, dump: Path) -> list[BackupFile]:
         files: list[BackupFile] = []
-        with dump.open("rb") as whole:
-            while part := await asyncio.to_thread(whole.read, PART_BYTES):
+        with dump.open("rb") as source:
+            while part := await asyncio.to_thread(source.read, PART_BYTES):
                 files.append(await self._put(f"backups/{id_}/database.{len(files):03}", part))
         return files
 
     async def get_dump(self, manifest: Manifest, target: Path) -> None:
         """Raises `BackupDamaged`."""
-        with target.open("wb") as whole:
+        with target.open("wb") as output:
             for file in manifest.dump:
-                whole.write(await self._get(file))
+                output.write(await self._get(file))
 
     async def put_entries(self, id_: str, number: int, entries: list[InventoryEntry]) -> BackupFile:
         return await self._put(f"backups/{id_}/objects.{number:06}", msgspec.json.Encoder().encode_lines(entries))
 
     async def entries(self, manifest: Manifest) -> AsyncIterator[list[InventoryEntry]]:
-        """Which object is which file, sorted by key. Raises `BackupDamaged`."""
+        """The inventory, sorted by key, in batches. Raises `BackupDamaged`."""
         for file in manifest.inventory:
             yield ENTRY_DECODER.decode_lines(await self._get(file))
 
     async def interrupted_entries(self) -> list[AsyncIterator[InventoryEntry]]:
-        """What backups that were not finished have written down of their objects, sorted by key."""
+        """The inventories of interrupted backups, each sorted by key."""
         return [
             self._read_interrupted(id_, [name for name in names if name.startswith("objects.")])
             for id_, names in (await self.files()).items()
@@ -95,7 +95,7 @@ class BackupLocation:
                 for entry in ENTRY_DECODER.decode_lines(await self._read(f"backups/{id_}/{name}")):
                     yield entry
         except msgspec.DecodeError as error:
-            log.warning("backup.note_unreadable", id=id_, error=str(error))  # its objects are read once more
+            log.warning("backup.interrupted_unreadable", id=id_, error=str(error))  # its objects are copied again
 
     async def _put(self, key: str, content: bytes) -> BackupFile:
         await self.objects.put(key, content)
@@ -116,7 +116,7 @@ class BackupLocation:
 
 
 def open_location(path_or_url: str, settings: Settings, *, create: bool = False) -> BackupLocation:
-    """A directory, which is made where there is none to `make` backups there; or `s3://bucket/prefix`.
+    """Opens a directory or `s3://bucket/prefix`. With `create`, makes a missing directory.
 
     Raises `BackupNotFound`, `CannotStart`.
     """
@@ -127,7 +127,7 @@ def open_location(path_or_url: str, settings: Settings, *, create: bool = False)
             raise BackupNotFound(place=str(directory))
         return BackupLocation(ObjectStore(FileBackend(_make_directory(directory)), timeout=s3.timeout), str(directory))
     if not path_or_url.startswith("s3://"):
-        raise CannotStart(f"A backup goes to a directory or to s3://bucket/prefix, not to {path_or_url}.")
+        raise CannotStart(f"Cannot use {path_or_url} for backups: name a directory or s3://bucket/prefix.")
     return BackupLocation(open_objects_at(path_or_url, msgspec.structs.replace(settings, s3=s3)), path_or_url)
 
 
@@ -140,7 +140,7 @@ def _make_directory(path: Path) -> Path:
 
 
 def _s3_settings(settings: Settings) -> S3Settings:
-    """How to reach the backups' bucket: as the library's, where nothing else is said."""
+    """The settings of the backups' bucket; unset ones default to those of the object store."""
     own = settings.backup
     given = {name: getattr(own, name) for name in ("endpoint", "access_key", "secret_key", "region")}
     return msgspec.structs.replace(settings.s3, **{name: value for name, value in given.items() if value})

@@ -1,9 +1,9 @@
-"""What a backup is made of, as it is written down at its place.
+"""The files of a backup at its location.
 
     backups/<id>/database.000 …       the dump, in parts
-    backups/<id>/objects.000000 …     which object is which file, sorted by key, in JSON lines
-    backups/<id>/manifest.json        written last: a backup without it is none
-    objects/<ab>/<sha256>             the bytes of objects, shared by all backups of the place
+    backups/<id>/objects.000000 …     the inventory: each object with its hash, sorted by key, in JSON lines
+    backups/<id>/manifest.json        written last: without it the backup is not complete
+    objects/<ab>/<sha256>             the bytes of objects, shared by all backups at the location
 
 Ids are UUIDv7, so the newest backup has the greatest. No file is ever written twice.
 """
@@ -17,7 +17,7 @@ FORMAT_VERSION = 1
 
 
 class BackupFile(Struct, frozen=True):
-    """A file at the place; `size` in bytes, `sha256` in hex."""
+    """A file at the location; `size` in bytes, `sha256` in hex."""
 
     key: str
     size: int
@@ -25,9 +25,9 @@ class BackupFile(Struct, frozen=True):
 
 
 class InventoryEntry(Struct, frozen=True, array_like=True):
-    """An object of the library: which bytes it has. `since` tells it from a later one under the same key.
+    """An object and its bytes. `created_at` distinguishes it from a later object under the same key.
 
-    Without `sha256` it was not there when it was to be copied.
+    Without `sha256` it was missing when the backup was made.
     """
 
     key: str
@@ -37,7 +37,7 @@ class InventoryEntry(Struct, frozen=True, array_like=True):
 
 
 class Manifest(Struct, frozen=True, kw_only=True, rename="camel"):
-    """A whole backup."""
+    """The content of a complete backup."""
 
     format: int = FORMAT_VERSION
     id: str
@@ -55,7 +55,7 @@ class Manifest(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Progress(Struct, frozen=True, omit_defaults=True):
-    """How far a step is: `done` of `total` objects, or bytes where nobody knows of how many."""
+    """The progress of a step: `done` of `total` objects, or bytes without a known total."""
 
     step: str
     done: int
@@ -63,11 +63,11 @@ class Progress(Struct, frozen=True, omit_defaults=True):
 
 
 class ProgressCallback(Protocol):
-    """Who hears how far it is."""
+    """Is called with each progress."""
 
     def __call__(self, progress: Progress, /) -> None: ...
 
 
 def blob_key(sha256: str) -> str:
-    """Where the bytes with that hash are."""
+    """The key of the bytes with this hash."""
     return f"objects/{sha256[:2]}/{sha256}"

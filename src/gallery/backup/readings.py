@@ -1,4 +1,4 @@
-"""How old the state is that can surely be restored."""
+"""The metric for the age of the newest verified backup."""
 
 from collections.abc import Iterable
 
@@ -8,13 +8,13 @@ from gallery.ops.readings import Reading, ReadingSource
 
 
 def backup_readings(database: Database) -> ReadingSource:
-    """Nothing is read where no backup was ever verified: there is no number for never."""
+    """No value is reported when no backup was ever verified."""
 
     async def read() -> Iterable[Reading]:
         age = await verified_age(database)
         if age is None:
             return []
-        says = "Age of the state in the newest verified backup, in seconds"
-        return [Reading("backup_verified_age_seconds", says, {(): age.total_seconds()})]
+        description = "Age of the state in the newest verified backup, in seconds"
+        return [Reading("backup_verified_age_seconds", description, {(): age.total_seconds()})]
 
     return read

@@ -1,7 +1,7 @@
-"""Puts a backup back: the objects first, then all rows in one transaction, so that a restore may be begun again.
+"""Restores a backup: the objects first, then all rows in one transaction, so that a failed restore can be repeated.
 
-Time went on after the snapshot, and clients and caches have seen it. So nothing that they may remember is given out a
-second time: event numbers, versions and attempts go on from the clock. A cursor from before is answered with `reset`.
+Clients and caches have seen changes that were made after the snapshot. Therefore no number is used twice: event
+numbers, versions and attempts continue from the clock. An older event cursor is answered with `reset`.
 """
 
 import asyncio
@@ -33,8 +33,8 @@ IS_EMPTY = """
           AND NOT EXISTS (SELECT FROM pg_depend WHERE objid = pg_class.oid AND deptype = 'e')
     )
 """
-# At the schema of the dump, which may be older than ours: only what the first version with backups had.
-# A number must not come twice, also when one backup is restored twice: microseconds run ahead of any rate of events,
+# The dump's schema may be older than this Gallery's: only columns of the first version with backups are used.
+# No number may come twice, also when one backup is restored twice: microseconds run ahead of any rate of events,
 # and seconds since 2026 of any one image's changes.
 AFTER_RESTORE = """
     RESET search_path;
@@ -64,7 +64,7 @@ class BackupRestorer:
         self._slots = asyncio.Semaphore(CONCURRENCY)
 
     async def run(self, location: BackupLocation, id_: str | None, on_progress: ProgressCallback) -> Manifest:
-        """Into an empty database and an empty store, or one of the same installation.
+        """Restores into an empty database, and an object store that is empty or of the same installation.
 
         Raises `BackupNotFound`, `BackupDamaged`, `ForeignStore`, `DumpFailed`, `Unavailable`, `CannotStart`.
         """
@@ -77,7 +77,7 @@ class BackupRestorer:
         await self._claim_store(manifest.installation)
         with tempfile.TemporaryDirectory(prefix="gallery-restore-") as folder:
             file = Path(folder) / "database.dump"
-            await location.get_dump(manifest, file)  # whole, or nothing is touched
+            await location.get_dump(manifest, file)  # before anything is changed
             await self._restore_objects(location, manifest, on_progress)
             on_progress(Progress("database", file.stat().st_size))
             await programs.restore(file, self._url, AFTER_RESTORE)
@@ -90,20 +90,20 @@ class BackupRestorer:
             if not await db.fetchval(IS_EMPTY):
                 name = await db.fetchval("SELECT current_database()")
                 raise CannotStart(
-                    f"The database {name} is not empty, and a restore replaces nothing: "
-                    "give it a new database (or, with the embedded servers, a new GALLERY_DATA_DIR)."
+                    f"The database {name} is not empty, and a restore does not overwrite: create an empty database "
+                    "(or, with the embedded servers, set a new GALLERY_DATA_DIR)."
                 )
             return await dump.get_tools(await snapshot.server_major(db))
 
     async def _claim_store(self, installation: str) -> None:
-        """A store that says whose it is must be of the same one; another must hold nothing that looks like ours."""
-        nobodys = await self._objects.size(INSTALLATION_KEY) is None
+        """The store must belong to the same installation, or belong to none and hold no images."""
+        unowned = await self._objects.size(INSTALLATION_KEY) is None
         await self._objects.take_ownership(installation)
-        for prefix in OBJECT_PREFIXES if nobodys else ():
+        for prefix in OBJECT_PREFIXES if unowned else ():
             async for found in self._objects.list(prefix):
                 if found:
                     await self._objects.delete([INSTALLATION_KEY])
-                    raise CannotStart(f"The object store is not empty: it holds {found[0].key}. Give it a new one.")
+                    raise CannotStart(f"The object store is not empty: it holds {found[0].key}. Use an empty one.")
 
     async def _restore_objects(
         self, location: BackupLocation, manifest: Manifest, on_progress: ProgressCallback
@@ -116,7 +116,7 @@ class BackupRestorer:
 
     async def _restore_object(self, location: BackupLocation, entry: InventoryEntry) -> None:
         if entry.sha256 is None:
-            log.warning("backup.object_missing", key=entry.key)  # it was, in the library
+            log.warning("backup.object_missing", key=entry.key)  # it was missing when the backup was made
             return
         async with self._slots:
             if await self._is_restored(entry):
@@ -127,7 +127,7 @@ class BackupRestorer:
                     await location.objects.fetch(source, Path(file.name), size=entry.size, sha256=entry.sha256)
                 except ObjectNotFound:
                     raise BackupDamaged(missing=source, of=entry.key) from None
-                await self._objects.delete([entry.key])  # other bytes under that key are not those of the backup
+                await self._objects.delete([entry.key])  # different bytes under the same key
                 await self._objects.put(entry.key, Path(file.name))
 
     async def _is_restored(self, entry: InventoryEntry) -> bool:
@@ -136,9 +136,9 @@ class BackupRestorer:
         return (await self._objects.digest(entry.key)).sha256 == entry.sha256
 
     async def _clear_valkey(self) -> None:
-        """What Valkey remembers is of another time. Without its mark the next sweep rings for all that is due."""
+        """Valkey's content is from before the restore. Without its mark the next sweep enqueues all due images."""
         try:
             await self._cache.clear()
             await self._valkey.call(lambda server: server.unlink(f"{self._valkey.prefix}:queue:mark"))
         except ValkeyUnavailable as error:
-            log.warning("backup.cache_not_cleared", error=str(error))  # its entries end within a minute
+            log.warning("backup.cache_not_cleared", error=str(error))  # its entries expire within a minute

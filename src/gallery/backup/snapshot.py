@@ -1,4 +1,4 @@
-"""One moment of the database: its dump, its counts, and the objects that it needs, all by one exported snapshot."""
+"""One state of the database: its dump, its counts, and the objects that it needs, all from one exported snapshot."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -22,7 +22,7 @@ NEEDED_OBJECTS = """
     LEFT JOIN image ON image.id = object.image_id AND object.attempt IS NULL
     WHERE object.remove_after IS NULL ORDER BY object.key COLLATE "C"
 """
-# Others that an administrator has added are not ours, and may need an administrator to be restored.
+# Other extensions, added by an administrator, are not part of Gallery and may need an administrator to be restored.
 EXTENSIONS = """
     SELECT DISTINCT extname::text FROM pg_extension JOIN pg_available_extension_versions ON name = extname
     WHERE trusted ORDER BY 1
@@ -34,7 +34,7 @@ TABLES = """
 
 
 class NeededObject(Struct, frozen=True, array_like=True):
-    """An object that the snapshot's rows need; size and hash are known of originals."""
+    """An object that the snapshot's rows need; only originals have a size and a hash."""
 
     key: str
     created_at: datetime
@@ -43,7 +43,7 @@ class NeededObject(Struct, frozen=True, array_like=True):
 
 
 class SnapshotInfo(Struct, frozen=True):
-    """What a snapshot has shown. `listing` is a file of `NeededObject`, a JSON line each, sorted by key."""
+    """The facts of a snapshot. `listing` is a file of `NeededObject`, a JSON line each, sorted by key."""
 
     at: datetime
     installation: str
@@ -57,7 +57,7 @@ class SnapshotInfo(Struct, frozen=True):
 
 @asynccontextmanager
 async def open_connection(url: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
-    """A connection of one's own, for what takes long. Raises `DatabaseUnavailable`."""
+    """A connection outside of the pool, for long work. Raises `DatabaseUnavailable`."""
     try:
         connection = await asyncpg.connect(url, timeout=10, server_settings={"application_name": "gallery backup"})
         try:
@@ -69,7 +69,7 @@ async def open_connection(url: str) -> AsyncIterator["asyncpg.Connection[asyncpg
 
 
 async def take(url: str, folder: Path, on_progress: ProgressCallback) -> SnapshotInfo:
-    """Dump and list into `folder`. Raises `DatabaseUnavailable`, `DumpFailed`, `CannotStart`."""
+    """Writes the dump and the listing into `folder`. Raises `DatabaseUnavailable`, `DumpFailed`, `CannotStart`."""
     async with open_connection(url) as db:
         major = await server_major(db)
         programs = await dump.get_tools(major)
@@ -93,7 +93,7 @@ async def take(url: str, folder: Path, on_progress: ProgressCallback) -> Snapsho
 
 
 async def count_rows(db: "asyncpg.Connection[asyncpg.Record]") -> dict[str, int]:
-    """The rows of each table."""
+    """The number of rows of each table."""
     return {row["name"]: await db.fetchval(row["counting"]) for row in await db.fetch(TABLES)}
 
 

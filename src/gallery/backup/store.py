@@ -1,6 +1,6 @@
-"""The table `backup`: one is made at a time, removals are frozen meanwhile, and it is known when one was proved.
+"""The table `backup`: one backup at a time, the freeze of removals, and the time of each verification.
 
-The freeze is a lease: when a backup dies, it ends within `LEASE`, and what was deleted meanwhile goes then.
+The freeze is a lease: when the backup's process dies, it ends within `LEASE`, and the pending removals go on.
 """
 
 import asyncio
@@ -39,9 +39,9 @@ VERIFIED_AGE = "SELECT now() - max(began_at) FROM backup WHERE verified_at IS NO
 
 @asynccontextmanager
 async def freeze(database: Database, location: str, lease: timedelta = LEASE) -> AsyncIterator[str]:
-    """Nothing is removed from the store in this block. Yields the new backup's id.
+    """Keeps the sweep from removing objects during this block. Yields the new backup's id.
 
-    A dead predecessor's freeze is waited for; raises `BackupUnderWay` for a living one's.
+    Waits for the end of a dead backup's freeze; raises `BackupUnderWay` if the other one renews it.
     """
     id_ = str(uuid_utils.uuid7())
     await _begin_freeze(database, id_, location, lease)
@@ -49,22 +49,21 @@ async def freeze(database: Database, location: str, lease: timedelta = LEASE) ->
         async with run_in_background(_keep_renewing(database, id_, lease), "freeze"):
             yield id_
     finally:
-        with suppress(DatabaseUnavailable):  # then it ends by itself
+        with suppress(DatabaseUnavailable):  # then the lease expires
             await asyncio.shield(_execute(database, END_FREEZE, id_))
 
 
 async def mark_complete(database: Database, id_: str) -> None:
-    """The backup is whole."""
     await _execute(database, MARK_COMPLETE, id_)
 
 
 async def mark_verified(database: Database, id_: str, location: str, taken_at: datetime) -> None:
-    """The backup was restored and compared, just now."""
+    """Records that the backup was restored and compared now."""
     await _execute(database, MARK_VERIFIED, id_, location, taken_at)
 
 
 async def verified_age(database: Database) -> timedelta | None:
-    """How old the state is that can surely be restored: of the newest verified backup. `None` if there is none."""
+    """The age of the state in the newest verified backup; `None` if there is none."""
     async with database.primary() as db:
         age: timedelta | None = await db.fetchval(VERIFIED_AGE)
     return age
@@ -78,7 +77,7 @@ async def _begin_freeze(database: Database, id_: str, location: str, lease: time
             if await db.fetchval(BEGIN, id_, location, lease):
                 return
             other = await db.fetchrow(LATEST_FREEZE)
-        assert other is not None  # noqa: S101  it is why we could not begin
+        assert other is not None  # noqa: S101  its freeze was the reason
         if first is None:
             log.info("backup.waiting", place=other["place"])
         elif other["frozen_until"] > first:

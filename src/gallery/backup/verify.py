@@ -1,4 +1,4 @@
-"""Proves a backup: restores the dump into a scratch database, compares what is counted, and reads the bytes again."""
+"""Verifies a backup: restores the dump into a scratch database, compares the counts, and reads the bytes again."""
 
 import asyncio
 import random
@@ -46,7 +46,7 @@ STORED_PAGE = """
 
 
 class FindingKind(StrEnum):
-    """What may be found. The last two were so in the library already: a backup keeps what there is."""
+    """The kinds of findings. The last two were wrong in the library before the backup, which copies the state as is."""
 
     DUMP = "dump-damaged"
     COUNT = "count-differs"
@@ -65,9 +65,7 @@ class Finding(Struct, frozen=True):
 
 @asynccontextmanager
 async def scratch_database(url: str, existing_url: str | None) -> AsyncIterator[str]:
-    """An empty database beside ours, dropped afterwards; or the `given` one. Raises `DatabaseUnavailable`,
-    `CannotStart`.
-    """
+    """A new database, dropped afterwards; or the existing one. Raises `DatabaseUnavailable`, `CannotStart`."""
     if existing_url:
         yield existing_url
         return
@@ -77,8 +75,8 @@ async def scratch_database(url: str, existing_url: str | None) -> AsyncIterator[
             await db.execute(f'CREATE DATABASE "{name}" TEMPLATE template0')
         except asyncpg.InsufficientPrivilegeError:
             raise CannotStart(
-                "To verify a backup we make a database for a while, and PostgreSQL does not let us: "
-                "allow it (ALTER ROLE … CREATEDB), or name an empty database with --database-url."
+                "Verifying a backup needs a temporary database, and this PostgreSQL role may not create one: "
+                "run ALTER ROLE … CREATEDB, or name an empty database with --database-url."
             ) from None
         try:
             yield urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
@@ -96,7 +94,7 @@ class BackupVerifier:
         self._slots = asyncio.Semaphore(CONCURRENCY)
 
     async def findings(self, share: float, on_progress: ProgressCallback) -> AsyncIterator[Finding]:
-        """All that is wrong, with this share of the files read. Raises `Unavailable`, `CannotStart`."""
+        """Yields every fault, and reads this share of the files (0 to 1). Raises `Unavailable`, `CannotStart`."""
         failed = await self._restore(on_progress)
         if failed:
             yield failed
@@ -126,7 +124,7 @@ class BackupVerifier:
         return None
 
     async def _load_inventory(self, db: ScratchConnection) -> Finding | None:
-        """The inventory, and what is at the place, as tables."""
+        """Loads the inventory and the listing of the location into temporary tables."""
         await db.execute(CREATE_ENTRY)
         await db.execute(CREATE_STORED)
         try:
@@ -145,9 +143,9 @@ class BackupVerifier:
         for table, rows in self._manifest.tables.items():
             if restored.get(table) != rows:
                 yield Finding(FindingKind.COUNT, f"{table}: {restored.get(table)} instead of {rows}")
-        for wrong, asked in ((FindingKind.UNLISTED, UNLISTED_OBJECTS), (FindingKind.WAS_DAMAGED, DAMAGED_ORIGINALS)):
-            for row in await db.fetch(asked):
-                yield Finding(wrong, row["key"])
+        for kind, query in ((FindingKind.UNLISTED, UNLISTED_OBJECTS), (FindingKind.WAS_DAMAGED, DAMAGED_ORIGINALS)):
+            for row in await db.fetch(query):
+                yield Finding(kind, row["key"])
 
     async def _check_files(self, db: ScratchConnection) -> AsyncIterator[Finding]:
         for row in await db.fetch(MISSING_BEFORE):
@@ -164,11 +162,11 @@ class BackupVerifier:
         after, read = "", 0
         while rows := await db.fetch(STORED_PAGE, after, PAGE_SIZE):
             after = rows[-1]["sha256"]
-            drawn = [row for row in rows if random.random() < share]  # noqa: S311  other ones each time
-            for finding in await gather([self._check_blob(row["sha256"]) for row in drawn]):
+            sample = [row for row in rows if random.random() < share]  # noqa: S311  a new sample each time
+            for finding in await gather([self._check_blob(row["sha256"]) for row in sample]):
                 if finding:
                     yield finding
-            read += len(drawn)
+            read += len(sample)
             on_progress(Progress("bytes", read))
 
     async def _check_blob(self, sha256: str) -> Finding | None:
