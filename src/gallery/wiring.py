@@ -3,7 +3,7 @@
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,7 +11,6 @@ from datetime import timedelta
 import msgspec
 import structlog
 
-from gallery.access.model import Owner
 from gallery.access.service import Access
 from gallery.adapters.objects.store import ObjectStore, open_objects
 from gallery.adapters.postgres.database import Database, open_database
@@ -24,9 +23,8 @@ from gallery.backup.readings import backup_readings
 from gallery.delivery.links import ImageLinks
 from gallery.delivery.service import Pictures
 from gallery.errors import CannotStart, ObjectStoreUnavailable, ValkeyUnavailable
-from gallery.images.cache import Change, ImageCache
+from gallery.images.cache import ImageCache
 from gallery.images.cached_reads import CachedReads
-from gallery.images.model import ImageId
 from gallery.images.outbox import Outbox
 from gallery.images.readings import image_readings, queue_readings
 from gallery.images.service import Images
@@ -35,8 +33,7 @@ from gallery.jobs.readings import worker_readings
 from gallery.jobs.workers import WorkerRegistry
 from gallery.local_disk.scratch import open_scratch
 from gallery.maintenance.verify import Verify
-from gallery.notifications.feed import BeforePublish, Feed
-from gallery.notifications.model import Event
+from gallery.notifications.feed import Feed
 from gallery.notifications.readings import event_readings
 from gallery.notifications.store import EventStore
 from gallery.notifications.wake_ups import WakeUps
@@ -122,7 +119,7 @@ def build_gallery(
     pictures = Pictures(images, objects)
     access = Access(settings, database)
     worker_registry = WorkerRegistry(database)
-    feed = Feed(events, valkey, _invalidate_before_publish(outbox), settings.notifications)
+    feed = Feed(events, valkey, outbox.invalidate_events, settings.notifications)
     return Gallery(
         settings=settings,
         access=access,
@@ -194,13 +191,6 @@ def cache_redis_settings(settings: Settings) -> RedisSettings:
 def image_limits(settings: Settings) -> Limits:
     upload = settings.upload
     return Limits(max_pixels=upload.max_pixels, max_side=upload.max_side, memory=settings.worker.memory)
-
-
-def _invalidate_before_publish(outbox: Outbox) -> BeforePublish:
-    async def invalidate(events: Sequence[Event]) -> None:
-        await outbox.invalidate([Change(Owner(e.owner), ImageId(e.image_id), e.version) for e in events])
-
-    return invalidate
 
 
 async def _warn_of_eviction(valkey: Valkey) -> None:

@@ -1,5 +1,7 @@
-"""What follows a change of an image: its event in the same transaction; after the commit it is noted what replicas
-need, the cache is turned and the feed is rung, so that nobody who has heard of a change is answered from before it.
+"""The consequences of a change of an image.
+
+In its transaction: the event. After the commit, in this order: the change is recorded for reads from replicas, the
+cache is invalidated, and the feeds are notified. So a client that has received an event never reads an older answer.
 """
 
 from collections.abc import Sequence
@@ -29,22 +31,26 @@ class Outbox:
         await events.add(db, Event(type, image.owner, image.id, image.version, data))
 
     async def publish(self, image: Image) -> None:
-        """The change is committed: forget older answers, let the feed look."""
+        """Invalidate older answers and wake the feeds. To be called after the commit."""
         await self.invalidate([Change(image.owner, image.id, image.version)])
         await self._wake_ups.notify()
 
+    async def invalidate_events(self, events: Sequence[Event]) -> None:
+        """Invalidate for the changes of these events, in case that their writers have died before they could."""
+        await self.invalidate([Change(Owner(e.owner), ImageId(e.image_id), e.version) for e in events])
+
     async def invalidate(self, changes: Sequence[Change]) -> None:
-        """From now on nobody is answered from before these changes: by no replica, and not from the cache."""
+        """From now on neither a replica nor the cache gives an answer that is older than these changes."""
         images, owners = {image_subject(c.image) for c in changes}, {owner_subject(c.owner) for c in changes}
         await self._database.record_changes(images | owners)
         await self._cache.invalidate(changes)
 
 
 def image_subject(image: ImageId) -> str:
-    """What a read of one image is about, for `DatabaseSettings.read`."""
+    """The subject of a read of one image, for `Database.read`."""
     return f"image:{image}"
 
 
 def owner_subject(owner: Owner) -> str:
-    """What a read of somebody's images is about."""
+    """The subject of a read of one owner's images, for `Database.read`."""
     return f"owner:{owner}"
