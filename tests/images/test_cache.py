@@ -1,6 +1,7 @@
 """The cache: fast, and never behind what has been told."""
 
 import asyncio
+from contextlib import asynccontextmanager
 
 import msgspec
 
@@ -9,7 +10,7 @@ from factories import CALLER, post, upload_image
 from gallery.access.model import Owner
 from gallery.adapters.valkey.client import open_valkey
 from gallery.images import store
-from gallery.images.cache import BATCH, MAX_LISTS, CachedImage, CachedList, Change
+from gallery.images.cache import BATCH, MAX_LISTS, MAX_REMEMBERED, CachedImage, CachedList, Change
 from gallery.images.list_query import ListQuery
 from gallery.images.model import Edit, ImageId
 from gallery.wiring import cache_redis_settings, open_gallery, open_processing
@@ -167,22 +168,71 @@ async def test_when_valkey_has_not_heard_of_a_change_nothing_is_read_from_it(gal
     assert await titles(gallery) == ["Dawn"]
 
 
-async def test_the_feed_turns_the_cache_before_it_tells(gallery, settings):
-    """A change by a process whose Valkey connection failed: the event alone turns the cache."""
+@asynccontextmanager
+async def feed_that_has_read(gallery, settings, image, type):  # noqa: A002  the event's field
+    """The feed of another process, which has read the event of this type about the image."""
+    async with open_gallery(settings) as other:
+        with other.feed.waiter(image.id, {type}) as read:
+            feed = asyncio.create_task(other.feed.run())
+            try:
+                async with asyncio.timeout(10):
+                    await read.wait()
+                yield other
+            finally:
+                feed.cancel()
+
+
+async def test_a_feed_invalidates_for_a_writer_that_died_after_its_commit(gallery, settings):
     image = await upload_image(gallery, title="Lake")
     await gallery.cached_reads.image(CALLER, image.id)
-    async with open_gallery(settings) as other:
-        async with gallery.database.writing() as db:
-            changed = await store.edit(db, image.id, CALLER.owner, Edit(title="Dawn"), None)
-            await gallery.outbox.add(db, "image.updated", changed)
-        feed = asyncio.create_task(other.feed.run())
-        try:
-            async with asyncio.timeout(10):
-                while await gallery.cached_reads._cache.find_image(image.id) is not None:
-                    await asyncio.sleep(0.05)
-        finally:
-            feed.cancel()
-    assert msgspec.json.decode((await gallery.cached_reads.image(CALLER, image.id)).body)["title"] == "Dawn"
+    assert await titles(gallery) == ["Lake"]
+    async with gallery.database.writing() as db:
+        changed = await store.edit(db, image.id, CALLER.owner, Edit(title="Dawn"), None)
+        await gallery.outbox.add(db, "image.updated", changed)
+    async with feed_that_has_read(gallery, settings, image, "image.updated"):
+        assert msgspec.json.decode((await gallery.cached_reads.image(CALLER, image.id)).body)["title"] == "Dawn"
+        assert await titles(gallery) == ["Dawn"]
+
+
+async def test_a_list_from_between_the_writers_and_the_feeds_invalidation_is_kept(gallery, settings):
+    image = await upload_image(gallery)
+    other_image = await upload_image(gallery)
+    await gallery.images.edit(CALLER, image.id, Edit(title="Dawn"))
+    await gallery.images.delete(CALLER, other_image.id)
+    assert await titles(gallery) == ["Dawn"]
+    await rename_bypassing_cache(gallery, image, "Hill")
+    async with feed_that_has_read(gallery, settings, other_image, "image.deleted"):
+        assert await titles(gallery) == ["Dawn"]
+
+
+async def keeps_lists(cache, *changes):
+    """Whether a list that was there before these changes is there after them."""
+    _, token = await cache.find_list(CALLER.owner, "all")
+    await cache.put_list(CALLER.owner, "all", token, CachedList(b"[]", None))
+    await cache.invalidate([Change(CALLER.owner, ImageId(image), version) for image, version in changes])
+    return (await cache.find_list(CALLER.owner, "all"))[0] is not None
+
+
+async def test_lists_are_invalidated_once_for_each_version(gallery):
+    cache, server = gallery.cache, gallery.valkey
+    assert not await keeps_lists(cache, ("lake", 2))
+    assert await keeps_lists(cache, ("lake", 2))
+    assert await keeps_lists(cache, ("lake", 1))
+    assert not await keeps_lists(cache, ("lake", 2), ("hill", 1))
+    assert await keeps_lists(cache, ("lake", 2))
+    assert await keeps_lists(cache, ("hill", 1))
+    assert not await keeps_lists(cache, ("lake", 10))
+    await server.call(lambda valkey: valkey.delete(cache._list_key(CALLER.owner)))  # Valkey has lost it
+    assert not await keeps_lists(cache, ("lake", 10))
+
+
+async def test_the_versions_that_are_remembered_are_bounded(gallery):
+    cache, server = gallery.cache, gallery.valkey
+    for number in range(MAX_REMEMBERED + 1):
+        assert not await keeps_lists(cache, (f"image {number}", 1))
+    assert not await keeps_lists(cache, ("image 0", 1)), "forgotten, so the lists are invalidated once more"
+    stored = await server.call(lambda valkey: valkey.hget(cache._list_key(CALLER.owner), "versions"))
+    assert len(msgspec.msgpack.decode(stored)) <= MAX_REMEMBERED
 
 
 async def test_without_a_cache_answers_are_right_too(settings):

@@ -8,6 +8,7 @@ reads nothing from it until every entry of that time has expired.
 
 import asyncio
 import secrets
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import cast
@@ -29,6 +30,7 @@ MAX_FILL_MS = 10_000  # milliseconds that an answer may take from the database i
 BATCH = 500  # changes that are told in one trip
 MAX_LISTS = 200  # of one owner
 MAX_LIST_BYTES = 8 * 1024 * 1024  # of one owner's lists
+MAX_REMEMBERED = 100  # images of one owner whose invalidated versions are remembered
 
 PUT_NEWER = """
     local have = redis.call('HGET', KEYS[1], 'version')
@@ -46,14 +48,30 @@ PUT_LIST = """
     return 1
 """
 INVALIDATE_LISTS = """
+    local packed = redis.call('HGET', KEYS[1], 'versions')
+    local versions = packed and cmsgpack.unpack(packed) or {}
+    local known, changed = 0, false
+    for i = 4, #ARGV, 2 do
+        local version = tonumber(ARGV[i + 1])
+        if version > (versions[ARGV[i]] or 0) then
+            versions[ARGV[i]], changed = version, true
+        end
+    end
+    if not changed then return 0 end
+    for _ in pairs(versions) do known = known + 1 end
+    if known > tonumber(ARGV[3]) then versions = {} end
     redis.call('DEL', KEYS[1])
-    redis.call('HSET', KEYS[1], 'token', ARGV[1])
+    redis.call('HSET', KEYS[1], 'token', ARGV[1], 'versions', cmsgpack.pack(versions))
     redis.call('PEXPIRE', KEYS[1], ARGV[2])
+    return 1
 """
 CLEAR = """
     local entry = redis.call('HGET', KEYS[1], 'entry')
     if not entry then
-        local answers = redis.call('HLEN', KEYS[1]) - 1 - redis.call('HEXISTS', KEYS[1], 'bytes')
+        local answers = redis.call('HLEN', KEYS[1])
+        for _, field in ipairs({'token', 'bytes', 'versions'}) do
+            answers = answers - redis.call('HEXISTS', KEYS[1], field)
+        end
         redis.call('DEL', KEYS[1])
         return answers > 0 and 1 or 0
     end
@@ -181,8 +199,9 @@ class ImageCache:
         async with server.pipeline(transaction=False) as pipe:
             for change in changes:
                 pipe.eval(PUT_NEWER, 1, self._image_key(change.image), change.version, b"", self._ttl_ms)
-            for owner in {change.owner for change in changes}:
-                pipe.eval(INVALIDATE_LISTS, 1, self._list_key(owner), secrets.token_hex(8), self._ttl_ms)
+            for owner, versions in _versions_by_owner(changes).items():
+                token = secrets.token_hex(8)
+                pipe.eval(INVALIDATE_LISTS, 1, self._list_key(owner), token, self._ttl_ms, MAX_REMEMBERED, *versions)
             await pipe.execute()
 
     def _usable(self) -> bool:
@@ -208,3 +227,11 @@ async def _clear(keys: list[str], server: Client) -> int:
 
 def _newest(changes: Iterable[Change]) -> list[Change]:
     return list({change.image: change for change in changes}.values())
+
+
+def _versions_by_owner(changes: Iterable[Change]) -> dict[Owner, list[ImageId | int]]:
+    """For each owner its images, each followed by its version."""
+    versions = defaultdict[Owner, list[ImageId | int]](list)
+    for change in changes:
+        versions[change.owner] += [change.image, change.version]
+    return versions
