@@ -17,7 +17,7 @@ from gallery import errors
 ALLOWED_NAMES = {
     "pebble.pool.process": {"Acknowledgement", "TaskResult", "TaskProblem"},
     "pebble.common.types": {"Result", "ResultStatus", "RemoteException.rebuild_exception"},
-    "gallery.errors": {"_revive"},
+    "gallery.errors": {"_rebuild"},
     "gallery.processing.confinement": {"Confinement"},
     "gallery.rendering.rendered": {"Rendered", "Rendition"},
     "gallery.rendering.probe": {"Format"},
