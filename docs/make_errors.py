@@ -1,4 +1,4 @@
-"""Writes docs/errors.md from the errors themselves: `python docs/make_errors.py`."""  # noqa: INP001
+"""Writes docs/errors.md from the catalogue of errors: `python docs/make_errors.py`."""  # noqa: INP001
 
 from pathlib import Path
 
@@ -12,11 +12,11 @@ HEAD = """\
 # Errors by code
 
 Each error answer is a problem document ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)) with one of these codes;
-[Errors and retries](app/errors.md) says what an app does with them. Codes stay as they are; new ones may come. A
-running Gallery shows this table at `/api/errors`, where the `type` of each problem leads. A code without a status
-stands in an image's `error` or timeline.
+[Errors and retries](app/errors.md) explains how an app handles them. Codes do not change; new ones may be added. A
+running Gallery shows this table at `/api/errors`, and the `type` of each problem links to it. A code without a status
+appears only in an image's `error` or timeline.
 
-| status | code | says | remedy |
+| status | code | message | remedy |
 |---|---|---|---|
 """
 

@@ -71,7 +71,7 @@ async def refuse_requests(page: Page, url: str, times: int, retry_after: int = 1
         if len(came) > times:
             await route.continue_()
             return
-        problem = {"status": status, "detail": "The object store is unavailable; please try again."}
+        problem = {"status": status, "detail": "The object store is unavailable; try again later."}
         await route.fulfill(status=status, json=problem, headers={"Retry-After": str(retry_after)})
 
     await page.route(url, answer)

@@ -1,8 +1,8 @@
-"""Everything that can go wrong, in one tree.
+"""All of Gallery's errors, in one tree. Longer than 320 lines on purpose: one class for each problem code.
 
-The branch says how an edge answers (HTTP status, retry or not, exit code), the leaf says what happened. A leaf's
-docstring is the sentence that a client reads, and `hint` a second one that may name facts of the case: a limit, a
-setting, a scope. Its `code` is the class name in snake case; all other `facts` are for the log alone.
+A branch decides how an edge answers (HTTP status, retry or not, exit code); a leaf is one case. A leaf's docstring is
+the sentence that a client reads, and `hint` is a second one, which may name facts of the case: a limit, a setting, a
+scope. `code` is the class name in snake case, or `wire_code`. All other `facts` are for the log only.
 """
 
 import re
@@ -17,8 +17,8 @@ MAX_ECHOED = 100  # characters of a client's own text in an answer
 class GalleryError(Exception):
     """Something went wrong."""
 
-    wire_code: ClassVar[str] = ""  # where the code on the wire is older than the name of the class
-    hint: ClassVar[str] = ""  # a format string; each name in it is a fact that every instance has
+    wire_code: ClassVar[str] = ""  # the public code, where it differs from the class name
+    hint: ClassVar[str] = ""  # a format string; every instance has each fact that it names
 
     def __init__(self, **facts: object) -> None:
         super().__init__(type(self).__name__)
@@ -29,7 +29,7 @@ class GalleryError(Exception):
         return f"{self.code()}: {facts}" if facts else self.code()
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild, (type(self), self.facts)  # facts survive the way home from a renderer process
+        return _rebuild, (type(self), self.facts)  # keeps the facts when a renderer process returns an error
 
     @classmethod
     def code(cls) -> str:
@@ -41,12 +41,12 @@ class GalleryError(Exception):
         return " ".join((cls.__doc__ or "").split("\n\n")[0].split())
 
     def message(self) -> str:
-        """The sentence and the hint, as this case's client reads them."""
+        """The sentence and the hint with this case's facts."""
         return f"{self.sentence()} {type(self).hint.format_map(self.facts)}".rstrip()
 
 
 def describe_error(error: BaseException) -> str:
-    """An exception for a log line: its kind in words instead of its class, and its message."""
+    """An exception for a log line: its class name as lower-case words, and its message."""
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", type(error).__name__)
     kind, text = words.removesuffix("Error").strip().lower(), " ".join(str(error).split())
     return ": ".join(part for part in ("" if type(error) is OSError else kind, text) if part)
@@ -64,31 +64,31 @@ def _rebuild(kind: type[GalleryError], facts: dict[str, object]) -> GalleryError
 
 
 class NotFound(GalleryError):
-    """There is nothing here under that name."""
+    """The resource does not exist."""
 
 
 class Conflict(GalleryError):
-    """What you ask for does not fit the present state."""
+    """The request conflicts with the current state."""
 
 
 class Rejected(GalleryError):
-    """The request cannot be accepted as it is."""
+    """The request cannot be accepted."""
 
 
 class Forbidden(GalleryError):
-    """You may not do this."""
+    """This action is not allowed."""
 
 
 class Unauthorized(GalleryError):
-    """You have to say who you are."""
+    """Authentication is required."""
 
 
 class Busy(GalleryError):
-    """Too much at once; please come back later."""
+    """The server is busy; try again later."""
 
 
 class Unavailable(GalleryError):
-    """A server that we need is away; please try again."""
+    """A required server is unavailable; try again later."""
 
 
 # --- not found, conflict, forbidden --------------------------------------------------------------------------------
@@ -107,7 +107,7 @@ class ObjectNotFound(NotFound):
 
 
 class BackupNotFound(NotFound):
-    """There is no such backup at this place."""
+    """There is no such backup at this location."""
 
 
 class JobNotFound(NotFound):
@@ -125,11 +125,11 @@ class VersionMismatch(Conflict):
 
 
 class StillInFlight(Conflict):
-    """A request with this idempotency key is still being answered; please try again in a moment."""
+    """A request with this idempotency key is still in progress; try again in a moment."""
 
 
 class StillProcessing(Conflict):
-    """The image is in flight already; ask again when it is READY or FAILED."""
+    """The image is already being processed; try again when it is READY or FAILED."""
 
 
 class ForeignStore(Conflict):
@@ -141,11 +141,11 @@ class StoreClosed(ForeignStore):
 
 
 class BackupUnderWay(Conflict):
-    """Another backup of this Gallery is under way."""
+    """Another backup of this Gallery is running."""
 
 
 class BackupForeign(Conflict):
-    """There are backups of another Gallery at this place."""
+    """This location holds backups of another Gallery."""
 
 
 class BackupDamaged(Conflict):
@@ -153,29 +153,29 @@ class BackupDamaged(Conflict):
 
 
 class RemovedMeanwhile(Conflict):
-    """An object was removed while it was to be copied: run the backup again, it goes on where it was."""
+    """An object was removed before it was copied; run the backup again, and it continues where it stopped."""
 
 
 class ForeignHost(Forbidden):
-    """This Gallery is open to its own machine only, and the request names another host."""
+    """This Gallery serves its own machine only, and the request names another host."""
 
-    hint = 'The setting GALLERY_ACCESS__OPEN says for whom Gallery is open; the host is "{host}".'
+    hint = 'The host is "{host}". Set GALLERY_ACCESS__OPEN to serve other hosts.'
 
     def __init__(self, host: str) -> None:
         super().__init__(host=host[:MAX_ECHOED])
 
 
 class ForeignOrigin(Forbidden):
-    """Pages of another origin may not write here."""
+    """Pages of this origin may not send write requests."""
 
-    hint = "The setting CORS_ORIGIN lists the origins that may, and {origin} is not among them."
+    hint = "The origin is {origin}; CORS_ORIGIN lists the allowed origins."
 
     def __init__(self, origin: str) -> None:
         super().__init__(origin=origin[:MAX_ECHOED])
 
 
 class ScopeMissing(Forbidden):
-    """The credential lacks a scope."""
+    """The credential lacks a required scope."""
 
     hint = "This call needs the scope {scope}."
 
@@ -185,15 +185,15 @@ class ScopeMissing(Forbidden):
 
 
 class LinkNotValid(Forbidden):
-    """The link is not valid, or not any more."""
+    """The link is not valid or has expired."""
 
 
 class CredentialsRequired(Unauthorized):
-    """This needs a credential: an API key, a bearer token or a session."""
+    """This request needs a credential: an API key, a bearer token or a session."""
 
 
 class CredentialNotValid(Unauthorized):
-    """The credential is not valid, or not any more."""
+    """The credential is not valid, has expired or was revoked."""
 
 
 class TokenNotValid(CredentialNotValid):
@@ -205,11 +205,11 @@ class TokenMalformed(TokenNotValid):
 
 
 class TokenAlgorithmRefused(TokenNotValid):
-    """The token is signed by an algorithm that this server does not accept."""
+    """The token is signed with an algorithm that this server does not accept."""
 
 
 class TokenSignatureInvalid(TokenNotValid):
-    """The token's signature does not fit any key that this server trusts."""
+    """The token's signature does not match any key that this server trusts."""
 
 
 class TokenExpired(TokenNotValid):
@@ -217,7 +217,7 @@ class TokenExpired(TokenNotValid):
 
 
 class TokenNotYetValid(TokenNotValid):
-    """The token is not valid yet: its nbf or iat claim lies in the future."""
+    """The token is not valid yet: its nbf or iat claim is in the future."""
 
 
 class TokenAudienceWrong(TokenNotValid):
@@ -225,9 +225,9 @@ class TokenAudienceWrong(TokenNotValid):
 
 
 class TokenAudienceNotSet(TokenAudienceWrong):
-    """The token has an aud claim, and this server has no audience set."""
+    """The token has an aud claim, but this server has no audience configured."""
 
-    hint = "Its setting GALLERY_ACCESS__JWT_AUDIENCE names the accepted audience."
+    hint = "Set the accepted audience in GALLERY_ACCESS__JWT_AUDIENCE."
 
 
 class TokenIssuerWrong(TokenNotValid):
@@ -235,7 +235,7 @@ class TokenIssuerWrong(TokenNotValid):
 
 
 class TokenClaimMissing(TokenNotValid):
-    """The token lacks a claim."""
+    """The token lacks a required claim."""
 
     hint = "This server needs the claim {claim}."
 
@@ -247,19 +247,19 @@ class TokenClaimInvalid(TokenNotValid):
 
 
 class KeyNotFound(NotFound):
-    """There is no API key with this id that is not revoked."""
+    """There is no active API key with this id."""
 
 
-# --- rejected at the front door ----------------------------------------------------------------------------------
+# --- rejected requests and uploads -------------------------------------------------------------------------------
 
 
 class RuleBroken(Rejected):
-    """The request breaks a rule."""
+    """The request is not valid."""
 
     hint = "{rule}"
 
     def __init__(self, rule: str, **facts: object) -> None:
-        """`rule` is a sentence for the client, with nothing of what it has sent."""
+        """`rule` is a sentence for the client; it repeats nothing of the client's input."""
         super().__init__(rule=rule, **facts)
 
 
@@ -268,56 +268,56 @@ class MalformedRequest(RuleBroken):
 
 
 class MalformedHost(MalformedRequest):
-    """The request does not name exactly one valid host."""
+    """The request must name exactly one valid host."""
 
 
 class MalformedBody(RuleBroken):
-    """The request's body cannot be read."""
+    """The request body cannot be read."""
 
 
 class TooLarge(Rejected):
-    """The file, or the request's body, is larger than we accept."""
+    """The file or the request body is too large."""
 
-    hint = "At most {limit:,} bytes of a file are accepted (GALLERY_UPLOAD__MAX_BYTES={limit})."
+    hint = "A file may have at most {limit:,} bytes (GALLERY_UPLOAD__MAX_BYTES={limit})."
 
     def message(self) -> str:
         return super().message() if "limit" in self.facts else self.sentence()
 
 
 class QuotaExceeded(Rejected):
-    """With this file your pictures would take more room than you have."""
+    """This file would exceed your storage quota."""
 
-    hint = "It has {size:,} bytes; all together may have {limit:,} (GALLERY_UPLOAD__QUOTA_BYTES={limit})."
+    hint = "It has {size:,} bytes; all originals together may have {limit:,} (GALLERY_UPLOAD__QUOTA_BYTES={limit})."
 
 
 class TooSlow(Rejected):
     """The request arrives too slowly."""
 
-    hint = "The settings GALLERY_SERVE__HEADER_TIMEOUT, __MIN_BODY_RATE and __BODY_GRACE say how fast it has to be."
+    hint = "GALLERY_SERVE__HEADER_TIMEOUT, __MIN_BODY_RATE and __BODY_GRACE set the limits."
 
 
 class HeadersTooLarge(RuleBroken):
-    """The request's headers are too large."""
+    """The request headers are too large."""
 
 
 class TooManyRequests(Busy):
-    """Too many requests; please come back later."""
+    """Too many requests."""
 
-    hint = "The limit is {requests} {kind} in {seconds} seconds ({setting}); the next is let in after {retry} seconds."
+    hint = "The limit is {requests} {kind} in {seconds} seconds ({setting}); try again in {retry} seconds."
 
 
 class TooManyStreams(Busy):
-    """This caller has too many streams open; close one, or come back later."""
+    """This caller has too many open streams; close one, or try again later."""
 
-    hint = "The limit is {limit}, by the setting GALLERY_NOTIFICATIONS__MAX_STREAMS_PER_CALLER."
+    hint = "The limit is {limit} (GALLERY_NOTIFICATIONS__MAX_STREAMS_PER_CALLER)."
 
 
 class NotAPicture(Rejected):
-    """The file is not a picture we take: JPEG, PNG, GIF, WebP, AVIF or HEIC."""
+    """The file is not a supported picture: JPEG, PNG, GIF, WebP, AVIF or HEIC."""
 
 
 class TooManyPixels(Rejected):
-    """The picture has more pixels than we accept."""
+    """The picture has too many pixels."""
 
     hint = (
         "It has {pixels:,} ({width} × {height}); at most {limit:,} are accepted (GALLERY_UPLOAD__MAX_PIXELS={limit})."
@@ -325,13 +325,13 @@ class TooManyPixels(Rejected):
 
 
 class SideTooLong(Rejected):
-    """The picture is wider or higher than we accept."""
+    """The picture is too wide or too high."""
 
-    hint = "It has {width} × {height} pixels; at most {limit} are accepted a side ({set_by})."
+    hint = "It has {width} × {height} pixels; each side may have at most {limit} ({set_by})."
 
 
 class TooMuchMemory(Rejected):
-    """The picture takes more memory to render than we allow."""
+    """The picture would take too much memory to render."""
 
     hint = (
         "A {format} of {width} × {height} pixels of this kind takes up to {needed:,} bytes; a renderer has {limit:,} "
@@ -340,17 +340,17 @@ class TooMuchMemory(Rejected):
 
 
 class IdempotencyKeyReused(Rejected):
-    """This idempotency key belongs to another request: other fields, or another file."""
+    """This idempotency key was used for a request with other fields or another file."""
 
 
 class RangeOutside(Rejected):
-    """The picture ends before the part that you ask for."""
+    """The requested range is outside the picture."""
 
     hint = "It has {size} bytes."
 
 
 class InvalidHeader(Rejected):
-    """A header of the request cannot be read."""
+    """A request header is not valid."""
 
     hint = "Expected {header} {expected}."
 
@@ -359,7 +359,7 @@ class InvalidHeader(Rejected):
 
 
 class InvalidField(Rejected):
-    """A field of the request is not valid."""
+    """A request field is not valid."""
 
     def __init__(self, pointer: str, detail: str) -> None:
         super().__init__(pointer=pointer, detail=detail)
@@ -367,7 +367,7 @@ class InvalidField(Rejected):
         self.detail = detail
 
 
-# --- a picture that cannot be rendered ------------------------------------------------------------------------------
+# --- pictures that cannot be rendered -------------------------------------------------------------------------------
 
 
 class DamagedPicture(Rejected):
@@ -377,7 +377,7 @@ class DamagedPicture(Rejected):
 class TooManyScans(DamagedPicture):
     """The picture has more scans than any encoder writes."""
 
-    hint = "At most {limit} are accepted, which is no setting."
+    hint = "At most {limit} are accepted; this limit cannot be changed."
 
 
 class RendererFailed(GalleryError):
@@ -385,7 +385,7 @@ class RendererFailed(GalleryError):
 
 
 class RendererCrashed(RendererFailed):
-    """The picture made its renderer crash."""
+    """The renderer crashed on this picture."""
 
 
 class RendererTimedOut(RendererFailed):
@@ -401,30 +401,30 @@ class RendererOutOfMemory(RendererFailed):
 
 
 class WorkerLost(GalleryError):
-    """The workers that rendered this picture were lost, ten times in a row."""
+    """Ten workers in a row were lost while they rendered this picture."""
 
 
-# --- away --------------------------------------------------------------------------------------------------------
+# --- unavailable -------------------------------------------------------------------------------------------------
 
 
 class DatabaseUnavailable(Unavailable):
-    """The database is away; please try again."""
+    """The database is unavailable; try again later."""
 
     wire_code = "database_away"
 
 
 class DatabaseRefused(DatabaseUnavailable):
-    """The database refuses the credentials of this server, and its operator has to correct the settings."""
+    """The database refuses this server's credentials; the operator has to correct the settings."""
 
 
 class ObjectStoreUnavailable(Unavailable):
-    """The object store is away; please try again."""
+    """The object store is unavailable; try again later."""
 
     wire_code = "object_store_away"
 
 
 class ObjectStoreRefused(ObjectStoreUnavailable):
-    """The object store refuses the requests of this server, and its operator has to correct the settings."""
+    """The object store refuses this server's requests; the operator has to correct the settings."""
 
 
 class BucketMissing(ObjectStoreUnavailable):
@@ -432,58 +432,58 @@ class BucketMissing(ObjectStoreUnavailable):
 
 
 class ObjectTaken(Unavailable):
-    """The object store holds something else under a key of ours; please try again."""
+    """The object store holds another object under this key; try again."""
 
 
 class ValkeyUnavailable(Unavailable):
-    """Valkey is away; please try again."""
+    """Valkey is unavailable; try again later."""
 
     wire_code = "valkey_away"
 
 
 class ValkeyRefused(ValkeyUnavailable):
-    """Valkey refuses the credentials of this server, and its operator has to correct the settings."""
+    """Valkey refuses this server's credentials; the operator has to correct the settings."""
 
 
 class RendererUnavailable(Unavailable):
-    """No renderer can be started at the moment; the picture is tried again."""
+    """No renderer can start at the moment; the picture will be tried again."""
 
     wire_code = "renderer_away"
 
 
 class DumpFailed(Unavailable):
-    """A program of PostgreSQL's has failed."""
+    """A PostgreSQL program has failed."""
 
 
 class IssuerUnavailable(Unavailable):
-    """The issuer of your token is away; please try again."""
+    """The token issuer is unavailable; try again later."""
 
     wire_code = "issuer_away"
 
 
 class StreamsFull(Unavailable):
-    """This server has as many streams open as it can hold; please try again later."""
+    """This server has reached its limit of open streams; try again later."""
 
-    hint = "The limit is {limit}, by the setting GALLERY_NOTIFICATIONS__MAX_STREAMS."
+    hint = "The limit is {limit} (GALLERY_NOTIFICATIONS__MAX_STREAMS)."
 
 
 class Overloaded(Unavailable):
-    """This server has as many requests under way as it can hold; please try again."""
+    """This server is handling as many requests as it can; try again later."""
 
 
 class NoRoom(Unavailable):
-    """This machine has no room for another file at the moment; please try again."""
+    """The server has no disk space for another file at the moment; try again later."""
 
 
 class FileGone(Unavailable):
-    """A file that we were working on has gone from this machine; please try again."""
+    """A temporary file has disappeared from the server; try again."""
 
 
 class ObjectDamaged(Unavailable):
-    """The object store gave back other bytes than it was given."""
+    """The object store returned other bytes than were stored."""
 
 
-# --- operators' mistakes: the command says so and ends ----------------------------------------------------------
+# --- operators' mistakes: the command prints the sentence and ends ----------------------------------------------
 
 
 class Misconfigured(GalleryError):
@@ -499,4 +499,4 @@ class CannotStart(Misconfigured):
 
 
 class StartAgain(CannotStart):
-    """This server did not start, and the cause is out of the way: start it once more."""
+    """This server did not start; the cause has been removed, so start it again."""

@@ -53,7 +53,7 @@ async def test_where_nothing_runs_it_says_so_and_starts_nothing(tmp_path):
 
 
 def test_what_is_said_of_an_api_that_is_not_ready():
-    away = {"objects": "The object store is away; please try again.", "valkey": "no answer within 2 s"}
+    away = {"objects": "The object store is unavailable; try again later.", "valkey": "no answer within 2 s"}
     found = machine.not_ready_verdict(httpx.Response(503, json={"status": "unavailable", "away": away}))
     assert found.state == "wrong"
     assert found.says == f"The API is not ready. objects: {away['objects']} valkey: {away['valkey']}"

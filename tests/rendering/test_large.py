@@ -68,7 +68,7 @@ def test_a_refusal_tells_value_limit_and_setting():
     assert "(GALLERY_UPLOAD__MAX_PIXELS=200000000)" in pixels.value.message()
     with pytest.raises(SideTooLong) as side:
         probe(claiming(1_200, 100), Limits(max_side=1_000))
-    assert "It has 1200 × 100 pixels; at most 1000 are accepted a side (GALLERY_UPLOAD__MAX_SIDE=1000)." in (
+    assert "It has 1200 × 100 pixels; each side may have at most 1000 (GALLERY_UPLOAD__MAX_SIDE=1000)." in (
         side.value.message()
     )
     with pytest.raises(TooMuchMemory) as memory:
@@ -80,7 +80,7 @@ def test_no_decoder_reads_a_jpeg_as_long_as_its_format_allows():
     assert probe(claiming(65_500, 100), Limits()).width == 65_500
     with pytest.raises(SideTooLong) as side:
         probe(claiming(100, 65_501), Limits())
-    assert "at most 65500 are accepted a side (decoders read no longer JPEGs)" in side.value.message()
+    assert "each side may have at most 65500 (decoders read no longer JPEGs)" in side.value.message()
 
 
 def test_a_photo_read_row_by_row_passes_where_one_in_several_scans_does_not():

@@ -125,7 +125,7 @@ def test_a_bomb_is_refused_by_its_header():
     with pytest.raises(TooManyPixels) as refusal:
         probed(photos.a_png_bomb())
     assert refusal.value.message() == (
-        "The picture has more pixels than we accept. It has 2,500,000,000 (50000 × 50000); at most 200,000,000 are "
+        "The picture has too many pixels. It has 2,500,000,000 (50000 × 50000); at most 200,000,000 are "
         "accepted (GALLERY_UPLOAD__MAX_PIXELS=200000000)."
     )
 

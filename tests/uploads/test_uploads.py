@@ -70,7 +70,7 @@ async def test_a_file_of_the_limit_fits_and_one_byte_more_does_not(settings):
         assert (await post(client, content)).status_code == 201
         answer = await post(client, content + b"\0")
         assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
-        setting = f"At most {len(content):,} bytes of a file are accepted (GALLERY_UPLOAD__MAX_BYTES={len(content)})."
+        setting = f"A file may have at most {len(content):,} bytes (GALLERY_UPLOAD__MAX_BYTES={len(content)})."
         assert setting in answer.json()["detail"]
 
 

@@ -127,8 +127,8 @@ async def test_a_rate_limit_tells_its_numbers_and_its_setting(environment):
     assert refused.status_code == HTTPStatus.TOO_MANY_REQUESTS
     retry = refused.headers["retry-after"]
     assert refused.json()["detail"] == (
-        "Too many requests; please come back later. The limit is 1 requests in 3600 seconds (GALLERY_RATE__STRANGER); "
-        f"the next is let in after {retry} seconds."
+        "Too many requests. The limit is 1 requests in 3600 seconds (GALLERY_RATE__STRANGER); "
+        f"try again in {retry} seconds."
     )
 
 

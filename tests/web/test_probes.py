@@ -41,7 +41,7 @@ async def test_what_is_away_is_named(gallery, settings):
             assert answer.status_code == 503
             assert answer.json() == {
                 "status": "unavailable",
-                "away": {"valkey": "Valkey is away; please try again."},
+                "away": {"valkey": "Valkey is unavailable; try again later."},
                 "states": {"valkey": "unavailable"},
             }
             assert answer.headers["retry-after"] == "2"

@@ -42,7 +42,7 @@ async def test_a_body_that_is_too_large_for_an_edit(client):
     image = (await post(client)).json()["id"]
     answer = await client.patch(f"/api/v1/images/{image}", json={"title": "x" * 100_000})
     assert is_problem(answer, 413, "too_large")
-    assert answer.json()["detail"] == "The file, or the request's body, is larger than we accept."
+    assert answer.json()["detail"] == "The file or the request body is too large."
 
 
 async def test_a_request_id_is_echoed_unless_it_could_do_harm(client):

@@ -38,7 +38,7 @@ async def test_keys_that_were_revoked_while_we_run(s3_environment):
             with capture_logs() as logs:
                 answer = await post(client)
             assert (answer.status_code, answer.json()["code"]) == (503, "object_store_refused")
-            assert "its operator has to correct the settings" in answer.json()["detail"]
+            assert "the operator has to correct the settings" in answer.json()["detail"]
             (line,) = [line for line in logs if line["event"] == "request.refused"]
             assert "The access key is unknown: check S3_ACCESS_KEY." in line["error"]
             ready = (await client.get("/readyz")).json()

@@ -1,4 +1,4 @@
-"""Every problem code that a client can meet: its status, its sentence, and the remedy. Shown at `/api/errors`."""
+"""Each problem code that a client can receive, with its status, sentence and remedy. Shown at `/api/errors`."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from gallery import errors
 from gallery.errors import GalleryError
 from gallery.web.problems import FRAMEWORK_DETAILS, STATUS_BY_ERROR, status_of_type
 
-COMMAND_ERRORS = (  # only operators' commands meet these
+COMMAND_ERRORS = (  # raised in operators' commands only
     errors.BackupDamaged,
     errors.BackupForeign,
     errors.BackupNotFound,
@@ -19,13 +19,13 @@ COMMAND_ERRORS = (  # only operators' commands meet these
     errors.Misconfigured,
     errors.RemovedMeanwhile,
 )
-IMAGE_ERRORS = (errors.DamagedPicture, errors.RendererFailed, errors.WorkerLost)  # stand in an image's `error`
-ASK_OPERATOR = "Tell the operator: gallery doctor says which setting is wrong."
-CORRECT_REQUEST = "Correct the request; the same one will be refused again."
-RETRY_LATER = "Send the same request again after the seconds of Retry-After."
+IMAGE_ERRORS = (errors.DamagedPicture, errors.RendererFailed, errors.WorkerLost)  # appear in an image's `error`
+ASK_OPERATOR = "Ask the operator to run gallery doctor, which names the wrong setting."
+CORRECT_REQUEST = "Correct the request; an unchanged one will be refused again."
+RETRY_LATER = "Send the same request again after the number of seconds in Retry-After."
 REMEDIES: dict[type[GalleryError], str] = {
-    errors.NotFound: "Check the path and the id. Images of other owners and deleted images are not found either.",
-    errors.Conflict: "Read the present state, and decide anew.",
+    errors.NotFound: "Check the path and the id. Other owners' images and deleted images also give this error.",
+    errors.Conflict: "Read the current state, then decide again.",
     errors.Forbidden: CORRECT_REQUEST,
     errors.Rejected: CORRECT_REQUEST,
     errors.Busy: RETRY_LATER,
@@ -39,44 +39,44 @@ REMEDIES: dict[type[GalleryError], str] = {
     errors.ForeignHost: "Use the host name 127.0.0.1 or localhost, or set GALLERY_ACCESS__OPEN.",
     errors.ForeignOrigin: "Add the page's origin to CORS_ORIGIN.",
     errors.ScopeMissing: "Use a credential with this scope. For JWTs see GALLERY_ACCESS__JWT_SCOPE_CLAIM.",
-    errors.LinkNotValid: "Ask for new links: POST /api/v1/images/{id}/links.",
+    errors.LinkNotValid: "Request new links: POST /api/v1/images/{id}/links.",
     errors.CredentialsRequired: "Send an API key or a JWT as Authorization: Bearer.",
     errors.CredentialNotValid: "Use another API key, sign in again, or get a new ticket.",
     errors.TokenNotValid: "Get a new token.",
     errors.TokenMalformed: "Send the JWT itself; an opaque access token is not a JWT.",
-    errors.TokenAlgorithmRefused: "See GALLERY_ACCESS__JWT_ALGORITHMS, and whether a secret or public keys are set.",
-    errors.TokenSignatureInvalid: "Check that GALLERY_ACCESS__JWKS_URL (or the secret) is that of the token's issuer.",
+    errors.TokenAlgorithmRefused: "Check GALLERY_ACCESS__JWT_ALGORITHMS, and whether a secret or public keys are set.",
+    errors.TokenSignatureInvalid: "Check that GALLERY_ACCESS__JWKS_URL (or the secret) belongs to the token's issuer.",
     errors.TokenExpired: "Get a new token, and send the request again.",
-    errors.TokenNotYetValid: "Check the clocks; see GALLERY_ACCESS__CLOCK_SKEW.",
+    errors.TokenNotYetValid: "Check the clocks of both servers; GALLERY_ACCESS__CLOCK_SKEW is the allowed difference.",
     errors.TokenAudienceWrong: "Ask the identity provider for a token with the audience of this server.",
     errors.TokenAudienceNotSet: "Set GALLERY_ACCESS__JWT_AUDIENCE.",
     errors.TokenIssuerWrong: "Compare iss with GALLERY_ACCESS__JWT_ISSUER, character by character.",
-    errors.TokenClaimMissing: "Have the identity provider add the claim, or name another one in the settings.",
-    errors.TokenClaimInvalid: "Have the identity provider mend the claim, or name another one in the settings.",
-    errors.RuleBroken: "Correct the request as its detail says; the same one will be refused again.",
+    errors.TokenClaimMissing: "Add the claim at the identity provider, or name another claim in the settings.",
+    errors.TokenClaimInvalid: "Correct the claim at the identity provider, or name another claim in the settings.",
+    errors.RuleBroken: "Correct the request as the detail says; an unchanged one will be refused again.",
     errors.TooLarge: "Send a smaller file. The operator can raise GALLERY_UPLOAD__MAX_BYTES.",
     errors.QuotaExceeded: "Delete images. The operator can raise GALLERY_UPLOAD__QUOTA_BYTES.",
     errors.TooManyPixels: "Send a smaller picture. The operator can raise GALLERY_UPLOAD__MAX_PIXELS.",
     errors.SideTooLong: "Send a smaller picture. The operator can raise GALLERY_UPLOAD__MAX_SIDE.",
     errors.TooMuchMemory: "Send a smaller picture. The operator can raise GALLERY_WORKER__MEMORY.",
-    errors.NotAPicture: "Send a file of one of these formats; neither its name nor its type counts, only its content.",
-    errors.IdempotencyKeyReused: "Make a new key for each new upload.",
-    errors.TooManyStreams: "Close a stream, or open it again after the seconds of Retry-After.",
-    errors.RangeOutside: "Ask for a part within the size, which stands in Content-Range.",
+    errors.NotAPicture: "Send a file in one of these formats. Only its content counts, not its name or declared type.",
+    errors.IdempotencyKeyReused: "Use a new key for each new upload.",
+    errors.TooManyStreams: "Close a stream, or try again after the number of seconds in Retry-After.",
+    errors.RangeOutside: "Request a range within the size that Content-Range gives.",
     errors.TooSlow: "Send the request again over a faster connection.",
     errors.DamagedPicture: "Send the picture again from an intact file.",
-    errors.RendererFailed: "Ask for another attempt: POST /api/v1/images/{id}/reprocess.",
-    errors.WorkerLost: "Ask for another attempt: POST /api/v1/images/{id}/reprocess.",
+    errors.RendererFailed: "Request another attempt: POST /api/v1/images/{id}/reprocess.",
+    errors.WorkerLost: "Request another attempt: POST /api/v1/images/{id}/reprocess.",
 }
 FRAMEWORK_ENTRIES = [
     ("not_found", 404, FRAMEWORK_DETAILS[404], "Check the path."),
     ("method_not_allowed", 405, FRAMEWORK_DETAILS[405], "Use one of the methods in Allow."),
-    ("internal_error", 500, FRAMEWORK_DETAILS[500], "Ask the operator: the log has the cause beside the requestId."),
+    ("internal_error", 500, FRAMEWORK_DETAILS[500], "Ask the operator: the log has the cause next to the requestId."),
 ]
 
 
 class Entry(Struct, frozen=True):
-    """`status` is `None` for a code that stands in an image's `error` or timeline only."""
+    """`status` is `None` for a code that appears only in an image's `error` or timeline."""
 
     code: str
     status: int | None
@@ -85,7 +85,7 @@ class Entry(Struct, frozen=True):
 
 
 def catalogue() -> list[Entry]:
-    """By status and code; those of images last."""
+    """All entries by status and code; codes without a status come last."""
     entries = [_entry(kind) for kind in _subclasses(GalleryError) if _is_public(kind)]
     return sorted([*entries, *(Entry(*row) for row in FRAMEWORK_ENTRIES)], key=lambda e: (e.status or 600, e.code))
 
@@ -97,7 +97,7 @@ def _subclasses(kind: type[GalleryError]) -> Iterator[type[GalleryError]]:
 
 
 def _is_public(kind: type[GalleryError]) -> bool:
-    """Branches of the tree are not raised themselves."""
+    """Whether clients can receive the code: not a branch of the tree, which is never raised itself, nor a command's."""
     branch = (GalleryError in kind.__bases__ and kind in STATUS_BY_ERROR) or kind is errors.RuleBroken
     return kind.__module__ == errors.__name__ and not branch and not issubclass(kind, COMMAND_ERRORS)
 
