@@ -1,1 +1,1 @@
-"""PostgreSQL, Valkey, the object store, and the servers and processes that one machine runs by itself."""
+"""The services that Gallery uses: PostgreSQL, Valkey and the object store."""

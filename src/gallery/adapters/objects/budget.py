@@ -1,4 +1,4 @@
-"""Bytes that a process may hold at once for what it sends; the rest waits where it is, on its disk."""
+"""A limit on the bytes that one process holds in memory while it sends them; the rest waits on disk."""
 
 import asyncio
 from collections import deque
@@ -14,7 +14,7 @@ class Budget:
 
     @asynccontextmanager
     async def acquire(self, size: int) -> AsyncIterator[None]:
-        """That many bytes, or all there are, until the end of the block. First come, first served."""
+        """Hold `size` bytes of the budget (at most all of it) until the block ends. First come, first served."""
         size = min(size, self._max_bytes)
         if self._waiters or self._used_bytes + size > self._max_bytes:
             await self._wait(size)
@@ -27,23 +27,23 @@ class Budget:
             self._wake_waiters()
 
     async def _wait(self, size: int) -> None:
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.append((size, turn))
+        grant: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append((size, grant))
         try:
-            await turn
+            await grant
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():  # the bytes were given in the same moment
+            if grant.done() and not grant.cancelled():  # granted in the same moment
                 self._used_bytes -= size
-            turn.cancel()
+            grant.cancel()
             self._wake_waiters()
             raise
 
     def _wake_waiters(self) -> None:
         while self._waiters:
-            size, turn = self._waiters[0]
-            if not turn.done():
+            size, grant = self._waiters[0]
+            if not grant.done():
                 if self._used_bytes + size > self._max_bytes:
                     return
                 self._used_bytes += size
-                turn.set_result(None)
+                grant.set_result(None)
             self._waiters.popleft()

@@ -1,4 +1,4 @@
-"""Objects in S3, GCS or Azure, through `obstore`. Errors are its own, and `FileNotFoundError` where it means that."""
+"""Objects in S3, GCS or Azure, through `obstore`. Raises its errors, and `FileNotFoundError` for a missing key."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -15,13 +15,13 @@ from gallery.adapters.objects.failures import describe
 from gallery.adapters.objects.open import CloudClient
 
 if TYPE_CHECKING:
-    from obstore import GetOptions, GetResult  # types only: they are not there at run time
+    from obstore import GetOptions, GetResult  # types only: they do not exist at run time
 
-LIST_BATCH_SIZE = 1000  # objects in one batch
+LIST_BATCH_SIZE = 1000  # objects
 PART_BYTES = 5 * CHUNK_BYTES
-MAX_CONCURRENT_PARTS = 2  # that one put holds in memory at most
-LARGE_BUDGET_BYTES = 32 * CHUNK_BYTES  # bytes under way of all puts of a process; what does not fit waits in its file
-SMALL_BUDGET_BYTES = 8 * CHUNK_BYTES  # the same of contents up to `CHUNK`, which do not wait behind large ones
+MAX_CONCURRENT_PARTS = 2  # per put, in memory
+LARGE_BUDGET_BYTES = 32 * CHUNK_BYTES  # in flight in all large puts of a process; further puts wait in their files
+SMALL_BUDGET_BYTES = 8 * CHUNK_BYTES  # the same for contents up to `CHUNK_BYTES`, which do not wait behind large ones
 
 
 class CloudBackend:
@@ -36,7 +36,7 @@ class CloudBackend:
         return describe(self._store)
 
     async def put(self, puts: Sequence[PutRequest]) -> set[str]:
-        """Store each under its key, what is large in parts. Returns the keys that are taken."""
+        """Store each object under its key, large ones in parts. Returns the keys that exist already."""
         taken = set()
         for put in puts:
             try:
@@ -46,11 +46,11 @@ class CloudBackend:
         return taken
 
     async def replace(self, key: str, content: bytes) -> None:
-        """Store it under its key, whatever was there."""
+        """Store `content` under `key`, over anything that is there."""
         await obstore.put_async(self._store, key, content, mode="overwrite")
 
     async def open(self, key: str, start: int, end: int | None) -> tuple[int, AsyncIterator[bytes]]:
-        """The size of the whole, and the bytes from `start` until before `end`."""
+        """Returns the size of the whole object, and its bytes from `start` to before `end`."""
         options: GetOptions = {}
         if end is not None:
             options["range"] = (start, end)
@@ -67,7 +67,7 @@ class CloudBackend:
             yield [ObjectInfo(found["path"], found["size"], found["last_modified"]) for found in batch]
 
     async def delete(self, keys: Sequence[str]) -> None:
-        """What is not there is fine."""
+        """Delete the objects; a missing one is no error."""
         for key in keys:
             with suppress(NotFoundError, FileNotFoundError):
                 async with asyncio.timeout(self._timeout):
@@ -77,13 +77,13 @@ class CloudBackend:
         return await obstore.sign_async(self._store, "GET", key, expires)
 
     async def clean_up(self) -> None:
-        """What a put that was broken off has left, the store removes by its own rules."""
+        """The store's own rules remove the parts of interrupted puts."""
 
     async def _put(self, put: PutRequest) -> None:
         size = content_size(put.content)
         budget = self._small_budget if size <= CHUNK_BYTES else self._large_budget
         async with budget.acquire(min(size, PART_BYTES * MAX_CONCURRENT_PARTS)), asyncio.timeout(self._timeout * 4):
-            if size > PART_BYTES * MAX_CONCURRENT_PARTS:  # a multipart upload has no condition: look before it
+            if size > PART_BYTES * MAX_CONCURRENT_PARTS:  # a multipart upload takes no condition: check first
                 await self._check_absent(put.key)
             content = (
                 put.content

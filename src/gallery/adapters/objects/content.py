@@ -1,4 +1,4 @@
-"""What is put into a store: bytes or a file, how large it is, its hash, and how the store may serve it."""
+"""Contents of objects: bytes or a file, with size, hash and the headers that the store sends with them."""
 
 import hashlib
 from datetime import datetime
@@ -7,7 +7,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple, TypeAlias
 from urllib.parse import quote
 
 if TYPE_CHECKING:
-    from obstore import Attributes  # a type only: it is not there at run time
+    from obstore import Attributes  # a type only: it does not exist at run time
 
 Content: TypeAlias = bytes | Path | IO[bytes]
 
@@ -15,14 +15,14 @@ CHUNK_BYTES = 1024 * 1024
 
 
 class DownloadHeaders(NamedTuple):
-    """How a browser is to take what it reads from the store itself: of that type, and saved under that name."""
+    """The type and the file name that a browser gets when it downloads from the store itself."""
 
     content_type: str
     filename: str
 
 
 class PutRequest(NamedTuple):
-    """What is to be stored under a key."""
+    """A content to be stored under a key."""
 
     key: str
     content: Content
@@ -30,14 +30,14 @@ class PutRequest(NamedTuple):
 
 
 class Digest(NamedTuple):
-    """What bytes amount to: how many there are, and their SHA-256 in hex."""
+    """The size of a content in bytes, and its SHA-256 in hex."""
 
     size: int
     sha256: str
 
 
 class ObjectInfo(NamedTuple):
-    """An object in the store: its size in bytes, and when it was put, by the store's clock."""
+    """An object in the store: its size in bytes, and the time of its put by the store's clock."""
 
     key: str
     size: int
@@ -45,7 +45,7 @@ class ObjectInfo(NamedTuple):
 
 
 def attributes(headers: DownloadHeaders | None) -> "Attributes | None":
-    """What the store answers with. `attachment`, so that no browser runs in the store's name what it reads there."""
+    """The headers that the store sends. `attachment` keeps browsers from running content under the store's name."""
     if headers is None:
         return None
     disposition = f"attachment; filename*=UTF-8''{quote(headers.filename, safe='')}"
@@ -53,7 +53,7 @@ def attributes(headers: DownloadHeaders | None) -> "Attributes | None":
 
 
 def content_size(content: Content) -> int:
-    """In bytes; a file is at its beginning afterwards."""
+    """In bytes; rewinds a file."""
     if isinstance(content, bytes):
         return len(content)
     if isinstance(content, Path):
@@ -65,14 +65,14 @@ def content_size(content: Content) -> int:
 
 
 def read_all(content: Content) -> bytes:
-    """All of it; a file is read from where it is."""
+    """The whole content; a file is read from its current position."""
     if isinstance(content, bytes):
         return content
     return content.read_bytes() if isinstance(content, Path) else content.read()
 
 
 def sha256(content: Content) -> str:
-    """In hex."""
+    """The hash in hex."""
     if isinstance(content, bytes):
         return hashlib.sha256(content).hexdigest()
     if isinstance(content, Path):

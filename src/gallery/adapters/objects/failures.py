@@ -1,4 +1,4 @@
-"""What a store's refusal means, in words, and how a bucket is made."""
+"""The object store's errors, translated into sentences; and the creation of a bucket."""
 
 import re
 from collections.abc import Iterator
@@ -22,19 +22,19 @@ CREATE_BUCKET_XML = (
     '<CreateBucketConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
     "<LocationConstraint>{}</LocationConstraint></CreateBucketConfiguration>"
 )
-DEFAULT_REGION = "us-east-1"  # the one that must not be named
+DEFAULT_REGION = "us-east-1"  # S3 refuses this one as a LocationConstraint
 
 
 class StoreFailure(NamedTuple):
-    """Why the store does not do it; what is `permanent` does not pass by waiting."""
+    """The reason of a failure; waiting does not help against a `permanent` one."""
 
     sentence: str
     permanent: bool
 
 
 NO_BUCKET_PATTERN = r"NoSuchBucket|BucketNotFound|ContainerNotFound|The specified bucket does not exist"
-FAILURE_PATTERNS = (  # the first that fits
-    (NO_BUCKET_PATTERN, "There is no such bucket.", False),
+FAILURE_PATTERNS = (  # the first match counts
+    (NO_BUCKET_PATTERN, "The bucket does not exist.", False),
     (r"InvalidAccessKeyId", "The access key is unknown: check S3_ACCESS_KEY.", True),
     (r"SignatureDoesNotMatch", "The secret key does not belong to the access key: check S3_SECRET_KEY.", True),
     (r"ExpiredToken|InvalidToken|TokenRefreshRequired", "The session's token has expired or is not valid.", True),
@@ -46,7 +46,7 @@ FAILURE_PATTERNS = (  # the first that fits
     ),
     (
         r"AccessDenied|AllAccessDisabled|lacked the necessary privileges",
-        "The credentials are valid and do not allow this: let them read, write, list and delete objects.",
+        "The credentials are valid but lack a permission: allow them to read, write, list and delete objects.",
         True,
     ),
     (r"lacked valid auth|Unauthenticated", "The credentials are not valid.", True),
@@ -56,35 +56,38 @@ FAILURE_PATTERNS = (  # the first that fits
         False,
     ),
     (r"dns error|failed to lookup", "The endpoint's name is unknown: check S3_ENDPOINT.", False),
-    (r"ConnectionRefused|Connection refused", "Nothing listens at the endpoint.", False),
-    (r"certificate|InvalidCertificate", "The endpoint's certificate is not valid for us.", True),
-    (r"timed out|TimedOut|TimeoutError|operation timed out", "No answer in time.", False),
-    (r"error sending request", "The endpoint cannot be reached.", False),
+    (r"ConnectionRefused|Connection refused", "Nothing listens at the endpoint: check S3_ENDPOINT.", False),
+    (r"certificate|InvalidCertificate", "The endpoint's TLS certificate is not valid for this machine.", True),
+    (r"timed out|TimedOut|TimeoutError|operation timed out", "The endpoint did not answer in time.", False),
+    (r"error sending request", "The endpoint cannot be reached: check S3_ENDPOINT.", False),
     (r"No space left", "The disk is full.", False),
-    (r"Permission denied|Read-only file system", "The directory cannot be written by this user.", True),
+    (r"Permission denied|Read-only file system", "This user may not write to the directory.", True),
 )
 
 
 def classify(error: BaseException) -> StoreFailure:
     text = f"{error!r} {error}"
-    for pattern, sentence, lasting in FAILURE_PATTERNS:
+    for pattern, sentence, permanent in FAILURE_PATTERNS:
         if re.search(pattern, text):
-            return StoreFailure(sentence, lasting)
+            return StoreFailure(sentence, permanent)
     return StoreFailure(f"{short_message(error) or describe_error(error)}", permanent=False)
 
 
 @contextmanager
 def translate_startup_errors(location: str) -> Iterator[None]:
-    """At start it matters what waiting can mend. Raises `BucketMissing`, `CannotStart`, `ObjectStoreUnavailable`."""
+    """At startup: an error that waiting may mend stays `ObjectStoreUnavailable`, another is `CannotStart`.
+
+    Raises `BucketMissing`, `CannotStart`, `ObjectStoreUnavailable`.
+    """
     try:
         yield
     except (BaseError, OSError, TimeoutError) as error:
-        refusal = classify(error)
+        failure = classify(error)
         if is_bucket_missing(error):
-            raise BucketMissing(place=location) from error
-        if refusal.permanent:
-            raise CannotStart(f"The object store, {location}, cannot be used. {refusal.sentence}") from error
-        raise ObjectStoreUnavailable(place=location, cause=refusal.sentence) from error
+            raise BucketMissing(location=location) from error
+        if failure.permanent:
+            raise CannotStart(f"The object store, {location}, cannot be used. {failure.sentence}") from error
+        raise ObjectStoreUnavailable(location=location, cause=failure.sentence) from error
 
 
 def is_bucket_missing(error: BaseException) -> bool:
@@ -92,7 +95,7 @@ def is_bucket_missing(error: BaseException) -> bool:
 
 
 def describe(store: CloudClient) -> str:
-    """Where the store is, for people."""
+    """The store's location, for people."""
     path = f"/{store.prefix}" if store.prefix else ""
     if isinstance(store, S3Store):
         endpoint = store.config.get("endpoint")
@@ -103,7 +106,7 @@ def describe(store: CloudClient) -> str:
 
 
 async def create_bucket(s3: S3Settings, bucket: str) -> None:
-    """Make a bucket; that somebody has just made it is fine. Raises `ObjectStoreUnavailable`."""
+    """Create a bucket; one that exists already is no error. Raises `ObjectStoreUnavailable`."""
     url = await obstore.sign_async(s3_store(s3, bucket), "PUT", "", timedelta(minutes=1))
     body = "" if s3.region == DEFAULT_REGION else CREATE_BUCKET_XML.format(s3.region)
     try:
@@ -111,13 +114,13 @@ async def create_bucket(s3: S3Settings, bucket: str) -> None:
             answer = await client.put(url, content=body)
     except httpx.HTTPError as error:
         raise ObjectStoreUnavailable(
-            cause=f"the bucket {bucket} is missing and could not be made: {describe_error(error)}"
+            cause=f"the bucket {bucket} is missing and could not be created: {describe_error(error)}"
         ) from error
     if answer.is_success:
         log.info("objects.bucket_made", bucket=bucket, region=s3.region)
     elif "BucketAlreadyOwnedByYou" not in answer.text:
         raise ObjectStoreUnavailable(
-            cause=f"the bucket {bucket} is missing and we may not make it ({_error_code(answer)})"
+            cause=f"the bucket {bucket} is missing and Gallery may not create it ({_error_code(answer)})"
         )
 
 

@@ -1,7 +1,7 @@
-"""Objects as files in a directory. A put that has returned survives a power cut, as the commit does that follows it.
+"""Objects as files in a directory. When a put has returned, its file survives a power cut, as does the commit after it.
 
-A file is written into the folder `.spool` of its key's first part, which lies in the same file system, and linked to
-its place: a link overwrites nothing. Nothing here blocks the event loop.
+A file is written into the folder `.spool` of its key's first part, which lies in the same file system, and then linked
+to its final path: a link overwrites nothing. No call blocks the event loop.
 """
 
 import asyncio
@@ -25,11 +25,11 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 SPOOL_FOLDER = ".spool"
-ABANDONED_SECONDS = 3600.0  # seconds after which a spooled file is no put's any more
-READ_BYTES = CHUNK_BYTES // 4  # read at once
-LIST_BATCH_SIZE = 1000  # objects in one batch
-READER_THREADS = WRITER_THREADS = 16  # threads; those that wait for the disk to sync must not keep readers waiting
-PARTIAL_MARK = "#"  # in the name of what the library before has left half written
+ABANDONED_SECONDS = 3600.0  # after this time no put uses a spooled file any more
+READ_BYTES = CHUNK_BYTES // 4
+LIST_BATCH_SIZE = 1000  # objects
+READER_THREADS = WRITER_THREADS = 16  # two pools: writers wait for disk syncs, and readers must not wait for writers
+PARTIAL_MARK = "#"  # in the names of half-written files of the library used before
 
 
 class FileBackend:
@@ -38,25 +38,25 @@ class FileBackend:
         self._writers = ThreadPoolExecutor(WRITER_THREADS, "files-write")
         self._syncers = ThreadPoolExecutor(WRITER_THREADS, "files-sync")
         self._readers = ThreadPoolExecutor(READER_THREADS, "files-read")
-        self._synced_folders = {root}  # folders whose names have reached the disk
+        self._synced_folders = {root}  # their names have reached the disk
 
     @property
     def location(self) -> str:
         return f"the directory {self._root}"
 
     async def put(self, puts: Sequence[PutRequest]) -> set[str]:
-        """Store each under its key. Returns the keys that are taken."""
+        """Store each object under its key. Returns the keys that exist already."""
         files = [(self._path(put.key), _detached(put.content)) for put in puts]
         taken = await _run_in(self._writers, lambda: self._put(files))
         return {put.key for put, (path, _) in zip(puts, files, strict=True) if path in taken}
 
     async def replace(self, key: str, content: bytes) -> None:
-        """Store it under its key, whatever was there."""
+        """Store `content` under `key`, over anything that is there."""
         path = self._path(key)
         await _run_in(self._writers, lambda: self._replace(path, content))
 
     async def open(self, key: str, start: int, end: int | None) -> tuple[int, AsyncIterator[bytes]]:
-        """The size of the whole, and the bytes from `start` until before `end`."""
+        """Returns the size of the whole object, and its bytes from `start` to before `end`."""
         path = self._path(key)
         size, first, rest = await _run_in(self._readers, lambda: _open(path, start, end))
         return size, self._chunks(first, rest)
@@ -71,12 +71,12 @@ class FileBackend:
             yield batch
 
     async def delete(self, keys: Sequence[str]) -> None:
-        """With the folders that are empty then; what is not there is fine."""
+        """Delete the objects and the folders that become empty; a missing object is no error."""
         paths = [self._path(key) for key in keys]
         await _run_in(self._writers, lambda: self._delete(paths))
 
     async def sign(self, key: str, expires: timedelta) -> None:
-        """There is no server of its own that could answer."""
+        """Returns `None`: files have no server that could serve a URL."""
 
     async def clean_up(self) -> None:
         await _run_in(self._writers, self._clean_up)
@@ -88,10 +88,10 @@ class FileBackend:
             yield chunk
 
     def _path(self, key: str) -> Path:
-        """Raises `ValueError` for what is no key: it would lead elsewhere, or to files that are not objects."""
+        """Raises `ValueError` for an invalid key: it would lead outside the store, or to files that are not objects."""
         parts = key.split("/")
         if "\0" in key or any(not part or part.startswith(".") for part in parts):
-            raise ValueError(f"{key!r} is no key of an object.")
+            raise ValueError(f"{key!r} is not a valid object key.")
         return self._root.joinpath(*parts)
 
     def _spool_folder(self, path: Path) -> Path:
@@ -99,7 +99,7 @@ class FileBackend:
         return self._root / first / SPOOL_FOLDER if more else self._root / SPOOL_FOLDER
 
     def _put(self, files: Sequence[tuple[Path, bytes | Path | FileDescriptor]]) -> set[Path]:
-        """All are synced before the first gets its name, so that one sync of a folder is enough for all in it."""
+        """All files are synced before the first is linked, so that each folder is synced only once."""
         taken = {path for path, _ in files if path.exists()}
         with ExitStack() as stack:
             spools = [
@@ -123,7 +123,7 @@ class FileBackend:
             self._sync_folders({path.parent})
 
     def _sync_folders(self, folders: set[Path]) -> None:
-        """Have the folders' own names reach the disk too, as far as they may be new."""
+        """Sync the folders, and the parents of those that may be new, so that their names survive a power cut."""
         wanted = set(folders)
         while folders := {folder.parent for folder in folders if folder not in self._synced_folders}:
             wanted |= folders
@@ -131,7 +131,7 @@ class FileBackend:
         self._synced_folders |= {folder for folder in wanted if folder.parent == self._root}
 
     def _map_syncs(self, sync: Callable[[S], None], items: Sequence[S]) -> None:
-        """Side by side: the file system writes its journal once for all of them."""
+        """In parallel: the file system writes its journal once for all of them."""
         if len(items) == 1:
             sync(items[0])
         else:
@@ -144,11 +144,11 @@ class FileBackend:
                 path.unlink()
                 changed.add(self._remove_empty(path.parent))
         for folder in changed:
-            with suppress(FileNotFoundError):  # another delete has found it empty meanwhile
+            with suppress(FileNotFoundError):  # another delete has removed it meanwhile
                 sync_folder(folder)
 
     def _remove_empty(self, folder: Path) -> Path:
-        """The first folder upwards that stays: one that holds something, or that of a key's first part."""
+        """Remove empty folders upwards. Returns the first that stays: not empty, or of a key's first part."""
         while self._root not in (folder, folder.parent):
             try:
                 folder.rmdir()
@@ -175,7 +175,7 @@ class FileBackend:
                     yield ObjectInfo(key, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
 
     def _clean_up(self) -> None:
-        """Remove what killed processes have left in their spools, and close what an earlier version left open."""
+        """Remove files left in the spools by killed processes, and restrict files that an earlier version left open."""
         permissions.finish_restricting(self._root)
         before = time.time() - ABANDONED_SECONDS
         for spool in [*self._root.glob(f"{SPOOL_FOLDER}/*"), *self._root.glob(f"*/{SPOOL_FOLDER}/*")]:
@@ -185,7 +185,7 @@ class FileBackend:
 
 
 class _Remainder:
-    """What is left to be read of a file that is open."""
+    """The unread part of an open file."""
 
     def __init__(self, source: FileDescriptor, position: int, end: int) -> None:
         self._source = source
@@ -207,7 +207,7 @@ async def _run_in(threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
 
 
 def _open(path: Path, start: int, end: int | None) -> tuple[int, bytes, _Remainder | None]:
-    """The file's size and its first block; and what follows, unless that was all."""
+    """Returns the file's size, its first block and the rest, `None` if there is no more."""
     source = FileDescriptor(os.open(path, os.O_RDONLY))
     size = _require_file(os.fstat(source.fd)).st_size
     rest = _Remainder(source, start, size if end is None else min(end, size))
@@ -216,14 +216,14 @@ def _open(path: Path, start: int, end: int | None) -> tuple[int, bytes, _Remaind
 
 
 def _require_file(found: os.stat_result) -> os.stat_result:
-    """Raises `FileNotFoundError` for a folder, which is no object."""
+    """Raises `FileNotFoundError` for a folder, which is not an object."""
     if not stat.S_ISREG(found.st_mode):
         raise FileNotFoundError
     return found
 
 
 def _detached(content: Content) -> bytes | Path | FileDescriptor:
-    """What a thread may still read when its sender has given up and closed its file."""
+    """Content that a thread can still read after its sender has closed the file."""
     if isinstance(content, bytes | Path):
         return content
     if content_size(content) > CHUNK_BYTES:

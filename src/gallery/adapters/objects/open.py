@@ -1,7 +1,7 @@
-"""Which object store the settings mean: a directory, a bucket of S3 or of something like it, of GCS or of Azure.
+"""The object store that the settings name: a directory, a bucket of S3 (or a compatible server) or GCS, or Azure.
 
-Without keys in the settings the clouds' own ways of finding credentials hold: their environment variables, the role of
-a container or an instance, a workload identity. With keys in the settings no variable of AWS's counts.
+Without keys in the settings, credentials are found as each cloud does it: environment variables, the role of a
+container or an instance, a workload identity. With keys in the settings, AWS's variables are ignored.
 """
 
 import os
@@ -21,7 +21,7 @@ from gallery.masking import masked_url
 from gallery.settings import S3Settings, Settings
 
 if TYPE_CHECKING:
-    from obstore.store import ClientConfig, RetryConfig  # types only: they are not there at run time
+    from obstore.store import ClientConfig, RetryConfig  # types only: they do not exist at run time
 
 CloudClient: TypeAlias = S3Store | GCSStore | AzureStore
 StoreTarget: TypeAlias = CloudClient | Path  # a directory
@@ -31,19 +31,19 @@ def make_store(settings: Settings) -> StoreTarget:
     """Raises `CannotStart`."""
     if settings.objects.url is not None:
         if settings.s3.bucket is not None:
-            raise CannotStart("Both GALLERY_OBJECTS__URL and S3_BUCKET say where objects live: set one of them.")
+            raise CannotStart("GALLERY_OBJECTS__URL and S3_BUCKET are both set: set only one of them.")
         return store_at(settings.objects.url, settings.s3)
     if settings.s3.bucket is not None:
         return s3_store(settings.s3, settings.s3.bucket)
     if settings.s3.endpoint is not None:
-        raise CannotStart("S3_ENDPOINT is set without S3_BUCKET: say which bucket holds the objects.")
+        raise CannotStart("S3_ENDPOINT is set without S3_BUCKET: set S3_BUCKET to the bucket that holds the objects.")
     return _prepare_directory(str(settings.data_path / "objects"))
 
 
 def store_at(url: str, s3: S3Settings) -> StoreTarget:
-    """The store at an address such as `s3://bucket/path`. Raises `CannotStart`."""
+    """The store at a URL such as `s3://bucket/path`. Raises `CannotStart`."""
     parts = urlsplit(url)
-    if "@" in parts.netloc:  # a library would take it for the bucket's name
+    if "@" in parts.netloc:  # a library would read it as the bucket's name
         raise CannotStart(f"{masked_url(url)} holds a credential: set S3_ACCESS_KEY and S3_SECRET_KEY instead.")
     prefix = parts.path.strip("/") or None
     try:
@@ -62,7 +62,9 @@ def store_at(url: str, s3: S3Settings) -> StoreTarget:
                 return _prepare_directory(unquote(parts.path))
     except BaseError as error:
         raise CannotStart(f"The object store {url} cannot be used: {short_message(error)}") from error
-    raise CannotStart(f"{url} is no object store: use s3://bucket, gs://bucket, az://container or file:///directory.")
+    raise CannotStart(
+        f"{url} is not an object store URL: use s3://bucket, gs://bucket, az://container or file:///directory."
+    )
 
 
 def s3_store(s3: S3Settings, bucket: str, prefix: str | None = None) -> S3Store:
@@ -86,7 +88,7 @@ def s3_store(s3: S3Settings, bucket: str, prefix: str | None = None) -> S3Store:
 
 
 def short_message(error: BaseException) -> str:
-    """What the store's library says, without its debugging."""
+    """The message of the store's library without its debug part."""
     return str(error).partition("\n\nDebug source")[0].strip()
 
 
@@ -94,7 +96,7 @@ def short_message(error: BaseException) -> str:
 def _without_environment(prefix: str) -> Iterator[None]:
     """The library reads its settings from the environment too, when a store is made.
 
-    Beside keys of ours, a session's token or a switch of the user's own would make another caller of us.
+    Next to keys from Gallery's settings, a session token or a switch of the user's own would change the identity.
     """
     hidden = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith(prefix)}
     try:
@@ -116,7 +118,7 @@ def _with_bucket(endpoint: str, bucket: str) -> str:
 
 def _prepare_directory(path: str) -> Path:
     permissions.prepare_folder(Path(path))
-    return Path(path).resolve()  # by whatever links it was reached, it is the same place
+    return Path(path).resolve()  # one path for a folder, through any links
 
 
 def _client_options(s3: S3Settings) -> "ClientConfig":

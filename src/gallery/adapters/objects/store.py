@@ -1,8 +1,8 @@
-"""The object store: files, S3, GCS or Azure behind one interface, and each failure under one name.
+"""The object store: files, S3, GCS or Azure behind one interface, and one name for each failure.
 
-Keys are relative paths. A put is whole or not at all, and nothing is ever overwritten.
-Errors: `ObjectNotFound` for a key that is not there, `NoRoom` for a full disk, `ObjectStoreRefused` for credentials and
-rights that a person has to correct, `ObjectStoreUnavailable` for everything else that may pass.
+Keys are relative paths. A put is whole or not at all, and overwrites nothing.
+Errors: `ObjectNotFound` for a missing key, `NoRoom` for a full disk, `ObjectStoreRefused` for credentials and
+permissions that a person has to correct, `ObjectStoreUnavailable` for all others, which may pass.
 """
 
 import asyncio
@@ -43,14 +43,14 @@ from gallery.settings import Settings
 T = TypeVar("T")
 MakeBucket: TypeAlias = Callable[[], Awaitable[None]]
 
-INSTALLATION_KEY = "installation"  # the key that says whose store this is
+INSTALLATION_KEY = "installation"  # holds the id of the installation that owns the store
 NEW_FILE_FLAGS = (
     os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
-)  # through a link a renderer would choose the file
+)  # NOFOLLOW: a renderer could point a link at any file
 
 
 class StoreBackend(Protocol):
-    """What keeps the objects: `FileBackend` or `CloudBackend`. Its failures are `OSError`s and those of `obstore`."""
+    """Storage of the objects: `FileBackend` or `CloudBackend`. Its errors are `OSError`s and those of `obstore`."""
 
     @property
     def location(self) -> str: ...
@@ -81,20 +81,19 @@ class ObjectStore:
 
     @property
     def location(self) -> str:
-        """Where the objects are, for people."""
+        """The store's location, for people."""
         return self._store.location
 
     async def put(self, key: str, content: Content, headers: DownloadHeaders | None = None) -> None:
-        """Store `content` under `key`, where nothing is yet; what is large and in a file is streamed.
+        """Store `content` under the free `key`; large content from a file is streamed.
 
-        The same bytes may be put again: an answer may have been lost after the put was done. What is put has reached
-        the disk, or is kept by the cloud. Raises `ObjectTaken` where other bytes are, `NoRoom`,
-        `ObjectStoreUnavailable`.
+        The same bytes may be put again, because an answer may be lost after the put. When it returns, the bytes are on
+        disk or in the cloud. Raises `ObjectTaken` if other bytes are there, `NoRoom`, `ObjectStoreUnavailable`.
         """
         await self.put_all([PutRequest(key, content, headers)])
 
     async def put_all(self, puts: Sequence[PutRequest]) -> None:
-        """The same for several, which cost less together. When it raises, some may have been put."""
+        """Like `put` for several objects, cheaper together. When it raises, some may have been stored."""
         with _span("put", puts[0].key, len(puts)), _translate_errors(puts[0].key):
             async with asyncio.timeout(self._timeout * 4 * len(puts)):
                 taken = await self._store.put(puts)
@@ -103,10 +102,10 @@ class ObjectStore:
                 raise ObjectTaken(key=put.key)
 
     async def open(self, key: str, start: int = 0, end: int | None = None) -> tuple[int, AsyncIterator[bytes]]:
-        """The object's size in bytes, and its bytes from `start` until before `end` (or the last one), in chunks.
+        """Returns the object's size in bytes, and its bytes from `start` to before `end` (or the end), in chunks.
 
-        Raises `ObjectNotFound`, and later too `ObjectStoreUnavailable`. A part must not be empty nor begin beyond the
-        end.
+        Raises `ObjectNotFound`; `ObjectStoreUnavailable` also later, between chunks. A range must not be empty or begin
+        beyond the end.
         """
         with _span("get", key), _translate_errors(key):
             async with asyncio.timeout(self._timeout):
@@ -114,9 +113,9 @@ class ObjectStore:
         return size, self._chunks(key, chunks)
 
     async def fetch(self, key: str, target: Path, *, size: int, sha256: str) -> None:
-        """Copy an object to the file `target`, which is no link.
+        """Copy an object to the file `target`, which must not be a link.
 
-        Raises `ObjectDamaged` unless it has that size and that hash.
+        Raises `ObjectDamaged` unless it has this size and this hash.
         """
         with os.fdopen(os.open(target, NEW_FILE_FLAGS, 0o600), "wb") as file:
             read = await self.digest(key, file)
@@ -124,7 +123,7 @@ class ObjectStore:
             raise ObjectDamaged(key=key, size=size, received=read.size)
 
     async def digest(self, key: str, into: IO[bytes] | None = None) -> Digest:
-        """Size and hash of an object's bytes, which are written `into` a file as well where there is one.
+        """Size and hash of an object's bytes; with `into`, also copies them to that file.
 
         Raises `ObjectNotFound`, `ObjectStoreUnavailable`.
         """
@@ -138,20 +137,20 @@ class ObjectStore:
         return Digest(size, digest.hexdigest())
 
     async def delete(self, keys: Sequence[str]) -> None:
-        """Remove objects; one that is not there is fine. Raises `ObjectStoreUnavailable`."""
+        """Delete objects; a missing one is no error. Raises `ObjectStoreUnavailable`."""
         if keys:
             with _translate_errors(keys[0]):
                 async with asyncio.timeout(self._timeout * len(keys)):
                     await self._store.delete(keys)
 
     async def list(self, prefix: str) -> AsyncIterator[list[ObjectInfo]]:
-        """All objects under a prefix, in batches and in no order. Raises `ObjectStoreUnavailable`."""
+        """All objects under a prefix, in batches and unordered. Raises `ObjectStoreUnavailable`."""
         batches = aiter(self._store.list(prefix))
         while (batch := await self._next(prefix, batches)) is not None:
             yield batch
 
     async def size(self, key: str) -> int | None:
-        """An object's size in bytes; `None` if there is none. Raises `ObjectStoreUnavailable`."""
+        """An object's size in bytes; `None` if it is missing. Raises `ObjectStoreUnavailable`."""
         try:
             with _translate_errors(key):
                 async with asyncio.timeout(self._timeout):
@@ -160,20 +159,20 @@ class ObjectStore:
             return None
 
     async def sign(self, key: str, expires: timedelta) -> str | None:
-        """A URL that reads `key` without credentials until it expires, or `None` where the store cannot sign."""
+        """A URL that reads `key` without credentials until it expires; `None` if the store cannot sign."""
         with _translate_errors(key):
             return await self._store.sign(key, expires)
 
     async def clean_up(self) -> None:
-        """Do what an earlier process has left undone in the store. Raises `ObjectStoreUnavailable`."""
+        """Finish the work of killed processes in the store. Raises `ObjectStoreUnavailable`."""
         with _translate_errors(self.location):
             await self._store.clean_up()
 
     async def take_ownership(self, installation: str, *, reopen: bool = False) -> None:
-        """Write our id into an empty store, whose bucket is made where we may; `again` into one that we had closed.
+        """Write the installation's id into an empty store, after creating its bucket if that is allowed.
 
-        Raises `ForeignStore` where another installation's id stands already, `ObjectStoreUnavailable` for what may pass
-        and `CannotStart` for what does not.
+        `reopen` also takes back a store that this installation has closed. Raises `ForeignStore` if another
+        installation owns it, `ObjectStoreUnavailable` for a failure that may pass and `CannotStart` for one that does not.
         """
         try:
             await self._try_ownership(installation, reopen=reopen)
@@ -185,11 +184,11 @@ class ObjectStore:
         self._installation = installation
 
     async def mark_closed(self, installation: str) -> None:
-        """Our objects have moved from here: who does not know it yet is not taken in any more."""
+        """The objects have moved away: a process with the old settings must not start here any more."""
         await self._write_owner(closed_marker(installation))
 
     async def find_owner(self) -> str | None:
-        """Whose store this is. Raises `ObjectStoreUnavailable`, `CannotStart`."""
+        """The id of the installation that owns the store, or `None`. Raises `ObjectStoreUnavailable`, `CannotStart`."""
         with translate_startup_errors(self.location):
             async with asyncio.timeout(self._timeout):
                 try:
@@ -201,9 +200,7 @@ class ObjectStore:
                     return None
 
     async def ping(self) -> None:
-        """Raises `ObjectStoreUnavailable`, `ObjectStoreRefused`, `ObjectNotFound` for an emptied store,
-        `ForeignStore`.
-        """
+        """Raises `ObjectStoreUnavailable`, `ObjectStoreRefused`, `ForeignStore`; `ObjectNotFound` if it was emptied."""
         try:
             owner = await self.find_owner()
         except CannotStart as error:
@@ -213,9 +210,9 @@ class ObjectStore:
         if self._installation not in {owner, None}:
             raise self._foreign_error(owner, str(self._installation))
 
-    def _foreign_error(self, owner: str | None, ours: str) -> ForeignStore:
-        kind = StoreClosed if owner == closed_marker(ours) else ForeignStore
-        return kind(place=self.location, store=owner, ours=ours)
+    def _foreign_error(self, owner: str | None, installation: str) -> ForeignStore:
+        kind = StoreClosed if owner == closed_marker(installation) else ForeignStore
+        return kind(location=self.location, store=owner, ours=installation)
 
     async def _try_ownership(self, installation: str, *, reopen: bool) -> None:
         with translate_startup_errors(self.location):
@@ -245,17 +242,17 @@ class ObjectStore:
 
 
 def open_objects(settings: Settings) -> ObjectStore:
-    """S3 or another store where one is set, else files under the data directory. Raises `CannotStart`."""
+    """S3 or another cloud store if one is set, else files under the data directory. Raises `CannotStart`."""
     return _wrap(make_store(settings), settings)
 
 
 def open_objects_at(url: str, settings: Settings) -> ObjectStore:
-    """The store at an address, with the keys and the endpoint of the settings. Raises `CannotStart`."""
+    """The store at a URL, with the keys and the endpoint of the settings. Raises `CannotStart`."""
     return _wrap(store_at(url, settings.s3), settings)
 
 
 def closed_marker(installation: str) -> str:
-    """What stands in a store that an installation has left."""
+    """The owner entry of a store that its installation has left."""
     return f"closed {installation}"
 
 
@@ -275,12 +272,12 @@ def _translate_errors(key: str) -> Iterator[None]:
     except (NotFoundError, FileNotFoundError) as error:
         raise ObjectNotFound(key=key) from error
     except (BaseError, OSError, TimeoutError) as error:
-        refusal = classify(error)
-        (metrics.REFUSED if refusal.permanent else metrics.UNAVAILABLE).add("objects")
+        failure = classify(error)
+        (metrics.REFUSED if failure.permanent else metrics.UNAVAILABLE).add("objects")
         if isinstance(error, OSError) and error.errno in DISK_FULL_ERRNOS:
             raise NoRoom(key=key, cause=describe_error(error)) from error
-        kind = ObjectStoreRefused if refusal.permanent else ObjectStoreUnavailable
-        raise kind(key=key, cause=refusal.sentence) from error
+        kind = ObjectStoreRefused if failure.permanent else ObjectStoreUnavailable
+        raise kind(key=key, cause=failure.sentence) from error
 
 
 def _span(operation: str, key: str, count: int = 1) -> AbstractContextManager[tracing.Span]:

@@ -1,8 +1,8 @@
-"""PostgreSQL: three ways in, and every failure to reach it under one name.
+"""PostgreSQL: three kinds of access, and one error for every failure to reach it.
 
-`primary()` yields a connection for statements that stand alone, reads and single writes; `writing()` opens a
-transaction; `read()` may ask a replica. A server that is away, restarting, read-only or too slow raises
-`DatabaseUnavailable`; what is wrong with a statement stays asyncpg's own error.
+`primary()` yields a connection for single statements, reads and writes; `writing()` opens a transaction; `read()` may
+use a replica. A server that is unavailable, restarting, read-only or too slow raises `DatabaseUnavailable`; an error in
+a statement stays asyncpg's own error.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-SCHEMA_REVISION = "0012"  # the newest migration; a test holds it against the folder
+SCHEMA_REVISION = "0012"  # the newest migration; a test compares it with the folder
 
 
 class Database:
@@ -46,7 +46,7 @@ class Database:
 
     @asynccontextmanager
     async def primary(self) -> AsyncIterator[Connection]:
-        """A connection for statements that stand alone, each committed by itself. Raises `DatabaseUnavailable`."""
+        """A connection for single statements, each committed by itself. Raises `DatabaseUnavailable`."""
         metrics.CONNECTIONS.add(1)
         try:
             with translate_errors():
@@ -60,21 +60,21 @@ class Database:
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[Connection]:
-        """A connection in a transaction, committed when the block ends well. Raises `DatabaseUnavailable`."""
+        """A connection in a transaction, which an error in the block rolls back. Raises `DatabaseUnavailable`."""
         async with self.primary() as connection, connection.transaction():
             yield connection
 
     async def read(self, query: Callable[[Connection], Awaitable[T]], subject: str) -> T:
-        """What `ask` reads of `subject`, perhaps from a replica: never older than what anybody has been told.
+        """The result of `query`, perhaps from a replica that has every published change of `subject`.
 
-        For what may be some seconds old else; `ask` only reads, and may be called again. That there is nothing
-        (`None`) is always checked on the primary. Raises `DatabaseUnavailable`.
+        Otherwise the data may be some seconds old. `query` must only read, and may be called again. A result of `None`
+        is always checked on the primary. Raises `DatabaseUnavailable`.
         """
         if self._replicas is not None:
             try:
                 answer = await self._replicas.read(query, subject)
             except NoReplica as reason:
-                log.debug("database.not_from_a_replica", subject=subject, reason=str(reason))
+                log.debug("database.replica_skipped", subject=subject, reason=str(reason))
             else:
                 if answer is not None:
                     return answer
@@ -82,7 +82,7 @@ class Database:
             return await query(db)
 
     async def record_changes(self, subjects: Iterable[str]) -> None:
-        """Something was committed about `subjects`: to be called before anybody is told."""
+        """Record that changes of `subjects` were committed. To be called before they are published."""
         if self._replicas is not None:
             await self._replicas.record_changes(subjects)
 
@@ -92,7 +92,7 @@ class Database:
 
     @property
     def replicas(self) -> list[Replica]:
-        """What is known of each replica."""
+        """Each replica and its state."""
         return self._replicas.all if self._replicas is not None else []
 
     @asynccontextmanager
@@ -112,7 +112,7 @@ class Database:
     async def _release(self, connection: Connection) -> None:
         try:
             await self._pool.release(connection, timeout=self._timeout)
-        except UNAVAILABLE_ERRORS as error:  # the connection is gone; the pool makes a new one when it is asked to
+        except UNAVAILABLE_ERRORS as error:  # the pool opens a new connection when it needs one
             log.debug("database.connection_lost", error=describe_error(error))
 
 
@@ -120,7 +120,7 @@ class Database:
 async def open_database(settings: DatabaseSettings, valkey: Valkey | None = None) -> AsyncIterator[Database]:
     """The database at `settings.url`, which must answer already; see `wait_for_database`.
 
-    Its replicas are used where there is a Valkey, in which their readers tell each other what they must have.
+    Its replicas are used only with a Valkey, where all processes record the positions that readers need.
     """
     pool = make_pool(str(settings.url), settings, min_size=1)
     await pool
@@ -138,15 +138,15 @@ async def open_database(settings: DatabaseSettings, valkey: Valkey | None = None
 
 
 async def wait_for_database(settings: DatabaseSettings, timeout_seconds: float = 60) -> str | None:
-    """Wait until PostgreSQL answers; returns its schema's revision. Raises `CannotStart` after `patience` seconds."""
+    """Wait until PostgreSQL answers; returns the schema's revision. Raises `CannotStart` after `timeout_seconds`."""
     waiting = StartupWait("database.waiting", "DATABASE_URL", timeout_seconds)
     while True:
         try:
             return await _read_revision(settings)
         except (asyncpg.InvalidPasswordError, asyncpg.InvalidCatalogNameError) as error:
-            raise CannotStart(f"PostgreSQL refuses us: {error}. Check DATABASE_URL.") from error
+            raise CannotStart(f"PostgreSQL refuses the connection: {error}. Check DATABASE_URL.") from error
         except (ValueError, asyncpg.ClientConfigurationError) as error:
-            raise CannotStart(f"DATABASE_URL cannot be read ({type(error).__name__}).") from None
+            raise CannotStart(f"DATABASE_URL is not a valid PostgreSQL URL ({type(error).__name__}).") from None
         except UNAVAILABLE_ERRORS as error:
             if waiting.expired:
                 sentence = (
@@ -161,7 +161,7 @@ async def wait_for_database(settings: DatabaseSettings, timeout_seconds: float =
 async def _read_revision(settings: DatabaseSettings) -> str | None:
     connection = await asyncpg.connect(settings.url, timeout=settings.timeout, statement_cache_size=0)
     try:
-        async with connection.transaction():  # one server for all of it, behind PgBouncer too
+        async with connection.transaction():  # both statements on one server, behind PgBouncer too
             if await connection.fetchval("SELECT to_regclass('alembic_version')") is None:
                 return None
             revision: str | None = await connection.fetchval("SELECT version_num FROM alembic_version")

@@ -1,4 +1,4 @@
-"""Brings the schema up to date. Imports Alembic, so only a process that migrates pays for it."""
+"""Migrates the schema. Imports Alembic, so only a process that migrates pays for that import."""
 
 import time
 from collections.abc import Iterator
@@ -20,14 +20,14 @@ from gallery.errors import CannotStart, DatabaseUnavailable, describe_error
 if TYPE_CHECKING:
     from alembic.operations import Operations
 
-MAX_TRIES = 20  # each waits for a lock for two seconds, and lets others pass for
-BACKOFF_SECONDS = 1.0  # second
+MAX_TRIES = 20  # each waits two seconds for a lock, then lets other transactions pass
+BACKOFF_SECONDS = 1.0
 
 
 def migrate(database_url: str, target: str = "head", *, slow: bool = False, max_tries: int = MAX_TRIES) -> str:
-    """Run what is missing, under a lock; returns the newest revision. A `slow` step may take as long as it needs.
+    """Run the missing migrations under a lock; returns the newest revision. With `slow`, steps have no time limit.
 
-    A step that finds a table in use is begun again. Raises `DatabaseUnavailable`, `CannotStart`.
+    A step that finds a table in use is tried again. Raises `DatabaseUnavailable`, `CannotStart`.
     """
     engine = create_engine(make_url(database_url).set(drivername="postgresql+psycopg"))
     try:
@@ -45,7 +45,7 @@ def migrate(database_url: str, target: str = "head", *, slow: bool = False, max_
 
 
 def _try_upgrade(engine: Engine, target: str, *, slow: bool) -> bool:
-    """False when a step has waited for a lock in vain; what was before it is done."""
+    """False when a step did not get a lock in time; the steps before it are done."""
     config = _config()
     config.attributes["slow"] = slow
     try:
@@ -57,7 +57,7 @@ def _try_upgrade(engine: Engine, target: str, *, slow: bool) -> bool:
             return False
         if isinstance(error.orig, QueryCanceled):
             raise CannotStart(
-                f"A step takes too long ({error.orig}): run gallery migrate --slow when the API may wait for it."
+                f"A migration takes too long ({error.orig}): run gallery migrate --slow when the API may wait for it."
             ) from error
         raise DatabaseUnavailable(cause=describe_error(error.orig or error)) from error
     return True
@@ -65,16 +65,16 @@ def _try_upgrade(engine: Engine, target: str, *, slow: bool) -> bool:
 
 @contextmanager
 def outside_transaction(op: "Operations | ModuleType") -> Iterator[None]:
-    """For what blocks nobody and takes long, such as CREATE INDEX CONCURRENTLY: no transaction, and no hurry."""
+    """For long statements that block no other, such as CREATE INDEX CONCURRENTLY: no transaction, no time limit."""
     limits = ("lock_timeout", "statement_timeout")
     with op.get_context().autocommit_block():
-        usual = [op.get_bind().execute(text(f"SHOW {limit}")).scalar() for limit in limits]
+        previous = [op.get_bind().execute(text(f"SHOW {limit}")).scalar() for limit in limits]
         for limit in limits:
             op.execute(f"SET {limit} = 0")
         try:
             yield
         finally:
-            for limit, value in zip(limits, usual, strict=True):
+            for limit, value in zip(limits, previous, strict=True):
                 op.execute(f"SET {limit} = '{value}'")
 
 

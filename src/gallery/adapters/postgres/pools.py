@@ -1,4 +1,4 @@
-"""How we connect to PostgreSQL, primary or replica, and what it looks like not to reach it."""
+"""Connection pools to PostgreSQL, primary or replica, and the errors that mean it cannot be reached."""
 
 import asyncio
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ UNAVAILABLE_ERRORS = (
     OSError,
     TimeoutError,
     asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # a connection that was cut just when it was asked something
+    asyncpg.InternalClientError,  # the connection was cut just when a query was sent
     asyncpg.PostgresConnectionError,
     asyncpg.CannotConnectNowError,
     asyncpg.TooManyConnectionsError,
@@ -40,17 +40,17 @@ REFUSED_ERRORS = (
 
 
 class PgBouncerConnection(asyncpg.Connection):
-    """A connection through PgBouncer, which gives it another server for each transaction: there is nothing to reset."""
+    """A connection through PgBouncer, which uses another server for each transaction: there is nothing to reset."""
 
     def get_reset_query(self) -> str:
         return ""
 
 
 def make_pool(url: str, settings: DatabaseSettings, min_size: int = 0, max_size: int | None = None) -> Pool:
-    """A pool of connections to `url`, of `settings.pool_size` of them unless `most` says less; to be awaited."""
-    through: dict[str, Any] = {}
-    if settings.pgbouncer:  # which knows prepared statements for one transaction only
-        through = {"statement_cache_size": 0, "connection_class": PgBouncerConnection}
+    """A pool of connections to `url`, at most `max_size`, else `settings.pool_size`; to be awaited."""
+    options: dict[str, Any] = {}
+    if settings.pgbouncer:  # prepared statements last for one transaction only
+        options = {"statement_cache_size": 0, "connection_class": PgBouncerConnection}
     return asyncpg.create_pool(
         url,
         min_size=min_size,
@@ -59,7 +59,7 @@ def make_pool(url: str, settings: DatabaseSettings, min_size: int = 0, max_size:
         command_timeout=settings.timeout,
         init=_init_connection,
         server_settings={"application_name": "gallery", "timezone": "UTC"},
-        **through,
+        **options,
     )
 
 
@@ -73,10 +73,10 @@ async def close_pool(pool: Pool) -> None:
 
 @contextmanager
 def translate_errors() -> Iterator[None]:
-    """Whatever says that the server is away is raised as `DatabaseUnavailable`, its refusals as `DatabaseRefused`."""
+    """An unreachable server is raised as `DatabaseUnavailable`, one that refuses the login as `DatabaseRefused`."""
     try:
         yield
-    except ValueError:  # asyncpg's word for an argument that does not fit is an InterfaceError too
+    except ValueError:  # asyncpg's error for an invalid argument is also an InterfaceError
         raise
     except REFUSED_ERRORS as error:
         metrics.REFUSED.add("postgresql")
@@ -87,8 +87,8 @@ def translate_errors() -> Iterator[None]:
 
 
 async def _init_connection(connection: "asyncpg.Connection[asyncpg.Record] | Connection") -> None:
-    """Ids travel as text; JSON stays the bytes that it is."""
-    async with connection.transaction():  # so that PgBouncer lets one server answer all of it
+    """Ids travel as text; JSON stays bytes."""
+    async with connection.transaction():  # so that PgBouncer sends all statements to one server
         await connection.set_type_codec("uuid", schema="pg_catalog", encoder=str, decoder=str, format="text")
         for kind in ("json", "jsonb"):
             await connection.set_type_codec(
@@ -99,7 +99,7 @@ async def _init_connection(connection: "asyncpg.Connection[asyncpg.Record] | Con
 
 
 def _trace_query(query: "LoggedQuery") -> None:
-    """Called right after it, in the context that has asked."""
+    """Called right after the query, in the context of its caller."""
     tracing.record_statement(query.query, query.elapsed, query.exception)
 
 

@@ -1,8 +1,8 @@
-"""How far a replica must be to answer: who has been told of a change is never answered from before it.
+"""The WAL position that a replica must have reached to answer, so that no client reads older data than it was told.
 
-After a change the primary's position (how much it has written by then) is noted in Valkey for the change's subjects,
-before anybody is told. The note lives a little longer than a replica may lag and still be used; after that it is not
-needed. Whoever cannot know all notes (Valkey is away, has just been, or has lost its memory) asks the primary.
+After a change the primary's position (the WAL written so far) is recorded in Valkey for the change's subjects, before
+the change is published. The record lives a little longer than a replica may lag and still be used. A process that may
+miss records (Valkey is or was unavailable, or has lost its memory) reads from the primary.
 """
 
 import asyncio
@@ -12,18 +12,18 @@ from collections.abc import Iterable
 from gallery.adapters.valkey.client import Valkey
 from gallery.errors import ValkeyUnavailable
 
-MARGIN_SECONDS = 10.0  # seconds that a note outlives the longest lag: probes, time-outs, clocks' steps
-UNKNOWN_POSITION = 2**53 - 1  # the position that no replica reaches; Lua counts that far exactly
-MAX_LOCAL_NOTES = 50_000  # notes that one process remembers itself
+MARGIN_SECONDS = 10.0  # a record outlives the longest lag by this: probes, time-outs, clock steps
+UNKNOWN_POSITION = 2**53 - 1  # no replica reaches it; the largest integer that Lua counts exactly
+MAX_LOCAL_POSITIONS = 50_000  # per process
 
-# All keys are in one slot of a cluster, so that notes and the proof that none is lost are in one memory.
+# All keys share one cluster slot, so that the records and the key that proves them complete are on one server.
 RECORD_POSITION = """
     for i, key in ipairs(KEYS) do
         if tonumber(redis.call('GET', key) or 0) < tonumber(ARGV[1]) then redis.call('SET', key, ARGV[1]) end
         redis.call('PEXPIRE', key, ARGV[2])
     end
 """
-# What is older than a note's life proves that none has been lost since: not by a restart, not by FLUSHALL.
+# If the key `born` is older than a record's lifetime, no record was lost since: not by a restart, not by FLUSHALL.
 REQUIRED_POSITION = """
     local clock = redis.call('TIME')
     local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
@@ -41,12 +41,10 @@ class Positions:
     def __init__(self, valkey: Valkey, max_lag: float) -> None:
         self._valkey = valkey
         self._ttl_seconds = max_lag + MARGIN_SECONDS
-        self._local: OrderedDict[str, tuple[int, float]] = OrderedDict()  # in the order in which they end
+        self._local: OrderedDict[str, tuple[int, float]] = OrderedDict()  # ordered by expiry
 
     async def record(self, subjects: Iterable[str], position: int) -> None:
-        """Whoever reads of `subjects` needs `position`. Raises `ValkeyUnavailable` when only this process knows it
-        now.
-        """
+        """From now on readers of `subjects` need `position`. Raises `ValkeyUnavailable` if others may miss it."""
         keys = list(dict.fromkeys(subjects))
         self._record_locally(keys, position)
         names = [self._key(subject) for subject in keys]
@@ -55,7 +53,7 @@ class Positions:
         )
 
     async def find_required(self, subject: str) -> int | None:
-        """What a replica must have replayed to answer about `subject`; `None` when that cannot be known."""
+        """The position that a replica needs to answer about `subject`; `None` when it is unknown."""
         if asyncio.get_running_loop().time() - self._valkey.last_failure_at < self._ttl_seconds:
             return None
         born, key = self._key("born"), self._key(subject)
@@ -72,7 +70,7 @@ class Positions:
         for subject in subjects:
             self._local[subject] = (max(position, self._local_position(subject)), now + self._ttl_seconds)
             self._local.move_to_end(subject)
-        while self._local and (next(iter(self._local.values()))[1] < now or len(self._local) > MAX_LOCAL_NOTES):
+        while self._local and (next(iter(self._local.values()))[1] < now or len(self._local) > MAX_LOCAL_POSITIONS):
             self._local.popitem(last=False)
 
     def _local_position(self, subject: str) -> int:

@@ -1,11 +1,11 @@
-"""Read replicas: which of them may answer now, and what to do when none may.
+"""Read replicas: the choice of one that may answer now, and the error when none may.
 
-A task looks at all of them: what the primary has written, then what each has replayed. A replica is as of the last
-moment at which the primary had no more than that: no clock but ours is compared, and a replica that is cut off from its
-primary ages like one that is slow. One that is too old, dead, or no replica of this primary is left out until it is
-well again.
+A task probes them: first the position that the primary has written, then the position that each replica has replayed. A
+replica is as of the last moment at which the primary had written no more than that. Only this machine's clock is used,
+and a replica that is cut off from its primary ages like a slow one. A replica that is too old, dead, or not one of this
+primary is left out until it is well again.
 
-Each connection is asked anew how far its server is, for a name may stand for several servers.
+Each connection is asked for its position anew, because one host name may stand for several servers.
 """
 
 import asyncio
@@ -29,10 +29,10 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 ConnectPrimary: TypeAlias = Callable[[], AbstractAsyncContextManager[Connection]]
 
-PROBE_INTERVAL_SECONDS = 0.5  # seconds
-READ_TIMEOUT_SECONDS = 3.0  # seconds for a replica's answer; then the primary is asked
-FEED_CATCH_UP_SECONDS = 1.5  # seconds in which every feed has read a commit by itself, see `notifications.feed.POLL`
-NOT_PROBED_YET = "it has not answered yet"
+PROBE_INTERVAL_SECONDS = 0.5
+READ_TIMEOUT_SECONDS = 3.0  # for a replica's answer; after it the primary is read
+FEED_CATCH_UP_SECONDS = 1.5  # by then every feed has read a commit by itself, see `notifications.feed.POLL_SECONDS`
+NOT_PROBED_YET = "it has not been probed yet"
 NEVER = float("-inf")
 
 PRIMARY_POSITION = "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint"
@@ -47,7 +47,7 @@ class NoReplica(Exception):
 
 
 class Replica:
-    """One of them, and what we know of it."""
+    """A replica and its state."""
 
     def __init__(self, url: str, settings: DatabaseSettings) -> None:
         self.name = urlsplit(url).netloc.rpartition("@")[2]
@@ -57,11 +57,11 @@ class Replica:
         self._max_lag = settings.replica_max_lag
         self._pgbouncer = settings.pgbouncer
         self._pool = make_pool(url, settings)
-        self._probe_pool = make_pool(url, settings, max_size=1)  # has a place also when all the others are taken
+        self._probe_pool = make_pool(url, settings, max_size=1)  # free even when all others are in use
 
     @property
     def lag(self) -> float:
-        """By how many seconds it may be behind; infinity while we do not know."""
+        """The most seconds that its data may be behind; infinity while unknown."""
         return asyncio.get_running_loop().time() - self._as_of
 
     @property
@@ -72,35 +72,35 @@ class Replica:
         return asyncio.get_running_loop().time() - as_of > self._max_lag
 
     async def read(self, query: Callable[[Connection], Awaitable[T]], required: int, history: "PositionHistory") -> T:
-        """What `read` reads here. Raises `NoReplica` if it has not replayed `needed`, is late, or fails at it."""
+        """The result of `query` here. Raises `NoReplica` if it has not replayed `required`, is late, or fails."""
         try:
             async with asyncio.timeout(READ_TIMEOUT_SECONDS), self._connection() as db:
                 replayed = await db.fetchval(REPLAYED_POSITION)
                 if replayed is None or replayed < required or self._is_stale(history.as_of(replayed)):
-                    raise NoReplica(f"{self.name} is not there yet")
+                    raise NoReplica(f"{self.name} has not replayed the change yet")
                 return await query(db)
-        except ValueError:  # of an argument that does not fit anywhere
+        except ValueError:  # an invalid argument, for any server
             raise
-        except TimeoutError as error:  # it may only be busy: whether it hangs is seen by who looks at it
+        except TimeoutError as error:  # it may only be busy: the probe finds out whether it hangs
             raise NoReplica(f"{self.name} takes too long") from error
         except UNAVAILABLE_ERRORS as error:
             self.mark_failed(describe_error(error))
             raise NoReplica(self.name) from error
-        except asyncpg.PostgresError as error:  # whatever it is: the primary says whether it is true
+        except asyncpg.PostgresError as error:  # the primary decides whether the query itself is wrong
             log.info("replica.refused", replica=self.name, error=describe_error(error))
             raise NoReplica(self.name) from error
 
     async def probe(self, history: "PositionHistory", installation: str) -> None:
-        """See whether it is well, and how far."""
+        """Update its state and its position."""
         before = self.usable
         try:
             async with asyncio.timeout(READ_TIMEOUT_SECONDS), self._probe_pool.acquire() as db, self._pinned(db):
-                replayed, theirs = await db.fetchval(REPLAYED_POSITION), str(await db.fetchval(INSTALLATION_ID))
+                replayed, found = await db.fetchval(REPLAYED_POSITION), str(await db.fetchval(INSTALLATION_ID))
         except (*UNAVAILABLE_ERRORS, asyncpg.PostgresError) as error:
             self.mark_failed(describe_error(error))
             return
-        if replayed is None or theirs != installation:
-            self.mark_failed("it is no replica" if replayed is None else "it is of another Gallery")
+        if replayed is None or found != installation:
+            self.mark_failed("it is not a replica" if replayed is None else "it belongs to another Gallery")
             return
         self.problem, self.replayed, self._as_of = None, replayed, history.as_of(replayed)
         if self.usable != before:
@@ -121,7 +121,7 @@ class Replica:
         await close_pool(self._probe_pool)
 
     def _pinned(self, connection: Connection) -> AbstractAsyncContextManager[object]:
-        """So that all statements go to one server."""
+        """Makes PgBouncer send all statements to one server."""
         return connection.transaction(readonly=True) if self._pgbouncer else nullcontext()
 
     @asynccontextmanager
@@ -131,14 +131,14 @@ class Replica:
             async with self._pinned(connection):
                 yield connection
         except (*UNAVAILABLE_ERRORS, asyncio.CancelledError):
-            connection.terminate()  # whatever it waits for, nobody else shall wait for it
+            connection.terminate()  # it may still wait for an answer; the next caller shall not
             raise
         finally:
             await self._pool.release(connection)
 
 
 class PositionHistory:
-    """Up to where the primary had written, and when."""
+    """The positions of the primary, with the times at which they were read."""
 
     def __init__(self, max_age: float) -> None:
         self._max_age = max_age
@@ -150,7 +150,7 @@ class PositionHistory:
             self._samples.popleft()
 
     def as_of(self, replayed: int) -> float:
-        """The last moment at which we know that there was no more than that."""
+        """The last time at which the primary had certainly written no more than `replayed`."""
         return next((moment for moment, position in reversed(self._samples) if position <= replayed), NEVER)
 
 
@@ -165,15 +165,15 @@ class Replicas:
         self._probe_now = asyncio.Event()
 
     async def read(self, query: Callable[[Connection], Awaitable[T]], subject: str) -> T:
-        """What `read` reads from a replica that has all that anybody was told of `subject`. Raises `NoReplica`."""
+        """The result of `query` from a replica that has every published change of `subject`. Raises `NoReplica`."""
         replica = self._next_replica()
-        needed = await self._positions.find_required(subject)
-        if needed is None:
-            raise NoReplica("what it would need is not known")
-        return await replica.read(query, needed, self._history)
+        required = await self._positions.find_required(subject)
+        if required is None:
+            raise NoReplica("the position it needs is not known")
+        return await replica.read(query, required, self._history)
 
     async def record_changes(self, subjects: Iterable[str]) -> None:
-        """Nobody reads of `subjects` from a replica without what has been committed by now."""
+        """After this no replica answers about `subjects` without the changes committed so far."""
         try:
             async with self._primary() as db:
                 position = int(await db.fetchval(PRIMARY_POSITION))
@@ -190,17 +190,17 @@ class Replicas:
             await asyncio.gather(*(replica.close() for replica in self.all))
 
     def _next_replica(self) -> Replica:
-        """One after the other; who never reads does not look at them either. Raises `NoReplica`."""
+        """Round-robin over the usable replicas. The first read starts the probes. Raises `NoReplica`."""
         if self._probe_task is None:
             self._probe_task = asyncio.create_task(self._probe_loop(), name="replicas")
-        used = [replica for replica in self.all if replica.usable]
-        if not used:
-            raise NoReplica("none is well")
+        usable = [replica for replica in self.all if replica.usable]
+        if not usable:
+            raise NoReplica("none is usable")
         self._next_index += 1
-        return used[self._next_index % len(used)]
+        return usable[self._next_index % len(usable)]
 
     async def _wait_for_all(self, position: int) -> None:
-        """Nobody can be told what to wait for: wait until all have it, or every process has read of it by itself."""
+        """Without Valkey: wait until all replicas have `position`, or every feed has read the change by itself."""
         deadline = asyncio.get_running_loop().time() + FEED_CATCH_UP_SECONDS
         while any(r.replayed < position for r in self.all if r.usable) and asyncio.get_running_loop().time() < deadline:
             self._probe_now.set()
@@ -212,15 +212,15 @@ class Replicas:
             self._probe_now.clear()
             try:
                 await self._probe_all()
-            except (DatabaseUnavailable, asyncpg.PostgresError) as error:  # then they get older, and are left out
-                log.warning("replicas.not_compared", error=describe_error(error))
+            except (DatabaseUnavailable, asyncpg.PostgresError) as error:  # the replicas age, and are left out
+                log.warning("replicas.not_probed", error=describe_error(error))
             with suppress(TimeoutError):
                 async with asyncio.timeout(PROBE_INTERVAL_SECONDS):
                     await self._probe_now.wait()
 
     async def _probe_all(self) -> None:
         async with self._primary() as db:
-            moment = asyncio.get_running_loop().time()  # before we ask: then there was no more than we are told
+            moment = asyncio.get_running_loop().time()  # before the query: the primary had no more by then
             self._history.add(moment, int(await db.fetchval(PRIMARY_POSITION)))
             installation = str(await db.fetchval(INSTALLATION_ID))
         await asyncio.gather(*(replica.probe(self._history, installation) for replica in self.all))

@@ -1,7 +1,7 @@
-"""Valkey (or Redis), one server or a cluster: what makes things fast, and what nothing depends on.
+"""Valkey (or Redis), one server or a cluster: it makes things fast, and nothing depends on it.
 
-Every call is bounded by a short time-out and fails as `ValkeyUnavailable`. After a failure the next calls fail at once
-for a moment, so that a server that hangs costs one time-out and not one per request.
+Every call has a short time-out and fails as `ValkeyUnavailable`. After a failure the next calls fail at once for a
+moment, so that a hanging server costs one time-out and not one per request.
 """
 
 import asyncio
@@ -32,13 +32,13 @@ ReceiveMessage: TypeAlias = Callable[[float], Awaitable[bytes | None]]
 CONNECTION_RACE_ERRORS = (
     AttributeError,
     RuntimeError,
-)  # redis-py's and uvloop's words for a connection closed while it is opened
+)  # redis-py and uvloop raise these for a connection that is closed while it opens
 UNAVAILABLE_ERRORS = (RedisError, OSError, TimeoutError, *CONNECTION_RACE_ERRORS)
 REFUSED_ERRORS = (AuthenticationError, NoPermissionError)
-BLOCKING_TIMEOUT_SECONDS = 15.0  # seconds, longer than any BZPOPMIN of BullMQ
-SCAN_BATCH_SIZE = 500  # keys that one SCAN looks at
-BACKOFF_SECONDS = 1.0  # seconds in which nobody asks a server that has just failed
-MAX_CONNECTIONS = 50  # connections to one server
+BLOCKING_TIMEOUT_SECONDS = 15.0  # longer than any BZPOPMIN of BullMQ
+SCAN_BATCH_SIZE = 500  # keys per SCAN
+BACKOFF_SECONDS = 1.0  # after a failure no call is sent for this time
+MAX_CONNECTIONS = 50  # per server
 
 
 class Valkey:
@@ -48,8 +48,8 @@ class Valkey:
         self._unavailable_until = 0.0
         self._connection_slots = asyncio.Semaphore(
             MAX_CONNECTIONS
-        )  # a cluster's client raises when it has no connection left
-        self.last_failure_at = float("-inf")  # when it was last away
+        )  # a cluster client raises when no connection is left
+        self.last_failure_at = float("-inf")  # event loop time
 
     @property
     def prefix(self) -> str:
@@ -60,11 +60,11 @@ class Valkey:
         return isinstance(self._client, RedisCluster)
 
     async def call(self, command: Callable[[Any], Awaitable[T]]) -> T:
-        """What `ask` gets from the server, with our client or one of its own. Raises `ValkeyUnavailable`."""
+        """The result of `command`, which gets the client and may use another. Raises `ValkeyUnavailable`."""
         now = asyncio.get_running_loop().time()
         if now < self._unavailable_until:
             raise ValkeyUnavailable(cause="it has just failed")
-        if self._unavailable_until:  # one asks whether it is back, the others do not wait for the answer
+        if self._unavailable_until:  # this call tries again, the others do not wait for it
             self._unavailable_until = now + self._settings.timeout + BACKOFF_SECONDS
         try:
             async with asyncio.timeout(self._settings.timeout), self._connection_slots:
@@ -78,27 +78,25 @@ class Valkey:
         return answer
 
     async def ping(self) -> None:
-        """Ask even if the last call has failed: this is how readiness sees that it is back. Raises
-        `ValkeyUnavailable`.
-        """
+        """Ping even right after a failure, so that readiness sees a recovery. Raises `ValkeyUnavailable`."""
         self._unavailable_until = 0.0
         await self.call(lambda server: server.ping(**self._all_primaries))
 
     async def memory(self) -> dict[str, Any]:
-        """What each server says of its memory, by its name. Raises `ValkeyUnavailable`."""
-        said = await self.call(lambda server: server.info("memory", **self._all_primaries))
-        return said if self.cluster else {"valkey": said}
+        """The memory section of each server's INFO, by server name. Raises `ValkeyUnavailable`."""
+        info = await self.call(lambda server: server.info("memory", **self._all_primaries))
+        return info if self.cluster else {"valkey": info}
 
     async def find_evicting(self) -> dict[str, str]:
-        """The servers that throw things away when they are full, with their policy. Raises `ValkeyUnavailable`."""
+        """The servers that evict keys when they are full, with their policy. Raises `ValkeyUnavailable`."""
         return {
-            name: str(said["maxmemory_policy"])
-            for name, said in (await self.memory()).items()
-            if int(said.get("maxmemory", 0)) and said.get("maxmemory_policy") != "noeviction"
+            name: str(info["maxmemory_policy"])
+            for name, info in (await self.memory()).items()
+            if int(info.get("maxmemory", 0)) and info.get("maxmemory_policy") != "noeviction"
         }
 
     async def scan_keys(self, prefix: str) -> AsyncIterator[list[str]]:
-        """Our keys that begin like that, in small batches, some perhaps twice. Raises `ValkeyUnavailable`."""
+        """Gallery's keys that begin with `prefix`, in small batches, some perhaps twice. Raises `ValkeyUnavailable`."""
         pattern = _escape_pattern(f"{self.prefix}:{prefix}") + "*"
         if isinstance(self._client, RedisCluster):
             async for name in self._scan_cluster(pattern):
@@ -122,13 +120,13 @@ class Valkey:
             raise self._unavailable(error) from error
 
     async def publish(self, channel: str, message: bytes) -> None:
-        """To all who listen; in a cluster by the one shard that the channel belongs to."""
+        """To all subscribers of `channel`; in a cluster through the shard that the channel belongs to."""
         name = f"{self.prefix}:{channel}"
         await self.call(lambda server: (server.spublish if self.cluster else server.publish)(name, message))
 
     @asynccontextmanager
     async def subscription(self, channel: str) -> AsyncIterator[ReceiveMessage]:
-        """Subscribe to `channel`; yields a function that waits so many seconds for the next message."""
+        """Subscribe to `channel`; yields a function that waits up to so many seconds for the next message."""
         async with self._client.pubsub(ignore_subscribe_messages=True) as pubsub:
             try:
                 async with asyncio.timeout(self._settings.timeout):
@@ -136,23 +134,23 @@ class Valkey:
             except UNAVAILABLE_ERRORS as error:
                 raise self._unavailable(error) from error
 
-            async def heard(seconds: float) -> bytes | None:
+            async def receive(seconds: float) -> bytes | None:
                 try:
                     message = await get(timeout=seconds)
                     if message is None and self.cluster and not pubsub.node_pubsub_mapping:
-                        raise ConnectionError("its shard has moved")  # and there is nobody to wait for
+                        raise ConnectionError("its shard has moved")  # and no message would ever come
                 except UNAVAILABLE_ERRORS as error:
                     raise self._unavailable(error) from error
                 return message["data"] if message else None
 
-            yield heard
+            yield receive
 
     async def _subscribe(self, pubsub: Any, name: str) -> Callable[..., Awaitable[dict[str, Any] | None]]:
         await ensure_initialized(self._client)
         if isinstance(self._client, RedisCluster):
-            await self._client.nodes_manager.initialize()  # whose shard it is now: nobody else may have asked
+            await self._client.nodes_manager.initialize()  # the shard may have moved since
             await pubsub.ssubscribe(name)
-            return pubsub.get_sharded_message  # type: ignore[no-any-return]  # redis-py says nothing
+            return pubsub.get_sharded_message  # type: ignore[no-any-return]  # untyped in redis-py
         await pubsub.subscribe(name)
         return pubsub.get_message  # type: ignore[no-any-return]
 
@@ -163,7 +161,7 @@ class Valkey:
     def _unavailable(self, error: Exception) -> ValkeyUnavailable:
         self.last_failure_at = asyncio.get_running_loop().time()
         if isinstance(error, CONNECTION_RACE_ERRORS):
-            log.warning("valkey.confused", exc_info=error)  # or is it a bug of ours?
+            log.warning("valkey.connection_race", exc_info=error)  # or a bug in Gallery
         return (ValkeyRefused if isinstance(error, REFUSED_ERRORS) else ValkeyUnavailable)(cause=describe_error(error))
 
 
@@ -177,15 +175,13 @@ async def open_valkey(settings: RedisSettings) -> AsyncIterator[Valkey]:
 
 
 async def ensure_initialized(client: Client) -> None:
-    """Let a cluster's client find its nodes, if it has not: many calls that do so at once get in each other's way."""
+    """Let a cluster client discover its nodes once, before many calls do so at once and disturb each other."""
     if isinstance(client, RedisCluster):
         await client.initialize()
 
 
 def connect(settings: RedisSettings, *, decode: bool = False, blocking: bool = False) -> Client:
-    """A client of its own, for libraries that want one. A `blocking` one may wait `BLOCKING_TIMEOUT_SECONDS` seconds
-    for an answer.
-    """
+    """A new client, for libraries that need their own. A `blocking` one waits `BLOCKING_TIMEOUT_SECONDS`."""
     nodes = ValkeyNodes.parse(str(settings.url))
     options: dict[str, Any] = {
         "socket_connect_timeout": settings.timeout,
@@ -194,7 +190,7 @@ def connect(settings: RedisSettings, *, decode: bool = False, blocking: bool = F
         "retry": Retry(NoBackoff(), 1),
         "health_check_interval": 15,
         "decode_responses": decode,
-        "maint_notifications_config": MaintNotificationsConfig(enabled=False),  # of a service that sells Redis
+        "maint_notifications_config": MaintNotificationsConfig(enabled=False),  # a feature of hosted Redis
         "client_name": "gallery",
     }
     return (
@@ -205,7 +201,7 @@ def connect(settings: RedisSettings, *, decode: bool = False, blocking: bool = F
 
 
 def _single_client(url: str, timeout: float, options: dict[str, Any]) -> "redis.Redis":
-    """Its pool waits for a free connection instead of raising when there is none, and is closed with the client."""
+    """Its pool waits for a free connection instead of raising, and is closed with the client."""
     pool: redis.BlockingConnectionPool = redis.BlockingConnectionPool.from_url(
         url, max_connections=MAX_CONNECTIONS, timeout=timeout, **options
     )
@@ -213,17 +209,18 @@ def _single_client(url: str, timeout: float, options: dict[str, Any]) -> "redis.
 
 
 def _escape_pattern(text: str) -> str:
-    """A pattern of SCAN that means just this text."""
+    """A SCAN pattern that matches exactly this text."""
     return re.sub(r"([*?\[\]^\\-])", r"\\\1", text)
 
 
 def _cluster_client(urls: list[str], options: dict[str, Any]) -> RedisCluster:
-    given: dict[str, Any] = {**parse_url(urls[0])}
-    given.pop("db", None)
-    if given.pop("connection_class", None) is not None:  # the one for TLS
-        given["ssl"] = True
-    places = [(parts["host"], parts.get("port", 6379)) for parts in map(parse_url, urls)]
-    given |= {"startup_nodes": [ClusterNode(host, port) for host, port in places]}
+    options |= parse_url(urls[0])
+    options.pop("db", None)
+    if options.pop("connection_class", None) is not None:  # the one for TLS
+        options["ssl"] = True
     for name in ("host", "port"):
-        given.pop(name, None)
-    return RedisCluster(**given, **options, max_connections=10 * MAX_CONNECTIONS, require_full_coverage=False)
+        options.pop(name, None)
+    nodes = [ClusterNode(parts["host"], parts.get("port", 6379)) for parts in map(parse_url, urls)]
+    return RedisCluster(
+        startup_nodes=nodes, max_connections=10 * MAX_CONNECTIONS, require_full_coverage=False, **options
+    )
