@@ -1,4 +1,4 @@
-"""Objects in files: what only a directory can do wrong."""
+"""Objects in files: failures that only a directory can have."""
 
 import asyncio
 import io
@@ -46,14 +46,14 @@ def spooled_files(root: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("key", ["../x", "a/../x", "a//b", "/a", "a/", "a/./b", "a\0b", "", ".spool/x", "a/.spool/b"])
-async def test_what_is_no_key_leads_nowhere(objects, root, key):
+async def test_an_invalid_key_is_refused(objects, root, key):
     for call in (objects.put(key, b"x"), objects.open(key), objects.size(key), objects.delete([key])):
-        with pytest.raises(ValueError, match="is no key"):
+        with pytest.raises(ValueError, match="is not a valid object key"):
             await call
     assert not list(root.parent.rglob("x"))
 
 
-async def test_a_folder_is_no_object(objects):
+async def test_a_folder_is_not_an_object(objects):
     await objects.put("a/b/c", b"x")
     assert await objects.size("a/b") is None
     with pytest.raises(ObjectNotFound):
@@ -72,7 +72,7 @@ async def test_files_and_folders_are_private_whatever_the_umask(objects, root):
     assert modes == {(True, 0o700), (False, 0o600)}
 
 
-async def test_a_delete_takes_the_empty_folders_along(objects, root):
+async def test_a_delete_removes_the_empty_folders_too(objects, root):
     await objects.put_all(
         [PutRequest("renditions/x/1/a", b"x"), PutRequest("renditions/x/2/a", b"x"), PutRequest("original/x", b"x")]
     )
@@ -85,16 +85,16 @@ async def test_a_delete_takes_the_empty_folders_along(objects, root):
 
 
 async def test_puts_and_deletes_in_the_same_folders_do_not_disturb_each_other(objects):
-    async def come_and_go(number: int) -> None:
+    async def put_and_delete(number: int) -> None:
         for _ in range(5):
             await objects.put(f"renditions/x/1/{number}", b"x")
             await objects.delete([f"renditions/x/1/{number}"])
 
-    await asyncio.gather(*(come_and_go(number) for number in range(8)))
+    await asyncio.gather(*(put_and_delete(number) for number in range(8)))
     assert await list_keys(objects) == set()
 
 
-async def test_of_many_puts_under_one_key_one_is_kept_and_none_is_mixed(objects, root):
+async def test_of_many_puts_under_one_key_exactly_one_is_kept_whole(objects, root):
     contents = [bytes([number]) * 1000 for number in range(8)]
     done = await asyncio.gather(*(objects.put("a/b", content) for content in contents), return_exceptions=True)
     assert done.count(None) == 1
@@ -102,21 +102,21 @@ async def test_of_many_puts_under_one_key_one_is_kept_and_none_is_mixed(objects,
     assert not spooled_files(root)
 
 
-async def test_what_a_killed_process_has_left_goes_and_is_never_an_object(objects, root):
+async def test_leftovers_of_a_killed_process_are_removed_and_never_listed(objects, root):
     await objects.put("original/x", b"x")
     await objects.put("installation", b"x")
     old, young = root / "original" / SPOOL_FOLDER / "old", root / SPOOL_FOLDER / "young"
     for path in (old, young):
         path.write_bytes(b"half")
     os.utime(old, (time.time() - ABANDONED_SECONDS - 1,) * 2)
-    (root / "original" / "y#1").write_bytes(b"half, of the library before")
+    (root / "original" / "y#1").write_bytes(b"half, of the previous library")
     assert await list_keys(objects) == {"original/x", "installation"}
     await objects.clean_up()
-    assert spooled_files(root) == [young], "a put may be under way"
+    assert spooled_files(root) == [young], "a put may still use it"
 
 
-async def test_a_sender_that_gives_up_has_its_file_read_to_the_end_or_nothing_is_put(objects, root, monkeypatch):
-    """The thread goes on, and the sender's file is closed: its descriptor may be another file's by then."""
+async def test_a_cancelled_put_stores_its_whole_file_or_nothing(objects, root, monkeypatch):
+    """The thread goes on after the sender's file is closed; its descriptor may be another file's by then."""
     waiting, go_on = asyncio.Event(), []
     loop, write = asyncio.get_running_loop(), durable._write
 
@@ -133,7 +133,7 @@ async def test_a_sender_that_gives_up_has_its_file_read_to_the_end_or_nothing_is
         await waiting.wait()
         putting.cancel()
         await asyncio.gather(putting, return_exceptions=True)
-    others = [os.open(os.devnull, os.O_RDONLY) for _ in range(20)]  # the number is taken
+    others = [os.open(os.devnull, os.O_RDONLY) for _ in range(20)]  # reuse the descriptor's number
     go_on.append(True)
     async with asyncio.timeout(10):
         while not (root / "a/b").exists():
@@ -143,7 +143,7 @@ async def test_a_sender_that_gives_up_has_its_file_read_to_the_end_or_nothing_is
         os.close(other)
 
 
-async def test_a_reader_that_leaves_early_leaves_nothing_open(objects):
+async def test_a_reader_that_stops_early_leaves_no_file_open(objects):
     await objects.put("a/b", io.BytesIO(LARGE_CONTENT))
     before = count_open_files()
     for _ in range(5):
@@ -153,11 +153,11 @@ async def test_a_reader_that_leaves_early_leaves_nothing_open(objects):
         await chunks.aclose()
     del chunks
     async with asyncio.timeout(10):
-        while count_open_files() > before:  # a thread may not be done with its last answer
+        while count_open_files() > before:  # a thread may still finish its last read
             await asyncio.sleep(0.01)
 
 
-async def test_what_is_deleted_while_it_is_read_is_read_to_its_end(objects):
+async def test_an_object_deleted_during_a_read_is_read_to_its_end(objects):
     await objects.put("a/b", LARGE_CONTENT)
     _, chunks = await objects.open("a/b")
     first = await anext(chunks)
@@ -177,7 +177,7 @@ def small_disk(root: Path) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("small_disk")
-async def test_a_full_disk_is_no_room_and_leaves_nothing(objects, root):
+async def test_a_full_disk_raises_no_room_and_leaves_no_files(objects, root):
     await objects.take_ownership("ours")
     with pytest.raises(NoRoom):
         await objects.put("a/b", LARGE_CONTENT)
@@ -191,11 +191,11 @@ async def test_a_full_disk_is_no_room_and_leaves_nothing(objects, root):
     assert await list_keys(objects) == {"installation", "weight"}
 
 
-async def test_a_disk_that_fails_is_away(objects, monkeypatch):
+async def test_a_failing_disk_is_unavailable(objects, monkeypatch):
     def fail(_descriptor):
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(ObjectStoreUnavailable):
         await objects.put("a/b", b"x")
-    assert await objects.size("a/b") is None, "what may not have reached the disk is not there"
+    assert await objects.size("a/b") is None, "an unsynced object must not exist"

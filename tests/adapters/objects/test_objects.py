@@ -1,4 +1,4 @@
-"""The object store: the same promises from a directory and from S3."""
+"""The object store: the same behaviour from a directory and from S3."""
 
 import hashlib
 import io
@@ -40,30 +40,30 @@ async def read_content(objects: ObjectStore, key: str) -> bytes:
     return b"".join([chunk async for chunk in chunks])
 
 
-@pytest.mark.parametrize("bytes_", [b"", b"a few", BIG_CONTENT], ids=["none", "few", "many"])
-async def test_what_was_put_comes_back(objects, tmp_path, bytes_):
-    (tmp_path / "file").write_bytes(bytes_)
+@pytest.mark.parametrize("content", [b"", b"a few", BIG_CONTENT], ids=["none", "few", "many"])
+async def test_a_put_can_be_read(objects, tmp_path, content):
+    (tmp_path / "file").write_bytes(content)
     await objects.put("a/file", tmp_path / "file")
-    await objects.put("a/stream", io.BytesIO(bytes_))
-    assert await read_content(objects, "a/file") == await read_content(objects, "a/stream") == bytes_
-    assert (await objects.open("a/file"))[0] == len(bytes_)
+    await objects.put("a/stream", io.BytesIO(content))
+    assert await read_content(objects, "a/file") == await read_content(objects, "a/stream") == content
+    assert (await objects.open("a/file"))[0] == len(content)
 
 
 @pytest.mark.parametrize(
     ("start", "end"), [(0, 1), (0, None), (7, None), (3_000_000, 9_000_000), (len(BIG_CONTENT) - 1, len(BIG_CONTENT))]
 )
-async def test_a_part_comes_back(objects, start, end):
+async def test_a_range_can_be_read(objects, start, end):
     await objects.put("a", BIG_CONTENT)
     size, chunks = await objects.open("a", start, end)
     assert (size, b"".join([chunk async for chunk in chunks])) == (len(BIG_CONTENT), BIG_CONTENT[start:end])
 
 
-async def test_what_is_not_there_is_not_found(objects):
+async def test_a_missing_object_is_not_found(objects):
     with pytest.raises(ObjectNotFound):
         await objects.open("nothing")
 
 
-async def test_removing_twice_is_fine(objects):
+async def test_deleting_twice_is_no_error(objects):
     await objects.put("a/b", b"x")
     await objects.delete(["a/b", "nothing"])
     await objects.delete(["a/b"])
@@ -80,7 +80,7 @@ async def test_a_copy_is_never_written_through_a_link(objects, tmp_path):
     assert (tmp_path / "elsewhere").read_bytes() == b"ours"
 
 
-async def test_other_bytes_than_were_promised_are_not_accepted(objects, tmp_path):
+async def test_unexpected_bytes_are_refused(objects, tmp_path):
     await objects.put("a", b"whole")
     good = hashlib.sha256(b"whole").hexdigest()
     await objects.fetch("a", tmp_path / "copy", size=5, sha256=good)
@@ -100,18 +100,18 @@ async def test_a_store_belongs_to_one_installation(objects):
     await objects.ping()
 
 
-async def test_only_s3_signs_and_what_it_signs_can_be_read(objects):
+async def test_only_s3_signs_urls_that_can_be_read(objects):
     await objects.put("a/photo", b"x")
     url = await objects.sign("a/photo", timedelta(minutes=1))
     if url is None:
         assert not (await objects.sign("a/photo", timedelta(minutes=1)))
         return
-    async with httpx.AsyncClient() as stranger:
-        assert (await stranger.get(url)).content == b"x"
-        assert (await stranger.get(url.partition("?")[0])).status_code == 403
+    async with httpx.AsyncClient() as client:
+        assert (await client.get(url)).content == b"x"
+        assert (await client.get(url.partition("?")[0])).status_code == 403
 
 
-async def test_a_server_that_is_not_there_is_away():
+async def test_a_missing_server_is_unavailable():
     nowhere = {"S3_ENDPOINT": "http://127.0.0.1:1", "S3_ACCESS_KEY": "a", "S3_SECRET_KEY": "b"}
     objects = ObjectStore(CloudBackend(bucket_client(nowhere, "bucket"), 5), timeout=5)
     for call in (objects.put("a", b"x"), objects.open("a"), objects.delete(["a"]), objects.ping()):
@@ -134,18 +134,18 @@ async def test_nothing_is_overwritten_and_the_same_bytes_may_be_put_again(object
         assert (await objects.digest(key)).sha256 == hashlib.sha256(content).hexdigest()
 
 
-async def test_the_store_itself_serves_a_picture_as_a_file_of_its_type(objects):
+async def test_a_signed_url_serves_a_picture_as_an_attachment_of_its_type(objects):
     await objects.put("a/photo", b"x", DownloadHeaders("image/png", "Lac Léman\r\n.png"))
     url = await objects.sign("a/photo", timedelta(minutes=1))
     if url is None:
         return
-    async with httpx.AsyncClient() as stranger:
-        headers = (await stranger.get(url)).headers
+    async with httpx.AsyncClient() as client:
+        headers = (await client.get(url)).headers
     assert headers["content-type"] == "image/png"
     assert headers["content-disposition"] == "attachment; filename*=UTF-8''Lac%20L%C3%A9man%0D%0A.png"
 
 
-async def test_a_closed_store_lets_nobody_in_but_its_own_who_comes_back(objects):
+async def test_only_its_own_installation_can_reopen_a_closed_store(objects):
     await objects.take_ownership("ours")
     await objects.mark_closed("ours")
     with pytest.raises(StoreClosed):
@@ -153,8 +153,8 @@ async def test_a_closed_store_lets_nobody_in_but_its_own_who_comes_back(objects)
     with pytest.raises(StoreClosed):
         await objects.take_ownership("ours")
     with pytest.raises(ForeignStore):
-        await objects.take_ownership("theirs", again=True)
-    await objects.take_ownership("ours", again=True)
+        await objects.take_ownership("theirs", reopen=True)
+    await objects.take_ownership("ours", reopen=True)
     await objects.ping()
 
 

@@ -1,4 +1,4 @@
-"""PostgreSQL that goes away and comes back; the schema that the code expects."""
+"""PostgreSQL that becomes unavailable and recovers; the schema that the code expects."""
 
 import asyncpg
 import msgspec
@@ -13,11 +13,11 @@ def test_the_code_expects_the_newest_migration():
     assert migrations.newest_revision() == SCHEMA_REVISION
 
 
-async def test_a_migrated_database_says_so(settings):
+async def test_a_migrated_database_has_the_newest_revision(settings):
     assert await wait_for_database(settings.database) == SCHEMA_REVISION
 
 
-async def test_connections_that_are_cut_are_replaced(gallery, servers):
+async def test_cut_connections_are_replaced(gallery, servers):
     async with gallery.database.primary() as db:
         name = await db.fetchval("SELECT current_database()")
     cutter = await asyncpg.connect(str(servers.database.url))
@@ -35,7 +35,7 @@ async def test_connections_that_are_cut_are_replaced(gallery, servers):
     await gallery.database.ping()
 
 
-async def test_a_statement_that_takes_too_long_is_away(settings):
+async def test_a_slow_statement_is_unavailable(settings):
     hasty = msgspec.structs.replace(settings.database, timeout=0.2)
     async with open_database(hasty) as database:
         with pytest.raises(DatabaseUnavailable):
@@ -43,14 +43,14 @@ async def test_a_statement_that_takes_too_long_is_away(settings):
                 await db.fetchval("SELECT pg_sleep(5)")
 
 
-async def test_a_read_only_server_is_away_for_writers(gallery):
+async def test_a_read_only_server_is_unavailable_for_writes(gallery):
     with pytest.raises(DatabaseUnavailable):
         async with gallery.database.writing() as db:
             await db.execute("SET TRANSACTION READ ONLY")
             await db.execute("DELETE FROM event")
 
 
-async def test_a_mistake_of_ours_is_no_absence(gallery):
+async def test_a_wrong_statement_is_not_an_unavailable_server(gallery):
     with pytest.raises(asyncpg.UndefinedTableError):
         async with gallery.database.primary() as db:
             await db.fetch("SELECT * FROM no_such_table")
@@ -59,7 +59,7 @@ async def test_a_mistake_of_ours_is_no_absence(gallery):
             await db.fetchval("SELECT $1::integer", "not a number")
 
 
-async def test_a_server_that_does_not_come_is_waited_for_and_given_up(settings):
+async def test_the_wait_for_a_missing_server_ends(settings):
     nowhere = msgspec.structs.replace(settings.database, url="postgresql://gallery@127.0.0.1:1/x")
     with pytest.raises(CannotStart, match="did not answer within 1 s"):
         await wait_for_database(nowhere, timeout_seconds=1)
@@ -83,7 +83,7 @@ async def test_a_wrong_password_is_not_waited_for(settings):
     ],
     ids=lambda error: type(error).__name__,
 )
-async def test_whatever_a_cut_connection_is_called_it_is_away(gallery, error):
+async def test_every_error_of_a_cut_connection_means_unavailable(gallery, error):
     with pytest.raises(DatabaseUnavailable):
         async with gallery.database.primary():
             raise error

@@ -1,4 +1,4 @@
-"""PgBouncer in transaction mode: nothing of ours outlives a transaction on one of its servers."""
+"""PgBouncer in transaction mode: no state of Gallery's outlives a transaction on one of its servers."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -29,7 +29,7 @@ async def environment(environment: dict[str, str], tmp_path_factory: pytest.Temp
 
 
 async def test_everything_works_through_it(environment, servers):
-    """Twenty connections of ours are three servers of its."""
+    """Twenty connections of Gallery's use at most three server connections."""
     async with running_application(environment) as (gallery, client), listen(client) as listener:
         async with open_processing(gallery) as processing:
             answers = await asyncio.gather(
@@ -47,27 +47,27 @@ async def test_everything_works_through_it(environment, servers):
         assert 1 <= await count_connections(name, str(servers.database.url)) <= 3
 
 
-async def test_what_one_transaction_sets_the_next_does_not_see(environment):
-    """A search sets planner switches for itself alone, whichever server it gets."""
+async def test_settings_of_one_transaction_do_not_reach_the_next(environment):
+    """A search sets planner switches for its own transaction, on any server."""
     async with running_application(environment) as (gallery, _):
         await upload_image(gallery, title="Lake")
         await asyncio.gather(*(gallery.images.page(CALLER, ListQuery(words=["lake"])) for _ in range(10)))
         assert {await read_switch(gallery) for _ in range(10)} == {"on"}
 
 
-async def test_migrations_go_past_it(servers, environment):
-    """They set time-outs and hold a lock for longer than a transaction; started through it, they say what to set."""
+async def test_migrations_bypass_it(servers, environment):
+    """They set time-outs and hold a lock for longer than a transaction; through PgBouncer they name the setting."""
     direct = await create_database(str(servers.database.url), "an_empty_one", template="template0")
     through = f"{environment['DATABASE_URL'].rsplit('/', 1)[0]}/an_empty_one"
     settings = Settings.read({**environment, "DATABASE_URL": through})
     with pytest.raises(CannotStart, match="GALLERY_DATABASE__DIRECT_URL"):
         await ensure_schema(settings)
-    straight = msgspec.structs.replace(settings.database, direct_url=direct)
-    await ensure_schema(msgspec.structs.replace(settings, database=straight))
+    bypass = msgspec.structs.replace(settings.database, direct_url=direct)
+    await ensure_schema(msgspec.structs.replace(settings, database=bypass))
     assert await wait_for_database(settings.database) == SCHEMA_REVISION
 
 
-async def test_the_doctor_comes_through_it(environment):
+async def test_the_doctor_works_through_it(environment):
     async with running_application(environment):
         found = await run_named_checks(environment, "slow-queries", "failed-images", "backups")
     assert {name: finding.says for name, finding in found.items() if finding.state in ("wrong", "unknown")} == {}
@@ -79,7 +79,7 @@ async def read_switch(gallery) -> str:
 
 
 async def count_connections(name: str, server: str) -> int:
-    """How many connections PostgreSQL has on that database."""
+    """The number of PostgreSQL's connections to that database."""
     direct = await asyncpg.connect(server)
     try:
         return int(await direct.fetchval("SELECT count(*) FROM pg_stat_activity WHERE datname = $1", name))

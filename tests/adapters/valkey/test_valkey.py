@@ -1,4 +1,4 @@
-"""Valkey that goes away: bounded waits, and not one for each request."""
+"""Valkey that becomes unavailable: bounded waits, and not one per request."""
 
 import asyncio
 
@@ -8,16 +8,16 @@ import pytest
 from gallery.adapters.valkey.client import BACKOFF_SECONDS, open_valkey
 from gallery.errors import ValkeyUnavailable
 
-TIMEOUT_SECONDS = 1.0  # seconds
+TIMEOUT_SECONDS = 1.0
 
 
 @pytest.fixture
 async def hung(settings):
-    """A server that takes connections and never answers; counts who came."""
-    came = []
+    """A server that accepts connections and never answers; with the list of its connections."""
+    connections = []
 
     async def silent(reader, writer):
-        came.append(writer)
+        connections.append(writer)
         await reader.read()
         writer.close()
 
@@ -25,9 +25,9 @@ async def hung(settings):
     port = server.sockets[0].getsockname()[1]
     impatient = msgspec.structs.replace(settings.redis, url=f"redis://127.0.0.1:{port}/0", timeout=TIMEOUT_SECONDS)
     async with open_valkey(impatient) as valkey:
-        yield valkey, came
+        yield valkey, connections
     server.close()
-    for writer in came:
+    for writer in connections:
         writer.close()
 
 
@@ -43,10 +43,10 @@ async def test_a_hung_server_costs_one_time_out_and_then_nothing_for_a_while(hun
     began = loop.time()
     for _ in range(100):
         await expect_unavailable(valkey)
-    assert loop.time() - began < TIMEOUT_SECONDS, "nobody has waited for it"
+    assert loop.time() - began < TIMEOUT_SECONDS, "no call may wait for it"
 
 
-async def test_when_it_is_time_to_ask_again_one_asks_and_nobody_else_waits(hung):
+async def test_after_the_pause_one_call_tries_again_and_no_other_waits(hung):
     valkey, _ = hung
     loop = asyncio.get_running_loop()
     await expect_unavailable(valkey)
@@ -56,7 +56,7 @@ async def test_when_it_is_time_to_ask_again_one_asks_and_nobody_else_waits(hung)
     await asyncio.sleep(0)
     for _ in range(100):
         await expect_unavailable(valkey)
-    assert loop.time() - began < TIMEOUT_SECONDS, "nobody has waited for it"
+    assert loop.time() - began < TIMEOUT_SECONDS, "no other call may wait for it"
     await one
 
 

@@ -172,7 +172,7 @@ class ObjectStore:
         """Write the installation's id into an empty store, after creating its bucket if that is allowed.
 
         `reopen` also takes back a store that this installation has closed. Raises `ForeignStore` if another
-        installation owns it, `ObjectStoreUnavailable` for a failure that may pass and `CannotStart` for one that does not.
+        installation owns it, `ObjectStoreUnavailable` for a failure that may pass, else `CannotStart`.
         """
         try:
             await self._try_ownership(installation, reopen=reopen)
