@@ -230,9 +230,9 @@ def _routes(app: Any) -> Iterator[Route]:
 
 
 def _parameters(handler: Any) -> Iterator[str]:
-    """Those of the handler's own, also where the document leaves it out, and those of its door."""
+    """Those of the handler's own, also where the document leaves it out, and those of its route policy."""
     for name, hint in handler.fn.__annotations__.items():
         yield from (each.name or name for each in getattr(hint, "__metadata__", ()) if isinstance(each, QueryParameter))
-    door = handler.opt.get("door", DEFAULT_POLICY)
-    yield from ("sig", "kid", "exp", "download") if door.links else ()
-    yield from ("ticket",) if door.ticket else ()
+    policy = handler.opt.get("policy", DEFAULT_POLICY)
+    yield from ("sig", "kid", "exp", "download") if policy.link_purposes else ()
+    yield from ("ticket",) if policy.allow_ticket else ()

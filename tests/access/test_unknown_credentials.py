@@ -44,7 +44,12 @@ def call_counts(monkeypatch) -> Counter[str]:
 
         monkeypatch.setattr(owner, name, counting)
 
-    for owner, name in ((store, "find"), (Tokens, "caller"), (Sessions, "read_session"), (RateCounters, "_run")):
+    for owner, name in (
+        (store, "find"),
+        (Tokens, "authenticate"),
+        (Sessions, "verify_session"),
+        (RateCounters, "_run"),
+    ):
         count(owner, name)
     return counted
 
@@ -74,7 +79,7 @@ async def test_a_flood_of_guessed_tokens_and_cookies_is_not_verified(environment
             429: 46,
         }
         assert await ask(client, *({"Cookie": f"gallery_session=a.b.{n}"} for n in range(50))) == {429: 50}
-        assert (call_counts["caller"], call_counts["read_session"]) == (4, 0)
+        assert (call_counts["authenticate"], call_counts["verify_session"]) == (4, 0)
 
 
 async def test_a_guess_on_any_route_counts_as_a_request(environment):
@@ -129,13 +134,13 @@ async def test_what_was_good_and_is_over_is_verified_once_more_and_then_a_guess(
         assert await ask(client, bearer_headers(text), bearer_headers(short)) == {401: 2}
         call_counts.clear()
         assert await ask(client, bearer_headers(text), bearer_headers(short)) == {429: 2}
-        assert (call_counts["find"], call_counts["caller"]) == (0, 0)
+        assert (call_counts["find"], call_counts["authenticate"]) == (0, 0)
 
 
 async def test_a_credential_is_verified_once_for_a_request(environment, call_counts):
     async with running_application(environment, **hourly_limit(9)) as (_, client):
         await ask(client, bearer_headers(make_token(key="x" * 32)), {"Cookie": "gallery_session=x"})
-        assert (call_counts["caller"], call_counts["read_session"]) == (1, 1)
+        assert (call_counts["authenticate"], call_counts["verify_session"]) == (1, 1)
 
 
 async def test_in_an_open_house_a_cookie_of_another_time_counts_as_none(environment):

@@ -74,9 +74,15 @@ def test_the_routes_say_what_they_count_as(gallery):
     assert {route for route, handler in said.items() if handler.opt.get("quiet")} == QUIET
     assert {route for route, handler in said.items() if handler.opt.get("probe")} == PROBES
     assert {route for route, handler in said.items() if handler.opt.get("embeddable")} == RENDITIONS
-    assert {key for handler in said.values() for key in handler.opt} == {"door", "rate", "quiet", "embeddable", "probe"}
+    assert {key for handler in said.values() for key in handler.opt} == {
+        "policy",
+        "rate",
+        "quiet",
+        "embeddable",
+        "probe",
+    }
     for route in UNLIMITED:
-        assert not said[route].opt.get("door", DEFAULT_POLICY).known, (
+        assert not said[route].opt.get("policy", DEFAULT_POLICY).authenticate, (
             f"{route} must not verify credentials without a limit"
         )
 

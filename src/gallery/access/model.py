@@ -100,7 +100,7 @@ class RoutePolicy(Struct, frozen=True):
 
 
 def _opt(policy: RoutePolicy) -> dict[str, Any]:
-    return {"door": policy}
+    return {"policy": policy}
 
 
 READ = _opt(RoutePolicy(Scope.READ))

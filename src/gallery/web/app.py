@@ -1,4 +1,4 @@
-"""Puts the rooms' handlers into one ASGI application; what is built already is only handed over here."""
+"""Puts the packages' routers into one ASGI application. The services themselves are built in `wiring.py`."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ import gallery.images.api
 import gallery.notifications.api
 import gallery.uploads.api
 from gallery.web import docs, metrics, openapi, pages, probes, problems, queues
-from gallery.web.auth_guard import AuthGuard, CallerKeys, caller_of
+from gallery.web.auth_guard import AuthGuard, caller_of
 from gallery.web.middleware import wrapped
 from gallery.web.streams import stream_slots
 from gallery.wiring import Gallery
@@ -60,18 +60,18 @@ def make_app(application: Gallery) -> ASGIApp:
         logging_config=None,
         debug=False,
     )
-    return wrapped(app, application, CallerKeys(application.access))
+    return wrapped(app, application)
 
 
 def _images_router() -> Router:
-    """One for all packages that have calls below this path: Litestar takes no path from two routers."""
+    """One router for all packages with calls below this path: Litestar does not accept a path from two routers."""
     packages = gallery.uploads.api, gallery.images.api, gallery.delivery.api, gallery.delivery.links_api
     handlers = [handler for package in packages for handler in package.HANDLERS]
     return Router("/api/v1/images", route_handlers=handlers, tags=["images"])
 
 
 def make_worker_app(application: Gallery) -> ASGIApp:
-    """What a worker answers: how it is, at the same doors."""
+    """A worker's application: its probes and metrics, behind the same middlewares and guard."""
     app = Litestar(
         route_handlers=[probes.livez, probes.readyz, metrics.metrics],
         dependencies={"health": _provide(application.health), "readings": _provide(application.readings)},
@@ -81,7 +81,7 @@ def make_worker_app(application: Gallery) -> ASGIApp:
         logging_config=None,
         debug=False,
     )
-    return wrapped(app, application, CallerKeys(application.access))
+    return wrapped(app, application)
 
 
 def _provide(value: Any) -> Provide:

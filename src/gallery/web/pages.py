@@ -1,4 +1,4 @@
-"""Pages for people: the gallery at `/` and what it is made of. The API's documentation is in `docs`."""
+"""The gallery's page at `/` and its static files. The API's documentation is in `docs`."""
 
 import hashlib
 import mimetypes
@@ -21,14 +21,12 @@ from gallery.adapters.valkey.rates import UNLIMITED
 from gallery.conditions import unchanged
 from gallery.negotiation import best, names_explicitly
 from gallery.settings import Settings
-from gallery.web.auth_guard import credentials_of
+from gallery.web.authentication import credentials_of
 from gallery.web.routing import QUIET
 
 HERE = Path(__file__).parent
 HTML = "text/html"
-NO_CACHE = "no-cache"  # keep it, and ask each time: modules of two releases never meet
-
-
+NO_CACHE = "no-cache"  # browsers revalidate each file, so that a page never mixes modules of two releases
 NO_CREDENTIALS = Credentials()
 PAGE_SCRIPTS = ("home.js", "queues.js")  # scripts of pages, which import the others
 
@@ -42,7 +40,7 @@ class Asset(NamedTuple):
 
 
 def content_security_policy(image_origin: str = "") -> str:
-    """Everything is ours and in files: no inline script or style, no string that becomes markup."""
+    """Scripts and styles come from this origin's files only, none inline, and no string becomes markup."""
     return (
         f"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob: {image_origin}; "
         "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; "
@@ -55,13 +53,13 @@ async def home(
     request: Request[Any, Any, Any], access: NamedDependency[Access], settings: NamedDependency[Settings]
 ) -> Response[Any]:
     headers = {"Vary": "Accept, Cookie, Authorization, X-Api-Key", "Cache-Control": NO_CACHE}
-    if not (names_explicitly(_accept(request), HTML) and wants_html(request)):  # probes name no type, or any
+    if not (names_explicitly(_accept(request), HTML) and wants_html(request)):  # a probe sends no Accept, or */*
         return Response({"status": "ok", "version": __version__}, headers=headers)
     context = {
         "version": __version__,
         "max_bytes": settings.upload.max_bytes,
         "closed": not access.open,
-        "signed_out": not access.open and credentials_of(request) == NO_CREDENTIALS,
+        "signed_out": not access.open and credentials_of(request.scope) == NO_CREDENTIALS,
         "modules": PRELOADED_MODULES,
     }
     security_headers = {"Content-Security-Policy": content_security_policy(_origin_of(settings.public_url))}
@@ -81,13 +79,13 @@ async def static(request: Request[Any, Any, Any], name: FromPath[str]) -> Respon
 
 @get("/favicon.ico", opt=PUBLIC | UNLIMITED, include_in_schema=False)
 async def favicon() -> Response[bytes]:
-    """For whoever asks without having read the page: browsers go by the type, not by the name."""
+    """For browsers that show another page than ours: an SVG, since they go by the media type, not by the name."""
     icon = ASSETS["icon.svg"]
     return Response(icon.body, media_type=icon.media_type, headers={"Cache-Control": "max-age=86400"})
 
 
 def wants_html(request: Request[Any, Any, Any]) -> bool:
-    """Whether a browser has asked, which is shown a page; else a program, which reads JSON."""
+    """Whether the client prefers HTML to JSON, as browsers do."""
     return best(_accept(request), [HTML, "application/json"]) != "application/json"
 
 
@@ -110,7 +108,7 @@ def _read_asset(path: Path) -> Asset:
 
 
 def _origin_of(url: str) -> str:
-    """Where pictures come from when the API is told to name another address than the page's."""
+    """The origin of the pictures where `GALLERY_PUBLIC_URL` names it; else empty, for the page's own."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}" if parts.netloc else ""
 

@@ -3,27 +3,27 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from litestar.types import HTTPScope
+from litestar.types import HTTPScope, Scope
 
 ROUTE_KEY = "gallery.route"  # in the scope's extensions, which a copy of the scope shares
 DISCONNECTED_KEY = "gallery.gone"
 PUBLIC_URL_KEY = "gallery.public_url"
-QUIET = {"quiet": True}  # for `opt`: asked every few seconds, so that it is not logged while all is well
+QUIET = {"quiet": True}  # for `opt`: requested every few seconds, so that a success is logged at the level debug
 
 
 class Route(NamedTuple):
-    """The template, which many paths have, what the handler says of itself, and the methods that the path has."""
+    """The path's template, the handler's `opt`, and the methods of the path."""
 
     template: str
     opt: Mapping[str, Any]
     methods: Sequence[str] = ()
 
 
-NO_ROUTE = Route("none", {})  # of a request for what there is not
+NO_ROUTE = Route("none", {})  # of a request that no route matches
 
 
 def public_url_of(scope: HTTPScope) -> str:
-    """What to put before our own paths in this request's answer."""
+    """`GALLERY_PUBLIC_URL`, the prefix of Gallery's own paths in a response; may be empty."""
     url: str = extensions(scope).get(PUBLIC_URL_KEY, "")
     return url
 
@@ -42,8 +42,8 @@ def client_disconnected(scope: HTTPScope) -> bool:
     return DISCONNECTED_KEY in extensions(scope)
 
 
-def extensions(scope: HTTPScope) -> dict[str, Any]:
+def extensions(scope: Scope) -> dict[str, Any]:
     if scope.get("extensions") is None:
         scope["extensions"] = {}
-    found: dict[str, Any] = scope["extensions"]  # type: ignore[assignment]  # ours, beside the server's
+    found: dict[str, Any] = scope["extensions"]  # type: ignore[assignment]  # keys of Gallery beside the server's
     return found

@@ -1,4 +1,4 @@
-"""ASGI middlewares, and the order in which a request passes them: `LAYERS`."""
+"""ASGI middlewares, and the order in which a request passes them: `wrapped`."""
 
 from collections.abc import Callable
 from functools import partial
@@ -15,17 +15,15 @@ from gallery.web.middleware.head import HeadMethod
 from gallery.web.middleware.open_mode import OpenModeGuard, RequestValidation
 from gallery.web.middleware.overload import ConcurrencyLimit
 from gallery.web.middleware.proxies import ProxyHeaders
-from gallery.web.middleware.rate_limit import RateLimiter, RateLimitKeys, rate_limits_enabled
+from gallery.web.middleware.rate_limit import RateLimiter, rate_limits_enabled
 from gallery.web.middleware.requests import RequestContext
 from gallery.web.middleware.routing import Routing
 from gallery.web.middleware.security_headers import SecurityHeaders
 from gallery.wiring import Gallery
 
 
-def wrapped(litestar: Litestar, gallery: Gallery, callers: RateLimitKeys) -> ASGIApp:
-    """The application behind its middlewares. The rate limiter asks `callers` for the request's caller; the auth guard
-    finds that caller in the request's state afterwards.
-    """
+def wrapped(litestar: Litestar, gallery: Gallery) -> ASGIApp:
+    """The application behind its middlewares. The server adds one more around them: `server.with_slow_body_check`."""
     settings = gallery.settings
     allowed = parse_origins(settings.cors_origin)
     layers: list[Callable[[ASGIApp], ASGIApp]] = [  # outermost first
@@ -34,14 +32,15 @@ def wrapped(litestar: Litestar, gallery: Gallery, callers: RateLimitKeys) -> ASG
         RequestContext,  # request id, span, log line, measurements
         partial(SecurityHeaders, cross_origin=bool(allowed)),
         partial(Cors, allowed=allowed),
-        RequestValidation,  # one valid Host
+        RequestValidation,  # one valid Host, and no transfer coding but chunked
         partial(OpenModeGuard, settings=settings),  # in open mode: a loopback Host, and writes from our pages only
         HeadMethod,  # HEAD as a GET without its body
-        Compression,
+        Compression,  # of text: zstd, Brotli, gzip
         partial(ConcurrencyLimit, max_requests=capacity().requests),  # requests under way at once
     ]
     if rate_limits_enabled(settings):
-        layers.append(partial(RateLimiter, rates=RateCounters(gallery.valkey), settings=settings, keys=callers))
+        counters = RateCounters(gallery.valkey)
+        layers.append(partial(RateLimiter, rates=counters, settings=settings, access=gallery.access))
     app: ASGIApp = litestar
     for layer in reversed(layers):
         app = layer(app)

@@ -1,23 +1,26 @@
-"""How often somebody may ask. Strangers are counted by address, those whom we know by their name, in all processes
-together.
+"""Limits on the number of requests: per address for anonymous callers, per API key or owner for all others. The counts
+are those of all processes together.
 
-The headers are those of https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/: the policy, and what
-is left of it.
+Each response carries the headers of https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/: the policy,
+and the requests that are left.
 """
 
 import asyncio
+import contextlib
 import ipaddress
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import structlog
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from gallery.access.open_mode import is_loopback, is_open
+from gallery.access.service import Access
 from gallery.adapters.valkey.rates import RateClass, RateCounters, RateDecision, RateLimit
 from gallery.errors import TooManyRequests, Unauthorized, Unavailable, ValkeyUnavailable
 from gallery.ops import metrics
 from gallery.settings import Settings
+from gallery.web.authentication import authenticated_caller, credentials_of
 from gallery.web.problems import send_problem
 from gallery.web.routing import route_of
 
@@ -28,21 +31,11 @@ SETTING_NAMES = {
     RateClass.UPLOADS: "GALLERY_RATE__UPLOADS",
     RateClass.RENDITIONS: "GALLERY_RATE__RENDITIONS",
 }
-IPV6_PREFIX_BITS = 64  # what one subscriber has: an address in it costs nothing
-
-
-class RateLimitKeys(Protocol):
-    """Tells callers apart by the credentials that their requests show."""
-
-    def is_verified(self, scope: HTTPScope) -> bool:
-        """Whether the request shows no credential, or one that this process has found good before."""
-
-    async def find_key(self, scope: HTTPScope) -> str | None:
-        """A key's or an owner's name; `None` is an anonymous caller. Raises `Unauthorized`, `Unavailable`."""
+IPV6_PREFIX_BITS = 64  # the network of one subscriber, in which a client changes its address at no cost
 
 
 class CountedRequest(NamedTuple):
-    """A request that was counted: as what, whose it is, within which limit, and what came of it."""
+    """`key` is the rate limit key of the caller, or the client's address."""
 
     rate_class: RateClass
     key: str
@@ -57,7 +50,7 @@ class CountedRequest(NamedTuple):
 
 
 def rate_limits_enabled(settings: Settings) -> bool:
-    """Whether there are limits: by default, unless all who can reach us are on this machine."""
+    """By default yes, unless only clients on this machine can reach the server."""
     if settings.rate.enabled is not None:
         return settings.rate.enabled
     local_only = is_loopback(settings.host) and is_open(settings) and settings.access.open is None
@@ -65,13 +58,15 @@ def rate_limits_enabled(settings: Settings) -> bool:
 
 
 class RateLimiter:
-    """Counts a request once, when it begins; a stream is one request."""
+    """Counts each request once, when it begins; a stream is one request. It authenticates the caller, whom the auth
+    guard gets again later: `authenticated_caller`.
+    """
 
-    def __init__(self, app: ASGIApp, rates: RateCounters, settings: Settings, keys: RateLimitKeys) -> None:
+    def __init__(self, app: ASGIApp, rates: RateCounters, settings: Settings, access: Access) -> None:
         rate = settings.rate
         self._app = app
         self._rates = rates
-        self._keys = keys
+        self._access = access
         self._key_factor = rate.key_factor
         self._fail_closed = rate.when_valkey_is_away == "closed"
         self._limits = {
@@ -114,17 +109,20 @@ class RateLimiter:
         await self._app(scope, receive, send_with_headers)
 
     async def _check(self, scope: HTTPScope, rate_class: RateClass) -> CountedRequest:
-        """A credential that this process does not know costs its address a request before it is verified, since that
-        costs us a query or a signature. What proves good costs the address nothing. Raises `ValkeyUnavailable`.
+        """A credential that this process has not verified before first costs its address a request, since verifying it
+        costs a query or a signature. If it is valid, the address gets that request back. Raises `ValkeyUnavailable`.
         """
-        if self._keys.is_verified(scope):
-            return await self._take(scope, rate_class, await self._find_key(scope))
+        key: str | None = None
+        if self._access.is_verified(credentials_of(scope)):
+            with contextlib.suppress(Unauthorized, Unavailable):  # raised again by the auth guard
+                key = (await authenticated_caller(self._access, scope)).rate_limit_key
+            return await self._take(scope, rate_class, key)
         by_address = await self._take(scope, RateClass.REQUESTS, None)
         if not by_address.verdict.allowed:
             return by_address
         try:
-            key = await self._keys.find_key(scope)
-        except (Unauthorized, Unavailable):  # said again by the door
+            key = (await authenticated_caller(self._access, scope)).rate_limit_key
+        except (Unauthorized, Unavailable):  # raised again by the auth guard
             return by_address
         if key is None and rate_class is RateClass.REQUESTS:
             return by_address
@@ -133,12 +131,6 @@ class RateLimiter:
             self._take(scope, rate_class, key),
         )
         return count
-
-    async def _find_key(self, scope: HTTPScope) -> str | None:
-        try:
-            return await self._keys.find_key(scope)
-        except (Unauthorized, Unavailable):  # said again by the door
-            return None
 
     async def _take(self, scope: HTTPScope, rate_class: RateClass, key: str | None) -> CountedRequest:
         limit = self._limits[rate_class] if key is None else self._limits[rate_class].times(self._key_factor)
@@ -158,7 +150,7 @@ class RateLimiter:
 
 
 def client_address(scope: HTTPScope) -> str:
-    """Where a stranger comes from: its address, or the /64 network of an IPv6 address."""
+    """The address of the client; of an IPv6 address its /64 network."""
     text = scope["client"][0] if scope["client"] else ""
     try:
         address = ipaddress.ip_address(text)
