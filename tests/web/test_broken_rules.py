@@ -92,7 +92,7 @@ def test_the_number_of_parts_is_the_one_that_holds():
         (b'{"title": "pa55w0rd"', "Input data was truncated."),
         (b'{"title": pa55w0rd}', "JSON is malformed: invalid character (byte 10)."),
         (b'{"title": "\xff pa55w0rd"}', "UTF-8"),
-        (b"[" * 30_000, "Its brackets stand too deep within one another."),
+        (b"[" * 30_000, "Its objects and arrays are nested too deeply."),
     ],
 )
 async def test_json(client, body, rule):
@@ -130,13 +130,17 @@ REQUESTS = {
     "another coding": (
         POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
         "malformed_request",
-        "chunked alone",
+        "other than chunked",
     ),
     "no chunk": (CHUNKED + b"pa55w0rd\r\n", "malformed_request", "Invalid character in chunk size."),
     "a chunk too long": (CHUNKED + b"1\r\npa55w0rd\r\n", "malformed_request", "Expected LF after chunk data."),
     "no host": (GET + b"\r\n", "malformed_host", "Send the header Host"),
     "two hosts": (GET + b"Host: 127.0.0.1\r\nHost: pa55w0rd\r\n\r\n", "malformed_host", "Send one Host header"),
-    "a host that is none": (GET + b"Host: maya:pa55w0rd@x\r\n\r\n", "malformed_host", "Host is a name or an address"),
+    "a host that is none": (
+        GET + b"Host: maya:pa55w0rd@x\r\n\r\n",
+        "malformed_host",
+        "Host must be a name or an address",
+    ),
 }
 
 
@@ -155,14 +159,19 @@ async def test_a_body_that_is_longer_than_its_length(environment):
         assert (await read_response(reader))[0] == 404
         writer.write(b"pa55w0rd\r\n\r\n")
         status, body = await read_response(reader)
-        assert broken(httpx.Response(status, content=body), "malformed_request", "is the Content-Length of the request")
+        assert broken(
+            httpx.Response(status, content=body), "malformed_request", "check the Content-Length of the request"
+        )
 
 
 @pytest.mark.parametrize(
     ("sent", "rule"),
     [
         (GET + b"X: " + b"x" * 70_000, "The limit is 65,536 bytes"),
-        (CHUNKED + b"0\r\nX: " + b"x" * 9_000 + b"\r\n\r\n", "Trailer fields and chunk extensions have 8,192 bytes"),
+        (
+            CHUNKED + b"0\r\nX: " + b"x" * 9_000 + b"\r\n\r\n",
+            "The limit for trailer fields and chunk extensions is 8,192 bytes",
+        ),
     ],
 )
 async def test_headers_too_large(environment, sent, rule):

@@ -1,4 +1,4 @@
-"""What a connection is told that is refused before there is a request for the application."""
+"""Responses to requests that the protocol refuses before the application gets them."""
 
 import sys
 from http import HTTPStatus
@@ -9,12 +9,12 @@ from gallery.errors import GalleryError
 from gallery.web.problems import encode_problem, status_of
 
 INVALID_TARGET = "The request's target is not a path or a URL"
-INVALID_METHOD = "A request begins with a method, as GET"
-CONTENT_LENGTH_HINT = "; is the Content-Length of the request before this one right?"
+INVALID_METHOD = "A request begins with a method, such as GET"
+CONTENT_LENGTH_HINT = "; check the Content-Length of the request before this one."
 
 
 def encode_response(error: GalleryError) -> bytes:
-    """The whole answer."""
+    """The whole response, head and body; it closes the connection."""
     status = status_of(error)
     body = encode_problem(status, error.code(), error.message(), "")
     return (
@@ -24,10 +24,10 @@ def encode_response(error: GalleryError) -> bytes:
 
 
 def parser_error_message(first: bool) -> str:
-    """Of the error that the parser has just raised; `first`: whether no request of the connection was before."""
+    """A sentence for the error that is being handled; `first` is true for the first request of a connection."""
     error = sys.exception()
     if isinstance(error, HttpParserCallbackError):
         return f"{INVALID_TARGET}."
     if isinstance(error, HttpParserInvalidMethodError):
         return f"{INVALID_METHOD}{'.' if first else CONTENT_LENGTH_HINT}"
-    return f"{error}." if isinstance(error, HttpParserError) else ""  # a text of the parser's, without ours or theirs
+    return f"{error}." if isinstance(error, HttpParserError) else ""  # the parser's own text

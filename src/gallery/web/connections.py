@@ -1,4 +1,4 @@
-"""Room for one more connection: an idle one makes it, as in nginx when its `worker_connections` are used up."""
+"""The limit on open connections: idle ones are closed for new ones, as nginx does at its `worker_connections`."""
 
 from collections.abc import Iterable
 from itertools import islice
@@ -8,13 +8,13 @@ from typing import Protocol
 class Connection(Protocol):
     @property
     def idle(self) -> bool:
-        """Whether it waits for another request, after one at least."""
+        """Whether the connection has had a request and waits for the next one."""
 
     def shutdown(self) -> None: ...
 
 
 def close_idle_connections(connections: set[Connection], max_connections: int) -> None:
-    """Close idle connections until no more than `most` are open, or none is idle."""
+    """Close idle connections until no more than `max_connections` are open, or none is idle."""
     excess = len(connections) - max_connections
     if excess > 0:
         for connection in list(islice(_idle(connections), excess)):

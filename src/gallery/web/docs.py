@@ -1,6 +1,6 @@
-"""The API's documentation for people: the calls at `/api`, the problem codes at `/api/errors`.
+"""The API's documentation for people: the operations at `/api`, the problem codes at `/api/errors`.
 
-Both are rendered once: the application does not change while it runs.
+Each page is rendered once, since the application does not change while it runs.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from gallery.web.openapi import SCHEMA_REF_PREFIX, Document, with_problems
 
 TAG_ORDER = ("images", "uploads", "notifications", "access", "others", "operation", "administration")
 FIRST_OPERATIONS = ("uploadImage", "listImages", "getImage")
-CONSTRAINTS = {  # JSON Schema's words, and ours
+CONSTRAINTS = {  # JSON Schema's keywords, and their texts on the page
     "minimum": "from {}",
     "maximum": "up to {}",
     "minLength": "{} or more characters",
@@ -29,7 +29,7 @@ CONSTRAINTS = {  # JSON Schema's words, and ours
 
 
 class DocsPage(OpenAPIRenderPlugin):
-    """`address` is what the samples call."""
+    """A rendered page; its samples call `base_url`."""
 
     def __init__(self, path: str, template: str, base_url: str) -> None:
         super().__init__(path=path, media_type=MediaType.HTML)
@@ -60,14 +60,14 @@ def pages(settings: Settings) -> list[OpenAPIRenderPlugin]:
 
 
 class TypeName(Struct, frozen=True):
-    """A type in words, e.g. `ImageView[]`, and the schema to look up if there is one."""
+    """A type as text, e.g. `ImageView[]`, and the name of its schema, if it has one."""
 
     text: str
     schema: str = ""
 
 
 class Field(Struct, frozen=True):
-    """A row of a table: a parameter, a field of a body or of a schema."""
+    """A row of a table: a parameter, or a field of a body or a schema."""
 
     name: str
     type_name: TypeName
@@ -84,7 +84,7 @@ class ResponseDoc(Struct, frozen=True):
 
 
 class Operation(Struct, frozen=True):
-    """An operation: what one method does on one path."""
+    """One method on one path."""
 
     id: str
     method: str
@@ -100,7 +100,7 @@ class Operation(Struct, frozen=True):
 
 
 class SchemaDoc(Struct, frozen=True):
-    """A schema: its fields, or the words that it allows."""
+    """A schema: its fields, or the values of an enumeration."""
 
     name: str
     description: str
@@ -119,8 +119,8 @@ def operations_by_tag(document: Document) -> dict[str, list[Operation]]:
     return {tag: sorted(found[tag], key=_sort_key) for tag in ordered if found[tag]}
 
 
-def _sort_key(action: "Operation") -> int:
-    return FIRST_OPERATIONS.index(action.id) if action.id in FIRST_OPERATIONS else len(FIRST_OPERATIONS)
+def _sort_key(operation: Operation) -> int:
+    return FIRST_OPERATIONS.index(operation.id) if operation.id in FIRST_OPERATIONS else len(FIRST_OPERATIONS)
 
 
 def schemas(document: Document) -> list[SchemaDoc]:
@@ -144,8 +144,8 @@ def _operation(document: Document, method: str, path: str, operation: Document) 
         parameters=[_parameter(p) for p in operation.get("parameters", [])],
         body_type=body_type,
         body=list(_fields(schema)),
-        responses=[answer for answer in responses if answer.status < "400"],
-        errors=[answer for answer in responses if answer.status >= "400"],
+        responses=[response for response in responses if response.status < "400"],
+        errors=[response for response in responses if response.status >= "400"],
         samples=samples.samples(samples.call_of(document, method, path, operation)),
     )
 
@@ -159,7 +159,7 @@ def _parameter(parameter: Document) -> Field:
 
 
 def _without_null(schema: Document) -> Document:
-    """A parameter that may be left out has no null to send."""
+    """The schema without `null`, which no client can send in a parameter."""
     choices = [choice for choice in schema.get("oneOf", []) if choice.get("type") != "null"]
     rest = {keyword: value for keyword, value in schema.items() if keyword != "oneOf"}
     return rest | (choices[0] if len(choices) == 1 else {"oneOf": choices})
@@ -177,7 +177,7 @@ def _response(status: str, response: Document) -> ResponseDoc:
 
 
 def _content(message: Document) -> tuple[str, Document]:
-    """The first media type of a body or an answer, and its schema."""
+    """The first media type of a body or a response, and its schema."""
     for media_type, media in message.get("content", {}).items():
         return media_type, media.get("schema", {})
     return "", {}

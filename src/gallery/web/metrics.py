@@ -1,4 +1,4 @@
-"""`/metrics`: how it stands, for Prometheus. For admins: it tells how much there is, and how busy we are."""
+"""`/metrics` for Prometheus. For admins only, since it shows the size of the library and the load."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ from gallery.web.routing import QUIET
     operation_id="metrics",
     summary="Metrics in the format of Prometheus",
     media_type="text/plain",
-    responses={200: ResponseSpec(str, description="Prometheus' text, or OpenMetrics", media_type="text/plain")},
+    responses={200: ResponseSpec(str, description="Prometheus text or OpenMetrics", media_type="text/plain")},
     tags=["operation"],
 )
 async def metrics(request: Request[Any, Any, Any], readings: NamedDependency[Readings]) -> Response[bytes]:

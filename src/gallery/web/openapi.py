@@ -19,7 +19,7 @@ from gallery.web.problems import Problem
 Document = dict[str, Any]
 
 DESCRIPTION = (
-    "Upload a photo; Gallery keeps the original, renders it for the web, and tells every client when it is ready."
+    "Upload a photo; Gallery keeps the original, renders it for the web, and notifies every client when it is ready."
 )
 SECURITY_SCHEMES: dict[str, SecurityScheme | Reference] = {
     "bearer": SecurityScheme("http", "An API key (gk_…) or a JWT", scheme="bearer"),
@@ -29,7 +29,7 @@ SCHEMA_REF_PREFIX = "#/components/schemas/"
 
 
 def config(*pages: OpenAPIRenderPlugin) -> OpenAPIConfig:
-    """What Litestar is told, so that the document and these pages are served under `/api`."""
+    """Serves the document and these pages under `/api`."""
     return OpenAPIConfig(
         title="Gallery",
         version=__version__,
@@ -45,7 +45,7 @@ def config(*pages: OpenAPIRenderPlugin) -> OpenAPIConfig:
 
 
 def _after_request(response: Response[Any]) -> Response[Any]:
-    """Litestar answers what it does not know below `/api` with a page of its own; we answer with a problem."""
+    """Litestar has a page of its own for unknown paths below `/api`; the exception replaces it by a problem."""
     if response.status_code == 404:
         raise NotFoundException
     response.headers["Content-Security-Policy"] = content_security_policy()
@@ -62,7 +62,7 @@ class JsonPlugin(OpenAPIRenderPlugin):
 
 
 def with_problems(document: Document) -> Document:
-    """The document with our errors in it: Litestar describes its own, and we never answer with those."""
+    """The document with Gallery's errors instead of those that Litestar describes, which are never sent."""
     (problem,), components = msgspec.json.schema_components([Problem], ref_template=SCHEMA_REF_PREFIX + "{name}")
     content = {"application/problem+json": {"schema": problem}}
     paths = {
@@ -77,7 +77,7 @@ def with_problems(document: Document) -> Document:
 
 
 def _errors(path: str, operation: Document) -> dict[str, str]:
-    """What can go wrong with an operation of this shape; its handler describes what else can."""
+    """The errors of any operation with such a path, parameters and body; its handler describes the others."""
     locations = {parameter["in"] for parameter in operation.get("parameters", [])}
     body = operation.get("requestBody", {}).get("content", {})
     responses = {"403": "The credential lacks a scope, or the request comes from another origin or host"}
@@ -88,7 +88,7 @@ def _errors(path: str, operation: Document) -> dict[str, str]:
             "503": "A server that Gallery needs is unavailable",
         }
     if "path" in locations:
-        responses |= {"404": "There is nothing with this id or name"}
+        responses |= {"404": "Nothing has this id or name"}
     if "query" in locations or body:
         responses |= {"422": "A parameter or a field is not valid"}
     if body:
@@ -99,9 +99,11 @@ def _errors(path: str, operation: Document) -> dict[str, str]:
 
 
 def _responses(operation: Document, errors: dict[str, str], content: Document) -> Document:
-    """Errors are problems, unless they are described with content of their own; Litestar's 400 never happens."""
+    """The responses with problems as the content of errors, unless an error describes another content. The 400 that
+    Litestar describes is left out, since it never happens.
+    """
     described = {status: r for status, r in operation["responses"].items() if status != "400"}
     described = {s: r if s < "400" or r.get("content") else r | {"content": content} for s, r in described.items()}
     problems = {status: {"description": description, "content": content} for status, description in errors.items()}
-    everything = {**problems, **described}
-    return dict(sorted(everything.items())) | {"default": {"description": "Any other error", "content": content}}
+    responses = dict(sorted({**problems, **described}.items()))
+    return responses | {"default": {"description": "Any other error", "content": content}}

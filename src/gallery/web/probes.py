@@ -1,4 +1,4 @@
-"""What load balancers, orchestrators and people ask to know whether this process is well."""
+"""Health, liveness and readiness of this process, for load balancers, orchestrators and people."""
 
 import time
 from datetime import UTC, datetime
@@ -66,8 +66,8 @@ async def readyz(
     if health.draining:
         return _unavailable({"status": "draining"})
     if unavailable := await health.failures(exclude or []):
-        reasons = {name: lack.reason for name, lack in unavailable.items()}
-        states = {name: lack.state for name, lack in unavailable.items()}
+        reasons = {name: failure.reason for name, failure in unavailable.items()}
+        states = {name: failure.state for name, failure in unavailable.items()}
         return _unavailable({"status": "unavailable", "away": reasons, "states": states})
     return Response({"status": "ok"}, headers={"Cache-Control": "no-store"})
 

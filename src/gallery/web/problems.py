@@ -1,4 +1,4 @@
-"""Errors on the wire: `application/problem+json` (RFC 9457), one shape for all of them."""
+"""Errors as responses: `application/problem+json` (RFC 9457), in one shape for all."""
 
 import random
 import re
@@ -41,24 +41,24 @@ STATUS_BY_ERROR: dict[type[errors.GalleryError], int] = {
     errors.Unavailable: 503,
 }
 Headers: TypeAlias = Iterable[tuple[bytes, bytes]]
-FRAMEWORK_DETAILS = {  # what the framework finds
-    404: "There is nothing at this path.",
-    405: "This path does not take this method.",
-    500: "Something went wrong in the server.",
+FRAMEWORK_DETAILS = {  # of errors that Litestar raises
+    404: "No resource has this path.",
+    405: "This path does not support this method.",
+    500: "An unexpected error occurred in the server.",
 }
-RETRY_AFTER_SECONDS = {503: "2"}  # seconds
-STREAM_RETRY_SECONDS = (5, 15)  # seconds: not all at the same moment
+RETRY_AFTER_SECONDS = {503: "2"}
+STREAM_RETRY_SECONDS = (5, 15)  # at random between these, so that clients do not all come back at once
 
 
 class Detail(Struct, frozen=True):
-    """Which field (as a JSON pointer), and what is wrong with it."""
+    """A wrong field as a JSON pointer, and a sentence about its error."""
 
     pointer: str
     detail: str
 
 
 class Problem(Struct, frozen=True, rename="camel"):
-    """An error as clients read it: https://www.rfc-editor.org/rfc/rfc9457."""
+    """The body of an error: https://www.rfc-editor.org/rfc/rfc9457."""
 
     type: str
     title: str
@@ -80,8 +80,8 @@ def from_http_exception(request: Request[Any, Any, Any], error: HTTPException) -
     if isinstance(error, ValidationException):
         return _response(request, 422, "invalid_field", errors.InvalidField.sentence(), _details(request, error))
     status = error.status_code
-    if status == 500 and client_disconnected(request.scope):  # raised where a body is read that does not come any more
-        return Response(b"", status_code=400)  # sent to no one
+    if status == 500 and client_disconnected(request.scope):  # raised while the body was being read
+        return Response(b"", status_code=400)  # `RequestContext` drops it
     if status == 400:
         return from_decode_error(request, error)
     if status == 413:
@@ -96,24 +96,24 @@ def from_http_exception(request: Request[Any, Any, Any], error: HTTPException) -
 
 
 def from_decode_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    """No JSON, no UTF-8 inside of it, or brackets within brackets without end."""
+    """For a body that is not JSON, is not UTF-8, or has too many nested brackets."""
     return from_gallery_error(request, errors.MalformedBody(_json_error_message(error), cause=str(error)))
 
 
 def _json_error_message(error: Exception) -> str:
     match error:
         case UnicodeDecodeError():
-            return "JSON is UTF-8."
+            return "JSON must be encoded in UTF-8."
         case RecursionError():
-            return "Its brackets stand too deep within one another."
+            return "Its objects and arrays are nested too deeply."
         case HTTPException():
-            return f"{error.detail}."  # msgspec's words, which name a place and repeat nothing
+            return f"{error.detail}."  # msgspec's message, which names the position and quotes nothing
         case _:
             return f"{error}."
 
 
 def from_unexpected_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    """A bug of ours: the log has the stack, the client a sentence and the id to ask for it."""
+    """A bug in Gallery: the log gets the traceback, the client a sentence and the request id."""
     log.error("request.failed", exc_info=error)
     return _response(request, 500, "internal_error", FRAMEWORK_DETAILS[500])
 
@@ -129,7 +129,7 @@ HANDLERS: Any = {
 
 
 async def send_problem(scope: HTTPScope, send: Send, error: errors.GalleryError, headers: Headers = ()) -> None:
-    """The same for what stands before Litestar."""
+    """Send a problem from a middleware, where there is no Litestar `Response`."""
     status = status_of(error)
     body = encode_problem(status, error.code(), error.message(), scope["path"], public_url=public_url_of(scope))
     common_headers = [(b"content-type", b"application/problem+json"), (b"cache-control", b"no-store")]
@@ -176,7 +176,7 @@ def _response(
 
 
 def _fields(error: errors.GalleryError) -> list[Detail]:
-    """Which field of the request is wrong, where it is one of them."""
+    """The field of the request that is wrong, for errors that are about one."""
     match error:
         case errors.InvalidField():
             return [Detail(error.pointer, error.detail)]
@@ -187,7 +187,7 @@ def _fields(error: errors.GalleryError) -> list[Detail]:
 
 
 def _headers(error: errors.GalleryError) -> dict[str, str]:
-    """What some errors tell beside their sentence."""
+    """Headers that only some errors have."""
     match error:
         case errors.RangeOutside():
             return {"Content-Range": f"bytes */{error.facts['size']}", "Accept-Ranges": "bytes"}
@@ -202,7 +202,7 @@ def _headers(error: errors.GalleryError) -> dict[str, str]:
 
 
 def _challenge(error: errors.GalleryError) -> str:
-    """How to get in: https://www.rfc-editor.org/rfc/rfc6750#section-3."""
+    """The value of `WWW-Authenticate`: https://www.rfc-editor.org/rfc/rfc6750#section-3."""
     match error:
         case errors.CredentialsRequired():
             return 'Bearer realm="gallery"'
@@ -215,7 +215,7 @@ def _challenge(error: errors.GalleryError) -> str:
 
 
 def _quoted_string(text: str) -> str:
-    """The characters that RFC 6750 allows in an `error_description`."""
+    """`text` with `?` for each character that RFC 6750 does not allow in an `error_description`."""
     return re.sub(r"[^\x20-\x21\x23-\x5b\x5d-\x7e]", "?", text)
 
 
@@ -226,7 +226,7 @@ def _details(request: Request[Any, Any, Any], error: ValidationException) -> lis
 
 
 def _detail(parameters: Mapping[str, FieldDefinition], key: str, message: str) -> Detail:
-    """What Litestar calls `data` is the body itself, and a field of it goes by its own name."""
+    """Litestar calls the body `data`, and a field of the body by the field's own name."""
     body = parameters["data"].annotation if "data" in parameters else None
     error = invalid_field_at("" if key == "data" else f".{key}", message, body)
     return Detail(error.pointer, error.detail)

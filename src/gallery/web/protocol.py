@@ -1,10 +1,10 @@
-"""A connection: uvicorn's, with what uvicorn leaves to us.
+"""uvicorn's HTTP protocol, with limits of time and size that uvicorn lacks.
 
-A connection whose reader has stopped reading has to be cut off, a body that was refused early has to be drained for a
-while (a client that is still sending would not see the answer), but not for ever, and a request that arrives drop by
-drop must not keep a place for ever either. Nothing that frames a request is without end: the fields of a head and of a
-trailer are counted, and so are the bytes between two pieces of a body. Trailer fields are dropped, as RFC 9110, 6.5.1
-lets us: nothing of ours reads one, and merged into the head they would pass by what a proxy sets or removes there.
+A client that stops reading is disconnected. A body that was refused early is drained, since a client that is still
+sending would not see the response, but only for a limited time. A request that arrives too slowly is refused. The
+fields of a head and of a trailer are counted, and so are the bytes between two pieces of a body. Trailer fields are
+dropped, as RFC 9110, 6.5.1 allows: nothing reads them, and merged into the head they would bypass the headers that a
+proxy sets or removes.
 """
 
 import math
@@ -26,27 +26,27 @@ from gallery.web.http10 import disable_chunking
 
 log = structlog.get_logger(__name__)
 
-DRAIN_TIMEOUT_SECONDS = 10.0  # seconds for a client to notice that its body is not wanted
-RESPONSE_TIMEOUT_SECONDS = 5.0  # seconds for the application to answer 408
-WRITE_TIMEOUT_SECONDS = 30.0  # seconds in which a client has to read some of a last answer
+DRAIN_TIMEOUT_SECONDS = 10.0  # for a client to stop sending a body that was refused
+RESPONSE_TIMEOUT_SECONDS = 5.0  # for the application to answer 408
+WRITE_TIMEOUT_SECONDS = 30.0  # in which a client has to read some of a last response
 MAX_HEADER_BYTES = 64 * 1024
 MAX_TRAILER_BYTES = 8 * 1024
-FIELD_OVERHEAD_BYTES = (
-    32  # bytes that a field costs beside its own: https://www.rfc-editor.org/rfc/rfc9113#section-6.5.2
-)
+FIELD_OVERHEAD_BYTES = 32  # added to each field's size: https://www.rfc-editor.org/rfc/rfc9113#section-6.5.2
 HEADERS_TOO_LARGE = (
-    f"The limit is {MAX_HEADER_BYTES:,} bytes, of which each header takes {FIELD_OVERHEAD_BYTES} beside its own."
+    f"The limit is {MAX_HEADER_BYTES:,} bytes; each header counts {FIELD_OVERHEAD_BYTES} more than its size."
 )
-TRAILERS_TOO_LARGE = f"Trailer fields and chunk extensions have {MAX_TRAILER_BYTES:,} bytes; leave them out."
+TRAILERS_TOO_LARGE = (
+    f"The limit for trailer fields and chunk extensions is {MAX_TRAILER_BYTES:,} bytes; leave them out."
+)
 
 AWAITING_HEADERS, AWAITING_BODY = "headers", "body"
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """A connection. What it waits for has a deadline; when that has passed, the client has been too slow.
+    """A connection with a deadline for the part of a request that it waits for.
 
-    Headers have a fixed time. A body has to bring the minimum rate: each byte puts its deadline off by what it may
-    take, but never farther than the grace from now, so that no quick beginning pays for a long pause.
+    Headers have a fixed time. A body has a minimum rate: each byte moves the deadline on by the time that it may take,
+    but never past the grace from now, so that a fast start does not allow a long pause.
     """
 
     def __init__(self, settings: ServeSettings, draining: Callable[[], bool], **kwargs: Any) -> None:
@@ -63,11 +63,11 @@ class HttpProtocol(HttpToolsProtocol):
         self._framing_bytes = 0
         self._too_large: HeadersTooLarge | None = None
         self._buffer = b""
-        self._has_unparsed = False  # whether the parser has still to read the block
+        self._has_unparsed = False  # whether the parser has to read the buffer
         self._message_ended = False
         self._is_replaying = False
         self._refused = False
-        self._active_cycle: Any = None  # the cycle whose answer is the next, or under way
+        self._active_cycle: Any = None  # the cycle whose response is the next, or being sent
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # as uvicorn does
         super().connection_made(transport)
@@ -76,13 +76,13 @@ class HttpProtocol(HttpToolsProtocol):
 
     @property
     def idle(self) -> bool:
-        """Whether it waits for another request, after one at least."""
+        """Whether the connection has had a request and waits for the next one."""
         return self.timeout_keep_alive_task is not None and not self.transport.is_closing()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        if self._active_cycle is not None and not self._active_cycle.response_complete:  # uvicorn tells only the newest
+        if self._active_cycle is not None and not self._active_cycle.response_complete:  # uvicorn does the newest
             self._active_cycle.disconnected = True
             self._active_cycle.message_event.set()
         super().connection_lost(exc)
@@ -109,20 +109,20 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self._in_headers = True
         self._field_bytes = 0
-        self.scope["extensions"] = {"gallery.abort": self.transport.abort}  # type: ignore[dict-item]  # ours
+        self.scope["extensions"] = {"gallery.abort": self.transport.abort}  # type: ignore[dict-item]  # of Gallery's own
 
     def on_url(self, url: bytes) -> None:
         if not self._is_replaying:
             super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A field of the head, or of a trailer, which is dropped."""
+        """Counts a field of the head or of a trailer; a trailer's field is dropped."""
         if self._is_replaying:
             return
         self._field_bytes += len(name) + len(value) + FIELD_OVERHEAD_BYTES
         if self._field_bytes > (MAX_HEADER_BYTES if self._in_headers else MAX_TRAILER_BYTES):
             self._too_large = HeadersTooLarge(HEADERS_TOO_LARGE if self._in_headers else TRAILERS_TOO_LARGE)
-            raise self._too_large  # ends the parser's work, and comes back as `send_400_response`
+            raise self._too_large  # stops the parser; uvicorn then calls `send_400_response`
         if self._in_headers:
             super().on_header(name, value)
 
@@ -130,7 +130,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self._is_replaying:
             self._is_replaying = False
             return
-        super().on_headers_complete()  # raises for a target that is none, which is still to be answered
+        super().on_headers_complete()  # raises for an invalid target, before the state of the head is reset
         if self.scope["http_version"] < "1.1":
             disable_chunking(self.cycle)
         self._in_headers = False
@@ -145,11 +145,11 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_body(body)
 
     def _unsupported_upgrade_warning(self) -> None:
-        """Go on with our protocol (RFC 9110, 7.8), by a parser that has not seen the wish for another one."""
-        self._buffer = self._buffer[sys.exception().args[0] :]  # type: ignore[union-attr]  # called for one
+        """Go on with HTTP/1.1 (RFC 9110, 7.8), with a new parser that has not seen the header `Upgrade`."""
+        self._buffer = self._buffer[sys.exception().args[0] :]  # type: ignore[union-attr]  # called in `except`
         framing = [header for header in self.headers if header[0] in (b"content-length", b"transfer-encoding")]
         self.parser = HttpRequestParser(self)
-        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
         self._is_replaying = True
         lines = [b"POST / HTTP/1.1", *(b"%b: %b" % header for header in framing), b"", b""]
         try:
@@ -176,24 +176,24 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         if self.parser.should_upgrade():
-            return  # so the parser thinks, which takes the body for another protocol
+            return  # the parser takes the body for data of another protocol
         super().on_message_complete()
         self._message_ended = True
-        self.cycle.more_body = False  # also of a body that nobody has read
+        self.cycle.more_body = False  # also when the application has not read the body
 
     def _in_body(self) -> bool:
         cycle: Any = self.cycle
         return not self._in_headers and cycle is not None and cycle.more_body
 
-    # --- who is too slow ----------------------------------------------------------------------------------------------
+    # --- slow clients -------------------------------------------------------------------------------------------------
 
     def _update_deadline(self, received: int) -> None:
-        """Set the deadline for what is awaited now, of which so many bytes have come."""
+        """Set the deadline for the part that is awaited now, after `received` more bytes."""
         stage, now = self._find_stage(), self.loop.time()
         if stage is None:
             self._stage = None
             return
-        if self._in_headers and not self._message_ended:  # else most of those bytes may be another request's
+        if self._in_headers and not self._message_ended:  # else most of these bytes may belong to another request
             self._header_bytes += received
             if self._header_bytes > MAX_HEADER_BYTES:
                 self._refuse(HeadersTooLarge(HEADERS_TOO_LARGE))
@@ -210,13 +210,15 @@ class HttpProtocol(HttpToolsProtocol):
             self._start_timer()
 
     def _find_stage(self) -> tuple[str, Any] | None:
-        """What the client has still to send, and for which request; `None` when it is our turn, or nobody's."""
-        cycle: Any = self.cycle  # there is none before the first request
+        """The part that the client has to send next, and its request; `None` when the connection is idle or the
+        application has to answer.
+        """
+        cycle: Any = self.cycle  # `None` before the first request
         if self._refused:
             return None
         if self._in_headers or cycle is None:
             return AWAITING_HEADERS, cycle
-        if cycle.more_body:  # an answered one is drained
+        if cycle.more_body:  # the body of an answered request is drained, with a deadline of its own
             return (AWAITING_BODY, cycle) if self._settings.min_body_rate and not cycle.response_complete else None
         idle = self.timeout_keep_alive_task is not None
         return (AWAITING_HEADERS, cycle) if cycle.response_complete and not idle else None
@@ -227,12 +229,12 @@ class HttpProtocol(HttpToolsProtocol):
         self._timer = self.loop.call_at(self._deadline, self._on_deadline)
 
     def _on_deadline(self) -> None:
-        """The deadline that was set has come; it may have been put off since, or have become another's."""
+        """The timer has run out; the deadline may have moved since, or belong to another part."""
         self._timer = None
         stage = self._find_stage()
         if self.transport.is_closing() or stage is None or stage != self._stage:
             return
-        if self.flow.read_paused:  # it is us who let the client wait
+        if self.flow.read_paused:  # the server lets the client wait
             self._deadline = self.loop.time() + self._settings.body_grace
         if self._deadline > self.loop.time():
             self._start_timer()
@@ -242,21 +244,21 @@ class HttpProtocol(HttpToolsProtocol):
             self._time_out_body()
 
     def _time_out_body(self) -> None:
-        """Let the application know, so that it can tidy up and answer; end the connection with or without it."""
+        """Notify the application, so that it cleans up and answers; close the connection even if it does not."""
         log.info("request.too_slow", path=self.scope["path"])
         self.cycle.keep_alive = False
         self.cycle.scope["extensions"]["gallery.too_slow"] = {}
         self.cycle.message_event.set()
         self.loop.call_later(RESPONSE_TIMEOUT_SECONDS, self.transport.abort)
 
-    # --- what is refused ----------------------------------------------------------------------------------------------
+    # --- refused requests ---------------------------------------------------------------------------------------------
 
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  uvicorn's words, in plain text
-        """What the parser does not take."""
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  uvicorn's plain text
+        """Refuse a request that the parser does not accept."""
         self._refuse(self._too_large or MalformedRequest(parser_error_message(first=self.cycle is None)))
 
     def _refuse(self, error: HeadersTooLarge | MalformedRequest | TooSlow) -> None:
-        """End the connection, behind the answers to the whole requests before; where there is none, say why."""
+        """Close the connection after the responses to earlier complete requests; without one, send the error first."""
         if self._refused:
             return
         log.info("connection.refused", error=str(error))
@@ -272,7 +274,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._abort_unless_read(math.inf)
 
     def _find_last_complete(self) -> Any:
-        """The last request that has come whole and is still to be answered; none behind it is answered any more."""
+        """The last complete request that has no whole response yet; later ones get none any more."""
         last: Any = self.cycle
         if self._in_body():
             if not self.pipeline:
@@ -282,21 +284,21 @@ class HttpProtocol(HttpToolsProtocol):
         return last if last is not None and not last.response_complete else None
 
     def _is_unbounded(self) -> bool:
-        """Whether an answer is under way that does not say where it ends, as a stream's."""
+        """Whether a response without a length, such as a stream, is being sent."""
         return bool(self._active_cycle.response_started and not self._active_cycle.expected_content_length)
 
     def _may_respond(self) -> bool:
-        """Whether the request that is refused is the next to be answered, and has no answer yet."""
+        """Whether the refused request is the next one to be answered, and its response has not begun."""
         cycle: Any = self.cycle
         if self._in_headers:
             return cycle is None or bool(cycle.response_complete)
         if not self._in_body() or self.pipeline or cycle.response_started:
             return False
-        cycle.disconnected = True  # the application is not heard any more
+        cycle.disconnected = True  # uvicorn drops messages of the application from now on
         return True
 
     def _abort_unless_read(self, previous_size: float) -> None:
-        """A closed transport waits for the client to read what was written: as long as it goes on to read."""
+        """A closed transport still sends its buffer: abort it when the client has read none of it for a while."""
         size = self.transport.get_write_buffer_size()
         if size >= previous_size:
             self.transport.abort()

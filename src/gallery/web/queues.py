@@ -1,4 +1,4 @@
-"""The queue's page for operators, rendered whole by us; its script only fetches it anew and sends what is clicked."""
+"""The queue's page for operators, rendered on the server. Its script fetches it again and sends the clicked action."""
 
 from datetime import datetime
 from functools import partial
@@ -21,8 +21,8 @@ from gallery.web import problems
 from gallery.web.pages import content_security_policy, wants_html
 
 PAGE_SIZE = 25  # failures on one page
-CHART_HEIGHT = 72  # of the sparkline, in units of its own
-BAR_WIDTH = 10  # of one of its minutes
+CHART_HEIGHT = 72  # in units of the SVG
+BAR_WIDTH = 10  # of one minute
 HTML_HEADERS = {"Content-Security-Policy": content_security_policy(), "Vary": "Accept", **NO_STORE}
 
 HTTPRequest = Request[Any, Any, Any]
@@ -34,7 +34,7 @@ async def redirect_to_queues() -> Redirect:
 
 
 def ask_for_credentials(request: HTTPRequest, error: GalleryError) -> Response[Any]:
-    """A browser is shown how to sign in; a program is told as everywhere."""
+    """A browser gets a page to sign in; a program gets the problem, as on every other path."""
     if not wants_html(request):
         return problems.from_gallery_error(request, error)
     context = {"sentence": error.sentence(), "known": isinstance(error, ScopeMissing)}
@@ -77,7 +77,7 @@ async def queues_page(
 
 
 def bars(throughput: list[MinuteView]) -> list[dict[str, Any]]:
-    """Each minute as a bar, the failed ones standing on the ready ones; the highest is as high as the picture."""
+    """Each minute as a bar, failed images above ready ones; the highest bar is as high as the chart."""
     unit = CHART_HEIGHT / max([1, *(minute.ready + minute.failed for minute in throughput)])
     return [
         {
@@ -91,7 +91,7 @@ def bars(throughput: list[MinuteView]) -> list[dict[str, Any]]:
 
 
 def format_duration(seconds: float) -> str:
-    """A time in the two units that tell most of it."""
+    """A duration in its two largest units, e.g. `2 h 5 min`."""
     whole = max(0, int(seconds))
     for size, unit, smaller, small_unit in ((86_400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
         if whole >= size:

@@ -1,7 +1,7 @@
-"""How an operation is called with curl, from Python and from JavaScript: made of the OpenAPI document.
+"""Code samples for each operation of the OpenAPI document: curl, Python and JavaScript.
 
-The samples build on `setup`, which names the server and the credential. Names in a path are variables: `$IMAGE_ID`,
-`image_id`, `imageId`.
+The samples follow `setup`, which defines the server and the credential. Parameters of a path are variables:
+`$IMAGE_ID`, `image_id`, `imageId`.
 """
 
 import json
@@ -13,7 +13,7 @@ from msgspec import Struct
 Document = dict[str, Any]
 
 FIELD_EXAMPLES: dict[str, Any] = {"title": "Lake", "description": "", "alt": "A lake at dawn", "tags": ["lake"]}
-PATH_EXAMPLES = {"file": "960.webp"}  # a parameter of a path that is no id
+PATH_EXAMPLES = {"file": "960.webp"}  # for a path parameter that is not an id
 QUERY_EXAMPLES = {
     "listImages": {"limit": "20", "search": "lake"},
     "streamNotifications": {"types": "image.ready,image.failed"},
@@ -29,7 +29,7 @@ PATH_VARIABLE = re.compile(r"\{(\w+)\}")
 
 
 class Call(Struct, frozen=True):
-    """What a sample has to say of an operation."""
+    """The facts of an operation that its samples need."""
 
     id: str
     method: str
@@ -41,7 +41,7 @@ class Call(Struct, frozen=True):
 
 
 def setup(base_url: str) -> dict[str, str]:
-    """What stands before the first sample, by language."""
+    """The code before the first sample, by language."""
     return {
         "curl": f'GALLERY={base_url}\nTOKEN=  # an API key or a JWT; empty where Gallery is open\nIMAGE_ID="…"',
         "python": (
@@ -80,7 +80,7 @@ def call_of(document: Document, method: str, path: str, operation: Document) -> 
 
 
 def _example(document: Document, schema: Document) -> dict[str, Any]:
-    """The first field of the body, or the fields that it has to have."""
+    """An example of a body: its required fields, else its first field."""
     schema = next((choice for choice in schema.get("oneOf", []) if "$ref" in choice), schema)
     if "$ref" in schema:
         schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
@@ -98,8 +98,8 @@ def _example_value(name: str, field: Document) -> Any:
 
 
 def _response_type(responses: Document) -> str:
-    good: Document = next((response for status, response in responses.items() if status < "300"), {})
-    return next(iter(good.get("content", {})), "")
+    success: Document = next((response for status, response in responses.items() if status < "300"), {})
+    return next(iter(success.get("content", {})), "")
 
 
 def _curl(call: Call) -> str:
@@ -129,15 +129,15 @@ def _python(call: Call) -> str:
     if call.json is not None:
         arguments.append(f"json={call.json!r}")
     if call.response_type == "text/event-stream":
-        stream = f'with gallery.stream("GET", {", ".join(arguments)}) as answer:'
-        return f"{stream}\n    for line in answer.iter_lines():\n        print(line)"
+        stream = f'with gallery.stream("GET", {", ".join(arguments)}) as response:'
+        return f"{stream}\n    for line in response.iter_lines():\n        print(line)"
     if call.is_upload:
         arguments += ['files={"file": file}', 'data={"title": "Lake"}']
-    line = f"answer = gallery.{call.method.lower()}({', '.join(arguments)})"
+    line = f"response = gallery.{call.method.lower()}({', '.join(arguments)})"
     if call.is_upload:
         line = f'with open("photo.jpg", "rb") as file:\n    {line}'
-    return f"{line}\nanswer.raise_for_status()" + _print_response(
-        call, "\nprint({})", ("answer.json()", "answer.text", "answer.content")
+    return f"{line}\nresponse.raise_for_status()" + _print_response(
+        call, "\nprint({})", ("response.json()", "response.text", "response.content")
     )
 
 
@@ -149,10 +149,10 @@ def _javascript(call: Call) -> str:
     if call.query:
         before = f"const query = new URLSearchParams({_javascript_object(call.query)});\n"
         url = f"`${{gallery}}{path}?${{query}}`"
-    forms = ("await answer.json()", "await answer.text()", "await answer.blob()")
+    forms = ("await response.json()", "await response.text()", "await response.blob()")
     return (
-        f"{before}const answer = await fetch({url}, {_javascript_options(_options(call))});"
-        "\nif (!answer.ok) throw new Error((await answer.json()).detail);"
+        f"{before}const response = await fetch({url}, {_javascript_options(_options(call))});"
+        "\nif (!response.ok) throw new Error((await response.json()).detail);"
         + _print_response(call, "\nconsole.log({});", forms)
     )
 
@@ -168,17 +168,17 @@ def _options(call: Call) -> list[str]:
 
 
 def _javascript_options(options: list[str]) -> str:
-    """An object, on one line while it is short."""
+    """A JavaScript object, on one line if it is short."""
     line = ", ".join(options)
     return f"{{ {line} }}" if len(line) < MAX_LINE_LENGTH else "{\n  " + ",\n  ".join(options) + ",\n}"
 
 
 def _event_source(call: Call) -> str:
-    """`EventSource` sends no headers, so that the credential is a ticket in the URL."""
+    """`EventSource` cannot send headers, so the credential is a ticket in the URL."""
     return (
-        f"const asked = await fetch(`${{gallery}}{call.path.removesuffix('/stream')}/ticket`, "
+        f"const created = await fetch(`${{gallery}}{call.path.removesuffix('/stream')}/ticket`, "
         '{ method: "POST", headers });\n'
-        "const { ticket } = await asked.json();\n"
+        "const { ticket } = await created.json();\n"
         f"const query = new URLSearchParams({_javascript_object({'ticket': None, **call.query})});\n"
         f"const stream = new EventSource(`${{gallery}}{call.path}?${{query}}`);\n"
         'stream.addEventListener("image.ready", (event) => console.log(JSON.parse(event.data)));'
@@ -186,7 +186,7 @@ def _event_source(call: Call) -> str:
 
 
 def _print_response(call: Call, line: str, forms: tuple[str, str, str]) -> str:
-    """Shows the answer, if it has a body: as JSON, as text, or as bytes."""
+    """A line that prints the body, if there is one: as JSON, as text, or as bytes."""
     if not call.response_type:
         return ""
     as_json, as_text, as_bytes = forms
@@ -199,7 +199,7 @@ def _is_binary(media_type: str) -> bool:
 
 
 def _javascript_object(value: dict[str, Any]) -> str:
-    """As JavaScript writes it; a field without a value is that of a variable with its name."""
+    """An object literal; a field with the value `None` is written as a shorthand, for a variable of its name."""
     fields = (name if inner is None else f"{name}: {json.dumps(inner)}" for name, inner in value.items())
     return "{ " + ", ".join(fields) + " }"
 

@@ -1,4 +1,4 @@
-"""Runs the ASGI application in our own event loop (uvicorn): a stop goes in our order, drain, streams, requests."""
+"""Runs the ASGI application with uvicorn in this process's event loop. It stops in order: drain, streams, requests."""
 
 import asyncio
 import contextlib
@@ -19,10 +19,10 @@ log = structlog.get_logger(__name__)
 
 
 def with_slow_body_check(app: ASGIApp) -> ASGIApp:
-    """The application, which raises `TooSlow` when it goes on to read a body that arrives too slowly."""
+    """The application with a `receive` that raises `TooSlow` when a body arrives too slowly."""
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
-        async def receive_in_time() -> Any:  # a message, with a name that Litestar does not export
+        async def receive_in_time() -> Any:  # a message, whose type Litestar does not export
             message = await receive()
             if scope["type"] == ScopeType.HTTP and "gallery.too_slow" in (scope["extensions"] or {}):
                 raise TooSlow
@@ -34,9 +34,9 @@ def with_slow_body_check(app: ASGIApp) -> ASGIApp:
 
 
 class Server(uvicorn.Server):
-    """Stopped by `stop`, never by a signal of its own.
+    """A server that `stop` ends; it handles no signals itself.
 
-    `before_drain` tells who asks that we are leaving; `before_stop` ends what would hold a graceful stop up.
+    `before_drain` makes the readiness probe fail; `before_stop` ends the streams, which would delay a graceful stop.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Server(uvicorn.Server):
         yield
 
     def stop(self) -> None:
-        """Drain: serve on for a while, so that nobody is sent to us any more. Asked again, or without a drain: end."""
+        """Drain: serve for a while, until load balancers send no more requests. A second call, or no drain: end."""
         if self._draining or not self._drain:
             self._end()
             return
@@ -67,7 +67,7 @@ class Server(uvicorn.Server):
         asyncio.get_running_loop().call_later(self._drain, self._end)
 
     def _end(self) -> None:
-        """Answer what has been asked, then end."""
+        """Answer the requests under way, then end."""
         self._before_stop()
         self.should_exit = True
 
@@ -75,15 +75,15 @@ class Server(uvicorn.Server):
 def _uvicorn_config(app: ASGIApp, settings: ServeSettings, draining: Callable[[], bool]) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http=partial(HttpProtocol, settings, draining),  # type: ignore[arg-type]  # called, and nothing else
+        http=partial(HttpProtocol, settings, draining),  # type: ignore[arg-type]  # uvicorn only calls it
         ws="none",
         loop="uvloop",
         lifespan="off",
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=False,  # uvicorn believes whoever asks from this machine; we believe whom we are told to
-        timeout_keep_alive=65,  # longer than a load balancer's
+        proxy_headers=False,  # uvicorn trusts every client on this machine; `ProxyHeaders` trusts GALLERY_PROXIES
+        timeout_keep_alive=65,  # seconds: longer than a load balancer's
         timeout_graceful_shutdown=STOP_TIMEOUT_SECONDS,
         backlog=1024,
     )

@@ -1,4 +1,4 @@
-"""Under what name a stream is counted: as its caller's requests are."""
+"""The slot of an open stream, counted under the same rate limit key or address as the caller's requests."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -15,7 +15,7 @@ StreamSlot = AbstractContextManager[None]
 
 
 def stream_slots(settings: Settings) -> Callable[[Request[Any, Any, Any]], StreamSlot]:
-    """What a stream holds while it is open."""
+    """A function from a request to the slot that its stream holds while it is open."""
     limits = StreamLimits(
         settings.notifications,
         limited_by_default=rate_limits_enabled(settings),

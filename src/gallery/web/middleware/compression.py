@@ -1,10 +1,10 @@
-"""Text in fewer bytes: zstd, Brotli or gzip, as `Accept-Encoding` allows (RFC 9110, sections 8.4 and 12.5.3).
+"""Compresses text with zstd, Brotli or gzip, as `Accept-Encoding` allows (RFC 9110, sections 8.4 and 12.5.3).
 
-Only whole answers of text are compressed: no picture, no stream, and nothing that says `no-transform` or has a strong
-tag, which stands for these very bytes. So the JSON of one image comes as it is: its tag is its version.
+Only complete text responses are compressed: no picture, no stream, no response with `no-transform` or with a strong
+ETag, which stands for exact bytes. So the JSON of one image is not compressed: its ETag is its version.
 
-What is read again and again is compressed once: some megabytes of the last results are kept, by the bytes that they
-were made of. So a list that comes from the cache costs a look-up, and nothing has to be invalidated.
+The last results are cached, up to some megabytes, under their uncompressed bytes. So a list from the cache costs one
+look-up, and nothing has to be invalidated.
 """
 
 import asyncio
@@ -20,15 +20,13 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 Headers = list[tuple[bytes, bytes]]
 
-MIN_BYTES = 1024  # bytes; below, a packet is a packet
-MIN_THREAD_BYTES = (
-    128 * 1024
-)  # bytes; from there on in a thread: the slowest coding takes about a millisecond for so many
-MAX_CACHE_BYTES = 16 * 1024 * 1024  # bytes of answers, plain and compressed together
+MIN_BYTES = 1024  # a smaller response takes one packet in any case
+MIN_THREAD_BYTES = 128 * 1024  # compressed in a thread from this size on: about a millisecond in the slowest coding
+MAX_CACHE_BYTES = 16 * 1024 * 1024  # plain and compressed bytes together
 COMPRESSIBLE_TYPES = (b"application/json", b"application/problem+json", b"text/html", b"text/css", b"text/javascript")
 
-# In our order, cheapest first. A list of 50 images, 111 kB, in ms of CPU and kB: 0.06 and 8.9, 0.44 and 9.9,
-# 0.57 and 12.7; the next better levels (3, 5, 6) took 0.09 and 9.6, 0.71 and 8.7, 0.81 and 10.6.
+# In the server's order of preference, cheapest first. A list of 50 images, 111 kB, in ms of CPU and kB: 0.06 and 8.9,
+# 0.44 and 9.9, 0.57 and 12.7; the next better levels (3, 5, 6) took 0.09 and 9.6, 0.71 and 8.7, 0.81 and 10.6.
 CODINGS: dict[str, Callable[[bytes], bytes]] = {
     "zstd": lambda body: zstandard.ZstdCompressor(level=1).compress(body),
     "br": lambda body: brotli.compress(body, quality=4),
@@ -52,7 +50,7 @@ class Compression:
 
 
 class _CompressedResponse:
-    """One answer on its way out: its head is held back until there is a body to look at."""
+    """Sends one response; delays the head until the first piece of the body, which decides the headers."""
 
     def __init__(self, codings: list[str], cache: "CompressedCache", send: Send) -> None:
         self._codings = codings
@@ -73,8 +71,8 @@ class _CompressedResponse:
         await self._send(message)
 
     async def _compress_body(self, start: Message, body: bytes) -> bytes:
-        """The body as it is to be sent, and the head made to fit."""
-        assert start["type"] == "http.response.start"  # noqa: S101  it was looked at already
+        """The body to send, compressed or not; sets the headers of `start` accordingly."""
+        assert start["type"] == "http.response.start"  # noqa: S101  for mypy; checked in `send`
         headers: Headers = list(start["headers"])
         if b"no-transform" in _cache_control(headers) or _has_strong_etag(headers):
             return body
@@ -105,7 +103,7 @@ class _CompressedResponse:
 
 
 class CompressedCache:
-    """The last results, as long as they fit."""
+    """The results used last, within a limit of bytes."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
@@ -130,7 +128,7 @@ class CompressedCache:
 
 
 def accepted_codings(accept_encoding: str) -> list[str]:
-    """The codings of ours that a client takes at least as gladly as plain bytes, the best first."""
+    """The supported codings that a client prefers to plain bytes or accepts equally, the best first."""
     weights: dict[str, float] = {}
     for item in accept_encoding.lower().split(","):
         name, semicolon, parameter = item.partition(";")

@@ -1,7 +1,7 @@
-"""Which other sites' pages may use the API (https://fetch.spec.whatwg.org/#http-cors-protocol).
+"""Access for pages of other origins (https://fetch.spec.whatwg.org/#http-cors-protocol).
 
-Origins that `CORS_ORIGIN` names are echoed, and may bring a visitor's cookie. `*` lets every page in, but never with a
-cookie: such answers are not for it, and such writes are refused.
+Origins that `CORS_ORIGIN` names are echoed, and may send a visitor's cookie. `*` allows every page, but never with a
+cookie: browsers keep such responses from the page, and such writes are refused.
 """
 
 import structlog
@@ -19,18 +19,18 @@ EXPOSED_HEADERS = (
     b"Accept-Ranges, Content-Disposition, Content-Range, ETag, Idempotency-Replayed, Last-Modified, Link, Location, "
     b"RateLimit, RateLimit-Policy, Retry-After, X-Request-Id"
 )
-MAX_AGE_SECONDS = b"7200"  # seconds for which a browser need not ask again; Chromium's longest
+MAX_AGE_SECONDS = b"7200"  # for which a browser keeps a preflight; the maximum of Chromium
 VARY_ORIGIN = (b"vary", b"Origin")
-MAX_LOGGED_ORIGINS = 100  # origins that a process logs, each once: anybody can make them up
+MAX_LOGGED_ORIGINS = 100  # per process, each logged once: clients can invent any number of them
 
 
 class Cors:
-    """Answers preflights, and tells browsers of every other answer who may read it, errors included."""
+    """Answers preflights, and adds the CORS headers to all other responses, errors included."""
 
     def __init__(self, app: ASGIApp, allowed: frozenset[str]) -> None:
         self._app = app
         self._allowed = allowed
-        self._default_headers = [VARY_ORIGIN] if allowed and "*" not in allowed else []  # a cache must not mix them up
+        self._default_headers = [VARY_ORIGIN] if allowed and "*" not in allowed else []  # for caches
         self._logged_origins: set[str] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -60,7 +60,7 @@ class Cors:
         await self._app(scope, receive, send_with_headers)
 
     def _log_not_allowed(self, scope: HTTPScope, origin: str, host: str) -> None:
-        """A browser hides the answer from that page, and its developer looks for the reason."""
+        """Log why a browser keeps the response from the page: its developer gets no reason there."""
         if (
             not origin
             or same_origin(origin, host.lower())
@@ -88,17 +88,17 @@ class Cors:
 
 
 def same_origin(origin: str, host: str) -> bool:
-    """Whether a page from `origin` is one of ours, as the request's `Host` names us."""
+    """Whether a page from `origin` is one of Gallery's own, by the request's `Host`."""
     return origin.lower() in (f"http://{host}", f"https://{host}")
 
 
 def is_allowed_origin(allowed: frozenset[str], origin: str) -> bool:
-    """Whether a page of that origin may use the API; there is none in a request that no page has made."""
+    """Whether a page of this origin may use the API; false for a request without an origin."""
     return bool(origin) and ("*" in allowed or origin.lower() in allowed)
 
 
 def may_write_from(allowed: frozenset[str], scope: Scope, origin: str) -> bool:
-    """The same for a write: who is welcome only as one of all may not bring a visitor's cookie."""
+    """The same for a write: with `CORS_ORIGIN=*`, a cross-origin write that carries a cookie is refused."""
     if "*" in allowed and any(name == b"cookie" for name, _ in scope["headers"]):
         return False
     return is_allowed_origin(allowed, origin)

@@ -1,4 +1,4 @@
-"""`HEAD` on every path that has a `GET`: the same answer without its body (RFC 9110, section 9.3.2)."""
+"""`HEAD` on every path that has a `GET`: the same response without its body (RFC 9110, section 9.3.2)."""
 
 import asyncio
 from typing import cast
@@ -11,7 +11,7 @@ from gallery.web.routing import route_of
 
 
 class HeadMethod:
-    """Asks for the answer to a `GET` and keeps its body back; who knows (by `HEAD` in the scope) need not make one."""
+    """Runs `HEAD` as a `GET` and drops the body. A handler sees `HEAD_SCOPE_KEY` in the scope and may make no body."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -28,7 +28,7 @@ class HeadMethod:
         answered = asyncio.Event()
 
         async def nothing_more() -> HTTPDisconnectEvent:
-            """A stream that would go on for ever is told that its reader has gone."""
+            """Ends a stream, which would go on for ever, by a disconnect after its head."""
             await answered.wait()
             return {"type": "http.disconnect"}
 
@@ -38,12 +38,12 @@ class HeadMethod:
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
                 answered.set()
 
-        get_scope = cast("HTTPScope", {**scope, "method": "GET", HEAD_SCOPE_KEY: True})  # a copy, with a word of ours
+        get_scope = cast("HTTPScope", {**scope, "method": "GET", HEAD_SCOPE_KEY: True})
         await self._app(get_scope, nothing_more, _with_allow_header(scope, send_head))
 
 
 def _with_allow_header(scope: HTTPScope, send: Send) -> Send:
-    """Each `Allow` with all methods of the path, of which Litestar knows only those of one handler."""
+    """Fills `Allow` with all methods of the path; Litestar names those of one handler only."""
     allowed = ", ".join(route_of(scope).methods).encode()
 
     async def send_allowing(message: Message) -> None:

@@ -1,5 +1,5 @@
-"""Who may come in. In open mode everybody may do everything, so the door itself has to tell guests from intruders:
-a browser on this machine will happily carry another site's request here.
+"""Checks of `Host`, and in open mode of `Origin`. Open mode needs no credentials, so a page of another site could
+otherwise use Gallery through a browser on this machine.
 """
 
 import re
@@ -15,15 +15,13 @@ from gallery.web.problems import send_problem
 from gallery.web.routing import route_of
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
-
-
-HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+;=-]+)?(:[0-9]*)?")  # RFC 3986, but for the comma
+HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+;=-]+)?(:[0-9]*)?")  # RFC 3986, without the comma
 
 
 class RequestValidation:
-    """Refuses a request without a valid `Host`, or with two: https://www.rfc-editor.org/rfc/rfc9112#section-3.2.
+    """Refuses a request without exactly one valid `Host`: https://www.rfc-editor.org/rfc/rfc9112#section-3.2.
 
-    And one whose body is coded otherwise than in chunks (section 6.1), which the parser takes for chunks alone.
+    Also refuses every transfer coding but `chunked` (section 6.1): the parser would read the body as plain chunks.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -36,18 +34,19 @@ class RequestValidation:
             await send_problem(scope, send, MalformedHost(rule))
         elif not _transfer_codings(scope) <= {b"chunked"}:
             await send_problem(
-                scope, send, MalformedRequest("Send the body plain or with Transfer-Encoding: chunked alone.")
+                scope, send, MalformedRequest("Send the body without a Transfer-Encoding other than chunked.")
             )
         else:
             await self._app(scope, receive, send)
 
 
 class OpenModeGuard:
-    """In open mode by default: only a loopback `Host` (a rebound DNS name shows here), and writes only from our pages.
+    """In open mode by default: only a loopback `Host`, against DNS rebinding, and writes only from Gallery's own pages.
 
-    With `GALLERY_ACCESS__OPEN=true` any host may be named; writes from other sites' pages are refused all the same,
-    unless `CORS_ORIGIN` lets them. Where credentials are required, they decide, and `web/auth_guard.py` looks after the
-    cookie. A probe without any `Host` is answered: load balancers ask so by HTTP/1.0, and a browser never does.
+    With `GALLERY_ACCESS__OPEN=true` any host is allowed; writes from pages of other origins are refused even then,
+    unless `CORS_ORIGIN` allows them. Where credentials are required, this class checks nothing, and
+    `web/auth_guard.py` checks the origin of writes by the cookie. A probe without `Host` is answered: load balancers
+    send such probes by HTTP/1.0, browsers never do.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
@@ -81,7 +80,11 @@ def _find_host_error(scope: HTTPScope) -> str | None:
         return None if scope["http_version"] == "1.0" else "Send the header Host with the name of this server."
     if len(hosts) > 1:
         return "Send one Host header; this request has more."
-    return None if HOST.fullmatch(hosts[0]) else "Host is a name or an address, and perhaps a port: example.org:3000."
+    return (
+        None
+        if HOST.fullmatch(hosts[0])
+        else "Host must be a name or an address, and may have a port: example.org:3000."
+    )
 
 
 def _transfer_codings(scope: HTTPScope) -> set[bytes]:

@@ -1,5 +1,5 @@
-"""So many requests at once and no more: each holds a connection, and perhaps a spool and an object, for as long as its
-client takes its time. A stream stops counting here when it begins, as streams have limits of their own.
+"""The limit on requests under way: each holds a connection, and perhaps a spool and an object, for as long as its
+client is slow. A stream stops counting here when it begins, since streams have limits of their own.
 """
 
 from litestar.enums import ScopeType
@@ -10,7 +10,7 @@ from gallery.ops import metrics
 from gallery.web.problems import send_problem
 from gallery.web.routing import route_of
 
-PROBE_OPT = {"probe": True}  # for a route's `opt`: answered at once, whatever else is going on
+PROBE_OPT = {"probe": True}  # for a route's `opt`: exempt from the limit
 
 
 class ConcurrencyLimit:
@@ -29,7 +29,7 @@ class ConcurrencyLimit:
             return
         request = object()
         self._active_requests.add(request)
-        scope["extensions"]["gallery.stream"] = lambda: self._active_requests.discard(request)  # type: ignore[index,assignment]  # ours
+        scope["extensions"]["gallery.stream"] = lambda: self._active_requests.discard(request)  # type: ignore[index,assignment]  # Gallery's own
         try:
             await self._app(scope, receive, send)
         finally:

@@ -1,9 +1,9 @@
-"""Who is at the other end: the client's address and scheme, by the word of proxies that the operator trusts.
+"""The client's address and scheme, as proxies report them that the operator trusts (`GALLERY_PROXIES`).
 
-`Forwarded` (RFC 7239) and `X-Forwarded-For` are lists to which each proxy adds whom it was asked by. We walk them from
-our end: the first address that is no trusted proxy's is the client's, and whatever stands to its left was written by
-nobody we know. Most proxies care for one of the two headers and pass the other on as the client has sent it; so where
-both are there and do not agree, neither is believed.
+`Forwarded` (RFC 7239) and `X-Forwarded-For` are lists to which each proxy appends the address of its client. They are
+read from the right: the first address that is not a trusted proxy's is the client's, and all to its left is unverified.
+Most proxies write one of the two headers and pass the other on as the client has sent it; so where both are present and
+disagree, neither is used.
 """
 
 import ipaddress
@@ -24,7 +24,7 @@ FORWARDED, FORWARDED_FOR, FORWARDED_PROTO = b"forwarded", b"x-forwarded-for", b"
 
 
 class ProxyHeaders:
-    """Puts the client's own address and scheme into the scope, when a trusted proxy has asked us for it."""
+    """Puts the client's own address and scheme into the scope of a request from a trusted proxy."""
 
     def __init__(self, app: ASGIApp, trusted: Sequence[Network]) -> None:
         self._app = app
@@ -52,7 +52,7 @@ class ProxyHeaders:
 
 
 def resolve_client(peer: Address, hops: Sequence[str], trusted: Sequence[Network]) -> Address:
-    """The last of `hops` that is no trusted proxy; where one cannot be read, the proxy that has said so."""
+    """The last of `hops` that is not a trusted proxy; or, if a hop is not an address, the proxy that has added it."""
     address_so_far = peer
     for hop in reversed(hops):
         if not is_trusted(trusted, address_so_far):
@@ -69,28 +69,28 @@ def is_trusted(trusted: Sequence[Network], address: Address) -> bool:
 
 
 def parse_address(text: str) -> Address | None:
-    """An address, perhaps with a port; `None` for what is none, such as `unknown` or `_hidden`."""
+    """The address in `text`, which may have a port; `None` for `unknown`, `_hidden` and the like."""
     text = text.strip()
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:
         text = text.partition(":")[0]
     try:
-        found = ipaddress.ip_address(text)
+        address = ipaddress.ip_address(text)
     except ValueError:
         return None
-    return found.ipv4_mapped or found if isinstance(found, ipaddress.IPv6Address) else found
+    return address.ipv4_mapped or address if isinstance(address, ipaddress.IPv6Address) else address
 
 
 def parse_forwarded(value: str) -> list[dict[str, str]]:
-    """The elements of a `Forwarded` header, each with its parameters; an empty one for a header that is malformed."""
+    """The elements of a `Forwarded` header as parameters; one empty element for a malformed header."""
     elements: list[dict[str, str]] = []
     element: dict[str, str] = {}
     position, end = 0, ","
     while value.strip() and end:
         match = FORWARDED_PAIR.match(value, position)
         if match is None:
-            return [{}]  # somebody has said something: that is not the same as nothing
+            return [{}]  # not the same as no header: it disagrees with `X-Forwarded-For`
         name, token, end = match.groups()
         element[name.lower()] = re.sub(r"\\(.)", r"\1", token[1:-1]) if token.startswith('"') else token
         position = match.end()

@@ -1,4 +1,4 @@
-"""Around every request: an id that is echoed and logged, a span, and one measurement and log line when it is over."""
+"""For each request an id that is echoed and logged, a span, and at its end one measurement and one log line."""
 
 import re
 import secrets
@@ -20,7 +20,7 @@ TRACE_HEADERS = ("traceparent", "tracestate")
 
 
 class RequestContext:
-    """Around all routes: gives each request its id, its log line and its measurements."""
+    """Runs inside `Routing` and `ProxyHeaders`, whose results it records, and around all other middlewares."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -34,7 +34,7 @@ class RequestContext:
         structlog.contextvars.bind_contextvars(request=request_id.decode())
         record = RequestRecord(scope)
 
-        async def receive_and_note() -> Any:  # a message, with a name that Litestar does not export
+        async def receive_and_note() -> Any:  # a message, whose type Litestar does not export
             message = await receive()
             if message["type"] == "http.disconnect" and not record.has_started:
                 set_client_disconnected(scope)
@@ -56,7 +56,7 @@ class RequestContext:
 
 
 class RequestRecord:
-    """What there is to say of a request: asked now, begun with its head, over."""
+    """The facts of a request for its metrics, span and log line."""
 
     def __init__(self, scope: HTTPScope) -> None:
         self._scope = scope
@@ -73,7 +73,7 @@ class RequestRecord:
     def start(self, status: int, headers: Any) -> None:
         self._status = status
         if dict(headers).get(b"content-type", b"").startswith(b"text/event-stream"):
-            self._measured_until = time.perf_counter()  # how long somebody listens is no measure of ours
+            self._measured_until = time.perf_counter()  # the duration of a stream depends on its client
 
     def finish(self, span: tracing.Span) -> None:
         now = time.perf_counter()
@@ -97,13 +97,13 @@ class RequestRecord:
             "request",
             method=self._scope["method"],
             path=self._scope["path"],
-            status=self._status or None,  # nothing was answered: the client has gone
+            status=self._status or None,  # `None`: the client has disconnected before the response
             ms=milliseconds,
         )
 
 
 def _trace_headers(scope: HTTPScope) -> dict[str, str]:
-    """The trace that whoever asks has begun: https://www.w3.org/TR/trace-context/."""
+    """The headers of the client's trace: https://www.w3.org/TR/trace-context/."""
     if not tracing.is_enabled():
         return {}
     return {

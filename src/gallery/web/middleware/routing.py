@@ -1,8 +1,8 @@
-"""The route of a request, found once and before anything else looks at its path.
+"""The route of a request, found once and before anything else reads its path.
 
-A path has many spellings: `//api/v1/images/`, `/api/v1/images`. The first thing that happens to a request is that its
-path is put into the one form that Litestar's router knows, and that this router is asked for the route. Limits,
-headers, logs and metrics go by the route, which says in its `opt` what it is; no other place reads a path.
+A path has many spellings: `//api/v1/images/`, `/api/v1/images`. First the path is normalized as Litestar's router
+expects it, and that router finds the route. Limits, headers, logs and metrics depend on the route and its `opt` only,
+never on the path.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ ROUTED_METHODS: tuple[Method, ...] = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
 class Routing:
-    """Around everything that wants to know the route of a request to `litestar`."""
+    """The outermost middleware: puts the route into the scope's extensions for all others (`web/routing.py`)."""
 
     def __init__(self, app: ASGIApp, litestar: Litestar, public_url: str) -> None:
         self._app = app
@@ -35,7 +35,7 @@ class Routing:
         await self._app(scope, receive, send)
 
     def _find_route(self, scope: HTTPScope) -> Route:
-        """A request for what a path offers (`OPTIONS`) counts as one for the first of it."""
+        """`OPTIONS` has the route of the path's first method."""
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         if method != "OPTIONS" and (route := self._match(scope["path"], method)):
             return route
@@ -51,6 +51,6 @@ class Routing:
 
 
 def _methods(route: BaseRoute) -> Sequence[str]:
-    """Those that a path answers to, `HEAD` and `OPTIONS` included."""
+    """The methods of a path, `HEAD` and `OPTIONS` included."""
     methods = set(route.methods) if isinstance(route, HTTPRoute) else set()
     return sorted(methods | ({"HEAD"} if "GET" in methods else set()))

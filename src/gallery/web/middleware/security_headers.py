@@ -1,6 +1,6 @@
-"""What browsers are told about every answer, so that it is used as what it is and nothing else.
+"""Headers that keep browsers from using a response in unintended ways.
 
-A handler that knows better says so itself: a header that is there already stays.
+A header that the handler has set stays.
 """
 
 from litestar.enums import ScopeType
@@ -13,22 +13,22 @@ COMMON_HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
 ]
-CONTENT_SECURITY_POLICY = (
+CONTENT_SECURITY_POLICY = (  # pages and pictures have policies of their own
     b"content-security-policy",
     b"default-src 'none'; frame-ancestors 'none'",
-)  # pages and pictures have their own
+)
 PAGE_HEADERS = [
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"permissions-policy", b"camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
 ]
-STRICT_TRANSPORT_SECURITY = (
+STRICT_TRANSPORT_SECURITY = (  # without includeSubDomains, which other servers of the domain may not support
     b"strict-transport-security",
     b"max-age=31536000",
-)  # whether subdomains too is not ours to say
+)
 
 
 class SecurityHeaders:
-    """`shared`: whether pages of other sites may show pictures (`CORS_ORIGIN` names some); else of the same site."""
+    """With `cross_origin` (`CORS_ORIGIN` is set) pages of other sites may embed pictures; else only the same site."""
 
     def __init__(self, app: ASGIApp, cross_origin: bool) -> None:
         self._app = app
