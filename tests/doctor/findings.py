@@ -1,4 +1,4 @@
-"""Asks the doctor about a few things only."""
+"""Runs some of the doctor's checks."""
 
 from collections.abc import Mapping
 
@@ -9,7 +9,7 @@ from gallery.settings import Settings
 
 
 async def run_named_checks(environment: Mapping[str, str], *names: str) -> dict[str, Finding]:
-    """The findings of these checks and of those that they need (or of all), by their names."""
+    """The findings of these checks and of those that they need (or of all checks), by name."""
     wanted = set(names) or {check.name for check in CHECKS}
     for check in reversed(CHECKS):
         wanted |= set(check.needs) if check.name in wanted else set()
@@ -18,6 +18,6 @@ async def run_named_checks(environment: Mapping[str, str], *names: str) -> dict[
 
 
 async def verdict(environment: Mapping[str, str], name: str) -> tuple[str, str]:
-    """What one check says, in one text with its advice."""
+    """The state of one check, and its sentence with its advice."""
     found = (await run_named_checks(environment, name))[name]
     return found.state, f"{found.says} {found.do}"

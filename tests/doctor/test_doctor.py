@@ -1,4 +1,4 @@
-"""The machine, and the command as people and scripts use it."""
+"""The checks of the machine, and the command `gallery doctor`."""
 
 import json
 import resource
@@ -23,24 +23,24 @@ async def run_doctor(environment, folder, *args) -> tuple[int, list[dict]]:
         return code, found
 
 
-async def test_beside_a_running_gallery_all_is_well(stack, tmp_path):
+async def test_all_checks_pass_beside_a_running_gallery(stack, tmp_path):
     code, found = await run_doctor({"GALLERY_DATA_DIR": str(stack.data)}, tmp_path / "logs")
     assert code == 0, found
     assert [finding["check"] for finding in found] == [check.name for check in CHECKS]
     states = {finding["check"]: finding["state"] for finding in found}
-    answered = {states[name] for name in ("processes", "postgresql", "valkey", "permissions")}
-    assert answered <= {"well", "notice"}, "all but far, perhaps: this machine is busy"
+    servers = {states[name] for name in ("processes", "postgresql", "valkey", "permissions")}
+    assert servers <= {"well", "notice"}, "notice: slow, when this machine is busy"
     assert found[0]["says"] == f"{stack.data}, in use by a running Gallery."
 
 
-async def test_the_data_directory_is_told_in_full(tmp_path, monkeypatch):
+async def test_the_data_directory_is_reported_as_an_absolute_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     state, says = await verdict({}, "data-directory")
-    assert (state, says.startswith(f"{tmp_path / 'data'}: there is no such directory.")) == ("notice", True)
+    assert (state, says.startswith(f"{tmp_path / 'data'}: the directory does not exist.")) == ("notice", True)
     assert await verdict({"DATABASE_URL": "postgresql://db/x"}, "data-directory") == ("well", f"{tmp_path / 'data'}. ")
 
 
-async def test_where_nothing_runs_it_says_so_and_starts_nothing(tmp_path):
+async def test_without_running_servers_it_reports_them_and_starts_nothing(tmp_path):
     code, found = await run_doctor({"GALLERY_DATA_DIR": str(tmp_path / "data")}, tmp_path / "logs")
     assert code == 1
     does = {finding["check"]: finding["do"] for finding in found if finding["state"] == "wrong"}
@@ -52,17 +52,17 @@ async def test_where_nothing_runs_it_says_so_and_starts_nothing(tmp_path):
     assert not (tmp_path / "data" / "postgres").exists()
 
 
-def test_what_is_said_of_an_api_that_is_not_ready():
-    away = {"objects": "The object store is unavailable; try again later.", "valkey": "no answer within 2 s"}
-    found = machine.not_ready_verdict(httpx.Response(503, json={"status": "unavailable", "away": away}))
+def test_an_api_that_is_not_ready():
+    reasons = {"objects": "The object store is unavailable; try again later.", "valkey": "no answer within 2 s"}
+    found = machine.not_ready_verdict(httpx.Response(503, json={"status": "unavailable", "away": reasons}))
     assert found.state == "wrong"
-    assert found.says == f"The API is not ready. objects: {away['objects']} valkey: {away['valkey']}"
-    assert "the check store and valkey says below" in found.do
+    assert found.says == f"The API is not ready. objects: {reasons['objects']} valkey: {reasons['valkey']}"
+    assert "the check store and valkey below" in found.do
     assert machine.not_ready_verdict(httpx.Response(503, json={"status": "draining"})).state == "notice"
     assert "502" in machine.not_ready_verdict(httpx.Response(502, text="<html>")).says
 
 
-async def test_a_setting_that_cannot_be_read_is_a_finding(tmp_path):
+async def test_an_invalid_setting_is_a_finding(tmp_path):
     code, found = await run_doctor({"PORT": "many"}, tmp_path / "logs")
     assert code == 1
     assert [(f["check"], f["state"], "PORT is 'many'" in f["says"]) for f in found] == [("settings", "wrong", True)]
@@ -71,7 +71,7 @@ async def test_a_setting_that_cannot_be_read_is_a_finding(tmp_path):
 @pytest.mark.parametrize(
     ("change", "state", "says"),
     [
-        ({}, "well", "none is dangerous"),
+        ({}, "well", "known and safe"),
         ({"GALLERY_ACESS__OPEN": "1"}, "wrong", "GALLERY_ACESS__OPEN (meant GALLERY_ACCESS__OPEN?)"),
         ({"GALLERY_FAULT": "upload-put:1"}, "wrong", "kill themselves"),
         ({"GALLERY_HOST": "0.0.0.0", "GALLERY_ACCESS__OPEN": "true"}, "wrong", "delete everything"),
@@ -80,12 +80,12 @@ async def test_a_setting_that_cannot_be_read_is_a_finding(tmp_path):
         ({"S3_BUCKET": "a", "S3_ENDPOINT": "http://127.0.0.1:9000"}, "well", ""),
     ],
 )
-async def test_settings_that_nobody_knows_or_that_let_strangers_in(change, state, says):
+async def test_unknown_and_unsafe_settings(change, state, says):
     found = await verdict(change, "settings")
     assert (found[0], says in found[1]) == (state, True), found
 
 
-async def test_little_room_of_every_kind(monkeypatch, tmp_path):
+async def test_low_memory_disk_and_limits(monkeypatch, tmp_path):
     names, here = ("memory", "disk", "shared-memory", "limits"), {"GALLERY_DATA_DIR": str(tmp_path)}
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (4096, hard))
@@ -102,16 +102,16 @@ async def test_little_room_of_every_kind(monkeypatch, tmp_path):
     assert all(f.do for f in found.values())
 
 
-async def test_what_holds_in_a_renderer_is_tried(monkeypatch, tmp_path):
+async def test_the_confinement_of_a_renderer_is_tried(monkeypatch, tmp_path):
     here = {"GALLERY_DATA_DIR": str(tmp_path)}
-    assert (await verdict(here, "renderers"))[0] == "well"  # as the machines of these tests can
+    assert (await verdict(here, "renderers"))[0] == "well"  # the test machines support it
     monkeypatch.setattr(machine, "examine", unconfined_report)
     state, says = await verdict(here, "renderers")
     assert state == "notice"
     assert "run programs, open TCP connections" in says
 
 
-async def test_a_check_that_fails_says_so_and_the_others_go_on(monkeypatch):
+async def test_a_check_that_raises_is_unknown_and_the_others_go_on(monkeypatch):
     async def broken(_) -> Verdict:
         raise KeyError("surprise")
 

@@ -1,4 +1,4 @@
-"""What a process keeps in memory, told on request and to nobody else."""
+"""The report of a process's largest Python objects, on request and private."""
 
 import asyncio
 import os
@@ -19,7 +19,7 @@ async def heap_file(monkeypatch, tmp_path):
     asyncio.get_running_loop().remove_signal_handler(heap.SIGNAL)
 
 
-async def test_the_largest_objects_are_told_by_type_and_size_without_their_contents(heap_file):
+async def test_the_largest_objects_are_reported_by_type_and_size_without_their_contents(heap_file):
     photos = {"held": b"secret" * 10_000_000}
     found = await heap.request_report(os.getpid())
     assert (found.largest[0].type, found.largest[0].count) == ("bytes", len(photos["held"]))
@@ -29,7 +29,7 @@ async def test_the_largest_objects_are_told_by_type_and_size_without_their_conte
     assert not heap_file.exists()
 
 
-async def test_what_only_a_running_coroutine_holds_is_told_too(heap_file):
+async def test_objects_held_only_by_a_running_coroutine_are_reported_too(heap_file):
     async def write():
         heap.write_report()
 
@@ -48,18 +48,18 @@ async def test_the_report_is_private_and_follows_no_link(heap_file):
     assert heap_file.stat().st_mode & 0o777 == 0o600
 
 
-async def test_a_process_that_would_die_of_the_question_is_not_asked():
-    stranger = await asyncio.create_subprocess_exec("sleep", "60")
+async def test_a_process_that_the_signal_would_end_gets_none():
+    process = await asyncio.create_subprocess_exec("sleep", "60")
     with pytest.raises(ValueError, match="does not answer: name a gallery serve"):
-        await heap.request_report(stranger.pid)
-    assert stranger.returncode is None
-    stranger.kill()
-    await stranger.wait()
+        await heap.request_report(process.pid)
+    assert process.returncode is None
+    process.kill()
+    await process.wait()
     with pytest.raises(ValueError, match="There is no process"):
-        await heap.request_report(stranger.pid)
+        await heap.request_report(process.pid)
 
 
-async def test_a_serving_process_tells(environment, tmp_path):
+async def test_a_serving_process_reports(environment, tmp_path):
     async with api(environment, tmp_path / "logs") as server:
         found = await heap.request_report(server.pid)
         assert (found.pid, found.bytes > 10_000_000) == (server.pid, True)

@@ -1,4 +1,4 @@
-"""Each thing that the doctor looks at in a server, well and ill, on real ones."""
+"""Each check of a server, passing and failing, on real servers."""
 
 import asyncio
 from contextlib import asynccontextmanager
@@ -39,7 +39,7 @@ async def valkey_client(environment):
         yield client
 
 
-async def test_of_a_sound_gallery_nothing_bad_is_said(environment, gallery):
+async def test_a_healthy_gallery_passes_all_checks(environment, gallery):
     found = await run_named_checks(environment)
     assert {f.check for f in found.values() if f.state in {"wrong", "unknown"}} == set()
     assert found["postgresql"].facts["version"] >= 16
@@ -53,17 +53,19 @@ async def test_of_a_sound_gallery_nothing_bad_is_said(environment, gallery):
         (lambda url: url + "-not", "no such database"),
         (lambda url: f"postgresql://127.0.0.1:1/{url.rpartition('/')[2]}", "Start PostgreSQL"),
         (lambda _: "postgresql://nowhere.invalid/x", "nowhere.invalid is unknown"),
-        (lambda _: "postgresql://127.0.0.1/x?sslmode=nonsense", "cannot be asked"),
+        (lambda _: "postgresql://127.0.0.1/x?sslmode=nonsense", "The connection to PostgreSQL failed"),
     ],
 )
-async def test_why_postgresql_does_not_let_us_in(environment, change, says):
+async def test_the_reason_of_a_failed_connection_to_postgresql(environment, change, says):
     found = await run_named_checks({**environment, "DATABASE_URL": change(environment["DATABASE_URL"])}, "stuck-images")
     assert (found["postgresql"].state, found["stuck-images"].state) == ("wrong", "skipped")
     assert says in found["postgresql"].says + found["postgresql"].do
 
 
-@pytest.mark.parametrize(("url", "says"), [("127.0.0.1:1", "mend REDIS_URL"), ("nowhere.invalid", "name is unknown")])
-async def test_why_valkey_does_not_let_us_in(environment, url, says):
+@pytest.mark.parametrize(
+    ("url", "says"), [("127.0.0.1:1", "correct REDIS_URL"), ("nowhere.invalid", "name is unknown")]
+)
+async def test_the_reason_of_a_failed_connection_to_valkey(environment, url, says):
     state, text = await verdict({**environment, "REDIS_URL": f"redis://{url}"}, "valkey")
     assert (state, says in text) == ("wrong", True), text
 
@@ -100,7 +102,7 @@ async def test_another_schema(environment, db, revision, do):
     assert (state, do in text, SCHEMA_REVISION in text) == ("wrong", True, True)
 
 
-async def test_what_takes_long_and_who_holds_it(environment, db, monkeypatch):
+async def test_a_long_statement_and_the_process_that_blocks_it(environment, db, monkeypatch):
     monkeypatch.setattr(postgres, "LONG_RUNNING_SECONDS", 0.05)
     assert (await verdict(environment, "slow-queries"))[0] == "well"
     async with db.transaction():
@@ -123,14 +125,14 @@ async def test_what_takes_long_on_average(environment, db):
     assert (await verdict(environment, "slow-queries"))[0] == "well"
 
 
-async def test_images_that_wait_and_nobody_who_comes(environment, gallery, db):
+async def test_images_that_no_worker_takes(environment, gallery, db):
     await insert_images(gallery, "fresh", work="due")
-    assert (await verdict(environment, "stuck-images"))[0] == "notice"  # nobody has swept yet
+    assert (await verdict(environment, "stuck-images"))[0] == "notice"  # no worker has swept yet
     await db.execute("UPDATE installation SET swept_at = now()")
     assert (await verdict(environment, "stuck-images"))[0] == "well"
     await db.execute("UPDATE image SET next_attempt_at = now() - interval '1 hour', deferrals = 7")
     state, text = await verdict(environment, "stuck-images")
-    assert (state, "put off 7 times" in text) == ("wrong", True), text
+    assert (state, "deferred 7 times" in text) == ("wrong", True), text
     await db.execute("UPDATE image SET work = 'taken', lease_until = now() - interval '1 hour'")
     await db.execute("UPDATE installation SET swept_at = now() - interval '1 hour'")
     state, text = await verdict(environment, "stuck-images")
@@ -144,19 +146,19 @@ async def test_images_that_have_failed_are_counted_by_their_reason(environment, 
     assert (state, "2 damaged_picture" in text) == ("notice", True)
 
 
-async def test_how_old_the_state_is_that_can_be_restored(environment, gallery):
-    async def told() -> tuple[str, str]:
+async def test_the_age_of_the_newest_verified_backup(environment, gallery):
+    async def check() -> tuple[str, str]:
         return await verdict(environment, "backups")
 
-    assert "no backup that we know of" in (await told())[1]
+    assert "There is no backup." in (await check())[1]
     async with freeze(gallery.database, "somewhere") as first:
         await mark_complete(gallery.database, first)
-    assert ((state := await told())[0], "ever verified" in state[1]) == ("notice", True)
+    assert ((state := await check())[0], "ever verified" in state[1]) == ("notice", True)
     now = datetime.now(UTC)
     await mark_verified(gallery.database, str(uuid4()), "somewhere", now - timedelta(days=3))
-    assert ((state := await told())[0], "72 hours" in state[1]) == ("wrong", True)
+    assert ((state := await check())[0], "72 hours" in state[1]) == ("wrong", True)
     await mark_verified(gallery.database, str(uuid4()), "somewhere", now - timedelta(hours=5))
-    assert ((state := await told())[0], "5 hours" in state[1]) == ("well", True)
+    assert ((state := await check())[0], "5 hours" in state[1]) == ("well", True)
 
 
 async def test_few_connections_are_left(environment, monkeypatch):
@@ -165,7 +167,7 @@ async def test_few_connections_are_left(environment, monkeypatch):
     assert (await verdict(environment, "connections"))[0] == "wrong"
 
 
-async def test_clocks_that_differ(environment, s3, gallery, monkeypatch):
+async def test_different_clocks(environment, s3, gallery, monkeypatch):
     with_s3 = {**environment, **s3, "S3_BUCKET": "clocks"}
     assert {(await verdict(with_s3, name))[0] for name in ("database-clock", "store-clock")} == {"well"}
     monkeypatch.setattr(postgres, "MAX_CLOCK_SKEW_SECONDS", -1)
@@ -173,7 +175,7 @@ async def test_clocks_that_differ(environment, s3, gallery, monkeypatch):
     assert {(await verdict(with_s3, name))[0] for name in ("database-clock", "store-clock")} == {"wrong"}
 
 
-async def test_a_valkey_that_throws_keys_away(environment):
+async def test_a_valkey_that_evicts_keys(environment):
     assert (await verdict(environment, "eviction"))[0] == "well"
     async with valkey_client(environment) as client:
         try:
@@ -189,7 +191,7 @@ async def test_a_valkey_that_throws_keys_away(environment):
     assert (full[0], "Raise maxmemory" in full[1]) == ("wrong", True)
 
 
-async def test_a_cache_that_finds_nothing(environment, monkeypatch):
+async def test_a_cache_without_hits(environment, monkeypatch):
     monkeypatch.setattr(valkey, "MIN_LOOKUPS", 50)
     async with valkey_client(environment) as client:
         await client.config_resetstat()
@@ -217,9 +219,9 @@ async def test_a_cache_with_a_server_of_its_own(environment):
     assert "GALLERY_CACHE__URL" in found["cache"].do
 
 
-async def test_a_queue_that_stands_still(environment, gallery):
+async def test_a_queue_that_does_not_move(environment, gallery):
     async def broken(subject: str) -> None:
-        raise RuntimeError(f"no idea what to do with {subject}")
+        raise RuntimeError(f"broken handler of {subject}")
 
     assert (await verdict(environment, "queue"))[0] == "well"
     await upload_image(gallery)
@@ -235,7 +237,7 @@ async def test_a_queue_that_stands_still(environment, gallery):
                 await asyncio.sleep(0.02)
             assert (await run_named_checks(environment, "queue"))["queue"].facts["workers"] == 1
     state, text = await verdict(environment, "queue")
-    assert (state, "no idea what to do with" in text) == ("wrong", True), text
+    assert (state, "broken handler of" in text) == ("wrong", True), text
 
 
 @pytest.mark.parametrize(
@@ -243,38 +245,38 @@ async def test_a_queue_that_stands_still(environment, gallery):
     [
         ({"S3_ACCESS_KEY": "nobody"}, "store", "access key is unknown"),
         ({"S3_SECRET_KEY": "guess"}, "store", "check S3_SECRET_KEY"),
-        ({"S3_BUCKET": "not-there"}, "store", "nothing at the bucket not-there"),
+        ({"S3_BUCKET": "not-there"}, "store", "does not exist: the bucket not-there"),
         ({"S3_ENDPOINT": "http://127.0.0.1:1"}, "store", "Nothing listens at the endpoint"),
-        (environment_of("reader", {}, "looked-at"), "permissions", "We may not put objects"),
+        (environment_of("reader", {}, "read-only"), "permissions", "Gallery may not put objects"),
     ],
 )
-async def test_why_the_store_does_not_let_us_in(environment, s3, change, check, says):
-    bucket(s3, "looked-at")
-    state, text = await verdict({**environment, **s3, "S3_BUCKET": "looked-at", **change}, check)
+async def test_the_reason_of_a_failed_connection_to_the_store(environment, s3, change, check, says):
+    bucket(s3, "read-only")
+    state, text = await verdict({**environment, **s3, "S3_BUCKET": "read-only", **change}, check)
     assert (state, says in text) == ("wrong", True), text
 
 
-async def test_whose_the_store_is(environment, gallery):
+async def test_the_owner_of_the_store(environment, gallery):
     installation = str(await gallery.objects.find_owner())
     assert (await verdict(environment, "ownership"))[0] == "well"
-    for owner, says in (("theirs", "another installation"), (f"closed {installation}", "moved from here")):
+    for owner, says in (("another", "another installation"), (f"closed {installation}", "moved to another store")):
         (gallery.settings.data_path / "objects" / "installation").write_text(owner)
         state, text = await verdict(environment, "ownership")
         assert (state, says in text) == ("wrong", True)
 
 
-async def test_a_store_that_overwrites_is_found_out(environment, exit_stack):
-    class Careless(ObjectStore):
+async def test_a_store_that_overwrites(environment, exit_stack):
+    class OverwritingStore(ObjectStore):
         async def put(self, key, content, served=None):
             await super().delete([key])
             await super().put(key, content, served)
 
     settings = Settings.read(environment)
-    patient = CheckContext(settings, {}, None, exit_stack)
-    patient.objects = open_objects(settings)
-    assert (await store.permissions(patient)).state == "well"
-    patient.objects = Careless(patient.objects._store, 5)
-    assert "If-None-Match" in (await store.permissions(patient)).do
+    context = CheckContext(settings, {}, None, exit_stack)
+    context.objects = open_objects(settings)
+    assert (await store.permissions(context)).state == "well"
+    context.objects = OverwritingStore(context.objects._store, 5)
+    assert "If-None-Match" in (await store.permissions(context)).do
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Dead and frozen workers, known by their heartbeats."""
+"""Dead and frozen workers, found by their heartbeats."""
 
 import asyncio
 import os
@@ -18,7 +18,7 @@ UNREACHABLE_VALKEY = "redis://127.0.0.1:1/0"
 @pytest.fixture
 async def send_heartbeat(gallery):
     async def beat(name: str, seconds: float, *, ended: bool = False) -> None:
-        """The worker has sent its last heartbeat so many seconds ago."""
+        """Writes a worker with its last heartbeat so many seconds ago."""
         async with gallery.database.writing() as db:
             await db.execute(
                 "INSERT INTO worker (name, version, concurrency, seen_at, ended_at) "
@@ -65,15 +65,15 @@ async def test_a_worker_that_died(environment, gallery, send_heartbeat):
     assert (state, "No worker is alive, and 0 images are due. The worker pod-1:1" in text) == ("wrong", True), text
     await send_heartbeat("pod-2:1", 1)
     state, text = await verdict(environment, "workers")
-    assert (state, "See whether its process hangs" in text) == ("wrong", True), text
+    assert (state, "Check whether its process hangs" in text) == ("wrong", True), text
     async with gallery.database.writing() as db:
         await db.execute("UPDATE worker SET seen_at = now() - interval '30 minutes' WHERE name = 'pod-1:1'")
     state, text = await verdict(environment, "workers")
     assert (state, "1 workers are alive, and 1 died within the last hour." in text) == ("notice", True), text
 
 
-async def test_one_that_died_here_and_was_started_again_is_worth_knowing(environment, send_heartbeat):
-    await send_heartbeat(f"{socket.gethostname()}:{os.getpid()}", 50)  # that number is another program's by now
+async def test_a_worker_that_died_on_this_machine_and_was_restarted_is_a_notice(environment, send_heartbeat):
+    await send_heartbeat(f"{socket.gethostname()}:{os.getpid()}", 50)  # another program has that pid now
     await send_heartbeat("pod-2:1", 1)
     assert (await verdict(environment, "workers"))[0] == "notice"
 

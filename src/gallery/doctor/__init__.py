@@ -1,1 +1,1 @@
-"""`gallery doctor`: small checks that say what is wrong and what to do, whatever is away."""
+"""`gallery doctor`: small checks that report faults with advice, also while servers are unavailable."""

@@ -1,4 +1,4 @@
-"""All checks, in the order in which they are told."""
+"""All checks, in the order of the output."""
 
 from gallery.doctor import machine, postgres, replicas, rows, store, valkey
 from gallery.doctor.model import Check

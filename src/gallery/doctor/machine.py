@@ -1,4 +1,4 @@
-"""The machine and the settings."""
+"""Checks of the machine and the settings."""
 
 import asyncio
 import os
@@ -17,61 +17,61 @@ from gallery.settings import Settings, find_unknown_variables
 
 GIB = 1024**3
 MIN_FREE_DISK_BYTES = 0.5 * GIB
-MIN_FREE_MEMORY_RATIO = 0.05  # of all
+MIN_FREE_MEMORY_RATIO = 0.05
 MIN_OPEN_FILES = 1024
-SHARED_MEMORY, MIN_SHARED_MEMORY_BYTES = Path("/dev/shm"), 32 * 1024**2  # noqa: S108  PostgreSQL's choice
+SHARED_MEMORY, MIN_SHARED_MEMORY_BYTES = Path("/dev/shm"), 32 * 1024**2  # noqa: S108  PostgreSQL uses it
 CGROUP = Path("/sys/fs/cgroup")
-CHECK_BY_SERVICE = {"postgresql": "postgresql", "valkey": "valkey", "objects": "store"}  # what /readyz names
+CHECK_BY_SERVICE = {"postgresql": "postgresql", "valkey": "valkey", "objects": "store"}  # by the names of /readyz
 UNCONFINED_ACTIONS = {
-    "privileges": "use privileges, or gain some",
-    "files": "read and write all files that its worker may",
+    "privileges": "use or gain privileges",
+    "files": "read and write its worker's files",
     "programs": "run programs",
     "network": "open TCP connections",
 }
 
 
 async def data_directory(context: CheckContext) -> Verdict:
-    """Where embedded servers and objects in files are; in another working directory the default is another one."""
+    """The directory of embedded servers and of objects in files; its default depends on the working directory."""
     here = context.settings
     path = here.data_path.absolute()
     if context.running is not None:
         return well(f"{path}, in use by a running Gallery.", path=f"{path}")
     if here.database.url is not None:
         return well(f"{path}.", path=f"{path}")
-    state = "no Gallery runs there" if path.exists() else "there is no such directory"
+    state = "no Gallery runs in this directory" if path.exists() else "the directory does not exist"
     return notice(
         f"{path}: {state}.", "Set GALLERY_DATA_DIR if Gallery runs in another data directory.", path=f"{path}"
     )
 
 
 async def settings(context: CheckContext) -> Verdict:
-    """Names that nobody knows, and values that let strangers in."""
-    if strangers := find_unknown_variables(context.environment):
-        meant = ", ".join(f"{name} (meant {near}?)" if near else name for name, near in strangers.items())
-        return wrong(f"Nobody knows {meant}.", "Mend the name or unset it: it has no effect.", names=[*strangers])
+    """Unknown variables, and unsafe values."""
+    if unknown := find_unknown_variables(context.environment):
+        names = ", ".join(f"{name} (meant {near}?)" if near else name for name, near in unknown.items())
+        return wrong(f"Unknown setting: {names}.", "Correct the name or unset it: it has no effect.", names=[*unknown])
     here = context.settings
     if here.fault:
-        return wrong(f"GALLERY_FAULT is {here.fault}: processes kill themselves there.", "Unset it: it is for tests.")
+        return wrong(f"GALLERY_FAULT is {here.fault}: processes kill themselves.", "Unset it: it is for tests only.")
     reachable = not is_loopback(here.host)
     if reachable and is_open(here):
         return wrong(
-            f"Everybody who reaches {here.host} may read and delete everything.",
-            "Set GALLERY_ACCESS__OPEN=false and make keys with gallery keys create.",
+            f"Gallery listens on {here.host} in open mode: every client may read and delete everything.",
+            "Set GALLERY_ACCESS__OPEN=false and create keys with gallery keys create.",
         )
     if reachable and here.rate.enabled is False:
-        return notice("There are no limits on how often strangers may ask.", "Unset GALLERY_RATE__ENABLED.")
-    if plain := _unencrypted(here):
-        return notice(f"{plain} travels unencrypted.", "Use TLS unless the network is yours alone.")
-    return well("All are known, and none is dangerous.")
+        return notice("Rate limits are off.", "Unset GALLERY_RATE__ENABLED.")
+    if endpoint := _unencrypted_endpoint(here):
+        return notice(f"The connection to {endpoint} is unencrypted.", "Use TLS unless the network is private.")
+    return well("All settings are known and safe.")
 
 
 async def memory(context: CheckContext) -> Verdict:
-    """What is free here, of the machine or of the container, against what workers may take."""
+    """The free memory of the machine or the container, compared with the limit of the renderers."""
     total, free = _memory_bytes()
     if free < total * MIN_FREE_MEMORY_RATIO:
         return wrong(
             f"Only {free / GIB:.1f} of {total / GIB:.1f} GiB of memory are free.",
-            "Look at the queue's length, at gallery doctor --heap PID of the largest process, or give it more memory.",
+            "Find the largest process and run gallery doctor --heap PID, or add memory.",
             free=free,
             total=total,
         )
@@ -79,65 +79,65 @@ async def memory(context: CheckContext) -> Verdict:
     needed = worker.concurrency * worker.memory
     if needed > total:
         return notice(
-            f"{worker.concurrency} renderers may take {needed / GIB:.1f} GiB, and here are {total / GIB:.1f}.",
+            f"{worker.concurrency} renderers may use {needed / GIB:.1f} of {total / GIB:.1f} GiB of memory.",
             "Lower GALLERY_WORKER__CONCURRENCY, or GALLERY_WORKER__MEMORY (then the largest pictures are refused).",
         )
-    renderers = f"{worker.concurrency} renderers may take {needed / GIB:.1f}"
+    renderers = f"{worker.concurrency} renderers may use {needed / GIB:.1f}"
     return well(f"{free / GIB:.1f} of {total / GIB:.1f} GiB are free; {renderers}.", free=free, total=total)
 
 
 async def disk(context: CheckContext) -> Verdict:
-    """Room for files of ours: embedded data, objects, uploads and renderings under way."""
-    places = {
+    """Free disk space for embedded data, objects, and uploads and renditions in progress."""
+    folders = {
         "the temporary directory": Path(tempfile.gettempdir()),
         "the data directory": _nearest_existing(context.settings.data_path),
     }
-    free = {name: (path, (await asyncio.to_thread(shutil.disk_usage, path)).free) for name, path in places.items()}
+    free = {name: (path, (await asyncio.to_thread(shutil.disk_usage, path)).free) for name, path in folders.items()}
     name, (path, least) = min(free.items(), key=lambda entry: entry[1][1])
     if least < MIN_FREE_DISK_BYTES:
         return wrong(
             f"Only {least / GIB:.2f} GiB are free in {name}, {path}.",
-            "Remove what is not needed, or put it on a larger disk (GALLERY_DATA_DIR, TMPDIR).",
+            "Delete files that are not needed, or move the directory to a larger disk (GALLERY_DATA_DIR, TMPDIR).",
             free=least,
         )
-    told = [f"{size / GIB:.1f} GiB are free in {name}, {path}" for name, (path, size) in free.items()]
-    return well("; ".join(told) + ".", free=least)
+    sentences = [f"{size / GIB:.1f} GiB are free in {name}, {path}" for name, (path, size) in free.items()]
+    return well("; ".join(sentences) + ".", free=least)
 
 
 async def shared_memory(context: CheckContext) -> Verdict:
-    """The embedded PostgreSQL's; a container has 64 MiB of it unless told otherwise."""
+    """Shared memory for the embedded PostgreSQL; a container has 64 MiB by default."""
     if context.settings.database.url is not None:
         return skipped("PostgreSQL is not embedded")
     free = (await asyncio.to_thread(shutil.disk_usage, SHARED_MEMORY)).free
     if free < MIN_SHARED_MEMORY_BYTES:
         return wrong(
             f"Only {free / 1024**2:.0f} MiB of shared memory are free.",
-            "Give the container more: --shm-size, shm_size.",
+            "Raise the container's --shm-size or shm_size.",
             free=free,
         )
     return well(f"{free / 1024**2:,.0f} MiB of shared memory are free.", free=free)
 
 
 async def limits(context: CheckContext) -> Verdict:
-    """Open files: one for each client that listens. `gallery serve` raises its soft limit to the hard one."""
+    """The limit of open files: each event stream takes one. `gallery serve` raises the soft limit to the hard one."""
     soft, hard = file_limits()
     here = context.settings.notifications
     most = here.max_streams or capacity(soft).streams
     if soft < MIN_OPEN_FILES:
         return wrong(
-            f"A process may have {soft} files open, and {most} streams.",
+            f"A process may open {soft} files, and {most} event streams.",
             "Raise the hard limit: ulimit -Hn, LimitNOFILE= of systemd, or the container's ulimits.",
             soft=soft,
             hard=hard,
         )
     if most > capacity(soft).connections:
         return wrong(
-            f"{most:,} streams of a process leave nothing of its {soft:,} files for other requests.",
+            f"{most:,} event streams leave none of the process's {soft:,} files for other requests.",
             "Lower GALLERY_NOTIFICATIONS__MAX_STREAMS, or raise the limit of open files.",
             soft=soft,
             hard=hard,
         )
-    return well(f"A process may have {soft:,} files open, and {most:,} streams.", soft=soft, hard=hard, streams=most)
+    return well(f"A process may open {soft:,} files, and {most:,} event streams.", soft=soft, hard=hard, streams=most)
 
 
 async def processes(context: CheckContext) -> Verdict:
@@ -147,33 +147,33 @@ async def processes(context: CheckContext) -> Verdict:
         return skipped(f"no gallery dev runs in {context.settings.data_path}")
     url = f"http://127.0.0.1:{running.api_port}/readyz"
     try:
-        async with httpx.AsyncClient(timeout=4, trust_env=False) as client:  # no proxy leads to this machine
+        async with httpx.AsyncClient(timeout=4, trust_env=False) as client:  # never through a proxy
             answer = await client.get(url)
     except httpx.HTTPError as error:
-        return wrong(f"The API at {url} does not answer: {error!r}.", "Look at its log; gallery dev starts it again.")
+        return wrong(f"The API at {url} does not answer: {error!r}.", "Read its log; gallery dev restarts it.")
     if answer.is_success:
         return well(f"gallery dev runs, and its API is ready on port {running.api_port}.")
     return not_ready_verdict(answer)
 
 
 def not_ready_verdict(response: httpx.Response) -> Verdict:
-    """What /readyz says, in sentences; each need has a check of its own, that says what to do."""
+    """The answer of /readyz as sentences; each server named there has its own check with the advice."""
     try:
-        away: dict[str, str] = response.json().get("away", {})
+        unavailable: dict[str, str] = response.json().get("away", {})
     except ValueError:
-        return wrong(f"The API answers /readyz with {response.status_code}.", "Look at its log.")
-    if not away:
-        return notice("The API ends: it takes no new requests.", "Wait, and look again.")
-    names = [CHECK_BY_SERVICE[need] for need in away]
+        return wrong(f"The API answers /readyz with {response.status_code}.", "Read its log.")
+    if not unavailable:
+        return notice("The API is shutting down: it takes no new requests.", "Wait, and run gallery doctor again.")
+    names = [CHECK_BY_SERVICE[name] for name in unavailable]
     return wrong(
-        f"The API is not ready. {' '.join(f'{need}: {why}' for need, why in away.items())}",
-        f"Do what the check {' and '.join(names)} says below. If it says that all is well, look at the API's log.",
-        away=away,
+        f"The API is not ready. {' '.join(f'{name}: {reason}' for name, reason in unavailable.items())}",
+        f"Follow the check {' and '.join(names)} below. If it finds nothing wrong, read the API's log.",
+        away=unavailable,
     )
 
 
 async def renderers(context: CheckContext) -> Verdict:
-    """What a picture that takes a renderer over could do, tried in one."""
+    """Runs the actions of a malicious picture in a renderer."""
     with tempfile.TemporaryDirectory(prefix="gallery-doctor-") as folder:
         scratch, worker = Path(folder), context.settings.worker
         with open_renderers(1, 10, worker.memory, scratch, denied=context.settings.data_path) as pool:
@@ -185,11 +185,11 @@ async def renderers(context: CheckContext) -> Verdict:
             "Run workers on Linux 6.7 or newer with Landlock, in a container whose seccomp profile lets it be used.",
             missing=found.missing,
         )
-    return well("A renderer has no secrets, no privileges, no files but its own, and no network.")
+    return well("A renderer has no secrets, no privileges, no network, and only its own files.")
 
 
 def _memory_bytes() -> tuple[int, int]:
-    """All, and what is free of it, in bytes."""
+    """The total and the free memory in bytes."""
     lines = Path("/proc/meminfo").read_text().splitlines()
     kib = {line.split(":")[0]: int(line.split()[1]) for line in lines}
     total, free = kib["MemTotal"] * 1024, kib["MemAvailable"] * 1024
@@ -201,11 +201,11 @@ def _memory_bytes() -> tuple[int, int]:
 
 
 def _nearest_existing(path: Path) -> Path:
-    """The path, or what is there of it."""
-    return next(place for place in (path, *path.parents) if os.path.lexists(place))
+    """The path, or its nearest parent that exists."""
+    return next(folder for folder in (path, *path.parents) if os.path.lexists(folder))
 
 
-def _unencrypted(settings: Settings) -> str:
+def _unencrypted_endpoint(settings: Settings) -> str:
     endpoint = settings.s3.endpoint or ""
     host = endpoint.partition("://")[2].partition(":")[0].partition("/")[0]
-    return f"What goes to {endpoint}" if endpoint.startswith("http://") and not is_loopback(host) else ""
+    return endpoint if endpoint.startswith("http://") and not is_loopback(host) else ""

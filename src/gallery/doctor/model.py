@@ -1,4 +1,4 @@
-"""What a check finds, and whom it looks at."""
+"""The checks' results and their context."""
 
 import asyncio
 from collections import defaultdict
@@ -18,7 +18,7 @@ from gallery.settings import Settings
 
 
 class State(StrEnum):
-    """`notice` is worth knowing and nothing to wake anybody for; `unknown` is a check that did not come to an end."""
+    """A `notice` needs no immediate action; `unknown` is a check that did not finish."""
 
     WELL = "well"
     NOTICE = "notice"
@@ -28,7 +28,7 @@ class State(StrEnum):
 
 
 class Verdict(Struct, frozen=True):
-    """What a check says, and what to do about it; `facts` are for scripts."""
+    """The result of a check and the advice; `facts` are for scripts."""
 
     state: State
     says: str
@@ -37,7 +37,7 @@ class Verdict(Struct, frozen=True):
 
 
 class Finding(Struct, frozen=True, rename="camel"):
-    """A verdict with the check's name and how long it took."""
+    """A verdict with the name and the duration of its check."""
 
     group: str
     check: str
@@ -50,20 +50,20 @@ class Finding(Struct, frozen=True, rename="camel"):
 
 @dataclass
 class CheckContext:
-    """A Gallery as its settings describe it. The first check of a group opens what the others of it use."""
+    """A Gallery as its settings describe it. The first check of a group opens the connection that the others use."""
 
     settings: Settings
     environment: dict[str, str]
-    running: RunInfo | None  # what runs in the data directory, if anything does
+    running: RunInfo | None  # the Gallery that runs in the data directory
     stack: AsyncExitStack
     db: "asyncpg.Connection[asyncpg.Record] | None" = None
     valkey: Client | None = None
     cache: Client | None = None  # the server of the cache
     objects: ObjectStore | None = None
-    installation: str | None = None  # whose the database is
-    store_owner: str | None = None  # whose the object store is
+    installation: str | None = None  # the id in the database
+    store_owner: str | None = None  # the id in the object store
     finished: dict[str, asyncio.Event] = field(default_factory=lambda: defaultdict(asyncio.Event))
-    unusable: set[str] = field(default_factory=set)  # the checks on which no other can build
+    unusable: set[str] = field(default_factory=set)  # checks that failed; those that need them are skipped
 
 
 CheckFunction: TypeAlias = Callable[[CheckContext], Awaitable[Verdict]]
@@ -71,17 +71,17 @@ CheckFunction: TypeAlias = Callable[[CheckContext], Awaitable[Verdict]]
 
 @dataclass(frozen=True)
 class Check:
-    """`needs` are checks that come before it, without which it cannot say anything."""
+    """`needs` are the earlier checks that must have passed."""
 
     group: str
     name: str
     run: CheckFunction
     needs: tuple[str, ...] = ()
-    timeout_seconds: float = 5.0  # seconds
+    timeout_seconds: float = 5.0
 
 
 REPORT_BUG = (
-    "This is a bug of Gallery: report it, with gallery --version, at https://github.com/gallery-api/gallery-api/issues."
+    "This is a bug in Gallery: report it, with gallery --version, at https://github.com/gallery-api/gallery-api/issues."
 )
 
 

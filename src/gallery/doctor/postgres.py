@@ -1,4 +1,4 @@
-"""PostgreSQL: can we come in, is the schema ours, and what is slow in it."""
+"""Checks of PostgreSQL: the connection, the schema, and slow statements."""
 
 import asyncio
 import socket
@@ -13,13 +13,13 @@ from gallery.adapters.postgres.database import SCHEMA_REVISION
 from gallery.doctor.model import CheckContext, Verdict, notice, well, wrong
 
 MIN_VERSION = 16
-TIMEOUT_SECONDS = 3.0  # seconds
-MAX_ROUND_TRIP_MS = 20  # milliseconds to a server that ought to be near
-SLOW_STATEMENT_MS = 100  # milliseconds that a statement takes on average
+TIMEOUT_SECONDS = 3.0
+MAX_ROUND_TRIP_MS = 20
+SLOW_STATEMENT_MS = 100  # on average
 MIN_CALLS = 20
-LONG_RUNNING_SECONDS = 10  # seconds that a statement may take, or a transaction be idle
+LONG_RUNNING_SECONDS = 10  # for a statement or an idle transaction
 MAX_CONNECTION_RATIO = 0.85
-MAX_CLOCK_SKEW_SECONDS = 5  # seconds
+MAX_CLOCK_SKEW_SECONDS = 5
 
 SLOW_STATEMENTS = """
     SELECT query, calls, mean_exec_time AS mean FROM pg_stat_statements
@@ -42,12 +42,12 @@ CONNECTIONS = """
 
 
 async def postgresql(context: CheckContext) -> Verdict:
-    """Connect, as the API does, and say precisely why not."""
+    """Connects as the API does, and explains a failure."""
     url = context.settings.database.url or (context.running and context.running.database_url)
     if not url:
         return wrong(
-            f"No PostgreSQL is set, and no embedded one runs in {context.settings.data_path.absolute()}.",
-            "Start gallery dev, set DATABASE_URL, or set GALLERY_DATA_DIR to the directory of the one that runs.",
+            f"DATABASE_URL is not set, and no embedded PostgreSQL runs in {context.settings.data_path.absolute()}.",
+            "Start gallery dev, set DATABASE_URL, or set GALLERY_DATA_DIR to the directory of the running Gallery.",
         )
     db = await open_connection(context, url)
     if isinstance(db, Verdict):
@@ -57,13 +57,13 @@ async def postgresql(context: CheckContext) -> Verdict:
 
 
 async def open_connection(context: CheckContext, url: str) -> "asyncpg.Connection[asyncpg.Record] | Verdict":
-    """A connection that ends with the examination, or why there is none."""
-    named = {"application_name": "doctor"}
+    """A connection that is closed at the end of all checks, or the reason why it failed."""
+    server_settings = {"application_name": "doctor"}
     try:
-        async with asyncio.timeout(TIMEOUT_SECONDS):  # asyncpg's own time-out holds for each of its tries
-            # PgBouncer forgets prepared statements, and none of ours comes twice
+        async with asyncio.timeout(TIMEOUT_SECONDS):  # asyncpg's own time-out applies to each of its tries
+            # PgBouncer does not keep prepared statements, and each statement runs once
             db = await asyncpg.connect(
-                url, command_timeout=TIMEOUT_SECONDS, server_settings=named, statement_cache_size=0
+                url, command_timeout=TIMEOUT_SECONDS, server_settings=server_settings, statement_cache_size=0
             )
     except (OSError, TimeoutError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         says, do = _explain_error(error, urlsplit(url).hostname)
@@ -81,10 +81,10 @@ async def migrations(context: CheckContext) -> Verdict:
         context.installation = await db.fetchval("SELECT id::text FROM installation")
         return well(f"The schema is at {revision}.", revision=revision)
     if revision is None:
-        return wrong("The database is empty: it has no schema.", "Run gallery migrate.", expected=SCHEMA_REVISION)
+        return wrong("The database has no schema.", "Run gallery migrate.", expected=SCHEMA_REVISION)
     do = "Upgrade Gallery." if revision > SCHEMA_REVISION else "Run gallery migrate."
     return wrong(
-        f"The schema is at {revision}, and this Gallery's is {SCHEMA_REVISION}.",
+        f"The schema is at {revision}; this Gallery needs {SCHEMA_REVISION}.",
         do,
         revision=revision,
         expected=SCHEMA_REVISION,
@@ -95,16 +95,16 @@ async def connections(context: CheckContext) -> Verdict:
     used, most = await get_connection(context).fetchrow(CONNECTIONS) or (0, 1)
     if used > most * MAX_CONNECTION_RATIO:
         return wrong(
-            f"{used} of {most} connections are taken.",
-            "Lower GALLERY_DATABASE__POOL_SIZE, put PgBouncer before it, or raise max_connections.",
+            f"{used} of {most} connections are in use.",
+            "Lower GALLERY_DATABASE__POOL_SIZE, use PgBouncer, or raise max_connections.",
             used=used,
             most=most,
         )
-    return well(f"{used} of {most} connections are taken.", used=used, most=most)
+    return well(f"{used} of {most} connections are in use.", used=used, most=most)
 
 
 async def slow_queries(context: CheckContext) -> Verdict:
-    """What takes long now, and, where pg_stat_statements is loaded, what takes long on average."""
+    """Statements that take long now and, with pg_stat_statements, those that take long on average."""
     db = get_connection(context)
     if rows := await db.fetch(LONG_RUNNING_STATEMENTS, LONG_RUNNING_SECONDS):
         row = rows[0]
@@ -113,20 +113,18 @@ async def slow_queries(context: CheckContext) -> Verdict:
             f"{len(rows)} statements or transactions run for more than {LONG_RUNNING_SECONDS} s; "
             f"the oldest, process {row['pid']}, "
             f"is {row['state']} for {row['seconds']:.0f} s{blocked}: {_shorten(row['query'])}",
-            f"See who holds what; SELECT pg_terminate_backend({row['pid']}) ends it.",
+            f"Look at pg_locks; SELECT pg_terminate_backend({row['pid']}) ends the process.",
             pids=[row["pid"] for row in rows],
         )
     try:
         rows = await db.fetch(SLOW_STATEMENTS, MIN_CALLS, SLOW_STATEMENT_MS)
     except (asyncpg.UndefinedTableError, asyncpg.ObjectNotInPrerequisiteStateError, asyncpg.InsufficientPrivilegeError):
-        return well(
-            "No statement runs for long now. (With the extension pg_stat_statements, averages are looked at too.)"
-        )
+        return well("No statement takes long now. (With the extension pg_stat_statements, averages are checked too.)")
     if rows:
         row = rows[0]
         return wrong(
             f"{row['calls']} times, {row['mean']:.0f} ms on average: {_shorten(row['query'])}",
-            "EXPLAIN (ANALYZE, BUFFERS) it; VACUUM ANALYZE if estimates are off.",
+            "Run EXPLAIN (ANALYZE, BUFFERS) on it, and VACUUM ANALYZE if its estimates are wrong.",
             statements=[{"calls": r["calls"], "mean": round(r["mean"]), "query": _shorten(r["query"])} for r in rows],
         )
     return well(f"No statement takes {SLOW_STATEMENT_MS} ms on average, and none takes long now.")
@@ -136,58 +134,58 @@ async def clock(context: CheckContext) -> Verdict:
     there: datetime = await get_connection(context).fetchval("SELECT clock_timestamp()")
     apart = abs((datetime.now(UTC) - there).total_seconds())
     if apart > MAX_CLOCK_SKEW_SECONDS:
-        return wrong(f"This machine's clock and PostgreSQL's are {apart:.0f} s apart.", "Let both keep time by NTP.")
+        return wrong(f"This machine's clock and PostgreSQL's differ by {apart:.0f} s.", "Synchronise both with NTP.")
     return well(f"This machine's clock and PostgreSQL's agree within {max(1, round(apart))} s.", apart=apart)
 
 
 async def _check_server(db: "asyncpg.Connection[asyncpg.Record]") -> Verdict:
     version = db.get_server_version()
-    took = []
+    round_trips = []
     for _ in range(5):
         began = perf_counter()
         await db.fetchval("SELECT 1")
-        took.append((perf_counter() - began) * 1000)
-    away = statistics.median(took)
+        round_trips.append((perf_counter() - began) * 1000)
+    median = statistics.median(round_trips)
     name = f"PostgreSQL {version.major}"
-    facts = {"version": version.major, "milliseconds": round(away, 2)}
+    facts = {"version": version.major, "milliseconds": round(median, 2)}
     if version.major < MIN_VERSION:
         return wrong(f"{name} is too old.", f"Upgrade it to {MIN_VERSION} or newer.", **facts)
     if await db.fetchval("SELECT pg_is_in_recovery()"):
-        return wrong(f"{name} is a replica and cannot be written.", "Point DATABASE_URL at the primary.", **facts)
-    if away > MAX_ROUND_TRIP_MS:
-        return notice(f"{name} answers after {away:.0f} ms.", "Bring it nearer: every request asks it.", **facts)
-    return well(f"{name} answers within {away:.1f} ms.", **facts)
+        return wrong(f"{name} is a read-only replica.", "Set DATABASE_URL to the primary.", **facts)
+    if median > MAX_ROUND_TRIP_MS:
+        return notice(f"{name} answers after {median:.0f} ms.", "Run it nearer: every request needs it.", **facts)
+    return well(f"{name} answers within {median:.1f} ms.", **facts)
 
 
 CONNECTION_ERRORS: tuple[tuple[tuple[type[Exception], ...], str, str], ...] = (
     (
         (asyncpg.InvalidPasswordError, asyncpg.InvalidAuthorizationSpecificationError),
-        "PostgreSQL refuses us: {error}.",
-        "Check user and password in DATABASE_URL, and pg_hba.conf.",
+        "PostgreSQL refuses the connection: {error}.",
+        "Check the user and the password in DATABASE_URL, and pg_hba.conf.",
     ),
     (
         (asyncpg.InvalidCatalogNameError,),
         "PostgreSQL has no such database: {error}.",
-        "Create it, or mend the name in DATABASE_URL.",
+        "Create it, or correct the name in DATABASE_URL.",
     ),
     (
         (asyncpg.TooManyConnectionsError,),
-        "PostgreSQL has no connection left for us.",
-        "Lower GALLERY_DATABASE__POOL_SIZE, or put PgBouncer before it.",
+        "PostgreSQL has no free connections.",
+        "Lower GALLERY_DATABASE__POOL_SIZE, or use PgBouncer.",
     ),
     (
         (asyncpg.CannotConnectNowError,),
         "PostgreSQL is not ready yet: {error}.",
-        "Wait; if it stays so, look at its log.",
+        "Wait; if it stays so, read its log.",
     ),
-    ((socket.gaierror,), "The name {host} is unknown.", "Check the host in DATABASE_URL, and DNS."),
+    ((socket.gaierror,), "The host name {host} is unknown.", "Check the host in DATABASE_URL, and DNS."),
     (
         (TimeoutError,),
         "PostgreSQL at {host} does not answer within 3 s.",
-        "Look for a firewall, or whether it hangs.",
+        "Check firewalls, and whether the server hangs.",
     ),
-    ((OSError,), "Nothing answers at {host}: {error}.", "Start PostgreSQL, or mend DATABASE_URL."),
-    ((Exception,), "PostgreSQL cannot be asked: {error}.", "Check DATABASE_URL."),
+    ((OSError,), "No server answers at {host}: {error}.", "Start PostgreSQL, or correct DATABASE_URL."),
+    ((Exception,), "The connection to PostgreSQL failed: {error}.", "Check DATABASE_URL."),
 )
 
 
@@ -197,7 +195,7 @@ def _explain_error(error: Exception, host: str | None) -> tuple[str, str]:
 
 
 def get_connection(context: CheckContext) -> "asyncpg.Connection[asyncpg.Record]":
-    assert context.db is not None, "the check before has connected"  # noqa: S101
+    assert context.db is not None, "the check postgresql has connected"  # noqa: S101
     return context.db
 
 

@@ -1,12 +1,12 @@
-"""What the rows say: images that wait and nobody who comes for them, images that failed, backups."""
+"""Checks of the rows: images that no worker takes, failed images, backups."""
 
 from gallery.doctor.model import CheckContext, Verdict, notice, well, wrong
 from gallery.doctor.postgres import get_connection
 
-MAX_DUE_SECONDS = 300  # seconds that a due image may wait
-MAX_OVERDUE_LEASE_SECONDS = 60  # seconds after the end of a lease in which the sweep has found it
-MAX_SWEEP_AGE_SECONDS = 120  # seconds without any sweep
-MAX_BACKUP_AGE_SECONDS = 2 * 86_400  # seconds, as for the alert in deploy/prometheus/alerts.yml
+MAX_DUE_SECONDS = 300  # the longest normal wait of a due image
+MAX_OVERDUE_LEASE_SECONDS = 60  # the sweep finds an expired lease within this time
+MAX_SWEEP_AGE_SECONDS = 120
+MAX_BACKUP_AGE_SECONDS = 2 * 86_400  # as for the alert in deploy/prometheus/alerts.yml
 
 STUCK_IMAGES = """
     SELECT count(*) FILTER (WHERE work = 'due' AND next_attempt_at < now() - $1 * interval '1 s') AS overdue,
@@ -29,7 +29,7 @@ BACKUPS = """
 
 
 async def stuck_images(context: CheckContext) -> Verdict:
-    """Images that are due long since, or whose worker was lost, by PostgreSQL's clock."""
+    """Images that are overdue, or whose worker was lost, by PostgreSQL's clock."""
     row = await get_connection(context).fetchrow(STUCK_IMAGES, MAX_DUE_SECONDS, MAX_OVERDUE_LEASE_SECONDS)
     assert row is not None  # an aggregate  # noqa: S101
     facts = {"due": row["due"], "overdue": row["overdue"], "lost": row["lost"], "unswept": row["unswept"]}
@@ -42,14 +42,12 @@ async def stuck_images(context: CheckContext) -> Verdict:
         if not alive:
             return wrong(f"{says}. {_sweep_age_sentence(row['unswept'])}.", "Start gallery worker.", **facts)
         if row["deferrals"]:
-            do = "Something of ours is away: the timeline of an image (GET /images/ID/timeline) says what."
-            return wrong(f"{says}; some were put off {row['deferrals']} times.", do, **facts)
-        return wrong(
-            f"{says}, though workers sweep.", "Add workers; the queue is longer than they can render.", **facts
-        )
+            do = "A server is unavailable: an image's timeline (GET /images/ID/timeline) names it."
+            return wrong(f"{says}; some were deferred {row['deferrals']} times.", do, **facts)
+        return wrong(f"{says}, though workers are alive.", "Add workers: they do not keep up with the queue.", **facts)
     if not alive:
         return notice(
-            f"{_sweep_age_sentence(row['unswept'])}.", "Start gallery worker: each sweeps every few seconds.", **facts
+            f"{_sweep_age_sentence(row['unswept'])}.", "Start gallery worker: it sweeps every few seconds.", **facts
         )
     return well(f"{row['due']} images are due, none for long.", **facts)
 
@@ -59,27 +57,27 @@ async def failed_images(context: CheckContext) -> Verdict:
     if not rows:
         return well("No image has failed within a day.")
     counts = {row["error_code"] or "?": row["count"] for row in rows}
-    told = ", ".join(f"{count} {code}" for code, count in counts.items())
+    codes = ", ".join(f"{count} {code}" for code, count in counts.items())
     return notice(
-        f"Images that failed within a day: {told}.",
-        "Bad pictures stay so; others get a new try by POST /images/ID/reprocess.",
+        f"Images that failed within a day: {codes}.",
+        "Damaged pictures fail again; render others again with POST /images/ID/reprocess.",
         failed=counts,
     )
 
 
 async def backups(context: CheckContext) -> Verdict:
-    """How old the state is that can surely be restored."""
+    """The age of the newest verified backup."""
     row = await get_connection(context).fetchrow(BACKUPS)
     assert row is not None  # an aggregate  # noqa: S101
     created, proved = row["created"], row["proved"]
     if created is None:
-        return notice("There is no backup that we know of.", "Make one, and prove it: gallery backup create, verify.")
+        return notice("There is no backup.", "Run gallery backup create, then gallery backup verify.")
     if proved is None:
-        return notice("No backup was ever verified.", "Prove the newest one: gallery backup verify.")
-    says = f"What can surely be restored is {proved / 3600:.0f} hours old."
+        return notice("No backup was ever verified.", "Run gallery backup verify.")
+    says = f"The newest verified backup is {proved / 3600:.0f} hours old."
     if proved > MAX_BACKUP_AGE_SECONDS:
         return wrong(
-            says, "Run gallery backup create and verify, and see what their timer says.", seconds=round(proved)
+            says, "Run gallery backup create and verify, and check the timer that runs them.", seconds=round(proved)
         )
     return well(says, seconds=round(proved))
 

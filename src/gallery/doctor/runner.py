@@ -1,4 +1,4 @@
-"""Looks at everything: the groups at the same time, the checks of a group one after the other, each with its end."""
+"""Runs the checks: groups concurrently, the checks of a group one after the other, each with a time-out."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -14,11 +14,11 @@ from gallery.settings import Settings
 async def run_checks(
     settings: Settings, environment: Mapping[str, str], checks: Sequence[Check]
 ) -> AsyncIterator[list[Finding]]:
-    """The findings of each group, in the groups' order. Starts and changes nothing but a probe in the object store."""
+    """The findings of each group, in order. Starts nothing, and writes nothing but a probe in the object store."""
     async with AsyncExitStack() as stack:
-        patient = CheckContext(settings, dict(environment), datadir.find_running(settings.data_path), stack)
+        context = CheckContext(settings, dict(environment), datadir.find_running(settings.data_path), stack)
         groups = list(dict.fromkeys(check.group for check in checks))
-        tasks = [asyncio.create_task(_run_group(patient, [c for c in checks if c.group == group])) for group in groups]
+        tasks = [asyncio.create_task(_run_group(context, [c for c in checks if c.group == group])) for group in groups]
         for task in tasks:
             yield await task
 
@@ -42,7 +42,7 @@ async def _run_check(context: CheckContext, check: Check) -> Finding:
 
 async def _run_with_timeout(context: CheckContext, check: Check) -> Verdict:
     if missing := [name for name in check.needs if name in context.unusable]:
-        return skipped(f"{missing[0]} is not well")
+        return skipped(f"the check {missing[0]} failed")
     try:
         async with asyncio.timeout(check.timeout_seconds):
             return await check.run(context)
@@ -50,7 +50,7 @@ async def _run_with_timeout(context: CheckContext, check: Check) -> Verdict:
         return Verdict(
             State.UNKNOWN,
             f"No answer within {check.timeout_seconds:.0f} s.",
-            "Look whether the server that it asks hangs.",
+            "Check whether the server hangs.",
         )
-    except Exception as error:  # noqa: BLE001  a check that fails says so; the others go on
+    except Exception as error:  # noqa: BLE001  is reported as a finding; the other checks go on
         return Verdict(State.UNKNOWN, f"The check itself failed: {error!r}.", REPORT_BUG)

@@ -1,4 +1,4 @@
-"""Whether workers are alive, by their heartbeats in PostgreSQL: Valkey counts the connections of a frozen one too."""
+"""Checks the workers by their heartbeats in PostgreSQL: Valkey would count the connections of a frozen one too."""
 
 import socket
 from datetime import datetime, timedelta
@@ -9,7 +9,7 @@ from gallery.embedded import processes
 from gallery.jobs import workers as registry
 from gallery.jobs.workers import Worker, WorkerState
 
-REPLACED_AFTER = timedelta(minutes=10)  # after which a worker that was lost elsewhere has been replaced, if others live
+REPLACED_AFTER = timedelta(minutes=10)  # by then a worker lost on another machine has been replaced, if others live
 DUE = """
     SELECT (SELECT count(*) FROM image WHERE work = 'due' AND deleted_at IS NULL AND next_attempt_at <= now()) AS due,
            now() AS now
@@ -17,34 +17,35 @@ DUE = """
 
 
 async def workers(context: CheckContext) -> Verdict:
-    """Frozen ones, dead ones, and images that wait for none."""
+    """Finds frozen and dead workers, and due images without a live worker."""
     db = get_connection(context)
     (row,) = await db.fetch(DUE)
     due, now = row["due"], row["now"]
     found = await registry.workers(db)
-    alive = [one for one in found if one.presence is WorkerState.ALIVE]
-    lost = sorted((one for one in found if one.presence is WorkerState.LOST), key=lambda one: one.seen_at, reverse=True)
-    facts = {"alive": len(alive), "lost": [one.name for one in lost], "due": due}
-    if frozen := [one for one in lost if _find_local_pid(one)]:
+    alive = [each for each in found if each.presence is WorkerState.ALIVE]
+    lost = [each for each in found if each.presence is WorkerState.LOST]
+    lost.sort(key=lambda each: each.seen_at, reverse=True)
+    facts = {"alive": len(alive), "lost": [each.name for each in lost], "due": due}
+    if frozen := [each for each in lost if _find_local_pid(each)]:
         return _frozen(frozen[0], due, now, facts)
     if not alive:
         return _none_alive(lost, due, now, facts)
     if lost and now - lost[0].seen_at < REPLACED_AFTER and not _is_local(lost[0]):
-        do = "See whether its process hangs, and end it; its images are taken up by the others."
-        return wrong(f"{_last_heartbeat(lost[0], now)}, and it did not end in order.", do, **facts)
+        do = "Check whether its process hangs, and end it; other workers continue with its images."
+        return wrong(f"{_last_heartbeat(lost[0], now)}, and it did not shut down.", do, **facts)
     if lost:
         says = (
             f"{len(alive)} workers are alive, and {len(lost)} died within the last hour. "
             f"{_last_heartbeat(lost[0], now)}."
         )
-        return notice(says, "Read the end of its log, and the kernel's log for out of memory.", **facts)
+        return notice(says, "Read the end of its log, and the kernel's log for out-of-memory kills.", **facts)
     return well(f"{len(alive)} workers are alive, and {due} images are due.", **facts)
 
 
 def _frozen(worker: Worker, due: int, now: datetime, facts: dict[str, object]) -> Verdict:
     pid = _find_local_pid(worker)
     return wrong(
-        f"{_last_heartbeat(worker, now)}, though its process lives: it is frozen. {due} images are due.",
+        f"{_last_heartbeat(worker, now)}, but its process exists: it is frozen. {due} images are due.",
         f"End it with kill -9 {pid}: gallery dev, systemd or Kubernetes starts another. (kill -CONT {pid} wakes a "
         "process that was stopped.)",
         **facts,
@@ -54,7 +55,7 @@ def _frozen(worker: Worker, due: int, now: datetime, facts: dict[str, object]) -
 def _none_alive(lost: list[Worker], due: int, now: datetime, facts: dict[str, object]) -> Verdict:
     if lost:
         says = f"No worker is alive, and {due} images are due. {_last_heartbeat(lost[0], now)}."
-        return wrong(says, "Start gallery worker; the end of that one's log says why it died.", **facts)
+        return wrong(says, "Start gallery worker; the end of the lost worker's log says why it died.", **facts)
     if due:
         return wrong(f"{due} images are due, and no worker is alive.", "Start gallery worker.", **facts)
     return notice("No worker is alive.", "Start gallery worker: without one, no image becomes READY.", **facts)
@@ -71,7 +72,7 @@ def _is_local(worker: Worker) -> bool:
 
 
 def _find_local_pid(worker: Worker) -> int | None:
-    """The worker's process, if it is one of this machine that lives."""
+    """The pid of the worker, if it is a live process on this machine."""
     pid = worker.name.rpartition(":")[2]
     if not _is_local(worker) or not pid.isdecimal():
         return None

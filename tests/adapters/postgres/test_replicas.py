@@ -231,11 +231,11 @@ async def test_the_doctor_names_the_replica_that_is_not_well(environment, primar
         state, text = await verdict(environment, "replicas")
         assert (state, "is behind" in text) == ("notice", True)
     for url, says in (
-        (primary.url, "is a primary of its own"),
-        ("postgresql://127.0.0.1:1/image_gallery", "mend DATABASE_READ_REPLICA_URL"),
+        (primary.url, "is not a replica"),
+        ("postgresql://127.0.0.1:1/image_gallery", "correct DATABASE_READ_REPLICA_URL"),
     ):
         both = {**environment, "DATABASE_READ_REPLICA_URL": f"{replica.url},{url}"}
         state, text = await verdict(both, "replicas")
-        assert (state, says in text, "left out" in text) == ("wrong", True, True), text
+        assert (state, says in text, "it is not used" in text) == ("wrong", True, True), text
     alone = {**environment, "DATABASE_READ_REPLICA_URL": ""}
     assert (await verdict(alone, "replicas"))[0] == "skipped"
