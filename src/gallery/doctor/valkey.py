@@ -64,7 +64,7 @@ def _eviction_verdict(info: dict[str, Any]) -> Verdict:
     if policy != "noeviction":
         return wrong(
             f"maxmemory-policy is {policy}: Valkey may evict jobs and rate limits ({evicted} keys so far).",
-            "Set maxmemory-policy noeviction, by CONFIG SET and in the configuration file. Cache entries expire anyway.",
+            "Set maxmemory-policy noeviction by CONFIG SET and in the configuration file. Cache entries expire anyway.",
             **facts,
         )
     if most and used > most * MAX_MEMORY_RATIO:
