@@ -129,7 +129,7 @@ async def test_the_command_shows_a_key_once(environment):
 
 
 async def test_the_command_says_that_there_are_no_keys(environment):
-    sentence = "There are no API keys: make one with gallery keys create.\n"
+    sentence = "There are no API keys. Create one with gallery keys create.\n"
     assert await run_command(environment, "keys", "list") == (0, "", sentence)
     assert await run_command(environment, "keys", "list", "--json") == (0, '{"keys":0}\n', "")
 

@@ -1,4 +1,4 @@
-"""The commands. Each reads the settings and does one thing; how it runs and ends is in `cli/runner.py`."""
+"""The commands and their options. `cli/runner.py` runs them; each command's code is in the file of its name."""
 
 import os
 from datetime import datetime
@@ -19,15 +19,17 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-keys_app = typer.Typer(help="API keys, and the keys that sign links and cookies.", no_args_is_help=True)
+keys_app = typer.Typer(help="Manage API keys and signing keys.", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
 
-backup_app = typer.Typer(help="Backups that prove themselves.", no_args_is_help=True)
+backup_app = typer.Typer(help="Create and verify backups.", no_args_is_help=True)
 app.add_typer(backup_app, name="backup")
 
 LocationArgument = Annotated[str, typer.Argument(metavar="DIR", help="A directory, or s3://bucket/prefix")]
-BackupOption = Annotated[str | None, typer.Option("--backup", metavar="ID", help="Not the newest, but this one")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON lines instead of text, a summary last")]
+BackupOption = Annotated[
+    str | None, typer.Option("--backup", metavar="ID", help="Use this backup instead of the newest")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON lines; the last one is a summary")]
 
 
 def main() -> None:
@@ -52,15 +54,17 @@ def root(
 @app.command()
 def dev(
     port: Annotated[int | None, typer.Option(help="Listen on this port (PORT)")] = None,
-    data_dir: Annotated[str | None, typer.Option(help="Keep all data there (GALLERY_DATA_DIR)")] = None,
-    cors_origin: Annotated[str | None, typer.Option(help="Whose pages may use the API (CORS_ORIGIN)")] = None,
+    data_dir: Annotated[str | None, typer.Option(help="Keep all data in this directory (GALLERY_DATA_DIR)")] = None,
+    cors_origin: Annotated[
+        str | None, typer.Option(help="Origin of the pages that may use the API (CORS_ORIGIN)")
+    ] = None,
     closed: Annotated[
         bool, typer.Option("--closed", help="Require credentials (GALLERY_ACCESS__OPEN=false); see gallery keys")
     ] = False,
 ) -> None:
     """Run everything on this machine: servers, API and worker.
 
-    PostgreSQL and Valkey are embedded where no address is set. What dies is started again.
+    PostgreSQL and Valkey are embedded unless their address is set. A process that dies is restarted.
     """
     from gallery.cli import dev as command  # noqa: PLC0415  each command imports only what it needs
 
@@ -83,7 +87,7 @@ def serve(
 ) -> None:
     """Serve the API and the web page.
 
-    With WORKER_MODE=true, be a worker instead.
+    With WORKER_MODE=true, run a worker instead.
     """
     from gallery.cli import serve as command  # noqa: PLC0415
     from gallery.cli import worker as other  # noqa: PLC0415
@@ -99,7 +103,7 @@ def serve(
 def worker(
     concurrency: Annotated[int | None, typer.Option(help="Pictures at once (GALLERY_WORKER__CONCURRENCY)")] = None,
 ) -> None:
-    """Render what has been uploaded."""
+    """Render uploaded images."""
     from gallery.cli import worker as command  # noqa: PLC0415
 
     run(command.worker, "worker", read_settings(GALLERY_WORKER__CONCURRENCY=concurrency))
@@ -107,10 +111,10 @@ def worker(
 
 @app.command()
 def migrate(
-    slow: Annotated[bool, typer.Option("--slow", help="A step may take as long as it needs, and the API wait")] = False,
+    slow: Annotated[bool, typer.Option("--slow", help="No time limit for a step; the API may have to wait")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Bring the database's schema up to date."""
+    """Migrate the database to this version's schema."""
     from gallery.cli import once as command  # noqa: PLC0415
 
     run(lambda s: command.migrate(s, slow=slow, json=json), "migrate")
@@ -118,12 +122,12 @@ def migrate(
 
 @app.command()
 def sweep(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what there is to do, and do nothing")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the work to do")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Finish what was left half done.
+    """Clean up after interrupted work.
 
-    Enqueue the images that wait, and remove the objects that no image needs.
+    Enqueue due images, and remove objects that no image needs.
     """
     from gallery.cli import once as command  # noqa: PLC0415
 
@@ -133,19 +137,23 @@ def sweep(
 @app.command()
 def verify(
     share: Annotated[
-        float, typer.Option("--bytes", min=0, max=1, help="Which share of the originals is read: 1 all, 0.01 a sample")
+        float, typer.Option("--bytes", min=0, max=1, help="Share of the originals to read: 1 is all, 0.01 a sample")
     ] = 0,
     after: Annotated[
-        str | None, typer.Option(metavar="ID", help="Go on with the originals after that image; keys are not compared")
+        str | None,
+        typer.Option(metavar="ID", help="Continue with the originals after this image; keys are not compared"),
     ] = None,
     remove_unknown: Annotated[
-        bool, typer.Option("--remove-unknown", help="Remove objects that no row knows; without it they are only told")
+        bool,
+        typer.Option(
+            "--remove-unknown", help="Remove objects that no row references; by default they are only reported"
+        ),
     ] = False,
     json: JsonOption = False,
 ) -> None:
     """Compare the rows with the object store.
 
-    With --bytes, compare stored bytes with their hashes too. Exit with 1 if they differ.
+    With --bytes, compare stored bytes with their hashes too. Exits with 1 if they differ.
     """
     from gallery.cli import verify as command  # noqa: PLC0415
 
@@ -155,12 +163,12 @@ def verify(
 @backup_app.command("create")
 def backup_create(
     location: LocationArgument,
-    keep: Annotated[int | None, typer.Option(min=1, help="How many backups stay there (GALLERY_BACKUP__KEEP)")] = None,
+    keep: Annotated[int | None, typer.Option(min=1, help="Number of backups to keep (GALLERY_BACKUP__KEEP)")] = None,
     json: JsonOption = False,
 ) -> None:
-    """Copy the database and all objects that it needs.
+    """Back up the database and its objects.
 
-    What is there already is not copied again.
+    Objects of earlier backups in the same location are not copied again.
     """
     from gallery.cli import backup as command  # noqa: PLC0415
 
@@ -172,16 +180,17 @@ def backup_verify(
     location: LocationArgument,
     backup: BackupOption = None,
     share: Annotated[
-        float, typer.Option("--bytes", min=0, max=1, help="Which share of the files is read: 1 all, 0.05 a sample")
+        float, typer.Option("--bytes", min=0, max=1, help="Share of the files to read: 1 is all, 0.05 a sample")
     ] = 1,
     database_url: Annotated[
-        str | None, typer.Option(metavar="URL", help="An empty database to try it in; else one is made and dropped")
+        str | None,
+        typer.Option(metavar="URL", help="An empty database to restore into; by default one is created and dropped"),
     ] = None,
     json: JsonOption = False,
 ) -> None:
     """Restore a backup into a scratch database and compare.
 
-    Exit with 1 if something is wrong.
+    Exits with 1 if something is wrong.
     """
     from gallery.cli import backup as command  # noqa: PLC0415
 
@@ -190,9 +199,9 @@ def backup_verify(
 
 @app.command()
 def restore(location: LocationArgument, backup: BackupOption = None, json: JsonOption = False) -> None:
-    """Put a backup back.
+    """Restore a backup.
 
-    The database and the object store have to be empty.
+    The database and the object store must be empty.
     """
     from gallery.cli import backup as command  # noqa: PLC0415
 
@@ -202,13 +211,14 @@ def restore(location: LocationArgument, backup: BackupOption = None, json: JsonO
 @app.command()
 def doctor(
     heap: Annotated[
-        int | None, typer.Option(metavar="PID", help="Instead, the largest Python objects of a serve or worker process")
+        int | None,
+        typer.Option(metavar="PID", help="Print the largest Python objects of a serve or worker process instead"),
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Look for what is wrong, and say what to do about it.
+    """Find faults, and print what to do about them.
 
-    Exit with 1 if something is wrong, with 2 if something could not be said.
+    Exits with 1 if something is wrong, with 2 if a check could not be made.
     """
     from gallery.cli import doctor as command  # noqa: PLC0415
 
@@ -225,30 +235,30 @@ def doctor(
 def migrate_objects(
     to: Annotated[str, typer.Option(metavar="STORE", help="s3://…, gs://…, az://…, file:///…, or a file of settings")],
     from_: Annotated[
-        str | None, typer.Option("--from", metavar="STORE", help="The same; without it, what the settings say")
+        str | None, typer.Option("--from", metavar="STORE", help="The same; by default the store of the settings")
     ] = None,
     since: Annotated[
-        datetime | None, typer.Option(help="Only what was written down since then (UTC): the short second pass")
+        datetime | None, typer.Option(help="Only objects recorded since then (UTC), for the short second pass")
     ] = None,
     at_once: Annotated[int, typer.Option(min=1, max=64, help="Objects copied at the same time")] = 8,
     close: Annotated[
-        bool, typer.Option("--close", help="At the end, let nobody use the old store as this Gallery's any more")
+        bool, typer.Option("--close", help="At the end, close the old store: Gallery refuses to start with it")
     ] = False,
     json: JsonOption = False,
 ) -> None:
     """Copy all objects to another store.
 
-    Each is checked on its way. Exit with 1 if some could not be copied.
+    Each copy is checked. Exits with 1 if some could not be copied.
     """
     from gallery.cli import migrate_objects as command  # noqa: PLC0415
 
-    wish = command.MigrateOptions(from_, to, since, at_once, close=close, json=json)
-    run(lambda s: command.migrate_objects(s, wish), "migrate-objects")
+    options = command.MigrateOptions(from_, to, since, at_once, close=close, json=json)
+    run(lambda s: command.migrate_objects(s, options), "migrate-objects")
 
 
 @app.command()
 def config(
-    changed: Annotated[bool, typer.Option("--changed", help="Only those that differ from their default")] = False,
+    changed: Annotated[bool, typer.Option("--changed", help="Only settings that differ from their default")] = False,
     json: JsonOption = False,
 ) -> None:
     """Print every setting in force, secrets masked."""
@@ -271,13 +281,13 @@ def version() -> None:
 
 @keys_app.command("create")
 def keys_create(
-    owner: Annotated[str, typer.Option(help="Whose images the key reads and writes")],
+    owner: Annotated[str, typer.Option(help="The owner of the images that the key reads and writes")],
     scope: Annotated[list[str], typer.Option(help="images:read, images:write, admin; repeatable")],
-    expires: Annotated[str, typer.Option(help="When it ends: 90d, 12h, never")] = "90d",
-    name: Annotated[str, typer.Option(help="What it is for")] = "",
+    expires: Annotated[str, typer.Option(help="When it expires: 90d, 12h, never")] = "90d",
+    name: Annotated[str, typer.Option(help="A note on its purpose")] = "",
     json: JsonOption = False,
 ) -> None:
-    """Make an API key, and show it this once."""
+    """Create an API key, and print it once."""
     from gallery.cli import keys as command  # noqa: PLC0415
 
     run(lambda s: command.create(s, owner, scope, expires, name, json=json), "keys")
@@ -293,11 +303,11 @@ def keys_list(json: JsonOption = False) -> None:
 
 @keys_app.command("revoke")
 def keys_revoke(
-    key: Annotated[str, typer.Argument(metavar="ID", help="The id, not the key")], json: JsonOption = False
+    key: Annotated[str, typer.Argument(metavar="ID", help="The id, not the key itself")], json: JsonOption = False
 ) -> None:
     """Revoke an API key.
 
-    Whatever was opened with it ends within seconds.
+    Its event streams and sessions end within seconds.
     """
     from gallery.cli import keys as command  # noqa: PLC0415
 
@@ -306,10 +316,10 @@ def keys_revoke(
 
 @keys_app.command("rotate")
 def keys_rotate(
-    at_once: Annotated[bool, typer.Option("--at-once", help="Drop the others: what they signed ends now")] = False,
+    at_once: Annotated[bool, typer.Option("--at-once", help="Delete the old keys: their signatures end now")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Sign with a new key from now on: links, cookies, tickets."""
+    """Sign links, cookies and tickets with a new key."""
     from gallery.cli import keys as command  # noqa: PLC0415
 
     run(lambda s: command.rotate(s, at_once=at_once, json=json), "keys")

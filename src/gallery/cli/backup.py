@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 
 
 class Summary(Struct, frozen=True, rename="camel"):
-    """What a command says last."""
+    """The last line of a command."""
 
     backup: str
     taken_at: str
@@ -39,28 +39,27 @@ class Summary(Struct, frozen=True, rename="camel"):
 async def create(settings: Settings, path_or_url: str, keep: int | None, *, json: bool) -> int:
     """Returns the exit code: 1 when objects of the library are missing. Raises as `BackupCreator.run` does."""
     async with startup.ready_gallery(settings) as gallery:
-        place = open_location(path_or_url, settings, create=True)
-        with _progress_output(json) as tell:
+        location = open_location(path_or_url, settings, create=True)
+        with _progress_output(json) as on_progress:
             command = BackupCreator(gallery.database, gallery.objects, startup.direct_url(gallery.settings))
-            manifest = await command.run(place, keep or settings.backup.keep, tell)
+            manifest = await command.run(location, keep or settings.backup.keep, on_progress)
     _print_summary(manifest, f"The backup {manifest.id} is at {path_or_url}", json=json)
     return 1 if manifest.missing else 0
 
 
 async def restore(settings: Settings, path_or_url: str, id_: str | None, *, json: bool) -> None:
-    """Raises what `BackupRestorer.run` does."""
+    """Raises as `BackupRestorer.run` does."""
     async with (
         startup.settings_with_servers(settings) as found,
         open_valkey(found.redis) as valkey,
-        open_valkey(cache_redis_settings(found)) as cached,
+        open_valkey(cache_redis_settings(found)) as cache_server,
     ):
         await wait_for_database(found.database)
-        place = open_location(path_or_url, settings)
-        with _progress_output(json) as tell:
-            command = BackupRestorer(
-                open_objects(found), valkey, ImageCache(cached, found.cache), startup.direct_url(found)
-            )
-            manifest = await command.run(place, id_, tell)
+        location = open_location(path_or_url, settings)
+        with _progress_output(json) as on_progress:
+            cache = ImageCache(cache_server, found.cache)
+            command = BackupRestorer(open_objects(found), valkey, cache, startup.direct_url(found))
+            manifest = await command.run(location, id_, on_progress)
         await startup.ensure_schema(found)
     _print_summary(manifest, f"Restored the backup {manifest.id}", json=json)
 
@@ -68,33 +67,33 @@ async def restore(settings: Settings, path_or_url: str, id_: str | None, *, json
 async def verify(
     settings: Settings, path_or_url: str, id_: str | None, share: float, database_url: str | None, *, json: bool
 ) -> int:
-    """0 when the backup is good, and then that is written down; 1 when something is wrong."""
-    found = 0
-    async with startup.settings_with_servers(settings) as located:
-        await wait_for_database(located.database)
-        place = open_location(path_or_url, settings)
-        manifest = await place.manifest(id_)
-        async with scratch_database(startup.direct_url(located), database_url) as url:
-            with _progress_output(json) as tell:
-                async for finding in BackupVerifier(place, manifest, url).findings(share, tell):
-                    found += 1
+    """Returns the exit code: 0 when the backup is good, which is recorded; 1 when something is wrong."""
+    count = 0
+    async with startup.settings_with_servers(settings) as found:
+        await wait_for_database(found.database)
+        location = open_location(path_or_url, settings)
+        manifest = await location.manifest(id_)
+        async with scratch_database(startup.direct_url(found), database_url) as url:
+            with _progress_output(json) as on_progress:
+                async for finding in BackupVerifier(location, manifest, url).findings(share, on_progress):
+                    count += 1
                     typer.echo(msgspec.json.encode(finding) if json else f"{finding.found}: {finding.what}")
-        if not found:
-            await _record_verified(located, place, manifest)
-    verdict = f"{found} findings in" if found else "All is well with"
+        if not count:
+            await _record_verified(found, location, manifest)
+    verdict = f"{count} findings in" if count else "Nothing is wrong with"
     _print_summary(manifest, f"{verdict} the backup {manifest.id}", json=json)
-    return 1 if found else 0
+    return 1 if count else 0
 
 
 async def _record_verified(settings: Settings, location: BackupLocation, manifest: Manifest) -> None:
-    """In the Gallery that it is a backup of, if that is where we are: its metrics tell the age."""
+    """Records the time for the metrics, if the backup is of the Gallery of these settings."""
     if await wait_for_database(settings.database) == SCHEMA_REVISION:
         async with open_database(settings.database) as database:
             async with database.primary() as db:
                 installation = str(await db.fetchval("SELECT id FROM installation"))
             if installation == manifest.installation:
                 return await store.mark_verified(database, manifest.id, location.name, manifest.taken_at)
-    log.warning("backup.not_recorded", reason="it is a backup of another Gallery than the one of DATABASE_URL")
+    log.warning("backup.not_recorded", reason="the backup is not of the Gallery of DATABASE_URL")
     return None
 
 
@@ -104,8 +103,8 @@ def _progress_output(json: bool) -> Iterator[ProgressCallback]:
     if json:
         yield lambda progress: typer.echo(msgspec.json.encode(progress))
     elif sys.stderr.isatty():
-        with _progress_bar() as tell:
-            yield tell
+        with _progress_bar() as on_progress:
+            yield on_progress
     else:
         yield lambda _: None
 
@@ -113,18 +112,18 @@ def _progress_output(json: bool) -> Iterator[ProgressCallback]:
 @contextmanager
 def _progress_bar() -> Iterator[ProgressCallback]:
     from rich import progress as rich  # noqa: PLC0415
-    from rich.console import Console  # noqa: PLC0415  only who looks at a terminal needs it
+    from rich.console import Console  # noqa: PLC0415  only needed on a terminal
 
     columns = (rich.TextColumn("{task.description}"), rich.BarColumn(), rich.MofNCompleteColumn())
     with rich.Progress(*columns, rich.TimeElapsedColumn(), console=Console(stderr=True)) as bars:
         tasks: dict[str, rich.TaskID] = {}
 
-        def tell(progress: Progress) -> None:
+        def on_progress(progress: Progress) -> None:
             if progress.step not in tasks:
                 tasks[progress.step] = bars.add_task(progress.step, total=progress.total)
             bars.update(tasks[progress.step], completed=progress.done, total=progress.total)
 
-        yield tell
+        yield on_progress
 
 
 def _print_summary(manifest: Manifest, sentence: str, *, json: bool) -> None:
@@ -132,5 +131,5 @@ def _print_summary(manifest: Manifest, sentence: str, *, json: bool) -> None:
     if json:
         typer.echo(msgspec.json.encode(done))
         return
-    lost = f", {manifest.missing} missing from the library already (see gallery verify)" if manifest.missing else ""
+    lost = f", {manifest.missing} missing in the object store (see gallery verify)" if manifest.missing else ""
     typer.echo(f"{sentence}: {manifest.objects} objects, {manifest.bytes:,} bytes, of {done.taken_at}{lost}.")

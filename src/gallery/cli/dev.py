@@ -1,7 +1,7 @@
-"""`gallery dev`: the whole of Gallery on one machine, each part a process that is started again when it dies.
+"""`gallery dev`: all of Gallery on one machine, each part a process that is restarted when it dies.
 
-The listening socket is opened here and inherited by the API, so a port in use is told before any server starts, and
-connections that come while a dead API is started again wait instead of being refused.
+The listening socket is opened here and inherited by the API. So a port in use is reported before any server starts, and
+connections wait while a dead API is restarted, instead of being refused.
 """
 
 import asyncio
@@ -28,23 +28,23 @@ from gallery.settings import Settings
 async def dev(settings: Settings) -> int:
     """Run until a signal; returns the exit code. Raises `CannotStart`."""
     check_open_mode(settings)
-    async with datadir.lock(settings.data_path, "gallery dev") as hold:
+    async with datadir.lock(settings.data_path, "gallery dev") as lock:
         # only now: a killed predecessor's API may have held the socket until here
-        with bind(settings) as sock, open_scratch(METRICS_PREFIX) as measured:
+        with bind(settings) as sock, open_scratch(METRICS_PREFIX) as metrics_dir:
 
-            def changed(living: Mapping[str, ProcessRef]) -> None:
-                hold.publish(processes=living)
-                if "worker" not in living:
-                    mark_slot_dead(measured, "worker")
+            def on_change(live: Mapping[str, ProcessRef]) -> None:
+                lock.publish(processes=live)
+                if "worker" not in live:
+                    mark_slot_dead(metrics_dir, "worker")
 
-            supervisor = Supervisor(on_change=changed)
+            supervisor = Supervisor(on_change=on_change)
 
             async def begin(_: Supervisor) -> None:
                 postgres, valkey = settings.database.url is None, settings.redis.url is None
-                servers = await prepare_servers(hold, postgres=postgres, valkey=valkey)
+                servers = await prepare_servers(lock, postgres=postgres, valkey=valkey)
                 await supervisor.start(*servers)
-                publish_servers(hold, servers)
-                await _start_processes(settings, supervisor, hold, sock, measured)
+                publish_servers(lock, servers)
+                await _start_processes(settings, supervisor, lock, sock, metrics_dir)
 
             return await supervisor.run(begin)
 
@@ -52,15 +52,15 @@ async def dev(settings: Settings) -> int:
 async def _start_processes(
     settings: Settings, supervisor: Supervisor, lock: DirectoryLock, sock: socket.socket, metrics_dir: Path
 ) -> None:
-    """Start our own parts on servers that run, and say where to look. The API, the last to start, ends first."""
+    """Starts the worker and the API, and prints the URL. The API starts last and ends first."""
     found = startup.with_server_urls(settings, lock.run_info.database_url, lock.run_info.redis_url)
     await startup.ensure_schema(found)
     host, port = sock.getsockname()[:2]
     environment = {**os.environ, **startup.child_environment(found)}
     serve = gallery_command("serve", "--fd", str(sock.fileno()))
-    alone = settings.worker.metrics_port != 0  # then Prometheus asks it itself
-    measuring = {} if alone else multiprocess_environment(metrics_dir, "worker")
-    await supervisor.start(Command("worker", gallery_command("worker"), environment | measuring))
+    own_port = settings.worker.metrics_port != 0  # then Prometheus reads the worker's metrics from it
+    metrics = {} if own_port else multiprocess_environment(metrics_dir, "worker")
+    await supervisor.start(Command("worker", gallery_command("worker"), environment | metrics))
     api = Command(
         "api",
         serve,
@@ -75,10 +75,10 @@ async def _start_processes(
 
 
 def _livez_probe(host: str, port: int) -> Callable[[], Awaitable[bool]]:
-    """Whether the API answers: the socket takes connections long before."""
-    address = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  it is asked, not opened
+    """Whether the API answers: the socket accepts connections long before."""
+    address = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  a client's address
 
-    async def answers() -> bool:
+    async def probe() -> bool:
         try:
             async with asyncio.timeout(5):
                 reader, writer = await asyncio.open_connection(address, port)
@@ -89,4 +89,4 @@ def _livez_probe(host: str, port: int) -> Callable[[], Awaitable[bool]]:
             return False
         return b" 200 " in status
 
-    return answers
+    return probe

@@ -1,4 +1,4 @@
-"""`gallery doctor`: what is wrong and what to do, for people and for scripts."""
+"""`gallery doctor`: prints the findings of all checks, for people or as JSON."""
 
 from collections.abc import Mapping
 
@@ -26,7 +26,7 @@ GROUP_TITLES = {"machine": "Machine", "database": "PostgreSQL", "valkey": "Valke
 
 
 async def doctor(settings: Settings, environment: Mapping[str, str], *, json: bool) -> int:
-    """0 when all is well, 1 when something is wrong, 2 when something cannot be said."""
+    """Returns the exit code: 0 when nothing is wrong, 1 when something is, 2 when a check could not be made."""
     console, found = Console(highlight=False), list[Finding]()
     async for group in run_checks(settings, environment, CHECKS):
         found += group
@@ -43,8 +43,8 @@ async def doctor(settings: Settings, environment: Mapping[str, str], *, json: bo
 
 
 def report_bad_settings(error: Misconfigured, *, json: bool) -> int:
-    """A setting that cannot be read is a finding too; nothing else can be looked at then."""
-    do = "Mend it; docs/configuration.md lists every setting."
+    """An invalid setting is the only finding: without settings no check can run."""
+    do = "Correct it; docs/configuration.md lists every setting."
     finding = Finding("machine", "settings", State.WRONG, error.detail, do, 0, {})
     if json:
         typer.echo(msgspec.json.encode(finding))
@@ -55,20 +55,20 @@ def report_bad_settings(error: Misconfigured, *, json: bool) -> int:
 
 
 async def show_heap(pid: int, *, json: bool) -> int:
-    """Raises `CannotStart` where that process does not tell."""
+    """Raises `CannotStart` when the process does not answer."""
     try:
         found = await heap.request_report(pid)
     except ValueError as error:
         raise CannotStart(str(error)) from None
     except TimeoutError:
         raise CannotStart(
-            f"Process {pid} did not answer: see heap.not_written in its log, or whether it hangs."
+            f"Process {pid} did not answer: look for heap.not_written in its log, or check whether it hangs."
         ) from None
     if json:
         typer.echo(msgspec.json.encode(found))
         return 0
     console = Console(highlight=False)
-    console.print(f"Process {pid} keeps {found.objects:,} Python objects of {decimal(found.bytes)} together.\n")
+    console.print(f"Process {pid} has {found.objects:,} Python objects, {decimal(found.bytes)} together.\n")
     console.print(_heap_table("By type", found.types))
     console.print(_heap_table("Largest objects (count: their length)", found.largest))
     return 0
@@ -97,15 +97,15 @@ def _heap_table(title: str, kinds: list[heap.TypeUsage]) -> Table:
 
 
 def _counts(found: list[Finding]) -> dict[State, int]:
-    """How many checks there are of each state: what the command says last."""
+    """The number of checks by state, the command's last line."""
     return {state: sum(finding.state is state for finding in found) for state in State}
 
 
 def _summary(found: list[Finding]) -> str:
     counts = _counts(found)
-    words = [f"{count} {state}" for state, count in counts.items() if count]
+    parts = [f"{count} {state}" for state, count in counts.items() if count]
     colour = "red" if counts[State.WRONG] else "yellow" if counts[State.UNKNOWN] else "green"
-    return f"[bold {colour}]{', '.join(words)}[/]"
+    return f"[bold {colour}]{', '.join(parts)}[/]"
 
 
 def exit_code(found: list[Finding]) -> int:
@@ -114,5 +114,5 @@ def exit_code(found: list[Finding]) -> int:
 
 
 def _escape_markup(text: str) -> str:
-    """Brackets are no markup here."""
+    """Keeps rich from reading brackets as markup."""
     return text.replace("[", r"\[")

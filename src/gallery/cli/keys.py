@@ -1,4 +1,4 @@
-"""`gallery keys …`: who may come in by API key, and what we sign with."""
+"""`gallery keys …`: API keys and signing keys."""
 
 import re
 from collections.abc import AsyncIterator, Sequence
@@ -25,16 +25,16 @@ COLUMNS = ("ID", "STATE", "EXPIRES", "SCOPES", "OWNER", "NAME")
 
 async def create(settings: Settings, owner: str, scopes: Sequence[str], expires: str, name: str, *, json: bool) -> None:
     """Raises `Misconfigured`."""
-    allowed, life = _parse_scopes(scopes), _parse_lifetime(expires)
+    allowed, lifetime = _parse_scopes(scopes), _parse_lifetime(expires)
     if not is_valid_owner(owner) or not (name == "" or is_valid_owner(name)):
-        raise Misconfigured("An owner or a name is 1 to 200 printable characters.")
+        raise Misconfigured("--owner and --name must be 1 to 200 printable characters.")
     async with _database(settings) as database:
-        key, text = await ApiKeys(database).create(Owner(owner), name, allowed, life)
+        key, text = await ApiKeys(database).create(Owner(owner), name, allowed, lifetime)
     _print_data_directory(settings)
     if json:
         typer.echo(msgspec.json.encode({**_as_json(key), "key": text}))
     else:
-        typer.echo(f"The key {key.id} of {owner}, shown this once and never again:", err=True)
+        typer.echo(f"The key {key.id} of {owner}, shown only once:", err=True)
         typer.echo(text)
 
 
@@ -48,12 +48,12 @@ async def list_(settings: Settings, *, json: bool) -> None:
         typer.echo(msgspec.json.encode({"keys": len(keys)}))
         return
     if not keys:
-        typer.echo("There are no API keys: make one with gallery keys create.", err=True)
+        typer.echo("There are no API keys. Create one with gallery keys create.", err=True)
         return
     lines = [COLUMNS, *map(_row, keys)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
-        typer.echo("  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip())
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
 async def revoke(settings: Settings, key: str, *, json: bool) -> None:
@@ -61,7 +61,7 @@ async def revoke(settings: Settings, key: str, *, json: bool) -> None:
     async with _database(settings) as database:
         revoked = await ApiKeys(database).revoke(key)
     _print_data_directory(settings)
-    typer.echo(msgspec.json.encode(_as_json(revoked)) if json else f"The key {key} opens nothing any more.")
+    typer.echo(msgspec.json.encode(_as_json(revoked)) if json else f"The key {key} is revoked.")
 
 
 async def rotate(settings: Settings, *, at_once: bool, json: bool) -> None:
@@ -71,8 +71,8 @@ async def rotate(settings: Settings, *, at_once: bool, json: bool) -> None:
     if json:
         typer.echo(msgspec.json.encode({"id": key}))
     else:
-        others = "All others are gone." if at_once else "Others go on verifying for seven days."
-        typer.echo(f"The key {key} signs from now on. {others}")
+        others = "All old keys are deleted." if at_once else "Old signatures stay valid for seven days."
+        typer.echo(f"New signatures use the key {key}. {others}")
 
 
 @asynccontextmanager
@@ -84,27 +84,27 @@ async def _database(settings: Settings) -> AsyncIterator[Database]:
 
 
 def _print_data_directory(settings: Settings) -> None:
-    """Which embedded database: a command in another directory has another one."""
+    """Names the embedded database, which depends on the working directory."""
     if settings.database.url is None:
-        typer.echo(f"Data directory: {settings.data_path.absolute()} (GALLERY_DATA_DIR names another one).", err=True)
+        typer.echo(f"Data directory: {settings.data_path.absolute()} (set GALLERY_DATA_DIR to change it).", err=True)
 
 
 def _parse_scopes(texts: Sequence[str]) -> list[Scope]:
-    words = [word for text in texts for word in re.split(r"[\s,]+", text) if word]
-    if not words or not set(words) <= set(Scope):
-        raise Misconfigured(f"A scope is one of {', '.join(Scope)}.")
-    return [Scope(word) for word in dict.fromkeys(words)]
+    names = [name for text in texts for name in re.split(r"[\s,]+", text) if name]
+    if not names or not set(names) <= set(Scope):
+        raise Misconfigured(f"--scope must be one of {', '.join(Scope)}.")
+    return [Scope(name) for name in dict.fromkeys(names)]
 
 
 def _parse_lifetime(text: str) -> timedelta | None:
-    """How long from now; `None` is for ever."""
+    """Parses 90d, 12h and the like; `None` for "never"."""
     if text == "never":
         return None
     match = re.fullmatch(r"([0-9]{1,9})([smhdw])", text)
-    life = timedelta(**{UNITS[match[2]]: int(match[1])}) if match else timedelta()
-    if not timedelta() < life <= MAX_LIFETIME:
+    lifetime = timedelta(**{UNITS[match[2]]: int(match[1])}) if match else timedelta()
+    if not timedelta() < lifetime <= MAX_LIFETIME:
         raise Misconfigured(f"--expires is {text!r}: expected something like 90d, 12h, or never.")
-    return life
+    return lifetime
 
 
 def _as_json(key: ApiKey) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`gallery migrate-objects`: from one object store to another, with a line for each object that could not come."""
+"""`gallery migrate-objects`: copies all objects to another store, and prints a line for each that failed."""
 
 import os
 from datetime import UTC, datetime
@@ -22,7 +22,7 @@ SECOND_RUN_COMMAND = "gallery migrate-objects --since"
 
 
 class MigrateOptions(NamedTuple):
-    """What the command line says. A store is an address, or a file with settings that hold for it."""
+    """The command line's options. A store is an address, or a file with its settings."""
 
     from_: str | None
     to: str
@@ -33,7 +33,7 @@ class MigrateOptions(NamedTuple):
 
 
 async def migrate_objects(settings: Settings, options: MigrateOptions) -> int:
-    """0 when every object is in the new store. Raises `CannotStart`, `ForeignStore`, `Unavailable`."""
+    """Returns 0 when every object is in the new store, else 1. Raises `CannotStart`, `ForeignStore`, `Unavailable`."""
     source, target = _open_store(options.from_, settings), _open_store(options.to, settings)
     since = options.since.replace(tzinfo=UTC) if options.since and options.since.tzinfo is None else options.since
     began, moved = datetime.now(UTC), MigrationProgress()
@@ -41,14 +41,14 @@ async def migrate_objects(settings: Settings, options: MigrateOptions) -> int:
     with console.status(f"From {source.location} to {target.location} …") as status:
         async with startup.ready_database(settings) as database:
             run = ObjectMigration(database, source, target).run(since, concurrency=options.at_once, close=options.close)
-            async for said in run:
-                if isinstance(said, MigrationProgress):
-                    moved = said
+            async for item in run:
+                if isinstance(item, MigrationProgress):
+                    moved = item
                     status.update(_summary(moved))
                 if options.json:
-                    typer.echo(msgspec.json.encode(said))
-                elif isinstance(said, MigrationFailure):
-                    typer.echo(f"{said.code}: {said.key}")
+                    typer.echo(msgspec.json.encode(item))
+                elif isinstance(item, MigrationFailure):
+                    typer.echo(f"{item.code}: {item.key}")
     if not options.json:
         typer.echo(_summary(moved))
         typer.echo(f"A second pass: {SECOND_RUN_COMMAND} {began - RESERVATION_PERIOD:%Y-%m-%dT%H:%M:%S}", err=True)
@@ -64,19 +64,19 @@ def _open_store(address: str | None, settings: Settings) -> ObjectStore:
 
 
 def _read_settings_file(file: Path, settings: Settings) -> Settings:
-    """Those of a file with `NAME=value` lines; all that is not about stores is as everywhere. Raises `CannotStart`."""
+    """The settings with those about stores from a file of `NAME=value` lines. Raises `CannotStart`."""
     try:
         lines = [line.strip().removeprefix("export ") for line in file.read_text().splitlines()]
     except OSError as error:
         raise CannotStart(f"The settings file {file} cannot be read: {error.strerror}.") from None
     given = dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
-    elsewhere = {name: value for name, value in os.environ.items() if not name.startswith(STORE_PREFIXES)}
+    others = {name: value for name, value in os.environ.items() if not name.startswith(STORE_PREFIXES)}
     stores = {
         name.strip(): value.strip().strip("\"'") for name, value in given.items() if name.startswith(STORE_PREFIXES)
     }
-    return Settings.read({**elsewhere, "GALLERY_DATA_DIR": str(settings.data_path), **stores})
+    return Settings.read({**others, "GALLERY_DATA_DIR": str(settings.data_path), **stores})
 
 
 def _summary(moved: MigrationProgress) -> str:
     failed = f", {moved.failed} could not be copied" if moved.failed else ""
-    return f"{moved.copied} objects copied ({decimal(moved.bytes)}), {moved.already} were there already{failed}."
+    return f"{moved.copied} objects copied ({decimal(moved.bytes)}), {moved.already} were already in the store{failed}."

@@ -1,4 +1,4 @@
-"""Commands that do one thing and end."""
+"""`gallery migrate` and `gallery sweep`."""
 
 import msgspec
 import typer
@@ -17,7 +17,7 @@ async def migrate(settings: Settings, *, slow: bool = False, json: bool = False)
     if json:
         typer.echo(msgspec.json.encode({"schema": SCHEMA_REVISION, "before": before}))
     else:
-        typer.echo(f"The database is at schema {SCHEMA_REVISION} (it was at {before or 'none'}).")
+        typer.echo(f"The database is at schema {SCHEMA_REVISION} (before: {before or 'none'}).")
 
 
 async def sweep(settings: Settings, *, dry_run: bool, json: bool) -> None:
@@ -26,6 +26,6 @@ async def sweep(settings: Settings, *, dry_run: bool, json: bool) -> None:
     if json:
         typer.echo(msgspec.json.encode(swept))
     elif dry_run:
-        typer.echo(f"There are {swept.enqueued} images to ring for, and {swept.removed} objects to remove.")
+        typer.echo(f"{swept.enqueued} images to enqueue, {swept.removed} objects to remove.")
     else:
-        typer.echo(f"Rung for {swept.enqueued} images, removed {swept.removed} objects.")
+        typer.echo(f"Enqueued {swept.enqueued} images, removed {swept.removed} objects.")

@@ -1,7 +1,7 @@
-"""How every command runs: its settings read, its log told how, its failures in a sentence each, its end by a signal.
+"""Runs a command: reads the settings, configures the log, prints failures as sentences, and ends on a signal.
 
-Exit codes: 0 done, 1 something is away or failed, 2 a setting or the machine does not fit, 130 and 143 ended by Ctrl-C
-and by SIGTERM before it had anything to stop in order.
+Exit codes: 0 done; 1 a server is unavailable or the command failed; 2 a setting or the machine does not fit; 130 and
+143 ended by Ctrl-C and by SIGTERM before there was anything to shut down.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ CommandFunction: TypeAlias = Callable[[Settings], Coroutine[Any, Any, int | None
 
 
 def read_settings(**given: object) -> Settings:
-    """The environment, and what the command line says over it."""
+    """The settings of the environment, overridden by the command line's."""
     overrides = {name: str(value) for name, value in given.items() if value is not None}
     try:
         return Settings.read({**os.environ, **overrides})
@@ -36,19 +36,19 @@ def read_settings(**given: object) -> Settings:
 
 
 def export_settings(**given: object) -> Settings:
-    """The same, with what the command line says set for the child processes, too."""
+    """The same, and sets the command line's values for child processes too."""
     os.environ.update({name: str(value) for name, value in given.items() if value is not None})
     return read_settings()
 
 
 def run(command: CommandFunction, process_name: str, settings: Settings | None = None) -> NoReturn:
-    """Do it, as that process in the log, and exit with its code."""
+    """Runs the command, under this process name in the log, and exits with its code."""
     os.umask(permissions.OTHERS_PERMISSIONS)  # other users cannot read what this process and its children write
     settings = settings or read_settings()
     if settings.database.url is None:
         _clear_postgres_variables()
     logs.configure(settings.logs, process=process_name)
-    if process_name != "doctor":  # it says so itself
+    if process_name != "doctor":  # which has a check for it
         _warn_of_unknown_settings()
     if settings.fault:
         failpoints.arm(settings.fault)
@@ -61,7 +61,7 @@ def run(command: CommandFunction, process_name: str, settings: Settings | None =
         _exit_with(f"{error.sentence()} ({error})", code=1)
     except typer.Exit:
         raise
-    except Exception as error:  # noqa: BLE001  a bug: its stack goes through the log, which masks what stands in URLs
+    except Exception as error:  # noqa: BLE001  a bug: its stack goes through the log, which masks secrets in URLs
         structlog.get_logger(__name__).critical("command.failed", exc_info=error)
         code = 1
     except (KeyboardInterrupt, asyncio.CancelledError):
@@ -70,10 +70,10 @@ def run(command: CommandFunction, process_name: str, settings: Settings | None =
 
 
 async def _run_until_terminated(work: Coroutine[Any, Any, int | None]) -> int:
-    """SIGTERM cancels it, as Ctrl-C does, unless it has a better way to stop.
+    """SIGTERM cancels the command, as Ctrl-C does, unless it handles the signal itself.
 
-    By itself it would end only some: of a container's first process the kernel keeps away signals that it does not
-    handle, and then one that waits for its servers is killed after the whole time that it is given to stop.
+    The kernel does not deliver unhandled signals to a container's first process: one that waits for its servers would
+    be killed only after the whole grace period.
     """
     terminated = False
     working = asyncio.ensure_future(work)
@@ -93,9 +93,9 @@ async def _run_until_terminated(work: Coroutine[Any, Any, int | None]) -> int:
 
 
 def _clear_postgres_variables() -> None:
-    """`PGTARGETSESSIONATTRS`, `PGOPTIONS` and their like mean the user's servers, and our libraries would obey them.
+    """Removes `PGTARGETSESSIONATTRS`, `PGOPTIONS` and the like: they are meant for other servers.
 
-    The embedded PostgreSQL is reached by its URL alone, by this process and by its children.
+    The embedded PostgreSQL is reached only by its URL, by this process and by its children.
     """
     for name in [name for name in os.environ if name.startswith("PG")]:
         del os.environ[name]

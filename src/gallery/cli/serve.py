@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 
 
 async def serve(settings: Settings, fd: int | None) -> int:
-    """Serve until a signal; `fd` is a listening socket that a parent has opened for us. Raises `CannotStart`."""
+    """Serves until a signal; `fd` is a listening socket opened by the parent process. Raises `CannotStart`."""
     exit_with_parent()
     raise_file_limit()
     check_open_mode(settings)
@@ -40,8 +40,8 @@ async def serve(settings: Settings, fd: int | None) -> int:
 
 
 async def _serve_with_workers(settings: Settings, sock: socket.socket) -> int:
-    """One process for each worker, all on our socket, each started again when it dies. They measure together."""
-    seats = [f"api-{number}" for number in range(1, settings.serve.workers + 1)]
+    """Starts API processes on one socket, each restarted when it dies, with common metrics."""
+    names = [f"api-{number}" for number in range(1, settings.serve.workers + 1)]
     async with startup.settings_with_servers(settings) as found:
         await startup.ensure_schema(found)
         environment = {**os.environ, **startup.child_environment(found), "GALLERY_SERVE__WORKERS": "1"}
@@ -49,21 +49,21 @@ async def _serve_with_workers(settings: Settings, sock: socket.socket) -> int:
         with open_scratch(METRICS_PREFIX) as folder:
             children = [
                 Command(
-                    seat,
+                    name,
                     line,
-                    environment | multiprocess_environment(folder, seat),
+                    environment | multiprocess_environment(folder, name),
                     pass_fds=(sock.fileno(),),
                     stop_seconds=settings.serve.max_stop_seconds,
                 )
-                for seat in seats
+                for name in names
             ]
-            supervisor = Supervisor(on_change=lambda living: _drop_metrics(folder, set(seats) - living.keys()))
+            supervisor = Supervisor(on_change=lambda live: _drop_metrics(folder, set(names) - live.keys()))
             return await supervisor.run(lambda it: it.start(*children))
 
 
 def _drop_metrics(folder: Path, processes: Collection[str]) -> None:
-    for seat in processes:
-        mark_slot_dead(folder, seat)
+    for name in processes:
+        mark_slot_dead(folder, name)
 
 
 async def _serve(gallery: Gallery, sock: socket.socket) -> None:

@@ -1,11 +1,11 @@
-"""The socket that the API listens on. Opened first of all, so that a port in use is told before anything starts."""
+"""The API's listening socket. It is opened first, so that a port in use is reported before anything starts."""
 
 import socket
 
 from gallery.errors import CannotStart
 from gallery.settings import Settings
 
-USER_TIMEOUT_MS = 60_000  # milliseconds that a client may leave data unread before the kernel gives the connection up
+USER_TIMEOUT_MS = 60_000  # the kernel closes a connection whose client leaves data unread for longer
 
 
 def bind(settings: Settings) -> socket.socket:
@@ -13,8 +13,8 @@ def bind(settings: Settings) -> socket.socket:
     try:
         return listen(settings.host, settings.port)
     except OSError as error:
-        where = f"{settings.host}:{settings.port}"
-        raise CannotStart(f"Cannot listen on {where}: {error.strerror}. Set PORT to a free port.") from None
+        address = f"{settings.host}:{settings.port}"
+        raise CannotStart(f"Cannot listen on {address}: {error.strerror}. Set PORT to a free port.") from None
 
 
 def listen(host: str, port: int) -> socket.socket:

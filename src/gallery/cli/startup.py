@@ -1,4 +1,4 @@
-"""How a command comes into the house: its servers found or started, its schema in order."""
+"""The startup of a command: finds or starts its servers, checks the schema, opens the application."""
 
 import asyncio
 import signal
@@ -24,9 +24,9 @@ log = structlog.get_logger(__name__)
 
 @asynccontextmanager
 async def settings_with_servers(settings: Settings, *, valkey: bool = True) -> AsyncIterator[Settings]:
-    """The settings with the addresses of embedded servers where none are set; started ones end with the block.
+    """The settings with the addresses of embedded servers where none are set; servers started here end with the block.
 
-    Without `valkey`, for a command that needs PostgreSQL only.
+    `valkey` is False for a command that needs only PostgreSQL.
     """
     postgres, valkey = settings.database.url is None, valkey and settings.redis.url is None
     if not (postgres or valkey):
@@ -35,13 +35,15 @@ async def settings_with_servers(settings: Settings, *, valkey: bool = True) -> A
     from gallery.embedded.servers import open_servers  # noqa: PLC0415  production does not need it
 
     if postgres and not (settings.data_path / "postgres").exists():
-        log.warning("data_directory.empty", data_dir=str(settings.data_path), more="GALLERY_DATA_DIR names another one")
+        log.warning(
+            "data_directory.empty", data_dir=str(settings.data_path), more="set GALLERY_DATA_DIR to use another one"
+        )
     async with open_servers(settings.data_path, postgres=postgres, valkey=valkey) as running:
         yield with_server_urls(settings, running.database_url, running.redis_url)
 
 
 def with_server_urls(settings: Settings, database_url: str | None, redis_url: str | None) -> Settings:
-    """Settings that know where the servers are; what was set stays."""
+    """The settings with these addresses where none are set."""
     replace = msgspec.structs.replace
     return replace(
         settings,
@@ -51,55 +53,55 @@ def with_server_urls(settings: Settings, database_url: str | None, redis_url: st
 
 
 def child_environment(settings: Settings) -> dict[str, str]:
-    """Where the servers and the data are, for a child process."""
+    """The variables that name the servers and the data directory, for a child process."""
     urls = {"DATABASE_URL": settings.database.url, "REDIS_URL": settings.redis.url}
     return {"GALLERY_DATA_DIR": str(settings.data_path), **{name: url for name, url in urls.items() if url}}
 
 
 @asynccontextmanager
 async def ready_gallery(settings: Settings) -> "AsyncIterator[Gallery]":
-    """The house, when everything it needs is there. Raises `CannotStart`."""
-    from gallery.wiring import open_gallery  # noqa: PLC0415  who only supervises does without the house
+    """The application, when its servers answer and its schema is up to date. Raises `CannotStart`."""
+    from gallery.wiring import open_gallery  # noqa: PLC0415  a supervisor does not need it
 
     async with settings_with_servers(settings) as found:
         await ensure_schema(found)
-        async with open_gallery(found) as house:
-            yield house
+        async with open_gallery(found) as gallery:
+            yield gallery
 
 
 @asynccontextmanager
 async def ready_database(settings: Settings) -> AsyncIterator[Database]:
-    """PostgreSQL alone, its schema in order, for commands that need no more. Raises `CannotStart`."""
+    """The database with an up-to-date schema, for commands that need only PostgreSQL. Raises `CannotStart`."""
     async with settings_with_servers(settings, valkey=False) as found:
         await ensure_schema(found)
-        async with open_database(found.database) as opened:
-            yield opened
+        async with open_database(found.database) as database:
+            yield database
 
 
 @asynccontextmanager
 async def instrumented_gallery(settings: Settings, service: str) -> "AsyncIterator[Gallery]":
-    """The house of a process that stays: it tells the agent and sends traces, where there is somebody to take them."""
+    """The application for a long-running process, with DogStatsD metrics and traces if their address is set."""
     with _tracing(settings, service):
         async with (
             run_in_background(cpu.update_forever(), "cpu"),
-            ready_gallery(settings) as house,
-            dogstatsd.reporting(settings.datadog, house.readings),
+            ready_gallery(settings) as gallery,
+            dogstatsd.reporting(settings.datadog, gallery.readings),
         ):
-            yield house
+            yield gallery
 
 
 def _tracing(settings: Settings, service: str) -> AbstractContextManager[None]:
-    """Sends traces where the settings say, as `service` unless they name it."""
-    where = settings.tracing
-    if where.url is None or where.disabled:
+    """Exports traces to the address in the settings, as `service` unless they set a name."""
+    tracing = settings.tracing
+    if tracing.url is None or tracing.disabled:
         return nullcontext()
-    from gallery.ops import otlp  # noqa: PLC0415  the SDK is loaded only for those that want traces
+    from gallery.ops import otlp  # noqa: PLC0415  the SDK is loaded only if it is used
 
-    return otlp.exporting(where.url, where.service_name or service)
+    return otlp.exporting(tracing.url, tracing.service_name or service)
 
 
 async def ensure_schema(settings: Settings) -> None:
-    """Wait for PostgreSQL, and migrate it if it is behind and we may. Raises `CannotStart`."""
+    """Waits for PostgreSQL, and migrates an old schema if the settings permit it. Raises `CannotStart`."""
     revision = await check_revision(settings)
     if revision == SCHEMA_REVISION:
         return
@@ -111,15 +113,15 @@ async def ensure_schema(settings: Settings) -> None:
 
 
 def direct_url(settings: Settings) -> str:
-    """For what outlives a transaction: migrations and dumps. Raises `CannotStart`."""
+    """The URL without PgBouncer, for migrations and dumps. Raises `CannotStart`."""
     database = settings.database
     if database.pgbouncer and not database.direct_url:
-        raise CannotStart("This cannot go through PgBouncer: set GALLERY_DATABASE__DIRECT_URL to PostgreSQL itself.")
+        raise CannotStart("This command cannot use PgBouncer: set GALLERY_DATABASE__DIRECT_URL to PostgreSQL itself.")
     return str(database.direct_url or database.url)
 
 
 async def check_revision(settings: Settings) -> str | None:
-    """The revision of the schema, when PostgreSQL answers. Raises `CannotStart` for one that is newer than we are."""
+    """Waits for PostgreSQL and returns its schema's revision. Raises `CannotStart` when it is newer than this code."""
     revision = await wait_for_database(settings.database)
     if revision is not None and revision > SCHEMA_REVISION:
         raise CannotStart(
@@ -129,18 +131,10 @@ async def check_revision(settings: Settings) -> str | None:
 
 
 async def migrate_in_subprocess(database_url: str, *, slow: bool = False) -> None:
-    """In a process of its own, so that this one does not carry Alembic in its memory. Raises `CannotStart`."""
-    code = (
-        "import sys\n"
-        "from gallery.adapters.postgres.migrations import migrate\n"
-        "from gallery.errors import CannotStart\n"
-        "try:\n"
-        f"    migrate(sys.stdin.read(), slow={slow})\n"
-        "except CannotStart as error:\n"
-        "    sys.exit(error.detail)\n"
-    )
+    """Migrates in a child process, so that this one never loads Alembic. Raises `CannotStart`."""
+    command = (sys.executable, "-m", "gallery.adapters.postgres.migrations", *(("--slow",) if slow else ()))
     child = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", code, stdin=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        *command, stdin=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
     _, errors = await child.communicate(database_url.encode())  # not on the command line: it holds a password
     if child.returncode:
@@ -150,7 +144,7 @@ async def migrate_in_subprocess(database_url: str, *, slow: bool = False) -> Non
 
 @asynccontextmanager
 async def stop_on_signals(stop: Callable[[], None]) -> AsyncIterator[None]:
-    """SIGTERM and SIGINT call `stop` while the block runs; SIGUSR1 has the heap told."""
+    """While the block runs, SIGTERM and SIGINT call `stop`, and SIGUSR1 writes a heap report."""
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(heap.SIGNAL, heap.handle_signal)
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,4 +1,4 @@
-"""`gallery verify`: says line by line what is wrong between the rows and the object store."""
+"""`gallery verify`: prints each difference between the rows and the object store."""
 
 import msgspec
 import typer
@@ -11,7 +11,7 @@ from gallery.settings import Settings
 
 
 class Summary(Struct, frozen=True):
-    """What the command says last: how much is wrong, how much of that is being mended, how many originals were read."""
+    """The last line: the number of findings, of those that Gallery mends, and of originals read."""
 
     findings: int = 0
     mended: int = 0
@@ -19,38 +19,38 @@ class Summary(Struct, frozen=True):
 
 
 async def verify(settings: Settings, share: float, after: str | None, *, remove_unknown: bool, json: bool) -> int:
-    """0 when all is well, 1 when something is wrong (also what is being mended).
+    """Returns the exit code: 0 without findings, 1 with findings (mended ones too).
 
-    Raises `ImageNotFound` for an `after` that is no id, `ForeignStore`, `Unavailable`.
+    Raises `ImageNotFound` when `after` is not an id, `ForeignStore`, `Unavailable`.
     """
     begin = None if after is None else parse_id(after)
-    told: dict[str, bool] = {}  # an original that is too short is found by its length, and again by its bytes
+    printed: dict[str, bool] = {}  # an original that is too short is found by its length, and again by its bytes
     checked = 0
     async with startup.ready_gallery(settings) as gallery:
         if begin is None:
             async for finding in gallery.verify.differences(remove_unknown=remove_unknown):
-                told[finding.key] = finding.mended
+                printed[finding.key] = finding.mended
                 _print(finding, json=json)
         if share > 0:
-            async for said in gallery.verify.originals(share, begin):
-                if isinstance(said, VerifyProgress) or said.key not in told:
-                    _print(said, json=json)
-                if isinstance(said, Finding):
-                    told.setdefault(said.key, said.mended)
+            async for item in gallery.verify.originals(share, begin):
+                if isinstance(item, VerifyProgress) or item.key not in printed:
+                    _print(item, json=json)
+                if isinstance(item, Finding):
+                    printed.setdefault(item.key, item.mended)
                 else:
-                    checked = said.checked
+                    checked = item.checked
     if json:
-        typer.echo(msgspec.json.encode(Summary(len(told), sum(told.values()), checked)))
+        typer.echo(msgspec.json.encode(Summary(len(printed), sum(printed.values()), checked)))
     else:
-        typer.echo(f"{len(told)} findings." if told else "All is well.")
-    return 1 if told else 0
+        typer.echo(f"{len(printed)} findings." if printed else "Nothing is wrong.")
+    return 1 if printed else 0
 
 
 def _print(item: Finding | VerifyProgress, *, json: bool) -> None:
     if json:
         typer.echo(msgspec.json.encode(item))
     elif isinstance(item, VerifyProgress):
-        typer.echo(f"{item.checked} originals read; to go on from here: --after {item.after}", err=True)
+        typer.echo(f"{item.checked} originals read; to continue from here: --after {item.after}", err=True)
     else:
         mended = " (mended)" if item.mended else ""
         typer.echo(f"{item.found}: {item.key}{mended}")

@@ -1,4 +1,4 @@
-"""`gallery worker`: renders what the queue brings, and takes its turn at the sweep."""
+"""`gallery worker`: renders the queue's images, and sweeps regularly."""
 
 import asyncio
 from datetime import timedelta
@@ -20,14 +20,14 @@ log = structlog.get_logger(__name__)
 
 
 async def worker(settings: Settings) -> None:
-    """Work until a signal; what is under way then is handed back."""
+    """Works until a signal; unfinished images are then given back."""
     exit_with_parent()
     stop, every = asyncio.Event(), timedelta(seconds=settings.worker.sweep_every)
     async with (
-        worker_http(settings) as open_door,
+        worker_http(settings) as start_http,
         startup.instrumented_gallery(settings, "gallery-worker") as gallery,
         startup.stop_on_signals(stop.set),
-        open_door(gallery),
+        start_http(gallery),
         open_processing(gallery) as processing,
         gallery.worker_registry.registered(processing.name, __version__, settings.worker.concurrency),
         consume_jobs(gallery.settings.redis, handlers(processing), settings.worker.concurrency, processing.name),

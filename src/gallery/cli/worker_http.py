@@ -1,4 +1,4 @@
-"""A worker's door: the port on which it says how it is, for probes and for Prometheus. Closed unless somebody asks."""
+"""A worker's HTTP port for probes and Prometheus. Off unless GALLERY_WORKER__METRICS_PORT is set."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -22,7 +22,7 @@ StartHttp: TypeAlias = Callable[[Gallery], AbstractAsyncContextManager[None]]
 
 @asynccontextmanager
 async def worker_http(settings: Settings) -> AsyncIterator[StartHttp]:
-    """Takes the port, so that one in use is told before anything starts; yields what answers on it.
+    """Binds the port, so that one in use is reported before anything starts; yields a function that serves on it.
 
     Raises `CannotStart`.
     """
@@ -41,7 +41,7 @@ def _bind(settings: Settings) -> socket:
     except OSError as error:
         raise CannotStart(
             f"Cannot listen on {host}:{port}: {error.strerror}. Set GALLERY_WORKER__METRICS_PORT to a free port; "
-            "workers on one machine need one each."
+            "each worker on a machine needs its own."
         ) from None
 
 
@@ -52,14 +52,14 @@ async def _no_http(_: Gallery) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _serve_http(gallery: Gallery, sock: socket) -> AsyncIterator[None]:
-    from gallery.web.app import make_worker_app  # noqa: PLC0415  a worker without a door does without a framework
+    from gallery.web.app import make_worker_app  # noqa: PLC0415  only needed with a port
     from gallery.web.server import Server  # noqa: PLC0415
 
-    at_once = msgspec.structs.replace(gallery.settings.serve, drain=0)  # no balancer sends anybody to a worker
-    server = Server(make_worker_app(gallery), at_once, before_stop=lambda: None)
-    serving = asyncio.create_task(server.serve(sockets=[sock]), name="door")
+    settings = msgspec.structs.replace(gallery.settings.serve, drain=0)  # no load balancer sends requests to a worker
+    server = Server(make_worker_app(gallery), settings, before_stop=lambda: None)
+    serving = asyncio.create_task(server.serve(sockets=[sock]), name="worker-http")
     host, port = sock.getsockname()[:2]
-    log.info("worker.door", url=f"http://{host}:{port}")
+    log.info("worker.http_serving", url=f"http://{host}:{port}")
     try:
         yield
     finally:

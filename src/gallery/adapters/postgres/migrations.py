@@ -1,5 +1,6 @@
 """Migrates the schema. Imports Alembic, so only a process that migrates pays for that import."""
 
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,14 @@ if TYPE_CHECKING:
 
 MAX_TRIES = 20  # each waits two seconds for a lock, then lets other transactions pass
 BACKOFF_SECONDS = 1.0
+
+
+def main() -> None:
+    """`python -m gallery.adapters.postgres.migrations [--slow]`: migrates the database whose URL is on stdin."""
+    try:
+        migrate(sys.stdin.read(), slow="--slow" in sys.argv)
+    except CannotStart as error:
+        sys.exit(error.detail)
 
 
 def migrate(database_url: str, target: str = "head", *, slow: bool = False, max_tries: int = MAX_TRIES) -> str:
@@ -93,3 +102,7 @@ def _folder() -> Path:
     package = Path(gallery.__file__).parent
     shipped = package / "migrations"  # in a wheel
     return shipped if shipped.is_dir() else package.parents[1] / "migrations"
+
+
+if __name__ == "__main__":
+    main()
