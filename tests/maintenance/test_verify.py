@@ -60,7 +60,7 @@ async def test_renditions_that_are_gone_are_made_again(gallery_with_image):
     assert found == [Finding(FindingKind.MISSING_RENDITION, key, image.id, mended=True) for key in sorted(gone)]
     assert (await gallery.images.get(CALLER, image.id)).status is Status.READY
 
-    assert (await gallery.sweep.run()).rung == 1
+    assert (await gallery.sweep.run()).enqueued == 1
     await desk.process(image.id)
     assert await differences(gallery) == []
     again = await gallery.images.get(CALLER, image.id)
@@ -79,7 +79,7 @@ async def test_renditions_that_lost_bytes_are_made_again(gallery_with_image, lef
         await gallery.pictures.open(cut, image.renditions[0].size)
     assert await differences(gallery) == [Finding(FindingKind.DAMAGED_RENDITION, cut, image.id, mended=True)]
 
-    assert (await gallery.sweep.run()).rung == 1
+    assert (await gallery.sweep.run()).enqueued == 1
     await desk.process(image.id)
     assert await differences(gallery) == []
 

@@ -81,7 +81,10 @@ class CountingEventStore(EventStore):
 async def test_few_replays_read_at_once(gallery_with_events):
     store = CountingEventStore(gallery_with_events.database)
     feed = Feed(
-        store, gallery_with_events.valkey, gallery_with_events.feed._before, gallery_with_events.settings.notifications
+        store,
+        gallery_with_events.valkey,
+        gallery_with_events.feed._before_publish,
+        gallery_with_events.settings.notifications,
     )
     await feed._start()
     blocks = await asyncio.gather(*(replay(feed, "20") for _ in range(30)))

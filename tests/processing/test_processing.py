@@ -216,7 +216,7 @@ async def test_a_delete_during_processing_wins(gallery, gated_worker):
     working = asyncio.create_task(processing.process(image.id))
     await pool.asked.wait()
     await gallery.images.delete(CALLER, image.id)
-    pool.let_go.set()
+    pool.released.set()
     await working
 
     assert "image.ready" not in await event_types(gallery)
@@ -366,7 +366,7 @@ async def test_a_worker_that_is_stopped_hands_its_image_back_at_once(gallery, ga
     working.cancel()
     with pytest.raises(asyncio.CancelledError):
         await working
-    pool.let_go.set()
+    pool.released.set()
 
     back = await gallery.images.get(CALLER, image.id)
     assert (back.status, back.strikes, back.deferrals) == (Status.PENDING, 0, 0)
@@ -473,14 +473,14 @@ async def start_without_database(by_cable, capsys):
 async def test_a_database_that_is_away_for_a_claim_is_waited_for(proxied_gallery, capsys):
     gallery, _, cable = proxied_gallery
     image, working = await start_without_database(proxied_gallery, capsys)
-    cable.heal()
+    cable.restore()
     await working
     assert await status(gallery, image) is Status.READY
 
 
 async def test_what_was_under_way_is_given_back_as_soon_as_the_database_is_there(proxied_gallery, capsys, monkeypatch):
     gallery, processing, cable = proxied_gallery
-    render = processing._desk.pool.run
+    render = processing._resources.pool.run
 
     async def rendered(*work):
         done = await render(*work)
@@ -489,10 +489,10 @@ async def test_what_was_under_way_is_given_back_as_soon_as_the_database_is_there
 
     image = await upload_image(gallery)
     with monkeypatch.context() as patched:
-        patched.setattr(processing._desk.pool, "run", rendered)
+        patched.setattr(processing._resources.pool, "run", rendered)
         working = asyncio.create_task(processing.process(image.id))
         await wait_for_retry(capsys)
-    cable.heal()
+    cable.restore()
     await working
     put_off = await gallery.images.get(CALLER, image.id)
     assert (put_off.status, put_off.strikes, put_off.deferrals, put_off.attempt) == (Status.PENDING, 0, 1, 1)
