@@ -1,14 +1,14 @@
 # syntax=docker/dockerfile:1
-# The image gallery-api: API, worker and every other command of Gallery; PostgreSQL, Valkey and the object store are
-# elsewhere. docs/deployment.md says how it is run.
+# The image gallery-api: API, worker and every other command of Gallery, without PostgreSQL, Valkey and an object store.
+# docs/deployment.md describes its use.
 ARG PYTHON=3.13-slim-trixie
 
 FROM python:${PYTHON} AS build
 WORKDIR /build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 
-# Everything is checked against its hash here, and nothing is fetched later. All of it are wheels, so that no compiler is
-# needed, but pyvips, which is pure Python where there is none.
+# Every package is checked against its hash here, and none is fetched later. All are wheels, so that no compiler is needed,
+# except pyvips, which is built as pure Python without one.
 COPY requirements-build.lock requirements-server.lock ./
 RUN python -m venv tools \
     && tools/bin/pip install --require-hashes --no-deps --only-binary=:all: -r requirements-build.lock \
@@ -22,7 +22,7 @@ COPY src src
 RUN tools/bin/pip wheel --no-deps --no-build-isolation --wheel-dir wheels . \
     && python -m venv --without-pip /opt/gallery \
     && tools/bin/pip --python /opt/gallery/bin/python install gallery-api
-# What wheels bring along and Gallery never loads: some 40 MB. A path that is no longer there ends the build, to be looked at.
+# Parts of wheels that Gallery never loads: some 40 MB. A path that no longer exists ends the build, so that a developer looks.
 RUN packages="$(echo /opt/gallery/lib/python3*/site-packages)" \
     && rm -r "$packages"/node_modules "$packages"/zstandard/_cffi.*.so \
     && find "$packages"/faker/providers -mindepth 2 -maxdepth 2 -type d -name '[a-z][a-z]_[A-Z][A-Z]' ! -name en_US -exec rm -r {} +
@@ -37,7 +37,7 @@ RUN groupadd --system --gid 10001 gallery \
     && useradd --system --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent gallery
 COPY --from=build /opt/gallery /opt/gallery
 
-# The root file system may be read-only: uploads and pictures under work lie in /tmp, which may be a tmpfs.
+# The root file system may be read-only: uploads and pictures in progress are in /tmp, which may be a tmpfs.
 ENV PATH=/opt/gallery/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \

@@ -29,11 +29,11 @@ run: .venv/run.stamp  ## Serve Gallery at http://127.0.0.1:3000 with its own ser
 	@exec $(BIN)/gallery dev
 
 .PHONY: test
-test: setup  ## Start the real servers that the tests need and run the whole suite
+test: setup  ## Start the real servers for the tests and run the whole suite
 	$(BIN)/pytest --numprocesses=3 --dist=worksteal
 
 .PHONY: faults
-faults: setup  ## The long run of tests/faults: kills by the dozen, freezes of 90 s; ten to fifteen minutes
+faults: setup  ## The long run of tests/faults: dozens of kills, freezes of 90 s; ten to fifteen minutes
 	FAULTS=long $(BIN)/pytest tests/faults --numprocesses=3 --dist=worksteal
 
 .PHONY: container-test
@@ -55,19 +55,19 @@ wheels: .venv/dev.stamp  ## Check that no supported Python and machine needs a c
 	$(BIN)/python tests/check_wheels.py
 
 .PHONY: check
-check: lint wheels test  ## What CI runs: lint, wheels, then test
+check: lint wheels test  ## Lint, wheels, then test, as in CI
 
 .PHONY: fix
-fix: .venv/dev.stamp  ## Format and mend what can be mended by machine
+fix: .venv/dev.stamp  ## Format, and apply automatic fixes
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 .PHONY: bench
-bench: .venv/dev.stamp  ## Measure what the main job costs on this machine
+bench: .venv/dev.stamp  ## Measure the cost of the main job on this machine
 	@$(BIN)/python bench/main.py
 
 .PHONY: docs
-docs: .venv/dev.stamp  ## Write the generated pages anew, and check all of them
+docs: .venv/dev.stamp  ## Generate the generated pages again, and check all pages
 	@for page in api commands configuration errors llms; do $(BIN)/python docs/make_$$page.py; done
 	$(BIN)/python tests/check_docs.py
 
@@ -80,7 +80,7 @@ migration: .venv/run.stamp  ## Start a new migration: make migration name="add a
 	$(BIN)/alembic -c migrations/alembic.ini revision -m "$(name)"
 
 .PHONY: lock
-lock: .venv/dev.stamp  ## Resolve the dependencies anew, with hashes
+lock: .venv/dev.stamp  ## Resolve the dependencies again, with hashes
 	$(BIN)/uv pip compile pyproject.toml --extra embedded requirements.in --universal --python-version 3.11 \
 		--generate-hashes --no-annotate --upgrade -o requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --extra embedded --group dev requirements.in --universal --python-version 3.11 \
@@ -91,9 +91,9 @@ lock: .venv/dev.stamp  ## Resolve the dependencies anew, with hashes
 		--generate-hashes --no-annotate --upgrade -c requirements.lock -o requirements-build.lock
 
 .PHONY: dist
-dist: .venv/dev.stamp  ## Build what is published, the sdist and the wheel of the last commit, into dist/
+dist: .venv/dev.stamp  ## Build the published sdist and wheel of the last commit into dist/
 	$(BIN)/python .ci/dist.py
 
 .PHONY: clean
-clean:  ## Remove what the tools made; the data directory stays
+clean:  ## Remove the tools' files; the data directory stays
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist site

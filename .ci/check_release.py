@@ -1,7 +1,7 @@
-"""Whether a tag may be published: `python .ci/check_release.py TAG ADDRESS` says what does not agree.
+"""Checks a tag before its release: `python .ci/check_release.py TAG ADDRESS` prints each disagreement.
 
-The address is the repository's. The pipeline asks before it builds a tag, so that a wrong one publishes nothing: no
-package, no image.
+ADDRESS is the repository's. The pipeline runs it before it builds a tag, so that a wrong tag publishes no package and
+no image.
 """
 
 import re

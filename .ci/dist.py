@@ -1,4 +1,4 @@
-"""Builds what is published: `make dist` writes the sdist and the wheel of the last commit into dist/.
+"""Builds the published files: `make dist` writes the sdist and the wheel of the last commit into dist/.
 
 The sdist comes from a fresh copy of the commit and the wheel from the sdist, so that no leftovers get in. In that copy
 the README's links and pictures become absolute, since a package index shows the page alone; they lead to the version's
