@@ -1,9 +1,8 @@
-"""Tasks that run beside something, and end with it.
+"""Background tasks that end together with a block of code.
 
-One cancellation is not always enough. A library may take it for a time-out of its own, and `asyncio.wait_for` before
-Python 3.12 returns its result instead when both come in the same turn of the loop
-(github.com/python/cpython/issues/86296). A loop that has lost its cancellation goes on for ever, and with it the
-process that waits for its end.
+One cancellation is not always enough. A library may take it for its own time-out, and `asyncio.wait_for` before Python
+3.12 drops it when a result arrives in the same iteration of the event loop
+(github.com/python/cpython/issues/86296). A task that has lost its cancellation would keep its process from ending.
 """
 
 import asyncio
@@ -17,12 +16,12 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-RECANCEL_SECONDS = 2.0  # seconds until who has not ended is cancelled once more; longer than cleaning up takes
+RECANCEL_SECONDS = 2.0  # before a task is cancelled once more; longer than cleaning up takes
 
 
 @asynccontextmanager
 async def run_in_background(work: Coroutine[Any, Any, object], name: str) -> AsyncIterator[None]:
-    """Do `work` while the block runs; it has ended when the block has. That it fails is logged when it does."""
+    """Runs `work` during the block, and ends it with the block. A failure of `work` is logged when it happens."""
     task = asyncio.create_task(work, name=name)
     task.add_done_callback(_log_failure)
     try:
@@ -41,14 +40,14 @@ async def gather(steps: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
 
 
 async def cancel_and_wait(*tasks: "asyncio.Future[Any]") -> None:
-    """Cancel those that are not done, as often as it takes, and wait until all have ended, however they do."""
+    """Cancels the unfinished tasks, repeatedly if needed, and waits until all have ended. Ignores their errors."""
     late = {task for task in tasks if not task.done()}
     while late:
         for task in late:
             task.cancel()
         _, late = await asyncio.wait(late, timeout=RECANCEL_SECONDS)
     for task in tasks:
-        _failure(task)  # who does not ask for it does not want it told either
+        _failure(task)  # marks the error as retrieved, so that asyncio does not log it
 
 
 def _log_failure(task: "asyncio.Task[Any]") -> None:

@@ -1,6 +1,4 @@
-"""Conditional and partial requests (RFC 9110, sections 13 and 14): what `If-Match`, `If-None-Match`, `If-Range` and
-`RangeHeader` ask for.
-"""
+"""Conditional and partial requests (RFC 9110, sections 13 and 14): `If-Match`, `If-None-Match`, `If-Range`, `Range`."""
 
 import re
 
@@ -11,14 +9,14 @@ RANGE_PATTERN = re.compile(r"bytes[ \t]*=[ \t]*([0-9]{0,30})-([0-9]{0,30})[ \t]*
 
 
 def unchanged(if_none_match: str | None, etag: str) -> bool:
-    """Whether a client that sends `if_none_match` has what carries the strong `tag` (without quotes) already."""
+    """Whether the client's `if_none_match` names the strong tag `etag` (given without quotes)."""
     if if_none_match is None:
         return False
     return if_none_match.strip() == "*" or any(opaque == etag for _, opaque in ETAG_PATTERN.findall(if_none_match))
 
 
 def expected_versions(if_match: str | None) -> list[int] | None:
-    """The versions that `if_match` allows; `None` allows any. Weak and foreign tags allow nothing."""
+    """The versions that `if_match` allows; `None` allows any. Weak and unknown tags allow none."""
     if if_match is None or if_match.strip() == "*":
         return None
     tags = ETAG_PATTERN.findall(if_match)
@@ -28,10 +26,10 @@ def expected_versions(if_match: str | None) -> list[int] | None:
 
 
 def byte_range(range_header: str | None, if_range: str | None, etag: str, size: int) -> tuple[int, int] | None:
-    """The first byte asked for and the one after the last, of `size` bytes that carry the strong `tag`; `None` is all.
+    """The requested range of `size` bytes with the strong tag `etag`: its first byte, and the byte after its last.
 
-    All is also the answer to several ranges, to other units and to what is no range (RFC 9110, 14.2), and to an
-    `if_range` that names something else; a date is something else, since we give none out. Raises `RangeOutside`.
+    `None` means all bytes: without a range, for several ranges, other units and invalid ranges (RFC 9110, 14.2), and
+    for an `if_range` that is not `etag` (also a date, since answers carry no Last-Modified). Raises `RangeOutside`.
     """
     match = RANGE_PATTERN.fullmatch(range_header or "")
     if match is None or (if_range is not None and if_range.strip() != f'"{etag}"'):

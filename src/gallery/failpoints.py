@@ -1,7 +1,7 @@
-"""Named places at which a process dies on request, so that tests can show that it may die anywhere.
+"""Failpoints: named points at which a test can make the process die.
 
-`GALLERY_FAULT=upload-committed` kills the process (SIGKILL) the first time it comes there, `upload-committed:3` the
-third time. Without it a place costs one look into an empty table.
+`GALLERY_FAULT=upload-committed` kills the process (SIGKILL) the first time it reaches that point, `upload-committed:3`
+the third time. Without the setting, a failpoint costs one lookup in an empty dict.
 """
 
 import os
@@ -10,39 +10,39 @@ from enum import StrEnum
 
 
 class Failpoint(StrEnum):
-    """Between two steps that belong together."""
+    """Each is between two steps that belong together."""
 
-    UPLOAD_PUT = "upload-put"  # the original is stored, no row knows of the image
-    UPLOAD_COMMITTED = "upload-committed"  # the row is there, nobody was told nor rung
-    UPLOAD_ANSWER = "upload-answer"  # all is done but the answer
+    UPLOAD_PUT = "upload-put"  # the original is stored, there is no row yet
+    UPLOAD_COMMITTED = "upload-committed"  # the row is committed, nothing is published or enqueued
+    UPLOAD_ANSWER = "upload-answer"  # only the answer is missing
     DELETE_COMMITTED = "delete-committed"
     WORK_CLAIMED = "work-claimed"
-    WORK_PUT = "work-put"  # the renditions are stored, the row does not know
-    WORK_SETTLED = "work-settled"  # READY, and nobody was told
-    SWEEP_MARKED = "sweep-marked"  # keys are marked, their objects still there
-    SWEEP_REMOVED = "sweep-removed"  # objects are gone, their keys still known
+    WORK_PUT = "work-put"  # the renditions are stored, the row is not updated
+    WORK_SETTLED = "work-settled"  # READY is committed, nothing is published
+    SWEEP_MARKED = "sweep-marked"  # keys are marked, their objects still exist
+    SWEEP_REMOVED = "sweep-removed"  # objects are removed, their rows still exist
 
 
 _hits_left: dict[Failpoint, int] = {}
 
 
 def arm(fault: str) -> None:
-    """Die at the place that `fault` names. Raises `ValueError`."""
-    failpoint, passes = parse(fault)
-    _hits_left[failpoint] = passes
+    """Makes this process die as `fault` says (see `parse`). Raises `ValueError`."""
+    failpoint, hits = parse(fault)
+    _hits_left[failpoint] = hits
 
 
 def parse(fault: str) -> tuple[Failpoint, int]:
-    """The place, and which pass of it is the last, of `place` or `place:3`. Raises `ValueError`."""
+    """The failpoint and the number of the fatal hit, from `name` or `name:3`. Raises `ValueError`."""
     name, _, number = fault.partition(":")
-    passes = int(number) if number.isascii() and number.isdigit() else 0 if number else 1
-    if name not in set(Failpoint) or passes < 1:
+    hits = int(number) if number.isascii() and number.isdigit() else 0 if number else 1
+    if name not in set(Failpoint) or hits < 1:
         raise ValueError(f"Expected one of {', '.join(Failpoint)}, with :N for the Nth time")
-    return Failpoint(name), passes
+    return Failpoint(name), hits
 
 
 def hit(failpoint: Failpoint) -> None:
-    """Die here, if this is the place and the time."""
+    """Kills the process if this is the fatal hit of an armed failpoint."""
     if failpoint not in _hits_left:
         return
     _hits_left[failpoint] -= 1

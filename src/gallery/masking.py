@@ -1,4 +1,4 @@
-"""Hides the secrets of URLs: user and password, and the values of parameters whose names say that they are secret."""
+"""Hides the secrets of URLs: user and password, and the values of parameters with the name of a secret."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -10,7 +10,7 @@ SENSITIVE_NAME = r"[\w.%-]{0,40}(?:passw|pwd|secret|token|credential|signature|k
 
 
 class Patterns(NamedTuple):
-    """Of a URL, behind its scheme, and of a secret parameter; each with what may be secret in its last group."""
+    """Patterns of a URL and of a secret parameter; the last group of each is the part that may hold a secret."""
 
     url: "re.Pattern[str]"
     parameter: "re.Pattern[str]"
@@ -29,17 +29,17 @@ URL_PATTERNS = _patterns(url=".*", value="[^&]+")
 
 
 def masked(text: str) -> str:
-    """The text with what must not be shown of each URL in it replaced, and of paths with a query."""
+    """A text with the secrets of its URLs, and of its paths with a query, replaced by `MASK`."""
     return _masked(text, TEXT_PATTERNS)
 
 
 def masked_url(text: str) -> str:
-    """The same of a text that is a URL, or a list of some, whatever characters its passwords have."""
+    """As `masked`, for a text that is a URL or a list of URLs; its passwords may hold any characters."""
     return _masked(text, URL_PATTERNS)
 
 
 def masked_all(value: Any) -> Any:
-    """The same of all texts in a value; what is neither text nor number nor a collection becomes its `repr`."""
+    """As `masked`, for all texts in a value; an object other than a text, number or collection becomes its `repr`."""
     if isinstance(value, str):
         return masked(value)
     if isinstance(value, SCALARS):
@@ -52,8 +52,8 @@ def masked_all(value: Any) -> Any:
 
 
 def _masked(text: str, patterns: Patterns) -> str:
-    """What looks like userinfo and what looks like a parameter may overlap; both are hidden then, as one."""
-    if "=" not in text and "://" not in text:  # as almost all are
+    """Hides userinfo and parameters; where both overlap, as one part."""
+    if "=" not in text and "://" not in text:  # true for almost all texts
         return text
     shown, end = [], 0
     for start, stop in sorted((*_userinfo(text, patterns.url), *_values(text, patterns.parameter))):
@@ -64,7 +64,7 @@ def _masked(text: str, patterns: Patterns) -> str:
 
 
 def _userinfo(text: str, pattern: "re.Pattern[str]") -> Iterator[tuple[int, int]]:
-    """In each URL up to the last `@`, as a password may hold one that should have been escaped."""
+    """Of each URL, all up to its last `@`: a password may hold an `@` that should have been escaped."""
     for match in pattern.finditer(text):
         start = match.start(2)
         for url in match[2].split(next_one := f",{match[1]}://"):

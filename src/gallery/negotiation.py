@@ -1,4 +1,4 @@
-"""Content negotiation: what an `Accept` header (RFC 9110, section 12.5.1) asks for."""
+"""Content negotiation: reads the `Accept` header (RFC 9110, section 12.5.1)."""
 
 import re
 from collections.abc import Sequence
@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 WEIGHT = re.compile(r"\s*q\s*=\s*(1(?:\.0*)?|0(?:\.[0-9]*)?|\.[0-9]+)\s*", re.ASCII | re.IGNORECASE)
 ANY = "*/*"
-MAX_RANGES = 100  # browsers name ten
+MAX_RANGES = 100  # browsers send ten
 
 
 class MediaRange(NamedTuple):
-    """A type, `image/*` or `*/*`, in lower case and without its parameters; the weight is 0 to 1."""
+    """A media type, `image/*` or `*/*`, in lower case without parameters, and its weight from 0 to 1."""
 
     name: str
     weight: float
@@ -24,7 +24,7 @@ class MediaRange(NamedTuple):
 
 
 def media_ranges(accept: str) -> list[MediaRange]:
-    """The first `MAX_RANGES` in their order. A weight that is no number from 0 to 1 counts as none, which is 1."""
+    """The first `MAX_RANGES` in their order. A missing weight, and one that is not a number from 0 to 1, count as 1."""
     found = []
     for item in accept.split(",", MAX_RANGES)[:MAX_RANGES]:
         name, *parameters = item.split(";")
@@ -34,15 +34,15 @@ def media_ranges(accept: str) -> list[MediaRange]:
 
 
 def best(accept: str | None, offered: Sequence[str]) -> str | None:
-    """The type of `offered` that a client wants most; `None` if it takes none of them.
+    """The type of `offered` that the client prefers; `None` if it accepts none of them.
 
-    Of types with the same weight the one that is named more exactly wins, then the one that is named first, then the
-    one that is offered first. Without the header, or with an empty one, any type is welcome.
+    Among equal weights the more specific range wins, then the one that stands first in the header, then the type that
+    is offered first. A missing or empty header accepts any type.
     """
     ranges = media_ranges(accept or "") or [MediaRange(ANY, 1.0)]
     ranked = []
     for rank, media_type in enumerate(offered):
-        matching = [(r.specificity, -place, r.weight) for place, r in enumerate(ranges) if r.matches(media_type)]
+        matching = [(r.specificity, -index, r.weight) for index, r in enumerate(ranges) if r.matches(media_type)]
         specificity, index, weight = max(matching, default=(0, 0, 0.0))
         if weight > 0:
             ranked.append((weight, specificity, index, -rank, media_type))
@@ -50,5 +50,5 @@ def best(accept: str | None, offered: Sequence[str]) -> str | None:
 
 
 def names_explicitly(accept: str, media_type: str) -> bool:
-    """Whether a client wants this very type, and not only any type or any of its kind."""
+    """Whether the header accepts this exact type by name, not only by a wildcard."""
     return any(r.name == media_type and r.weight > 0 for r in media_ranges(accept))

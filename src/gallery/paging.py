@@ -1,7 +1,7 @@
-"""Keyset pages: a page is what follows a cursor, and a cursor says where a page ended.
+"""Keyset pagination: a page holds the rows after a cursor, and a cursor marks the end of a page.
 
-A cursor is opaque to clients: a version, which question it belongs to, and the last row's sort key and id, as base64url
-without padding.
+A cursor is opaque to clients: a version, the fingerprint of its list query, and the last row's sort key and id, as
+base64url without padding.
 """
 
 import binascii
@@ -18,11 +18,11 @@ from gallery.errors import InvalidField
 T = TypeVar("T")
 
 MAX_CURSOR_LENGTH = 2000  # characters
-INVALID_CURSOR = "is not a cursor of ours; start again without one"
+INVALID_CURSOR = "is not a valid cursor; start again without one"
 
 
 class Cursor(Struct, frozen=True, array_like=True, tag=2, tag_field="v"):
-    """After the row with that key and id, among the answers to the question with that fingerprint."""
+    """The position after the row with this key and id, in the list with this fingerprint."""
 
     list_fingerprint: str
     key: str | int | None
@@ -33,7 +33,7 @@ class Cursor(Struct, frozen=True, array_like=True, tag=2, tag_field="v"):
 
     @classmethod
     def decode(cls, text: str) -> Self:
-        """Raises `InvalidField` for anything that we have not encoded ourselves."""
+        """Raises `InvalidField` for a text that `encode` cannot have produced."""
         try:
             raw = (
                 urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
@@ -46,7 +46,7 @@ class Cursor(Struct, frozen=True, array_like=True, tag=2, tag_field="v"):
 
 
 class Page(Struct, Generic[T], frozen=True):
-    """Some rows in order, and the cursor of the next ones if there are any."""
+    """Rows in order, and the cursor of the next page if there is one."""
 
     items: Sequence[T]
     next: Cursor | None = None

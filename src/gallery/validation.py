@@ -1,7 +1,6 @@
-"""What is wrong with a client's field, in words: the value, the limit, the choices.
+"""Describes an invalid field for the client: the value, the limit, the choices.
 
-msgspec says what it expected, but not which values an enumeration has or which fields there are; those are read from
-the type that was asked for.
+msgspec's message has neither the values of an enumeration nor the known fields; those are read from the expected type.
 """
 
 import re
@@ -31,13 +30,13 @@ NOT_TEXT = "has characters that are not text"
 
 
 def invalid_field(error: msgspec.ValidationError, kind: Any) -> InvalidField:
-    """The field of a `kind` that msgspec has refused."""
+    """The error for the field of a `kind` that msgspec has refused."""
     message, _, path = str(error).partition(" - at ")
     return invalid_field_at(path.strip("`"), message, kind)
 
 
 def invalid_field_at(path: str, message: str, kind: Any) -> InvalidField:
-    """`path` is msgspec's: `$.tags[2]`. A name that is unknown or missing is a step of the pointer, too."""
+    """As `invalid_field`, for msgspec's `path` (`$.tags[2]`). The pointer includes an unknown or missing field."""
     steps = [name or index for name, index in PATH_STEP.findall(path.removeprefix("$"))]
     at = _type_at(kind, steps)
     if match := re.match(r"Object (contains unknown|missing required) field `(.*)`", message):
@@ -46,12 +45,12 @@ def invalid_field_at(path: str, message: str, kind: Any) -> InvalidField:
 
 
 def pointer(*steps: str) -> str:
-    """A JSON pointer (RFC 6901); a name that a client has made up is cut."""
+    """A JSON pointer (RFC 6901); each step is cut to `MAX_ECHOED` characters."""
     return "".join("/" + step[:MAX_ECHOED].replace("~", "~0").replace("/", "~1") for step in steps)
 
 
 def unknown_message(sort: str, known: object) -> str:
-    """`sort`: a field, a parameter."""
+    """`sort` is "field" or "parameter"."""
     return f"is an unknown {sort}; there are {_listed(known)}"
 
 
@@ -64,7 +63,7 @@ def _describe(message: str, kind: Any) -> str:
         return not_among_message(match[1], _choices(kind))
     if message.startswith("Object contains unknown"):
         return unknown_message("field", _fields(kind))
-    if message.startswith("Object missing") or re.fullmatch(r"'\w+'", message):  # Litestar's words for no body at all
+    if message.startswith("Object missing") or re.fullmatch(r"'\w+'", message):  # Litestar's message for no body
         return "is missing"
     return _describe_limit(message) or message[:1].lower() + message[1:].replace("`", "")
 
@@ -88,7 +87,7 @@ def _listed(words: Any) -> str:
 
 
 def _type_at(kind: Any, steps: list[str]) -> Any:
-    """The type of what stands at the end of these steps; `None` where that cannot be told."""
+    """The type at the end of these steps; `None` where it cannot be determined."""
     for step in steps:
         kind = next((inner for one in _union_members(kind) if (inner := _inner_type(one, step)) is not None), None)
     return kind
@@ -103,7 +102,7 @@ def _inner_type(kind: Any, step: str) -> Any:
 
 
 def _union_members(kind: Any) -> Iterator[Any]:
-    """A type, or those of a union, without what is noted beside them."""
+    """The type, or the members of a union, without annotations."""
     if get_origin(kind) is Annotated:
         yield from _union_members(get_args(kind)[0])
     elif get_origin(kind) in (Union, UnionType):

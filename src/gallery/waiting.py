@@ -1,4 +1,4 @@
-"""Waiting for a server at start: the first line says for what and until when, later ones that it goes on."""
+"""Logs the wait for a server at startup: at once, and then every `LOG_INTERVAL_SECONDS`."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -7,11 +7,11 @@ import structlog
 
 log = structlog.get_logger(__name__)
 
-LOG_INTERVAL_SECONDS = 10.0  # seconds between two lines
+LOG_INTERVAL_SECONDS = 10.0
 
 
 class StartupWait:
-    """For `seconds` from now, for the server that `setting` names; `event` is the log's word for it."""
+    """Waits at most `seconds` for the server that `setting` names; `event` is the name of the log event."""
 
     def __init__(self, event: str, setting: str, seconds: float) -> None:
         self._clock = asyncio.get_running_loop().time
@@ -26,7 +26,7 @@ class StartupWait:
         return self._clock() > self._deadline
 
     def log(self, error: str, **facts: object) -> None:
-        """That it still does not answer, and why; not more often than every `LOG_INTERVAL_SECONDS` seconds."""
+        """Logs that the server still does not answer, and why; at most once in each interval."""
         if self._clock() < self._next_log_at:
             return
         self._next_log_at = self._clock() + LOG_INTERVAL_SECONDS

@@ -1,4 +1,4 @@
-"""The whole house on one page. API, worker, commands and tests all come in through these doors."""
+"""Composes the application. The API, the worker, the commands and the tests all start from these functions."""
 
 import asyncio
 import os
@@ -52,12 +52,12 @@ from gallery.waiting import StartupWait
 
 log = structlog.get_logger(__name__)
 
-STORE_TIMEOUT_SECONDS = 60  # seconds for the object store to come up
+STORE_TIMEOUT_SECONDS = 60  # for the object store to become available
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """Everything a process may use; what it starts of it (the feed, the processing) is its own choice."""
+    """All services of a process. The process itself starts those that run (the feed, the processing)."""
 
     settings: Settings
     access: Access
@@ -87,7 +87,7 @@ class Gallery:
 
 @asynccontextmanager
 async def open_gallery(settings: Settings) -> AsyncIterator[Gallery]:
-    """The house, with its servers connected. Raises `CannotStart`, `Unavailable`, `ForeignStore`."""
+    """Yields the services, connected to their servers. Raises `CannotStart`, `Unavailable`, `ForeignStore`."""
     async with AsyncExitStack() as stack:
         valkey = await stack.enter_async_context(open_valkey(settings.redis))
         cache_valkey = (
@@ -167,7 +167,7 @@ def build_gallery(
 
 @asynccontextmanager
 async def open_processing(gallery: Gallery, name: str | None = None) -> AsyncIterator[Processing]:
-    """A worker's desk in the house, with its renderers. Raises `CannotStart`."""
+    """Yields a worker's processing, with its renderers. Raises `CannotStart`."""
     worker, data = gallery.settings.worker, gallery.settings.data_path
     with (
         open_scratch() as scratch,
@@ -184,7 +184,7 @@ async def open_processing(gallery: Gallery, name: str | None = None) -> AsyncIte
 
 
 def cache_redis_settings(settings: Settings) -> RedisSettings:
-    """Its Valkey: one of its own if there is one."""
+    """The cache's Valkey: that of GALLERY_CACHE__URL if it is set, else the main one."""
     return msgspec.structs.replace(settings.redis, url=settings.cache.url or settings.redis.url)
 
 
@@ -194,33 +194,35 @@ def image_limits(settings: Settings) -> Limits:
 
 
 async def _warn_of_eviction(valkey: Valkey) -> None:
-    """Jobs, limits and notes are not to be thrown away; only the cache may be, on a server of its own."""
+    """Logs a warning when Valkey may evict jobs and rate limits; only the cache may be evicted, on its own server."""
     try:
         for server, policy in (await valkey.find_evicting()).items():
             log.warning("valkey.may_evict", server=server, policy=policy, wanted="noeviction")
     except ValkeyUnavailable as error:
-        log.warning("valkey.not_asked", error=str(error))
+        log.warning("valkey.policy_not_checked", error=str(error))
 
 
 async def _claim_store(objects: ObjectStore, installation: str, setting: str) -> None:
-    """Say whose store it is, as soon as it answers. Raises `CannotStart` after a while, `ForeignStore`."""
+    """Marks the store as this installation's as soon as it answers.
+
+    Raises `CannotStart` after `STORE_TIMEOUT_SECONDS`, `ForeignStore` for another installation's store.
+    """
     waiting = StartupWait("objects.waiting", setting, STORE_TIMEOUT_SECONDS)
     while True:
         try:
             return await objects.take_ownership(installation)
         except ObjectStoreUnavailable as error:
             if waiting.expired:
-                sentence = (
-                    f"The object store, {objects.location}, did not take us in within "
-                    f"{STORE_TIMEOUT_SECONDS} s: {error}."
-                )
-                raise CannotStart(f"{sentence} Check {setting}.") from error
-            waiting.log(str(error), place=objects.location)
+                raise CannotStart(
+                    f"The object store {objects.location} was not available within {STORE_TIMEOUT_SECONDS} s: {error}. "
+                    f"Check {setting}."
+                ) from error
+            waiting.log(str(error), location=objects.location)
             await asyncio.sleep(1)
 
 
 def _store_setting(settings: Settings) -> str:
-    """The setting that says where it is."""
+    """The setting that names the object store."""
     if settings.objects.url is not None:
         return "GALLERY_OBJECTS__URL"
     if settings.s3.bucket is not None:

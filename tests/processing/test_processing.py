@@ -456,7 +456,7 @@ def disconnect(cable):
 
 
 async def wait_for_retry(capsys):
-    while "image.waiting" not in capsys.readouterr().out:
+    while "image.database_unavailable" not in capsys.readouterr().out:
         await asyncio.sleep(0.05)
 
 

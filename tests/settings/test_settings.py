@@ -73,7 +73,7 @@ def test_a_cluster_is_named_by_its_scheme_or_by_several_nodes(text, urls):
     ("name", "value", "expected"),
     [
         ("REDIS_URL", "http://me:secret@a", "redis+cluster://"),
-        ("REDIS_URL", "redis+cluster://:secret@a:1,b:2/3", "no other database than 0"),
+        ("REDIS_URL", "redis+cluster://:secret@a:1,b:2/3", "no database other than 0"),
         ("GALLERY_CACHE__URL", "secret", "redis://"),
         ("DATABASE_READ_REPLICA_URL", "mysql://me:secret@a/x", "postgresql://"),
     ],

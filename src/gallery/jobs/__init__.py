@@ -1,1 +1,1 @@
-"""Queues jobs in Valkey, takes them, and renders pictures in processes of their own."""
+"""The job queue in Valkey, its workers, and the registry of workers in the database."""

@@ -1,6 +1,6 @@
-"""Whether workers may take work at all. It stands in a row, since Valkey may forget it; BullMQ's own pause follows.
+"""Pauses the queue: workers then take no new job, and finish their active ones.
 
-A paused queue takes no new job; what is under way is finished.
+The pause is kept in a row, since Valkey may lose its data; BullMQ's own pause follows the row.
 """
 
 from datetime import datetime
@@ -14,7 +14,7 @@ END = "UPDATE installation SET paused_at = NULL WHERE paused_at IS NOT NULL"
 
 
 async def since(db: Connection) -> datetime | None:
-    """`None` when it is not paused."""
+    """The start of the pause; `None` when the queue is not paused."""
     at: datetime | None = await db.fetchval(READ)
     return at
 

@@ -1,5 +1,5 @@
-"""How far a job is: whoever works says so with `report`, and operators see it. It goes along with the task, as the
-log's context does; outside of a job nobody listens.
+"""The progress of a job: its code calls `report`, and operators see it. The reporter belongs to the job's task, as the
+log's context does; outside of a job, `report` does nothing.
 """
 
 from collections.abc import Awaitable, Callable
@@ -10,7 +10,7 @@ from msgspec import Struct
 
 
 class Progress(Struct, frozen=True):
-    """What is being done, and which part of the whole is behind us, in percent."""
+    """The current stage of a job, and the finished part in percent."""
 
     stage: str
     percent: int
@@ -20,7 +20,7 @@ ProgressReporter: TypeAlias = Callable[[Progress], Awaitable[None]]
 
 
 async def _ignore(_: Progress) -> None:
-    """Nobody listens."""
+    """The reporter outside of a job."""
 
 
 reporter: ContextVar[ProgressReporter] = ContextVar("report", default=_ignore)

@@ -1,8 +1,8 @@
-"""The bell: a BullMQ queue whose jobs say "look at this row". Losing one loses no work, for the row is the truth.
+"""The job queue on BullMQ. A job means "check this row"; a lost job loses no work, since the row holds the state.
 
-A ring is deduplicated for a moment by what it rings for; it never has a job id of its own choosing, since BullMQ
-silently ignores an id that it has seen. All keys of one queue are in one slot of a cluster; the jobs may be spread over
-several queues, by what they ring for, so that doubles meet.
+Jobs are deduplicated for `DEDUPLICATION_TTL` by subject and key. They never set a job id, since BullMQ silently ignores
+an id that it has seen. All keys of one queue are in one slot of a cluster. Jobs may be sharded over several queues by
+subject, so that duplicates meet in the same queue.
 """
 
 import asyncio
@@ -32,17 +32,16 @@ T = TypeVar("T")
 
 QUEUE_NAME = "image-processing"
 KEY_PREFIX = "bull"
-ADD_CONCURRENCY = 50  # jobs that are added at once where BullMQ cannot add them in one trip
+ADD_CONCURRENCY = 50  # jobs added at once where BullMQ cannot add them in one request
 DEDUPLICATION_TTL = timedelta(seconds=5)
 PRIORITY_STEP = 2**32  # between two priorities, in BullMQ's scores
-MAX_BULK = 500  # jobs that are retried or dropped at once
+MAX_BULK = 500  # jobs dropped at once
 OPEN_STATES = ("wait", "paused", "prioritized", "delayed", "active")
 
 
 class Job(Struct, frozen=True):
-    """`name` is to be done for `subject`; `dedup_key` tells rings for different reasons apart; low `priority` is soon.
-
-    Of those that ring `unique`, none is added while one is waiting or under way.
+    """`name` selects the handler, `subject` is its argument. Jobs with another `dedup_key` are no duplicates; a lower
+    `priority` goes first. A `unique` job is not added while one with the same key is waiting or active.
     """
 
     name: str
@@ -54,14 +53,14 @@ class Job(Struct, frozen=True):
 
 
 class ActiveJob(Struct, frozen=True):
-    """A job that a worker has now."""
+    """A job that a worker is running."""
 
     subject: str
     progress: Progress | None
 
 
 class FailedJob(Struct, frozen=True, rename="camel"):
-    """A job whose handler raised, which only a bug of ours does. `stack` has one text for each time."""
+    """A job whose handler raised, which only a bug causes. `stack` has one text for each attempt."""
 
     id: str
     job: str
@@ -72,7 +71,7 @@ class FailedJob(Struct, frozen=True, rename="camel"):
 
 
 class QueueState(Struct, frozen=True):
-    """Jobs by BullMQ's states, the workers that are connected to it, and the reason of the latest failure."""
+    """Numbers of jobs by BullMQ's states, the number of connected workers, and the reason of the latest failure."""
 
     counts: dict[str, int]
     workers: int
@@ -86,30 +85,30 @@ class Queue:
         self._valkey = valkey
 
     async def enqueue(self, job: Job) -> None:
-        """Raises `ValkeyUnavailable`; then the sweep rings."""
+        """Raises `ValkeyUnavailable`; the sweep then enqueues the job later."""
         await self.enqueue_all([job])
 
     async def enqueue_all(self, jobs: Sequence[Job]) -> None:
         with tracing.span(
             f"send {QUEUE_NAME}", "PRODUCER", messaging__system="bullmq", messaging__destination__name=QUEUE_NAME
         ):
-            trace = tracing.current_context()  # whoever answers goes on with it
+            trace = tracing.current_context()  # the worker continues this trace
             for shard, bull in enumerate(self._shards):
-                ours = [ring for ring in jobs if self._shard_of(ring) == shard]
-                bull_jobs = [{"name": r.name, "data": {"id": r.subject, **trace}, "opts": _options(r)} for r in ours]
+                bull_jobs = [
+                    {"name": job.name, "data": {"id": job.subject, **trace}, "opts": _options(job)}
+                    for job in jobs
+                    if self._shard_of(job) == shard
+                ]
                 if bull_jobs:
                     await self._add(bull, bull_jobs)
 
     async def counts(self, *more: str) -> dict[str, int]:
-        """Jobs by those of BullMQ's states in which there is something to do (and `more`), of all queues together.
-
-        Raises `ValkeyUnavailable`.
-        """
+        """Numbers of unfinished jobs by BullMQ's states (and the states `more`). Raises `ValkeyUnavailable`."""
         counts: list[dict[str, int]] = await self._on_each(lambda bull: bull.getJobCounts(*OPEN_STATES, *more))
         return {state: sum(count[state] for count in counts) for state in counts[0]}
 
     async def count_prioritized(self, ranges: Sequence[tuple[int, int]]) -> list[int]:
-        """How many wait with a priority in each of the ranges, both ends included. Raises `ValkeyUnavailable`."""
+        """The number of jobs with a priority in each range, both ends included. Raises `ValkeyUnavailable`."""
 
         async def of(bull: BullQueue) -> list[int]:
             key = bull.toKey("prioritized")
@@ -121,12 +120,12 @@ class Queue:
         return [sum(counts) for counts in zip(*await self._on_each(of), strict=True)]
 
     async def active(self, limit: int) -> list[ActiveJob]:
-        """What is under way, with how far it is. Raises `ValkeyUnavailable`."""
+        """At most `limit` active jobs with their progress. Raises `ValkeyUnavailable`."""
         jobs = chain.from_iterable(await self._on_each(lambda bull: bull.getJobs(["active"], 0, limit - 1)))
         return [ActiveJob(job.data["id"], _progress(job)) for job in islice(jobs, limit)]
 
     async def apply_pause(self, paused: bool) -> None:
-        """Have BullMQ pause or go on, as the row says. Raises `ValkeyUnavailable`; the sweep does it again."""
+        """Makes BullMQ pause or resume. Raises `ValkeyUnavailable`; the sweep then does it later."""
 
         async def of(bull: BullQueue) -> None:
             if await bull.isPaused() != paused:
@@ -135,30 +134,30 @@ class Queue:
         await self._on_each(of)
 
     async def failed_jobs(self, start: int, limit: int) -> list[FailedJob]:
-        """Failed jobs, newest first."""
+        """Failed jobs, newest first; `start` is how many to skip."""
         failed = await self._on_each(lambda bull: bull.getJobs(["failed"], 0, start + limit - 1))
-        bugs = [_failed_job(place, job) for place, jobs in enumerate(failed) for job in jobs]
-        return sorted(bugs, key=lambda bug: bug.failed_at, reverse=True)[start : start + limit]
+        found = [_failed_job(shard, job) for shard, jobs in enumerate(failed) for job in jobs]
+        return sorted(found, key=lambda job: job.failed_at, reverse=True)[start : start + limit]
 
     async def retry(self, job_id: str) -> None:
-        """A failed job waits again, in the place that its priority gives it. Raises `JobNotFound`."""
+        """Enqueues a failed job again, at the position of its priority. Raises `JobNotFound`."""
         _, job = await self._get_failed(job_id)
         try:
             await self._valkey.call(lambda _: job.retry())
-        except TypeError:  # BullMQ's word for a job that somebody else has retried or dropped
+        except TypeError:  # BullMQ raises it for a job that another caller has retried or dropped
             raise JobNotFound(job=job_id) from None
 
     async def drop(self, job_id: str) -> None:
-        """Forget a failed job, and nothing else: its row stands for itself. Raises `JobNotFound`."""
+        """Removes a failed job; its row does not change. Raises `JobNotFound`."""
         bull, job = await self._get_failed(job_id)
         await self._valkey.call(lambda _: bull.remove(job.id))
 
     async def drop_all(self) -> int:
-        """At most `MAX_BULK` of each queue; returns how many."""
+        """Removes at most `MAX_BULK` failed jobs of each queue; returns their number."""
         return sum(len(gone) for gone in await self._on_each(lambda bull: bull.clean(0, MAX_BULK, "failed")))
 
     async def _get_failed(self, job_id: str) -> tuple[BullQueue, BullJob]:
-        """BullMQ counts in each queue anew; behind the first, a job's id begins with its queue's place."""
+        """BullMQ numbers jobs per queue; ids of all queues but the first therefore begin with the queue's number."""
         shard, _, bull_id = job_id.rpartition("-")
         if not (shard.isdecimal() or not shard) or int(shard or 0) >= len(self._shards):
             raise JobNotFound(job=job_id)
@@ -169,14 +168,14 @@ class Queue:
         return bull, job
 
     async def is_intact(self) -> bool:
-        """Whether the queue still holds what was rung since `mark_intact`; False after Valkey has lost its memory."""
+        """Whether the queue still holds the jobs enqueued since `mark_intact`; False after Valkey has lost its data."""
         return all(await self._on_each(lambda bull: bull.client.exists(self._mark_key(bull))))
 
     async def mark_intact(self) -> None:
         await self._on_each(lambda bull: bull.client.set(self._mark_key(bull), "1"))
 
     async def _add(self, bull: BullQueue, jobs: list[dict[str, Any]]) -> None:
-        """In one trip, or in a cluster, whose client has no pipeline that BullMQ could use, side by side."""
+        """In one request; in a cluster concurrently, since BullMQ cannot use the pipeline of a cluster's client."""
         if not self._valkey.cluster:
             await self._valkey.call(lambda _: bull.addBulk(jobs))
             return
@@ -190,7 +189,7 @@ class Queue:
         return zlib.crc32(job.subject.encode()) % len(self._shards)
 
     def _mark_key(self, bull: BullQueue) -> str:
-        """In a cluster in the queue's own slot: it is to be lost when the queue is."""
+        """In a cluster it is in the queue's own slot, so that it is lost together with the queue."""
         return f"{bull.prefix if self._valkey.cluster else ''}{self._valkey.prefix}:queue:mark"
 
 
@@ -218,7 +217,7 @@ def _failed_job(shard: int, job: BullJob) -> FailedJob:
 
 
 def key_prefixes(settings: RedisSettings) -> list[str]:
-    """Of each queue's keys; in a cluster in braces, which put all of them into one slot."""
+    """The prefix of each queue's keys; in a cluster in braces, which put all keys of a queue into one slot."""
     names = [KEY_PREFIX, *(f"{KEY_PREFIX}:{number}" for number in range(1, settings.queues))]
     return [f"{{{name}}}" for name in names] if ValkeyNodes.parse(str(settings.url)).cluster else names
 
@@ -226,10 +225,10 @@ def key_prefixes(settings: RedisSettings) -> list[str]:
 def _options(job: Job) -> dict[str, Any]:
     deduplication = {"id": f"{job.subject}:{job.dedup_key}", "ttl": round(DEDUPLICATION_TTL.total_seconds() * 1000)}
     if job.unique:
-        deduplication = {"id": f"{job.subject}:{job.dedup_key}:once"}  # for as long as the job is there
+        deduplication = {"id": f"{job.subject}:{job.dedup_key}:once"}  # for as long as the job exists
     return {
         "removeOnComplete": True,
-        "removeOnFail": {"count": 1000},  # a handler raises only for bugs: those are kept to be looked at
+        "removeOnFail": {"count": 1000},  # a handler raises only for bugs, which an operator may examine
         "delay": round(job.delay.total_seconds() * 1000),
         "priority": job.priority,
         "deduplication": deduplication,
@@ -237,7 +236,7 @@ def _options(job: Job) -> dict[str, Any]:
 
 
 async def inspect(client: Client, settings: RedisSettings) -> QueueState:
-    """Asked with a client that exists already, e.g. by `gallery doctor`; raises what the client raises."""
+    """Reads the state with an existing client, e.g. for `gallery doctor`. Raises the client's own errors."""
     bulls = [BullQueue(QUEUE_NAME, {"connection": client, "prefix": prefix}) for prefix in key_prefixes(settings)]
     each = [await bull.getJobCounts(*OPEN_STATES, "failed") for bull in bulls]
     failed = [job for bull in bulls for job in await bull.getFailed(0, 0)]

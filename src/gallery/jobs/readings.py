@@ -1,4 +1,4 @@
-"""How many workers there are, by their heartbeats, and whether the queue is paused: for whoever watches."""
+"""Gauges of the workers, by their heartbeats, and of the queue's pause."""
 
 from collections.abc import Iterable
 

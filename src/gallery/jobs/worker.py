@@ -1,7 +1,7 @@
-"""Answering the bell: a BullMQ worker that hands each job to its handler, several at once.
+"""A BullMQ worker that passes each job to its handler, several at once.
 
-A handler raises only for bugs; BullMQ then keeps the job among the failed with its stack. Whether an image is due,
-whose it is and when it is tried again stands in its row.
+A handler raises only for bugs; BullMQ then keeps the job as failed, with its stack. The row of an image, not the queue,
+holds when the image is due, which worker has it and when it is retried.
 """
 
 import asyncio
@@ -28,23 +28,23 @@ log = structlog.get_logger(__name__)
 
 Handler: TypeAlias = Callable[[str], Awaitable[None]]
 
-LOCK_MS = 5_000  # milliseconds; a killed worker's job is found after lock + stalled check
+LOCK_MS = 5_000  # a killed worker's job is found after LOCK_MS + STALLED_INTERVAL_MS
 STALLED_INTERVAL_MS = 3_000
 MAX_STALLED_COUNT = 1_000  # the row counts losses, not the queue
 RETRY_DELAY_MS = 500
-SHUTDOWN_TIMEOUT_SECONDS = 5.0  # seconds that the end may take by itself
-REPORT_TIMEOUT_SECONDS = 1.0  # seconds that telling of progress may take
+SHUTDOWN_TIMEOUT_SECONDS = 5.0  # then everything is cancelled
+REPORT_TIMEOUT_SECONDS = 1.0
 
 
 @asynccontextmanager
 async def consume_jobs(
     settings: RedisSettings, handlers: Mapping[str, Handler], concurrency: int, name: str
 ) -> AsyncIterator[None]:
-    """Take jobs while the block runs; at its end, cancel what is under way, so that handlers can hand it back.
+    """Runs jobs during the block; at its end cancels the active ones, so that handlers can give their images back.
 
-    `concurrency` holds for all queues together; each has its part of it, and one at least.
+    `concurrency` limits all queues together; each queue has an equal share, and at least one.
     """
-    under_way: set[asyncio.Task[None]] = set()
+    active: set[asyncio.Task[None]] = set()
     slots = asyncio.Semaphore(concurrency)
 
     async def handle(job: BullJob) -> None:
@@ -55,9 +55,9 @@ async def consume_jobs(
         progress.reporter.set(_reporter(job))  # in the context of this job's own task
         with structlog.contextvars.bound_contextvars(job=job.id, image=job.data["id"]), _span(job):
             task = asyncio.ensure_future(handle(job))
-            under_way.add(task)
+            active.add(task)
             await asyncio.wait([task])
-            under_way.discard(task)
+            active.discard(task)
             if not task.cancelled():
                 task.result()
 
@@ -65,7 +65,7 @@ async def consume_jobs(
         each = math.ceil(concurrency / settings.queues)
         workers = []
         for prefix in key_prefixes(settings):
-            client = connect(settings, decode=True, blocking=True)  # its own: BullMQ closes it
+            client = connect(settings, decode=True, blocking=True)  # not shared, since BullMQ closes it
             stack.push_async_callback(client.aclose)
             worker = BullWorker(QUEUE_NAME, process, _options(client, prefix, each, name))
             workers.append(worker)
@@ -75,48 +75,48 @@ async def consume_jobs(
         try:
             yield
         finally:
-            await _stop(workers, running, under_way)
+            await _stop(workers, running, active)
 
 
 async def _run(worker: BullWorker) -> None:
-    """BullMQ begins by telling the server its name, and gives up for good when the server is away just then."""
+    """BullMQ first sends its client name, and would stop for good if the server were unavailable at that moment."""
     if isinstance(worker.client, RedisCluster):
         await _set_client_names(worker)
     while not worker.closing:
         try:
             await worker.run()
         except UNAVAILABLE_ERRORS as error:
-            log.warning("queue.waiting", error=describe_error(error))
+            log.warning("queue.unavailable", error=describe_error(error))
             await asyncio.sleep(RETRY_DELAY_MS / 1000)
 
 
 async def _set_client_names(worker: BullWorker) -> None:
-    """Tell all nodes of a cluster; one of them may be dead, and then it has to do without."""
+    """Sends the name to all nodes of a cluster; goes on without it when one of them is unavailable."""
     try:
-        await worker._ensure_client_names()  # noqa: SLF001  else it insists on it whenever it asks for a job
+        await worker._ensure_client_names()  # noqa: SLF001  BullMQ would otherwise require it before each job
     except UNAVAILABLE_ERRORS as error:
-        log.info("queue.without_name", error=describe_error(error))
+        log.info("queue.client_name_not_set", error=describe_error(error))
         worker._client_name_set = True  # noqa: SLF001
 
 
 async def _stop(
-    workers: "list[BullWorker]", running: "list[asyncio.Task[None]]", under_way: "set[asyncio.Task[None]]"
+    workers: "list[BullWorker]", running: "list[asyncio.Task[None]]", active: "set[asyncio.Task[None]]"
 ) -> None:
-    """In time: BullMQ by itself waits for every job, and asks a server that is away again and again without a pause."""
+    """Stops in time. BullMQ itself waits for each job, and retries an unavailable server endlessly without a pause."""
     for worker in workers:
         worker.closing = True  # no further job
-    for task in under_way:
+    for task in active:
         task.cancel()
     closing = [asyncio.ensure_future(worker.close()) for worker in workers]
-    _, late = await asyncio.wait({*closing, *running, *under_way}, timeout=SHUTDOWN_TIMEOUT_SECONDS)
+    _, late = await asyncio.wait({*closing, *running, *active}, timeout=SHUTDOWN_TIMEOUT_SECONDS)
     if late:
-        log.warning("worker.slow_end", under_way=len(under_way))
-    while late:  # a client library may swallow a cancellation, and a job may have come just after the first one
+        log.warning("worker.slow_shutdown", active=len(active))
+    while late:  # a client library may swallow a cancellation, and a job may have started just after the first one
         for worker in workers:
             worker.cancelProcessing()
-        for task in late.difference(closing) | under_way:
+        for task in late.difference(closing) | active:
             task.cancel()
-        _, late = await asyncio.wait(late | under_way, timeout=RECANCEL_SECONDS)
+        _, late = await asyncio.wait(late | active, timeout=RECANCEL_SECONDS)
 
 
 def _options(client: Any, prefix: str, concurrency: int, name: str) -> dict[str, Any]:
@@ -148,12 +148,12 @@ def _span(job: BullJob) -> AbstractContextManager[tracing.Span]:
 
 def _reporter(job: BullJob) -> progress.ProgressReporter:
     async def report(state: Progress) -> None:
-        """The words are those that Bull Board shows; who cannot be told has missed nothing but a picture."""
+        """Uses the keys that Bull Board shows. A lost update only makes a progress bar stale."""
         try:
             async with asyncio.timeout(REPORT_TIMEOUT_SECONDS):
                 await job.updateProgress({"stage": state.stage, "progress": state.percent})
         except UNAVAILABLE_ERRORS as error:
-            log.debug("job.progress_unheard", error=describe_error(error))
+            log.debug("job.progress_not_reported", error=describe_error(error))
 
     return report
 

@@ -1,4 +1,4 @@
-"""Who works: each worker writes down every few seconds that it is there. All times are the database's."""
+"""The registry of workers: each worker writes a heartbeat to the database. All times are the database's."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -16,10 +16,10 @@ from gallery.errors import DatabaseUnavailable
 
 log = structlog.get_logger(__name__)
 
-HEARTBEAT_SECONDS = 5.0  # seconds
-LOST_AFTER = timedelta(seconds=20)  # three beats missed, and some patience
-RETENTION = timedelta(hours=1)  # that who has gone is remembered
-MAX_WORKERS = 200  # that are read
+HEARTBEAT_SECONDS = 5.0
+LOST_AFTER = timedelta(seconds=20)  # three missed heartbeats and a margin
+RETENTION = timedelta(hours=1)  # of rows of lost and ended workers
+MAX_WORKERS = 200  # in one answer
 
 HEARTBEAT = """
     INSERT INTO worker (name, version, concurrency) VALUES ($1, $2, $3)
@@ -39,8 +39,8 @@ READ = """
 
 class WorkerState(StrEnum):
     ALIVE = "alive"
-    LOST = "lost"  # not heard of any more
-    ENDED = "ended"  # stopped in order
+    LOST = "lost"  # no heartbeat for LOST_AFTER
+    ENDED = "ended"  # stopped normally
 
 
 class Worker(Struct, frozen=True, rename="camel"):
@@ -59,13 +59,13 @@ class WorkerRegistry:
         self._database = database
 
     async def read(self) -> list[Worker]:
-        """Who is there, then who is lost, then who has ended within the last hour."""
+        """The rows of `workers`."""
         async with self._database.primary() as db:
             return await workers(db)
 
     @asynccontextmanager
     async def registered(self, name: str, version: str, concurrency: int) -> AsyncIterator[None]:
-        """Say so while the block runs, and at its end that it has ended."""
+        """Sends heartbeats during the block, and marks the worker as ended after it."""
         try:
             async with run_in_background(self._send_heartbeats(name, version, concurrency), "heartbeat"):
                 yield
@@ -80,17 +80,17 @@ class WorkerRegistry:
             await asyncio.sleep(HEARTBEAT_SECONDS)
 
     async def _try_execute(self, statement: str, *values: object) -> bool:
-        """A missed beat is no harm: the next one makes up for it."""
+        """False when the database is unavailable: the next heartbeat makes up for a missed one."""
         try:
             async with self._database.writing() as db:
                 await db.execute(statement, *values)
         except DatabaseUnavailable as error:
-            log.debug("roster.missed", error=str(error))
+            log.debug("worker.heartbeat_missed", error=str(error))
             return False
         return True
 
 
 async def workers(db: "Connection | asyncpg.Connection[asyncpg.Record]") -> list[Worker]:
-    """The workers that are alive, then those that are lost, then those that have ended within the last hour."""
+    """Live workers, then lost ones, then workers that ended within the last hour (`RETENTION`)."""
     rows = await db.fetch(READ, LOST_AFTER, MAX_WORKERS)
     return [Worker(**{**row, "presence": WorkerState(row["presence"])}) for row in rows]

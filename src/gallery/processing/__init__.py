@@ -1,1 +1,1 @@
-"""The worker's work: claim an image, render it, settle; and the sweep."""
+"""A worker's tasks: claim an image, render it, settle it; and the sweep."""

@@ -1,9 +1,10 @@
-"""What a renderer may do: read programs and libraries, and work in its scratch directory. It decodes strangers' files.
+"""Confinement of renderers, which decode untrusted files: a renderer reads programs and libraries, and writes below its
+scratch directory only.
 
-Everywhere, its environment holds no secret (`interpreter.py`). On Linux it also has no capabilities, even as root, and
-can gain no privileges. Where the kernel has Landlock (https://docs.kernel.org/userspace-api/landlock.html), it opens no
-file outside of its directories, runs no program, looks into no other process and, from Linux 6.7 on, opens no TCP
-connection; from 6.12 on it signals no other process.
+On every system its environment holds no secret (`interpreter.py`). On Linux it also has no capabilities, even as root,
+and can gain no privileges. Where the kernel has Landlock (https://docs.kernel.org/userspace-api/landlock.html), it
+opens no other file, runs no program and inspects no other process; from Linux 6.7 on it opens no TCP connection, and
+from 6.12 on it signals no other process.
 """
 
 import ctypes
@@ -23,19 +24,19 @@ LIBRARIES = ("/usr", "/lib", "/lib64", "/etc/ld.so.cache")
 DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom")
 PR_SET_NO_NEW_PRIVS, PR_GET_NO_NEW_PRIVS = 38, 39  # linux/prctl.h
 CAPABILITY_VERSION_3 = 0x20080522  # linux/capability.h
-CAPABILITIES = ctypes.c_uint32 * 6  # effective, permitted and inheritable, twice 32 bits of them
-NETWORK_VERSION = 4  # of Landlock, the first that knows TCP
-CLOSED_PORT = 1  # of TCP; refused by its owner, if the kernel lets us ask
+CAPABILITIES = ctypes.c_uint32 * 6  # effective, permitted and inheritable; two words of 32 bits each
+NETWORK_VERSION = 4  # the first version of Landlock that restricts TCP
+CLOSED_PORT = 1  # a TCP port without a listener: refused, unless Landlock forbids the attempt
 
 
 class Confinement(Struct, frozen=True):
-    """What holds in a renderer, as it has found by trying."""
+    """The limits that are in force in a renderer, found by trying; true means restricted."""
 
     environment: list[str]  # the names of its variables
-    privileges: bool  # it has no capabilities, and can gain none
-    files: bool  # it opens none elsewhere
-    programs: bool  # it runs none
-    network: bool  # it opens no TCP connection
+    privileges: bool  # no capabilities, and none to gain
+    files: bool  # no files elsewhere
+    programs: bool
+    network: bool  # no TCP connections
 
     @property
     def missing(self) -> list[str]:
@@ -43,23 +44,23 @@ class Confinement(Struct, frozen=True):
 
 
 def confine(scratch: Path, denied: Path) -> None:
-    """This process and all that it starts, for good; before its first thread.
+    """Confines this process and its children for good; call it before the first thread starts.
 
-    Files can be written below `scratch` alone, and nothing below `closed` can be read. Raises `OSError`.
+    Files can be written below `scratch` only, and nothing below `denied` can be read. Raises `OSError`.
     """
     os.environ["TMPDIR"] = str(scratch)
-    tempfile.tempdir = None  # as it was before anybody asked
+    tempfile.tempdir = None  # `tempfile` reads TMPDIR again
     if sys.platform != "linux":
         return
     libc = ctypes.CDLL(None, use_errno=True)
     _check(libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
     _restrict(scratch, denied)
-    if any(_capabilities()):  # without any, a service manager's filter may refuse the call
+    if any(_capabilities()):  # skipped when there are none: a service manager's filter may refuse the call
         _check(libc.capset(_this_process(), CAPABILITIES()))
 
 
 def weakness() -> str | None:
-    """Why renderers of this process are confined in part only; `None` where Landlock can do all that we ask of it."""
+    """Why this process's renderers are confined only in part; `None` where Landlock supports all restrictions."""
     if sys.platform != "linux":
         return "This system has no Landlock."
     from py_landlock import Landlock, LandlockError  # noqa: PLC0415  only Linux has it
@@ -68,11 +69,11 @@ def weakness() -> str | None:
         version = Landlock(strict=False).abi_version
     except LandlockError as error:
         return f"Landlock cannot be used: {error}"
-    return None if version >= NETWORK_VERSION else "Landlock of this kernel does not know the network: Linux 6.7 does."
+    return None if version >= NETWORK_VERSION else "This kernel's Landlock cannot restrict the network; Linux 6.7 can."
 
 
 def examine() -> Confinement:
-    """What holds in this process."""
+    """The confinement of this process."""
     return Confinement(
         environment=sorted(os.environ),
         privileges=_unprivileged(),
@@ -83,7 +84,7 @@ def examine() -> Confinement:
 
 
 def _restrict(scratch: Path, denied: Path) -> None:
-    """By Landlock, as far as kernel and service manager let us; `weakness` tells why it is less than we ask for."""
+    """Applies Landlock as far as the kernel and the service manager allow; `weakness` names the reason for a gap."""
     from py_landlock import AccessFs, Landlock, LandlockError  # noqa: PLC0415  only Linux has it
 
     with suppress(LandlockError):
@@ -96,7 +97,7 @@ def _restrict(scratch: Path, denied: Path) -> None:
 
 
 def _readable(denied: Path) -> Iterator[Path]:
-    """Where programs and libraries are; no directory of imports that holds `closed`, as a checkout holds its data."""
+    """Directories of programs and libraries, without an import directory that contains `denied` (as a checkout may)."""
     imported = [Path(text).resolve() for text in sys.path if text]
     fixed = [Path(text).resolve() for text in (*LIBRARIES, sys.prefix, sys.base_prefix)]
     for path in {*fixed, *(path for path in imported if not denied.is_relative_to(path))}:

@@ -17,7 +17,7 @@ log = structlog.get_logger(__name__)
 
 
 def handlers(processing: Processing) -> Mapping[str, Handler]:
-    """By the job's name."""
+    """The handlers by job name."""
 
     async def process(subject: str) -> None:
         await processing.process(ImageId(subject))
@@ -26,7 +26,7 @@ def handlers(processing: Processing) -> Mapping[str, Handler]:
 
 
 async def sweep_regularly(sweep: Sweep, every: timedelta) -> None:
-    """Sweeps every so often, until cancelled; one of all workers does it each time."""
+    """Sweeps at this interval until cancelled; each time, one worker of all does it."""
     while True:
         await asyncio.sleep(every.total_seconds())
         try:

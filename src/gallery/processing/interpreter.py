@@ -1,7 +1,7 @@
-"""The program `gallery-renderer`: the Python that a renderer runs in, without its worker's environment.
+"""The program `gallery-renderer`: a renderer's Python, without its worker's environment.
 
-`multiprocessing` gives a child all of its parent's environment, where the secrets are, and lets nobody say otherwise;
-what it lets be chosen is the program to start. This one replaces itself by the real interpreter, and imports little.
+`multiprocessing` gives a child its parent's whole environment, secrets included; only the program to start can be
+chosen. This program drops the secrets and replaces itself by the real interpreter, so it imports little.
 """
 
 import os
@@ -12,9 +12,9 @@ ALLOWED_PREFIXES = ("LC_", "PYTHON", "VIPS_", "MALLOC_")
 
 
 def main() -> None:
-    os.execve(sys.executable, [sys.executable, *sys.argv[1:]], filtered_environment(os.environ))  # noqa: S606  our own arguments
+    os.execve(sys.executable, [sys.executable, *sys.argv[1:]], filtered_environment(os.environ))  # noqa: S606  arguments of this program itself
 
 
 def filtered_environment(environment: "os._Environ[str] | dict[str, str]") -> dict[str, str]:
-    """What a renderer needs of it: how to find programs and libraries, and how they are tuned."""
+    """The variables that a renderer needs: those that locate and tune programs and libraries."""
     return {n: value for n, value in environment.items() if n in ALLOWED_VARIABLES or n.startswith(ALLOWED_PREFIXES)}

@@ -1,4 +1,4 @@
-"""Work on an image while it is ours: its lease is renewed meanwhile, and the work is dropped once it is lost."""
+"""Renews the lease of an image while a worker processes it, and cancels the work when the lease is lost."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -19,11 +19,11 @@ T = TypeVar("T")
 
 
 class LeaseLost(Exception):
-    """The image is no longer this worker's."""
+    """This worker no longer has the image."""
 
 
 async def run_under_lease(database: Database, image: Image, lease: timedelta, work: Coroutine[Any, Any, T]) -> T:
-    """What `work` returns. Raises `LeaseLost` as soon as the image is not ours."""
+    """Returns the result of `work`. Raises `LeaseLost` as soon as the lease is lost."""
     working = asyncio.ensure_future(work)
     lost = asyncio.ensure_future(_renew_until_lost(database, image, lease))
     try:
@@ -44,4 +44,4 @@ async def _renew_until_lost(database: Database, image: Image, lease: timedelta) 
             async with database.primary() as db:
                 held = await store.renew(db, image, lease)
         except DatabaseUnavailable as error:
-            log.warning("image.not_renewed", image=image.id, error=str(error))  # settling asks again whose it is
+            log.warning("image.not_renewed", image=image.id, error=str(error))  # settling checks the lease again

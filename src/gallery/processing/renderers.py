@@ -1,7 +1,7 @@
-"""Work in child processes: one that crashes, hangs or eats memory costs its own job and nothing else.
+"""Renderers: child processes, so that a crash, a hang or a lack of memory costs one job only.
 
-A child is replaced after it died and after `MAX_TASKS` jobs; it ignores Ctrl-C, which reaches the whole process group
-(its worker decides when it ends), and it ends by itself when its worker is gone.
+A child is replaced after it dies and after `MAX_TASKS` jobs. It ignores Ctrl-C, which reaches the whole process group:
+its worker decides when it ends. It ends by itself when its worker has died.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ T = TypeVar("T")
 DISTRIBUTION, PROGRAM = "gallery-api", "gallery-renderer"
 MAX_TASKS = 500
 MAX_POOLS = 5  # for one job
-NICENESS = 5  # behind the API on a small machine
+NICENESS = 5  # so that the API goes first on a small machine
 
 
 class RendererPool:
@@ -52,16 +52,16 @@ class RendererPool:
         self._memory = memory
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """What `work` returns or raises in a child, killed when cancelled or after the deadline.
+        """Returns or raises the outcome of `work` in a child, which is killed when cancelled or after the deadline.
 
-        Raises `RendererCrashed`, `RendererTimedOut`, `RendererOutOfMemory`, `RendererFailed` for a result that is none;
-        `RendererUnavailable` where no child can work.
+        Raises `RendererCrashed`, `RendererTimedOut`, `RendererOutOfMemory`; `RendererFailed` for a result of another
+        type; `RendererUnavailable` when no child can be started.
         """
         for _ in range(MAX_POOLS):
             try:
                 result = await asyncio.wrap_future(self._schedule(partial(work, *args, **kwargs)))
-            except BrokenProcessPool:  # a child died that had nothing to do: not this job's fault
-                log.warning("pool.broken")
+            except BrokenProcessPool:  # an idle child died: not this job's fault
+                log.warning("renderers.pool_broken")
             except TimeoutError as error:
                 raise RendererTimedOut(seconds=self._deadline) from error
             except ProcessExpired as error:
@@ -70,7 +70,7 @@ class RendererPool:
                 raise RendererOutOfMemory(limit=self._memory, reason=str(error)) from error
             else:
                 if isinstance(result, UntrustedObject):
-                    raise RendererFailed(reason="it has sent home what no work of ours makes")
+                    raise RendererFailed(reason="it returned an object of a type that is not allowed")
                 return result
         raise RendererUnavailable(pools=MAX_POOLS)
 
@@ -80,11 +80,11 @@ class RendererPool:
     def _schedule(self, work: Callable[[], T]) -> "Future[T]":
         try:
             return self._usable_pool().schedule(work, timeout=self._deadline)
-        except RuntimeError as error:  # one of its threads has died: pebble gives no other sign
+        except RuntimeError as error:  # pebble's only sign that one of its threads has died
             raise BrokenProcessPool from error
 
     def _usable_pool(self) -> ProcessPool:
-        """Pebble gives a pool up when an idle child is killed; then there is a new one."""
+        """The pool, or a new one: pebble closes a pool when an idle child is killed."""
         if not self._pool.active:
             threading.Thread(target=_stop, args=(self._pool,), name="ending pool").start()
             self._pool = self._make_pool()
@@ -93,9 +93,9 @@ class RendererPool:
 
 @contextmanager
 def open_renderers(size: int, deadline: float, memory: int, scratch: Path, denied: Path) -> Iterator[RendererPool]:
-    """`size` children, started when first needed, each with `memory` bytes of data at most.
+    """Yields a pool of `size` children, started when first needed, each with at most `memory` bytes of data.
 
-    They write below `scratch` alone, and read nothing below `closed` (processing/confinement.py). Raises `CannotStart`.
+    They write below `scratch` only and read nothing below `denied` (processing/confinement.py). Raises `CannotStart`.
     """
     context = RestrictedContext()
     context.set_executable(_interpreter())
@@ -117,17 +117,17 @@ def open_renderers(size: int, deadline: float, memory: int, scratch: Path, denie
 
 
 def _interpreter() -> str:
-    """Where the program of processing/interpreter.py was installed. Raises `CannotStart`."""
+    """The path of the installed program of processing/interpreter.py. Raises `CannotStart`."""
     try:
         files = distribution(DISTRIBUTION).files or []
     except PackageNotFoundError:
         raise CannotStart(
-            f"{DISTRIBUTION} is not installed for this Python, and renderers need its program {PROGRAM}: "
-            f"pip install {DISTRIBUTION}, or pip install -e . in a checkout."
+            f"{DISTRIBUTION} is not installed for this Python, and renderers need its program {PROGRAM}. "
+            f"Run pip install {DISTRIBUTION}, or pip install -e . in a checkout."
         ) from None
     found = next((file for file in files if file.name == PROGRAM), None)
     if found is None:
-        raise CannotStart(f"The program {PROGRAM} is missing beside gallery: install {DISTRIBUTION} again.")
+        raise CannotStart(f"The program {PROGRAM} is missing from the installation. Install {DISTRIBUTION} again.")
     return os.path.normpath(found.locate())
 
 

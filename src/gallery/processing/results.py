@@ -1,8 +1,8 @@
-"""What comes home from a renderer, read as a stranger's word.
+"""Reads a renderer's results as untrusted input.
 
-`multiprocessing` reads pickles, and a pickle may have any function called. A renderer that a picture has taken over
-would have its say in the worker, which nothing confines. So its pickles name what results and errors are made of, and
-nothing else: in place of any other name there is `UntrustedObject`, which does nothing.
+`multiprocessing` reads pickles, and a pickle can call any function. A malicious picture that has taken over a renderer
+could so run code in the worker, which nothing confines. Therefore a renderer's pickles may name only the types of
+results and errors; any other name is replaced by `UntrustedObject`, which does nothing.
 """
 
 import builtins
@@ -25,11 +25,11 @@ ALLOWED_NAMES = {
 
 
 class UntrustedObject(Exception):
-    """A thing, or an error, of which nothing is known here."""
+    """Replaces an object or an error of a type that is not allowed."""
 
 
 class RestrictedContext(SpawnContext):
-    """Makes pipes at whose near end pickles are read so; what a child is given of them is as ever."""
+    """Makes pipes whose parent end reads with `restricted_loads`; the child's end is the usual one."""
 
     def Pipe(self, duplex: bool = True) -> "tuple[Connection, Connection]":  # noqa: N802
         reader, writer = super().Pipe(duplex)
@@ -37,12 +37,12 @@ class RestrictedContext(SpawnContext):
         def receive() -> Any:
             return restricted_loads(reader.recv_bytes())
 
-        reader.recv = receive  # type: ignore[method-assign]  # of this one alone
+        reader.recv = receive  # type: ignore[method-assign]  # of this instance only
         return reader, writer
 
 
 def restricted_loads(data: bytes) -> Any:
-    """Raises `PicklingError`."""
+    """The unpickled object. Raises `PicklingError`."""
     try:
         return _RestrictedUnpickler(io.BytesIO(data)).load()
     except Exception as error:

@@ -1,12 +1,12 @@
 """From PENDING to READY or FAILED: claim, fetch, render, put, settle.
 
-A claim makes an image this worker's own for a lease, which is renewed while it works; `attempt` is the fence, so that a
-worker which has lost its lease changes nothing any more. What goes wrong is told apart:
+A claim gives an image to one worker for the time of a lease, which is renewed while the worker works. `attempt` is the
+fence: a worker that has lost its lease can change nothing any more. Each kind of failure has its own outcome:
 
 - the picture is bad: FAILED at once;
 - its renderer died, hung or ran out of memory: a strike, and FAILED after three;
-- something of ours is away: tried again later, for as long as it takes;
-- the worker itself was lost: the lease runs out, the sweep rings; FAILED after ten in a row.
+- a server is unavailable: tried again later, without a limit;
+- the worker was lost: its lease expires and the sweep enqueues the image; FAILED after ten in a row.
 """
 
 import asyncio
@@ -62,12 +62,12 @@ MAX_STRIKES = 3
 MAX_LOSSES = 10
 INITIAL_BACKOFF = timedelta(seconds=1)
 MAX_BACKOFF = timedelta(seconds=60)
-DATABASE_RETRY_SECONDS = (0.5, 1.0)  # seconds between two tries while the database is away
-REPLACED_RETENTION = timedelta(hours=24)  # that renditions stay after newer ones: whoever has their URLs may still come
+DATABASE_RETRY_SECONDS = (0.5, 1.0)  # a random pause in this range
+REPLACED_RETENTION = timedelta(hours=24)  # for clients that still have the URLs of replaced renditions
 
 
 class WorkerResources(Struct, frozen=True):
-    """Where one worker works: its name, how long what it takes is its own, who renders for it, and room for files."""
+    """One worker's name, the length of its leases, its renderers, its scratch directory and its recipe."""
 
     name: str
     lease: timedelta
@@ -77,7 +77,7 @@ class WorkerResources(Struct, frozen=True):
 
 
 class Reschedule(Struct, frozen=True):
-    """Why an image is given back, what counts against it by now, and after how long it is due again."""
+    """Why an image is given back, its counts of strikes and deferrals, and the delay until it is due again."""
 
     stage: Stage
     strikes: int
@@ -101,21 +101,21 @@ class Processing:
         return self._resources.name
 
     async def process(self, image_id: ImageId) -> None:
-        """Bring an image one attempt further, if it is due; if it is not yet, ring again when it is.
+        """Makes one attempt at an image that is due; enqueues a job for later when it is not due yet.
 
-        A database that is away is waited for: nobody else would come before the sweep, or the end of the lease.
+        Waits for an unavailable database: otherwise the image would wait for the sweep, or for the end of its lease.
         """
         image = await _retry_while_unavailable(lambda: self._claim_shielded(image_id))
         if image is not None:
             await self._run_attempt(image)
 
     async def _claim_shielded(self, image_id: ImageId) -> Image | None:
-        """A claim that is cancelled on its way is finished and handed back: else nobody had the image for a lease."""
+        """Finishes a claim even when cancelled, and gives the image back then: else it would wait for a whole lease."""
         claiming = asyncio.ensure_future(self._claim(image_id))
         try:
             return await asyncio.shield(claiming)
         except asyncio.CancelledError:
-            with suppress(DatabaseUnavailable):  # then it was most likely not ours; if it was, its lease runs out
+            with suppress(DatabaseUnavailable):  # the claim most likely failed; if not, its lease expires
                 if (image := await claiming) is not None:
                     await self._hand_back(image)
             raise
@@ -138,7 +138,7 @@ class Processing:
         return image
 
     async def _delay_until_due(self, db: Connection, image_id: ImageId) -> timedelta | None:
-        """How long until the image can be claimed; `None` too while the queue is paused: then the sweep rings later."""
+        """The time until the image can be claimed. `None` while the queue is paused: the sweep enqueues it later."""
         if await pause.since(db) is None:
             return await store.time_until_due(db, image_id)
         await store.mark_not_enqueued(db, image_id)
@@ -190,15 +190,15 @@ class Processing:
     async def _render(self, original: Path, target: Path) -> Rendered:
         try:
             rendered = await self._resources.pool.run(render, original, target, self._resources.recipe)
-        except Exception as error:  # decoders parse a stranger's bytes and may raise whatever they like
-            if not await asyncio.to_thread(original.exists):  # somebody has tidied up here: no fault of the picture's
+        except Exception as error:  # decoders parse untrusted bytes and may raise any error
+            if not await asyncio.to_thread(original.exists):  # its file was removed: not the picture's fault
                 raise FileGone(cause=describe_error(error)) from error
             if isinstance(error, GalleryError):
                 raise
-            log.warning("image.surprise", exc_info=error)
+            log.warning("image.unexpected_error", exc_info=error)
             raise RendererFailed(reason=describe_error(error)[:200]) from error
         if not self._resources.recipe.includes((each.name, each.format) for each in rendered.renditions):
-            raise RendererFailed(reason="it names renditions that its recipe does not")
+            raise RendererFailed(reason="it returned renditions that are not in its recipe")
         return rendered
 
     async def _put(self, image: Image, rendered: Rendered, folder: Path) -> None:
@@ -261,10 +261,10 @@ class Processing:
         await _retry_while_unavailable(partial(self._reschedule, image, reschedule))
 
     async def _hand_back(self, image: Image) -> None:
-        """At once or not at all: whoever does it is about to end."""
+        """Tries once only, since this process is about to end."""
         try:
             await self._reschedule(image, Reschedule(Stage.HANDED_BACK, image.strikes, image.deferrals, timedelta()))
-        except DatabaseUnavailable as error:  # the lease runs out, and the sweep rings
+        except DatabaseUnavailable as error:  # the lease expires, and the sweep enqueues the image
             log.warning("image.not_handed_back", image=image.id, error=str(error))
 
     async def _reschedule(self, image: Image, reschedule: Reschedule) -> None:
@@ -279,7 +279,7 @@ class Processing:
             await enqueue(self._queue, self._database, job_for(due, reschedule.delay))
 
     async def _abandon(self, image: Image) -> None:
-        """Somebody else has the image, or nobody wants it any more: only what this attempt has put goes."""
+        """Another worker has the image, or it was deleted: releases only the objects of this attempt."""
         metrics.ATTEMPTS.add("withdrawn")
         log.info("image.lost", image=image.id, attempt=image.attempt)
         await _retry_while_unavailable(partial(self._release, image))
@@ -290,12 +290,12 @@ class Processing:
 
 
 async def _retry_while_unavailable(step: Callable[[], Awaitable[T]]) -> T:
-    """What `step` returns, once the database is there for it. Whatever it does, it asks first whether it still may."""
+    """Returns the result of `step`, repeated while the database is unavailable; `step` checks the lease itself."""
     while True:
         try:
             return await step()
         except DatabaseUnavailable as error:
-            log.warning("image.waiting", error=str(error))
+            log.warning("image.database_unavailable", error=str(error))
         await asyncio.sleep(random.uniform(*DATABASE_RETRY_SECONDS))  # noqa: S311  no secret
 
 
@@ -304,6 +304,6 @@ def _rendition_keys(image: Image, rendered: Rendered) -> list[str]:
 
 
 def _backoff(failures: int) -> timedelta:
-    """Exponential backoff with jitter, so that what failed together does not come back together."""
+    """Exponential backoff with jitter, so that images that failed together are not retried together."""
     longest: timedelta = min(INITIAL_BACKOFF * 2 ** min(failures, 10), MAX_BACKOFF)
     return longest * random.uniform(0.5, 1)  # noqa: S311  no secret

@@ -1,7 +1,7 @@
-"""Finishes what was left half done, from the rows alone: rings what nobody was rung for, removes what nobody needs.
+"""The sweep finishes interrupted work from the rows alone: it enqueues overdue images and removes unneeded objects.
 
-Every worker calls it on a timer and one of them does it; each step takes bounded batches and can be done twice. Its
-cost is what is wrong, not how large the library is.
+Each worker calls it on a timer, and one of them runs it. Each step works in bounded batches and may run twice. The cost
+depends on the number of unfinished rows, not on the size of the library.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -28,9 +28,9 @@ from gallery.ops import metrics
 log = structlog.get_logger(__name__)
 
 BATCH = 500
-REPEAT_DUE_AFTER = timedelta(seconds=20)  # before a ring that nobody has answered is repeated: a long queue is no fault
-STARVING_AFTER = timedelta(seconds=60)  # to wait; then an image goes first
-REPEAT_EXPIRED_AFTER = timedelta(seconds=10)  # the same for an image whose worker is lost
+REPEAT_DUE_AFTER = timedelta(seconds=20)  # before a job is enqueued again: it may only wait in a long queue
+STARVING_AFTER = timedelta(seconds=60)  # after this wait an image goes first
+REPEAT_EXPIRED_AFTER = timedelta(seconds=10)  # as REPEAT_DUE_AFTER, for an image whose worker is lost
 PURGE_AFTER = timedelta(hours=1)
 
 TRY_LOCK = "UPDATE installation SET swept_at = now() WHERE swept_at <= now() - $1::interval RETURNING true"
@@ -61,11 +61,11 @@ PURGE = """
 
 
 Chore: TypeAlias = Callable[[Connection, int], Awaitable[None]]
-"""What another package has swept: at most so many rows."""
+"""A step of another package; its second argument is the largest number of rows to process."""
 
 
 class SweepResult(Struct, frozen=True, rename={"enqueued": "rung"}):
-    """What one sweep has done."""
+    """How many images a sweep has enqueued, and how many objects it has removed."""
 
     enqueued: int = 0
     removed: int = 0
@@ -89,17 +89,17 @@ class Sweep:
         self._chores = chores
 
     async def try_lock(self, every: timedelta) -> bool:
-        """Whether it is the caller's turn: true once in `every`, for one of all who ask."""
+        """True for one caller in each interval of length `every`."""
         async with self._database.primary() as db:
             return bool(await db.fetchval(TRY_LOCK, every))
 
     async def run(self) -> SweepResult:
-        """Raises `DatabaseUnavailable`; Valkey or an object store that is away leaves its part to the next sweep."""
+        """Raises `DatabaseUnavailable`. The part of an unavailable Valkey or object store is left to the next sweep."""
         enqueued = removed = 0
         try:
             enqueued = await self._enqueue_overdue()
         except ValkeyUnavailable as error:
-            log.warning("sweep.not_rung", error=str(error))
+            log.warning("sweep.not_enqueued", error=str(error))
         try:
             removed = await self._remove_objects()
             await self._objects.clean_up()
@@ -111,13 +111,13 @@ class Sweep:
         metrics.SWEPT.add("rung", amount=enqueued)
         metrics.SWEPT.add("removed", amount=removed)
         if enqueued or removed:
-            log.info("sweep.done", rung=enqueued, removed=removed)
+            log.info("sweep.done", enqueued=enqueued, removed=removed)
         return SweepResult(enqueued, removed)
 
     async def plan(self) -> SweepResult:
-        """What `run` would find to do now. Raises `DatabaseUnavailable`, `ValkeyUnavailable`."""
+        """What `run` would do now. Raises `DatabaseUnavailable`, `ValkeyUnavailable`."""
         overdue = [] if await self._paused() else _overdue(await self._queue.is_intact())
-        enqueued = sum([await self._count(which, patience) for which, patience in overdue])
+        enqueued = sum([await self._count(statement, min_age) for statement, min_age in overdue])
         async with self._database.primary() as db:
             removed = await db.fetchval(
                 f"SELECT count(*) FROM object WHERE remove_after <= now() AND {object_rows.NOT_FROZEN}"
@@ -125,13 +125,13 @@ class Sweep:
         return SweepResult(enqueued, removed)
 
     async def _enqueue_overdue(self) -> int:
-        """Nothing into a paused queue: nobody would come, and whoever is not rung for now is when it goes on."""
+        """Enqueues nothing while the queue is paused; the first sweep after that enqueues all images that are due."""
         paused = await self._paused()
         await self._queue.apply_pause(paused)
         if paused:
             return 0
         intact = await self._queue.is_intact()
-        enqueued = sum([await self._enqueue(overdue, patience) for overdue, patience in _overdue(intact)])
+        enqueued = sum([await self._enqueue(statement, min_age) for statement, min_age in _overdue(intact)])
         await self._move_ahead()
         if not intact:
             await self._queue.mark_intact()
@@ -160,7 +160,7 @@ class Sweep:
             enqueued += len(rows)
 
     async def _move_ahead(self) -> None:
-        """Of each owner, what has waited longest goes before everything else, so that nobody starves."""
+        """Moves each owner's longest waiting image ahead of all others, so that no image starves."""
         async with self._database.primary() as db:
             rows = await db.fetch(OLDEST_PER_OWNER, STARVING_AFTER, BATCH)
         if rows:
@@ -188,7 +188,7 @@ class Sweep:
 
 
 def _overdue(queue_intact: bool) -> list[tuple[str, timedelta]]:
-    """Which images are to be rung for, and how long after the ring before; after a loss of memory at once."""
+    """Statements for overdue images, each with the least age of an image's latest job; zero after Valkey lost jobs."""
     return [
         (UNCLAIMED, REPEAT_DUE_AFTER if queue_intact else timedelta()),
         (LEASE_EXPIRED, REPEAT_EXPIRED_AFTER if queue_intact else timedelta()),

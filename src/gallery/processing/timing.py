@@ -1,4 +1,4 @@
-"""The steps of an attempt, each measured and traced."""
+"""Measures and traces the steps of an attempt."""
 
 import time
 from collections.abc import Iterator
@@ -8,14 +8,14 @@ from gallery.ops import metrics, tracing
 
 
 class Timer:
-    """How long something took, once it is over."""
+    """The duration of a step, set when the step has ended."""
 
     seconds = 0.0
 
 
 @contextmanager
 def step(name: str) -> Iterator[Timer]:
-    """One that fails is not measured: it would say how quickly things go wrong."""
+    """A failed step is not measured: its duration would distort the metric."""
     timer, began = Timer(), time.perf_counter()
     with tracing.span(f"image {name}"):
         yield timer

@@ -1,9 +1,8 @@
-"""What an operator can set: one frozen tree, a branch per room, read from the environment in one pure step.
+"""The settings: one frozen tree with a branch for each package, read from the environment in one pure step.
 
-`Settings.read(os.environ)` reads nothing else and changes nothing. A value that does not fit raises `Misconfigured`
-with the variable's name, the value and what was expected; an empty value counts as not set. Every setting has one
-name, `GALLERY_<BRANCH>__<NAME>` (or `GALLERY_<NAME>` at the root), except those that carry the names which operators
-know from elsewhere (`VARIABLE_NAMES`).
+`Settings.read(os.environ)` reads nothing else and changes nothing. An invalid value raises `Misconfigured` with the
+variable, the value and the expected form; an empty value counts as not set. A setting's variable is
+`GALLERY_<BRANCH>__<NAME>` (or `GALLERY_<NAME>` at the root), or a name that other software uses too (`VARIABLE_NAMES`).
 """
 
 import difflib
@@ -114,23 +113,23 @@ SECRETS = {
 
 
 class Settings(Struct, frozen=True):
-    """The whole tree."""
+    """The root of the tree."""
 
     host: Annotated[str, Meta(description="The address that the API listens on")] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535, description="The port that the API listens on")] = 3000
     public_url: Annotated[
-        str, Meta(description="The URL that clients see before our own paths, e.g. https://img.example.org/pictures")
+        str, Meta(description="The public base URL of Gallery, e.g. https://img.example.org/pictures")
     ] = ""
     proxies: Annotated[
-        str, Meta(description="Proxies whose word on a client's address we take: addresses and networks, by commas")
+        str, Meta(description="Proxies trusted to name the client's address: addresses and networks, with commas")
     ] = ""
     cors_origin: Annotated[
-        str, Meta(description="Origins whose pages may use the API: a comma list such as https://app.example.org, or *")
+        str, Meta(description="Origins whose pages may use the API, with commas, e.g. https://app.example.org; or *")
     ] = ""
-    data_dir: Annotated[str, Meta(description="Where embedded servers and files live")] = "./data"
-    worker_mode: Annotated[bool, Meta(description="This process is a worker, whatever its command")] = False
+    data_dir: Annotated[str, Meta(description="The directory of embedded servers and files")] = "./data"
+    worker_mode: Annotated[bool, Meta(description="Run this process as a worker, whatever its command")] = False
     fault: Annotated[
-        str | None, Meta(description="For tests: where this process kills itself, e.g. upload-committed:3")
+        str | None, Meta(description="For tests: the failpoint at which this process dies, e.g. upload-committed:3")
     ] = None
     database: DatabaseSettings = DatabaseSettings()
     redis: RedisSettings = RedisSettings()
@@ -165,7 +164,7 @@ class Settings(Struct, frozen=True):
         return msgspec.convert(tree, cls)
 
     def items(self) -> Iterator[tuple["Setting", Any]]:
-        """Every setting with its value, secrets masked: what `gallery config` prints."""
+        """Every setting with its value, secrets masked, as `gallery config` prints them."""
         for entry in all_settings():
             holder = getattr(self, entry.branch) if entry.branch else self
             value = getattr(holder, entry.name)
@@ -173,7 +172,7 @@ class Settings(Struct, frozen=True):
 
 
 class Setting(Struct, frozen=True):
-    """One setting: where it stands in the tree, its variable, its type and what it means."""
+    """One setting: its branch and name in the tree, its type and its default."""
 
     branch: str
     name: str
@@ -205,12 +204,12 @@ class Setting(Struct, frozen=True):
         return value
 
     def masked(self, text: str) -> str:
-        """The value as it may be printed."""
+        """The value in a form that may be printed."""
         return MASK if text and self.path in SECRETS else masked_url(text)
 
 
 def all_settings() -> Iterator[Setting]:
-    """Every setting there is, in the order of the tree."""
+    """Every setting, in the order of the tree."""
     for field in msgspec.structs.fields(Settings):
         if isinstance(field.default, Struct):
             branch = type(field.default)
@@ -222,13 +221,13 @@ def all_settings() -> Iterator[Setting]:
 
 
 def find_unknown_variables(environment: Mapping[str, str]) -> dict[str, str]:
-    """Variables that look like settings of ours and are none, each with the nearest real name (or an empty string)."""
+    """`GALLERY_` variables that are no setting, each with the nearest real name (or an empty string)."""
     known = [entry.variable for entry in all_settings()]
-    strangers = [name for name in environment if name.startswith("GALLERY_") and name not in known]
-    return {name: next(iter(difflib.get_close_matches(name, known, n=1)), "") for name in strangers}
+    unknown = [name for name in environment if name.startswith("GALLERY_") and name not in known]
+    return {name: next(iter(difflib.get_close_matches(name, known, n=1)), "") for name in unknown}
 
 
-VALIDATORS: dict[str, Callable[[str], object]] = {  # what a type cannot say
+VALIDATORS: dict[str, Callable[[str], object]] = {  # checks beyond the type
     "proxies": parse_networks,
     "cors_origin": parse_origins,
     "fault": failpoints.parse,
@@ -238,7 +237,7 @@ VALIDATORS: dict[str, Callable[[str], object]] = {  # what a type cannot say
     "redis.url": ValkeyNodes.parse,
     "cache.url": ValkeyNodes.parse,
 }
-NORMALIZERS: dict[str, Callable[[str], str]] = {  # how URLs are written, and how we go on with them
+NORMALIZERS: dict[str, Callable[[str], str]] = {  # return the form of a URL that the code uses
     "public_url": parse_base_url,
     "s3.endpoint": parse_base_url,
     "backup.endpoint": parse_base_url,

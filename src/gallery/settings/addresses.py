@@ -1,4 +1,4 @@
-"""Settings that name places on the network: lists of addresses, servers and origins, each read from one text."""
+"""Parsers for settings with network addresses: lists of networks, servers and origins, each read from one text."""
 
 import ipaddress
 import re
@@ -19,7 +19,7 @@ def parse_networks(text: str) -> list[Network]:
 
 
 class ValkeyNodes(Struct, frozen=True):
-    """Where Valkey is: one server, or some nodes of a cluster, each as `redis://` or `rediss://`."""
+    """The URLs of one Valkey server, or of some nodes of a cluster, each as `redis://` or `rediss://`."""
 
     urls: list[str]
     cluster: bool
@@ -29,7 +29,7 @@ class ValkeyNodes(Struct, frozen=True):
         """From one URL, from `redis+cluster://a,b`, or from a comma list. Raises `ValueError`."""
         scheme, _, rest = text.strip().partition("://")
         if scheme not in ("redis", "rediss", "redis+cluster", "rediss+cluster", "unix"):
-            raise ValueError("Expected redis://…, rediss://…, redis+cluster://…, or several of them by commas")
+            raise ValueError("Expected redis://…, rediss://…, redis+cluster://…, or several of them with commas")
         if not scheme.endswith("+cluster") and "," not in rest:
             if scheme != "unix":
                 _check_ports(urlsplit(text.strip()).netloc)
@@ -39,7 +39,7 @@ class ValkeyNodes(Struct, frozen=True):
         for host in hosts:
             _check_ports(host.partition("/")[0])
         if any(host.partition("/")[2] not in ("", "0") or not host for host in hosts):
-            raise ValueError("Expected hosts and ports: a cluster has no other database than 0")
+            raise ValueError("Expected hosts and ports: a cluster has no database other than 0")
         return cls([f"{scheme}://{login}{host.partition('/')[0]}" for host in hosts], cluster=True)
 
 
@@ -54,14 +54,14 @@ def parse_postgres_urls(text: str) -> list[str]:
 
 
 def check_postgres_url(url: str) -> None:
-    """Raises `ValueError` for what is no URL of PostgreSQL."""
+    """Raises `ValueError` unless `url` is a PostgreSQL URL."""
     if urlsplit(url).scheme not in ("postgresql", "postgres"):
         raise ValueError("Expected postgresql://…")
     _check_ports(urlsplit(url).netloc)
 
 
 def parse_base_url(text: str) -> str:
-    """The URL before the paths of a server, without a slash at its end. Raises `ValueError`."""
+    """A server's base URL, without a slash at its end. Raises `ValueError`."""
     found = parse_web_url(text)
     if "?" in found or "#" in found:
         raise ValueError("Expected a URL without a query (?) and without a fragment (#)")
@@ -69,7 +69,7 @@ def parse_base_url(text: str) -> str:
 
 
 def parse_web_url(text: str) -> str:
-    """A URL of the web without the blanks around it; its path stays as it is. Raises `ValueError`."""
+    """An HTTP URL without surrounding blanks; its path is not changed. Raises `ValueError`."""
     found = text.strip()
     parts = urlsplit(found)
     if parts.scheme not in ("http", "https") or not parts.hostname or any(char.isspace() for char in found):
@@ -79,10 +79,7 @@ def parse_web_url(text: str) -> str:
 
 
 def _check_ports(netloc: str) -> None:
-    """Libraries would say of a password with an unescaped `/` what they take for a port.
-
-    Raises `ValueError`.
-    """
+    """Raises `ValueError` for a port that is no number, as a library reads a password with an unescaped `/`."""
     for host in netloc.rpartition("@")[2].split(","):
         port = host.rpartition("]")[2].partition(":")[2]
         if port and not (port.isascii() and port.isdigit()):
