@@ -1,1 +1,1 @@
-"""What an image is, and everything one can do with it."""
+"""The image: its model, its rows, and the calls that read, list, change and delete it."""

@@ -164,5 +164,5 @@ def _image_response(entry: CachedImage, status: int, headers: Mapping[str, str] 
 
 
 def _validator_headers(entry: CachedImage) -> dict[str, str]:
-    """The tag is the version and nothing else, so nobody may transform the answer: not even our own compression."""
+    """The `ETag` is the version alone, so no proxy and no middleware may transform the answer (`no-transform`)."""
     return {"ETag": f'"{entry.version}"', "Cache-Control": "private, no-cache, no-transform"}

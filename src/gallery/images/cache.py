@@ -1,9 +1,9 @@
-"""Answers kept in Valkey, so that a page of images costs no query. The cache cannot lie for long, and not after news.
+"""Images and lists as JSON in Valkey, so that reading them costs no query. See decision 0003.
 
-An image's entry carries its version, and only a newer one replaces it. A list's entry stands in a hash of its owner
-that also holds a token; whatever changes one of the owner's images replaces the hash, and an answer computed before
-that is not taken in. The feed turns both before it tells a client. When Valkey did not hear of a change, this process
-reads nothing from it until every entry of that time has expired.
+An image's entry carries its version, and only a newer version replaces it. A list's entry is a field of its owner's
+hash, which also holds a random token. Each change of one of the owner's images replaces the hash, and an entry computed
+under an older token is refused. The feed invalidates both before it sends an event to a client. When an invalidation
+did not reach Valkey, this process does not read from it until all entries of that time have expired.
 """
 
 import asyncio
@@ -26,8 +26,8 @@ from gallery.settings import CacheSettings
 
 log = structlog.get_logger(__name__)
 
-MAX_FILL_MS = 10_000  # milliseconds that an answer may take from the database into the cache
-BATCH = 500  # changes that are told in one trip
+MAX_FILL_MS = 10_000  # the longest way of an answer from the database into the cache
+BATCH = 500  # changes in one round trip
 MAX_LISTS = 200  # of one owner
 MAX_LIST_BYTES = 8 * 1024 * 1024  # of one owner's lists
 MAX_REMEMBERED = 100  # images of one owner whose invalidated versions are remembered
@@ -50,7 +50,7 @@ PUT_LIST = """
 INVALIDATE_LISTS = """
     local packed = redis.call('HGET', KEYS[1], 'versions')
     local versions = packed and cmsgpack.unpack(packed) or {}
-    local known, changed = 0, false
+    local count, changed = 0, false
     for i = 4, #ARGV, 2 do
         local version = tonumber(ARGV[i + 1])
         if version > (versions[ARGV[i]] or 0) then
@@ -58,8 +58,8 @@ INVALIDATE_LISTS = """
         end
     end
     if not changed then return 0 end
-    for _ in pairs(versions) do known = known + 1 end
-    if known > tonumber(ARGV[3]) then versions = {} end
+    for _ in pairs(versions) do count = count + 1 end
+    if count > tonumber(ARGV[3]) then versions = {} end
     redis.call('DEL', KEYS[1])
     redis.call('HSET', KEYS[1], 'token', ARGV[1], 'versions', cmsgpack.pack(versions))
     redis.call('PEXPIRE', KEYS[1], ARGV[2])
@@ -88,7 +88,7 @@ GET_LIST = """
 
 
 class CachedImage(Struct, frozen=True, array_like=True):
-    """One image as clients read it, and what has to be known to decide whether they may."""
+    """One image as JSON, with the fields that decide whether a caller may see it."""
 
     owner: Owner
     public: bool
@@ -97,14 +97,14 @@ class CachedImage(Struct, frozen=True, array_like=True):
 
 
 class CachedList(Struct, frozen=True, array_like=True):
-    """One page as clients read it, and the cursor of the next."""
+    """One page of images as JSON, and the cursor of the next page."""
 
     body: bytes
     next: str | None
 
 
 class Change(Struct, frozen=True):
-    """An image of that owner has that version now."""
+    """The version that an image of this owner has now."""
 
     owner: Owner
     image: ImageId
@@ -121,7 +121,7 @@ class ImageCache:
 
     @property
     def usable(self) -> bool:
-        """Whether what is read now can be kept, as far as we know."""
+        """Whether an answer that is read now can be stored, as far as this process knows."""
         return self._usable()
 
     async def find_image(self, image: ImageId) -> CachedImage | None:
@@ -145,10 +145,10 @@ class ImageCache:
                 lambda server: server.eval(PUT_NEWER, 1, self._image_key(image), entry.version, body, self._ttl_ms)
             )
         except ValkeyUnavailable:
-            log.debug("cache.away")
+            log.debug("cache.unavailable")
 
     async def find_list(self, owner: Owner, fingerprint: str) -> tuple[CachedList | None, str | None]:
-        """The kept answer, and the token under which a new one may be kept (`None`: do not keep it)."""
+        """The cached list, and the token under which a new one may be stored (`None`: do not store it)."""
         if not self._usable():
             metrics.CACHE.add("list", "off")
             return None, None
@@ -167,16 +167,16 @@ class ImageCache:
         body = msgspec.msgpack.encode(entry)
         if token is None or len(body) > self._max_entry_bytes:
             return
-        limits = (MAX_LISTS + 1, MAX_LIST_BYTES)  # beside the lists there are the token and the sum
+        limits = (MAX_LISTS + 1, MAX_LIST_BYTES)  # the hash has other fields beside the lists
         try:
             await self._valkey.call(
                 lambda server: server.eval(PUT_LIST, 1, self._list_key(owner), token, fingerprint, body, *limits)
             )
         except ValkeyUnavailable:
-            log.debug("cache.away")
+            log.debug("cache.unavailable")
 
     async def invalidate(self, changes: Iterable[Change]) -> None:
-        """Forget every answer from before these changes. To be called after the commit and before anybody is told."""
+        """Drop every answer that is older than these changes. To be called after the commit, before a notification."""
         newest = _newest(changes)
         for start in range(0, len(newest), BATCH):
             try:
@@ -186,9 +186,9 @@ class ImageCache:
                 return
 
     async def clear(self) -> int:
-        """Forget every answer; returns how many keys held one. Raises `ValkeyUnavailable`.
+        """Delete all entries; returns how many keys held one. Raises `ValkeyUnavailable`.
 
-        An image's version stays a moment longer: an answer from before it, which is on its way now, is too old still.
+        An image's version stays for `MAX_FILL_MS`, so that an older answer that is on its way is still refused.
         """
         cleared = 0
         async for keys in self._valkey.scan_keys("cache:"):

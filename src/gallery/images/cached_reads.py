@@ -1,4 +1,4 @@
-"""What clients read of images, as the bytes that they read: computed once, and kept in the cache for everybody."""
+"""Reads of images and lists through the cache. The result is JSON, computed once for all clients."""
 
 import msgspec
 
@@ -12,18 +12,16 @@ from gallery.paging import Page
 
 
 class CachedReads:
-    """What clients read, from the cache where it is there: bytes of JSON, computed once for everybody."""
-
     def __init__(self, images: Images, cache: ImageCache, base: str) -> None:
         self._images = images
         self._cache = cache
         self._base = base
 
     async def image(self, caller: Caller, image_id: ImageId) -> CachedImage:
-        """Raises `ImageNotFound`."""
+        """Raises `ImageNotFound`, `CredentialsRequired` (an anonymous caller) or `ScopeMissing`."""
         entry = await self._cache.find_image(image_id)
-        if entry is None:
-            read = self._images.get_current if self._cache.usable else self._images.get  # only what is current is kept
+        if entry is None:  # only an answer of the primary is stored; a replica's may be old
+            read = self._images.get_current if self._cache.usable else self._images.get
             entry = self.encode(await read(caller, image_id))
             await self._cache.put_image(image_id, entry)
         if not caller.may_see(image_id, entry.owner, public=entry.public):
@@ -32,12 +30,12 @@ class CachedReads:
 
     async def page(self, caller: Caller, query: ListQuery) -> CachedList:
         """Raises `InvalidField`."""
-        if query.words and self._images.has_replicas:  # a search is dear and seldom asked twice: a replica's work
+        if query.words and self._images.has_replicas:  # a search is expensive and rarely repeated: read a replica
             return self._encode_page(await self._images.page(caller, query))
         entry, token = await self._cache.find_list(caller.owner, query.fingerprint)
         if entry is None and token is None:
             entry = self._encode_page(await self._images.page(caller, query))
-        elif entry is None:  # only what is current is kept
+        elif entry is None:
             entry = self._encode_page(await self._images.current_page(caller, query))
             await self._cache.put_list(caller.owner, query.fingerprint, token, entry)
         return entry

@@ -1,4 +1,4 @@
-"""What one asks of the list, read from a query string and checked. Equal questions have one fingerprint."""
+"""The query of a list: parsed from the URL's query string and validated. Equal queries have the same fingerprint."""
 
 import hashlib
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ from gallery.images.schema import LINE_PATTERN, Tag
 from gallery.paging import INVALID_CURSOR, Cursor
 from gallery.validation import invalid_field, pointer, unknown_message
 
-MAX_LIMIT = 200  # images of one answer
+MAX_LIMIT = 200  # images on one page
 DEFAULT_LIMIT = 50
 MAX_TAGS = 10
 MAX_SEARCH_LENGTH = 200  # characters
@@ -32,7 +32,7 @@ class Sort(StrEnum):
     LARGEST = "-size"
 
 
-SORT_KEY_TYPES: dict[Sort, Any] = {  # what a cursor must hold to be compared with the column
+SORT_KEY_TYPES: dict[Sort, Any] = {  # the type of a cursor's key, which PostgreSQL compares with the column
     Sort.NEWEST: datetime,
     Sort.OLDEST: datetime,
     Sort.LAST_TAKEN: datetime | None,
@@ -42,29 +42,29 @@ SORT_KEY_TYPES: dict[Sort, Any] = {  # what a cursor must hold to be compared wi
 
 
 class ListQuery(Struct, frozen=True, kw_only=True):
-    """Either the images with these `ids`, or a page of those that have all that is asked for."""
+    """Either the images with these `ids`, or one page of the images that match all other fields."""
 
     ids: list[ImageId] | None = None
     sort: Sort = Sort.NEWEST
-    statuses: list[Status] = []  # any of them; none is all of them
-    tags: list[str] = []  # all of them
-    words: list[str] = []  # all of them, somewhere
+    statuses: list[Status] = []  # an image has one of them; an empty list matches every status
+    tags: list[str] = []  # an image has all of them
+    words: list[str] = []  # an image has all of them, in any of its text fields
     limit: int = DEFAULT_LIMIT
     after: Cursor | None = None
 
     @property
     def list_fingerprint(self) -> str:
-        """The same for all pages of one list, whatever their size: what a cursor is good for."""
+        """The same for all pages of one list and for any limit: a cursor is valid only for this list."""
         return _fingerprint([self.sort, self.statuses, self.tags, self.words])
 
     @property
     def fingerprint(self) -> str:
-        """The same only where the answer is."""
+        """The same only for queries with the same answer."""
         return _fingerprint(self)
 
     @property
     def last_key(self) -> SortKey:
-        """The last row's sort key. Raises `InvalidField` where no row of ours can have had it."""
+        """The sort key of the previous page's last row. Raises `InvalidField` for a key that no row can have."""
         try:
             key: SortKey = msgspec.convert(self.after.key if self.after else None, SORT_KEY_TYPES[self.sort])
         except msgspec.ValidationError as error:
@@ -78,7 +78,7 @@ class ListQuery(Struct, frozen=True, kw_only=True):
 
 
 class ListParameters(Struct, frozen=True):
-    """The parameters that are there, each as it was sent."""
+    """The parameters as they were sent."""
 
     limit: Annotated[str, Meta(pattern=r"^[0-9]{1,3}\Z")] = str(DEFAULT_LIMIT)
     cursor: str | None = None
@@ -90,7 +90,7 @@ class ListParameters(Struct, frozen=True):
 
 
 def parse(parameters: Iterable[tuple[str, str]]) -> ListQuery:
-    """The question that a query string asks. Raises `InvalidField`, which names the parameter."""
+    """The query of these URL parameters. Raises `InvalidField`, which names the parameter."""
     given = _collect(parameters)
     checked = _validate(given)
     limit = int(checked.limit)
@@ -116,7 +116,7 @@ def _collect(parameters: Iterable[tuple[str, str]]) -> dict[str, Any]:
         if name == "tag":
             collected.setdefault("tag", []).append(value)
         elif name in collected:
-            raise InvalidField(f"/{name}", "is there twice")
+            raise InvalidField(f"/{name}", "is given twice")
         else:
             collected[name] = value.split(",") if name in ("status", "ids") else value
     return collected
@@ -126,14 +126,14 @@ def _validate(given: dict[str, Any]) -> ListParameters:
     try:
         return msgspec.convert(given, ListParameters)
     except msgspec.ValidationError as error:
-        found = invalid_field(error, ListParameters)
-        if found.pointer == "/limit":
+        invalid = invalid_field(error, ListParameters)
+        if invalid.pointer == "/limit":
             raise InvalidField("/limit", _limit_error(given["limit"])) from error
-        raise InvalidField("/" + found.pointer.split("/")[1], found.detail) from error
+        raise InvalidField("/" + invalid.pointer.split("/")[1], invalid.detail) from error
 
 
 def _parse_ids(texts: list[str], given: dict[str, Any]) -> list[ImageId]:
-    """Each once, in their order; what is no id is the id of nothing."""
+    """Each id once, in the given order. A text that is no UUID cannot be an image's id and is left out."""
     for other in given.keys() - {"ids", "limit"}:
         raise InvalidField(f"/{other}", "cannot be combined with ids")
     if len(texts) > MAX_LIMIT:
@@ -152,7 +152,7 @@ def _is_id(text: str) -> bool:
 def _with_cursor(query: ListQuery, text: str) -> ListQuery:
     cursor = Cursor.decode(text)
     if cursor.list_fingerprint != query.list_fingerprint:
-        raise InvalidField("/cursor", "belongs to a list with another sort or filter; start again without one")
+        raise InvalidField("/cursor", "belongs to a list with another sort or filter; start again without a cursor")
     after = msgspec.structs.replace(query, after=cursor)
     _ = after.last_key  # raises
     return after

@@ -1,14 +1,14 @@
 """Lists and searches in PostgreSQL: pages whose cost does not grow with the number of images.
 
-A page without a filter is read from the index of its sort, where it lies in one piece. A filter may let through half of
-a million images or three of them, and only looking tells. So we look in three steps, each of which knows its end:
+A page without a filter is one contiguous part of the sort's index. A filter may match half a million images or three,
+and only a scan can tell. So a filtered page is searched in three steps, each with a bounded cost:
 
-1. *near*: the next `MAX_SCANNED` images in order. What is common is found there, and a small gallery ends there.
-2. *few*: what the indexes of the filters find, if that is at most `MAX_SORTED`; then it is all, and is sorted.
-3. *rest*: it is common, but not near: walk on in order until the page is full.
+1. `bounded_scan`: the next `MAX_SCANNED` images in order. That fills a page of common matches, or ends a small gallery.
+2. `filter_and_sort`: the matches by the filters' indexes. At most `MAX_SORTED` are all there are, and are sorted.
+3. `full_scan`: the matches are common but not near, so the scan goes on in order until the page is full.
 
-Each step's way is prescribed, so that no plan depends on what PostgreSQL believes of a word. SQL here is put together
-from constants; whatever a client has sent is a parameter.
+Each step sets the planner's options, so that no plan depends on PostgreSQL's statistics of a word. The SQL is built
+from constants; every value of the client is a bound parameter.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ from gallery.paging import Page
 MAX_SCANNED = 2000
 MAX_SORTED = 2000
 MAX_SEARCH_WORDS = 20
-TRIGRAM_LENGTH = 3  # characters; trigrams find a part of a word from here on
+TRIGRAM_LENGTH = 3  # characters; the trigram index finds parts of words of at least this length
 
 ALL_COLUMNS = ", ".join(f"image.{column}" for column in COLUMNS)
 PLANNER_SETTINGS = (
@@ -38,13 +38,13 @@ USE_FILTER_INDEX = PLANNER_SETTINGS.format("bitmapscan", "indexscan", "on")
 
 NORMALIZE_WORDS = "SELECT array_remove(string_to_array(gallery_words($1), ' '), '')"
 FIND_BY_IDS = f"""
-    SELECT {ALL_COLUMNS} FROM unnest($2::uuid[]) WITH ORDINALITY AS wanted (id, place) JOIN image USING (id)
-    WHERE owner = $1 AND deleted_at IS NULL ORDER BY place
+    SELECT {ALL_COLUMNS} FROM unnest($2::uuid[]) WITH ORDINALITY AS wanted (id, position) JOIN image USING (id)
+    WHERE owner = $1 AND deleted_at IS NULL ORDER BY position
 """
 
 
 class Order(Struct, frozen=True):
-    """By which column, of which type, and which way; ids decide between equals."""
+    """The sort column, its SQL type and the direction. Images with equal keys are sorted by id."""
 
     column: str
     type: str
@@ -52,7 +52,7 @@ class Order(Struct, frozen=True):
 
     @property
     def sort_key(self) -> str:
-        """Images without a date stand where a list of the last ones ends."""
+        """The column; images without `taken_at` come last in descending order."""
         return self.coalesced(self.column)
 
     def coalesced(self, value: str) -> str:
@@ -76,7 +76,7 @@ ORDERS = {
 
 
 async def page(db: Connection, owner: Owner, query: ListQuery) -> Page[Image]:
-    """The owner's images that have what is asked for. Raises `InvalidField`."""
+    """A page of the owner's images that match the query. Raises `InvalidField`."""
     if query.ids is not None:
         return Page([from_row(row) for row in await db.fetch(FIND_BY_IDS, owner, query.ids)])
     rows = await _fetch(
@@ -88,7 +88,7 @@ async def page(db: Connection, owner: Owner, query: ListQuery) -> Page[Image]:
 
 
 async def _normalized_words(db: Connection, query: ListQuery) -> list[str]:
-    """The words as the column has them."""
+    """The words in the form in which the column stores them."""
     if not query.words:
         return []
     words: list[str] = list(dict.fromkeys(await db.fetchval(NORMALIZE_WORDS, " ".join(query.words))))
@@ -114,7 +114,7 @@ async def _fetch(db: Connection, statements: "ListStatements", limit: int) -> Se
 
 
 class ListStatements:
-    """The statements for one question; all of them take the same `parameters`."""
+    """The SQL statements of one query; all of them take the same `parameters`."""
 
     def __init__(self, owner: Owner, query: ListQuery, words: Sequence[str], limit: int) -> None:
         self.parameters: list[Any] = [owner, limit]
@@ -122,7 +122,7 @@ class ListStatements:
         self._columns = f"{ALL_COLUMNS}, image.{self._order.column} AS key"
         statuses = [f"status = {self._bind(status)}" for status in query.statuses]
         scope = ["owner = $1", "deleted_at IS NULL", *self._after_cursor(query)]
-        if query.sort in (Sort.NEWEST, Sort.OLDEST) and statuses:  # there is an index with the status in it
+        if query.sort in (Sort.NEWEST, Sort.OLDEST) and statuses:  # these sorts have an index with the status
             self._scopes = [_conjunction([*scope, status]) for status in statuses]
             statuses = []
         else:
@@ -135,7 +135,7 @@ class ListStatements:
 
     @property
     def simple(self) -> bool:
-        """Nothing that PostgreSQL could be mistaken about."""
+        """Whether PostgreSQL needs no planner options: it has one obvious plan."""
         return not self.filters and len(self._scopes) == 1
 
     def bounded_scan(self) -> str:
@@ -148,7 +148,7 @@ class ListStatements:
         return self._page(f"({scanned}) image WHERE {_conjunction(self.filters)}")
 
     def filter_and_sort(self) -> str:
-        found = f"SELECT id, place FROM {self._source()} WHERE {_conjunction(self.filters)}"
+        found = f"SELECT id, sort_key FROM {self._source()} WHERE {_conjunction(self.filters)}"
         return f"""
             WITH found AS MATERIALIZED ({found}), few AS MATERIALIZED (SELECT * FROM found LIMIT {MAX_SORTED + 1})
             SELECT {self._columns}, (SELECT count(*) FROM few) AS found FROM image
@@ -164,11 +164,11 @@ class ListStatements:
 
     @property
     def _order_by(self) -> str:
-        return f"ORDER BY {self._order.order_by('place')}"
+        return f"ORDER BY {self._order.order_by('sort_key')}"
 
     def _source(self, suffix: str = "") -> str:
-        """The owner's images with their place in the order; several scopes, each in order, are merged in order."""
-        images = f"SELECT *, {self._order.sort_key} AS place FROM image"
+        """The owner's images with their sort key. PostgreSQL merges several scopes, each in order, in that order."""
+        images = f"SELECT *, {self._order.sort_key} AS sort_key FROM image"
         return f"({' UNION ALL '.join(f'({images} WHERE {scope} {suffix})' for scope in self._scopes)}) image"
 
     def _after_cursor(self, query: ListQuery) -> list[str]:
@@ -182,7 +182,7 @@ class ListStatements:
 
 
 def _like_pattern(word: str) -> str:
-    """No word has a sign that means something to LIKE: see `gallery_words` in the migration."""
+    """No word contains a character that is special in LIKE: see `gallery_words` in the migration."""
     return f"%{word}%" if len(word) >= TRIGRAM_LENGTH else f"% {word}%"
 
 

@@ -1,4 +1,4 @@
-"""An image: one original, its renditions, and where it stands between upload and ready."""
+"""An image: one original, its renditions and its status."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -28,7 +28,7 @@ class Visibility(StrEnum):
 
 
 class Lane(StrEnum):
-    """How soon an image's turn comes: somebody waits for it, it is one of many, or it is shown already."""
+    """An image's priority: a user waits for it, it is one of many, or its earlier renditions are READY."""
 
     INTERACTIVE = "interactive"
     BULK = "bulk"
@@ -99,7 +99,7 @@ class Image(Struct, frozen=True, kw_only=True):
 
 
 class UploadMetadata(Struct, frozen=True, kw_only=True):
-    """What an uploader says about a photo."""
+    """The fields of an upload beside its file."""
 
     title: str
     description: str
@@ -110,7 +110,7 @@ class UploadMetadata(Struct, frozen=True, kw_only=True):
 
 
 class Edit(Struct, frozen=True, kw_only=True):
-    """What is to be changed; `None` stays as it is."""
+    """New values; `None` leaves a field as it is."""
 
     title: str | None = None
     description: str | None = None
@@ -119,7 +119,7 @@ class Edit(Struct, frozen=True, kw_only=True):
 
 
 class UploadedFile(Struct, frozen=True):
-    """A file that somebody has sent, hashed and counted: `size` in bytes, `sha256` in hex."""
+    """A received file: `size` in bytes, `sha256` in hex."""
 
     file: BinaryIO
     name: str
@@ -128,12 +128,12 @@ class UploadedFile(Struct, frozen=True):
 
 
 def new_id() -> ImageId:
-    """A UUIDv7: unique everywhere, and younger images have greater ids."""
+    """A UUIDv7: globally unique, and newer images have greater ids."""
     return ImageId(str(uuid_utils.uuid7()))
 
 
 def parse_id(text: str) -> ImageId:
-    """What is no id is the id of nothing. Raises `ImageNotFound`."""
+    """Raises `ImageNotFound` for a text that is no UUID: no image can have it."""
     try:
         return ImageId(str(UUID(text)))
     except ValueError:

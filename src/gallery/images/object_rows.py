@@ -1,10 +1,10 @@
-"""The keys of an image's objects. A key is written down before anything is put under it, so nothing can be forgotten.
+"""The rows of the objects in the store. A key is reserved in its row before its object is put, so no object is lost.
 
-A new key is to be removed after a while; only what an image comes to need is kept. Removing begins by marking the
-keys, and what is marked cannot be kept any more: an object is either whole and kept, or gone.
+A reserved key expires; only `keep` makes it permanent. A removal first marks the rows, and a marked key cannot be kept
+any more: an object is either complete and kept, or removed.
 
-A put may go on after its sender has given it up, or has tried again. So a key that is released young, or before it was
-kept, is removed twice: at once, and again when nothing can be under way any more. Only then it is forgotten.
+The store may still receive a put after its sender has timed out or retried. So a key that is released young, or before
+it was kept, is removed twice: at once, and again after `MAX_PUT_DURATION`. Only then is its row deleted.
 """
 
 from collections.abc import Sequence
@@ -13,8 +13,8 @@ from datetime import timedelta
 from gallery.adapters.postgres.database import Connection, Database
 from gallery.images.model import ImageId
 
-RESERVATION_PERIOD = timedelta(hours=1)  # far more than any upload or attempt takes
-MAX_PUT_DURATION = timedelta(minutes=5)  # longer than a put goes on that its sender has given up
+RESERVATION_PERIOD = timedelta(hours=1)  # far longer than any upload or attempt takes
+MAX_PUT_DURATION = timedelta(minutes=5)  # longer than a put goes on after its sender has timed out
 
 RESERVE = """
     INSERT INTO object (key, image_id, attempt, remove_after)
@@ -35,7 +35,7 @@ NOT_FROZEN = "NOT EXISTS (SELECT FROM backup WHERE frozen_until > now())"  # a b
 MARK_FOR_REMOVAL = f"""
     UPDATE object SET remove_after = '-infinity'
     WHERE key IN (SELECT key FROM object WHERE remove_after <= now() AND {NOT_FROZEN} ORDER BY remove_after LIMIT $1)
-      AND remove_after <= now()  -- asked again of a row that somebody else has changed meanwhile
+      AND remove_after <= now()  -- checked again, for a row that another transaction has changed meanwhile
     RETURNING key
 """
 FINISH_REMOVAL = """
@@ -47,26 +47,26 @@ FINISH_REMOVAL = """
 
 
 async def reserve(database: Database, image: ImageId, attempt: int | None, keys: Sequence[str]) -> None:
-    """Write down keys that are about to be put, durably: a PostgreSQL that dies in this moment must not forget them."""
+    """Add rows for keys that are about to be put, and wait until they are on disk, so that a crash cannot lose them."""
     async with database.primary() as db:
         await db.execute(RESERVE, keys, image, attempt, RESERVATION_PERIOD)
 
 
 async def keep(db: Connection, keys: Sequence[str]) -> bool:
-    """Keep the objects for good, in the transaction that makes an image need them. False if one is going already."""
+    """Make the keys permanent, in the transaction whose image needs them. False if one is being removed already."""
     return len(await db.fetch(KEEP, keys)) == len(keys)
 
 
 async def release(db: Connection, image: ImageId, attempt: int | None = None, after: timedelta = timedelta()) -> None:
-    """Nobody needs the image's objects (of that attempt) any more; they go `after` that time."""
+    """The image no longer needs its objects (or those of `attempt`): the sweep removes them `after` that time."""
     await db.execute(RELEASE, image, attempt, after, MAX_PUT_DURATION)
 
 
 async def mark_for_removal(db: Connection, limit: int) -> list[str]:
-    """The next keys whose objects are to be removed now; none while a backup has them frozen."""
+    """The next keys whose objects are due for removal; none while a backup has frozen them."""
     return [row["key"] for row in await db.fetch(MARK_FOR_REMOVAL, limit)]
 
 
 async def finish_removal(db: Connection, keys: Sequence[str]) -> None:
-    """The objects are removed; those that may still arrive are to be removed again."""
+    """Delete the rows of removed objects; an object that may still arrive is scheduled for a second removal."""
     await db.execute(FINISH_REMOVAL, keys)

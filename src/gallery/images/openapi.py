@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of the calls in `api.py`, beyond their signatures."""
+"""The parts of the OpenAPI document that do not follow from the signatures in `api.py`."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -23,7 +23,7 @@ IfNoneMatchHeader = Annotated[
 
 @dataclass
 class ListOperation(Operation):
-    """Tells the OpenAPI document of the parameters, which `question.read` checks."""
+    """Documents the query parameters, which `list_query.parse` reads."""
 
     def __post_init__(self) -> None:
         text, whole = OpenAPIType.STRING, OpenAPIType.INTEGER

@@ -36,7 +36,7 @@ class Outbox:
         await self._wake_ups.notify()
 
     async def invalidate_events(self, events: Sequence[Event]) -> None:
-        """Invalidate for the changes of these events, in case that their writers have died before they could."""
+        """Invalidate for the changes of these events, in case their writers died before they did."""
         await self.invalidate([Change(Owner(e.owner), ImageId(e.image_id), e.version) for e in events])
 
     async def invalidate(self, changes: Sequence[Change]) -> None:

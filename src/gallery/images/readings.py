@@ -1,8 +1,8 @@
-"""How it stands with the images, for whoever watches: by status, by lane, and how long the oldest has waited.
+"""Gauges of images and jobs: images by status, the backlog by lane, and how long its oldest image has waited.
 
-What it costs follows what is waiting, and never how large the library is: up to `MAX_COUNTED` images are counted, and
-of more the planner's statistics say how many are READY and FAILED. Without an index of its own, counting a million by
-status took PostgreSQL 270 ms, and the statistics 0.3 ms.
+The cost depends on the backlog, not on the size of the library: at most `MAX_COUNTED` images are counted. If there are
+more, the numbers of READY and FAILED come from the planner's statistics. To count a million by status took PostgreSQL
+270 ms without an index for it, to read the statistics 0.3 ms.
 """
 
 from collections.abc import Iterable
@@ -62,11 +62,16 @@ def image_readings(database: Database) -> ReadingSource:
             ),
             Reading(
                 "backlog_images",
-                f"Images that want a worker, by lane, up to {MAX_COUNTED}; from the rows",
+                f"Images that wait for a worker, by lane, up to {MAX_COUNTED}; from PostgreSQL",
                 {(lane,): _sum(in_flight, lane=lane, work="due") for lane in Lane},
                 ["lane"],
             ),
-            Reading("backlog_oldest_seconds", "How long the oldest of those has been due, by lane", oldest, ["lane"]),
+            Reading(
+                "backlog_oldest_seconds",
+                "Seconds that the oldest of these images has been due, by lane",
+                oldest,
+                ["lane"],
+            ),
         ]
 
     return read
@@ -80,20 +85,20 @@ def queue_readings(queue: Queue) -> ReadingSource:
         jobs |= {(lane, "prioritized"): n for lane, n in zip(Lane, by_lane, strict=True)}
         waiting = sum(n for state, n in counts.items() if state != "active")
         return [
-            Reading("queue_jobs", "Jobs in the queue, by state; of those that wait, by lane", jobs, ["lane", "state"]),
-            Reading("queue_length", "Jobs that wait, also those for later", {(): waiting}, datadog_name="queue.length"),
+            Reading("queue_jobs", "Jobs in the queue by state, prioritized ones by lane", jobs, ["lane", "state"]),
+            Reading("queue_length", "Waiting and delayed jobs", {(): waiting}, datadog_name="queue.length"),
         ]
 
     return read
 
 
 async def _count_settled(db: Connection) -> dict[str, float]:
-    """How many are READY and FAILED."""
-    known = await db.fetchrow(STATISTICS)
-    if known is None or known["rows"] <= MAX_COUNTED:  # -1: nobody has looked yet, so there cannot be many
+    """The numbers of READY and FAILED images."""
+    statistics = await db.fetchrow(STATISTICS)
+    if statistics is None or statistics["rows"] <= MAX_COUNTED:  # -1: not yet analyzed, so there are few rows
         return {row["status"]: row["images"] for row in await db.fetch(SETTLED)}
-    kept = known["rows"] * known["kept"]
-    shares = dict(zip(known["statuses"], known["shares"], strict=True))
+    kept = statistics["rows"] * statistics["kept"]
+    shares = dict(zip(statistics["statuses"], statistics["shares"], strict=True))
     return {status: round(kept * shares.get(status, 0)) for status in (Status.READY, Status.FAILED)}
 
 

@@ -1,4 +1,4 @@
-"""Images on the wire: what clients send and what they read. JSON is camelCase, times are RFC 3339 in UTC."""
+"""The JSON of images, in requests and responses: names in camelCase, times as RFC 3339 in UTC."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -27,7 +27,7 @@ Tags = Annotated[list[Tag], Meta(max_length=50)]
 
 
 class ImageEdit(Struct, frozen=True, forbid_unknown_fields=True):
-    """What may be changed; what is not there stays as it is."""
+    """The fields that a client may change; an absent field stays as it is."""
 
     title: Title | UnsetType = UNSET
     description: Description | UnsetType = UNSET
@@ -50,14 +50,14 @@ class ErrorView(Struct, frozen=True):
 
 
 class Placeholder(Struct, frozen=True):
-    """What to show while the picture loads: a ThumbHash (base64) and the dominant colour."""
+    """A preview to show while the picture loads: a ThumbHash (base64) and the dominant colour."""
 
     thumbhash: str
     color: str
 
 
 class ImageView(Struct, frozen=True, kw_only=True, rename="camel"):
-    """An image as clients read it. Sizes in bytes, sides in pixels of the upright picture (null until READY)."""
+    """An image. `size` in bytes; `width` and `height` in pixels of the upright picture, null until READY."""
 
     id: str
     title: str
@@ -87,7 +87,7 @@ class ImageView(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class EventView(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """The data of an event."""
+    """The `data` of a server-sent event."""
 
     image_id: str
     status: Status
@@ -102,12 +102,12 @@ def parse_edit(body: ImageEdit) -> Edit:
     """Raises `InvalidField`."""
     if body.title is not UNSET and not body.title.strip():
         raise InvalidField("/title", "is blank")
-    words = {name: getattr(body, name) for name in body.__struct_fields__}
-    return Edit(**{name: word for name, word in words.items() if word is not UNSET})
+    fields = {name: getattr(body, name) for name in body.__struct_fields__}
+    return Edit(**{name: value for name, value in fields.items() if value is not UNSET})
 
 
 def image_view(image: Image, base: str) -> ImageView:
-    """`base` stands before our paths: an address, or nothing."""
+    """The view of an image whose URLs begin with `base`: the public address, or nothing."""
     root = f"{base}/api/v1/images/{image.id}"
     renditions = [_rendition(r, root, image.recipe or "") for r in image.renditions]
     return ImageView(

@@ -1,15 +1,11 @@
-"""What clients do with images. Each use case owns its transaction; what must follow the commit stands after it."""
+"""Reading and changing images. Each call has its own transaction; the steps after its commit stand below it."""
 
 import structlog
 
 from gallery import failpoints
 from gallery.access.model import Caller
 from gallery.adapters.postgres.database import Connection, Database
-from gallery.errors import (
-    ImageNotFound,
-    StillProcessing,
-    VersionMismatch,
-)
+from gallery.errors import ImageNotFound, StillProcessing, VersionMismatch
 from gallery.failpoints import Failpoint
 from gallery.images import listing, object_rows, store, timeline
 from gallery.images.jobs import enqueue, job_for
@@ -31,21 +27,22 @@ class Images:
         self._outbox = outbox
 
     async def get(self, caller: Caller, image_id: ImageId) -> Image:
-        """Raises `ImageNotFound` for somebody else's image too, unless it is public; and of a stranger who they are."""
+        """The image, if the caller may see it, perhaps from a replica.
+
+        Raises `ImageNotFound` when it is missing or private to another owner, `CredentialsRequired` when the caller is
+        anonymous, `ScopeMissing` without `images:read`.
+        """
         image = await self._database.read(lambda db: store.find(db, image_id), image_subject(image_id))
         return _require_visible(caller, image_id, image)
 
     async def get_current(self, caller: Caller, image_id: ImageId) -> Image:
-        """The same from the primary: what may be kept. Raises as `get` does."""
+        """The same from the primary, so that it may be cached. Raises as `get` does."""
         async with self._database.primary() as db:
             image = await store.find(db, image_id)
         return _require_visible(caller, image_id, image)
 
     async def get_owned(self, caller: Caller, image_id: ImageId) -> Image:
-        """An image that the caller may change: who writes hears of it, also without `images:read`.
-
-        Raises `ImageNotFound`.
-        """
+        """The image, if the caller may change it; `images:read` is not needed. Raises `ImageNotFound`."""
         async with self._database.primary() as db:
             image = await store.find(db, image_id)
         if image is None or not caller.acts_for(image.owner):
@@ -53,22 +50,25 @@ class Images:
         return image
 
     async def page(self, caller: Caller, query: ListQuery) -> Page[Image]:
-        """The caller's images that have what is asked for. Raises `InvalidField`."""
+        """A page of the caller's images that match the query, perhaps from a replica. Raises `InvalidField`."""
         owner = caller.owner
         return await self._database.read(lambda db: listing.page(db, owner, query), owner_subject(owner))
 
     async def current_page(self, caller: Caller, query: ListQuery) -> Page[Image]:
-        """The same from the primary: what may be kept. Raises `InvalidField`."""
+        """The same from the primary, so that it may be cached. Raises `InvalidField`."""
         async with self._database.primary() as db:
             return await listing.page(db, caller.owner, query)
 
     @property
     def has_replicas(self) -> bool:
-        """Whether what is not kept may be read from a replica."""
+        """Whether `get` and `page` may read from a replica."""
         return bool(self._database.replicas)
 
     async def edit(self, caller: Caller, image_id: ImageId, edit: Edit, versions: ExpectedVersions = None) -> Image:
-        """Change the words. With `versions`, only if it has one of them. Raises `ImageNotFound`, `VersionMismatch`."""
+        """Change the fields. With `versions`, only if the image has one of them.
+
+        Raises `ImageNotFound`, `VersionMismatch`.
+        """
         async with self._database.writing() as db:
             image = await store.edit(db, image_id, caller.owner_filter, edit, versions)
             if image is not None:
@@ -79,7 +79,10 @@ class Images:
         return image
 
     async def delete(self, caller: Caller, image_id: ImageId, versions: ExpectedVersions = None) -> Image:
-        """Gone at once and for good; the sweep removes the objects. Raises `ImageNotFound`, `VersionMismatch`."""
+        """Delete the image at once and for good; the sweep removes its objects later.
+
+        Raises `ImageNotFound`, `VersionMismatch`.
+        """
         async with self._database.writing() as db:
             image = await store.delete(db, image_id, caller.owner_filter, versions)
             if image is not None:
@@ -93,7 +96,7 @@ class Images:
         return image
 
     async def reprocess(self, caller: Caller, image_id: ImageId) -> Image:
-        """Have it rendered again. A READY image stays so, with its renditions, until the new ones are there.
+        """Make the image due again. A READY image stays READY, with its renditions, until the new ones are there.
 
         Raises `ImageNotFound`, `StillProcessing`.
         """
@@ -103,7 +106,7 @@ class Images:
                 await self._outbox.add(db, "image.updated", image)
                 await timeline.add(db, Stage.REPROCESS, image)
         if image is None:
-            await self.get_owned(caller, image_id)  # raises where there is none
+            await self.get_owned(caller, image_id)  # raises if it is missing
             raise StillProcessing(image=image_id)
         await self._outbox.publish(image)
         await enqueue(self._queue, self._database, job_for(image))
@@ -111,7 +114,7 @@ class Images:
         return image
 
     async def timeline(self, caller: Caller, image_id: ImageId) -> list[TimelineEntry]:
-        """What has happened to the image, oldest first. Raises `ImageNotFound`."""
+        """The image's history, oldest entry first. Raises `ImageNotFound`."""
 
         async def read(db: Connection) -> list[TimelineEntry] | None:
             image = await store.find(db, image_id)
@@ -123,7 +126,7 @@ class Images:
         return entries
 
     async def _refusal(self, caller: Caller, image_id: ImageId, versions: ExpectedVersions) -> Exception:
-        image = await self.get_owned(caller, image_id)  # raises where there is none
+        image = await self.get_owned(caller, image_id)  # raises if it is missing
         return VersionMismatch(image=image_id, version=image.version, wanted=versions)
 
 

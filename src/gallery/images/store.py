@@ -1,8 +1,8 @@
-"""Images in PostgreSQL. Each race is decided by one statement that knows the expected state.
+"""Images in PostgreSQL. Each race is decided by one statement whose condition names the expected state.
 
-All times are the database's: workers' clocks need not agree. Every change of an image raises its `version`; every claim
-raises its `attempt`, and a worker may change only what still carries its attempt. `work` says whether a worker is
-wanted (`due`) or has it (`taken`); the status follows, but an image that is READY stays so while it is rendered again.
+All times are the database's, so workers' clocks need not agree. Every change of an image raises its `version`. Every
+claim raises its `attempt`, and a worker may change only a row that still has its attempt. `work` is `due` while the
+image waits for a worker and `taken` while a worker has it. `status` follows, but a READY image stays READY meanwhile.
 """
 
 from collections.abc import Sequence
@@ -20,15 +20,15 @@ from gallery.rendering.probe import ProbeResult
 from gallery.rendering.rendered import Rendered
 
 ALL_COLUMNS = ", ".join(COLUMNS)
-ExpectedVersions: TypeAlias = Sequence[int] | None  # any of them; `None` is whatever it is
+ExpectedVersions: TypeAlias = Sequence[int] | None  # any of them; `None` is any version
 
-# --- what clients do ------------------------------------------------------------------------------------------------
+# --- calls of clients -----------------------------------------------------------------------------------------------
 
-MAX_QUEUE_POSITION = 10_000  # that are told apart: who has more waiting has them all behind everybody's first so many
+MAX_QUEUE_POSITION = 10_000  # counted per owner; image 10,001 and later of one owner share this last position
 
 
 def queue_position(owner: str, lane: str) -> str:
-    """SQL for the place of one more image among those of its owner that wait in that lane."""
+    """SQL for the position of a new image among those of its owner that wait in that lane."""
     return f"""(
         SELECT count(*) + 1 FROM (
             SELECT FROM image WHERE owner = {owner} AND lane = {lane} AND work = 'due' AND deleted_at IS NULL
@@ -82,33 +82,33 @@ DELETE = f"""
 async def add(
     db: Connection, image: ImageId, owner: Owner, metadata: UploadMetadata, upload: UploadedFile, facts: ProbeResult
 ) -> Image | None:
-    """The new image, or `None` when the owner has one of the same bytes."""
+    """The new image, or `None` if the owner already has one with the same bytes."""
     fields = (metadata.title, metadata.description, metadata.alt, metadata.tags, metadata.visibility, metadata.lane)
     file = (upload.name, facts.mime_type, upload.size, upload.sha256, facts.animated)
     return _image_or_none(await db.fetchrow(ADD, image, owner, *fields, *file))
 
 
 async def find_duplicate(db: Connection, owner: Owner, sha256: str) -> Image | None:
-    """The owner's image of those bytes."""
+    """The owner's image with these bytes."""
     return _image_or_none(await db.fetchrow(FIND_DUPLICATE, owner, sha256))
 
 
 async def revive(db: Connection, image: ImageId) -> Image | None:
-    """PENDING again, as if it were new; `None` unless it is FAILED."""
+    """Make a FAILED image PENDING again, as if it were new; `None` for any other status."""
     return _image_or_none(await db.fetchrow(REVIVE, image))
 
 
 async def reprocess(db: Connection, image: ImageId, owner: Owner | None) -> Image | None:
-    """Due again, as if it were new; a READY image stays so, and waits behind those that are not shown.
+    """Make the image due again, as if it were new. A READY image stays READY and waits in the maintenance lane.
 
-    `None` when there is none of that owner's, or it is in flight. Without an `owner`, whoever's it is.
+    `None` if the owner (or, with `None`, any owner) has no such image, or it is in flight.
     """
     return _image_or_none(await db.fetchrow(REPROCESS, image, owner))
 
 
 async def stored_bytes(db: Connection, owner: Owner) -> int:
-    """The bytes of all the owner's originals. After `add` in the same transaction it is exact and stays so: the next
-    one waits for us.
+    """The bytes of all the owner's originals. Exact after `add` in the same transaction, whose lock on the sum makes
+    the owner's next `add` wait for the commit.
     """
     return await db.fetchval(STORED_BYTES, owner) or 0
 
@@ -120,10 +120,7 @@ async def find(db: Connection, image: ImageId) -> Image | None:
 async def edit(
     db: Connection, image: ImageId, owner: Owner | None, edit: Edit, versions: ExpectedVersions
 ) -> Image | None:
-    """The image as it is now, or `None` when there is none of that owner's (or it has another version).
-
-    Without an `owner`, whoever's it is.
-    """
+    """The changed image; `None` if the owner (or, with `None`, any owner) has none with this id and these versions."""
     fields = (edit.title, edit.description, edit.alt, edit.tags)
     return _image_or_none(await db.fetchrow(EDIT, image, owner, *fields, versions))
 
@@ -132,7 +129,7 @@ async def delete(db: Connection, image: ImageId, owner: Owner | None, versions: 
     return _image_or_none(await db.fetchrow(DELETE, image, owner, versions))
 
 
-# --- what workers do ------------------------------------------------------------------------------------------------
+# --- calls of workers -----------------------------------------------------------------------------------------------
 
 MARK_NOT_ENQUEUED = "UPDATE image SET enqueued_at = '-infinity' WHERE id = $1 AND work = 'due'"
 CLAIM = f"""
@@ -174,17 +171,17 @@ RESCHEDULE = f"""
 
 
 async def mark_not_enqueued(db: Connection, image: ImageId) -> None:
-    """Nobody was rung for the image: the next sweep does it."""
+    """Record that no job could be added for the image: the next sweep adds one."""
     await db.execute(MARK_NOT_ENQUEUED, image)
 
 
 async def claim(db: Connection, image: ImageId, lease: timedelta, worker: str) -> Image | None:
-    """Make the image this worker's own for `lease`, if it is due, nobody else's, and the queue is not paused."""
+    """Claim the image for `lease`, if it is due or its last lease has ended, and the queue is not paused."""
     return _image_or_none(await db.fetchrow(CLAIM, image, lease, worker))
 
 
 async def time_until_due(db: Connection, image: ImageId) -> timedelta | None:
-    """How long until the image may be claimed; `None` when there is nothing left to do."""
+    """How long until the image may be claimed; `None` if it waits for no worker."""
     wait: timedelta | None = await db.fetchval(TIME_UNTIL_DUE, image)
     return None if wait is None else max(wait, timedelta())
 
@@ -194,7 +191,7 @@ async def renew(db: Connection, image: Image, lease: timedelta) -> bool:
 
 
 async def settle_ready(db: Connection, image: Image, recipe_version: str, rendered: Rendered) -> Image | None:
-    """READY, if the image is still ours; `None` if not."""
+    """Make the image READY; `None` if this worker has lost its lease."""
     row = await db.fetchrow(
         SETTLE_READY,
         image.id,
@@ -211,12 +208,12 @@ async def settle_ready(db: Connection, image: Image, recipe_version: str, render
 
 
 async def settle_failed(db: Connection, image: Image, code: str, message: str) -> Image | None:
-    """FAILED, or READY as it was before it was to be rendered again; `None` if it is not ours."""
+    """Make the image FAILED, or leave it READY if it was READY before; `None` if this worker has lost its lease."""
     return _image_or_none(await db.fetchrow(SETTLE_FAILED, image.id, image.attempt, code, message))
 
 
 async def reschedule(db: Connection, image: Image, strikes: int, deferrals: int, delay: timedelta) -> Image | None:
-    """Due again after `wait`."""
+    """Make the image due again after `delay`; `None` if this worker has lost its lease."""
     return _image_or_none(await db.fetchrow(RESCHEDULE, image.id, image.attempt, strikes, deferrals, delay))
 
 

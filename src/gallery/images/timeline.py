@@ -1,7 +1,7 @@
-"""What has happened to one image, so that nobody has to guess why it is not ready.
+"""The history of each image, which shows why an image is not ready.
 
-Each entry is written in the transaction of the change that it tells of, and goes with its image. A worker's name, and
-how long it has had the image, follow from the entry of its claim; both clocks are the database's.
+An entry is added in the transaction of the change that it records, and is deleted with its image. The worker's name and
+the duration of an attempt follow from the entry of its claim. All times are the database's.
 """
 
 from datetime import datetime
@@ -12,26 +12,26 @@ from msgspec import Struct
 from gallery.adapters.postgres.database import Connection
 from gallery.images.model import Image, ImageId
 
-MAX_ENTRIES = 200  # entries of one image: what waits for days for a server that is away does not grow without end
-TRIM_AFTER_ATTEMPTS = MAX_ENTRIES // 4  # attempts, each of which may have written that many times fewer
+MAX_ENTRIES = 200  # of one image, which may be retried for days while a server is unavailable
+TRIM_AFTER_ATTEMPTS = MAX_ENTRIES // 4  # an attempt adds at most four entries
 
 
 class Stage(StrEnum):
     UPLOADED = "uploaded"
-    UPLOADED_AGAIN = "uploaded-again"  # a FAILED image, which is tried again for that
-    REPROCESS = "reprocess"  # somebody has asked for it
+    UPLOADED_AGAIN = "uploaded-again"  # the same bytes as a FAILED image, which is retried
+    REPROCESS = "reprocess"  # a client or an operator asked for new renditions
     PROCESSING = "processing"
-    LOST = "lost"  # its worker has not been heard of for a lease
-    STRIKE = "strike"  # its renderer died, hung or ran out of memory
-    DEFERRED = "deferred"  # something of ours was away
-    HANDED_BACK = "handed-back"  # its worker was stopped
+    LOST = "lost"  # the worker did not renew its lease
+    STRIKE = "strike"  # the renderer died, hung or ran out of memory
+    DEFERRED = "deferred"  # a server was unavailable
+    HANDED_BACK = "handed-back"  # the worker was stopped
     READY = "ready"
     FAILED = "failed"
-    DROPPED = "dropped"  # an operator has seen that it failed
+    DROPPED = "dropped"  # an operator dismissed the failure
 
 
 class TimelineEntry(Struct, frozen=True, rename="camel"):
-    """One step. `durationMs` is how long the attempt had taken by then; `code` says what went wrong."""
+    """One step. `durationMs` is the attempt's duration up to it; `code` is the problem's code, if there is one."""
 
     at: datetime
     stage: Stage
@@ -70,14 +70,14 @@ async def add(
     worker: str | None = None,
     next_attempt_at: datetime | None = None,
 ) -> None:
-    """Add an entry about the image's present attempt; `due` is when the next one may begin."""
+    """Add an entry about the image's present attempt; `next_attempt_at` is when the next one may begin."""
     await _insert(db, stage, image.id, image.attempt, code, next_attempt_at, worker)
     if image.attempt > TRIM_AFTER_ATTEMPTS:
         await db.execute(TRIM, image.id, MAX_ENTRIES - 1)
 
 
 async def add_claim(db: Connection, image: Image, worker: str) -> None:
-    """A worker has the image now; whoever had it before, if anybody, has been lost."""
+    """Add the entry of a claim, and before it one for the worker that lost the image, if there is one."""
     if image.losses:
         await _insert(db, Stage.LOST, image.id, image.attempt - 1)
     await add(db, Stage.PROCESSING, image, worker=worker)
