@@ -49,7 +49,7 @@ async def large_gallery(servers, tmp_path_factory):
 async def plan(gallery, planner_settings, statement, statements):
     async with gallery.database.writing() as db:
         await db.execute(planner_settings or "SELECT")
-        rows = await db.fetch(f"EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) {statement}", *statements.values)
+        rows = await db.fetch(f"EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) {statement}", *statements.parameters)
     return "\n".join(row[0] for row in rows)
 
 
