@@ -47,7 +47,7 @@ async def test_a_folder_without_pictures_says_so(visit, tmp_path):
     (empty / "notes.txt").write_text("Nice.")
     await drop(visit.page, empty)
     message = visit.page.locator(".message", has_text=empty.name)
-    await expect(message).to_have_text(f"There is no picture in “{empty.name}”. 1 other file is left out.")
+    await expect(message).to_have_text(f"There are no pictures in “{empty.name}”. 1 other file is left out.")
     assert await visit.find_errors() == []
 
 

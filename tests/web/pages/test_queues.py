@@ -32,8 +32,8 @@ async def test_an_operator_finds_out_why_and_tries_again_by_keyboard_alone(open_
         await expect(why.locator(".timeline")).to_contain_text(re.compile("uploaded.*processing.*failed", re.DOTALL))
 
         await page.keyboard.press("r")
-        await expect(page.get_by_role("status")).to_have_text("To be tried again.")
-        await expect(page.locator(".message")).to_have_text("To be tried again.")
+        await expect(page.get_by_role("status")).to_have_text("Queued for another attempt.")
+        await expect(page.locator(".message")).to_have_text("Queued for another attempt.")
         await expect(page.get_by_role("heading", name="Failed 2")).to_be_visible()
         await expect(page.locator("#row-" + first)).to_be_focused()  # the next one: the walk goes on
         await page.keyboard.press("d")

@@ -70,7 +70,7 @@ async def test_a_file_that_has_gone_is_not_taken_for_a_server_that_has(visit, tm
     await page.locator(".bar input[type=file]").set_input_files(file)
     await expect(page.locator(".message")).to_contain_text("next attempt in")
     file.unlink()
-    await expect(tile(page, file.name).locator(".sentence")).to_have_text("The file cannot be read any more.")
+    await expect(tile(page, file.name).locator(".sentence")).to_have_text("The file can no longer be read.")
     await expect(page.locator("#connection")).to_have_text("Live")
     assert len(came) <= 2
 

@@ -1,8 +1,8 @@
-/** Gallery's API as functions. Whatever goes wrong is a `Problem` with a sentence to show. */
+/** Gallery's API as functions. Each failure is a `Problem` with a sentence to show. */
 
 const IMAGES = "/api/v1/images";
 const SESSION = "/api/v1/session";
-const PASSING = [0, 408, 429, 502, 503, 504]; // statuses after which the same request is sent again, later
+const PASSING = [0, 408, 429, 502, 503, 504]; // statuses of refusals that end by themselves
 
 /**
  * @typedef {object} Image
@@ -44,7 +44,7 @@ export class Problem extends Error {
   }
 }
 
-/** One page, newest first, and where the next one is. `from` is such a `next`. */
+/** One page, newest first, and the link `next` to the next page, which `from` takes. */
 export async function page(limit, from = `${IMAGES}?limit=${limit}`) {
   const response = await ask("GET", from);
   const next = /<([^>]+)>;\s*rel="next"/.exec(response.headers.get("link") ?? "")?.[1];
@@ -56,7 +56,7 @@ export async function image(id) {
   return (await ask("GET", `${IMAGES}/${id}`)).json();
 }
 
-/** @returns {Promise<Image[]>} the ones that there are, of at most 200 */
+/** @returns {Promise<Image[]>} those of the ids that exist; at most 200 ids */
 export async function several(ids) {
   return (await ask("GET", `${IMAGES}?ids=${ids.join(",")}`)).json();
 }
@@ -70,21 +70,21 @@ export async function remove(id) {
   await ask("DELETE", `${IMAGES}/${id}`);
 }
 
-/** @returns {Promise<Image>} Render it again; a FAILED one becomes PENDING. */
+/** @returns {Promise<Image>} Render the image again; a FAILED one becomes PENDING. */
 export async function reprocess(id) {
   return (await ask("POST", `${IMAGES}/${id}/reprocess`)).json();
 }
 
-/** @returns {Promise<{expiresAt: string, original: string, renditions: Array<object>}>} URLs for anyone, for a while */
+/** @returns {Promise<{expiresAt: string, original: string, renditions: Array<object>}>} signed URLs, valid without credentials until `expiresAt` */
 export async function sign(id) {
   return (await ask("POST", `${IMAGES}/${id}/links`)).json();
 }
 
 export const original = (id) => `${IMAGES}/${id}/original`;
 
-/** @param {string} credential an API key or a token; the answer is a cookie */
+/** @param {string} credential an API key or a token; the response sets a cookie */
 export async function signIn(credential) {
-  if (!/^[\x21-\x7e]+$/.test(credential)) throw new Problem(401, { detail: "That is no API key and no token." });
+  if (!/^[\x21-\x7e]+$/.test(credential)) throw new Problem(401, { detail: "This is neither an API key nor a token." });
   await ask("POST", SESSION, { Authorization: `Bearer ${credential}` });
 }
 
@@ -98,9 +98,9 @@ export async function session() {
 }
 
 /**
- * The answer that an `img` or an `EventSource` was given, which tell a script nothing of it.
+ * The status of a URL that an `img` or an `EventSource` could not load: scripts cannot read it from those.
  *
- * @returns {Promise<{status: number, retryAfter: number}>} 200 where there is no refusal any more
+ * @returns {Promise<{status: number, retryAfter: number}>} 200 if the server no longer refuses
  */
 export async function refusal(url) {
   try {
@@ -121,19 +121,19 @@ async function ask(method, url, headers = {}, body = undefined) {
   throw new Problem(response.status, await response.json().catch(() => null), response.headers.get("retry-after"));
 }
 
-/** The API may know itself by another name than the one we came by. */
+/** The path of a URL: the API's public host may differ from the one of this page. */
 function local(url) {
   const { pathname, search } = new URL(url, location.href);
   return pathname + search;
 }
 
 /**
- * An upload under way. `fetch` cannot tell how much has been sent, XMLHttpRequest can.
+ * An upload. It uses XMLHttpRequest, since `fetch` reports no progress of what is sent.
  *
  * @param {File} file
  * @param {(part: number) => void} onProgress from 0 to 1
  * @returns {{sent: Promise<void>, answer: Promise<{image: Image, created: boolean}>, abort: () => void}}
- *   `sent` when the last byte has left, or none will; `answer` fails with a `Problem`, status -1 when aborted
+ *   `sent` resolves after the last byte, or when no more are sent; `answer` fails with a `Problem`, status -1 if aborted
  */
 export function upload(file, onProgress) {
   const request = new XMLHttpRequest();

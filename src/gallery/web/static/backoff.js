@@ -1,18 +1,18 @@
-/** How long to wait before the next attempt: twice as long each time, and never less than the server's `Retry-After`. */
+/** The wait before the next attempt: doubled each time, and never shorter than the server's `Retry-After`. */
 
-const FIRST = 1500; // ms
-const LONGEST = 60_000; // ms
+const FIRST_MS = 1500;
+const MAX_MS = 60_000;
 
 export class Backoff {
   /** Attempts that have failed since the last success. */
   failures = 0;
 
   /**
-   * @param {number} retryAfter seconds, 0 where the server has not said
+   * @param {number} retryAfter seconds; 0 without a `Retry-After`
    * @returns {number} ms
    */
   next(retryAfter = 0) {
-    const own = Math.min(LONGEST, FIRST * 2 ** this.failures) * (0.75 + Math.random() / 2); // not all clients at once
+    const own = Math.min(MAX_MS, FIRST_MS * 2 ** this.failures) * (0.75 + Math.random() / 2); // not all clients at once
     this.failures += 1;
     return Math.max(own, retryAfter * 1000);
   }

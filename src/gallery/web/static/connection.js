@@ -1,17 +1,17 @@
-/** The sign in the bar: whether the page hears of changes, and whether the server takes and gives what it is asked. */
+/** The indicator in the bar: whether the notifications are connected, and whether the server accepts requests. */
 
-const WORDS = { live: "Live", lost: "Reconnecting…", waiting: "Waiting for the server" };
+const LABELS = { live: "Live", lost: "Reconnecting…", waiting: "Waiting for the server" };
 
 export class Connection {
   #connected = false;
   #waiting = new Set();
 
-  /** @param {HTMLElement} sign */
-  constructor(sign) {
-    this.sign = sign;
+  /** @param {HTMLElement} indicator */
+  constructor(indicator) {
+    this.indicator = indicator;
   }
 
-  /** Whether the notifications are heard. */
+  /** Whether the stream of notifications is open. */
   connected(is) {
     this.#connected = is;
     this.#show();
@@ -26,7 +26,7 @@ export class Connection {
 
   #show() {
     const state = !this.#connected ? "lost" : this.#waiting.size > 0 ? "waiting" : "live";
-    this.sign.dataset.state = state;
-    this.sign.textContent = this.sign.title = WORDS[state];
+    this.indicator.dataset.state = state;
+    this.indicator.textContent = this.indicator.title = LABELS[state];
   }
 }

@@ -1,18 +1,18 @@
-/** Addresses of a photo for the clipboard: of this page with the photo opened, and of the picture itself. */
+/** Copies a photo's URLs: of this page with the photo opened, and of the picture itself. */
 
 import * as api from "./api.js";
 
 /** @typedef {import("./api.js").Image} Image */
 
-const SHOWN = /^image\/(jpeg|png|gif|webp|avif)$/; // by browsers, as they are
+const SHOWN = /^image\/(jpeg|png|gif|webp|avif)$/; // types that browsers can show
 const CLOSED = document.body.hasAttribute("data-closed");
 
-/** @param {Image} image @returns {Promise<string>} what to tell */
+/** @param {Image} image @returns {Promise<string>} the message to show */
 export async function copyPage(image) {
   return write(new URL(`#${image.id}`, location.href).href, "The link to this page is copied.");
 }
 
-/** A private photo's link is signed, and so lasts for a while. @param {Image} image @returns {Promise<string>} */
+/** A private photo's link is signed, and so it expires. @param {Image} image @returns {Promise<string>} */
 export async function copyPicture(image) {
   if (!CLOSED || image.visibility === "public") return write(absolute(best(image, api.original(image.id))), "The image's link is copied.");
   const signed = await api.sign(image.id);
@@ -28,7 +28,7 @@ function best({ mimeType, renditions }, original) {
 }
 
 async function write(text, done) {
-  if (!navigator.clipboard) return `This browser copies by itself only over HTTPS. The link: ${text}`;
+  if (!navigator.clipboard) return `This browser can copy only over HTTPS. The link: ${text}`;
   return navigator.clipboard.writeText(text).then(
     () => done,
     () => "The browser did not allow copying.",

@@ -1,4 +1,4 @@
-/** Where files come from: dropped, pasted or chosen; alone, or in folders, of which only the pictures are taken. */
+/** Files that are dropped, pasted or chosen, alone or in folders; of a folder only the pictures are taken. */
 
 const PICTURES = /^[^.].*\.(jpe?g|jfif|png|gif|webp|avif|heic|heif)$/i;
 const HIDDEN = /^\./;
@@ -49,7 +49,7 @@ function dropped(take) {
 
 const alone = (files) => ({ files, folders: [], leftOut: 0 });
 
-/** All files of a folder that the browser has walked through itself. */
+/** All files of a folder that was chosen with an `input`. */
 function chosen(all) {
   const visible = all.filter(({ name }) => !HIDDEN.test(name)).sort((a, b) => inOrder(path(a), path(b)));
   const files = visible.filter(({ name }) => PICTURES.test(name));
@@ -58,7 +58,7 @@ function chosen(all) {
 
 const path = (file) => file.webkitRelativePath;
 
-/** Entries have to be asked for before the first `await`: after it the drop is over. */
+/** Entries must be read before the first `await`: afterwards the drop event has no data. */
 async function opened(transfer) {
   const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
   const folders = entries.filter(({ isDirectory }) => isDirectory);
@@ -78,7 +78,7 @@ async function walk(folder, found) {
   }
 }
 
-/** @returns {Promise<FileSystemEntry[]>} A reader gives some at a time, and none at its end. */
+/** @returns {Promise<FileSystemEntry[]>} A reader returns some entries per call, and none at the end. */
 async function children(folder, found) {
   const reader = folder.createReader();
   const all = [];
@@ -96,7 +96,7 @@ async function keep(entry, found) {
   else found.leftOut += 1;
 }
 
-/** What is pasted has no name of its own: browsers call it image.png. */
+/** A name for a pasted picture, which browsers call image.png. */
 function named(file) {
   const moment = new Date().toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" });
   return new File([file], file.name.replace(/^image(?=\.\w+$)/, `Pasted ${moment.replace(/[:/\\]/g, ".")}`), { type: file.type });

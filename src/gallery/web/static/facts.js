@@ -1,4 +1,4 @@
-/** What is known of a photo, in words. */
+/** The facts of a photo as text. */
 
 /** @typedef {import("./api.js").Image} Image */
 
@@ -7,7 +7,7 @@ const DAY = { dateStyle: "long", timeStyle: "short" };
 
 /**
  * @param {Image} image
- * @returns {Array<[string, string]>} names and values, only what there is
+ * @returns {Array<[string, string]>} names and values, without empty ones
  */
 export function facts(image) {
   const { camera, lens, focalLength, fNumber, exposureTime, iso, takenAt } = image.exif;
@@ -23,7 +23,7 @@ export function facts(image) {
     ["Camera", camera],
     ["Lens", lens],
     ["Exposure", exposure.filter(Boolean).join(" · ")],
-    ["Taken", takenAt && moment(takenAt.slice(0, 19))], // as the clock where it was taken had it
+    ["Taken", takenAt && moment(takenAt.slice(0, 19))], // the camera's local time
     ["Added", moment(image.createdAt)],
     ["Name", image.originalName],
   ];

@@ -1,4 +1,4 @@
-/** The gallery's page: reads the list, follows the notifications, and keeps the wall true to both. */
+/** The gallery's page: reads the list, follows the notifications, and updates the wall by both. */
 
 import * as api from "./api.js";
 import { Backoff } from "./backoff.js";
@@ -15,9 +15,9 @@ import { Viewer } from "./viewer.js";
 import { Wall } from "./wall.js";
 
 const PAGE = 60;
-const MOST = 200; // images of one answer
-const GATHER = 60; // ms for more news, to ask once for all of it
-const PATIENCE = 2000; // ms for the stream to open; the list is read without it then
+const MAX_IMAGES = 200; // of one response
+const BATCH_MS = 60; // to wait for more events, whose images are read by one request
+const OPEN_TIMEOUT_MS = 2000; // for the stream to open; after it the list is read without the stream
 
 const $ = (id) => document.getElementById(id);
 const list = $("wall");
@@ -31,11 +31,11 @@ const uploads = new Uploads(wall, messages, Number(document.body.dataset.maxByte
 });
 const photos = new Photos((is) => connection.waits("photos", is));
 const backoff = new Backoff(); // of the list
-const wanted = new Map(); // ids of images to read, each with the version we have heard of
-let next = null; // where the page after the last one is
-let failed = []; // ids of images whose failing has been seen
-let reading = null; // the read of a page under way
-let later = null; // what to read again after a refusal
+const wanted = new Map(); // ids of images to read, each with the version of its event
+let next = null; // the link to the next page
+let failed = []; // ids of images that have failed while the page was open
+let reading = null; // the promise of the page that is being read
+let later = null; // the read to repeat after a refusal
 
 if (document.body.dataset.signedout === undefined) start();
 else askToSignIn();
@@ -52,27 +52,27 @@ function start() {
   receive((found) => uploads.add(found));
   shortcuts($("keys"), { u: () => document.querySelector(".bar input[type=file]").click() });
   addEventListener("beforeunload", (event) => uploads.busy && event.preventDefault());
-  follow({ news: hear, fresh: reload, connection: (is) => connection.connected(is), signedOut: askToSignIn });
-  setTimeout(() => isRead() || reading || later || reload(), PATIENCE);
+  follow({ event: apply, fresh: reload, connection: (is) => connection.connected(is), signedOut: askToSignIn });
+  setTimeout(() => isRead() || reading || later || reload(), OPEN_TIMEOUT_MS);
   if (document.body.hasAttribute("data-closed")) linkForAdmins();
 }
 
-/** An open house shows the link to everyone. A refusal is told by what reads the list. */
+/** In open mode the template shows the link. Errors are ignored here: reading the list shows them. */
 async function linkForAdmins() {
   const { scopes } = await api.session().catch(() => ({ scopes: [] }));
   $("queues").hidden = !scopes.includes("admin");
 }
 
-/** Read the list from its beginning: at the start, and when events are gone that we have not heard. */
+/** Read the list from its beginning: at the start, and when the page has missed events. */
 async function reload() {
   await reading;
   if (later) {
     later.read = reload;
     return;
   }
-  const asked = wall.ids;
-  reading = read(() => api.page(Math.min(MOST, Math.max(PAGE, asked.length))), reload, ({ images }) => {
-    wall.keepOnly(images, asked);
+  const before = wall.ids;
+  reading = read(() => api.page(Math.min(MAX_IMAGES, Math.max(PAGE, before.length))), reload, ({ images }) => {
+    wall.keepOnly(images, before);
   });
   await reading;
   viewer.start();
@@ -121,15 +121,15 @@ function unread(problem, again) {
   }, backoff.next(problem.retryAfter));
 }
 
-/** An event says that an image has changed; what it is now is read, unless the event says all of it. */
-function hear(type, { imageId, status, version }) {
+/** Apply an event: read the changed image, unless the event itself holds the whole change. */
+function apply(type, { imageId, status, version }) {
   const known = wall.find(imageId);
   if (type === "deleted") {
     wall.remove(imageId);
   } else if (type === "processing" && known) {
     if (version > known.version) wall.put({ ...known, status, version });
   } else if (!known || version > known.version) {
-    if (wanted.size === 0) setTimeout(fetchWanted, GATHER);
+    if (wanted.size === 0) setTimeout(fetchWanted, BATCH_MS);
     wanted.set(imageId, version);
   }
 }
@@ -139,10 +139,10 @@ async function fetchWanted() {
   const stale = ([id, version]) => !(wall.find(id)?.version >= version);
   const ids = [...wanted].filter(stale).map(([id]) => id);
   wanted.clear();
-  for (let at = 0; at < ids.length; at += MOST) fetchAll(ids.slice(at, at + MOST), new Backoff());
+  for (let at = 0; at < ids.length; at += MAX_IMAGES) fetchAll(ids.slice(at, at + MAX_IMAGES), new Backoff());
 }
 
-/** An image that is not in the answer is gone. */
+/** An image that is not in the response has been deleted. */
 async function fetchAll(ids, pace) {
   try {
     const found = new Map((await api.several(ids)).map((image) => [image.id, image]));
@@ -154,14 +154,14 @@ async function fetchAll(ids, pace) {
 
 function update(image) {
   const before = wall.find(image.id);
-  if (!before && next !== null && wall.isBeyond(image)) return; // its page will bring it
+  if (!before && next !== null && wall.isBeyond(image)) return; // a later page has it
   wall.put(image);
   if (!before || before.status === image.status) return;
   if (image.status === "READY") messages.say(`${image.title} is ready.`);
-  if (image.status === "FAILED") tellFailed(image);
+  if (image.status === "FAILED") showFailed(image);
 }
 
-function tellFailed(image) {
+function showFailed(image) {
   failed = [...failed.filter((id) => id !== image.id && wall.find(id)?.status === "FAILED"), image.id];
   const text = failed.length === 1 ? `${image.title}: ${image.error.message}` : `${failed.length} photos could not be rendered.`;
   const ids = failed;
@@ -186,7 +186,7 @@ function clicked(event, selector = null) {
 async function retry(image) {
   try {
     wall.put(await api.reprocess(image.id));
-    messages.say(`${image.title} is rendered again.`);
+    messages.say(`${image.title} is being rendered again.`);
   } catch (problem) {
     messages.show(`${image.title}: ${problem.message}`, { trouble: true });
   }

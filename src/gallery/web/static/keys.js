@@ -1,4 +1,4 @@
-/** The keyboard's shortcuts, and the list of them. Those of a single character can be switched off there. */
+/** Keyboard shortcuts and their dialog, where shortcuts of a single character can be switched off. */
 
 import { isSet, set } from "./remembered.js";
 

@@ -1,10 +1,10 @@
-/** Short messages at the page's edge. They are heard by screen readers, never take the focus, and close by themselves. */
+/** Short messages at the page's edge. Screen readers announce them; they never take the focus, and close by themselves. */
 
 const SHORTEST = 6000; // ms on the page
 const READING = 70; // ms more for each character
-const WITH_ACTION = 6000; // ms more to decide in
+const WITH_ACTION = 6000; // ms more for a message with a button
 const TICK = 250; // ms
-const MOST = 4;
+const MAX_SHOWN = 4;
 
 /**
  * @typedef {object} Options
@@ -15,16 +15,16 @@ const MOST = 4;
  */
 
 export class Messages {
-  /** @param {HTMLElement} box with a voice (`role=status`), a list and a template */
+  /** @param {HTMLElement} box with an element of `role=status`, a list and a template */
   constructor(box) {
     this.box = box;
     this.voice = box.querySelector("[role=status]");
     this.list = box.querySelector("ul");
     this.template = box.querySelector("template");
-    this.shown = new Map(); // keys to { element, left } in the order of their coming
-    this.muted = new Set(); // keys of progress that was dismissed
+    this.shown = new Map(); // keys to { element, left }, oldest first
+    this.muted = new Set(); // keys of dismissed messages with progress
     this.beat = null;
-    this.origin = null; // where the focus came from
+    this.origin = null; // the element that had the focus before
     const moved = new MutationObserver(() => this.#move());
     moved.observe(document.body, { subtree: true, attributes: true, attributeFilter: ["open"] });
     this.list.addEventListener("keydown", (event) => this.#key(event));
@@ -32,7 +32,7 @@ export class Messages {
     this.#move();
   }
 
-  /** For screen readers alone: what the page shows already. */
+  /** Announce a text to screen readers only, since the page shows it already. */
   say(sentence) {
     this.voice.textContent = sentence;
   }
@@ -44,7 +44,7 @@ export class Messages {
     this.update(text, options);
   }
 
-  /** The same without a sound, for what changes every second. @param {Options} options */
+  /** The same without an announcement, for messages that change every second. @param {Options} options */
   update(text, { key = text, trouble = false, action = null, progress = null } = {}) {
     if (this.muted.has(key)) return;
     const message = this.shown.get(key) ?? this.#add(key);
@@ -78,12 +78,12 @@ export class Messages {
     this.shown.set(key, message);
     this.list.append(element);
     const passing = [...this.shown].filter(([, { left }]) => left !== Infinity);
-    if (this.shown.size > MOST && passing.length > 1) this.close(passing[0][0]);
+    if (this.shown.size > MAX_SHOWN && passing.length > 1) this.close(passing[0][0]);
     this.beat ??= setInterval(() => this.#pass(), TICK);
     return message;
   }
 
-  /** Time stands still while the messages are pointed at, hold the focus, or cannot be seen. */
+  /** The time stops while the pointer or the focus is on the messages, or the page is hidden. */
   #pass() {
     if (document.hidden || this.list.matches(":hover, :focus-within")) return;
     for (const [key, message] of [...this.shown]) {

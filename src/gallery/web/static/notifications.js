@@ -1,4 +1,4 @@
-/** The notifications, followed for as long as the page lives. */
+/** The stream of notifications, open for as long as the page is. */
 
 import { refusal } from "./api.js";
 import { Backoff } from "./backoff.js";
@@ -7,12 +7,12 @@ const STREAM = "/api/v1/notifications/stream";
 const TYPES = ["uploaded", "processing", "ready", "failed", "updated", "deleted"];
 
 /**
- * The browser reconnects by itself with the last id that it has seen, so that nothing is missed. Where the answer is an
- * error status it gives up; then we ask for the reason, and open a new stream with that id when the server says so.
+ * The browser reconnects by itself with the last id that it has received, so that no event is missed. After an error
+ * status it stops; this function then reads the status, and opens a new stream with that id after the `Retry-After`.
  *
  * @param {object} on
- * @param {(type: string, news: object) => void} on.news
- * @param {() => void} on.fresh what came before is not known: the list has to be read
+ * @param {(type: string, event: object) => void} on.event
+ * @param {() => void} on.fresh earlier events are missing: the list has to be read
  * @param {(connected: boolean) => void} on.connection
  * @param {() => void} on.signedOut the session has ended; the stream is not opened again
  */
@@ -41,7 +41,7 @@ export function follow(on) {
       else setTimeout(open, backoff.next(retryAfter));
     };
     for (const type of TYPES) {
-      stream.addEventListener(`image.${type}`, (event) => on.news(type, JSON.parse(remember(event).data)));
+      stream.addEventListener(`image.${type}`, (event) => on.event(type, JSON.parse(remember(event).data)));
     }
     stream.addEventListener("reset", (event) => remember(event) && on.fresh());
   };

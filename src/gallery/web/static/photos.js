@@ -1,16 +1,16 @@
-/** Photos that did not load: each says so, and is asked for again when the server is back. */
+/** Photos that did not load: each shows it, and is loaded again when the server is available. */
 
 import { refusal } from "./api.js";
 import { Backoff } from "./backoff.js";
 
-const MOST = 3; // times that a photo may fail although the server has it
+const MAX_ATTEMPTS = 3; // of a photo that the server has but the browser does not load
 const PASSING = [0, 401, 408, 429, 500, 502, 503, 504];
 
 export class Photos {
   /** @param {(waiting: boolean) => void} onWaiting whether the server refuses */
   constructor(onWaiting) {
     this.onWaiting = onWaiting;
-    this.broken = new Map(); // elements to how often the server had them, and they failed all the same
+    this.broken = new Map(); // elements to their attempts, those while the server had the photo
     this.backoff = new Backoff();
     this.timer = null;
   }
@@ -32,7 +32,7 @@ export class Photos {
     this.broken.delete(photo);
   }
 
-  /** One question for all of them. */
+  /** One request for all broken photos: whether the server has the first of them. */
   async #ask() {
     for (const photo of this.broken.keys()) if (!photo.isConnected) this.broken.delete(photo);
     const [photo] = this.broken.keys();
@@ -48,12 +48,12 @@ export class Photos {
 
   #again() {
     for (const [photo, times] of this.broken) {
-      if (times === MOST) {
+      if (times === MAX_ATTEMPTS) {
         this.#giveUp(photo);
         continue;
       }
       this.broken.set(photo, times + 1);
-      photo.src = photo.src; // the browser chooses and loads anew
+      photo.src = photo.src; // makes the browser load it again
     }
   }
 

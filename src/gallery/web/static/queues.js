@@ -1,15 +1,15 @@
-/** The operators' page: fetched anew every few seconds, and walked through by keyboard. What it shows is the server's. */
+/** The operators' page: fetched again every few seconds, with keyboard navigation. The server renders all of it. */
 
 import { Messages } from "./messages.js";
 import { askToSignIn } from "./signin.js";
 
-const EVERY = 3000; // ms
+const REFRESH_MS = 3000;
 const connection = document.getElementById("connection");
 const KEYS = { r: ".retry", d: ".drop" };
 const DONE = {
   pause: "Paused",
   resume: "Resumed",
-  retry: "To be tried again",
+  retry: "Queued for another attempt",
   drop: "Dropped",
 };
 
@@ -19,22 +19,22 @@ if (document.body.hasAttribute("data-signin")) {
   askToSignIn();
 } else {
   messages = new Messages(document.getElementById("messages"));
-  setInterval(() => document.hidden || refresh(), EVERY);
+  setInterval(() => document.hidden || refresh(), REFRESH_MS);
   document.addEventListener("submit", act);
   document.addEventListener("keydown", walk);
 }
 
-/** Ask for the page as it is now, and put its parts in the place of ours. Focus and what is open stay. */
+/** Fetch the page again, and replace the parts of this one. The focus and open details stay. */
 async function refresh() {
   const page = await fetched().catch(() => null);
   connection.dataset.state = page ? "live" : "lost";
-  connection.textContent = page ? "Live" : "Not reached";
+  connection.textContent = page ? "Live" : "Reconnecting…";
   if (!page || document.querySelector("button:active, summary:active, a:active")) return;
   for (const part of page.querySelectorAll("[data-live]")) replace(document.getElementById(part.id), part);
   document.body.dataset.refreshed = String(Number(document.body.dataset.refreshed ?? 0) + 1);
 }
 
-/** A document that no script of it runs in: our policy lets no string become markup. */
+/** The page as a document, parsed by the browser: the content security policy forbids markup from strings. */
 function fetched() {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
@@ -48,23 +48,23 @@ function fetched() {
 }
 
 function left(code, reject) {
-  if (code === 401 || code === 403) location.reload(); // it says how to come in
+  if (code === 401 || code === 403) location.reload(); // shows how to sign in
   else reject();
 }
 
 function replace(old, fresh) {
   const focused = old.contains(document.activeElement) ? document.activeElement : null;
-  const place = focused && rows(old).indexOf(rowOf(focused));
+  const index = focused && rows(old).indexOf(rowOf(focused));
   for (const details of old.querySelectorAll("details[open]")) fresh.querySelector(`#${CSS.escape(details.id)}`)?.setAttribute("open", "");
   old.replaceWith(fresh);
-  if (focused) (again(focused, fresh) ?? rows(fresh).at(Math.min(place, rows(fresh).length - 1)))?.focus();
+  if (focused) (again(focused, fresh) ?? rows(fresh).at(Math.min(index, rows(fresh).length - 1)))?.focus();
 }
 
 const again = (element, part) => (element.id ? part.querySelector(`#${CSS.escape(element.id)}`) : null);
 const rows = (part) => [...part.querySelectorAll("summary")];
 const rowOf = (element) => element.closest(".rows > li")?.querySelector("summary");
 
-/** Send what a button says, and show what has become of it. */
+/** Send the action of a button, and show its result. */
 async function act(event) {
   event.preventDefault();
   const { action } = event.target;
@@ -73,7 +73,7 @@ async function act(event) {
   button.ariaBusy = "true"; // and not disabled: it would lose the focus
   try {
     const response = await fetch(action, { method: "POST", headers: { Accept: "application/json" } });
-    messages.show(await said(response, new URL(action).pathname.split("/").at(-1)), { key: "done", trouble: !response.ok });
+    messages.show(await resultText(response, new URL(action).pathname.split("/").at(-1)), { key: "done", trouble: !response.ok });
   } catch {
     messages.show("Gallery cannot be reached.", { key: "done", trouble: true });
   }
@@ -81,13 +81,13 @@ async function act(event) {
   await refresh();
 }
 
-async function said(response, deed) {
+async function resultText(response, deed) {
   const body = response.status === 204 ? {} : await response.json();
   if (!response.ok) return body.detail;
   return "count" in body ? `${DONE[deed]}: ${body.count}${body.more ? ", and there are more" : ""}.` : `${DONE[deed]}.`;
 }
 
-/** Up and down through the rows of a list, and a letter for each button of a row. */
+/** Keyboard: up and down through the rows of a list, and a letter for each button of a row. */
 function walk(event) {
   const row = rowOf(event.target);
   if (!row || event.ctrlKey || event.metaKey || event.altKey || event.target.matches("pre, input")) return;

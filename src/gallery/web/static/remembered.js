@@ -1,4 +1,4 @@
-/** Choices that this browser remembers for the page; until it is closed where the browser keeps nothing for us. */
+/** Choices kept in the browser's storage; without storage, in memory until the page is closed. */
 
 const memory = new Map();
 

@@ -1,4 +1,4 @@
-/** The wall by keyboard: it is one Tab stop, and the arrow keys walk from tile to tile (a roving tabindex). */
+/** The wall by keyboard: one Tab stop, and arrow keys that move from tile to tile (a roving tabindex). */
 
 const STEPS = { ArrowLeft: "previousElementSibling", ArrowRight: "nextElementSibling" };
 const ROWS = { ArrowUp: "previousElementSibling", ArrowDown: "nextElementSibling" };
@@ -9,7 +9,7 @@ export class Rover {
   constructor(list) {
     this.list = list;
     this.current = null;
-    this.goal = null; // px from the left, where a walk up and down has begun
+    this.goal = null; // px from the left, where moving up or down has begun
     this.inside = false;
     list.addEventListener("keydown", (event) => this.#key(event));
     list.addEventListener("focusin", ({ target }) => this.#enter(target.closest(".tile")));
@@ -30,7 +30,7 @@ export class Rover {
     next?.querySelector(".open").focus();
   }
 
-  /** The tile of the next row whose middle is nearest to where the walk began. */
+  /** The tile of the next row whose middle is nearest to `goal`. */
   #beyond(tile, sibling) {
     if (!sibling) return null;
     this.goal ??= middle(tile);
@@ -51,7 +51,7 @@ export class Rover {
     this.#reach(tile, 0);
   }
 
-  /** A tile that goes leaves its place to the next one, with the focus if it had it. */
+  /** A removed tile hands its tab stop to the next one, and the focus if it had it. */
   #changed(records) {
     if (this.current?.isConnected) return;
     const record = records.find(({ removedNodes }) => [...removedNodes].includes(this.current));

@@ -1,12 +1,12 @@
-/** The way in where credentials are required: an API key or a token, exchanged for a cookie that scripts cannot read. */
+/** Sign-in where credentials are required: an API key or a token is exchanged for a cookie that scripts cannot read. */
 
 import { signIn, signOut } from "./api.js";
 
-const dialog = document.getElementById("signin"); // only there where credentials are required
+const dialog = document.getElementById("signin"); // exists only where credentials are required
 const form = dialog?.querySelector("form");
 const trouble = dialog?.querySelector(".trouble");
 
-/** The page as it is while nobody is signed in; asks, unless it is asking already. */
+/** Show the page as signed out, and open the dialog unless it is open. */
 export function askToSignIn() {
   document.body.dataset.signedout = "";
   if (!dialog || dialog.open) return;
@@ -29,7 +29,7 @@ form?.addEventListener("submit", async (event) => {
   }
 });
 
-dialog?.addEventListener("cancel", (event) => event.preventDefault()); // there is nothing to see behind it
+dialog?.addEventListener("cancel", (event) => event.preventDefault()); // the page behind it is empty
 
 document.getElementById("signout")?.addEventListener("click", async () => {
   await signOut().catch(() => {});

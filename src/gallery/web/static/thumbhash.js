@@ -1,6 +1,6 @@
 /**
  * Placeholders of about 25 bytes, decoded to at most 32 × 32 pixels: a discrete cosine transform of the luminance
- * (L), two colour differences (P: yellow–blue, Q: red–green) and, where there is one, the transparency (A).
+ * (L), two colour differences (P: yellow–blue, Q: red–green) and, if the picture has one, the transparency (A).
  * Format: https://evanw.github.io/thumbhash/
  */
 
@@ -44,7 +44,7 @@ export function decode(base64) {
   return { width, height, pixels };
 }
 
-/** The header has the means, the scales and the numbers of waves; what follows are the waves, four bits each. */
+/** The header has the means, the scales and the numbers of waves; the waves follow, four bits each. */
 function read(hash) {
   const colours = hash[0] | (hash[1] << 8) | (hash[2] << 16);
   const shape = hash[3] | (hash[4] << 8);
@@ -55,7 +55,7 @@ function read(hash) {
   let next = transparent ? 12 : 10; // in half bytes
   const nibble = () => (hash[next >> 1] >> ((next++ & 1) << 2)) & 15;
   const channel = (mean, scale, nx, ny) => ({ mean, nx, ny, waves: series(nx, ny, scale, nibble) });
-  const colourful = 1.25; // what quantising has taken
+  const colourful = 1.25; // makes up for the loss by quantising
   return {
     wide,
     transparent,

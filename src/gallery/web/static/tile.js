@@ -1,4 +1,4 @@
-/** One photo on the wall, from the file that is uploaded to the renditions of the image it becomes. */
+/** One photo on the wall: first the file that is uploaded, then the renditions of its image. */
 
 import { original } from "./api.js";
 import { paint } from "./thumbhash.js";
@@ -46,7 +46,7 @@ export class Tile {
     this.#state("uploading");
   }
 
-  /** The preview of an upload whose image has got here first. */
+  /** Take over the preview of an upload whose image has a tile already. */
   takePreview(other) {
     this.file = other.file;
     this.local.src = other.local.src;
@@ -58,7 +58,7 @@ export class Tile {
     this.word.textContent = part < 1 ? `${Math.floor(part * 100)} %` : "Checking";
   }
 
-  /** Its turn comes later. */
+  /** The upload waits for others. */
   wait() {
     this.#state("uploading");
     this.bar.value = 0;
@@ -67,7 +67,7 @@ export class Tile {
     this.dismiss.title = "Cancel upload";
   }
 
-  /** The server refuses it for now. */
+  /** The upload waits until the server accepts it. */
   hold() {
     this.#state("held");
   }
@@ -113,7 +113,7 @@ export class Tile {
     this.delete.setAttribute("aria-label", `Delete ${title}`);
   }
 
-  /** The button stays within the reach of the arrow keys, also while there is nothing to open. */
+  /** The button stays focusable by the arrow keys, also while there is no photo to open. */
   #state(state) {
     this.element.dataset.state = state;
     this.word.textContent = WORDS[state];
@@ -150,13 +150,13 @@ export class Tile {
   }
 }
 
-/** Of a panorama only the middle is seen: the whole is as many times wider than its tile. */
+/** The value of `sizes`. A panorama is cropped to its middle, so the whole picture is wider than its tile. */
 function sizes(ratio) {
   const width = `${Math.round(ratio * 18)}rem`;
   return ratio > FLATTEST ? `min(${Math.round((ratio / FLATTEST) * 100)}vw, ${width})` : `auto, min(100vw, ${width})`;
 }
 
-/** The title that the file's name gave is shown as that name, with its extension. */
+/** A title that comes from the file's name is shown as that name, with its extension. */
 function nameOf({ title, originalName }) {
   return originalName.replace(/\.[^.]*$/, "") === title ? originalName : title;
 }

@@ -1,4 +1,4 @@
-/** A title that is edited where it stands: as high as its lines, saved when it is left or with Enter. */
+/** A title that is edited in a field as high as its lines; it is saved with Enter or when the field loses the focus. */
 
 /**
  * @param {HTMLTextAreaElement} field

@@ -1,4 +1,4 @@
-/** Files on their way in: three at a time, each on a tile of its own. All of them wait while the server refuses one. */
+/** Uploads: three at a time, each with its own tile. All of them wait while the server refuses one. */
 
 import { upload } from "./api.js";
 import { Backoff } from "./backoff.js";
@@ -9,8 +9,8 @@ import { counted } from "./facts.js";
 
 const AT_ONCE = 3;
 const MIB = 1024 * 1024;
-const STRIKES = 3; // times that an upload may get no answer while others do
-const FEW = 3; // files whose own tiles tell enough
+const STRIKES = 3; // times that an upload may get no response while others do
+const FEW = 3; // up to so many files, the tiles alone show the progress
 
 export class Uploads {
   /**
@@ -19,7 +19,7 @@ export class Uploads {
    * @param {number} maxBytes of a file
    * @param {object} on
    * @param {(is: boolean) => void} on.waiting whether the server refuses
-   * @param {(ids: string[]) => void} on.show look at these images
+   * @param {(ids: string[]) => void} on.show show these images
    */
   constructor(wall, messages, maxBytes, on) {
     this.wall = wall;
@@ -29,7 +29,7 @@ export class Uploads {
     this.backoff = new Backoff();
     this.waiting = [];
     this.running = new Set();
-    this.sent = new Set(); // promises of answers to what the server has whole
+    this.sent = new Set(); // promises of the responses to uploads that are sent completely
     this.arrivals = 0;
     this.held = null; // { until, sentence, timer } while the server refuses
     this.#begin();
@@ -50,12 +50,12 @@ export class Uploads {
     return this.waiting.length + this.running.size > 0;
   }
 
-  /** When the answers are here whose images the notifications may tell of first. */
+  /** Resolves after the responses to complete uploads: notifications may name their images earlier. */
   async answered() {
     await Promise.allSettled(this.sent);
   }
 
-  /** What the messages tell of is told of one batch: all that is added until nothing is left to do. */
+  /** Messages are about one batch: all files that are added until no upload is left. */
   #begin() {
     this.batch = { all: 0, settled: 0, known: [], failed: [], over: false };
   }
@@ -65,7 +65,7 @@ export class Uploads {
     job.tile.wait();
     job.tile.dismiss.onclick = () => this.#drop(job);
     if (job.file.size > this.maxBytes) {
-      this.#fail(job, `The file is larger than ${Math.floor(this.maxBytes / MIB)} MiB, the most we accept.`);
+      this.#fail(job, `The file is larger than ${Math.floor(this.maxBytes / MIB)} MiB, which is the limit.`);
       return;
     }
     this.batch.over = false;
@@ -74,7 +74,7 @@ export class Uploads {
   }
 
   #next() {
-    const most = this.backoff.failures > 0 ? 1 : AT_ONCE; // one alone finds out whether the server is back
+    const most = this.backoff.failures > 0 ? 1 : AT_ONCE; // one upload tests whether the server accepts again
     while (this.waiting.length > 0 && this.running.size < most && !this.held) this.#run(this.waiting.shift());
     this.#tell();
   }
@@ -116,12 +116,12 @@ export class Uploads {
     const unanswered = problem.status === 0;
     const unread = unanswered && !(await readable(job.file));
     if (job.dropped) return;
-    if (unread) this.#fail(job, "The file cannot be read any more.");
+    if (unread) this.#fail(job, "The file can no longer be read.");
     else if (problem.passing && !(unanswered && this.#isHopeless(job))) this.#hold(job, problem);
     else this.#fail(job, problem.message, problem.passing || problem.status >= 500 || problem.status === 401);
   }
 
-  /** Whether it gets no answer again and again, while others arrive. */
+  /** Whether the upload repeatedly gets no response while others succeed. */
   #isHopeless(job) {
     if (job.arrivals < this.arrivals) job.strikes += 1;
     job.arrivals = this.arrivals;
@@ -129,7 +129,7 @@ export class Uploads {
   }
 
   #hold(job, problem) {
-    this.waiting.push(job); // at the end: it may be the one that is at fault
+    this.waiting.push(job); // at the end: this file may be the cause
     job.tile.hold();
     if (this.held) return;
     const until = Date.now() + this.backoff.next(problem.retryAfter);
@@ -150,7 +150,7 @@ export class Uploads {
     this.#next();
   }
 
-  /** How far all of them are, where there are many or they wait. */
+  /** Show the progress of all uploads, if they are many or wait. */
   #tell() {
     const { all, settled, failed } = this.batch;
     const progress = (settled + failed.length) / all;
@@ -207,7 +207,7 @@ export class Uploads {
   }
 }
 
-/** An upload of a file that has gone or changed fails as if there were no network. */
+/** Whether the file was deleted or changed: its upload fails in the same way as without a network. */
 async function readable(file) {
   return file.slice(0, 1).arrayBuffer().then(() => true, () => false);
 }
@@ -215,5 +215,5 @@ async function readable(file) {
 function contents(number, folders, leftOut) {
   const name = folders.length === 1 ? `“${folders[0]}”` : counted(folders.length, "folder");
   const others = leftOut > 0 ? ` ${counted(leftOut, "other file is", "other files are")} left out.` : "";
-  return number === 0 ? `There is no picture in ${name}.${others}` : `${counted(number, "picture")} from ${name}.${others}`;
+  return number === 0 ? `There are no pictures in ${name}.${others}` : `${counted(number, "picture")} from ${name}.${others}`;
 }

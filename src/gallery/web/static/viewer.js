@@ -1,4 +1,4 @@
-/** One photo, large: its title to edit, its facts, the way to its neighbours. Its address is the page's with the id. */
+/** One photo, large, with an editable title, facts and buttons for its neighbours. Its URL is the page's with the id. */
 
 import * as api from "./api.js";
 import { copyPage, copyPicture } from "./copying.js";
@@ -37,7 +37,7 @@ export class Viewer {
     this.#showFacts(!isSet(CLOSED_FACTS));
   }
 
-  /** Once the list is there: the photo that the page's address names. */
+  /** Called after the list was read: open the photo that the page's URL names. */
   async start() {
     const id = location.hash.slice(1);
     if (this.image || !/^[\da-f-]{36}$/.test(id)) return;
@@ -58,7 +58,7 @@ export class Viewer {
     if (this.dialog.open) this.dialog.close();
   }
 
-  /** Delete an image, after a question. */
+  /** Delete an image, after a confirmation. */
   remove(image) {
     const yes = this.sure.querySelector(".yes");
     this.sure.querySelector(".what").textContent = image.title;
@@ -141,7 +141,7 @@ export class Viewer {
     else this.part(".photo").alt = image.alt || image.title;
   }
 
-  /** A new element for each photo: the one before must not be seen under this one's name. */
+  /** A new element for each photo, so that the one before never appears under this title. */
   #picture(image) {
     const [frame, canvas, old] = [this.part(".frame"), this.part("canvas"), this.part("picture")];
     const largest = Math.max(...image.renditions.map(({ width }) => width));
@@ -188,7 +188,7 @@ export class Viewer {
     this.messages.show(`${image.title} is deleted.`);
   }
 
-  /** The first is a link already: where nothing can be copied, it can be followed. */
+  /** The first button is a link: it can be followed where copying is not possible. */
   async #copy(event, copy) {
     event.preventDefault();
     try {

@@ -1,4 +1,4 @@
-/** The wall of photos: one tile for each image or upload, newest first, whatever the order in which news arrive. */
+/** The wall of photos: one tile for each image or upload, newest first, in whichever order events arrive. */
 
 import { Tile } from "./tile.js";
 
@@ -8,7 +8,7 @@ const POINTED = 1500; // ms
 
 export class Wall extends EventTarget {
   /**
-   * Tells `change` and `remove` (detail: the image's id).
+   * Dispatches `change` and `remove` (detail: the image's id).
    *
    * @param {HTMLElement} list
    * @param {HTMLTemplateElement} template
@@ -19,10 +19,10 @@ export class Wall extends EventTarget {
     this.template = template;
     /** @type {Map<string, Tile>} */
     this.tiles = new Map();
-    this.gone = new Set(); // ids are never used again: an old answer must not bring one back
+    this.gone = new Set(); // ids of removed images, which an old response must not bring back
   }
 
-  /** A tile for a file that is no image yet; such tiles stand first. */
+  /** A tile for a file that is not yet uploaded; such tiles come first. */
   begin(file) {
     const tile = new Tile(this.template);
     tile.preview(file);
@@ -30,7 +30,7 @@ export class Wall extends EventTarget {
     return tile;
   }
 
-  /** The upload has become an image: from here on its tile is the image's. An image that is here already stays. */
+  /** The upload has become an image: its tile is now the image's, unless the image has a tile already. */
   adopt(tile, image) {
     const known = this.tiles.get(image.id);
     if (known && known.image.status !== "READY") known.takePreview(tile);
@@ -57,7 +57,7 @@ export class Wall extends EventTarget {
     this.#take(id);
   }
 
-  /** What a complete list does not have is not there (any more); `asked` are the ids shown when it was asked for. */
+  /** Remove images that a complete list does not have; `asked` are the ids shown when it was requested. */
   keepOnly(images, asked) {
     const there = new Set(images.map(({ id }) => id));
     for (const id of asked) if (!there.has(id)) this.#take(id);
@@ -76,14 +76,14 @@ export class Wall extends EventTarget {
     return this.list.childElementCount === 0;
   }
 
-  /** Whether the image would come after all that are shown. */
+  /** Whether the image belongs after all shown images. */
   isBeyond(image) {
     const last = this.list.lastElementChild;
     const shown = last && this.tiles.get(last.dataset.id)?.image;
     return !shown || isNewer(shown, image);
   }
 
-  /** The nearest image to look at, `step` being 1 (older) or -1 (newer). @returns {?Image} */
+  /** The nearest READY image, `step` being 1 (older) or -1 (newer). @returns {?Image} */
   beside(id, step) {
     let element = this.tiles.get(id)?.element;
     while (element) {
@@ -98,7 +98,7 @@ export class Wall extends EventTarget {
     this.tiles.get(id)?.button.focus();
   }
 
-  /** Show where images are, and go to the first of them. */
+  /** Highlight images, and scroll to the first of them. */
   point(ids) {
     this.pointAt(ids.map((id) => this.tiles.get(id)?.element).filter(Boolean));
   }
@@ -129,7 +129,7 @@ export class Wall extends EventTarget {
     this.#tell("remove", id);
   }
 
-  /** From the end, where most images of a list belong. */
+  /** Searches from the end, where most images of a list belong. */
   #place(tile) {
     let after = this.list.lastElementChild;
     while (after && (after === tile.element || this.#isNewer(tile, after))) after = after.previousElementSibling;
@@ -149,7 +149,7 @@ export class Wall extends EventTarget {
 
 const inDocument = (one, other) => (one.compareDocumentPosition(other) & Node.DOCUMENT_POSITION_FOLLOWING ? -1 : 1);
 
-/** The order of the list: by the moment, then by the id. Without its Z, a moment sorts as text. */
+/** The order of the list: by `createdAt`, then by the id. Without its Z, a time sorts as text. */
 function isNewer(one, other) {
   const [a, b] = [one.createdAt.replace("Z", ""), other.createdAt.replace("Z", "")];
   return a === b ? one.id > other.id : a > b;
