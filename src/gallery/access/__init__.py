@@ -1,1 +1,1 @@
-"""Who may do what."""
+"""Authentication and authorization: callers, their credentials and their scopes."""

@@ -1,4 +1,4 @@
-"""Passes over HTTP: a browser's session, and tickets for the notification stream."""
+"""Sessions for browsers and tickets for the notification stream, over HTTP."""
 
 import re
 from typing import Any
@@ -23,7 +23,7 @@ HTTPRequest = Request[Any, Any, Any]
 
 
 class SessionView(Struct, frozen=True, rename="camel"):
-    """Who you are for a while. `expiresIn` in seconds."""
+    """The session's owner and scopes; `expiresIn` in seconds."""
 
     owner: str
     scopes: list[Scope]
@@ -31,14 +31,14 @@ class SessionView(Struct, frozen=True, rename="camel"):
 
 
 class CallerView(Struct, frozen=True, rename="camel"):
-    """The caller, by whatever credential."""
+    """The caller, authenticated by any credential."""
 
     owner: str
     scopes: list[Scope]
 
 
 class TicketView(Struct, frozen=True, rename="camel"):
-    """For `?ticket=` of the stream, as often as needed until it expires. `expiresIn` in seconds."""
+    """For `?ticket=` in the stream's URL, reusable until it expires; `expiresIn` in seconds."""
 
     ticket: str
     expires_in: int
@@ -69,7 +69,7 @@ async def sign_in(
     "/session",
     opt=AUTHENTICATED,
     operation_id="readSession",
-    summary="Read who you are and what you may do",
+    summary="Read the caller's owner and scopes",
 )
 async def read_session(caller: NamedDependency[Caller]) -> Response[CallerView]:
     view = CallerView(caller.owner, sorted(caller.scopes))
@@ -100,7 +100,7 @@ async def sign_out(request: HTTPRequest, settings: NamedDependency[Settings]) ->
 async def create_ticket(caller: NamedDependency[Caller], access: NamedDependency[Access]) -> Response[TicketView]:
     """For clients that cannot send headers, such as a browser's `EventSource`: `?ticket=` in the stream's URL.
 
-    It opens any number of streams until it expires; an open stream goes on after that.
+    A ticket opens any number of streams until it expires; an open stream continues after that.
     """
     text, seconds = await access.sessions.issue_ticket(caller)
     return Response(TicketView(text, seconds), status_code=201, headers=NO_STORE_HEADERS)
@@ -123,7 +123,7 @@ def _cookie(request: HTTPRequest, settings: Settings, value: str, seconds: int) 
 
 
 def _is_https(request: HTTPRequest, settings: Settings) -> bool:
-    """Whether any hop to us was HTTPS. Any proxy's word is enough: it can only make the cookie stricter."""
+    """Whether any hop of the request was HTTPS. Headers of any proxy count: they can only make the cookie stricter."""
     hops = ",".join(request.headers.getall("x-forwarded-proto", [])).lower().split(",")
     forwarded = ",".join(request.headers.getall("forwarded", []))
     return (

@@ -1,7 +1,7 @@
 """The claims of a token whose signature has been verified: its times, audience and issuer, its owner and its scopes.
 
-Which claim names the owner and which one the scopes differs between issuers, so both are settings. A name may be a
-path: `realm_access.roles` is the field `roles` of the object `realm_access`, unless a claim has just this name.
+Issuers use different claims for the owner and for the scopes, so both names are settings. A name may be a path:
+`realm_access.roles` is the field `roles` of the object `realm_access`, unless a claim has exactly this name.
 """
 
 import json
@@ -36,9 +36,9 @@ USER_WRITABLE_CLAIMS = (
 )  # Supabase and Clerk let users write these
 MISSING = object()
 DECODE_OPTIONS: Any = {
-    "verify_signature": False,  # it is verified before; each of these would be off without it
+    "verify_signature": False,  # verified before; PyJWT then skips the other checks unless they are named here
     **dict.fromkeys(("verify_exp", "verify_nbf", "verify_iat", "verify_aud", "verify_iss"), True),
-    **dict.fromkeys(("verify_sub", "verify_jti"), False),  # the owner is checked here; `jti` says nothing
+    **dict.fromkeys(("verify_sub", "verify_jti"), False),  # `Claims.caller` checks the owner; `jti` is not used
 }
 ERROR_TYPES: list[tuple[type[jwt.PyJWTError], type[TokenNotValid]]] = [
     (jwt.ExpiredSignatureError, TokenExpired),
@@ -50,7 +50,7 @@ ERROR_TYPES: list[tuple[type[jwt.PyJWTError], type[TokenNotValid]]] = [
 
 class Claims:
     def __init__(self, settings: AccessSettings) -> None:
-        """Raises `CannotStart` for a claim that users can write themselves, and for scopes that there are not."""
+        """Raises `CannotStart` for a claim that users can write themselves, and for unknown scopes."""
         self._settings = settings
         self._owner_claim = _check_claim_name("GALLERY_ACCESS__JWT_OWNER_CLAIM", settings.jwt_owner_claim)
         self._scope_claim = _check_claim_name("GALLERY_ACCESS__JWT_SCOPE_CLAIM", settings.jwt_scope_claim)
@@ -70,7 +70,7 @@ class Claims:
             owner=Owner(owner),
             scopes=self._scopes_of(claims),
             kind=CredentialKind.TOKEN,
-            expires_at=ends if ends > time.time() else ends + skew,  # let in late, out a little later still
+            expires_at=ends if ends > time.time() else ends + skew,  # accepted within the skew, so it ends after it
         )
 
     def _check(self, token: str, claims: dict[str, Any]) -> None:
@@ -108,9 +108,9 @@ class Claims:
         if claim is MISSING:
             return self._default_scopes
         names = claim.split(" ") if isinstance(claim, str) else claim
-        if not isinstance(names, list) or not all(isinstance(word, str) for word in names):
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise TokenClaimInvalid(claim=self._scope_claim)
-        return frozenset(Scope(word) for word in names if word in list(Scope))
+        return frozenset(Scope(name) for name in names if name in list(Scope))
 
 
 def find_claim(claims: Mapping[str, Any], path: str) -> Any:
@@ -126,25 +126,27 @@ def find_claim(claims: Mapping[str, Any], path: str) -> Any:
 
 def default_scopes(text: str) -> frozenset[Scope]:
     """The scopes of a token without a scope claim. Raises `CannotStart`."""
-    words = [word for word in re.split(r"[\s,]+", text) if word]
-    for word in words:
-        if word == Scope.ADMIN:
+    names = [name for name in re.split(r"[\s,]+", text) if name]
+    for name in names:
+        if name == Scope.ADMIN:
             raise CannotStart(
-                "GALLERY_ACCESS__JWT_DEFAULT_SCOPES has admin: each user of the issuer would be an admin of Gallery. "
-                "Let the issuer put admin into the scope claim of those tokens that need it."
+                "GALLERY_ACCESS__JWT_DEFAULT_SCOPES has admin, which would make each user of the issuer an admin of "
+                "Gallery. Let the issuer put admin into the scope claim of those tokens that need it."
             )
-        if word not in list(Scope):
+        if name not in list(Scope):
             raise CannotStart(
-                f"GALLERY_ACCESS__JWT_DEFAULT_SCOPES has {word}, which is no scope: expected images:read, images:write."
+                f"GALLERY_ACCESS__JWT_DEFAULT_SCOPES has the unknown scope {name}: expected images:read, images:write."
             )
-    return frozenset(Scope(word) for word in words)
+    return frozenset(Scope(name) for name in names)
 
 
 def _check_claim_name(variable: str, text: str) -> str:
     if not text.isprintable() or text != text.strip(" ."):
         raise CannotStart(f"{variable} is {text!r}: expected the name of a claim, or a path such as resource.roles.")
     if own := next((part for part in USER_WRITABLE_CLAIMS if part in text.split(".")), None):
-        raise CannotStart(f"{variable} is {text}: users write {own} themselves. Take a claim that the issuer writes.")
+        raise CannotStart(
+            f"{variable} is {text}: users can write {own} themselves. Use a claim that only the issuer writes."
+        )
     return text
 
 
@@ -159,5 +161,5 @@ def _parse_payload(payload: bytes) -> dict[str, Any]:
 
 
 def _is_timestamp(value: object) -> bool:
-    """Whether that is a `NumericDate` (RFC 7519, section 2) of our era; no issuer means a time beyond."""
+    """Whether `value` is a `NumericDate` (RFC 7519, section 2) from 1970 to 9999."""
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MAX_TIMESTAMP

@@ -1,11 +1,11 @@
-"""Texts that were seen, remembered by their hashes: none of them can be read from a process's memory."""
+"""A set of recent texts, kept as hashes, so that no text can be read from the process's memory."""
 
 import hashlib
 from collections import OrderedDict
 
 
 class RecentHashes:
-    """The `most` texts that were added last."""
+    """The last `max_size` texts that were added."""
 
     def __init__(self, max_size: int) -> None:
         self._max_size = max_size

@@ -1,9 +1,7 @@
-"""An issuer's public keys, from its JWKS document (RFC 7517). Read when a token needs them, kept, and read again when a
-token names a key that we do not know, though not more often than every `MIN_REFRESH_SECONDS` seconds, whatever tokens
-say.
+"""An issuer's public keys, from its JWKS document (RFC 7517). They are read when a token needs them and cached; a token
+that names an unknown key makes them be read again, but at most every `MIN_REFRESH_SECONDS`.
 
-When the issuer is away, tokens by keys that we know go on being good; one that needs another key is
-`IssuerUnavailable`.
+While the issuer is unavailable, tokens signed by cached keys stay valid; other tokens raise `IssuerUnavailable`.
 """
 
 import asyncio
@@ -20,11 +18,11 @@ from gallery.errors import IssuerUnavailable, TokenSignatureInvalid, describe_er
 
 log = structlog.get_logger(__name__)
 
-MIN_REFRESH_SECONDS = 10.0  # seconds between two reads
-REFRESH_AFTER_SECONDS = 600.0  # seconds after which the keys are read again in any case: one may have been withdrawn
-MAX_AGE_SECONDS = 24 * 3600.0  # seconds after which keys of an issuer that stays away are no longer believed
-TIMEOUT_SECONDS = 5.0  # seconds for the whole answer
-MAX_JWKS_BYTES = 512 * 1024  # bytes of it
+MIN_REFRESH_SECONDS = 10.0  # between two reads
+REFRESH_AFTER_SECONDS = 600.0  # after which the keys are read again in any case: one may have been revoked
+MAX_AGE_SECONDS = 24 * 3600.0  # after which cached keys of an unavailable issuer are no longer accepted
+TIMEOUT_SECONDS = 5.0  # for the whole response
+MAX_JWKS_BYTES = 512 * 1024
 MAX_KEYS = 100
 
 
@@ -38,13 +36,13 @@ class JwksClient:
         self._refresh_task: asyncio.Task[None] | None = None
 
     async def get(self, key_id: str | None, algorithm: str) -> Any:
-        """Raises `TokenSignatureInvalid`, `IssuerUnavailable`."""
+        """The public key for a token's `kid` and `alg`. Raises `TokenSignatureInvalid`, `IssuerUnavailable`."""
         key = self._find_key(key_id, algorithm)
         if key is None or self._age() > MAX_AGE_SECONDS:
             await self._refresh()
             key = self._find_key(key_id, algorithm)
         elif self._age() > REFRESH_AFTER_SECONDS and (self._refresh_task is None or self._refresh_task.done()):
-            self._refresh_task = asyncio.create_task(self._refresh())  # whose key we know does not wait for it
+            self._refresh_task = asyncio.create_task(self._refresh())  # a cached key does not wait for it
         if key is not None and self._age() <= MAX_AGE_SECONDS:
             return key
         if self._unavailable:
@@ -52,7 +50,7 @@ class JwksClient:
         raise TokenSignatureInvalid(cause="the issuer has no such key", kid=(key_id or "")[:64])
 
     def _find_key(self, key_id: str | None, algorithm: str) -> Any:
-        """A token that names no key is verified by the only one that fits."""
+        """Without a key id, the only key for the algorithm; `None` if there are several."""
         found = [key.key for key in self._keys if key_id in (None, key.key_id) and _supports(key, algorithm)]
         return found[0] if found and (key_id is not None or len(found) == 1) else None
 
@@ -68,10 +66,10 @@ class JwksClient:
                 self._keys = _parse_keys(await self._read())
             except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, msgspec.MsgspecError, OSError) as error:
                 self._unavailable = True
-                log.warning("issuer.away", url=self._url, error=describe_error(error))
+                log.warning("issuer.unavailable", url=self._url, error=describe_error(error))
             else:
                 self._unavailable, self._read_at = False, time.monotonic()
-                log.info("issuer.read", url=self._url, keys=len(self._keys))
+                log.info("issuer.keys_read", url=self._url, keys=len(self._keys))
 
     async def _read(self) -> bytes:
         async with (
@@ -90,7 +88,7 @@ class JwksClient:
 
 
 def _parse_keys(body: bytes) -> list[jwt.PyJWK]:
-    """Those that we can use; what else a document holds is the issuer's business."""
+    """The keys of a supported type; other entries of the document are ignored."""
     document = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
     listed = msgspec.json.decode(document.get("keys", msgspec.Raw(b"[]")), type=list[dict[str, Any]])
     return [key for entry in listed[:MAX_KEYS] if (key := _parse_key(entry)) is not None]
@@ -107,6 +105,6 @@ def _parse_key(entry: dict[str, Any]) -> jwt.PyJWK | None:
 
 
 def _supports(key: jwt.PyJWK, algorithm: str) -> bool:
-    """A key that says what it is for is for that only."""
-    declared = key._jwk_data.get("alg")  # noqa: SLF001  PyJWT keeps what was said and what it guessed apart only here
+    """Whether the key fits the algorithm. A key that declares an `alg` is for that algorithm only."""
+    declared = key._jwk_data.get("alg")  # noqa: SLF001  elsewhere PyJWT mixes declared and guessed algorithms
     return algorithm in supported_algorithms(key.key) and declared in (None, algorithm)

@@ -1,6 +1,6 @@
-"""API keys: `gk_<id>_<secret>`. The secret has 256 random bits, so a plain SHA-256 of it is all that we keep.
+"""API keys: `gk_<id>_<secret>`. The secret has 256 random bits, so a plain SHA-256 of it is enough to store.
 
-A key is read at most every `CACHE_SECONDS` seconds in each process: that is how late a revocation may be noticed.
+Each process caches a key for `CACHE_SECONDS`, so a revocation takes effect at most that much later.
 """
 
 import hashlib
@@ -23,11 +23,11 @@ from gallery.errors import CredentialNotValid, KeyNotFound
 
 log = structlog.get_logger(__name__)
 
-CACHE_SECONDS = 2.0  # seconds
-MAX_CACHED_KEYS = 5_000  # keys remembered
-MAX_CACHED_MISSING = 500  # ids without a key remembered: a client that guesses makes up any number of them
+CACHE_SECONDS = 2.0
+MAX_CACHED_KEYS = 5_000
+MAX_CACHED_MISSING = 500  # ids that no key has: a client can invent any number of them
 T = TypeVar("T")
-CachedEntries: TypeAlias = OrderedDict[str, tuple[float, T]]  # by a key's id: when it was read, and what was found
+CachedEntries: TypeAlias = OrderedDict[str, tuple[float, T]]  # by a key's id: the time of the read, and its result
 KEY_PATTERN = re.compile(r"gk_([0-9a-f]{16})_([A-Za-z0-9_-]{43})")
 
 
@@ -44,7 +44,7 @@ class ApiKeys:
     async def create(
         self, owner: Owner, name: str, scopes: Sequence[Scope], lifetime: timedelta | None
     ) -> tuple[ApiKey, str]:
-        """A new key, and its text, which nobody will ever see again."""
+        """A new key and its text, which is not stored and cannot be shown again."""
         key, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
         async with self._database.writing() as db:
             made = await store.add(db, key, _digest(secret), owner, name, scopes, lifetime)
@@ -65,7 +65,7 @@ class ApiKeys:
         return revoked
 
     async def authenticate(self, text: str) -> Caller:
-        """Who has shown this key. Raises `CredentialNotValid`, `DatabaseUnavailable`."""
+        """The caller of this key. Raises `CredentialNotValid`, `DatabaseUnavailable`."""
         match = KEY_PATTERN.fullmatch(text)
         if match is None:
             raise CredentialNotValid(reason="malformed key")

@@ -1,7 +1,7 @@
-"""Signed links: whoever has one reads one image's bytes until it expires, without a credential.
+"""Signed links: a URL that serves one image's bytes without a credential until it expires.
 
-One signature is good for the image's original and all its renditions; one made for a download is good for the
-original alone, as a file to save.
+One signature is valid for the image's original and all its renditions; the signature of a download is valid for the
+original only, as a file to save.
 """
 
 import time
@@ -18,7 +18,7 @@ MAX_EXPIRY_DIGITS = 12
 
 
 class SignedQuery(dict[str, str]):
-    """What a URL carries to be let in."""
+    """The query parameters that authorize a URL: `kid`, `exp`, `sig`, and perhaps `download`."""
 
     def append_to(self, url: str) -> str:
         return f"{url}{'&' if '?' in url else '?'}{urlencode(self)}"
@@ -35,7 +35,7 @@ class SignedLinks:
         return SignedQuery(download | {"kid": key_id, "exp": str(expires), "sig": signature})
 
     async def authenticate(self, image: str, query: Mapping[str, str], allowed: Sequence[Purpose]) -> Caller:
-        """Who may read `image` because of what stands in the URL. Raises `LinkNotValid`."""
+        """A caller that may read `image`, by its URL's parameters. Raises `LinkNotValid`, `DatabaseUnavailable`."""
         key_id, expires, signature = (query.get(name, "") for name in QUERY_PARAMETERS)
         purpose = Purpose.DOWNLOAD if "download" in query else Purpose.LINK
         if purpose not in allowed or not (

@@ -1,4 +1,4 @@
-"""Who asks, what they may do, and whose images those are."""
+"""Callers, owners and scopes, and the policies of routes."""
 
 from enum import StrEnum
 from typing import Any, NewType
@@ -9,7 +9,7 @@ from gallery.errors import CredentialsRequired, GalleryError, ImageNotFound, Sco
 
 Owner = NewType("Owner", str)
 
-SHARED_OWNER = Owner("everybody")  # in open mode all images are everybody's
+SHARED_OWNER = Owner("everybody")  # of all images in open mode
 NO_OWNER = Owner("")  # owns nothing
 MAX_OWNER_LENGTH = 200  # characters
 
@@ -21,53 +21,53 @@ class Scope(StrEnum):
 
 
 class CredentialKind(StrEnum):
-    """By what somebody was let in."""
+    """The credential by which a caller was authenticated."""
 
     OPEN_MODE = "open mode"
     API_KEY = "key"
-    TOKEN = "token"  # noqa: S105  a word
+    TOKEN = "token"  # noqa: S105  not a secret
     SESSION = "session"
     TICKET = "ticket"
     LINK = "link"
-    ANONYMOUS = "stranger"
+    ANONYMOUS = "anonymous"
 
 
 class Caller(Struct, frozen=True, kw_only=True):
-    """Who stands behind a request."""
+    """The sender of a request: its owner and its scopes."""
 
     owner: Owner
     scopes: frozenset[Scope] = frozenset()
     kind: CredentialKind = CredentialKind.OPEN_MODE
-    expires_at: float | None = None  # seconds since 1970; then the credential, and all that came of it, ends
-    api_key_id: str | None = None  # the API key that must not be revoked
-    signing_key_id: str | None = None  # of a session, ticket or link: our signing key, which must not be dropped
-    image_id: str | None = None  # of a signed link: the one image that may be read
+    expires_at: float | None = None  # seconds since 1970; then the credential and all streams opened by it end
+    api_key_id: str | None = None  # all ends when this API key is revoked
+    signing_key_id: str | None = None  # of a session, ticket or link: all ends when this signing key is dropped
+    image_id: str | None = None  # of a signed link: the only image that it serves
 
     def may(self, scope: Scope) -> bool:
         return scope in self.scopes or Scope.ADMIN in self.scopes
 
     def acts_for(self, owner: Owner) -> bool:
-        """Whether what belongs to `owner` is theirs to change: an admin acts for everybody."""
+        """Whether the caller may change images of `owner`: its own, or all as an admin."""
         return owner == self.owner != NO_OWNER or Scope.ADMIN in self.scopes
 
     @property
     def rate_limit_key(self) -> str | None:
-        """Under what name its requests and streams are counted; `None` where its address is all that is known."""
+        """The key under which its requests and streams are counted; `None`: they are counted by client address."""
         if self.kind in (CredentialKind.OPEN_MODE, CredentialKind.ANONYMOUS):
             return None
         return f"key:{self.api_key_id}" if self.api_key_id else f"owner:{self.owner}"
 
     @property
     def owner_filter(self) -> Owner | None:
-        """Whose images they may change; `None` is everybody's."""
+        """The owner whose images the caller may change; `None` for all owners."""
         return None if Scope.ADMIN in self.scopes else self.owner
 
     def may_see(self, image: str, owner: Owner, *, public: bool) -> bool:
-        """The one question before anything of an image is shown."""
+        """Whether the caller may see the image; checked before any part of it is returned."""
         return public or image == self.image_id or (self.may(Scope.READ) and self.acts_for(owner))
 
     def not_visible_error(self, image: str) -> GalleryError:
-        """What to say of an image that they may not see; the same as of one that there is not."""
+        """The error for an image the caller may not see: the same as for a missing one, to hide that it exists."""
         if self.kind is CredentialKind.ANONYMOUS:
             return CredentialsRequired(image=image)
         if self.kind is not CredentialKind.LINK and not self.may(Scope.READ):
@@ -75,13 +75,13 @@ class Caller(Struct, frozen=True, kw_only=True):
         return ImageNotFound(image=image)
 
 
-# In open mode each caller without a credential is this one, which may do everything.
+# In open mode, the caller of each request without a credential. It has all scopes.
 OPEN_MODE_CALLER = Caller(owner=SHARED_OWNER, scopes=frozenset(Scope))
 ANONYMOUS = Caller(owner=NO_OWNER, kind=CredentialKind.ANONYMOUS)
 
 
 class Purpose(StrEnum):
-    """What a signature of ours is good for."""
+    """The use of a signature; a signature is not valid for another purpose."""
 
     LINK = "link"
     DOWNLOAD = "download"
@@ -90,13 +90,13 @@ class Purpose(StrEnum):
 
 
 class RoutePolicy(Struct, frozen=True):
-    """What a route asks of who wants in."""
+    """The credentials and the scope that a route requires."""
 
-    scope: Scope | None  # `None`: any
-    authenticate: bool = True  # False: nobody is asked who they are
-    allow_anonymous: bool = False  # strangers too may ask, for a public image
-    link_purposes: tuple[Purpose, ...] = ()  # a link signed for one of these is enough
-    allow_ticket: bool = False  # a ticket is enough
+    scope: Scope | None  # `None`: any authenticated caller
+    authenticate: bool = True  # False: credentials are not read
+    allow_anonymous: bool = False  # for routes that also serve public images
+    link_purposes: tuple[Purpose, ...] = ()  # accepts links signed for one of these
+    allow_ticket: bool = False
 
 
 def _opt(policy: RoutePolicy) -> dict[str, Any]:
@@ -112,9 +112,9 @@ STREAM = _opt(RoutePolicy(Scope.READ, allow_ticket=True))
 ADMIN = _opt(RoutePolicy(Scope.ADMIN))
 AUTHENTICATED = _opt(RoutePolicy(None))
 PUBLIC = _opt(RoutePolicy(None, authenticate=False))
-DEFAULT_POLICY = RoutePolicy(Scope.ADMIN)  # a route that says nothing
+DEFAULT_POLICY = RoutePolicy(Scope.ADMIN)  # of a route without a policy
 
 
 def is_valid_owner(text: object) -> bool:
-    """Whether that can be an owner's name: printable, not empty, and not without end."""
+    """Whether `text` can name an owner: printable, not empty, at most `MAX_OWNER_LENGTH` characters."""
     return isinstance(text, str) and 0 < len(text) <= MAX_OWNER_LENGTH and text.isprintable()

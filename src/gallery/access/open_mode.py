@@ -1,4 +1,4 @@
-"""Open mode: everybody may do everything. Never by accident where others can reach us."""
+"""Open mode: callers need no credentials and have all scopes. By default only where just this machine can connect."""
 
 import ipaddress
 
@@ -7,7 +7,7 @@ from gallery.settings import AccessSettings, Settings
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach `host`, an address or a name (RFC 6761, 6.3), perhaps with its last dot."""
+    """Whether only this machine can reach `host`: an address, or a name (RFC 6761, 6.3), which may end with a dot."""
     name = host.removesuffix(".")
     try:
         address = ipaddress.ip_address(name)
@@ -19,23 +19,23 @@ def is_loopback(host: str) -> bool:
 
 
 def has_jwt_settings(access: AccessSettings) -> bool:
-    """Whether somebody has said how bearer tokens are verified."""
+    """Whether a setting says how bearer tokens are verified."""
     return any((access.jwt_secret, access.jwt_public_key, access.jwks_url))
 
 
 def is_open(settings: Settings) -> bool:
-    """Whether everybody may do everything."""
+    """Whether open mode is on, by `GALLERY_ACCESS__OPEN` or by default."""
     if settings.access.open is not None:
         return settings.access.open
     return is_loopback(settings.host) and not has_jwt_settings(settings.access)
 
 
 def check_open_mode(settings: Settings) -> None:
-    """Raises `CannotStart` where we would be open to strangers and nobody has said that we may."""
+    """Raises `CannotStart` when other machines can connect and no setting decides between open mode and credentials."""
     access = settings.access
     if access.open is None and not is_loopback(settings.host) and not has_jwt_settings(access):
         raise CannotStart(
-            f"GALLERY_HOST is {settings.host}, where others can reach it, and there is no authentication: set "
+            f"GALLERY_HOST is {settings.host}, which other machines can reach, and no authentication is set. Set "
             "GALLERY_ACCESS__OPEN=false to require API keys, GALLERY_ACCESS__JWT_SECRET (or another JWT setting) to "
-            "require bearer tokens, or set GALLERY_ACCESS__OPEN=true to let everybody in."
+            "accept bearer tokens, or GALLERY_ACCESS__OPEN=true to give everyone full access."
         )

@@ -1,4 +1,4 @@
-"""The doorkeeper: turns what somebody shows into who they are, and says when that is over."""
+"""Authenticates callers by their credentials, and watches whether the credentials stay valid."""
 
 import asyncio
 import time
@@ -22,12 +22,12 @@ from gallery.settings import AccessSettings, Settings
 
 log = structlog.get_logger(__name__)
 
-MAX_VERIFIED = 10_000  # credentials that a process remembers as good
-REVOCATION_CHECK_SECONDS = 2.0  # seconds between two looks whether the keys behind an open stream still stand
+MAX_VERIFIED = 10_000  # credentials per process that count as verified before
+REVOCATION_CHECK_SECONDS = 2.0  # between two checks of the keys behind an open stream
 
 
 class Credentials(Struct, frozen=True):
-    """The credentials of a request, as they came; the first of them counts."""
+    """The credentials in a request's headers, not yet verified."""
 
     bearer: str | None = None
     api_key: str | None = None
@@ -51,9 +51,9 @@ class Access:
         self._verified_credentials = RecentHashes(MAX_VERIFIED)
 
     async def authenticate(self, credentials: Credentials) -> Caller:
-        """Who shows this. Raises `CredentialNotValid`, `DatabaseUnavailable`, `IssuerUnavailable`.
+        """The caller; without credentials `OPEN_MODE_CALLER` in open mode, else `ANONYMOUS`.
 
-        In open mode who shows nothing that we know of is anyone, and may do everything.
+        Raises `CredentialNotValid`, `DatabaseUnavailable`, `IssuerUnavailable`.
         """
         credential = self._find_credential(credentials)
         if credential is None:
@@ -63,18 +63,18 @@ class Access:
         except CredentialNotValid:
             self._verified_credentials.discard(credential.text)
             if self.open and credential.kind is CredentialKind.SESSION:
-                return OPEN_MODE_CALLER  # a session of another time locks nobody out of an open house
+                return OPEN_MODE_CALLER  # an old cookie must not lock a browser out
             raise
         self._verified_credentials.add(credential.text)
         return caller
 
     def is_verified(self, credentials: Credentials) -> bool:
-        """Whether nothing is shown, or what this process has found good and not yet found to be over."""
+        """Whether there is no credential, or one that this process verified before and has not seen fail since."""
         credential = self._find_credential(credentials)
         return credential is None or credential.text in self._verified_credentials
 
     def _find_credential(self, credentials: Credentials) -> Credential | None:
-        """The one that counts."""
+        """The credential that decides: an API key, else a token, else a session."""
         headers = [text for text in (credentials.bearer, credentials.api_key) if text is not None]
         for text in headers:
             if looks_like_api_key(text):
@@ -97,7 +97,7 @@ class Access:
         return await self._check_not_revoked(await self.sessions.verify_ticket(text))
 
     async def wait_until_expired(self, caller: Caller) -> None:
-        """Returns when the caller's credential has expired or was withdrawn, at most some seconds late."""
+        """Returns when the caller's credential has expired or was revoked, at most some seconds late."""
         while not _expired(caller) and not await self.is_revoked(caller):
             left = REVOCATION_CHECK_SECONDS if caller.api_key_id or caller.signing_key_id else 3600.0
             if caller.expires_at is not None:
@@ -105,9 +105,8 @@ class Access:
             await asyncio.sleep(max(0.01, left))
 
     async def is_revoked(self, caller: Caller) -> bool:
-        """Whether the API key behind the caller is revoked, or the signing key dropped.
-
-        While the database is away it cannot be told, and the answer is no.
+        """Whether the API key behind the caller is revoked, or the signing key dropped; false while the database is
+        unavailable.
         """
         try:
             return not await self._keys_are_valid(caller)

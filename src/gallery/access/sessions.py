@@ -1,8 +1,7 @@
-"""Passes: what we give out in exchange for a credential, signed by us and valid for a short while.
+"""Sessions and tickets: signed texts that Gallery issues in exchange for a credential, valid for a short time.
 
-A ticket opens the notification stream and nothing else. A session is a browser's cookie. Neither outlives the
-credential that it was made from, and both end with the API key when that is revoked, and with our signing key when that
-is dropped.
+A ticket opens the notification stream only. A session is a browser's cookie. Neither outlives its credential, and both
+end when the API key is revoked or the signing key is dropped.
 """
 
 import time
@@ -17,11 +16,11 @@ from gallery.errors import CredentialNotValid
 
 TICKET_LIFETIME = timedelta(minutes=5)
 SESSION_LIFETIME = timedelta(hours=12)
-MAX_LENGTH = 4096  # characters, as browsers keep of a cookie
+MAX_LENGTH = 4096  # characters: the limit of browsers for a cookie
 
 
 class SignedCaller(Struct, frozen=True, array_like=True):
-    """Whom it lets in until when, and when the credential behind it ends."""
+    """The signed payload of a session or a ticket. Times in seconds since 1970."""
 
     owner: Owner
     scopes: list[Scope]
@@ -35,20 +34,23 @@ class Sessions:
         self._signatures = signatures
 
     async def issue_ticket(self, caller: Caller) -> tuple[str, int]:
-        """For the stream of what `caller` may read, and for how many seconds it is good."""
+        """Returns a ticket with the scope `images:read`, and its lifetime in seconds."""
         return await self._issue(Purpose.TICKET, caller, frozenset({Scope.READ}), TICKET_LIFETIME)
 
     async def issue_session(self, caller: Caller) -> tuple[str, int]:
-        """For all that `caller` may do, and for how many seconds it is good."""
+        """Returns a session with the caller's scopes, and its lifetime in seconds."""
         return await self._issue(Purpose.SESSION, caller, caller.scopes, SESSION_LIFETIME)
 
     async def verify_ticket(self, text: str) -> Caller:
-        """Whoever it was given to; what it opens may last as long as the credential. Raises `CredentialNotValid`."""
+        """The caller, for as long as its credential is valid: a stream outlives the ticket that has opened it.
+
+        Raises `CredentialNotValid`, `DatabaseUnavailable`.
+        """
         payload, signing_key = await self._verify(Purpose.TICKET, text)
         return _caller(payload, signing_key, CredentialKind.TICKET, payload.credential_expires_at)
 
     async def verify_session(self, text: str) -> Caller:
-        """Whoever it was given to, until it ends. Raises `CredentialNotValid`."""
+        """The caller, until the session expires. Raises `CredentialNotValid`, `DatabaseUnavailable`."""
         payload, signing_key = await self._verify(Purpose.SESSION, text)
         return _caller(payload, signing_key, CredentialKind.SESSION, payload.expires_at)
 
@@ -63,11 +65,11 @@ class Sessions:
         return f"{message}.{key_id}.{signature}", max(0, expires_at - now)
 
     async def _verify(self, purpose: Purpose, text: str) -> tuple[SignedCaller, str]:
-        """The pass, and the id of the key that has signed it."""
+        """The payload, and the id of the signing key."""
         message, _, rest = text.partition(".")
         key_id, _, signature = rest.rpartition(".")
         if len(text) > MAX_LENGTH or not await self._signatures.verify(purpose, message, key_id, signature):
-            raise CredentialNotValid(reason=f"{purpose} not ours")
+            raise CredentialNotValid(reason=f"{purpose} signature not valid")
         payload = msgspec.json.decode(base64url_decode(message), type=SignedCaller)
         if payload.expires_at <= time.time():
             raise CredentialNotValid(reason=f"{purpose} expired")

@@ -1,7 +1,7 @@
-"""What we sign ourselves: links, cookies and tickets, with HMAC-SHA256 by keys that all processes share.
+"""Signatures of links, sessions and tickets: HMAC-SHA256 with keys that all processes share.
 
-The purpose is part of what is signed, so that nothing made for one door opens another. A key that was rotated out goes
-on verifying for as long as the longest-lived thing that it may have signed.
+The purpose is part of the signed message, so that a signature is not valid for another purpose. A retired key still
+verifies for `MAX_LIFETIME`, until all that it has signed has expired.
 """
 
 import base64
@@ -19,29 +19,29 @@ from gallery.access.store import SigningKey
 from gallery.adapters.postgres.database import Database
 from gallery.errors import CannotStart
 
-MAX_LIFETIME = timedelta(days=7)  # that anything signed may live
-CACHE_SECONDS = 2.0  # seconds for which the keys that were read are taken as they are
-MIN_SECRET_BYTES = 32  # bytes of a secret
+MAX_LIFETIME = timedelta(days=7)  # of every signature
+CACHE_SECONDS = 2.0  # for which a process uses the keys without reading them again
+MIN_SECRET_BYTES = 32
 CONFIGURED_KEY = re.compile(r"([\w.-]{1,32}):([\w+/-]+=*)")
 
 
 class Signatures:
-    """Signs and verifies; the keys are `given`, or made once in the database."""
+    """Signs and verifies with the `configured` keys, or with keys that are generated in the database."""
 
     def __init__(self, database: Database, configured: str | None) -> None:
-        """Raises `CannotStart` for given keys that are none."""
+        """Raises `CannotStart` for invalid configured keys."""
         self._database = database
         self._configured_keys = _parse_keys(configured) if configured else None
         self._keys: list[SigningKey] = self._configured_keys or []
         self._read_at = float("-inf")
 
     async def sign(self, purpose: Purpose, message: str) -> tuple[str, str]:
-        """The id of the key, and the signature. Raises `DatabaseUnavailable`."""
+        """Returns the id of the key and the signature. Raises `DatabaseUnavailable`."""
         key = (await self._current_keys())[0]
         return key.id, _signature(key, purpose, message)
 
     async def verify(self, purpose: Purpose, message: str, key_id: str, signature: str) -> bool:
-        """Raises `DatabaseUnavailable`."""
+        """Whether the signature is valid; compares in constant time. Raises `DatabaseUnavailable`."""
         key = next((key for key in await self._current_keys() if key.id == key_id), None)
         expected = _signature(key or _DUMMY_KEY, purpose, message)
         return hmac.compare_digest(expected.encode(), signature.encode()) and key is not None
@@ -53,7 +53,9 @@ class Signatures:
     async def rotate(self, *, at_once: bool = False) -> str:
         """A new key signs from now on; with `at_once` all others are dropped. Returns its id. Raises `CannotStart`."""
         if self._configured_keys:
-            raise CannotStart("The signing keys are given by GALLERY_ACCESS__SIGNING_KEYS: put a new one first there.")
+            raise CannotStart(
+                "GALLERY_ACCESS__SIGNING_KEYS sets the signing keys: put a new key first in that variable."
+            )
         verify_for = timedelta() if at_once else MAX_LIFETIME
         async with self._database.writing() as db:
             await store.retire_signing_keys(db, verify_for)
@@ -97,7 +99,7 @@ def _new_key() -> tuple[str, bytes]:
 def _parse_keys(text: str) -> list[SigningKey]:
     keys = [_parse_key(part.strip(), first=not index) for index, part in enumerate(text.split(","))]
     if len({key.id for key in keys}) < len(keys):
-        raise CannotStart("GALLERY_ACCESS__SIGNING_KEYS has an id twice.")
+        raise CannotStart("GALLERY_ACCESS__SIGNING_KEYS has the same id twice.")
     return keys
 
 
@@ -109,7 +111,7 @@ def _parse_key(text: str, *, first: bool) -> SigningKey:
         secret = b""
     if match is None or len(secret) < MIN_SECRET_BYTES:
         raise CannotStart(
-            f"GALLERY_ACCESS__SIGNING_KEYS is not `id:secret`, in base64 and of {MIN_SECRET_BYTES} bytes or more, "
-            "with commas between."
+            "GALLERY_ACCESS__SIGNING_KEYS must be a list of `id:secret` separated by commas, each secret in base64 "
+            f"and of {MIN_SECRET_BYTES} bytes or more."
         )
     return SigningKey(match[1], secret, retired=not first)

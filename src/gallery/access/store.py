@@ -10,7 +10,7 @@ from gallery.adapters.postgres.database import Connection
 
 
 class ApiKey(Struct, frozen=True, kw_only=True):
-    """What is kept of an API key: enough to recognise its secret, not to know it."""
+    """An API key as stored; `hash` is the SHA-256 of its secret."""
 
     id: str
     hash: bytes
@@ -23,7 +23,7 @@ class ApiKey(Struct, frozen=True, kw_only=True):
 
 
 class SigningKey(Struct, frozen=True):
-    """A retired one no longer signs."""
+    """A key for HMAC-SHA256. A retired key verifies, but no longer signs."""
 
     id: str
     secret: bytes
@@ -64,7 +64,7 @@ async def list_all(db: Connection) -> list[ApiKey]:
 
 
 async def revoke(db: Connection, key_id: str) -> ApiKey | None:
-    """`None` when there is no such key, or it is revoked already."""
+    """The revoked key; `None` when there is no such key, or it is revoked already."""
     row = await db.fetchrow(REVOKE, key_id)
     return None if row is None else _api_key(row)
 
@@ -86,16 +86,16 @@ DROP_RETIRED_SIGNING_KEYS = "DELETE FROM signing_key WHERE retired_at <= now() -
 
 
 async def signing_keys(db: Connection, verify_for: timedelta) -> list[SigningKey]:
-    """The one that signs first, then those retired for less than `verify`."""
+    """The key that signs comes first, then the keys retired for less than `verify_for`."""
     return [SigningKey(**dict(row)) for row in await db.fetch(SIGNING_KEYS, verify_for)]
 
 
 async def add_signing_key(db: Connection, key_id: str, secret: bytes) -> None:
-    """Nothing happens where one signs already."""
+    """Does nothing if there is a key that signs."""
     await db.execute(ADD_SIGNING_KEY, key_id, secret)
 
 
 async def retire_signing_keys(db: Connection, verify_for: timedelta) -> None:
-    """None signs any more; those retired for `verify` are dropped."""
+    """Retires the key that signs, and drops the keys retired for `verify_for` or longer."""
     await db.execute(RETIRE_SIGNING_KEYS)
     await db.execute(DROP_RETIRED_SIGNING_KEYS, verify_for)

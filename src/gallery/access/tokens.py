@@ -1,7 +1,7 @@
-"""Bearer tokens: JWTs (RFC 7519) that somebody else has issued, verified by a secret or by public keys.
+"""Bearer tokens: JWTs (RFC 7519) of an identity provider, verified by a secret or by public keys.
 
-Which algorithms may sign is our setting, never the token's choice, and each algorithm looks for its key in one place
-only: HS… at the secret, all others at public keys. So a public key never serves as a secret, and `none` never serves.
+A setting decides which algorithms are accepted, never the token, and each algorithm has one source of keys: the secret
+for HS…, public keys for all others. So a public key is never used as a secret, and `none` is never accepted.
 """
 
 import re
@@ -22,7 +22,7 @@ from gallery.access.model import Caller
 from gallery.errors import CannotStart, TokenAlgorithmRefused, TokenMalformed, TokenSignatureInvalid
 from gallery.settings import AccessSettings
 
-warnings.filterwarnings("ignore", category=jwt.InsecureKeyLengthWarning)  # we say so ourselves, once, at start
+warnings.filterwarnings("ignore", category=jwt.InsecureKeyLengthWarning)  # `Tokens` logs it once, at start
 
 log = structlog.get_logger(__name__)
 
@@ -30,22 +30,22 @@ SECRET_ALGORITHMS = ("HS256", "HS384", "HS512")
 PUBLIC_KEY_ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 DEFAULT_ALGORITHMS = ("RS256", "ES256", "EdDSA")
 CURVE_ALGORITHMS = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
-MAX_TOKEN_LENGTH = 8 * 1024  # characters of a token
-MAX_CAUSE_LENGTH = 200  # characters of the library's own words in the log
-MIN_SECRET_BYTES = 32  # bytes of an HS256 secret, as RFC 7518 wants them
+MAX_TOKEN_LENGTH = 8 * 1024  # characters
+MAX_CAUSE_LENGTH = 200  # characters of PyJWT's message in the log
+MIN_SECRET_BYTES = 32  # of an HS256 secret, by RFC 7518
 PARSE_ERRORS = (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError, UnsupportedAlgorithm)
 
 
 class KeySource(Protocol):
-    """Where public keys come from: from a setting, or from the issuer."""
+    """The source of public keys: a setting, or the issuer."""
 
     async def get(self, key_id: str | None, algorithm: str) -> Any:
-        """The key that a token with this header is verified by. Raises `TokenNotValid`, `IssuerUnavailable`."""
+        """The key for a token with this header. Raises `TokenNotValid`, `IssuerUnavailable`."""
 
 
 class Tokens:
     def __init__(self, settings: AccessSettings, public_keys: KeySource | None) -> None:
-        """Raises `CannotStart` for settings that do not fit together."""
+        """Raises `CannotStart` for settings that contradict each other."""
         self._settings = settings
         self._public_keys = public_keys
         self._algorithms = allowed_algorithms(settings)
@@ -71,16 +71,16 @@ class Tokens:
 
 
 class StaticKey:
-    """The public key of a setting; what a token says of its key's id does not matter."""
+    """The public key of a setting; the key id in a token is ignored."""
 
     def __init__(self, pem: str) -> None:
         """Raises `CannotStart`."""
         try:
             self._key = load_pem_public_key(_unescape_newlines(pem).encode())
         except (*PARSE_ERRORS, UnicodeError) as error:
-            raise CannotStart("GALLERY_ACCESS__JWT_PUBLIC_KEY is no public key in PEM.") from error
+            raise CannotStart("GALLERY_ACCESS__JWT_PUBLIC_KEY must be a public key in PEM.") from error
         if not supported_algorithms(self._key):
-            raise CannotStart("GALLERY_ACCESS__JWT_PUBLIC_KEY is no RSA, EC or Ed25519 key.")
+            raise CannotStart("GALLERY_ACCESS__JWT_PUBLIC_KEY must be an RSA (2048 bits or more), EC or Ed25519 key.")
 
     async def get(self, key_id: str | None, algorithm: str) -> Any:  # noqa: ARG002  there is only one
         if algorithm not in supported_algorithms(self._key):
@@ -89,7 +89,7 @@ class StaticKey:
 
 
 def allowed_algorithms(settings: AccessSettings) -> frozenset[str]:
-    """What may have signed a token. Raises `CannotStart`."""
+    """The algorithms that tokens may be signed with. Raises `CannotStart`."""
     public = bool(settings.jwt_public_key or settings.jwks_url)
     if settings.jwt_public_key and settings.jwks_url:
         raise CannotStart("GALLERY_ACCESS__JWT_PUBLIC_KEY and GALLERY_ACCESS__JWKS_URL are both set: set one of them.")
@@ -97,7 +97,8 @@ def allowed_algorithms(settings: AccessSettings) -> frozenset[str]:
     wanted = [name for name in re.split(r"[\s,]+", settings.jwt_algorithms) if name]
     if unsupported := [name for name in wanted if name not in possible]:
         raise CannotStart(
-            f"GALLERY_ACCESS__JWT_ALGORITHMS has {', '.join(unsupported)}, for which no key is set, or which is none."
+            f"GALLERY_ACCESS__JWT_ALGORITHMS has {', '.join(unsupported)}: unknown, or without a key. Set the secret "
+            "for HS…, a public key or the JWKS URL for all others."
         )
     return frozenset(wanted) or frozenset(
         (SECRET_ALGORITHMS[:1] if settings.jwt_secret else ()) + (DEFAULT_ALGORITHMS if public else ())
@@ -126,7 +127,7 @@ def _header(token: str) -> Mapping[str, Any]:
 
 
 def _verify_signature(token: str, key: Any, algorithm: str) -> bytes:
-    """The payload of a token whose signature is good; nothing in it is looked at before."""
+    """The payload of a token with a valid signature; nothing in it is read before."""
     try:
         payload: bytes = _JWS.decode(token, key, algorithms=[algorithm])
     except jwt.InvalidSignatureError:
@@ -137,5 +138,5 @@ def _verify_signature(token: str, key: Any, algorithm: str) -> bytes:
 
 
 def _unescape_newlines(pem: str) -> str:
-    """Variables often carry a PEM's line ends as two characters."""
+    """A PEM from an environment variable often holds its line ends as backslashes, each with an n."""
     return pem.replace("\\n", "\n")

@@ -1,1 +1,1 @@
-"""The front door: one ASGI application from the rooms' own handlers."""
+"""One ASGI application from the packages' routers: middlewares, guard, problems, pages, server."""

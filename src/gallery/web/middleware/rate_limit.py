@@ -58,8 +58,8 @@ def rate_limits_enabled(settings: Settings) -> bool:
 
 
 class RateLimiter:
-    """Counts each request once, when it begins; a stream is one request. It authenticates the caller, whom the auth
-    guard gets again later: `authenticated_caller`.
+    """Counts each request once, when it begins; a stream is one request. It authenticates the caller first, and the
+    auth guard reuses the result: `authenticated_caller`.
     """
 
     def __init__(self, app: ASGIApp, rates: RateCounters, settings: Settings, access: Access) -> None:
