@@ -22,7 +22,7 @@ COPY src src
 RUN tools/bin/pip wheel --no-deps --no-build-isolation --wheel-dir wheels . \
     && python -m venv --without-pip /opt/gallery \
     && tools/bin/pip --python /opt/gallery/bin/python install gallery-api
-# Parts of wheels that Gallery never loads: some 40 MB. A path that no longer exists ends the build, so that a developer looks.
+# Parts of wheels that Gallery never loads: some 40 MB. A path that no longer exists ends the build, to be checked.
 RUN packages="$(echo /opt/gallery/lib/python3*/site-packages)" \
     && rm -r "$packages"/node_modules "$packages"/zstandard/_cffi.*.so \
     && find "$packages"/faker/providers -mindepth 2 -maxdepth 2 -type d -name '[a-z][a-z]_[A-Z][A-Z]' ! -name en_US -exec rm -r {} +
