@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-VERSION = re.compile(r"\d+\.\d+\.\d+(-(a|b|rc)\.\d+)?")  # as a package index reads them too
+VERSION = re.compile(r"\d+\.\d+\.\d+(-(a|b|rc)\.\d+)?")  # valid for package indexes too
 
 
 def main(tag: str, repository: str) -> int:
@@ -24,16 +24,16 @@ def main(tag: str, repository: str) -> int:
 def problems(source: Path, tag: str, repository: str) -> Iterator[str]:
     version = written_version(source)
     if tag != f"v{version}":
-        yield f"The tag is {tag}, but src/gallery/__init__.py says {version}."
+        yield f"The tag is {tag}, but src/gallery/__init__.py has {version}."
     if not VERSION.fullmatch(version):
         yield f"The version {version} is not like 1.2.3 or 1.2.3-rc.1."
     if not re.search(
         rf"^## \[{re.escape(version)}\] — \d{{4}}-\d\d-\d\d$", (source / "CHANGELOG.md").read_text(), re.MULTILINE
     ):
-        yield f"CHANGELOG.md has no heading `## [{version}] — ` with the day of the release."
+        yield f"CHANGELOG.md has no heading `## [{version}] — ` with the date of the release."
     address = tomllib.loads((source / "pyproject.toml").read_text())["project"]["urls"]["Repository"]
     if address != repository:
-        yield f"pyproject.toml says that the repository is {address}, but this is {repository}."
+        yield f"The repository in pyproject.toml is {address}, but this is {repository}."
 
 
 def written_version(source: Path) -> str:

@@ -1,8 +1,8 @@
 """Builds the published files: `make dist` writes the sdist and the wheel of the last commit into dist/.
 
-The sdist comes from a fresh copy of the commit and the wheel from the sdist, so that no leftovers get in. In that copy
-the README's links and pictures become absolute, since a package index shows the page alone; they lead to the version's
-tag.
+The sdist is built from a fresh copy of the commit, and the wheel from the sdist, so that no stray files get in. In that
+copy the README's links and pictures become absolute and lead to the version's tag, since a package index shows only
+this page.
 """
 
 import io
@@ -33,7 +33,7 @@ def main() -> None:
 
 
 def build(source: Path) -> Path:
-    """The folder with the sdist and the wheel. The README of `source` is rewritten."""
+    """Returns the folder with the sdist and the wheel. Rewrites the README in `source`."""
     readme = source / "README.md"
     readme.write_text(with_absolute_links(readme.read_text(), repository(source), f"v{written_version(source)}"))
     dist = source / "dist"
@@ -52,15 +52,15 @@ def repository(source: Path) -> str:
 
 
 def with_absolute_links(page: str, repository: str, tag: str) -> str:
-    """The page with each link to a file of the repository as an address."""
+    """The page with an absolute URL for each link to a file of the repository."""
 
-    def mended(link: re.Match[str]) -> str:
+    def absolute(link: re.Match[str]) -> str:
         if re.match(r"[a-z]+:|#", link["target"]):
             return link[0]
         view = "raw" if link["picture"] else "blob"
         return f"{link['picture']}{link['text']}({repository}/{view}/{tag}/{link['target']})"
 
-    return LINK.sub(mended, page)
+    return LINK.sub(absolute, page)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""What one operation takes of each part: `python bench/capacity.py` prints the table that docs/scaling.md reckons with.
+"""Measures the cost of one operation in each part: `python bench/capacity.py` prints the table for docs/scaling.md.
 
-It uses `gallery dev` over HTTP and reads what the kernel has charged to each process, so the figures hold on a busy
-machine too, if less exactly. CPU in milliseconds; bytes of the write-ahead log, of tables and of objects per image.
+It uses `gallery dev` over HTTP and reads the kernel's accounts of each process, so the figures hold on a busy machine
+too, if less exactly. CPU in milliseconds; bytes of the write-ahead log, of tables and of objects per image.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ async def main() -> None:
         async with dev(environment, Path(folder)) as stack, httpx.AsyncClient(base_url=stack.url, timeout=60) as client:
             running = msgspec.json.decode((stack.data / "run.json").read_bytes(), type=RunInfo)
             database = await asyncpg.connect(running.database_url)
-            await _upload_all(client, photos.distinct_photos(10))  # everything warm, a renderer too
+            await _upload_all(client, photos.distinct_photos(10))  # warms everything up, a renderer too
             for name, (width, height, count) in UPLOADS.items():
                 contents = [photos.a_jpeg(width, height, seed) for seed in range(count)]
                 print_row(name, await _measure_uploads(stack, client, database, contents))
@@ -81,16 +81,16 @@ async def _cpu_per_operation(
 
 
 async def _upload_all(client: httpx.AsyncClient, contents: list[bytes]) -> None:
-    gate = asyncio.Semaphore(4)
+    slots = asyncio.Semaphore(4)
 
     async def send(content: bytes) -> None:
-        async with gate:
+        async with slots:
             await post(client, content)
 
-    async with listen(client, types="image.ready") as maya:
+    async with listen(client, types="image.ready") as events:
         await asyncio.gather(*(send(content) for content in contents))
         for _ in contents:
-            await maya.next("image.ready", seconds=300)
+            await events.next("image.ready", seconds=300)
 
 
 def _cpu_seconds(stack: RunningGallery) -> dict[str, float]:

@@ -1,7 +1,7 @@
-"""What a page of a list costs among a thousand images and among a million: `python bench/listing.py [most [folder]]`.
+"""Measures a page of a list among a thousand to a million images: `python bench/listing.py [max_images [folder]]`.
 
-Fills an embedded PostgreSQL, asks each question many times, and prints a table of p50 and p99 in milliseconds, a column
-for each number of images, then the plans at the largest. No cache, no HTTP: the statements, and images made of rows.
+Fills an embedded PostgreSQL, runs each query many times, and prints a table of p50 and p99 in milliseconds, a column
+for each number of images, then the plans at the largest. No cache, no HTTP: only the statements and the rows' decoding.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from gallery.settings import Settings
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 ROUNDS = 200
-TIME_LIMIT_SECONDS = 15  # seconds for one kind of question
+TIME_LIMIT_SECONDS = 15  # for one kind of query
 
 FILL = """
     INSERT INTO image (id, owner, title, description, alt, tags, original_name, mime_type, size, sha256, animated,
@@ -116,29 +116,29 @@ async def fill(database: Database, size: int) -> None:
 async def measure(database: Database, size: int, figures: dict[str, list[str]]) -> None:
     rows = await sample_rows(database, size)
     ids = [row["id"] for row in rows]
-    for kind, question in queries():
-        record_times(figures, kind, await times(database, lambda q=question: q))
+    for kind, query in queries():
+        record_times(figures, kind, await times(database, lambda q=query: q))
     for sort in Sort:
         column = listing.ORDERS[sort].column
 
-        def somewhere(sort: Sort = sort, column: str = column) -> ListQuery:
+        def random_page(sort: Sort = sort, column: str = column) -> ListQuery:
             row = random.choice(rows)
-            asked = ListQuery(sort=sort)
-            return replace(asked, after=asked.cursor(row[column], row["id"]))
+            query = ListQuery(sort=sort)
+            return replace(query, after=query.cursor(row[column], row["id"]))
 
-        record_times(figures, f"sort `{sort}`, anywhere", await times(database, somewhere))
+        record_times(figures, f"sort `{sort}`, anywhere", await times(database, random_page))
     record_times(figures, "50 by `ids`", await times(database, lambda: ListQuery(ids=random.sample(ids, 50))))
 
 
 async def times(database: Database, make_query: Callable[[], ListQuery]) -> list[float]:
-    """Seconds, in order; at least five, and no more than fit into our patience."""
+    """Sorted seconds of at least five runs, and of as many as `ROUNDS` and `TIME_LIMIT_SECONDS` permit."""
     found: list[float] = []
     async with database.primary() as db:
         await listing.page(db, SHARED_OWNER, make_query())
         while len(found) < ROUNDS and (len(found) < 5 or sum(found) < TIME_LIMIT_SECONDS):
-            question = make_query()
+            query = make_query()
             began = time.perf_counter()
-            await listing.page(db, SHARED_OWNER, question)
+            await listing.page(db, SHARED_OWNER, query)
             found.append(time.perf_counter() - began)
     return sorted(found)
 
@@ -164,18 +164,13 @@ async def sample_rows(database: Database, size: int) -> list[dict[str, object]]:
 async def print_plans(database: Database) -> None:
     async with database.primary() as db:
         for words in (["lake"], ["heliotrope"]):
-            look = listing.ListStatements(SHARED_OWNER, ListQuery(words=words), words, 51)
-            print(
-                f"\n{words[0]}, "
-                f"near:\n{await explain(db, listing.USE_SORT_INDEX, look.bounded_scan(), look.parameters)}"
-            )
-            print(
-                f"\n{words[0]}, "
-                f"few:\n{await explain(db, listing.USE_FILTER_INDEX, look.filter_and_sort(), look.parameters)}"
-            )
-            print(
-                f"\n{words[0]}, rest:\n{await explain(db, listing.USE_SORT_INDEX, look.full_scan(), look.parameters)}"
-            )
+            query = listing.ListStatements(SHARED_OWNER, ListQuery(words=words), words, 51)
+            for name, planner_settings, statement in (
+                ("near", listing.USE_SORT_INDEX, query.bounded_scan()),
+                ("few", listing.USE_FILTER_INDEX, query.filter_and_sort()),
+                ("rest", listing.USE_SORT_INDEX, query.full_scan()),
+            ):
+                print(f"\n{words[0]}, {name}:\n{await explain(db, planner_settings, statement, query.parameters)}")
 
 
 async def explain(db: Connection, planner_settings: str, statement: str, values: list[object]) -> str:
@@ -190,9 +185,9 @@ def log(line: str) -> None:
 
 
 if __name__ == "__main__":
-    most = int(sys.argv[1]) if len(sys.argv) > 1 else SIZES[-1]
+    largest = int(sys.argv[1]) if len(sys.argv) > 1 else SIZES[-1]
     if len(sys.argv) > 2:
-        asyncio.run(main(most, Path(sys.argv[2])))
+        asyncio.run(main(largest, Path(sys.argv[2])))
     else:
         with tempfile.TemporaryDirectory(prefix="gallery-bench-") as temporary:
-            asyncio.run(main(most, Path(temporary)))
+            asyncio.run(main(largest, Path(temporary)))

@@ -1,7 +1,7 @@
-"""`make bench`: what the main job costs on this machine, measured on the real processes (`gallery dev`), in one run.
+"""`make bench`: measures uploads and reads on this machine with the real processes (`gallery dev`), in one run.
 
-Prints one line a figure, and JSON with `--json`. Compare figures of one run with each other, or runs on one idle
-machine; single absolute times of a shared machine say little.
+Prints a line for each figure, as JSON with `--json`. Compare figures of one run, or runs on one idle machine: absolute
+times on a shared machine are not reliable.
 """
 
 import asyncio
@@ -51,12 +51,12 @@ async def main() -> None:
 async def one_at_a_time(client: httpx.AsyncClient, figures: dict[str, float]) -> None:
     """From the first byte of the request to the event: a 12-megapixel photo on an idle machine."""
     times = []
-    async with listen(client) as maya:
+    async with listen(client) as events:
         for seed in range(ROUNDS + 1):
             photo = photos.a_jpeg(width=4032, height=3024, seed=seed)
             began = time.perf_counter()
             await post(client, photo)
-            await maya.next("image.ready")
+            await events.next("image.ready")
             times.append(time.perf_counter() - began)
     figures["12 MP photo, upload to READY, first, s"] = times[0]
     figures["12 MP photo, upload to READY, median, s"] = statistics.median(times[1:])
@@ -64,18 +64,18 @@ async def one_at_a_time(client: httpx.AsyncClient, figures: dict[str, float]) ->
 
 async def many_at_once(client: httpx.AsyncClient, figures: dict[str, float]) -> None:
     contents = photos.distinct_photos(PHOTOS, width=1600, height=1200)
-    gate = asyncio.Semaphore(20)
+    slots = asyncio.Semaphore(20)
 
     async def send(content: bytes) -> None:
-        async with gate:
+        async with slots:
             await post(client, content)
 
-    async with listen(client, types="image.ready") as maya:
+    async with listen(client, types="image.ready") as events:
         began = time.perf_counter()
         await asyncio.gather(*(send(content) for content in contents))
         figures[f"{PHOTOS} photos of 2 MP, all answered, s"] = time.perf_counter() - began
         for _ in contents:
-            await maya.next("image.ready", seconds=300)
+            await events.next("image.ready", seconds=300)
         figures[f"{PHOTOS} photos of 2 MP, all READY, s"] = time.perf_counter() - began
 
 

@@ -1,11 +1,11 @@
-"""What watching costs: CPU of the API for each request, with and without, in one run and by turns.
+"""Measures the cost of metrics and traces: the API's CPU for each request, with and without them, alternating.
 
 `python bench/observing.py` compares traces off and on (sent to a collector in this process, every request sampled), and
-one API process with two that measure together. `--against BIN/gallery` adds another version's command, such as the one
-before there were metrics: its house must know the same schema.
+one API process with two that share metrics. `--against BIN/gallery` adds another version's command, such as the one
+before metrics existed; it must use the same schema.
 
-What is measured is CPU time of the server's processes. Other work on the machine disturbs it through the caches, so the
-figure is that of the calmest tenth of the turns.
+The figure is CPU time of the server's processes. Other work on the machine disturbs it through the caches, so the
+lowest tenth of the rounds counts.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from gallery.embedded.servers import open_servers
 from otlp_collector import run_collector
 
 ROUNDS = 100
-REQUESTS = 30  # in one turn
+REQUESTS = 30  # in one round
 PATHS = {
     "/livez": "nothing at all",
     "/api/v1/images/{id}": "an image, from the cache",
@@ -78,19 +78,19 @@ async def measure(
 ) -> None:
     names = list(apis)
     print(f"{'microseconds of CPU a request':32}" + "".join(f"{name:>18}" for name in names))
-    for path, what in PATHS.items():
+    for path, title in PATHS.items():
         found: dict[str, list[float]] = {name: [] for name in names}
-        for turn in range(ROUNDS + 1):
-            for name in names if turn % 2 else reversed(names):
+        for number in range(ROUNDS + 1):
+            for name in names if number % 2 else reversed(names):
                 spent = await cpu_microseconds(apis[name].pid, clients[name], path.format(id=image))
-                if turn:  # the first one warms up
+                if number:  # the first one warms up
                     found[name].append(spent)
-        calm = {name: statistics.quantiles(found[name], n=10)[0] for name in names}
-        print(f"{what:32}" + "".join(f"{calm[name]:18.0f}" for name in names), flush=True)
+        lowest = {name: statistics.quantiles(found[name], n=10)[0] for name in names}
+        print(f"{title:32}" + "".join(f"{lowest[name]:18.0f}" for name in names), flush=True)
 
 
 async def cpu_microseconds(pid: int, client: httpx.AsyncClient, path: str) -> float:
-    """Microseconds of CPU that a request takes of a process and its children."""
+    """The CPU of a process and its children for one request, in microseconds."""
     before = cpu_seconds(pid)
     for _ in range(REQUESTS):
         (await client.get(path)).raise_for_status()
@@ -98,9 +98,9 @@ async def cpu_microseconds(pid: int, client: httpx.AsyncClient, path: str) -> fl
 
 
 def cpu_seconds(pid: int) -> float:
-    """From the scheduler, in nanoseconds: `times` counts in hundredths of a second."""
+    """By the scheduler's nanoseconds: `times` counts in hundredths of a second."""
     family = [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]
-    tasks = [task for member in family for task in Path(f"/proc/{member}/task").iterdir()]
+    tasks = [task for process in family for task in Path(f"/proc/{process}/task").iterdir()]
     return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
 
 

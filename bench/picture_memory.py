@@ -1,8 +1,8 @@
-"""What rendering takes for each kind of picture, against what `rendering/memory.py` counts for it.
+"""Measures the memory of rendering each kind of picture, and compares it with the estimate of `rendering/memory.py`.
 
     .venv/bin/python bench/picture_memory.py [WIDTH HEIGHT]
 
-Run it after an update of libvips, libheif or Pillow; it ends with 1 where a picture takes more than is counted. By
+Run it after an update of libvips, libheif or Pillow. It exits with 1 when a picture takes more than its estimate. By
 default pictures have 48 megapixels, and all kinds together take three minutes.
 """
 
@@ -21,7 +21,7 @@ from gallery.rendering.probe import Limits, probe
 CHILD = """
 import sys, threading, time
 from pathlib import Path
-from gallery.rendering import decode, encode, placeholder, pipeline, probe, recipe, steps
+from gallery.rendering import decode, encode, placeholder, pipeline, probe, recipe, transforms
 
 def used():
     status = Path("/proc/self/status").read_text()
@@ -43,15 +43,15 @@ print(peak[0], time.monotonic() - began)
 
 def main() -> int:
     width, height = (int(side) for side in sys.argv[1:3]) if len(sys.argv) > 2 else (8_000, 6_000)
-    worse = 0
-    print(f"{width} × {height} px{'':22}MB taken{'':6}counted{'':6}seconds")
+    over = 0
+    print(f"{width} × {height} px{'':22}MB used{'':5}estimated{'':6}seconds")
     for kind, make in large_pictures.KINDS.items():
         file = make(width, height)
-        taken, seconds = measure(file)
-        worse += taken > estimated_bytes(file)
-        mark = "  MORE" if taken > estimated_bytes(file) else ""
-        print(f"{kind:32}{taken / 1e6:10.0f}{estimated_bytes(file) / 1e6:13.0f}{seconds:13.1f}{mark}", flush=True)
-    return int(worse > 0)
+        used, seconds = measure(file)
+        over += used > estimated_bytes(file)
+        mark = "  MORE" if used > estimated_bytes(file) else ""
+        print(f"{kind:32}{used / 1e6:10.0f}{estimated_bytes(file) / 1e6:13.0f}{seconds:13.1f}{mark}", flush=True)
+    return int(over > 0)
 
 
 def measure(file: bytes) -> tuple[int, float]:
@@ -61,8 +61,8 @@ def measure(file: bytes) -> tuple[int, float]:
         child = subprocess.run(
             [sys.executable, "-c", CHILD, original, folder], capture_output=True, text=True, check=True
         )
-    taken, seconds = child.stdout.split()
-    return int(taken), float(seconds)
+    used, seconds = child.stdout.split()
+    return int(used), float(seconds)
 
 
 def estimated_bytes(file: bytes) -> int:

@@ -1,7 +1,7 @@
-"""Whether the Gallery in this container lives: exit code 0, or 1 with a sentence. Asked by the image's HEALTHCHECK.
+"""The image's HEALTHCHECK: exits with 0 when /livez answers in this container, else with 1 and a sentence.
 
-An API answers /livez on PORT; a worker does on GALLERY_WORKER__METRICS_PORT, if it has one. A worker without one is
-looked after by its orchestrator, which sees whether the process is there.
+An API answers /livez on PORT, a worker on GALLERY_WORKER__METRICS_PORT. A worker without this port always passes: its
+orchestrator watches the process.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Draws the Grafana dashboard without Grafana: each panel in its place, with what Prometheus answers to its queries.
+"""Draws the Grafana dashboard without Grafana: each panel with Prometheus' results of its queries.
 
 `python docs/draw_dashboard.py http://127.0.0.1:9090` writes docs/images/dashboard.svg from a running Prometheus: its
 last minutes, or those before `--end` (seconds since 1970). `--scrape` is how many seconds lie between two scrapes;
@@ -29,7 +29,7 @@ MARGIN, HEADER, COLUMN, ROW, GAP = 24, 68, 50, 27, 8
 WIDTH = 24 * COLUMN + 2 * MARGIN  # Grafana's grid has 24 columns
 LIGHT = ("#14685a", "#c07f1d", "#7b3f8c", "#2b6cb0", "#b3261e", "#6b7a1e", "#5a6472", "#c2528b", "#8a5a3c", "#2a8fa3")
 DARK = ("#6fceb8", "#e6b45c", "#c79be0", "#7fb2ea", "#ff8a7d", "#b7c55a", "#a3adb8", "#f09ac0", "#cf9f7d", "#6cc7dc")
-THRESHOLDS = {"green": 0, "orange": 1, "red": 4}  # of those colours
+THRESHOLDS = {"green": 0, "orange": 1, "red": 4}  # indexes of those colours
 CURVE_STYLE = """
   .card { fill: #fff; stroke: #e2dfd7 } .full { fill: currentColor } .small { font-size: 11.5px }
   .curve { stroke: currentColor; fill: none; stroke-width: 1.6; stroke-linejoin: round; stroke-linecap: round }
@@ -45,7 +45,7 @@ UNITS = {
 
 
 class Span(Struct, frozen=True):
-    """The time that is drawn, in seconds since 1970, and the seconds from one point to the next."""
+    """The drawn period in seconds since 1970, and the seconds between two points."""
 
     start: int
     end: int
@@ -53,7 +53,7 @@ class Span(Struct, frozen=True):
 
 
 class Series(Struct, frozen=True):
-    """What the legend says, and the values by time; `below` is what they are stacked on."""
+    """A curve: its legend and its values by time; `below` has the values it is stacked on."""
 
     name: str
     values: dict[int, float]
@@ -61,7 +61,7 @@ class Series(Struct, frozen=True):
 
 
 class Plot(Struct, frozen=True):
-    """Where curves are drawn, and up to which value."""
+    """The area of the curves, and its highest value."""
 
     x_offset: float
     y_offset: float
@@ -161,7 +161,7 @@ def _chart(field: dict[str, Any], series: Sequence[Series], span: Span, width: f
 
 
 def _shorten(name: str, letters: int) -> str:
-    """The first word and the end, where all of it is too long: a method, and which route it is."""
+    """Shortens a long name to its first word and its end: a method and the end of its route."""
     first, _, rest = name.partition(" ")
     end = rest[len(first) + 2 - letters :]
     return name if len(name) <= letters else f"{first} …{end[max(0, end.find('/')) :]}"
@@ -176,7 +176,7 @@ def _stacked(series: Sequence[Series]) -> list[Series]:
 
 
 def _curves(series: Sequence[Series], plot: Plot, shade: float, colour: int = 0) -> Iterator[str]:
-    """Nothing is drawn where nothing is known."""
+    """Gaps in the data stay gaps."""
     for number, line in enumerate(series, start=colour):
         for _, run in groupby(enumerate(sorted(line.values)), lambda one: one[1] - one[0] * plot.span.step):
             times = [at for _, at in run]
@@ -188,7 +188,7 @@ def _curves(series: Sequence[Series], plot: Plot, shade: float, colour: int = 0)
 
 
 def _axis_max(series: Sequence[Series], unit: str) -> float:
-    """The next round number above all values, in the unit that will be said."""
+    """The next round number above all values, in the unit of the labels."""
     highest = max(value for line in series for value in line.values.values()) or 1
     size, _ = _scale(highest, unit)
     power = size * 10.0 ** floor(log10(highest / size))
@@ -200,7 +200,7 @@ def _scale(value: float, unit: str) -> tuple[float, str]:
 
 
 def _format_value(value: float, unit: str, like: float = 0) -> str:
-    """In the unit that suits the value, or another one `like` it."""
+    """The value in its best unit, or in that of `like`."""
     size, name = _scale(like or value, unit)
     return f"{float(f'{value / size:.3g}'):g} {name}".strip()
 

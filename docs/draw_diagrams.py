@@ -77,7 +77,7 @@ def sources() -> Iterator[str]:
 
 
 def drawn(page: Page, name: str, source: str) -> str:
-    """An SVG in the theme's colours. Raises Mermaid's error where it cannot read the text."""
+    """An SVG in the theme's colours. Raises Mermaid's error for an invalid text."""
     svg: str = page.evaluate("async ([id, text]) => (await mermaid.render(id, text)).svg", [f"diagram-{name}", source])
     for color, variable in COLORS.items():
         svg = svg.replace(color, variable)

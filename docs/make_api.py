@@ -78,7 +78,7 @@ def page() -> str:
 
 
 async def _document() -> dict[str, Any]:
-    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())  # says nothing
+    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())  # no output
     application = MagicMock(settings=Settings.read({"GALLERY_RATE__ENABLED": "false"}))
     transport = httpx.ASGITransport(make_app(application))
     async with httpx.AsyncClient(transport=transport, base_url=ADDRESS) as client:

@@ -1,6 +1,6 @@
 """Writes docs/llms.txt (https://llmstxt.org) from the site's navigation: `python docs/make_llms.py`.
 
-Each page is told by its title and the first sentence of its text.
+Each entry has the page's title and the first sentence of its text.
 """  # noqa: INP001
 
 import re

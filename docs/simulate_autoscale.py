@@ -1,4 +1,4 @@
-"""Replays a day's load through the decision of `GET /admin/autoscale` and draws what comes of it.
+"""Simulates a day's load with the decision of `GET /admin/autoscale` and draws the result.
 
 `python docs/simulate_autoscale.py` writes docs/images/autoscale.svg and prints the numbers of docs/scaling.md. The same
 seed gives the same picture. A model, not a measurement: a worker renders `IMAGES_PER_SECOND` images a second, and a new
@@ -17,17 +17,17 @@ from msgspec import Struct
 from gallery.admin.autoscale import Load, Rules, decide
 
 PICTURE = Path(__file__).parent / "images" / "autoscale.svg"
-DAY_SECONDS = 24 * 3600  # seconds
+DAY_SECONDS = 24 * 3600
 SEED = 5
-IMAGES_PER_SECOND = 4.0  # images a second that one worker with two renderers manages
-STARTUP_SECONDS = 25  # seconds until a new worker works
-BUSY_WINDOW_SECONDS = 60  # seconds over which it is seen how busy they are
-POLL_SECONDS = 15  # seconds between two looks, as KEDA's
+IMAGES_PER_SECOND = 4.0  # of one worker with two renderers
+STARTUP_SECONDS = 25  # of a new worker
+BUSY_WINDOW_SECONDS = 60  # over which `busy` is measured
+POLL_SECONDS = 15  # as KEDA's
 RULES = Rules(max=12)
 
 
 class Second(Struct, frozen=True):
-    """How things stood: images that came, that wait, how long the oldest has; workers at work, and those paid for."""
+    """One second: new and waiting images, the age of the oldest, workers that work, and workers that run."""
 
     arrived: int
     waiting: int
@@ -37,7 +37,7 @@ class Second(Struct, frozen=True):
 
 
 def day() -> Callable[[int], float]:
-    """Uploads a second: little at night, much in the evening, an import at ten, and a link that goes round at 17:30."""
+    """Uploads a second: few at night, many in the evening, an import at ten, and a shared link at 17:30."""
 
     def rate(second: int) -> float:
         hour = second / 3600
@@ -49,10 +49,10 @@ def day() -> Callable[[int], float]:
 
 
 def simulate(rate: Callable[[int], float], rules: Rules, seed: int = SEED) -> list[Second]:
-    """Second by second; workers come `STARTUP_SECONDS` seconds after they were asked for and go at once."""
+    """Second by second; a worker starts `STARTUP_SECONDS` after the decision and ends at once."""
     chance = random.Random(seed)  # noqa: S311  no secret
-    queue: deque[int] = deque()  # when each image that waits has come
-    coming: deque[int] = deque()  # when each new worker will work
+    queue: deque[int] = deque()  # the arrival of each waiting image
+    coming: deque[int] = deque()  # the start of each new worker
     worked: deque[float] = deque(maxlen=BUSY_WINDOW_SECONDS)
     workers, joined, left, done = 1, -inf, -inf, 0.0
     seconds = []
@@ -84,7 +84,7 @@ def _bump(hour: float, at: float, width: float) -> float:
 
 
 def _poisson(chance: random.Random, mean: float) -> int:
-    """How many come within a second, when so many do on average."""
+    """A random number of arrivals in a second, with this mean."""
     count, left = 0, chance.expovariate(1)
     while left < mean:
         count, left = count + 1, left + chance.expovariate(1)

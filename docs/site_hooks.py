@@ -1,4 +1,4 @@
-"""MkDocs' hooks (mkdocs.yml): links that leave docs/ lead to the repository, and diagrams become pictures."""  # noqa: INP001
+"""MkDocs' hooks (mkdocs.yml): make links out of docs/ absolute, and replace diagrams by pictures."""  # noqa: INP001
 
 import hashlib
 import posixpath
@@ -18,7 +18,7 @@ def on_page_markdown(markdown: str, *, page: Any, config: Any, **_: object) -> s
 
 
 def on_post_build(*, config: Any, **_: object) -> None:
-    """The pages' Markdown lies beside the pages: llms.txt leads there."""
+    """Copies the pages' Markdown beside the pages, for the links of llms.txt."""
     docs, site = Path(config["docs_dir"]), Path(config["site_dir"])
     for path in docs.rglob("*.md"):
         copy = site / path.relative_to(docs)
@@ -27,7 +27,7 @@ def on_post_build(*, config: Any, **_: object) -> None:
 
 
 def in_the_repository(markdown: str, here: str, address: str) -> str:
-    """The page with each link to a file outside of docs/ as an address of the repository."""
+    """The page with a URL of the repository for each link to a file outside of docs/."""
 
     def mended(link: re.Match[str]) -> str:
         path = posixpath.normpath(posixpath.join(here, link[1]))
@@ -40,7 +40,7 @@ def in_the_repository(markdown: str, here: str, address: str) -> str:
 
 
 def diagram(source: str) -> Path:
-    """The picture that docs/draw_diagrams.py has drawn of this text; its name changes with the text."""
+    """The picture that docs/draw_diagrams.py has drawn of this text; its name is a hash of the text."""
     return DIAGRAMS / f"{hashlib.sha256(source.encode()).hexdigest()[:12]}.svg"
 
 

@@ -36,13 +36,13 @@ def test_a_version_that_is_written_everywhere_may_be_published(source, version):
 @pytest.mark.parametrize("tag", ["v9.9.9", "1.2.3", "v1.2.3-rc.1"])
 def test_a_tag_of_another_version_may_not(source, tag):
     write(source, "1.2.3", "## [1.2.3] — 2026-12-01")
-    assert list(problems(source, tag, HERE)) == [f"The tag is {tag}, but src/gallery/__init__.py says 1.2.3."]
+    assert list(problems(source, tag, HERE)) == [f"The tag is {tag}, but src/gallery/__init__.py has 1.2.3."]
 
 
 def test_an_unreleased_changelog_may_not(source):
     write(source, "1.2.3", "## [1.2.3] — unreleased")
     [said] = problems(source, "v1.2.3", HERE)
-    assert said == "CHANGELOG.md has no heading `## [1.2.3] — ` with the day of the release."
+    assert said == "CHANGELOG.md has no heading `## [1.2.3] — ` with the date of the release."
 
 
 @pytest.mark.parametrize("version", ["1.3.0rc1", "1.3", "1.3.0-snapshot"])
