@@ -58,26 +58,26 @@ def wanted(workers, waiting, oldest=0.0, **more):
         (9_000, 600, (4, Rule.LENGTH)),
     ],
 )
-def test_the_rules_of_the_seed(waiting, oldest, expected):
+def test_the_three_rules(waiting, oldest, expected):
     """More than 100 waiting: add. Fewer than 20: remove. One waits for more than 30 seconds: add."""
     assert wanted(2, waiting, oldest) == expected
 
 
-def test_after_a_change_there_is_a_pause():
+def test_each_change_is_followed_by_a_cooldown():
     assert wanted(2, 500, since_joined=29) == (2, Rule.COOLDOWN)
     assert wanted(2, 500, since_joined=31, since_left=1) == (4, Rule.LENGTH), "who has just removed one may add"
     assert wanted(2, 0, since_joined=299) == (2, Rule.COOLDOWN), "what has just come shall not go"
     assert wanted(2, 0, since_left=299) == (2, Rule.COOLDOWN), "one after the other"
 
 
-def test_nobody_goes_whose_work_the_others_have_no_room_for():
+def test_no_worker_is_removed_while_the_others_are_too_busy():
     assert wanted(5, 0, busy=0.7) == (5, Rule.STEADY)
     assert wanted(5, 0, busy=0.6) == (4, Rule.QUIET)
     assert wanted(2, 0, busy=0.5) == (2, Rule.STEADY)
     assert wanted(2, 0, busy=0.25) == (1, Rule.QUIET)
 
 
-def test_ends_are_ends():
+def test_minimum_maximum_and_pause():
     assert wanted(0, 0) == (1, Rule.MINIMUM)
     assert wanted(1, 0) == (1, Rule.MINIMUM)
     assert wanted(10, 5_000, 300) == (10, Rule.MAXIMUM)
@@ -87,7 +87,7 @@ def test_ends_are_ends():
 
 @PROPERTY_SETTINGS
 @given(loads, rules)
-def test_it_stays_within_its_bounds_and_steps(load, rules):
+def test_the_decision_stays_within_bounds_and_steps(load, rules):
     decision = decide(load, rules)
     assert rules.min <= decision.wanted <= rules.max
     if rules.min <= load.workers <= rules.max:
@@ -104,7 +104,7 @@ def test_a_heavier_load_never_asks_for_fewer(load, rules, more, older):
 
 @PROPERTY_SETTINGS
 @given(loads, rules)
-def test_what_has_just_come_shows_first_what_it_does(load, rules):
+def test_a_change_is_not_followed_by_another_at_once(load, rules):
     """Once there are as many as were asked for, the same load asks for no others."""
     asked = decide(load, rules)
     joined = 0.0 if asked.wanted > load.workers else load.since_joined
@@ -117,7 +117,7 @@ def test_what_has_just_come_shows_first_what_it_does(load, rules):
 
 @PROPERTY_SETTINGS
 @given(st.integers(1, 10), st.integers(20, 100), st.floats(0, 30))
-def test_between_the_marks_nothing_changes(workers, waiting, oldest):
+def test_between_the_thresholds_nothing_changes(workers, waiting, oldest):
     assert decide(Load(workers, waiting, oldest), RULES).wanted == workers
 
 
@@ -132,7 +132,7 @@ def test_a_steady_load_finds_its_number_and_stays_there(workers, waiting):
     assert counts == sorted(counts) or counts == sorted(counts, reverse=True)
 
 
-def test_rules_that_do_not_fit_together_are_refused():
+def test_contradicting_rules_are_refused():
     with pytest.raises(Misconfigured, match="MIN"):
         Rules.from_settings(AutoscaleSettings(min=5, max=4))
     with pytest.raises(Misconfigured, match="REMOVE_BELOW"):
@@ -141,7 +141,7 @@ def test_rules_that_do_not_fit_together_are_refused():
     assert Rules.from_settings(read.autoscale) == Rules(max=40, latency=5)
 
 
-async def test_the_advice_goes_by_heartbeats_and_by_what_is_due(client, gallery):
+async def test_the_advice_uses_heartbeats_and_due_images(client, gallery):
     async def advice():
         return (await client.get("/admin/autoscale")).json()
 
@@ -176,7 +176,7 @@ async def test_the_advice_goes_by_heartbeats_and_by_what_is_due(client, gallery)
     assert ((await advice())["wanted"], (await advice())["rule"]) == (2, "paused")
 
 
-async def test_keda_reads_the_number_that_we_answer(client):
+async def test_keda_reads_the_wanted_number(client):
     ask, scale = yaml.safe_load_all((ROOT / "deploy" / "keda" / "scaledobject.yaml").read_text())
     (trigger,) = scale["spec"]["triggers"]
     assert trigger["authenticationRef"]["name"] == ask["metadata"]["name"]
@@ -187,7 +187,7 @@ async def test_keda_reads_the_number_that_we_answer(client):
     assert (scale["spec"]["minReplicaCount"], scale["spec"]["maxReplicaCount"]) == (RULES.min, RULES.max)
 
 
-def test_the_picture_of_a_day_is_what_the_rules_make_of_it():
+def test_the_simulated_day_is_up_to_date():
     day = runpy.run_path(str(ROOT / "docs" / "simulate_autoscale.py"))
     seconds = day["simulate"](day["day"](), day["RULES"])
     assert day["draw"](seconds) == day["PICTURE"].read_text(), "run python docs/simulate_autoscale.py"

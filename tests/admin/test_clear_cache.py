@@ -7,7 +7,7 @@ from factories import CALLER, post, upload_image
 from gallery.images.model import ImageId
 
 
-async def test_answers_go_and_queue_and_limits_stay(environment):
+async def test_clearing_the_cache_keeps_queue_and_limits(environment):
     async with (
         running_application(environment, GALLERY_RATE__ENABLED="true", GALLERY_RATE__STRANGER="50 per 60") as (
             gallery,

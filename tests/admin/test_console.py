@@ -65,7 +65,7 @@ async def running_worker(settings, processing):
 # --- how it stands --------------------------------------------------------------------------------------------------
 
 
-async def test_each_lane_says_how_much_waits_and_for_how_long(client, gallery):
+async def test_each_lane_has_its_counts_and_longest_wait(client, gallery):
     for lane in ("interactive", "interactive", "bulk"):
         await upload_image(gallery, lane=lane)
     later = await upload_image(gallery)
@@ -83,7 +83,7 @@ async def test_each_lane_says_how_much_waits_and_for_how_long(client, gallery):
     assert (found["jobs"]["prioritized"], found["jobs"]["wait"]) == (4, 0), "where LLEN of wait would see nothing"
 
 
-async def test_what_is_under_way_says_who_has_it_and_how_far_it_is(client, gallery, processing, settings, monkeypatch):
+async def test_a_running_image_has_its_worker_and_progress(client, gallery, processing, settings, monkeypatch):
     go_on = asyncio.Event()
     run = processing._resources.pool.run
 
@@ -119,7 +119,7 @@ async def test_what_is_under_way_says_who_has_it_and_how_far_it_is(client, galle
     assert found["workers"][0]["presence"] == "ended"
 
 
-async def test_a_worker_that_is_not_heard_of_is_lost_and_then_forgotten(client, gallery):
+async def test_a_worker_without_heartbeats_is_lost_and_later_not_listed(client, gallery):
     async def presences():
         return [(w["name"], w["presence"]) for w in (await queue_state(client))["workers"]]
 
@@ -134,7 +134,7 @@ async def _equals(read, wanted):
     return await read() == wanted
 
 
-async def test_the_console_stands_while_valkey_is_away(settings):
+async def test_the_console_works_while_valkey_is_unavailable(settings):
     nowhere = msgspec.structs.replace(settings.redis, url="redis://127.0.0.1:1/0")
     async with open_gallery(msgspec.structs.replace(settings, redis=nowhere)) as gallery:
         await make_failed(gallery, "Lake")
@@ -147,7 +147,7 @@ async def test_the_console_stands_while_valkey_is_away(settings):
 # --- pause ----------------------------------------------------------------------------------------------------------
 
 
-async def test_a_paused_queue_stays_so_when_valkey_forgets_everything(client, gallery, processing, settings):
+async def test_a_pause_survives_the_loss_of_valkeys_data(client, gallery, processing, settings):
     await gallery.sweep.run()
     assert (await client.post("/admin/queues/pause")).json()["pausedSince"]
     assert await gallery.queue._shards[0].isPaused(), "and Bull Board says so"
@@ -179,7 +179,7 @@ async def _is_ready(gallery, image):
     return (await gallery.images.get(CALLER, image.id)).status == "READY"
 
 
-async def test_what_is_under_way_when_a_queue_is_paused_is_finished(client, gallery, processing, monkeypatch):
+async def test_a_running_image_is_finished_after_a_pause(client, gallery, processing, monkeypatch):
     fetch = gallery.objects.fetch
 
     async def pause_and_fetch(*args, **more):
@@ -213,7 +213,7 @@ async def test_failures_come_newest_first_in_pages_and_by_reason(client, gallery
 
 
 @pytest.mark.parametrize("code", ["%00", "a%00b", "%FF", "A", "a-b", "%F0%9F%8F%94", "a" * 101, "_a"])
-async def test_a_code_that_is_none_is_refused(client, code):
+async def test_an_invalid_code_is_refused(client, code):
     for method, path in (
         ("GET", "/admin/queues"),
         ("GET", "/admin/queues/failed"),
@@ -239,7 +239,7 @@ async def test_a_code_that_is_none_is_refused(client, code):
         "",
     ],
 )
-async def test_a_cursor_with_a_time_that_we_do_not_write_is_refused(client, key):
+async def test_a_cursor_with_another_form_of_time_is_refused(client, key):
     for path in ("/admin/queues", "/admin/queues/failed"):
         cursor = Cursor("failed:", key, UUID(int=0)).encode()
         answer = await client.get(f"{path}?cursor={cursor}")
@@ -252,7 +252,7 @@ async def test_the_first_and_the_last_time_of_all_are_cursors(client):
         assert (await client.get(f"/admin/queues/failed?cursor={cursor}")).status_code == 200
 
 
-async def test_a_failure_says_why_and_is_tried_again(client, gallery, processing):
+async def test_a_failure_has_its_reason_and_can_be_retried(client, gallery, processing):
     image = await upload_image(gallery, photos.a_jpeg(400, 300)[:2000])
     await processing.process(image.id)
     await make_failed(gallery, "another, with nothing on its timeline")
@@ -268,7 +268,7 @@ async def test_a_failure_says_why_and_is_tried_again(client, gallery, processing
     assert (refused.status_code, refused.json()["code"]) == (409, "not_failed")
 
 
-async def test_what_is_dropped_is_off_the_list_and_nothing_is_lost(client, gallery, processing):
+async def test_a_dropped_failure_leaves_the_list_and_keeps_its_image(client, gallery, processing):
     image = await upload_image(gallery, photos.a_jpeg(400, 300)[:2000])
     await processing.process(image.id)
     dropped = (await client.post(f"/admin/queues/failed/{image.id}/drop")).json()
@@ -321,7 +321,7 @@ async def test_a_bug_shows_its_stack_and_is_retried_or_dropped(client, gallery, 
     assert ((await queue_state(client))["bugs"], (await queue_state(client))["jobs"]["prioritized"]) == (0, 2)
 
 
-async def test_all_bugs_are_dropped_and_what_waits_is_not(client, gallery, settings):
+async def test_dropping_all_failed_jobs_keeps_waiting_ones(client, gallery, settings):
     await fail_jobs(gallery, settings, "a", "b")
     await upload_image(gallery)
     assert (await client.post("/admin/queues/jobs/drop")).json() == {"count": 2, "more": False}
@@ -332,13 +332,13 @@ async def test_all_bugs_are_dropped_and_what_waits_is_not(client, gallery, setti
 # --- who may --------------------------------------------------------------------------------------------------------
 
 
-async def test_no_other_sites_page_pauses_the_queue_of_an_open_house(client):
+async def test_another_sites_page_cannot_pause_the_queue_in_open_mode(client):
     answer = await client.post("/admin/queues/pause", headers=CROSS_ORIGIN)
     assert (answer.status_code, answer.json()["code"]) == (403, "foreign_origin")
     assert (await queue_state(client))["pausedSince"] is None
 
 
-async def test_an_admins_cookie_works_from_our_pages_only(settings):
+async def test_an_admins_cookie_works_only_from_gallerys_pages(settings):
     async with closed_application(settings) as (house, client):
         _, admin = await create_api_key(house, "ops", "admin")
         await client.post("/api/v1/session", headers={"X-Api-Key": admin})
@@ -350,7 +350,7 @@ async def test_an_admins_cookie_works_from_our_pages_only(settings):
         assert (await client.delete("/admin/cache", headers=CROSS_ORIGIN)).status_code == 403
 
 
-async def test_an_admin_retries_anybodys_image(settings):
+async def test_an_admin_retries_another_owners_image(settings):
     async with closed_application(settings) as (house, client):
         _, maya = await create_api_key(house, "maya")
         _, admin = await create_api_key(house, "ops", "admin")

@@ -10,7 +10,7 @@ async def read(client, image: str, **headers):
     return await client.get(f"/admin/images/{image}", headers=headers)
 
 
-async def test_a_dossier_says_why_an_image_is_not_ready(client, gallery, processing, monkeypatch):
+async def test_the_detail_has_the_reason_of_a_deferral(client, gallery, processing, monkeypatch):
     image = (await post(client, lane="bulk")).json()
 
     async def away(*_, **__):
@@ -27,14 +27,14 @@ async def test_a_dossier_says_why_an_image_is_not_ready(client, gallery, process
     assert found["timeline"][-1]["code"] == "object_store_away"
 
 
-async def test_a_picture_that_failed_says_with_what(client, gallery, processing):
+async def test_the_detail_has_the_error_of_a_failure(client, gallery, processing):
     image = await upload_image(gallery, photos.a_jpeg(400, 300)[:2000])
     await processing.process(image.id)
     found = (await read(client, image.id)).json()
     assert (found["status"], found["work"], found["error"]["code"]) == ("FAILED", None, "damaged_picture")
 
 
-async def test_a_deleted_image_can_be_read_until_it_is_buried(client, gallery):
+async def test_a_deleted_image_can_be_read_until_its_row_is_removed(client, gallery):
     image = await upload_image(gallery)
     await client.delete(f"/api/v1/images/{image.id}")
     assert (await read(client, image.id)).json()["deletedAt"]
@@ -47,7 +47,7 @@ async def test_a_deleted_image_can_be_read_until_it_is_buried(client, gallery):
     assert (answer.status_code, answer.json()["code"]) == (404, "image_not_found")
 
 
-async def test_only_an_admin_reads_it_and_anybodys(settings):
+async def test_only_an_admin_reads_details_of_all_owners(settings):
     async with closed_application(settings) as (house, client):
         _, maya = await create_api_key(house, "maya")
         _, admin = await create_api_key(house, "ops", "admin")

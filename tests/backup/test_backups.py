@@ -65,7 +65,7 @@ async def test_nothing_is_removed_while_a_backup_is_made(gallery):
     assert await gallery.objects.size(image.original_key) is None
 
 
-async def test_a_dead_backup_is_waited_for_and_a_living_one_refuses_the_next(gallery):
+async def test_a_dead_backup_is_waited_for_and_a_live_one_refuses_the_next(gallery):
     async with gallery.database.writing() as db:
         await db.execute(store.BEGIN, "00000000-0000-0000-0000-000000000001", "dead", timedelta(seconds=0.5))
     async with store.freeze(gallery.database, "living", lease=timedelta(seconds=1.5)):
@@ -85,7 +85,7 @@ async def test_a_second_backup_reads_only_what_is_new(gallery, processing, creat
     assert await location.complete_ids() == [first.id, second.id]
 
 
-async def test_an_object_that_was_made_anew_is_copied_anew(gallery, processing, creator, location):
+async def test_a_replaced_object_is_copied_again(gallery, processing, creator, location):
     """As in a store that has outlived its database: another object under a key that an earlier backup knows."""
     [image] = await make_rendered(gallery, processing)
     await creator.run(location, 7, ignore_progress)
@@ -129,7 +129,7 @@ async def test_old_backups_go_with_the_bytes_that_only_they_need(gallery, proces
 
 
 @pytest.mark.parametrize("name", ["objects.000000", "manifest.json"])
-async def test_a_damaged_backup_keeps_nobody_from_making_the_next(gallery, creator, location, counting_objects, name):
+async def test_a_damaged_backup_does_not_prevent_the_next(gallery, creator, location, counting_objects, name):
     await upload_image(gallery)
     first = await creator.run(location, 7, ignore_progress)
     (Path(location.name) / "backups" / first.id / name).write_bytes(b"{")
@@ -147,14 +147,14 @@ async def test_a_backup_is_private(creator, location, gallery):
     assert all(path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO) == 0 for path in paths)
 
 
-async def test_what_the_library_has_lost_is_said_and_kept_out(gallery, creator, location):
+async def test_objects_missing_in_the_store_are_counted(gallery, creator, location):
     lost, _ = await upload_image(gallery), await upload_image(gallery)
     await gallery.objects.delete([lost.original_key])
     manifest = await creator.run(location, 7, ignore_progress)
     assert (manifest.objects, manifest.missing) == (2, 1)
 
 
-async def test_what_is_taken_away_in_spite_of_the_freeze_ends_the_backup(gallery, location):
+async def test_an_object_removed_in_spite_of_the_freeze_fails_the_backup(gallery, location):
     image = await upload_image(gallery)
 
     class Thief(CountingObjects):
@@ -171,7 +171,7 @@ async def test_what_is_taken_away_in_spite_of_the_freeze_ends_the_backup(gallery
     assert await location.complete_ids() == []
 
 
-async def test_another_gallerys_backups_are_left_alone(gallery, creator, location):
+async def test_backups_of_another_gallery_are_refused(gallery, creator, location):
     await creator.run(location, 7, ignore_progress)
     async with gallery.database.writing() as db:
         await db.execute("UPDATE installation SET id = gen_random_uuid()")

@@ -45,7 +45,7 @@ def creator(gallery):
     return BackupCreator(gallery.database, gallery.objects, str(gallery.settings.database.url))
 
 
-async def test_damage_is_found_and_a_good_backup_is_remembered(gallery, processing, creator, location):
+async def test_damage_is_found_and_a_good_backup_is_recorded(gallery, processing, creator, location):
     image = await upload_image(gallery)
     await processing.process(image.id)
     manifest = await creator.run(location, 7, ignore_progress)
@@ -79,7 +79,7 @@ async def test_damage_is_found_and_a_good_backup_is_remembered(gallery, processi
         assert await db.fetchval("SELECT count(*) FROM pg_database WHERE datname LIKE 'gallery_verify_%'") == 0
 
 
-async def test_rows_that_do_not_fit_the_objects_are_found(gallery, creator, location):
+async def test_differences_between_rows_and_objects_are_found(gallery, creator, location):
     """A dump that is whole, with counts and objects of another moment."""
     await upload_image(gallery)
     manifest = await creator.run(location, 7, ignore_progress)
@@ -95,7 +95,7 @@ async def test_rows_that_do_not_fit_the_objects_are_found(gallery, creator, loca
     assert ("object-not-listed", later.original_key) in found
 
 
-async def test_a_restore_replaces_nothing(gallery, environment, creator, location, tmp_path):
+async def test_a_restore_does_not_overwrite(gallery, environment, creator, location, tmp_path):
     await upload_image(gallery)
     code, _, said = await run_gallery(environment, "restore", location.name)
     assert (code, "There is no such backup" in said) == (1, True)
@@ -127,7 +127,7 @@ async def test_a_restore_replaces_nothing(gallery, environment, creator, locatio
     await run_successfully(fresh, "restore", location.name)  # nothing was left behind
 
 
-async def test_a_dump_that_breaks_off_is_rolled_back(gallery, environment, creator, location, tmp_path):
+async def test_a_truncated_dump_is_rolled_back(gallery, environment, creator, location, tmp_path):
     """Were its hash right: as when a program of another version cannot read it to its end."""
     await upload_image(gallery)
     await creator.run(location, 7, ignore_progress)
@@ -142,7 +142,7 @@ async def test_a_dump_that_breaks_off_is_rolled_back(gallery, environment, creat
         assert await db.fetchval(IS_EMPTY) is True
 
 
-async def test_nothing_is_given_out_a_second_time(environment, tmp_path, location):
+async def test_no_number_is_used_twice(environment, tmp_path, location):
     """Clients have seen more than the backup holds: later events, later versions, a later attempt's renditions."""
     async with (
         running_application(environment) as (gallery, client),

@@ -25,7 +25,7 @@ def backup_setup(request, environment, tmp_path):
     return {**environment, **s3, "S3_BUCKET": f"{bucket}-library"}, f"s3://{bucket}-backups/nightly"
 
 
-async def test_what_was_ready_at_the_snapshot_is_served_again(backup_setup, tmp_path):
+async def test_images_that_were_ready_at_the_snapshot_are_served_again(backup_setup, tmp_path):
     environment, place = backup_setup
     if place.startswith("s3:"):
         await make_bucket(environment, place)

@@ -29,7 +29,7 @@ async def test_options_are_settings_of_all_parts(tmp_path):
     assert not (tmp_path / "not here").exists()
 
 
-async def test_an_option_that_does_not_fit_names_its_setting(tmp_path):
+async def test_an_invalid_option_names_its_setting(tmp_path):
     environment = {**base_environment(), "GALLERY_DATA_DIR": str(tmp_path)}
     code, _, said = await run_command(environment, "dev", "--cors-origin", "localhost:5173")
     assert code == 2

@@ -44,7 +44,7 @@ async def test_no_summary_is_cut_off_on_a_terminal_of_eighty_columns(group):
     assert [line for line in listed if not line.endswith(".") or line.endswith("...")] == []
 
 
-async def test_a_command_in_an_empty_data_directory_says_which_one_it_is(tmp_path):
+async def test_a_command_in_an_empty_data_directory_names_it(tmp_path):
     environment = {**ENVIRONMENT, "GALLERY_DATA_DIR": str(tmp_path / "data")}
     code, _, told = await run_command(environment, "migrate")
     (line,) = [json.loads(line) for line in told.splitlines() if "data_directory.empty" in line]
@@ -53,7 +53,7 @@ async def test_a_command_in_an_empty_data_directory_says_which_one_it_is(tmp_pat
     assert "data_directory.empty" not in (await run_command(environment, "migrate"))[2]
 
 
-async def test_config_shows_only_what_was_changed(tmp_path):
+async def test_config_shows_only_changed_settings(tmp_path):
     environment = {**ENVIRONMENT, "PORT": "4321", "GALLERY_DATA_DIR": str(tmp_path)}
     code, said, _ = await run_command(environment, "config", "--changed", "--json")
     *lines, summary = [json.loads(line) for line in said.splitlines()]

@@ -36,7 +36,7 @@ async def maya(stack: ComposeStack) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-async def test_everything_is_up_and_each_process_is_as_locked_in_as_compose_says(stack):
+async def test_all_services_run_with_the_restrictions_of_compose(stack):
     expected = {stack.container_name(name) for name in SERVERS}
     expected |= {stack.container_name("api", number) for number in (1, 2, 3)}
     expected |= {stack.container_name("worker", number) for number in (1, 2)}
@@ -63,7 +63,7 @@ async def test_workers_are_given_neither_the_secret_of_tokens_nor_grafanas(stack
         assert stack.environment["GRAFANA_PASSWORD"] not in str(environment)
 
 
-async def test_a_photo_goes_through_the_balancer_and_is_heard_of_and_read(stack, maya):
+async def test_a_photo_passes_the_balancer_with_its_events_and_renditions(stack, maya):
     async with aconnect_sse(maya, "GET", "/api/v1/notifications/stream") as stream:
         assert stream.response.status_code == 200
         photo = photos.a_jpeg(1200, 900, random.randrange(2**31))
@@ -81,7 +81,7 @@ async def test_a_photo_goes_through_the_balancer_and_is_heard_of_and_read(stack,
     assert (await maya.get(f"/api/v1/images/{image}/original")).content == photo
 
 
-async def test_strangers_are_refused_and_a_client_cannot_name_its_own_address(stack):
+async def test_anonymous_clients_are_refused_and_cannot_choose_their_address(stack):
     async with httpx.AsyncClient(base_url=stack.url) as stranger:
         assert (await stranger.get("/api/v1/images")).status_code == 401
         assert (await stranger.get("/readyz", headers={"X-Forwarded-For": "203.0.113.7"})).status_code == 200
@@ -111,7 +111,7 @@ async def test_all_that_was_acknowledged_becomes_ready_though_an_api_and_a_worke
     assert "Traceback" not in verified
 
 
-async def test_what_was_killed_is_back_and_the_logs_tell_no_bug(stack):
+async def test_killed_services_restart_and_no_log_has_a_bug(stack):
     """`restart: unless-stopped`."""
     async with asyncio.timeout(60):
         while not {stack.container_name("api", 2), stack.container_name("worker", 2)} <= await stack.running():
@@ -124,7 +124,7 @@ async def test_what_was_killed_is_back_and_the_logs_tell_no_bug(stack):
             assert [secret for secret in secrets if secret in text] == [], name
 
 
-def test_the_story_names_all_that_compose_starts():
+def test_the_tests_know_all_services_of_compose():
     services = {name for name, service in compose()["services"].items() if "profiles" not in service}
     assert services == {*SERVERS, "api", "worker", "migrate"}
 

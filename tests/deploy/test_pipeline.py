@@ -15,7 +15,7 @@ PIPELINE = yaml.safe_load(TEXT)
 JOBS = PIPELINE["jobs"]
 
 
-def test_main_and_develop_are_linted_built_tested_and_made_into_an_image():
+def test_main_and_develop_are_linted_tested_and_built():
     assert PIPELINE[True]["push"]["branches"] == ["main", "develop"]  # YAML 1.1 reads `on` as a truth
     assert set(JOBS["image"]["needs"]) == {"lint", "build", "test"}
     assert "make lint wheels" in steps("lint")
@@ -31,7 +31,7 @@ def test_the_suite_runs_on_every_supported_python_and_machine():
     }
 
 
-def test_only_a_tag_that_was_checked_is_published_and_somebody_may_have_to_agree():
+def test_only_a_checked_tag_is_published_after_an_optional_approval():
     release = JOBS["release"]
     assert set(release["needs"]) == {"lint", "build", "test", "containers"}
     assert release["if"] == "github.event_name == 'push' && github.ref_type == 'tag'"
@@ -46,7 +46,7 @@ def test_only_a_tag_that_was_checked_is_published_and_somebody_may_have_to_agree
     assert "uv publish --trusted-publishing always dist/*" in steps("release")
 
 
-def test_what_publishes_is_pinned_by_hash(tmp_path):
+def test_publishing_tools_are_pinned_by_hash(tmp_path):
     """The line itself, which takes one package out of the lock file."""
     [line] = [line for line in steps("release").splitlines() if line.startswith("sed ")]
     shell = f"cd {ROOT}; RUNNER_TEMP={tmp_path}; {line}"
@@ -57,7 +57,7 @@ def test_what_publishes_is_pinned_by_hash(tmp_path):
     assert [line for line in lines[1:] if not line.startswith("    --hash=sha256:")] == []
 
 
-def test_only_main_is_deployed_and_somebody_may_have_to_agree():
+def test_only_main_is_deployed_after_an_optional_approval():
     deploy = JOBS["deploy"]
     assert deploy["needs"] == "publish"
     assert "gallery-api=$IMAGE@$DIGEST" in steps("deploy"), "what was built is deployed, not a name that may move"
@@ -67,12 +67,12 @@ def test_only_main_is_deployed_and_somebody_may_have_to_agree():
     assert [name for name in JOBS if "secrets." in str(JOBS[name])] == ["deploy"]
 
 
-def test_the_base_with_its_placeholders_is_never_what_is_deployed():
+def test_the_base_with_its_placeholders_is_never_deployed():
     assert 'kubectl apply --kustomize "$KUSTOMIZATION"' in steps("deploy")
     assert "deploy/kubernetes" not in steps("deploy")
 
 
-def test_the_image_is_made_for_both_kinds_of_machine_and_says_what_is_in_it():
+def test_the_image_is_built_for_both_architectures_with_an_sbom():
     parts = [entry["architecture"] for entry in JOBS["image"]["strategy"]["matrix"]["include"]]
     assert parts == ["amd64", "arm64"]
     assert "--sbom=true --provenance=mode=max" in steps("image")
@@ -104,7 +104,7 @@ def test_an_image_is_named_after_its_version(kind, name, expected, tmp_path):
     assert line.endswith("ghcr.io/o/gallery-api:abc-amd64 ghcr.io/o/gallery-api:abc-arm64")
 
 
-def test_nobody_may_write_but_the_image_job_its_package():
+def test_only_the_image_job_may_write_its_package():
     assert PIPELINE["permissions"] == {"contents": "read"}
     assert {name: job["permissions"] for name, job in JOBS.items() if "permissions" in job} == {
         "image": {"contents": "read", "packages": "write"},
@@ -122,7 +122,7 @@ def test_actions_are_pinned():
     assert [action for action in used if not re.fullmatch(r"actions/[\w-]+@[0-9a-f]{40}", action)] == []
 
 
-def test_no_script_is_pieced_together_from_what_others_write():
+def test_no_script_contains_untrusted_text():
     """An expression inside a script is text that its author runs; scripts get the environment's variables instead."""
     assert [step["run"] for job in JOBS.values() for step in job["steps"] if "${{" in step.get("run", "")] == []
 

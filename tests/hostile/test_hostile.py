@@ -43,7 +43,7 @@ class Outcomes:
     problems: list[str] = field(default_factory=list)
 
 
-async def test_hostile_pictures_cost_themselves_and_nothing_else(environment, tmp_path):
+async def test_hostile_pictures_harm_nothing_else(environment, tmp_path):
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     given = {**environment, "TMPDIR": str(scratch), "GALLERY_RATE__ENABLED": "false"}
@@ -67,7 +67,7 @@ async def test_hostile_pictures_cost_themselves_and_nothing_else(environment, tm
         assert "Traceback" not in server.log_text() + hands.log_text()
 
 
-async def test_each_file_is_as_it_was_the_last_time():
+async def test_the_files_are_the_same_in_every_run():
     assert pictures.all_files() == pictures.all_files()
     assert len(pictures.all_files()) > 500
 
@@ -172,6 +172,6 @@ def _parts(file: bytes, kind: str) -> Iterator[bytes | int]:
 
 
 @pytest.mark.parametrize("kind", ["jpeg", "webp"])
-def test_the_search_for_parts_finds_what_should_not_be_there(kind):
+def test_the_search_for_parts_finds_foreign_parts(kind):
     noisy = photos.a_jpeg(64, 48, comment=MARKER) if kind == "jpeg" else photos.a_webp(64, 48, orientation=6)
     assert not set(_parts(noisy, kind)) <= ALLOWED_PARTS[kind]

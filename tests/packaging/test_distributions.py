@@ -44,7 +44,7 @@ def metadata(in_wheel):
     return email.message_from_bytes(in_wheel.read(f"{NAME}.dist-info/METADATA"))
 
 
-def test_the_sdist_holds_what_a_build_needs_and_nothing_else(folder):
+def test_the_sdist_has_only_the_files_of_a_build(folder):
     with tarfile.open(folder / f"{NAME}.tar.gz") as sdist:
         names = {name.removeprefix(f"{NAME}/") for name in sdist.getnames()}
     at_top = {name for name in names if "/" not in name}
@@ -69,7 +69,7 @@ def test_the_wheel_installs_and_runs(in_wheel, tmp_path):
     assert said(tmp_path / "bin" / "gallery", "--version", environment=environment) == __version__
 
 
-def test_the_page_of_a_package_index_has_no_link_that_leads_nowhere(metadata):
+def test_the_package_indexs_page_has_no_broken_links(metadata):
     page = metadata.get_payload()
     assert page.startswith("# Gallery")
     targets = re.findall(r"\]\(([^)\s]+)\)", page)
@@ -83,7 +83,7 @@ def test_the_page_of_a_package_index_has_no_link_that_leads_nowhere(metadata):
         assert (ROOT / path[1]).exists(), target
 
 
-def test_the_metadata_say_what_an_index_asks_for(metadata):
+def test_the_metadata_has_the_fields_of_an_index(metadata):
     assert {each.split(", ")[0] for each in metadata.get_all("Project-URL")} >= {"Repository", "Changelog", "Issues"}
     assert metadata["Author"] == "The Gallery authors"
     assert (metadata["License-Expression"], metadata["Requires-Python"]) == ("Apache-2.0", ">=3.11")

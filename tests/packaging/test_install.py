@@ -11,7 +11,7 @@ import install_locked
 PROGRAM = Path(install_locked.__file__)
 
 
-async def test_a_silent_pip_is_seen_to_work(capsys, monkeypatch):
+async def test_progress_is_shown_while_pip_is_silent(capsys, monkeypatch):
     monkeypatch.setattr(install_locked, "DOT_INTERVAL_SECONDS", 0.05)
     output = asyncio.StreamReader()
     asyncio.get_running_loop().call_later(0.3, output.feed_data, b"Successfully installed h11-0.16.0\n")
@@ -31,7 +31,7 @@ def test_each_package_has_a_short_line(capsys):
     assert capsys.readouterr().out == "  Collecting h11==0.16.0\n  Unpacking 2 packages  done\n"
 
 
-def test_it_ends_as_pip_does(tmp_path):
+def test_the_exit_code_is_pips(tmp_path):
     lock = tmp_path / "some.lock"
     text = (check_wheels.ROOT / "requirements.lock").read_text()
     lock.write_text(next(pin[0] for pin in check_wheels.PIN_PATTERN.finditer(text) if pin["name"] == "h11"))

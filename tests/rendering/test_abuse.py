@@ -19,7 +19,7 @@ def test_a_webp_of_very_many_frames_takes_no_longer_than_its_first(render_file):
     assert time.monotonic() - began < 5
 
 
-def test_what_stands_behind_the_frames_of_a_webp_is_kept():
+def test_chunks_behind_the_frames_of_a_webp_are_kept():
     head, frames, tail = (
         canvas(64, 64, ANIMATION) + ANIM,
         [webp_frame(n, 16) for n in (16, 8, 4)],
@@ -32,11 +32,11 @@ def test_what_stands_behind_the_frames_of_a_webp_is_kept():
 
 
 @pytest.mark.parametrize("file", [photos.a_webp(64, 48), photos.a_webp(64, 48, alpha=True), b"", b"RIFF", bytes(99)])
-def test_what_does_not_move_is_left_alone(file):
+def test_a_still_webp_is_unchanged(file):
     assert keep_first_frame(file) == file
 
 
-def test_an_animated_webp_is_turned_as_its_exif_says(render_file):
+def test_an_animated_webp_is_rotated_by_its_exif(render_file):
     frames = photos.a_webp(96, 64, animated=True)[30:]
     file = riff(canvas(96, 64, ANIMATION | 0x08), frames, part(b"EXIF", photos.an_exif({}, orientation=6)))
     assert (render_file(file).facts.width, render_file(file).facts.height) == (64, 96)
@@ -73,6 +73,6 @@ def test_a_heic_without_a_picture_inside_is_damaged(render_file):
         render_file(photos.a_heic(160, 128, tile=64).replace(b"dimg", b"thmb"))
 
 
-def test_a_limit_of_the_decoders_own_is_no_lack_of_memory(render_file):
+def test_a_decoders_own_limit_is_not_a_lack_of_memory(render_file):
     with pytest.raises(DamagedPicture):
         render_file(without_picture()["bad/heic of 30000 items"])

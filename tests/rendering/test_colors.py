@@ -56,7 +56,7 @@ def test_display_p3_without_a_profile_is_converted(render_file, file):
 
 
 @pytest.mark.parametrize(("gamma", "shown"), [("gamma 1.0", 122), ("gamma 2.2", 50), ("broken primaries", 50)])
-def test_a_png_is_shown_by_the_gamma_it_tells(render_file, gamma, shown):
+def test_a_png_is_shown_with_its_gamma(render_file, gamma, shown):
     prints = render_file(with_chunks(a_picture("PNG", (50, 50, 50)), gamma))
     assert np.abs(color_of(prints.picture("320", "webp")) - shown).max() <= 4
 
@@ -111,7 +111,7 @@ def test_hdr_whose_peak_is_no_brighter_than_paper_is_shown_as_it_is(render_file,
 # --- what is read --------------------------------------------------------------------------------------------------
 
 
-def test_code_points_that_say_nothing_are_left_out():
+def test_unknown_code_points_are_ignored():
     assert (
         from_code_points(2, 2) is from_code_points(1, 2) is from_code_points(99, 13) is from_code_points(12, 9) is None
     )

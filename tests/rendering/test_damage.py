@@ -43,7 +43,7 @@ def test_a_file_that_ends_too_soon_is_damaged(render_file, kind, share):
 
 
 @pytest.mark.parametrize("kind", WHOLE)
-def test_the_last_bytes_are_missed_too(render_file, kind):
+def test_missing_last_bytes_are_damage(render_file, kind):
     with pytest.raises(DamagedPicture):
         render_file(WHOLE[kind][:-20])
 
@@ -75,7 +75,7 @@ def test_a_flipped_bit_in_a_png_is_found_by_its_checksum(render_file):
         render_file(bytes(file))
 
 
-def test_what_is_no_picture_is_not_rendered(render_file):
+def test_other_files_are_not_rendered(render_file):
     for file in photos.not_pictures().values():
         with pytest.raises(NotAPicture):
             render_file(file)
@@ -87,7 +87,7 @@ def test_a_bomb_is_not_unpacked(render_file):
 
 
 @pytest.mark.parametrize("make", [photos.a_png, photos.a_jpeg, photos.a_heic, photos.an_avif])
-def test_the_decoder_is_asked_for_the_sides_again(tmp_path, make):
+def test_the_sides_are_checked_again_after_decoding(tmp_path, make):
     """The probe reads headers as we understand them; what counts is how the decoder does."""
     original = tmp_path / "original"
     original.write_bytes(make(400, 300))
@@ -123,7 +123,7 @@ def test_a_picture_without_area_is_damaged(render_file, kind):
         render_file(_without_area()[kind])
 
 
-def test_a_rendition_that_cannot_be_written_is_not_the_pictures_fault(tmp_path):
+def test_a_failed_write_is_not_damage(tmp_path):
     original = tmp_path / "original"
     original.write_bytes(WHOLE["png"])
     with pytest.raises(RendererFailed) as failure:
@@ -131,7 +131,7 @@ def test_a_rendition_that_cannot_be_written_is_not_the_pictures_fault(tmp_path):
     assert not isinstance(failure.value, DamagedPicture)
 
 
-def test_an_original_that_is_away_is_no_damage(tmp_path):
+def test_a_missing_original_is_not_damage(tmp_path):
     with pytest.raises(FileNotFoundError):
         render(tmp_path / "nowhere", tmp_path, Recipe())
 
@@ -153,7 +153,7 @@ def test_a_path_with_brackets_is_a_path(tmp_path):
     assert render(original, tmp_path, Recipe()).width == 400
 
 
-def test_a_renderer_without_memory_says_so(tmp_path):
+def test_a_renderer_without_memory_raises_memory_error(tmp_path):
     original = tmp_path / "original"
     pyvips.Image.black(6_000, 6_000, bands=3).pngsave(str(original), interlace=True, compression=1)
     script = (

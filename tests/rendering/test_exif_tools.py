@@ -69,20 +69,20 @@ def test_of_several_numbers_the_first_counts():
 
 
 @pytest.mark.parametrize("kind", [SLONG, SRATIONAL, DOUBLE, FLOAT])
-def test_a_pointer_that_leads_nowhere_is_not_followed(kind):
+def test_an_invalid_pointer_is_not_followed(kind):
     value = (-8, 1) if kind == SRATIONAL else -8
     blob = b"II*\0\x08\0\0\0" + directory([text(MAKE, "Leica"), number(0x8769, kind, value)], 8, "<")
     assert exif.read(blob) == {"camera": "Leica"}
 
 
-def test_a_value_behind_the_end_costs_no_other_its_place():
+def test_a_value_behind_the_end_does_not_hide_others():
     """Pillow alone ends the directory there."""
     blob = bytearray(make_exif([text(MAKE, "Leica Camera"), text(MODEL, "Q3")], [number(ISO, SHORT, 400)]))
     blob[18:22] = struct.pack("<I", 60_000)
     assert exif.read(bytes(blob)) == {"camera": "Q3", "iso": 400}
 
 
-def test_a_value_that_claims_too_much_costs_no_other_its_place():
+def test_a_value_that_claims_too_much_does_not_hide_others():
     """Pillow alone takes no value behind it that stands outside of its entry."""
     details = [number(EXPOSURE, RATIONAL, (1, 250)), (0x927C, 7, 1 << 30, bytes(8)), text(LENS, "50 mm")]
     exposed = bytearray(make_exif([], details))
@@ -92,7 +92,7 @@ def test_a_value_that_claims_too_much_costs_no_other_its_place():
     assert exif.read(bytes(exposed)) == {"exposureTime": "1/250", "lens": "50 mm"}
 
 
-def test_tags_that_are_not_wanted_take_no_room_from_those_that_are():
+def test_unwanted_tags_do_not_hide_wanted_ones():
     others = [(0x9400 + number, 7, 1 << 20, bytes(8)) for number in range(400)]
     assert exif.read(make_exif([], [*others, text(LENS, "50 mm")])) == {"lens": "50 mm"}
 
@@ -146,7 +146,7 @@ def test_numbers_are_those_of_other_tools(order, iso, aperture, focal):
     fraction=st.integers(0, 999),
     offset=st.integers(-14 * 60, 14 * 60),
 )
-def test_moments_are_those_of_other_tools(order, moment, fraction, offset):
+def test_timestamps_are_those_of_other_tools(order, moment, fraction, offset):
     zone = f"{'-' if offset < 0 else '+'}{abs(offset) // 60:02}:{abs(offset) % 60:02}"
     written = moment.strftime("%Y:%m:%d %H:%M:%S")
     details = [text(TAKEN, written), text(FRACTION, f"{fraction:03}"), text(OFFSET, zone)]

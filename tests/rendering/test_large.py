@@ -61,7 +61,7 @@ def test_photos_of_todays_phones_are_accepted(sides):
     assert probe(claiming(*sides, mark=b"\xff\xc2", progressive=True, fine=True), Limits()).width == sides[0]
 
 
-def test_a_refusal_tells_value_limit_and_setting():
+def test_a_refusal_names_value_limit_and_setting():
     with pytest.raises(TooManyPixels) as pixels:
         probe(claiming(20_000, 12_000), Limits())
     assert "It has 240,000,000 (20000 × 12000); at most 200,000,000" in pixels.value.message()
@@ -110,7 +110,7 @@ async def test_an_avif_or_heic_of_108_megapixels_is_rendered(tmp_path, name):
 
 
 @pytest.mark.parametrize("kind", WHOLE_IMAGE_DECODERS)
-async def test_a_renderer_needs_no_more_memory_than_is_counted(tmp_path, kind):
+async def test_a_renderer_needs_no_more_memory_than_estimated(tmp_path, kind):
     """All kinds, and larger ones: `bench/picture_memory.py`."""
     file = large_pictures.KINDS[kind](5_000, 4_000)
     assert (await render_within(file, tmp_path, estimated_memory(file))).width == 5_000

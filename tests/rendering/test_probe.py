@@ -32,14 +32,14 @@ def probed(file: bytes, limits: Limits = LIMITS) -> ProbeResult:
         (photos.a_heic, Format.HEIC),
     ],
 )
-def test_every_format_is_known_by_its_content(make, kind):
+def test_every_format_is_recognised_by_its_content(make, kind):
     facts = probed(make(300, 202))
     assert facts == ProbeResult(kind, 300, 202, animated=False)
     assert facts.mime_type == f"image/{kind.value}"
 
 
 @pytest.mark.parametrize("options", [{"alpha": True}, {"lossless": True}, {"lossless": True, "alpha": True}])
-def test_each_kind_of_webp_tells_its_sides(options):
+def test_the_sides_of_each_kind_of_webp_are_read(options):
     assert probed(photos.a_webp(300, 202, **options)) == ProbeResult(Format.WEBP, 300, 202, animated=False)
 
 
@@ -56,7 +56,7 @@ def test_fill_bytes_between_jpeg_markers_are_legal():
 @pytest.mark.parametrize(
     "segment", [b"\xff\x01", b"\xff\xd0", b"\xff\xc4\x00\x02", b"\xff\xc8\x00\x04\x00\x00", b"\xff\xcc\x00\x02"]
 )
-def test_other_segments_before_the_frame_are_stepped_over(segment):
+def test_other_segments_before_the_frame_are_skipped(segment):
     file = photos.a_jpeg(300, 202)
     assert probed(file[:2] + segment + file[2:]) == probed(file)
 
@@ -95,7 +95,7 @@ def test_colours_of_a_gif_frame_are_not_taken_for_frames():
     assert probed(still + frame + b";").animated
 
 
-def test_the_scale_of_a_webp_is_no_part_of_its_sides():
+def test_the_scale_of_a_webp_is_not_part_of_its_sides():
     file = bytearray(photos.a_webp(300, 202))
     start = file.index(b"\x9d\x01\x2a") + 3
     file[start + 1] |= 0x40
@@ -103,13 +103,13 @@ def test_the_scale_of_a_webp_is_no_part_of_its_sides():
     assert probed(bytes(file)) == ProbeResult(Format.WEBP, 300, 202, animated=False)
 
 
-def test_a_webp_that_says_it_is_empty_is_none():
+def test_a_webp_of_size_0_is_refused():
     file = photos.a_webp(300, 202)
     with pytest.raises(NotAPicture):
         probed(file[:4] + struct.pack("<I", 12) + file[8:])
 
 
-def test_a_still_gif_that_asks_to_loop_is_still_a_still():
+def test_a_still_gif_with_a_loop_extension_is_not_animated():
     out = io.BytesIO()
     photos.photo(120, 90).save(out, "GIF", loop=0, comment=b"NETSCAPE2.0")
     assert not probed(out.getvalue()).animated
@@ -142,7 +142,7 @@ def test_the_limits_are_the_largest_sides_that_pass():
         probed(photos.a_png(202, 300), Limits(max_side=299))
 
 
-def test_a_heic_is_as_large_as_the_largest_thing_in_it():
+def test_the_sides_of_a_heic_are_those_of_its_largest_item():
     file = photos.a_heic(900, 700)
     ispe = file.index(b"ispe") + 8
     with pytest.raises(TooManyPixels):
@@ -150,13 +150,13 @@ def test_a_heic_is_as_large_as_the_largest_thing_in_it():
 
 
 @pytest.mark.parametrize("sides", [(0, 100), (100, 0)])
-def test_a_picture_without_extent_is_none(sides):
+def test_a_picture_without_sides_is_refused(sides):
     with pytest.raises(NotAPicture):
         probed(photos.a_png_bomb(*sides))
 
 
 @pytest.mark.parametrize("make", [photos.an_avif, photos.a_heic])
-def test_where_the_brands_are_general_the_codec_decides(make):
+def test_with_generic_brands_the_codec_decides(make):
     file = bytearray(make(300, 202))
     file[8:12] = b"mif1"
     end = int.from_bytes(file[:4])
@@ -169,7 +169,7 @@ def test_where_the_brands_are_general_the_codec_decides(make):
 
 
 @pytest.mark.parametrize("make", [photos.a_jpeg, photos.a_gif, photos.a_heic])
-def test_the_file_is_rewound_for_whoever_reads_it_next(make):
+def test_the_file_is_rewound(make):
     file = io.BytesIO(make(120, 90))
     file.seek(77)
     assert probe(file, LIMITS).width == 120
@@ -183,7 +183,7 @@ def test_the_file_is_rewound_after_a_refusal_too():
     assert file.tell() == 0
 
 
-def test_asking_what_a_file_is_loads_no_decoder():
+def test_the_probe_loads_no_decoder():
     look = (
         "import sys; from gallery.rendering import pipeline, probe, recipe; recipe.Recipe().version;"
         "sys.exit(' '.join({'pyvips', 'PIL', 'pillow_heif'} & set(sys.modules)) or None)"

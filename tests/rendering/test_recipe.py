@@ -58,7 +58,7 @@ def test_each_size_is_made_once_and_in_proportion(width, height):
         assert all(width >= wide for wide in widths)
 
 
-def test_the_widest_rendition_is_the_one_whose_memory_is_counted():
+def test_the_memory_estimate_uses_the_widest_rendition():
     assert Recipe().widths[-1] == memory.MAX_RENDITION_WIDTH
     assert max(MAX_SIDES.values()) == memory.MAX_RENDITION_HEIGHT
 
@@ -89,6 +89,6 @@ def test_other_limits_are_the_same_recipe():
 @pytest.mark.parametrize(
     "file", [("../secret", Format.WEBP), ("320", "/../secret"), ("320", Format.PNG), ("321", "webp")]
 )
-def test_no_other_file_is_a_recipes(file):
+def test_other_file_names_are_not_in_the_recipe(file):
     assert Recipe().includes([("320", Format.WEBP), ("1920", Format.JPEG)])
     assert not Recipe().includes([("320", Format.WEBP), file])

@@ -36,7 +36,7 @@ def color_of(picture: Image.Image) -> tuple[int, ...]:
 # --- what comes out -----------------------------------------------------------------------------------------------
 
 
-def test_a_phone_photo_becomes_six_files_and_its_facts(render_file):
+def test_a_phone_photo_becomes_six_files(render_file):
     prints = render_file(photos.a_twelve_megapixel_photo())
     assert prints.sizes == [
         ("320", "webp", 320, 240),
@@ -57,7 +57,7 @@ def test_a_phone_photo_becomes_six_files_and_its_facts(render_file):
         assert photos.likeness(picture, reference) > MIN_SSIM
 
 
-def test_the_facts_travel_home_from_another_process(render_file):
+def test_the_result_can_be_pickled(render_file):
     facts = render_file(photos.a_jpeg(400, 300, exif=photos.CAMERA)).facts
     home = pickle.dumps(facts)
     assert pickle.loads(home) == facts
@@ -127,7 +127,7 @@ def test_the_recipe_is_followed(render_file):
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("make", [photos.a_jpeg, photos.a_webp, photos.a_heic, photos.an_avif])
-def test_however_it_was_held_the_picture_is_upright(render_file, make, orientation):
+def test_every_orientation_is_made_upright(render_file, make, orientation):
     prints = render_file(make(600, 400, 2, orientation=orientation))
     assert (prints.facts.width, prints.facts.height) == (600, 400)
     assert prints.sizes[0] == ("320", "webp", 320, 213)
@@ -136,7 +136,7 @@ def test_however_it_was_held_the_picture_is_upright(render_file, make, orientati
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 77])
-def test_an_orientation_that_does_not_exist_turns_nothing(render_file, orientation):
+def test_an_invalid_orientation_is_ignored(render_file, orientation):
     prints = render_file(photos.a_jpeg(600, 400, 2, orientation=orientation))
     assert photos.likeness(prints.picture("960", "webp"), photos.photo(600, 400, 2)) > MIN_SSIM
 
@@ -170,7 +170,7 @@ def test_a_press_jpeg_has_its_colours(render_file):
 @pytest.mark.parametrize(
     ("inks", "light"), [((0, 0, 0, 0), (255, 255, 255)), ((0, 255, 255, 0), (255, 0, 0)), ((0, 0, 0, 255), (0, 0, 0))]
 )
-def test_inks_without_a_profile_look_as_in_a_browser(render_file, inks, light):
+def test_cmyk_without_a_profile_looks_as_in_a_browser(render_file, inks, light):
     shown = color_of(render_file(plain(inks, "CMYK")).picture("320", "webp"))
     assert all(abs(a - b) < 5 for a, b in zip(shown, light, strict=True))
 
@@ -254,7 +254,7 @@ def test_clear_pixels_do_not_bleed_when_shrunk(render_file):
     ],
     ids=["jpeg", "heic"],
 )
-def test_a_rendition_says_nothing_but_its_pixels(render_file, original):
+def test_a_rendition_has_only_pixels(render_file, original):
     assert b"Marie Curie" in original
     prints = render_file(original)
     for each in prints.facts.renditions:
@@ -282,7 +282,7 @@ def test_a_rendition_says_nothing_but_its_pixels(render_file, original):
 # --- before it is there -----------------------------------------------------------------------------------------------
 
 
-def test_a_placeholder_has_the_shape_and_the_mood_of_the_picture(render_file):
+def test_a_placeholder_has_the_shape_and_colours_of_the_picture(render_file):
     facts = render_file(plain((250, 120, 10), sides=(600, 300))).facts
     hashed = base64.b64decode(facts.thumbhash)
     assert len(hashed) < 30

@@ -28,7 +28,7 @@ def test_any_pixels_have_a_thumbhash(data, width, height):
     assert 18 <= len(thumbhash(pixels, width, height)) <= 25
 
 
-def test_a_picture_without_anything_to_see_has_one_too():
+def test_a_transparent_picture_has_a_thumbhash_too():
     assert thumbhash(bytes(4 * 50 * 50), 50, 50)[5] == 0  # neither a mean nor waves of the alpha
 
 

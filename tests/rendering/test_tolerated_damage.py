@@ -36,12 +36,12 @@ STRAY_BYTES = {
 
 
 @pytest.mark.parametrize("name", STRAY_BYTES)
-def test_bytes_that_belong_to_no_segment_are_skipped(render_file, name):
+def test_stray_bytes_between_segments_are_skipped(render_file, name):
     prints = render_file(stray(STRAY_BYTES[name]))
     assert photos.likeness(prints.picture("960", "jpeg"), photos.photo(400, 300)) > 0.9
 
 
-def test_but_not_without_end(render_file):
+def test_too_many_stray_bytes_are_refused(render_file):
     with pytest.raises(NotAPicture):
         render_file(stray(bytes(2_000_000)))
 
@@ -58,13 +58,13 @@ def test_the_end_of_image_may_be_missing(render_file, file):
 
 @pytest.mark.parametrize("file", [JPEG, PROGRESSIVE], ids=["plain", "progressive"])
 @pytest.mark.parametrize("lost", [8, 60, 2_000])
-def test_but_nothing_of_the_picture(render_file, file, lost):
+def test_missing_pixels_are_damage(render_file, file, lost):
     for end in (b"", EOI[:1]):
         with pytest.raises(DamagedPicture):
             render_file(file[:-lost] + end)
 
 
-def test_nor_may_zeroes_stand_for_it(render_file):
+def test_zeroes_in_place_of_pixels_are_damage(render_file):
     """As in a file whose last blocks were never written."""
     with pytest.raises(DamagedPicture):
         render_file(JPEG[:-2_000] + bytes(2_000))
@@ -130,7 +130,7 @@ def test_a_profile_that_cannot_be_used_is_ignored(render_file, name, make):
     assert photos.difference(profiled, render_file(plain).picture("960", "jpeg")) < 1
 
 
-def test_one_that_can_be_used_is_not(render_file):
+def test_a_usable_profile_is_used(render_file):
     """The same curve with other primaries: colours differ."""
     plain = photos.a_jpeg(400, 300)
     assert (

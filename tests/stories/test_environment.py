@@ -35,7 +35,7 @@ FOREIGN_VARIABLES = {
 }
 
 
-async def test_gallery_dev_starts_renders_and_is_backed_up_whatever_is_set_for_other_servers(tmp_path):
+async def test_variables_for_other_servers_do_not_affect_gallery_dev(tmp_path):
     given = {**gallery_processes.base_environment(), **FOREIGN_VARIABLES}
     async with gallery_processes.dev(given, tmp_path) as stack, httpx.AsyncClient(base_url=stack.url) as client:
         image = (await factories.post(client)).json()

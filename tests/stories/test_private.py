@@ -114,7 +114,7 @@ async def test_an_installation_that_was_open_is_closed_at_its_next_start(tmp_pat
         assert not readable_by_others(stack.data)
 
 
-async def test_files_at_an_address_of_their_own_are_private_too(environment, tmp_path, temporary):
+async def test_files_under_a_separate_url_are_private_too(environment, tmp_path, temporary):
     objects = tmp_path / "elsewhere" / "pictures"
     with permissive_umask():
         serving = api({**environment, "GALLERY_OBJECTS__URL": objects.as_uri(), "TMPDIR": str(temporary)}, tmp_path)

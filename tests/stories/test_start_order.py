@@ -11,7 +11,7 @@ from faults.proxy import Proxy
 from gallery_processes import free_port, run_gallery, wait_until_ready
 
 
-async def test_a_process_waits_for_each_of_its_servers_and_says_so(environment, s3, tmp_path):
+async def test_a_process_waits_for_each_of_its_servers_and_logs_it(environment, s3, tmp_path):
     async with AsyncExitStack() as stack:
         urls = {name: {**environment, **s3}[name] for name in ("DATABASE_URL", "REDIS_URL", "S3_ENDPOINT")}
         cables = {name: await stack.enter_async_context(Proxy(url)) for name, url in urls.items()}
@@ -52,7 +52,7 @@ async def test_a_process_that_waits_for_a_server_ends_at_once_on_sigterm(
         assert "Traceback" not in process.log_text()
 
 
-async def test_a_wrong_endpoint_is_told_once_with_its_setting_and_until_when(environment, s3, tmp_path):
+async def test_a_wrong_endpoint_is_logged_once_with_its_setting_and_deadline(environment, s3, tmp_path):
     wrong = {**environment, **s3, "S3_BUCKET": "photos", "S3_ENDPOINT": "http://127.0.0.1:1", "PORT": str(free_port())}
     async with run_gallery(wrong, tmp_path / "logs", "serve") as process:
         line = await process.wait_for_event("objects.waiting")

@@ -49,7 +49,7 @@ async def test_renderers_end_with_their_killed_worker(environment, tmp_path):
         assert not alive
 
 
-async def test_a_stopped_worker_hands_back_and_nothing_is_struck(environment, tmp_path):
+async def test_a_stopped_worker_gives_images_back_without_a_strike(environment, tmp_path):
     async with api(environment, tmp_path / "logs") as server, httpx.AsyncClient(base_url=server.url) as client:
         async with worker(environment, tmp_path / "logs") as first:
             image = (await post(client, photos.a_twelve_megapixel_photo())).json()["id"]
@@ -110,7 +110,7 @@ async def test_gallery_verify_by_hand(environment, tmp_path):
     assert '{"rung":1,"removed":0}' in planned.log_text()
 
 
-async def test_dev_starts_again_whatever_dies(environment, tmp_path):
+async def test_dev_restarts_every_process_that_dies(environment, tmp_path):
     """PostgreSQL, Valkey, the API, the worker and a renderer, one after another; then a photo is rendered."""
     async with (
         dev(base_environment(), tmp_path) as stack,
@@ -170,7 +170,7 @@ async def test_dev_recovers_after_a_kill_and_keeps_everything(environment, tmp_p
         assert (await client.get(found["renditions"][0]["url"])).status_code == 200
 
 
-async def test_a_second_command_attaches_to_what_runs(environment, tmp_path):
+async def test_a_second_command_attaches_to_running_servers(environment, tmp_path):
     async with dev(base_environment(), tmp_path) as stack, httpx.AsyncClient(base_url=stack.url) as client:
         await post(client)
         beside = {**base_environment(), "GALLERY_DATA_DIR": str(stack.data)}
@@ -207,13 +207,13 @@ async def test_a_bad_setting_is_one_clear_sentence(environment, tmp_path):
     assert (code, text) == (2, "gallery: PORT is 'many': Expected int, got str.\n")
 
 
-async def test_open_to_strangers_only_on_request(environment, tmp_path):
+async def test_open_mode_on_a_public_address_needs_a_setting(environment, tmp_path):
     code, text = await run_failing_dev(environment, tmp_path, GALLERY_HOST="0.0.0.0", PORT="0")
     assert code == 2
     assert "set GALLERY_ACCESS__OPEN=true" in text
 
 
-async def test_a_second_dev_on_the_same_data_is_told_where_the_first_is(environment, tmp_path):
+async def test_a_second_dev_on_the_same_data_names_the_first(environment, tmp_path):
     async with dev(base_environment(), tmp_path) as stack:
         code, text = await run_failing_dev(environment, tmp_path, PORT="0", GALLERY_DATA_DIR=str(stack.data))
     assert code == 2

@@ -19,7 +19,7 @@ def store_environment(request, environment):
     return {**environment, **s3, "S3_BUCKET": environment["GALLERY_REDIS__PREFIX"] + "-objects"}
 
 
-async def test_a_photo_is_uploaded_rendered_and_told_of(store_environment, tmp_path):
+async def test_a_photo_is_uploaded_rendered_and_announced(store_environment, tmp_path):
     photo = photos.a_twelve_megapixel_photo()
     async with (
         api(store_environment, tmp_path / "logs") as server,
@@ -49,7 +49,7 @@ async def test_a_photo_is_uploaded_rendered_and_told_of(store_environment, tmp_p
     assert "Traceback" not in server.log_text() + hands.log_text()
 
 
-async def test_two_hundred_photos_at_once_are_all_ready_each_told_once(environment, tmp_path):
+async def test_two_hundred_photos_at_once_are_ready_with_one_event_each(environment, tmp_path):
     contents = photos.distinct_photos(200)
     async with (
         api(environment, tmp_path / "logs") as server,
@@ -88,13 +88,13 @@ async def test_many_api_processes_share_one_port(environment, tmp_path):
                 await maya.next()
 
 
-async def test_a_worker_by_environment(environment, tmp_path):
+async def test_worker_mode_starts_a_worker(environment, tmp_path):
     """`docker run -e WORKER_MODE=true`: the command serves, the variable makes it a worker."""
     async with run_gallery({**environment, "WORKER_MODE": "true"}, tmp_path / "logs", "serve") as hands:
         assert (await hands.wait_for_event("worker.working"))["process"] == "worker"
 
 
-async def test_how_many_by_command_line(environment, tmp_path):
+async def test_the_command_line_sets_the_concurrency(environment, tmp_path):
     """What the command line says goes before the environment."""
     more = {**environment, "GALLERY_SERVE__WORKERS": "1", "PORT": str(free_port())}
     async with (
