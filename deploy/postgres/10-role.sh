@@ -1,5 +1,5 @@
 #!/bin/sh
-# Once, when the database is made: Gallery owns it and is no superuser.
+# Runs once, when the database is created: Gallery owns it and is not a superuser.
 set -eu
 psql -v ON_ERROR_STOP=1 -v password="$DATABASE_PASSWORD" --username postgres --dbname image_gallery <<'SQL'
 CREATE ROLE gallery LOGIN PASSWORD :'password';

@@ -90,5 +90,5 @@ def _start_order() -> Iterator[dict[str, str]]:
 
 def _required_variables() -> list[str]:
     """What the example leaves empty and says is needed."""
-    needed = (DEPLOY / ".env.example").read_text().split("# --- who may come in")[0]
+    needed = (DEPLOY / ".env.example").read_text().split("# --- access")[0]
     return list(assignments(needed))
