@@ -20,12 +20,12 @@ const { QUEUE = "image-processing", QUEUE_PREFIX = "bull" } = process.env; // as
 
 const connection = new Redis(REDIS_URL, { connectTimeout: 5000 });
 const queue = new Queue(QUEUE, { connection, prefix: QUEUE_PREFIX, skipMetasUpdate: true });
-connection.on("error", () => {}); // the queue says so, too
-queue.on("error", (error) => console.error(error.message)); // it is tried again until Valkey is back
+connection.on("error", () => {}); // the queue reports it too
+queue.on("error", (error) => console.error(error.message)); // it reconnects until Valkey is back
 
 const board = new ExpressAdapter();
 createBullBoard({
-  queues: [new BullMQAdapter(queue, { description: "Rings for images; Gallery's own page is /admin/queues" })],
+  queues: [new BullMQAdapter(queue, { description: "Jobs for images; Gallery's own page is /admin/queues" })],
   serverAdapter: board,
   options: { uiConfig: { boardTitle: "Gallery" } },
 });

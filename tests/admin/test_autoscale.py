@@ -1,4 +1,4 @@
-"""How many workers there should be."""
+"""The number of workers needed."""
 
 import runpy
 from math import inf
@@ -65,9 +65,9 @@ def test_the_three_rules(waiting, oldest, expected):
 
 def test_each_change_is_followed_by_a_cooldown():
     assert wanted(2, 500, since_joined=29) == (2, Rule.COOLDOWN)
-    assert wanted(2, 500, since_joined=31, since_left=1) == (4, Rule.LENGTH), "who has just removed one may add"
-    assert wanted(2, 0, since_joined=299) == (2, Rule.COOLDOWN), "what has just come shall not go"
-    assert wanted(2, 0, since_left=299) == (2, Rule.COOLDOWN), "one after the other"
+    assert wanted(2, 500, since_joined=31, since_left=1) == (4, Rule.LENGTH), "a removal does not delay an addition"
+    assert wanted(2, 0, since_joined=299) == (2, Rule.COOLDOWN), "a new worker is not removed"
+    assert wanted(2, 0, since_left=299) == (2, Rule.COOLDOWN), "one removal at a time"
 
 
 def test_no_worker_is_removed_while_the_others_are_too_busy():
@@ -98,21 +98,21 @@ def test_the_decision_stays_within_bounds_and_steps(load, rules):
 @PROPERTY_SETTINGS
 @given(loads, rules, st.integers(0, 10_000), st.floats(0, 1_000))
 def test_a_heavier_load_never_asks_for_fewer(load, rules, more, older):
-    heavier = msgspec.structs.replace(load, waiting=load.waiting + more, oldest=load.oldest + older)
+    heavier = msgspec.structs.replace(load, waiting=load.waiting + more, oldest_seconds=load.oldest_seconds + older)
     assert decide(heavier, rules).wanted >= decide(load, rules).wanted
 
 
 @PROPERTY_SETTINGS
 @given(loads, rules)
 def test_a_change_is_not_followed_by_another_at_once(load, rules):
-    """Once there are as many as were asked for, the same load asks for no others."""
-    asked = decide(load, rules)
-    joined = 0.0 if asked.wanted > load.workers else load.since_joined
-    left = 0.0 if asked.wanted < load.workers else load.since_left
-    then = msgspec.structs.replace(load, workers=asked.wanted, since_joined=joined, since_left=left)
-    if asked.wanted != load.workers:
+    """With the wanted number of workers, the same load wants no other number."""
+    first = decide(load, rules)
+    joined = 0.0 if first.wanted > load.workers else load.since_joined
+    left = 0.0 if first.wanted < load.workers else load.since_left
+    then = msgspec.structs.replace(load, workers=first.wanted, since_joined=joined, since_left=left)
+    if first.wanted != load.workers:
         again = decide(then, rules)
-        assert again.wanted == asked.wanted or (asked.wanted < load.workers and again.wanted > asked.wanted)
+        assert again.wanted == first.wanted or (first.wanted < load.workers and again.wanted > first.wanted)
 
 
 @PROPERTY_SETTINGS
@@ -128,7 +128,7 @@ def test_a_steady_load_finds_its_number_and_stays_there(workers, waiting):
     for _ in range(20):
         workers = decide(Load(workers, waiting), RULES).wanted
         counts.append(workers)
-    assert counts[-1] == counts[-2], "no number of workers is left and found again"
+    assert counts[-1] == counts[-2], "no number of workers comes back later"
     assert counts == sorted(counts) or counts == sorted(counts, reverse=True)
 
 

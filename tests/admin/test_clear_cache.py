@@ -1,4 +1,4 @@
-"""Clearing the cache takes answers and nothing else."""
+"""Clearing the cache removes cached answers and nothing else."""
 
 import redis.asyncio as redis
 
@@ -31,9 +31,9 @@ async def test_clearing_the_cache_keeps_queue_and_limits(environment):
         assert kept.items() <= {key: await valkey.type(key) for key in await valkey.keys("*")}.items()
         assert (await gallery.queue.counts())["prioritized"] == 3
         assert await gallery.queue.is_intact()
-        assert _remaining(await client.get("/api/v1/images")) < left, "who was counted is counted"
-        lives = [await valkey.pttl(key) for key in await valkey.keys("*:cache:image:*")]
-        assert all(0 < life <= 10_000 for life in lives), "versions stay for a moment"
+        assert _remaining(await client.get("/api/v1/images")) < left, "rate limits keep their counts"
+        ttls = [await valkey.pttl(key) for key in await valkey.keys("*:cache:image:*")]
+        assert all(0 < ttl <= 10_000 for ttl in ttls), "versions stay for a moment"
 
 
 def _remaining(answer) -> int:
@@ -45,7 +45,7 @@ async def test_an_answer_from_before_a_change_does_not_come_back_after_clearing(
     old = gallery.cached_reads.encode(image)
     await gallery.images.delete(CALLER, ImageId(image.id))
     await gallery.cache.clear()
-    await gallery.cache.put_image(image.id, old)  # it was on its way all that time
+    await gallery.cache.put_image(image.id, old)  # as a slow writer does
     assert await gallery.cache.find_image(image.id) is None
 
 

@@ -1,4 +1,4 @@
-"""The on-call person looks at the queue, and does something about it."""
+"""The operators' view of the queue, and their actions."""
 
 import asyncio
 from contextlib import asynccontextmanager
@@ -29,7 +29,7 @@ async def queue_state(client):
 
 
 async def wait_for(condition, seconds=15):
-    """What `look` finds, as soon as it finds something."""
+    """Returns the first true result of `condition`."""
     async with asyncio.timeout(seconds):
         while not (found := await condition()):
             await asyncio.sleep(0.02)
@@ -62,7 +62,7 @@ async def running_worker(settings, processing):
         yield
 
 
-# --- how it stands --------------------------------------------------------------------------------------------------
+# --- state ----------------------------------------------------------------------------------------------------------
 
 
 async def test_each_lane_has_its_counts_and_longest_wait(client, gallery):
@@ -141,7 +141,7 @@ async def test_the_console_works_while_valkey_is_unavailable(settings):
         found = await gallery.console.state()
         assert (found.jobs, found.bugs, found.lanes[0].queued) == (None, None, None)
         assert [(reason.code, reason.count) for reason in found.failed] == [("damaged_picture", 1)]
-        assert (await gallery.console.pause()).paused_since, "the row says so; the sweep tells the queue"
+        assert (await gallery.console.pause()).paused_since, "the row has it; the sweep pauses the queue"
 
 
 # --- pause ----------------------------------------------------------------------------------------------------------
@@ -150,21 +150,21 @@ async def test_the_console_works_while_valkey_is_unavailable(settings):
 async def test_a_pause_survives_the_loss_of_valkeys_data(client, gallery, processing, settings):
     await gallery.sweep.run()
     assert (await client.post("/admin/queues/pause")).json()["pausedSince"]
-    assert await gallery.queue._shards[0].isPaused(), "and Bull Board says so"
+    assert await gallery.queue._shards[0].isPaused(), "Bull Board shows it"
     image = await upload_image(gallery)
     async with redis.from_url(settings.redis.url) as valkey:
         await valkey.flushdb()
     assert (await gallery.sweep.plan()).enqueued == 0
-    assert (await gallery.sweep.run()).enqueued == 0, "nobody is rung for what nobody may take"
+    assert (await gallery.sweep.run()).enqueued == 0, "no job is enqueued while no worker may take it"
     assert await gallery.queue._shards[0].isPaused()
 
-    await gallery.queue._shards[0].resume()  # by somebody's hand, in Valkey alone
+    await gallery.queue._shards[0].resume()  # in Valkey only, as by Bull Board
     await gallery.queue.enqueue(Job(PROCESS_JOB, image.id))
     async with running_worker(settings, processing):
         await wait_for(lambda: _queue_is_empty(gallery))
-        assert (await gallery.images.get(CALLER, image.id)).attempt == 0, "the row refuses"
+        assert (await gallery.images.get(CALLER, image.id)).attempt == 0, "the row decides"
         await gallery.sweep.run()
-        assert await gallery.queue._shards[0].isPaused(), "and the sweep takes the row's side"
+        assert await gallery.queue._shards[0].isPaused(), "the sweep applies the row"
 
         assert (await client.post("/admin/queues/resume")).json() == {"pausedSince": None}
         assert (await gallery.sweep.run()).enqueued == 1
@@ -329,7 +329,7 @@ async def test_dropping_all_failed_jobs_keeps_waiting_ones(client, gallery, sett
     assert (found["bugs"], found["jobs"]["prioritized"]) == (0, 1)
 
 
-# --- who may --------------------------------------------------------------------------------------------------------
+# --- access ---------------------------------------------------------------------------------------------------------
 
 
 async def test_another_sites_page_cannot_pause_the_queue_in_open_mode(client):
@@ -339,23 +339,23 @@ async def test_another_sites_page_cannot_pause_the_queue_in_open_mode(client):
 
 
 async def test_an_admins_cookie_works_only_from_gallerys_pages(settings):
-    async with closed_application(settings) as (house, client):
-        _, admin = await create_api_key(house, "ops", "admin")
+    async with closed_application(settings) as (gallery, client):
+        _, admin = await create_api_key(gallery, "ops", "admin")
         await client.post("/api/v1/session", headers={"X-Api-Key": admin})
-        ours = {"Origin": str(client.base_url)}
+        same_origin = {"Origin": str(client.base_url)}
         for path in ("pause", "failed/retry", "failed/drop", "jobs/drop"):
             assert (await client.post(f"/admin/queues/{path}", headers=CROSS_ORIGIN)).status_code == 403, path
             assert (await client.post(f"/admin/queues/{path}")).status_code == 403, path
-            assert (await client.post(f"/admin/queues/{path}", headers=ours)).status_code == 200, path
+            assert (await client.post(f"/admin/queues/{path}", headers=same_origin)).status_code == 200, path
         assert (await client.delete("/admin/cache", headers=CROSS_ORIGIN)).status_code == 403
 
 
 async def test_an_admin_retries_another_owners_image(settings):
-    async with closed_application(settings) as (house, client):
-        _, maya = await create_api_key(house, "maya")
-        _, admin = await create_api_key(house, "ops", "admin")
+    async with closed_application(settings) as (gallery, client):
+        _, maya = await create_api_key(gallery, "maya")
+        _, admin = await create_api_key(gallery, "ops", "admin")
         file = {"file": ("lake.jpg", unique_photo())}
         image = (await client.post("/api/v1/images", files=file, headers={"X-Api-Key": maya})).json()["id"]
-        await execute(house, "UPDATE image SET status = 'FAILED', work = NULL, error_code = 'x', error_message = 'x'")
+        await execute(gallery, "UPDATE image SET status = 'FAILED', work = NULL, error_code = 'x', error_message = 'x'")
         again = await client.post(f"/admin/queues/failed/{image}/retry", headers={"X-Api-Key": admin})
         assert (again.status_code, again.json()["owner"]) == (202, "maya")

@@ -1,4 +1,4 @@
-"""One image, as the on-call person reads it."""
+"""One image's details for operators."""
 
 import photos
 from credentials import closed_application, create_api_key
@@ -13,10 +13,10 @@ async def read(client, image: str, **headers):
 async def test_the_detail_has_the_reason_of_a_deferral(client, gallery, processing, monkeypatch):
     image = (await post(client, lane="bulk")).json()
 
-    async def away(*_, **__):
+    async def unavailable(*_, **__):
         raise ObjectStoreUnavailable
 
-    monkeypatch.setattr(gallery.objects, "fetch", away)
+    monkeypatch.setattr(gallery.objects, "fetch", unavailable)
     await processing.process(image["id"])
     found = (await read(client, image["id"])).json()
     assert (found["owner"], found["status"], found["work"], found["lane"]) == ("everybody", "PENDING", "due", "bulk")
@@ -48,9 +48,9 @@ async def test_a_deleted_image_can_be_read_until_its_row_is_removed(client, gall
 
 
 async def test_only_an_admin_reads_details_of_all_owners(settings):
-    async with closed_application(settings) as (house, client):
-        _, maya = await create_api_key(house, "maya")
-        _, admin = await create_api_key(house, "ops", "admin")
+    async with closed_application(settings) as (gallery, client):
+        _, maya = await create_api_key(gallery, "maya")
+        _, admin = await create_api_key(gallery, "ops", "admin")
         file = {"file": ("lake.jpg", unique_photo())}
         image = (await client.post("/api/v1/images", files=file, headers={"X-Api-Key": maya})).json()["id"]
         assert (await read(client, image)).status_code == 401

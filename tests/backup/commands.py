@@ -1,4 +1,4 @@
-"""A Gallery to be backed up, one to be restored into, and the commands in between."""
+"""Helpers of the backup tests: a Gallery to back up, one to restore into, and the commands."""
 
 import asyncio
 import hashlib
@@ -21,7 +21,7 @@ READY = "SELECT id::text, sha256 FROM image WHERE status = 'READY' AND deleted_a
 
 
 async def run_gallery(environment: Mapping[str, str], *args: str) -> tuple[int, list[dict[str, Any]], str]:
-    """`gallery … --json`: its exit code, its lines, and what it has written to stderr."""
+    """Runs `gallery … --json` and returns its exit code, its lines and its stderr."""
     child = await asyncio.create_subprocess_exec(
         GALLERY, *args, "--json", env=dict(environment), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
@@ -30,7 +30,7 @@ async def run_gallery(environment: Mapping[str, str], *args: str) -> tuple[int, 
 
 
 async def run_successfully(environment: Mapping[str, str], *args: str) -> dict[str, Any]:
-    """The last line of a command that must go well."""
+    """The last line of a command that must succeed."""
     code, lines, err = await run_gallery(environment, *args)
     assert code == 0, (lines, err)
     return lines[-1]
@@ -51,7 +51,7 @@ async def empty_environment(environment: Mapping[str, str], tmp_path: Any) -> di
 
 
 async def make_bucket(environment: Mapping[str, str], location: str) -> None:
-    """The test's S3 server makes a bucket with its first object."""
+    """Creates the bucket: the test's S3 server does so with the first object."""
     await obstore.put_async(create_bucket(dict(environment), urlsplit(location).netloc), "there", b"")
 
 
@@ -62,7 +62,7 @@ async def restore(environment: Mapping[str, str], location: str, tmp_path: Any) 
 
 
 async def ready_images(gallery: Gallery) -> dict[str, str]:
-    """Which images are READY, with the hash of what was sent."""
+    """The ids of READY images, with the hash of their original."""
     async with gallery.database.primary() as db:
         return {row["id"]: row["sha256"] for row in await db.fetch(READY)}
 
@@ -85,4 +85,4 @@ async def _bytes(gallery: Gallery, key: str, size: int) -> bytes:
 
 
 def ignore_progress(_: object) -> None:
-    """Nobody hears how far it is."""
+    """Ignores the progress."""

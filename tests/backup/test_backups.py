@@ -1,4 +1,4 @@
-"""What a backup keeps from being removed while it is made, what it copies, and what it costs the second time."""
+"""Backups: the freeze of removals, the copied objects, and the cost of the second backup."""
 
 import hashlib
 import stat
@@ -20,7 +20,7 @@ from gallery.errors import BackupForeign, BackupUnderWay, CannotStart, RemovedMe
 
 
 class CountingObjects(ObjectStore):
-    """The library's store, counting what is read."""
+    """An object store that records the keys that are read."""
 
     def __init__(self, store: ObjectStore) -> None:
         super().__init__(store._store, store._timeout)
@@ -68,7 +68,7 @@ async def test_nothing_is_removed_while_a_backup_is_made(gallery):
 async def test_a_dead_backup_is_waited_for_and_a_live_one_refuses_the_next(gallery):
     async with gallery.database.writing() as db:
         await db.execute(store.BEGIN, "00000000-0000-0000-0000-000000000001", "dead", timedelta(seconds=0.5))
-    async with store.freeze(gallery.database, "living", lease=timedelta(seconds=1.5)):
+    async with store.freeze(gallery.database, "live", lease=timedelta(seconds=1.5)):
         with pytest.raises(BackupUnderWay):
             async with store.freeze(gallery.database, "third"):
                 pytest.fail("two at once")
@@ -86,7 +86,7 @@ async def test_a_second_backup_reads_only_what_is_new(gallery, processing, creat
 
 
 async def test_a_replaced_object_is_copied_again(gallery, processing, creator, location):
-    """As in a store that has outlived its database: another object under a key that an earlier backup knows."""
+    """As in a store that has outlived its database: another object under the key of an earlier backup."""
     [image] = await make_rendered(gallery, processing)
     await creator.run(location, 7, ignore_progress)
     image = await gallery.images.get(OPEN_MODE_CALLER, image.id)
@@ -112,10 +112,12 @@ async def test_an_interrupted_backup_goes_on_where_it_was(
 
     with pytest.raises(KeyboardInterrupt):
         await creator.run(location, 7, interrupt)
-    assert (len(counting_objects.read), await location.complete_ids()) == (10, []), "without its manifest it is none"
+    assert (len(counting_objects.read), await location.complete_ids()) == (10, []), (
+        "without its manifest it is not complete"
+    )
     manifest = await creator.run(location, 7, ignore_progress)
     assert (len(counting_objects.read), manifest.objects) == (14, 14)
-    assert list(await location.files()) == [manifest.id], "what was left half done is gone"
+    assert list(await location.files()) == [manifest.id], "the incomplete one is removed"
 
 
 async def test_old_backups_go_with_the_bytes_that_only_they_need(gallery, processing, creator, location):
@@ -157,15 +159,15 @@ async def test_objects_missing_in_the_store_are_counted(gallery, creator, locati
 async def test_an_object_removed_in_spite_of_the_freeze_fails_the_backup(gallery, location):
     image = await upload_image(gallery)
 
-    class Thief(CountingObjects):
-        """A worker of a version that knows no freeze."""
+    class RemovingObjects(CountingObjects):
+        """Removes objects in spite of the freeze, as an older version would."""
 
         async def open(self, key, start=0, end=None):
             await gallery.images.delete(OPEN_MODE_CALLER, image.id)
             await gallery.objects.delete([key])
             return await super().open(key, start, end)
 
-    backup = BackupCreator(gallery.database, Thief(gallery.objects), str(gallery.settings.database.url))
+    backup = BackupCreator(gallery.database, RemovingObjects(gallery.objects), str(gallery.settings.database.url))
     with pytest.raises(RemovedMeanwhile):
         await backup.run(location, 7, ignore_progress)
     assert await location.complete_ids() == []

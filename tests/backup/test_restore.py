@@ -1,4 +1,4 @@
-"""A backup is put back where nothing is, is wholly back or not at all, and lies to nobody who remembers more."""
+"""A restore needs an empty database, is complete or changes nothing, and uses no number twice."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -63,14 +63,14 @@ async def test_damage_is_found_and_a_good_backup_is_recorded(gallery, processing
     original = f"objects/{image.sha256[:2]}/{image.sha256}"
     with changed(files / original, lambda content: content[:-1] + bytes([content[-1] ^ 1])):
         assert await found() == [("object-damaged", original)]
-        assert await found(share=0) == [], "nobody has read it"
+        assert await found(share=0) == [], "it was not read"
     with changed(files / original, lambda _: None):
         assert await found() == [("object-missing", f"{original} of {image.original_key}")]
     with changed(files / manifest.dump[0].key, lambda content: content[:-1000]):
-        [(wrong, what)] = await found()
-        assert (wrong, manifest.dump[0].key in what) == ("dump-damaged", True)
+        [(kind, detail)] = await found()
+        assert (kind, manifest.dump[0].key in detail) == ("dump-damaged", True)
     with changed(files / manifest.inventory[0].key, lambda content: content[:-1]):
-        assert [wrong for wrong, _ in await found(share=0)] == ["inventory-damaged"]
+        assert [kind for kind, _ in await found(share=0)] == ["inventory-damaged"]
 
     assert await store.verified_age(gallery.database) is None
     await store.mark_verified(gallery.database, manifest.id, location.name, manifest.taken_at)
@@ -80,7 +80,7 @@ async def test_damage_is_found_and_a_good_backup_is_recorded(gallery, processing
 
 
 async def test_differences_between_rows_and_objects_are_found(gallery, creator, location):
-    """A dump that is whole, with counts and objects of another moment."""
+    """A complete dump, with counts and objects of another backup."""
     await upload_image(gallery)
     manifest = await creator.run(location, 7, ignore_progress)
     later = await upload_image(gallery)
@@ -128,7 +128,7 @@ async def test_a_restore_does_not_overwrite(gallery, environment, creator, locat
 
 
 async def test_a_truncated_dump_is_rolled_back(gallery, environment, creator, location, tmp_path):
-    """Were its hash right: as when a program of another version cannot read it to its end."""
+    """With a right hash, as when another version of pg_restore fails in the middle."""
     await upload_image(gallery)
     await creator.run(location, 7, ignore_progress)
     manifest = await location.manifest()
@@ -163,12 +163,12 @@ async def test_no_number_is_used_twice(environment, tmp_path, location):
         seen = await client.get(f"/api/v1/images/{image}")
 
     fresh = {**await empty_environment(environment, tmp_path), "GALLERY_DATA_DIR": environment["GALLERY_DATA_DIR"]}
-    rotten = Path(environment["GALLERY_DATA_DIR"]) / "objects" / waiting.original_key
-    rotten.write_bytes(bytes(rotten.stat().st_size))
-    await run_successfully(fresh, "restore", location.name)  # the store has outlived its database, not quite
+    damaged = Path(environment["GALLERY_DATA_DIR"]) / "objects" / waiting.original_key
+    damaged.write_bytes(bytes(damaged.stat().st_size))
+    await run_successfully(fresh, "restore", location.name)  # into the store that is left, with one damaged object
     async with running_application(fresh) as (gallery, client), open_processing(gallery, name="worker") as processing:
         answer = await client.get(f"/api/v1/images/{image}", headers={"If-None-Match": seen.headers["ETag"]})
-        assert (answer.status_code, answer.json()["title"]) == (200, "lake"), "nothing of it is in the cache"
+        assert (answer.status_code, answer.json()["title"]) == (200, "lake"), "the cache was cleared"
         assert answer.json()["version"] > seen.json()["version"]
         async with listen(client, last_event_id=last.id) as maya:
             reset = await maya.next("reset")

@@ -1,4 +1,4 @@
-"""A backup is made while everybody works, everything is lost, and what was there comes back."""
+"""A backup under load, the loss of everything, and the restore."""
 
 import asyncio
 import random
@@ -17,7 +17,7 @@ from gallery_processes import api, worker
 
 @pytest.fixture(params=["files to a directory", "S3 to S3"])
 def backup_setup(request, environment, tmp_path):
-    """Where the library is, and where its backup goes."""
+    """The environment of the library, and the location of its backup."""
     if request.param == "files to a directory":
         return environment, str(tmp_path / "backups")
     s3 = request.getfixturevalue("s3")
@@ -26,10 +26,10 @@ def backup_setup(request, environment, tmp_path):
 
 
 async def test_images_that_were_ready_at_the_snapshot_are_served_again(backup_setup, tmp_path):
-    environment, place = backup_setup
-    if place.startswith("s3:"):
-        await make_bucket(environment, place)
-    environment = {**environment, "TMPDIR": str(tmp_path)}  # nobody else tidies up there
+    environment, location = backup_setup
+    if location.startswith("s3:"):
+        await make_bucket(environment, location)
+    environment = {**environment, "TMPDIR": str(tmp_path)}  # no other test cleans it up
     lively = {**environment, "GALLERY_WORKER__SWEEP_EVERY": "0.2"}
     async with api(lively, tmp_path / "logs") as server, worker(lively, tmp_path / "logs"):
         load = Load(server.url, rate=8)
@@ -38,7 +38,7 @@ async def test_images_that_were_ready_at_the_snapshot_are_served_again(backup_se
             while len(before := await ready_images(gallery)) < 5:
                 await asyncio.sleep(0.1)
             deleting = asyncio.create_task(_delete_some(server.url, load))
-            made = await run_successfully(lively, "backup", "create", place)
+            made = await run_successfully(lively, "backup", "create", location)
             deleting.cancel()
             with suppress(asyncio.CancelledError):
                 await deleting
@@ -46,24 +46,24 @@ async def test_images_that_were_ready_at_the_snapshot_are_served_again(backup_se
             after = await ready_images(gallery)
     assert made["objects"] > 0
 
-    code, findings, said = await run_gallery(environment, "backup", "verify", place)
+    code, findings, said = await run_gallery(environment, "backup", "verify", location)
     assert code == 0, (findings, said)
     async with open_gallery(Settings.read(environment)) as gallery:
         assert await verified_age(gallery.database) is not None
-    fresh = await restore(environment, place, tmp_path)
+    fresh = await restore(environment, location, tmp_path)
     there = await served_images(fresh)
     assert {id_: sha for id_, sha in before.items() if id_ in after}.items() <= there.items(), "older images stay"
     assert there.items() <= load.acknowledged.items(), "with the bytes that were sent"
     assert len(there) * 9 > made["objects"] / 2, "and nearly all objects are of images that are READY"
 
     async with worker(fresh, tmp_path / "logs"), open_gallery(Settings.read(fresh)) as gallery, asyncio.timeout(30):
-        while await _count_waiting(gallery):  # what was under way at the snapshot is finished
+        while await _count_waiting(gallery):  # images in progress at the snapshot are finished
             await asyncio.sleep(0.1)
         assert [finding async for finding in gallery.verify.differences()] == []
 
 
 async def _delete_some(url, load):
-    """Every second image goes, as soon as it is there."""
+    """Deletes every second image soon after its upload."""
     gone = set()
     async with httpx.AsyncClient(base_url=url, timeout=20) as client:
         while True:

@@ -1,4 +1,4 @@
-"""What `gallery` says of itself."""
+"""The help texts of `gallery`, and the commands without servers."""
 
 import json
 import re

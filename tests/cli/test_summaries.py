@@ -1,4 +1,4 @@
-"""With --json the last line of a command is its summary, also where there was nothing to tell."""
+"""With --json the last line of a command is its summary, also without other lines."""
 
 import json
 

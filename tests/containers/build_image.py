@@ -12,7 +12,7 @@ PIP_SETTINGS = ("url", "proxy", "timeout", "host")  # the last words of the sett
 
 
 async def build(engine: Engine) -> str:
-    """Nothing of what is handed in stays in the image."""
+    """Builds the image; the build's own settings do not stay in it."""
     given = [f"--volume={folder}:{folder}:ro" for folder in _certificates()]
     settings = engine.folder / "pip.conf"
     settings.write_text(_pip_conf())
@@ -32,7 +32,7 @@ def _pip_config() -> dict[str, str]:
 
 
 def _pip_conf() -> str:
-    """Those that say where packages come from; what lies in files here is not there."""
+    """The settings of the package sources; files of this machine are not in the build."""
     found = {
         name: value
         for name, value in _pip_config().items()

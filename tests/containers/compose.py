@@ -42,7 +42,7 @@ class ComposeStack:
             await self.engine.wait_healthy(self.container_name(service, number))
 
     async def kill(self, name: str) -> None:
-        """Its first process, and so all of them, as the kernel does when memory is short: no stop that is asked for."""
+        """Kills its first process, and so all of them, as the kernel does when memory is short."""
         container = await self.engine.inspect(name, "--type=container")
         os.kill(container["State"]["Pid"], signal.SIGKILL)
 
@@ -78,7 +78,7 @@ async def compose_stack(engine: Engine, folder: Path) -> AsyncIterator[ComposeSt
 
 
 def _start_order() -> Iterator[dict[str, str]]:
-    """The services that may start next, each with the condition that others wait for, as compose.yaml says."""
+    """The services that may start next, each with the condition in compose.yaml that others wait for."""
     services = compose()["services"].items()
     waiting = {name: service.get("depends_on", {}) for name, service in services if "profiles" not in service}
     conditions = {name: how["condition"] for others in waiting.values() for name, how in others.items()}
@@ -89,6 +89,6 @@ def _start_order() -> Iterator[dict[str, str]]:
 
 
 def _required_variables() -> list[str]:
-    """What the example leaves empty and says is needed."""
+    """The required variables of the example, which it leaves empty."""
     needed = (DEPLOY / ".env.example").read_text().split("# --- access")[0]
     return list(assignments(needed))

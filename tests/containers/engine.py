@@ -1,4 +1,4 @@
-"""Podman and Buildah, with a storage and settings of their own: no daemon, and no image of anybody else's."""
+"""Podman and Buildah with separate storage and settings: no daemon, and no other images."""
 
 import asyncio
 import os
@@ -46,7 +46,7 @@ class Engine:
         return await self.run("podman", *words, check=check)
 
     async def run(self, *args: object, check: bool = True, more: Mapping[str, str] | None = None) -> str:
-        """What the command prints, stderr too. Raises `CalledProcessError` with it where the command fails."""
+        """Returns the command's output, stderr too. Raises `CalledProcessError` with it."""
         line = [str(word) for word in args]
         process = await asyncio.create_subprocess_exec(
             *line,
@@ -56,7 +56,7 @@ class Engine:
             stderr=asyncio.subprocess.STDOUT,
         )
         printed, _ = await process.communicate()
-        text = "\n".join(said for said in printed.decode(errors="replace").splitlines() if not _is_about_systemd(said))
+        text = "\n".join(line for line in printed.decode(errors="replace").splitlines() if not _is_about_systemd(line))
         if check and process.returncode:
             error = CalledProcessError(process.returncode or 0, line, text)
             error.add_note(text[-4000:])
@@ -64,11 +64,11 @@ class Engine:
         return text
 
     async def inspect(self, name: str, *words: str) -> Any:
-        """What Podman knows of a container, an image or a pod."""
+        """Podman's description of a container, an image or a pod."""
         return msgspec.json.decode(await self.podman("inspect", *words, name))[0]
 
     async def wait_healthy(self, name: str, seconds: float = 90) -> None:
-        """Wait until the container's own health check succeeds. It is asked here: timers need a running systemd."""
+        """Runs the container's own health check until it succeeds: Podman's timers need a running systemd."""
         try:
             async with asyncio.timeout(seconds):
                 while not await self._is_healthy(name):
@@ -111,7 +111,7 @@ def open_engine(folder: Path = STORAGE) -> Engine:
 
 
 async def create_key(engine: Engine, api: str, owner: str) -> str:
-    """An API key that may read and write, made in a running API as docs/deployment.md says."""
+    """Creates an API key that may read and write, in a running API as in docs/deployment.md."""
     scopes = ("--scope", "images:read", "--scope", "images:write")
     printed = await engine.podman("exec", api, "gallery", "keys", "create", "--owner", owner, *scopes)
     (key,) = re.findall(r"gk_[0-9a-f]+_[\w-]+", printed)
@@ -119,5 +119,5 @@ async def create_key(engine: Engine, api: str, owner: str) -> str:
 
 
 def _is_about_systemd(line: str) -> bool:
-    """Podman cannot make timers for health checks where no systemd runs, and says so each time."""
+    """Whether it is Podman's warning that it cannot make timers for health checks without systemd."""
     return "unable to get systemd connection" in line

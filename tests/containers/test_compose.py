@@ -1,4 +1,4 @@
-"""The whole of Compose: a photo's way through it, and what is left when an API and a worker are killed under load."""
+"""All of Compose: a photo from upload to rendition, and an API and a worker killed under load."""
 
 import asyncio
 import hashlib
@@ -82,9 +82,9 @@ async def test_a_photo_passes_the_balancer_with_its_events_and_renditions(stack,
 
 
 async def test_anonymous_clients_are_refused_and_cannot_choose_their_address(stack):
-    async with httpx.AsyncClient(base_url=stack.url) as stranger:
-        assert (await stranger.get("/api/v1/images")).status_code == 401
-        assert (await stranger.get("/readyz", headers={"X-Forwarded-For": "203.0.113.7"})).status_code == 200
+    async with httpx.AsyncClient(base_url=stack.url) as anonymous:
+        assert (await anonymous.get("/api/v1/images")).status_code == 401
+        assert (await anonymous.get("/readyz", headers={"X-Forwarded-For": "203.0.113.7"})).status_code == 200
     logs = "".join([await stack.engine.podman("logs", stack.container_name("api", n)) for n in (1, 2, 3)])
     assert "203.0.113.7" not in logs
 

@@ -1,4 +1,4 @@
-"""deploy/kubernetes, rendered by Kustomize and played by Podman as far as it knows the kinds: a photo becomes READY.
+"""deploy/kubernetes, rendered by Kustomize and run by Podman as far as it supports the kinds: a photo becomes READY.
 
 Podman knows Pod, Deployment and ConfigMap; secrets are made by its own command, and the Job is played as the pod that
 it would start. It asks probes by curl inside the container, which the image has not: here the test asks what they ask.
@@ -42,7 +42,7 @@ Manifest = dict[str, Any]
 
 @pytest.fixture(scope="module")
 async def rendered(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> list[Manifest]:
-    """What `kubectl apply --kustomize` would apply of the example."""
+    """The manifests that `kubectl apply --kustomize` applies of the example."""
     if pulls_images():
         pytest.skip("Kustomize is part of the stand-in.")
     mount = f"--volume={DEPLOY}:/deploy:ro"
@@ -144,7 +144,7 @@ def image_of(manifests: list[Manifest]) -> str:
 
 
 def playable(manifests: list[Manifest]) -> tuple[Manifest, dict[str, list[Manifest]]]:
-    """The migration as a pod, and by kind what Podman knows, without probes."""
+    """The migration as a pod, and the kinds that Podman supports, without probes."""
     found = {kind: [copy.deepcopy(m) for m in manifests if m["kind"] == kind] for kind in ("ConfigMap", "Deployment")}
     for deployment in found["Deployment"]:
         for container in deployment["spec"]["template"]["spec"]["containers"]:
@@ -174,7 +174,7 @@ async def gallery_containers(engine: Engine) -> list[str]:
 
 
 async def pod_address(engine: Engine, name: str) -> str:
-    """Of its pod, whose network is that of the container that holds it open."""
+    """The address of its pod, which is that of the pod's infra container."""
     pod = (await engine.inspect(name, "--type=container"))["Pod"]
     holder = json.loads(await engine.podman("pod", "inspect", "--format={{json .InfraContainerID}}", pod))
     return str((await engine.inspect(holder, "--type=container"))["NetworkSettings"]["Networks"][NETWORK]["IPAddress"])

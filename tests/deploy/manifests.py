@@ -18,7 +18,7 @@ def compose() -> Manifest:
 
 
 def kubernetes() -> list[Manifest]:
-    """What the kustomization applies."""
+    """The manifests of the kustomization."""
     names = kustomization()["resources"]
     return [document for name in names for document in yaml.safe_load_all((DEPLOY / "kubernetes" / name).read_text())]
 
@@ -34,7 +34,7 @@ def secret_examples() -> dict[str, Manifest]:
 
 
 def pod_environment(name: str) -> dict[str, str]:
-    """What its container is given, secrets by their example."""
+    """The environment of its container, secrets by their example."""
     container = pods()[name]["containers"][0]
     given: dict[str, str] = {}
     for source in container.get("envFrom", []):
@@ -61,7 +61,7 @@ def manifests_of_kind(*kinds: str) -> dict[str, Manifest]:
 
 
 def pods() -> dict[str, Manifest]:
-    """What runs, by the name of what runs it."""
+    """The pods by the name of their Deployment or Job."""
     return {name: found["spec"]["template"]["spec"] for name, found in manifests_of_kind("Deployment", "Job").items()}
 
 

@@ -1,4 +1,4 @@
-"""The files of deploy/ agree with each other, with the settings, and with the names that operators know."""
+"""The files of deploy/ agree with each other, with the settings, and with the documented names."""
 
 import re
 from pathlib import Path
@@ -125,7 +125,7 @@ def test_prometheus_finds_every_instance():
 
 
 def test_each_process_has_time_to_stop():
-    """The drain, what is under way, and some more."""
+    """The drain, the time for open requests, and a reserve."""
     seconds = compose()["services"]["api"]["stop_grace_period"]
     assert (
         int(seconds.removesuffix("s")) >= float(environment("api")["GALLERY_SERVE__DRAIN"]) + STOP_TIMEOUT_SECONDS + 5

@@ -96,7 +96,7 @@ def test_no_pod_starts_without_proxies():
 
 
 def test_the_example_sets_every_placeholder_of_the_base():
-    """As the JSON patches of the example say; tests/containers has Kustomize itself do it."""
+    """Applies the JSON patches of the example; tests/containers runs Kustomize itself."""
     patches = yaml.safe_load((DEPLOY / "kubernetes-example" / "kustomization.yaml").read_text())["patches"]
     found = {(manifest["kind"], manifest["metadata"]["name"]): manifest for manifest in kubernetes()}
     assert PLACEHOLDER.search(json.dumps(list(found.values())))
@@ -125,8 +125,8 @@ def test_images_have_versions():
 
 REFUSAL_SCRIPT = """
 import { refusal } from "%s";
-const asked = JSON.parse(process.argv[1]);
-console.log(JSON.stringify(asked.map((headers) => refusal(headers) ?? null)));
+const requests = JSON.parse(process.argv[1]);
+console.log(JSON.stringify(requests.map((headers) => refusal(headers) ?? null)));
 """
 ALLOWED = [
     {"host": "127.0.0.1:3001"},

@@ -1,4 +1,4 @@
-"""What the image is built from is what the tests run with, and no more than a server needs."""
+"""The image has the packages that the tests run with, and no more than a server needs."""
 
 import re
 
@@ -9,7 +9,7 @@ BUILD = {"cffi", "editables", "hatchling", "pkgconfig", "setuptools"}
 
 
 def pinned(name: str) -> dict[str, str]:
-    """By package all that its entry says: version, markers and hashes."""
+    """By package its entry: version, markers and hashes."""
     entries = re.split(r"\n(?=[a-z0-9])", (ROOT / name).read_text())
     return {entry.partition("==")[0]: entry.strip() for entry in entries if "==" in entry.splitlines()[0]}
 

@@ -1,4 +1,4 @@
-"""The pipeline does what operators expect of it, and may do no more than that."""
+"""The CI pipeline: its jobs, its order and its permissions."""
 
 import os
 import re
@@ -60,7 +60,7 @@ def test_publishing_tools_are_pinned_by_hash(tmp_path):
 def test_only_main_is_deployed_after_an_optional_approval():
     deploy = JOBS["deploy"]
     assert deploy["needs"] == "publish"
-    assert "gallery-api=$IMAGE@$DIGEST" in steps("deploy"), "what was built is deployed, not a name that may move"
+    assert "gallery-api=$IMAGE@$DIGEST" in steps("deploy"), "the built image is deployed by its digest"
     assert "github.ref == 'refs/heads/main'" in deploy["if"]
     assert "github.event_name == 'push'" in deploy["if"]
     assert deploy["environment"] == "production"
@@ -91,7 +91,7 @@ def test_the_image_is_built_for_both_architectures_with_an_sbom():
     ],
 )
 def test_an_image_is_named_after_its_version(kind, name, expected, tmp_path):
-    """The step itself, with a Docker that prints what it is asked to do."""
+    """Runs the step itself, with a Docker that prints its arguments."""
     (tmp_path / "docker").write_text('#!/bin/sh\n[ "$1" != login ] || cat >/dev/null\necho "$@"\n')
     (tmp_path / "docker").chmod(0o755)
     given = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "IMAGE": "ghcr.io/o/gallery-api", "GITHUB_SHA": "abc",
@@ -112,7 +112,7 @@ def test_only_the_image_job_may_write_its_package():
         "release": {"contents": "read", "id-token": "write", "attestations": "write"},
     }
     checkouts = [step for job in JOBS.values() for step in job["steps"] if "checkout" in step.get("uses", "")]
-    assert len(checkouts) == len(JOBS) - 1  # publish needs no file of ours
+    assert len(checkouts) == len(JOBS) - 1  # publish needs no file of the repository
     assert all(step["with"]["persist-credentials"] is False for step in checkouts)
 
 

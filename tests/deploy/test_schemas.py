@@ -1,4 +1,4 @@
-"""What we hand to Docker, Kubernetes, GitHub and systemd is what they accept, by their own published schemas and tools.
+"""Checks the files for Docker, Kubernetes, GitHub and systemd with their published schemas and tools.
 
 None of them runs here: tests/containers run what can be run without Docker, and docs/deployment.md says what that is.
 """
@@ -14,7 +14,7 @@ import pytest
 from deploy.manifests import DEPLOY, ROOT, kubernetes, secret_examples, units
 
 BIN = Path(sys.executable).parent
-OLDEST, NEWEST = "1.32", "1.37"  # of Kubernetes, as far as the validator knows them
+OLDEST, NEWEST = "1.32", "1.37"  # of Kubernetes, as far as the validator has them
 
 
 def run_successfully(*line: object) -> None:

@@ -1,4 +1,4 @@
-"""What files are put together from, without any encoder: chunks, segments, boxes, and endless zeros in few bytes."""
+"""Builds files without an encoder: chunks, segments, boxes, and endless zeros in few bytes."""
 
 import random
 import struct
@@ -21,7 +21,7 @@ def cuts(file: bytes, times: int) -> Iterator[tuple[int, bytes]]:
 
 
 def flips(file: bytes, times: int, seed: int, bits: int = 3) -> Iterator[bytes]:
-    """The file with a few bits turned over, half of the times near its head."""
+    """The file with a few bits flipped, half of the times near its head."""
     rng = random.Random(seed)
     for number in range(times):
         changed = bytearray(file)
@@ -71,7 +71,7 @@ def flat_jpeg(width: int, height: int, *, components: int = 1, more: bytes = b""
 
 
 def many_scans(width: int, height: int, scans: int) -> bytes:
-    """A progressive JPEG: each further scan says in a few bytes that it has nothing to say, for every block."""
+    """A progressive JPEG with more scans, each empty for every block and a few bytes long."""
     count = blocks(width, height)
     start = DQT + frame(width, height, sof=0xC2) + huffman(0x00, 0) + huffman(0x10, 0xE0)
     nothing = scan(1, 63, 15 * -(-count // (1 << 14)))  # runs of 2**14 blocks without coefficients

@@ -1,4 +1,4 @@
-"""Hostile GIFs and WebPs, and strange ones that are fine."""
+"""Hostile GIFs and WebPs, and unusual ones that are valid."""
 
 import struct
 

@@ -1,4 +1,4 @@
-"""Hostile AVIFs and HEICs, and strange ones that are fine."""
+"""Hostile AVIFs and HEICs, and unusual ones that are valid."""
 
 import struct
 from functools import reduce
@@ -69,7 +69,7 @@ def _with_grid(file: bytes, rows_and_columns: bytes) -> bytes:
 
 
 def _without_times(file: bytes) -> bytes:
-    """An animation says when it was made; ours was made at no time."""
+    """Removes the times of an animation, so that the file is the same in every run."""
     for kind in (b"mvhd", b"tkhd", b"mdhd"):
         at = file.index(kind) + 8
         length = 16 if file[at - 4] else 8  # by the box's version

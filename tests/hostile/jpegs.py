@@ -1,4 +1,4 @@
-"""Hostile JPEGs, and strange ones that are fine."""
+"""Hostile JPEGs, and unusual ones that are valid."""
 
 import struct
 

@@ -1,8 +1,8 @@
-"""Pictures that were made to hurt, and strange ones that only look so: the same bytes each time, some seconds of work.
+"""Pictures made to attack, and unusual valid ones: the same bytes in every run, made in some seconds.
 
-A name begins with what has to become of the file:
+A name begins with the expected result of the file:
 
-- `ready/…`: it is a picture, whatever else it is;
+- `ready/…`: it is a valid picture;
 - `refused/…`: its upload is answered with 4xx;
 - `bad/…`: refused, or FAILED;
 - `any/…`: refused, FAILED or READY: decoders may differ, as long as there is an end.

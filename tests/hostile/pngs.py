@@ -1,4 +1,4 @@
-"""Hostile PNGs, and strange ones that are fine."""
+"""Hostile PNGs, and unusual ones that are valid."""
 
 import struct
 import zlib

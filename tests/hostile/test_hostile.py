@@ -28,7 +28,7 @@ ALLOWED_OUTCOMES = {
     "bad": {"415", "422", "FAILED"},
     "any": {"415", "422", "FAILED", "READY"},
 }
-ALLOWED_PARTS = {  # what a rendition of ours consists of, and nothing else
+ALLOWED_PARTS = {  # the only parts of a rendition
     "webp": {b"VP8 ", b"VP8L", b"VP8X", b"ALPH"},
     "jpeg": {0xE0, 0xDB, 0xC0, 0xC4, 0xDA},  # JFIF, tables and the picture
 }
@@ -36,7 +36,7 @@ ALLOWED_PARTS = {  # what a rendition of ours consists of, and nothing else
 
 @dataclass
 class Outcomes:
-    """What became of the files, by name: a status of HTTP or of the image."""
+    """The results of the files by name: a status of HTTP or of the image."""
 
     final_status: dict[str, str] = field(default_factory=dict)
     images: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -62,7 +62,7 @@ async def test_hostile_pictures_harm_nothing_else(environment, tmp_path):
         assert good["status"] == "READY"
         assert hands.process.returncode is None
         _check_processes(server, hands, before)
-        assert list(scratch.rglob("*/*")) == [], "nothing is left of what was rendered"
+        assert list(scratch.rglob("*/*")) == [], "no scratch file is left"
         await _check_no_metadata(client, outcome)
         assert "Traceback" not in server.log_text() + hands.log_text()
 
@@ -132,7 +132,7 @@ def _check_processes(server: RunningGallery, hands: RunningProcess, before: int)
     children = psutil.Process(hands.pid).children(recursive=True)
     of_children = [child.memory_info().rss for child in children]
     strikes = Counter(line["error"].partition(":")[0] for line in hands.log_lines("image.strike"))
-    print(  # noqa: T201 - for who looks with -s
+    print(  # noqa: T201 - for runs with -s
         f"api {before // MIB} → {_memory(server) // MIB} MiB, worker {_memory(hands) // MIB} MiB,",
         f"renderers {[rss // MIB for rss in of_children]} MiB, strikes {dict(strikes)}",
     )
@@ -142,11 +142,11 @@ def _check_processes(server: RunningGallery, hands: RunningProcess, before: int)
     assert strikes["renderer_timed_out"] == 0
 
 
-# --- what goes on to the visitors ---------------------------------------------------------------------------------
+# --- no metadata in renditions ------------------------------------------------------------------------------------
 
 
 async def _check_no_metadata(client: httpx.AsyncClient, outcome: Outcomes) -> None:
-    """Of all that a file says beside its pixels, no rendition says anything, and the image only what a camera did."""
+    """A rendition has none of the file's metadata, and the image only the camera's settings."""
     for name, image in outcome.images.items():
         words = str({key: value for key, value in image.items() if key not in ("title", "originalName")})
         assert MARKER.decode() not in words, name

@@ -1,4 +1,4 @@
-"""What would be published: built as by `make dist`, from a checkout that somebody has worked in."""
+"""The published packages, built as by `make dist` from a checkout with stray files."""
 
 import email
 import re
@@ -65,8 +65,8 @@ def test_the_wheel_installs_and_runs(in_wheel, tmp_path):
     pip("install", "--no-deps", "--target", tmp_path, in_wheel.filename)
     environment = {**base_environment(), "PYTHONPATH": str(tmp_path)}
     where = "import gallery; print(gallery.__file__)"
-    assert said(sys.executable, "-c", where, environment=environment) == str(tmp_path / "gallery" / "__init__.py")
-    assert said(tmp_path / "bin" / "gallery", "--version", environment=environment) == __version__
+    assert run_output(sys.executable, "-c", where, environment=environment) == str(tmp_path / "gallery" / "__init__.py")
+    assert run_output(tmp_path / "bin" / "gallery", "--version", environment=environment) == __version__
 
 
 def test_the_package_indexs_page_has_no_broken_links(metadata):
@@ -93,7 +93,7 @@ def test_the_metadata_has_the_fields_of_an_index(metadata):
     ]
 
 
-def said(*command: object, environment: dict[str, str]) -> str:
+def run_output(*command: object, environment: dict[str, str]) -> str:
     words = list(map(str, command))
     return subprocess.run(words, env=environment, capture_output=True, text=True, check=True).stdout.strip()
 

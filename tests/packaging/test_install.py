@@ -1,4 +1,4 @@
-"""An install says what it is doing, and ends as pip does."""
+"""An install shows its progress, and has pip's exit code."""
 
 import asyncio
 import subprocess

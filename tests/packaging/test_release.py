@@ -41,8 +41,8 @@ def test_a_tag_of_another_version_is_refused(source, tag):
 
 def test_an_unreleased_changelog_is_refused(source):
     write(source, "1.2.3", "## [1.2.3] — unreleased")
-    [said] = problems(source, "v1.2.3", HERE)
-    assert said == "CHANGELOG.md has no heading `## [1.2.3] — ` with the date of the release."
+    [problem] = problems(source, "v1.2.3", HERE)
+    assert problem == "CHANGELOG.md has no heading `## [1.2.3] — ` with the date of the release."
 
 
 @pytest.mark.parametrize("version", ["1.3.0rc1", "1.3", "1.3.0-snapshot"])
@@ -52,8 +52,8 @@ def test_an_ambiguous_version_is_refused(source, version):
 
 
 def test_another_repository_is_refused(source):
-    [said] = problems(source, f"v{__version__}", "https://github.com/somebody/gallery")
-    assert said.endswith("but this is https://github.com/somebody/gallery.")
+    [problem] = problems(source, f"v{__version__}", "https://github.com/another/gallery")
+    assert problem.endswith("but this is https://github.com/another/gallery.")
 
 
 def test_the_command_prints_the_problems():

@@ -25,15 +25,15 @@ def test_a_package_without_a_wheel_for_that_machine_is_named():
 
 def test_a_wheel_whose_hash_is_not_pinned_is_named():
     other = re.sub(r"sha256:\w+", "sha256:" + 64 * "0", PINNED["obstore"])
-    [said] = check_wheels.find_unmet(other, *ON_ARM)
-    assert re.fullmatch(r"obstore==\S+ has a wheel, but not its hash in the lock file", said)
+    [problem] = check_wheels.find_unmet(other, *ON_ARM)
+    assert re.fullmatch(r"obstore==\S+ has a wheel, but not its hash in the lock file", problem)
 
 
 def test_files_that_pin_different_versions_are_reported():
     pins = check_wheels.merge_locks(["h11==0.16.0\n", "h11==0.16.0\nidna==3.20\n", "idna==3.19\n"])
     assert pins == "h11==0.16.0\nidna==3.20\nidna==3.19\n"
-    [said] = check_wheels.find_unmet(pins, *ON_ARM)
-    assert "idna" in said
+    [problem] = check_wheels.find_unmet(pins, *ON_ARM)
+    assert "idna" in problem
 
 
 def test_only_pyvips_may_come_as_source():

@@ -1,4 +1,4 @@
-"""A darkroom: hand it a file, look at the prints."""
+"""`render_file`: renders a file, and returns its renditions."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""AVIF and HEIC of every kind that a browser tells apart, and files that it can draw where it draws those otherwise."""
+"""AVIF and HEIC of every kind that browsers distinguish, with references where a browser draws them differently."""
 
 import io
 from typing import Any
@@ -44,7 +44,7 @@ def avif(channels: str, depth: int, range: str, colors: str, orientation: int) -
     file = _of_8_bits(channels, range, orientation) if depth == 8 else _deep(channels, depth)
     match colors.split():
         case ["untold"]:
-            return file.replace(b"colrnclx", b"freenclx")  # the pixels' own header tells the range
+            return file.replace(b"colrnclx", b"freenclx")  # the range is in the pixels' own header
         case ["profile", name]:
             return with_property(file, icc(icc_profile(name) or b""))
         case ["pq", "of", nits, _]:
@@ -115,7 +115,7 @@ def heic_reference(file: bytes, row: Row) -> bytes:
 
 
 def _png_of(pixels: np.ndarray, colors: str) -> bytes:
-    """These values with the same colours told; the function of TV is sRGB's there as browsers take it in AVIF."""
+    """The same values and colours as PNG; the transfer function of TV is sRGB's, as browsers take it in AVIF."""
     told = {"untold": "none", "tv": "none", "ntsc": "ntsc srgb", "bt2020": "bt2020 srgb"}.get(colors, colors)
     file = bytes(as_vips(pixels, deep=True).pngsave_buffer(compression=1))
     return file[:33] + b"".join(png_chunks(told)) + file[33:]

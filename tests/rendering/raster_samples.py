@@ -1,4 +1,4 @@
-"""JPEG, PNG, WebP and GIF of every kind that a browser tells apart."""
+"""JPEG, PNG, WebP and GIF of every kind that browsers distinguish."""
 
 import io
 import struct

@@ -1,4 +1,4 @@
-"""Pictures of every kind that a browser tells apart: format, depth, channels, alpha, colours, range and orientation."""
+"""Pictures of every kind that browsers distinguish: format, depth, channels, alpha, colours, range and orientation."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class SampleFile:
 
 @dataclass(frozen=True)
 class SampleMaker:
-    """`reference` makes the file that is drawn in place of one that the browser draws otherwise, or nothing."""
+    """`reference` makes the file that the browser draws instead, for a file that it draws differently."""
 
     factors: Mapping[str, Sequence[Any]]
     make: Callable[..., bytes]

@@ -1,4 +1,4 @@
-"""One picture in encoded values, whatever they mean, and the ways to tell what they mean."""
+"""One picture in encoded values of any colour space, and the metadata that names the space."""
 
 import io
 import struct

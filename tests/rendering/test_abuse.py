@@ -1,4 +1,4 @@
-"""Files that have far too much of something, each cheap to send and dear to decode."""
+"""Files that repeat valid structures, each cheap to send and expensive to decode."""
 
 import time
 

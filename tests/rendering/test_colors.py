@@ -1,4 +1,4 @@
-"""Colours that are told by numbers, gray of a limited range, and colours that alpha has been multiplied into."""
+"""Colour spaces given by numbers, gray of a limited range, and premultiplied colours."""
 
 import io
 
@@ -61,9 +61,9 @@ def test_a_png_is_shown_with_its_gamma(render_file, gamma, shown):
     assert np.abs(color_of(prints.picture("320", "webp")) - shown).max() <= 4
 
 
-@pytest.mark.parametrize("told", [True, False], ids=["told by its container", "told by its pixels' header"])
+@pytest.mark.parametrize("told", [True, False], ids=["in its container", "in its pixels' header"])
 def test_gray_of_a_limited_range_is_stretched(render_file, told):
-    """In the second file no container says so: only the AV1 sequence header does."""
+    """In the second file only the AV1 sequence header has the range."""
     half = Image.new("L", (64, 48), 0)
     half.paste(255, (32, 0, 64, 48))
     file = saved(half, "AVIF", quality=95, range="limited")
@@ -86,7 +86,7 @@ def test_colors_multiplied_by_alpha_are_divided_again(render_file, format_name):
 
 
 def test_the_brightest_of_an_hdr_picture_keep_their_hue(render_file):
-    """A red of 1,000 nits is as bright as a screen gets, and no less red; what is twice as bright is not more so."""
+    """A red of 1,000 nits becomes the brightest red of the screen, and so does one of twice as much."""
     pixels = np.zeros((48, 64, 3), np.uint16)
     pixels[:, :32] = round(0.7518 * 65_535), 0, 0
     pixels[:, 32:] = round(0.8275 * 65_535), 0, 0
@@ -102,13 +102,13 @@ def test_the_brightest_of_an_hdr_picture_keep_their_hue(render_file):
 
 @pytest.mark.parametrize("nits", [1, 100, 203, 204])
 def test_hdr_whose_peak_is_no_brighter_than_paper_is_shown_as_it_is(render_file, nits):
-    """Half of the light of the reference white, as PQ encodes it; the peak that is told does not darken it."""
+    """Half of the light of the reference white, as PQ encodes it; the peak in the metadata does not darken it."""
     png = with_chunks(a_picture("PNG", (130, 130, 130)), f"pq of {nits} nits")
     gray = color_of(render_file(png).picture("320", "webp"))
     assert np.abs(gray - 188).max() <= 4
 
 
-# --- what is read --------------------------------------------------------------------------------------------------
+# --- the readers ---------------------------------------------------------------------------------------------------
 
 
 def test_unknown_code_points_are_ignored():

@@ -19,7 +19,7 @@ from gallery.rendering.recipe import Recipe
 WHOLE = {
     "jpeg": photos.a_jpeg(400, 300),
     "progressive jpeg": photos.a_jpeg(400, 300, progressive=True),
-    "turned jpeg": photos.a_jpeg(400, 300, orientation=6),
+    "rotated jpeg": photos.a_jpeg(400, 300, orientation=6),
     "large jpeg": photos.a_jpeg(4000, 3000),
     "png": photos.a_png(400, 300),
     "16-bit png": photos.a_png16(400, 300),
@@ -88,7 +88,7 @@ def test_a_bomb_is_not_unpacked(render_file):
 
 @pytest.mark.parametrize("make", [photos.a_png, photos.a_jpeg, photos.a_heic, photos.an_avif])
 def test_the_sides_are_checked_again_after_decoding(tmp_path, make):
-    """The probe reads headers as we understand them; what counts is how the decoder does."""
+    """The probe's reading of a header may differ from the decoder's, which counts."""
     original = tmp_path / "original"
     original.write_bytes(make(400, 300))
     kind = {photos.a_png: Format.PNG, photos.a_jpeg: Format.JPEG, photos.a_heic: Format.HEIC}.get(make, Format.AVIF)
@@ -99,7 +99,7 @@ def test_the_sides_are_checked_again_after_decoding(tmp_path, make):
 
 
 def _without_area() -> dict[str, bytes]:
-    """Files whose main picture has none, though the rest of the file knows of sides."""
+    """Files whose main picture has no sides, though other parts of the file have some."""
     tiled = photos.a_heic(400, 300, tile=128)
     grid = tiled.index(bytes([0, 0, 2, 3]) + struct.pack(">HH", 400, 300)) + 4
     sides = tiled.index(b"ispe") + 8
@@ -162,9 +162,9 @@ def test_a_renderer_without_memory_raises_memory_error(tmp_path):
         "used = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()\n"
         "resource.setrlimit(resource.RLIMIT_AS, (used + 80_000_000,) * 2)\n"
         "try: pipeline.render(Path(sys.argv[1]), Path(sys.argv[2]), recipe.Recipe())\n"
-        "except MemoryError: print('no room')"
+        "except MemoryError: print('out of memory')"
     )
     done = subprocess.run(
         [sys.executable, "-c", script, original, tmp_path], capture_output=True, text=True, check=True
     )
-    assert done.stdout == "no room\n"
+    assert done.stdout == "out of memory\n"

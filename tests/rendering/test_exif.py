@@ -1,4 +1,4 @@
-"""What a photo says of how it was taken, and what nobody may learn from it."""
+"""The EXIF fields that are read, and those that are not."""
 
 import struct
 import tracemalloc

@@ -1,4 +1,4 @@
-"""EXIF as cameras and programs write it, against what Pillow and ExifRead say of the same files."""
+"""EXIF as cameras and programs write it, compared with Pillow's and ExifRead's results for the same files."""
 
 import io
 import logging
@@ -174,6 +174,6 @@ def by_exifread(blob: bytes) -> dict[str, Any]:
 
 
 def by_pillow(blob: bytes) -> dict[int, object]:
-    """What Pillow finds in a JPEG by itself."""
+    """Pillow's own result for a JPEG."""
     found = Image.open(io.BytesIO(in_jpeg(blob, JPEG))).getexif()
     return dict(found) | found.get_ifd(0x8769)

@@ -28,7 +28,7 @@ WHOLE_IMAGE_DECODERS = [
 
 
 async def render_within(file: bytes, folder: Path, memory: int, limits: Limits | None = None) -> Rendered:
-    """By a renderer that has so many bytes."""
+    """Renders in a process with so many bytes of memory."""
     original = folder / "original"
     original.write_bytes(file)
     with open_renderers(1, deadline=60, memory=memory, scratch=folder, denied=folder / "data") as pool:
@@ -36,7 +36,7 @@ async def render_within(file: bytes, folder: Path, memory: int, limits: Limits |
 
 
 def estimated_memory(file: bytes) -> int:
-    """What it is said to take."""
+    """The estimated bytes."""
     with pytest.raises(TooMuchMemory) as refusal:
         probe(io.BytesIO(file), Limits(memory=0))
     needed = refusal.value.facts["needed"]

@@ -1,4 +1,4 @@
-"""What is this file? The gate in front of everything, without a decoder."""
+"""The probe: format and sides of an uploaded file, without a decoder."""
 
 import io
 import struct

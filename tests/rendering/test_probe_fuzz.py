@@ -1,4 +1,4 @@
-"""Files that were made to hurt the probe: it must answer with one of three errors, soon, having read little."""
+"""Files made to attack the probe: it must accept or refuse them soon, and read little."""
 
 import contextlib
 import io
@@ -40,7 +40,7 @@ MAGICS = [
 
 
 class CountingFile(io.BytesIO):
-    """A file that counts how often and how much is read of it."""
+    """A file that counts the reads and their bytes."""
 
     reads = 0
     bytes_read = 0
@@ -53,7 +53,7 @@ class CountingFile(io.BytesIO):
 
 
 def probe_or_none(file: bytes) -> ProbeResult | None:
-    """What the probe says, if it is one of the things that it may say."""
+    """The probe's result or its refusal; any other error fails the test."""
     try:
         facts = probe(io.BytesIO(file), Limits())
     except REFUSALS:

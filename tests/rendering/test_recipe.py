@@ -1,4 +1,4 @@
-"""Which renditions a picture gets, and when their addresses change."""
+"""The renditions of a picture, and the version in their URLs."""
 
 from dataclasses import replace
 

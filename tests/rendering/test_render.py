@@ -1,4 +1,4 @@
-"""From an original to its renditions, looked at with another library than the one that made them."""
+"""Renditions, checked with another library than the one that made them."""
 
 import base64
 import io
@@ -16,7 +16,7 @@ import photos
 import thumbhashes
 from gallery.rendering.recipe import Recipe
 
-MIN_SSIM = 0.9  # structural similarity; another photo, or the same one turned, has less than 0.5
+MIN_SSIM = 0.9  # structural similarity; another photo, or the same one rotated, has less than 0.5
 
 
 def on_white(picture: Image.Image) -> Image.Image:
@@ -33,7 +33,7 @@ def color_of(picture: Image.Image) -> tuple[int, ...]:
     return picture.convert("RGB").getpixel((picture.width // 2, picture.height // 2))
 
 
-# --- what comes out -----------------------------------------------------------------------------------------------
+# --- the renditions -----------------------------------------------------------------------------------------------
 
 
 def test_a_phone_photo_becomes_six_files(render_file):
@@ -235,7 +235,7 @@ def test_clear_pixels_do_not_bleed_when_shrunk(render_file):
     assert 90 < alpha < 170
 
 
-# --- what must not come out -------------------------------------------------------------------------------------------
+# --- no metadata ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -279,7 +279,7 @@ def test_a_rendition_has_only_pixels(render_file, original):
     assert set(prints.facts.exif) == {"camera", "lens", "exposureTime", "fNumber", "iso", "focalLength", "takenAt"}
 
 
-# --- before it is there -----------------------------------------------------------------------------------------------
+# --- the placeholder --------------------------------------------------------------------------------------------------
 
 
 def test_a_placeholder_has_the_shape_and_colours_of_the_picture(render_file):
@@ -299,12 +299,12 @@ def test_the_color_is_the_most_frequent_one_not_the_average(render_file):
     assert tuple(bytes.fromhex(render_file(out.getvalue()).facts.color[1:])) == pytest.approx((16, 16, 210), abs=12)
 
 
-# --- lightly -------------------------------------------------------------------------------------------------------
+# --- memory --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("orientation", [1, 6])
 def test_fifty_megapixels_need_little_memory(tmp_path, orientation):
-    """Row by row, whichever way it is turned; the pixels alone would be 150 MB."""
+    """Row by row, in every orientation; the pixels alone would be 150 MB."""
     original = tmp_path / "original"
     picture = pyvips.Image.black(8_000, 6_200, bands=3).copy(interpretation="srgb")
     picture.set_type(pyvips.GValue.gint_type, "orientation", orientation)

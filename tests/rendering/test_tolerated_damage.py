@@ -1,4 +1,4 @@
-"""Files that break a rule and lack nothing: every viewer shows them, and so do we."""
+"""Files that break a rule and lack nothing: they are rendered, since every viewer shows them."""
 
 import io
 import struct
@@ -71,7 +71,7 @@ def test_zeroes_in_place_of_pixels_are_damage(render_file):
 
 
 def test_an_end_in_the_exif_thumbnail_is_not_the_pictures_own(render_file):
-    """Which has one; the picture around it lacks it, and a part of its pixels."""
+    """The thumbnail has an end marker; the picture around it lacks one, and a part of its pixels."""
     thumbnail = photos.a_jpeg(40, 30)
     segment = b"\xff\xe1" + struct.pack(">H", len(thumbnail) + 8) + b"Thumb\0" + thumbnail
     file = JPEG[:2] + segment + JPEG[2:-2]

@@ -1,4 +1,4 @@
-"""Variables that a user has set for other servers do not reach the embedded ones, nor what connects to them."""
+"""Variables for a user's other servers do not reach the embedded ones and their clients."""
 
 import httpx
 

@@ -1,4 +1,4 @@
-"""No other user of the machine can read what Gallery writes, whatever the umask of the shell that started it."""
+"""No other user of the machine can read Gallery's files, with any umask of the shell that started it."""
 
 import asyncio
 import os
@@ -26,7 +26,7 @@ def temporary(tmp_path: Path) -> Path:
 
 @contextmanager
 def permissive_umask() -> Iterator[None]:
-    """For what is started in the block."""
+    """Sets the umask for processes that are started in the block."""
     before = os.umask(0)
     try:
         yield
@@ -84,7 +84,7 @@ async def test_all_that_gallery_dev_writes_is_private(tmp_path, temporary):
             seen |= {path.name for path in temporary.rglob("*")}
             await asyncio.sleep(0.02)
         await uploading
-        assert "original" in seen, "a worker's scratch was looked at"
+        assert "original" in seen, "a worker's scratch was checked"
         assert any(name.startswith("gallery-metrics-") for name in seen)
         with permissive_umask():
             words = ("backup", "create", str(tmp_path / "backups"))

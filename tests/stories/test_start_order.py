@@ -1,4 +1,4 @@
-"""Nobody has to be the first: a process whose servers are not there yet says so and waits, and ends when it is told."""
+"""Processes may start in any order: each logs that it waits for its servers, and ends on a signal meanwhile."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -14,38 +14,38 @@ from gallery_processes import free_port, run_gallery, wait_until_ready
 async def test_a_process_waits_for_each_of_its_servers_and_logs_it(environment, s3, tmp_path):
     async with AsyncExitStack() as stack:
         urls = {name: {**environment, **s3}[name] for name in ("DATABASE_URL", "REDIS_URL", "S3_ENDPOINT")}
-        cables = {name: await stack.enter_async_context(Proxy(url)) for name, url in urls.items()}
-        for cable in cables.values():
-            cable.refusing = True
-        there = {name: cable.url for name, cable in cables.items()}
+        proxies = {name: await stack.enter_async_context(Proxy(url)) for name, url in urls.items()}
+        for proxy in proxies.values():
+            proxy.refusing = True
+        addresses = {name: proxy.url for name, proxy in proxies.items()}
         port = free_port()
         bucket = environment["GALLERY_REDIS__PREFIX"] + "-later"
-        given = {**environment, **s3, **there, "S3_BUCKET": bucket, "PORT": str(port), "GALLERY_S3__TIMEOUT": "5"}
+        given = {**environment, **s3, **addresses, "S3_BUCKET": bucket, "PORT": str(port), "GALLERY_S3__TIMEOUT": "5"}
         process = await stack.enter_async_context(run_gallery(given, tmp_path / "logs", "serve"))
         await process.wait_for_event("database.waiting")
-        cables["DATABASE_URL"].restore()
+        proxies["DATABASE_URL"].restore()
         await process.wait_for_event("objects.waiting")
-        cables["S3_ENDPOINT"].restore()
+        proxies["S3_ENDPOINT"].restore()
         await process.wait_for_event("api.serving")
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
             assert (await client.get("/readyz")).status_code == 503
-            assert (await client.get("/readyz?exclude=valkey")).status_code == 200  # slower, and whole
-        cables["REDIS_URL"].restore()
+            assert (await client.get("/readyz?exclude=valkey")).status_code == 200  # slower, and complete
+        proxies["REDIS_URL"].restore()
         await wait_until_ready(f"http://127.0.0.1:{port}", process)
 
 
 @pytest.mark.parametrize("command", ["serve", "worker"])
 @pytest.mark.parametrize(
-    ("away", "waiting"), [("DATABASE_URL", "database.waiting"), ("S3_ENDPOINT", "objects.waiting")]
+    ("variable", "waiting"), [("DATABASE_URL", "database.waiting"), ("S3_ENDPOINT", "objects.waiting")]
 )
 async def test_a_process_that_waits_for_a_server_ends_at_once_on_sigterm(
-    command, away, waiting, environment, s3, tmp_path
+    command, variable, waiting, environment, s3, tmp_path
 ):
-    """143 says that it has handled the signal: a container's first process gets no other."""
-    async with Proxy({**environment, **s3}[away]) as cable:
-        cable.refusing = True
+    """The exit code 143 shows that it has handled the signal: a container's first process gets no other."""
+    async with Proxy({**environment, **s3}[variable]) as proxy:
+        proxy.refusing = True
         bucket = environment["GALLERY_REDIS__PREFIX"] + "-never"
-        given = {**environment, **s3, away: cable.url, "S3_BUCKET": bucket, "PORT": str(free_port())}
+        given = {**environment, **s3, variable: proxy.url, "S3_BUCKET": bucket, "PORT": str(free_port())}
         async with run_gallery(given, tmp_path / "logs", command) as process:
             await process.wait_for_event(waiting)
             assert await process.stop(seconds=10) == 143

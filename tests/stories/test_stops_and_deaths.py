@@ -89,7 +89,7 @@ async def test_gallery_sweep_by_hand(environment, tmp_path):
 
 
 async def test_gallery_verify_by_hand(environment, tmp_path):
-    """Line by line what is wrong, and an exit code that a timer understands."""
+    """A line for each difference, and an exit code for timers."""
     async with api(environment, tmp_path / "logs") as server, httpx.AsyncClient(base_url=server.url) as client:
         image = (await post(client)).json()["id"]
     original = Settings.read(environment).data_path / "objects" / "original" / image
@@ -131,7 +131,7 @@ async def test_dev_restarts_every_process_that_dies(environment, tmp_path):
 
 
 async def upload_until_accepted(client, content) -> str:
-    """The id of a photo that may be refused for a while: `/readyz` tells what was found up to a second ago."""
+    """The id of an uploaded photo. It may be refused for a while: `/readyz` is up to a second old."""
     async with asyncio.timeout(30):
         while (answer := await post(client, content)).status_code == 503:
             await asyncio.sleep(0.1)
@@ -180,7 +180,7 @@ async def test_a_second_command_attaches_to_running_servers(environment, tmp_pat
 
 
 async def run_failing_dev(environment, tmp_path, **more):
-    """What `gallery dev` says when it cannot start, and its exit code."""
+    """The output of a `gallery dev` that cannot start, and its exit code."""
     async with run_gallery({**base_environment(), **more}, tmp_path / "logs", "dev") as process:
         code = await process.stop(0, seconds=30)
     return code, process.log_text()

@@ -1,4 +1,4 @@
-"""A Node developer's end-to-end test, by supertest: the flow of the NestJS backends that Gallery takes the place of."""
+"""A Node developer's end-to-end test with supertest: the flow of the NestJS backends that Gallery replaces."""
 
 import asyncio
 import shutil
@@ -24,14 +24,14 @@ async def test_the_flow_of_a_node_developer_holds(environment, s3, tmp_path):
     photo = tmp_path / "lake.jpg"
     photo.write_bytes(photos.a_jpeg())
     async with gallery_processes.api({**environment, **bucket}, tmp_path) as stack:
-        code, said = await run_node_tests({"GALLERY_URL": stack.url, "PHOTO": str(photo)})
-    assert code == 0, said
-    assert "# pass 6" in said
-    assert "# skipped 0" in said
+        code, output = await run_node_tests({"GALLERY_URL": stack.url, "PHOTO": str(photo)})
+    assert code == 0, output
+    assert "# pass 6" in output
+    assert "# skipped 0" in output
 
 
 async def run_node_tests(environment: dict[str, str]) -> tuple[int | None, str]:
-    """The exit code of all tests in the folder, and what they say (TAP)."""
+    """The exit code of all tests in the folder, and their output (TAP)."""
     process = await asyncio.create_subprocess_exec(
         str(NODE),
         "--test",
@@ -42,5 +42,5 @@ async def run_node_tests(environment: dict[str, str]) -> tuple[int | None, str]:
         stderr=asyncio.subprocess.STDOUT,
     )
     async with asyncio.timeout(60):
-        said, _ = await process.communicate()
-    return process.returncode, said.decode()
+        output, _ = await process.communicate()
+    return process.returncode, output.decode()

@@ -23,7 +23,7 @@ async def test_a_photo_is_uploaded_rendered_and_announced(store_environment, tmp
     photo = photos.a_twelve_megapixel_photo()
     async with (
         api(store_environment, tmp_path / "logs") as server,
-        worker(store_environment, tmp_path / "logs") as hands,
+        worker(store_environment, tmp_path / "logs") as rendering,
         httpx.AsyncClient(base_url=server.url, timeout=30) as client,
         listen(client) as maya,
     ):
@@ -44,9 +44,9 @@ async def test_a_photo_is_uploaded_rendered_and_announced(store_environment, tmp
         await client.delete(f"/api/v1/images/{image['id']}")
         assert (await maya.next()).event == "image.deleted"
         assert int(maya.events[-1].id) == int(ready.id) + 1
-        assert hands.log_lines("image.ready")[0]["image"] == image["id"]
+        assert rendering.log_lines("image.ready")[0]["image"] == image["id"]
         assert server.log_lines("request")[-1]["status"] in (200, 201)
-    assert "Traceback" not in server.log_text() + hands.log_text()
+    assert "Traceback" not in server.log_text() + rendering.log_text()
 
 
 async def test_two_hundred_photos_at_once_are_ready_with_one_event_each(environment, tmp_path):
@@ -90,18 +90,20 @@ async def test_many_api_processes_share_one_port(environment, tmp_path):
 
 async def test_worker_mode_starts_a_worker(environment, tmp_path):
     """`docker run -e WORKER_MODE=true`: the command serves, the variable makes it a worker."""
-    async with run_gallery({**environment, "WORKER_MODE": "true"}, tmp_path / "logs", "serve") as hands:
-        assert (await hands.wait_for_event("worker.working"))["process"] == "worker"
+    async with run_gallery({**environment, "WORKER_MODE": "true"}, tmp_path / "logs", "serve") as rendering:
+        assert (await rendering.wait_for_event("worker.working"))["process"] == "worker"
 
 
 async def test_the_command_line_sets_the_concurrency(environment, tmp_path):
-    """What the command line says goes before the environment."""
+    """The command line wins over the environment."""
     more = {**environment, "GALLERY_SERVE__WORKERS": "1", "PORT": str(free_port())}
     async with (
-        worker({**environment, "GALLERY_WORKER__CONCURRENCY": "1"}, tmp_path / "logs", "--concurrency", "3") as hands,
+        worker(
+            {**environment, "GALLERY_WORKER__CONCURRENCY": "1"}, tmp_path / "logs", "--concurrency", "3"
+        ) as rendering,
         run_gallery(more, tmp_path / "logs", "serve", "--workers", "2") as server,
     ):
-        assert hands.log_lines("worker.working")[0]["concurrency"] == 3
+        assert rendering.log_lines("worker.working")[0]["concurrency"] == 3
         async with asyncio.timeout(60):
             while len(server.log_lines("api.serving")) < 2:
                 await asyncio.sleep(0.02)
