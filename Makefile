@@ -67,7 +67,7 @@ bench: .venv/dev.stamp  ## Measure the cost of the main job on this machine
 	@$(BIN)/python bench/main.py
 
 .PHONY: docs
-docs: .venv/dev.stamp  ## Generate the generated pages again, and check all pages
+docs: .venv/dev.stamp  ## Generate the API, CLI, settings, errors and llms pages again, and check all pages
 	@for page in api commands configuration errors llms; do $(BIN)/python docs/make_$$page.py; done
 	$(BIN)/python tests/check_docs.py
 
