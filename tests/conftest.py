@@ -1,4 +1,4 @@
-"""Real servers for everybody, started once: PostgreSQL, Valkey and S3; for each test a house of its own in them."""
+"""Fixtures: PostgreSQL, Valkey and S3, started once for all tests, and a separate application for each test."""
 
 import asyncio
 import os
@@ -32,21 +32,21 @@ NEEDED_DISK_GB = 15  # GB that a run takes at most, with three processes
 
 
 def pytest_report_header() -> list[str]:
-    """The disk, where it is too small: otherwise servers of the tests answer with errors that do not name it."""
+    """Warns about a disk that is too small: the errors of the tests' servers do not always name it."""
     folder = tempfile.gettempdir()
     free = shutil.disk_usage(folder).free / 10**9
     if free >= NEEDED_DISK_GB:
         return []
     return [
         (
-            f"Only {free:.1f} GB are free in {folder}, and tests may fail for it: they need "
-            f"{NEEDED_DISK_GB}. TMPDIR names another."
+            f"Only {free:.1f} GB are free in {folder}; the tests need {NEEDED_DISK_GB} GB and may fail. "
+            f"Set TMPDIR to another directory."
         )
     ]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """How long each recovery of tests/faults took, which docs/reliability.md tells."""
+    """Prints how long each recovery of tests/faults took, for docs/reliability.md."""
     for report in terminalreporter.getreports("passed"):
         for name, seconds in report.user_properties:
             if name == "recovery" and report.when == "call":
@@ -55,10 +55,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def clean_environment() -> Iterator[None]:
-    """What is set where the tests run is not what they test."""
-    ours = {name: os.environ.pop(name) for name in list(os.environ) if _is_setting(name)}
+    """Removes the settings of the developer's shell, which are not under test."""
+    removed = {name: os.environ.pop(name) for name in list(os.environ) if _is_setting(name)}
     yield
-    os.environ.update(ours)
+    os.environ.update(removed)
 
 
 @pytest.fixture(scope="session")
@@ -75,7 +75,7 @@ async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Set
             database=replace(settings.database, url=running.database_url),
             redis=replace(settings.redis, url=running.redis_url),
         )
-    shutil.rmtree(folder)  # gigabytes of databases, of which each failed test tells what it saw
+    shutil.rmtree(folder)  # gigabytes of databases, which are not needed to examine a failed test
 
 
 @pytest.fixture(scope="session")
@@ -98,14 +98,14 @@ def settings(environment: dict[str, str]) -> Settings:
 
 @pytest.fixture
 async def gallery(settings: Settings) -> AsyncIterator[Gallery]:
-    """A house of the test's own; nobody works in it unless the test asks for `processing`."""
-    async with open_gallery(settings) as house:
-        await wait_for_valkey(house.valkey)
-        yield house
+    """The test's own application; it has no worker unless the test uses `processing`."""
+    async with open_gallery(settings) as gallery:
+        await wait_for_valkey(gallery.valkey)
+        yield gallery
 
 
 async def wait_for_valkey(valkey: Valkey) -> None:
-    """On a machine that stalls for a second it was away while the house was opened, and would not be asked for two."""
+    """On a machine that stalls for a second, Valkey may be unavailable at startup, and then is not tried for two."""
     async with asyncio.timeout(20):
         while True:
             with suppress(ValkeyUnavailable):
@@ -114,15 +114,15 @@ async def wait_for_valkey(valkey: Valkey) -> None:
 
 @pytest.fixture
 async def processing(gallery: Gallery) -> AsyncIterator[Processing]:
-    async with open_processing(gallery, name="worker") as desk:
-        yield desk
+    async with open_processing(gallery, name="worker") as processing:
+        yield processing
 
 
 @pytest.fixture
 async def client(gallery: Gallery) -> AsyncIterator[httpx.AsyncClient]:
-    """Speaks HTTP to the house, over a real socket; its feed is running."""
-    async with serve_api(gallery) as url, httpx.AsyncClient(base_url=url, timeout=20) as speaker:
-        yield speaker
+    """An HTTP client of the application, over a real socket; the feed is running."""
+    async with serve_api(gallery) as url, httpx.AsyncClient(base_url=url, timeout=20) as client:
+        yield client
 
 
 @pytest.fixture(scope="session")
@@ -134,7 +134,7 @@ async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[galle
 
 @asynccontextmanager
 async def serve_api(gallery: Gallery) -> AsyncIterator[str]:
-    """The house's API in this process, on a free port; yields its URL."""
+    """Serves the application's API in this process, on a free port; yields its URL."""
     server = Server(make_app(gallery), gallery.settings.serve, gallery.feed.end, gallery.health.start_draining)
     with listen("127.0.0.1", 0) as sock:
         async with AsyncExitStack() as stack:
@@ -155,7 +155,7 @@ async def serve_api(gallery: Gallery) -> AsyncIterator[str]:
 async def running_application(
     environment: dict[str, str], **more: str
 ) -> AsyncIterator[tuple[Gallery, httpx.AsyncClient]]:
-    """A house with more settings, and who speaks HTTP to it."""
+    """An application with more settings, and an HTTP client of it."""
     async with (
         open_gallery(Settings.read({**environment, **more})) as gallery,
         serve_api(gallery) as url,

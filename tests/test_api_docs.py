@@ -32,16 +32,16 @@ def examples(language: str) -> list[tuple[int, str]]:
 
 
 def script(language: str, address: str) -> str:
-    """All of them after another; after each it says how far it has come."""
-    said = {"sh": "echo done {} >&3\n", "python": "print('done', {}, file=progress, flush=True)\n"}[language]
+    """All examples of a language in order; after each, the script reports its line."""
+    report = {"sh": "echo done {} >&3\n", "python": "print('done', {}, file=progress, flush=True)\n"}[language]
     start = {"sh": SHELL_OPTIONS, "python": "import os\nprogress = os.fdopen(3, 'w')\n"}[language]
-    parts = (code.replace(BASE_URL, address) + said.format(line) for line, code in examples(language))
+    parts = (code.replace(BASE_URL, address) + report.format(line) for line, code in examples(language))
     return start + "".join(parts)
 
 
 @pytest.fixture
 def reader_folder(tmp_path):
-    """Where the reader sits."""
+    """The reader's working directory, with a photo."""
     (tmp_path / "photo.jpg").write_bytes(photos.a_jpeg(640, 480, seed=next(SEEDS)))
     return tmp_path
 
@@ -60,7 +60,7 @@ def test_the_examples_work_as_they_stand(stack, reader_folder, language):
     assert len(lines) >= 8
 
 
-def test_what_the_page_says_of_the_answers_is_so(stack, reader_folder):
+def test_the_answers_are_those_that_the_page_shows(stack, reader_folder):
     """The examples in sh print the answers that the page promises: an image, a list, a status, a problem."""
     file = reader_folder / "examples.sh"
     file.write_text(script("sh", stack.url))

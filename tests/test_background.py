@@ -1,4 +1,4 @@
-"""What runs beside something ends with it."""
+"""Background tasks end with their block."""
 
 import asyncio
 from contextlib import suppress
@@ -11,7 +11,7 @@ from gallery.background import cancel_and_wait, run_in_background
 
 
 async def ignore_cancellations(times):
-    """Works on for ever, and loses so many cancellations, as a loop around `asyncio.wait_for` does."""
+    """Runs endlessly and swallows so many cancellations, as a loop around `asyncio.wait_for` may."""
     while True:
         try:
             await asyncio.sleep(60)
@@ -21,7 +21,7 @@ async def ignore_cancellations(times):
             times -= 1
 
 
-async def test_what_loses_a_cancellation_is_cancelled_again(monkeypatch):
+async def test_a_task_that_loses_a_cancellation_is_cancelled_again(monkeypatch):
     monkeypatch.setattr(background, "RECANCEL_SECONDS", 0.05)
     task = asyncio.create_task(ignore_cancellations(2))
     await asyncio.sleep(0)
@@ -30,7 +30,7 @@ async def test_what_loses_a_cancellation_is_cancelled_again(monkeypatch):
     assert task.cancelled()
 
 
-async def test_what_is_cleaning_up_is_left_to_it():
+async def test_a_task_may_clean_up():
     clean = False
 
     async def tidy():
@@ -45,7 +45,7 @@ async def test_what_is_cleaning_up_is_left_to_it():
     assert clean
 
 
-async def test_the_end_of_the_block_is_the_end_of_the_task_also_when_it_fails():
+async def test_the_task_ends_with_a_block_that_fails():
     with pytest.raises(ValueError, match="of the block"):
         async with run_in_background(ignore_cancellations(0), "beside"):
             await asyncio.sleep(0)
@@ -53,7 +53,7 @@ async def test_the_end_of_the_block_is_the_end_of_the_task_also_when_it_fails():
     assert "beside" not in {task.get_name() for task in asyncio.all_tasks()}
 
 
-async def test_what_has_ended_keeps_its_result():
+async def test_a_finished_task_keeps_its_result():
     task = asyncio.create_task(asyncio.sleep(0, "result"))
     await task
     await cancel_and_wait(task)

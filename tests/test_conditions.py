@@ -1,4 +1,4 @@
-"""Conditional requests and cursors: right for whatever is sent."""
+"""Conditional requests and cursors, for any input."""
 
 from uuid import UUID
 
@@ -26,7 +26,7 @@ from gallery.paging import Cursor
         ('"3', False),
     ],
 )
-def test_who_has_version_three(header, expected):
+def test_unchanged(header, expected):
     assert unchanged(header, "3") is expected
 
 
@@ -43,12 +43,12 @@ def test_who_has_version_three(header, expected):
         ('"99999999999999"', []),
     ],
 )
-def test_which_versions_may_be_changed(header, expected):
+def test_expected_versions(header, expected):
     assert expected_versions(header) == expected
 
 
 @given(st.text())
-def test_no_header_is_too_strange(header):
+def test_any_header_is_read(header):
     assert unchanged(header, "3") in (True, False)
     assert expected_versions(header) is None or all(version >= 0 for version in expected_versions(header))
 
@@ -56,12 +56,12 @@ def test_no_header_is_too_strange(header):
 @given(
     st.text(st.characters(exclude_categories=["Cs"]), max_size=120) | st.integers(0, 1 << 62) | st.none(), st.uuids()
 )
-def test_a_cursor_comes_back_as_it_went(key: str | int | None, row: UUID):
+def test_a_cursor_survives_encoding(key: str | int | None, row: UUID):
     cursor = Cursor("of a list", key, row)
     assert Cursor.decode(cursor.encode()) == cursor
 
 
 @given(st.text())
-def test_a_strange_cursor_is_refused_and_nothing_else(text):
+def test_any_other_cursor_is_refused(text):
     with pytest.raises(InvalidField):
         Cursor.decode(text)

@@ -1,4 +1,4 @@
-"""Errors in words: what a log says of an exception, and what a client reads of one of ours."""
+"""The texts of errors: of any exception in a log, and of Gallery's own errors for clients."""
 
 import pickle
 
@@ -12,7 +12,7 @@ from gallery.errors import ForeignOrigin, GalleryError, InvalidHeader, ScopeMiss
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "description"),
     [
         (TimeoutError(), "timeout"),
         (ConnectionRefusedError(111, "Connection refused"), "connection refused: [Errno 111] Connection refused"),
@@ -22,8 +22,8 @@ from gallery.errors import ForeignOrigin, GalleryError, InvalidHeader, ScopeMiss
         (ValueError("a\n\tb"), "value: a b"),
     ],
 )
-def test_an_exception_is_told_in_words(error, said):
-    assert describe_error(error) == said
+def test_an_exception_is_described(error, description):
+    assert describe_error(error) == description
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_an_exception_is_told_in_words(error, said):
         errors.RangeOutside(size=3),
     ],
 )
-def test_a_message_names_its_facts_also_after_a_journey_between_processes(error):
+def test_a_message_names_its_facts_also_after_pickling(error):
     again = pickle.loads(pickle.dumps(error))
     assert again.message() == error.message()
     assert error.message().startswith(error.sentence())
@@ -44,10 +44,10 @@ def test_a_message_names_its_facts_also_after_a_journey_between_processes(error)
     assert len(error.message()) < 400
 
 
-def test_each_sentence_is_one():
+def test_each_sentence_ends_with_a_full_stop():
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, GalleryError)]
     assert [kind for kind in kinds if not kind.sentence().endswith(".")] == []
 
 
-def test_a_word_of_an_enumeration_stands_plain_in_the_log():
+def test_an_enumeration_is_logged_as_its_value():
     assert str(ScopeMissing(Scope.READ)) == "scope_missing: scope='images:read'"

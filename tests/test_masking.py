@@ -38,16 +38,16 @@ URLS = [
 
 @pytest.mark.parametrize("url", URLS)
 @pytest.mark.parametrize("entry", TEXTS, ids=lambda entry: entry.variable)
-def test_whatever_setting_holds_a_url_its_password_is_not_shown(entry, url):
+def test_no_setting_shows_the_password_of_a_url(entry, url):
     try:
-        said = str({found.path: value for found, value in Settings.read({entry.variable: url}).items()})
+        output = str({found.path: value for found, value in Settings.read({entry.variable: url}).items()})
     except Misconfigured as error:
-        said = error.detail + str(error)
-    assert SECRET not in said
+        output = error.detail + str(error)
+    assert SECRET not in output
 
 
 @pytest.mark.parametrize("url", [url for url in URLS if " " not in url])
-def test_a_text_is_shown_without_what_is_secret(url):
+def test_a_text_is_shown_without_its_secrets(url):
     text = f"cannot reach {url} : refused, ask maya@example.org"
     assert SECRET not in masked(text)
     assert masked(text).startswith("cannot reach ")
@@ -57,25 +57,25 @@ def test_a_text_is_shown_without_what_is_secret(url):
 @pytest.mark.parametrize(
     "text", ["https://host/path?page=2&limit=5", "maya@example.org", "redis://a:1,b:2", "key=x; token=y"]
 )
-def test_what_is_no_secret_stays(text):
+def test_texts_without_secrets_stay(text):
     assert masked(text) == masked_url(text) == text
 
 
-def test_masking_takes_its_time_by_the_length_alone():
-    """A path may be long, and a stranger's."""
+def test_masking_takes_linear_time():
+    """An untrusted client may send a long path."""
     for text in ("a" * 60_000, "://a" * 15_000, "://?" + "key" * 20_000, "://@" * 15_000):
         began = time.perf_counter()
         masked(f"https://{text}")
         assert time.perf_counter() - began < 1
 
 
-def test_errors_do_not_say_it():
+def test_errors_do_not_show_a_password():
     for url in URLS[:-2]:
         assert SECRET not in str(IssuerUnavailable(url=url))
         assert SECRET not in CannotStart(f"{url} is no object store.").detail
 
 
-async def test_the_doctor_does_not_say_it(monkeypatch):
+async def test_the_doctor_does_not_show_a_password(monkeypatch):
     class Patient:
         def __init__(self):
             self.unwell, self.done = set(), {"x": asyncio.Event()}
@@ -102,7 +102,7 @@ def restore_logging():
 
 
 @pytest.mark.parametrize("format_", ["text", "json"])
-def test_no_line_of_a_log_says_it(restore_logging, capsys, format_):
+def test_no_log_line_shows_a_password(restore_logging, capsys, format_):
     logs.configure(LogsSettings(format=format_))
     for url in URLS[:-1]:
         log = structlog.get_logger("test")
@@ -113,16 +113,16 @@ def test_no_line_of_a_log_says_it(restore_logging, capsys, format_):
             raise ValueError(url)  # noqa: TRY301
         except ValueError:
             log.exception("failed", what=local[:5])
-    said = capsys.readouterr().err
-    assert said.count("Traceback") == len(URLS) - 1
-    assert "a value that a stack could show" not in said.replace("local = f", "")
-    assert SECRET not in said
+    output = capsys.readouterr().err
+    assert output.count("Traceback") == len(URLS) - 1
+    assert "a value that a stack could show" not in output.replace("local = f", "")
+    assert SECRET not in output
 
 
-# --- whatever they look like ------------------------------------------------------------------------------------------
+# --- generated texts --------------------------------------------------------------------------------------------------
 
 ANY_PASSWORD = st.text(alphabet="://@?&;=#%,.+-a1 '\"<>\t", max_size=12)
-PLAIN_PASSWORD = st.text(alphabet="://@?;=#%,.+-a1", max_size=12)  # of what stands in a text without an end in it
+PLAIN_PASSWORD = st.text(alphabet="://@?;=#%,.+-a1", max_size=12)  # without characters that end a URL in a text
 PARAMETERS = st.sampled_from(
     ["sig", "ticket", "password", "api_key", "X-Amz-Signature", "X-Amz-Security-Token", "access_token", "jwt"]
 )
@@ -140,10 +140,10 @@ def test_no_password_in_a_url_is_shown(before, after, scheme):
 def test_no_password_in_a_text_is_shown(before, after):
     url = f"redis://maya:{before}{SECRET}{after}@host:6379/0"
     assume(",redis://" not in url)
-    said = masked(f"refused: {url} (111)")
-    assert SECRET not in said
-    assert said.startswith("refused: redis://")
-    assert said.endswith(" (111)")
+    output = masked(f"refused: {url} (111)")
+    assert SECRET not in output
+    assert output.startswith("refused: redis://")
+    assert output.endswith(" (111)")
 
 
 @given(
@@ -168,7 +168,7 @@ def test_masking_changes_nothing_else(text):
 
 
 @given(st.text(alphabet="://@?&=aA sig,key\n", max_size=300))
-def test_what_is_masked_once_stays_so(text):
+def test_masking_twice_changes_nothing(text):
     assert masked(masked(text)) == masked(text)
 
 
@@ -183,7 +183,7 @@ def test_what_is_masked_once_stays_so(text):
         ("https://host/x?design=blue&signal=1&outsig=2", "https://host/x?design=blue&signal=1&outsig=2"),
     ],
 )
-def test_what_is_masked_and_what_is_not(text, shown):
+def test_masked_texts(text, shown):
     assert masked(text) == masked_url(text) == shown
 
 
@@ -207,7 +207,7 @@ async def test_config_masks_what_it_prints(environment):
         code, out, err = await run_command({**environment, **given}, *words)
         assert code == 0
         assert SECRET not in out + err
-        assert "127.0.0.1" in out, "where it is may be seen"
+        assert "127.0.0.1" in out, "the host may be shown"
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ async def test_config_masks_what_it_prints(environment):
         {"GALLERY_OBJECTS__URL": f"s3://maya:{SECRET}@bad bucket"},
     ],
 )
-async def test_what_refuses_at_start_is_told_without_it(environment, given):
+async def test_an_error_at_start_shows_no_password(environment, given):
     if given.get("DATABASE_URL", "") is None:
         head, _, tail = environment["DATABASE_URL"].rpartition("@")
         given = {"DATABASE_URL": f"{head.rpartition(':')[0]}:{SECRET}@{tail}"}
@@ -229,16 +229,16 @@ async def test_what_refuses_at_start_is_told_without_it(environment, given):
     assert SECRET not in out + err
 
 
-async def test_what_is_away_is_told_without_it(environment, tmp_path):
-    """A store, an issuer, a collector and a Valkey of wrong addresses and passwords, at the wordiest."""
+async def test_logs_of_unavailable_servers_show_no_password(environment, tmp_path):
+    """A store, an issuer, a collector and a Valkey with wrong addresses and passwords, at the most verbose level."""
     store = {
         "GALLERY_OBJECTS__URL": "s3://bucket",
         "S3_ENDPOINT": unreachable_url("http"),
         "S3_ACCESS_KEY": "a",
         "S3_SECRET_KEY": "b",
     }
-    wordy = {**environment, "GALLERY_LOGS__LEVEL": "debug", "PORT": str(gallery_processes.free_port())}
-    async with gallery_processes.run_gallery({**wordy, **store}, tmp_path / "store", "serve") as serving:
+    verbose = {**environment, "GALLERY_LOGS__LEVEL": "debug", "PORT": str(gallery_processes.free_port())}
+    async with gallery_processes.run_gallery({**verbose, **store}, tmp_path / "store", "serve") as serving:
         await serving.wait_for_event("objects.waiting")
     head, _, tail = environment["REDIS_URL"].partition("://")
     away = {
@@ -248,14 +248,14 @@ async def test_what_is_away_is_told_without_it(environment, tmp_path):
         "REDIS_URL": f"{head}://maya:{SECRET}@{tail.rpartition('@')[2]}",
     }
     async with (
-        gallery_processes.run_gallery({**wordy, **away}, tmp_path / "others", "serve") as api,
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{wordy['PORT']}", timeout=20) as client,
+        gallery_processes.run_gallery({**verbose, **away}, tmp_path / "others", "serve") as api,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{verbose['PORT']}", timeout=20) as client,
     ):
         await api.wait_for_event("api.serving")
         assert (
             await client.get("/api/v1/images", headers=bearer_headers(make_token("maya", kid="x")))
         ).status_code in (401, 503)
         await api.stop()
-    said = serving.log_text() + api.log_text()
-    assert "objects.waiting" in said
-    assert SECRET not in said
+    output = serving.log_text() + api.log_text()
+    assert "objects.waiting" in output
+    assert SECRET not in output

@@ -1,4 +1,4 @@
-"""What an `Accept` header asks for, however it is written."""
+"""Content negotiation with any `Accept` header."""
 
 import pytest
 from hypothesis import given
@@ -39,7 +39,7 @@ def test_the_best_type_is_found(accept, expected):
 @pytest.mark.parametrize(
     "weight", ["inf", "-inf", "nan", "1e999", "-1", "2", "", "x", "1e1", "0x1", "9" * 5000, "\xb2"]
 )
-def test_a_weight_that_is_none_counts_as_none(weight):
+def test_an_invalid_weight_is_ignored(weight):
     assert best(f"text/html;q={weight}, application/json;q=0.9", OFFERED) == "text/html"
     assert best(f"text/html;q=0.9, application/json;q={weight}", OFFERED) == "application/json"
 
@@ -49,6 +49,6 @@ def test_any_header_is_read(accept):
     assert best(accept, OFFERED) in (*OFFERED, None)
 
 
-def test_a_header_of_very_many_types_is_read_up_to_a_bound():
+def test_a_header_with_very_many_types_is_read_up_to_a_limit():
     assert len(media_ranges("*/*," * 14_000 + "text/html")) == MAX_RANGES
     assert best("*/*;q=0.1," * (MAX_RANGES - 1) + "application/json", OFFERED) == "application/json"

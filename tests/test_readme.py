@@ -22,14 +22,14 @@ SUFFIXES = {"js": "mjs", "python": "py"}
 
 
 def examples(page: str) -> list[tuple[str, str]]:
-    """Language and code; what starts Gallery is left out, since it runs already."""
+    """Language and code of each example; without those that start Gallery, since it runs already."""
     found = FENCED.findall((ROOT / page).read_text())
     return [(language, code) for language, code in found if not code.startswith("make run")]
 
 
 @pytest.fixture
 def checkout(tmp_path):
-    """A copy of what is tracked."""
+    """A copy of the tracked files."""
     for path in tracked_files():
         copy = tmp_path / "checkout" / path.relative_to(ROOT)
         copy.parent.mkdir(parents=True, exist_ok=True)
@@ -39,13 +39,13 @@ def checkout(tmp_path):
 
 @pytest.fixture
 def reader(stack, checkout, tmp_path):
-    """Runs a page's examples in one shell, in the checkout, and then a last command; returns what they print."""
+    """Runs a page's examples in one shell, in the checkout, and then a last command; returns their output."""
 
     def read(page: str, last: str) -> str:
-        before = everything(checkout)
+        before = all_paths(checkout)
         shell = "".join(block(number, *example) for number, example in enumerate(examples(page)))
         out = run(SHELL_OPTIONS + shell.replace(BASE_URL, stack.url) + last)
-        assert everything(checkout) == before
+        assert all_paths(checkout) == before
         return out
 
     def block(number: int, language: str, code: str) -> str:
@@ -65,33 +65,33 @@ def reader(stack, checkout, tmp_path):
             code = shell.wait(timeout=60)
             with suppress(ProcessLookupError):
                 os.killpg(shell.pid, signal.SIGTERM)
-        said = (tmp_path / "out").read_text()
-        assert code == 0, said
-        return said
+        output = (tmp_path / "out").read_text()
+        assert code == 0, output
+        return output
 
     return read
 
 
-def everything(folder: Path) -> set[Path]:
+def all_paths(folder: Path) -> set[Path]:
     return {path.relative_to(folder) for path in folder.rglob("*")}
 
 
-def test_the_examples_of_the_readme_work_and_leave_nothing_in_the_checkout(reader):
+def test_the_examples_of_the_readme_work_and_leave_no_files(reader):
     if shutil.which("node") is None:
-        pytest.skip("There is no Node.js here.")
-    said = reader("README.md", "ls\n")
-    assert said.splitlines()[-1] == "photo.jpg"
-    assert '"title":"Lake"' in said, "curl"
-    assert re.search(r"READY /api/v1/images/.*960w", said), "JavaScript"
-    assert re.search(r"^READY Lake 1120 \d+$", said, re.MULTILINE), "Python"
+        pytest.skip("Node.js is not installed.")
+    output = reader("README.md", "ls\n")
+    assert output.splitlines()[-1] == "photo.jpg"
+    assert '"title":"Lake"' in output, "curl"
+    assert re.search(r"READY /api/v1/images/.*960w", output), "JavaScript"
+    assert re.search(r"^READY Lake 1120 \d+$", output, re.MULTILINE), "Python"
 
 
-def test_the_examples_of_ten_minutes_work_and_leave_nothing_in_the_checkout(reader):
-    said = reader("docs/start.md", 'ls "$photos"\nsleep 2\n')  # the stream goes on behind the last command
-    assert "lake.jpeg\nlake.webp\npage.html\nphoto.jpg\n" in said
-    assert '"title":"Lake"' in said
-    assert '"srcset"' in said
-    assert "event: image.uploaded\n" in said
+def test_the_examples_of_start_work_and_leave_no_files(reader):
+    output = reader("docs/start.md", 'ls "$photos"\nsleep 2\n')  # the stream goes on behind the last command
+    assert "lake.jpeg\nlake.webp\npage.html\nphoto.jpg\n" in output
+    assert '"title":"Lake"' in output
+    assert '"srcset"' in output
+    assert "event: image.uploaded\n" in output
 
 
 @pytest.mark.parametrize(("page", "curls"), [("README.md", 1), ("docs/start.md", 7)])

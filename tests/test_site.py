@@ -1,4 +1,4 @@
-"""The documentation as a site: it loads nothing from elsewhere, is searched from a folder, and has no broken link."""
+"""The documentation as a site: it loads no foreign file, can be searched offline, and has no broken link."""
 
 import re
 import shutil
@@ -40,19 +40,19 @@ def test_no_page_loads_anything_from_elsewhere(site):
     assert {page.name: found for page in pages if (found := FOREIGN.findall(page.read_text()))} == {}
 
 
-async def test_a_page_is_whole_and_found_without_a_network(site):
+async def test_a_page_is_complete_and_found_without_a_network(site):
     async with chromium() as browser:
         context = await browser.new_context(offline=True)
         page = await context.new_page()
-        asked, errors = [], []
-        page.on("request", lambda request: asked.append(request.url))
+        requested, errors = [], []
+        page.on("request", lambda request: requested.append(request.url))
         page.on("pageerror", lambda error: errors.append(str(error)))
         await page.goto((site / "index.html").as_uri())
         assert await page.locator("figure.diagram svg").count() == 2
         await page.locator("input[name=query]").fill("pgbouncer")
         await page.locator(".md-search-result__item").first.wait_for(state="attached")
         assert "pgbouncer" in await page.locator(".md-search-result__item a").first.get_attribute("href")
-        assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
+        assert [url for url in requested if not url.startswith(("file:", "data:", "blob:"))] == []
         assert errors == []
 
 

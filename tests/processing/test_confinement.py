@@ -1,4 +1,4 @@
-"""A renderer that a picture has taken over has little to take: no secrets, no privileges, no files, no network."""
+"""A renderer that a malicious picture has taken over has no secrets, no privileges, no files and no network."""
 
 import asyncio
 import os
@@ -32,7 +32,7 @@ PICTURES = {
     "png that goes to disk": partial(photos.an_interlaced_png, 6_000, 6_000),  # libvips keeps 100 MB in memory
 }
 SECRET = "hunter2-of-the-database"
-ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has what is tested here")
+ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ async def test_it_has_no_secret_in_its_environment(pool):
     assert child.environ()["PATH"] == os.environ["PATH"]
 
 
-def test_what_tunes_libraries_is_kept():
+def test_variables_that_tune_libraries_are_kept():
     kept = {"PATH": "/bin", "LC_ALL": "C.UTF-8", "VIPS_CONCURRENCY": "1", "PYTHONPATH": "/x", "MALLOC_ARENA_MAX": "2"}
     assert (
         filtered_environment({**kept, "S3_SECRET_KEY": SECRET, "REDIS_URL": SECRET, "AWS_PROFILE": "x", "HOME": "/"})
@@ -72,9 +72,9 @@ def test_what_tunes_libraries_is_kept():
 @ON_LINUX
 async def test_it_has_no_privileges_and_can_gain_none(pool):
     status = Path(f"/proc/{await pool.run(os.getpid)}/status").read_text().splitlines()
-    said = dict(line.split(":\t") for line in status if line.startswith(("Cap", "NoNewPrivs")))
-    assert said.pop("NoNewPrivs") == "1"
-    assert {said[name] for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")} == {"0000000000000000"}
+    values = dict(line.split(":\t") for line in status if line.startswith(("Cap", "NoNewPrivs")))
+    assert values.pop("NoNewPrivs") == "1"
+    assert {values[name] for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")} == {"0000000000000000"}
 
 
 @ON_LINUX
@@ -89,8 +89,8 @@ async def test_it_reads_and_writes_in_its_scratch_directory_alone(pool, folders)
 
 
 @ON_LINUX
-async def test_a_checkout_does_not_open_the_data_in_it(folders, monkeypatch):
-    """`python -m gallery` imports from where it was started, which may be where the data lies."""
+async def test_data_in_an_import_directory_cannot_be_read(folders, monkeypatch):
+    """`python -m gallery` imports from its working directory, which may contain the data directory."""
     scratch, data = folders
     monkeypatch.syspath_prepend(str(data.parent))
     with open_renderers(1, deadline=20, memory=MEMORY_BYTES, scratch=scratch, denied=data) as pool:
@@ -112,15 +112,15 @@ async def test_it_runs_no_program(pool):
 
 
 @ON_LINUX
-async def test_it_tells_what_holds(pool):
+async def test_examine_reports_the_limits(pool):
     found = await pool.run(examine)
     assert found.missing == []
     assert "DATABASE_URL" not in found.environment
-    assert examine().missing != []  # here nothing does
+    assert examine().missing != []  # the tests themselves are not confined
 
 
 @pytest.mark.parametrize("name", PICTURES)
-async def test_it_renders_whatever_we_take(pool, folders, name):
+async def test_it_renders_all_accepted_formats(pool, folders, name):
     scratch, _ = folders
     original, into = scratch / "original", scratch / "renditions"
     original.write_bytes(PICTURES[name]())
@@ -154,10 +154,10 @@ print(examine().missing)
 
 @ON_LINUX
 @pytest.mark.parametrize("refused", ["landlock", "capset too"])
-async def test_a_system_that_refuses_landlock_is_no_reason_to_render_nothing(folders, refused):
-    """As an older kernel does, or systemd's filter of system calls; in a process of its own."""
+async def test_renderers_work_on_a_system_that_refuses_landlock(folders, refused):
+    """As an older kernel does, or systemd's filter of system calls; tested in a separate process."""
     command = [sys.executable, "-c", REFUSED, *folders, refused]
-    if refused == "capset too":  # which only a process without capabilities can bear
+    if refused == "capset too":  # works only in a process without capabilities
         command = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", *command] if os.geteuid() == 0 else command
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     out, _ = await process.communicate()
@@ -165,7 +165,7 @@ async def test_a_system_that_refuses_landlock_is_no_reason_to_render_nothing(fol
 
 
 @ON_LINUX
-async def test_a_worker_warns_once_of_renderers_that_are_not_confined(environment, tmp_path):
+async def test_a_worker_warns_once_about_unconfined_renderers(environment, tmp_path):
     wrapped = f"{FILTER}\nrefuse(444, 445, 446)\nos.execv(sys.argv[1], sys.argv[1:])"
     log = tmp_path / "worker.log"
     with log.open("wb") as output:
@@ -181,15 +181,15 @@ async def test_a_worker_warns_once_of_renderers_that_are_not_confined(environmen
 
 
 @ON_LINUX
-def test_here_landlock_does_all_that_we_ask_of_it():
+def test_landlock_is_complete_on_this_machine():
     assert weakness() is None
 
 
 COMMAND = "type('Taken', (), {{'__reduce__': lambda self: (__import__('os').mkdir, ({path!r},))}})()"
 
 
-async def test_what_it_sends_home_runs_nothing_there(pool, tmp_path):
-    """A pickle may name any function; a renderer's names what results and errors are made of."""
+async def test_its_results_run_no_code_in_the_worker(pool, tmp_path):
+    """A pickle may name any function; a renderer's pickle may name the types of results and errors only."""
     with pytest.raises(RendererFailed):
         await pool.run(eval, COMMAND.format(path=str(tmp_path / "made")))
     assert not (tmp_path / "made").exists()

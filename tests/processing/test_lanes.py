@@ -1,4 +1,4 @@
-"""Whose turn it is: lanes one after another, owners side by side, and nobody waits for ever."""
+"""The order of processing: lane by lane, owners in turn, and no image starves."""
 
 import asyncio
 from itertools import pairwise
@@ -28,7 +28,7 @@ async def execute(gallery, statement, *arguments):
 
 
 async def processing_order(gallery, settings, limit=10_000):
-    """The images in the order in which a worker is given them, and the queue is empty; each once."""
+    """The images in the order in which a worker gets them, each once; the queue is empty afterwards."""
     order: dict[str, None] = {}
 
     async def take(job, _token):
@@ -57,14 +57,14 @@ async def owners(gallery, images):
     return [names[image] for image in images]
 
 
-async def test_ones_first_comes_before_anothers_second(gallery, settings):
+async def test_owners_take_turns(gallery, settings):
     maya = [(await upload_image(gallery)).id for _ in range(3)]
     leo = [(await upload_image(gallery, caller=LEO)).id for _ in range(2)]
     assert await processing_order(gallery, settings) == [maya[0], leo[0], maya[1], leo[1], maya[2]]
 
 
-async def test_one_with_a_thousand_does_not_keep_another_waiting(gallery, settings):
-    """After Valkey has lost its memory, too: the order is rebuilt from the rows."""
+async def test_an_owner_with_a_thousand_images_does_not_delay_another(gallery, settings):
+    """Also after Valkey has lost its data: the order is rebuilt from the rows."""
     await execute(gallery, ADD, CALLER.owner, 1000)
     only = await upload_image(gallery, caller=LEO)
     await gallery.valkey.call(lambda server: server.flushdb())
@@ -75,13 +75,13 @@ async def test_one_with_a_thousand_does_not_keep_another_waiting(gallery, settin
     assert (await owners(gallery, order)).count(LEO.owner) == 1
 
 
-async def test_bulk_waits_for_what_somebody_looks_at(gallery, settings):
+async def test_bulk_waits_for_interactive(gallery, settings):
     bulk = [(await upload_image(gallery, lane=Lane.BULK)).id for _ in range(2)]
-    seen = [(await upload_image(gallery)).id for _ in range(2)]
-    assert await processing_order(gallery, settings) == seen + bulk
+    interactive = [(await upload_image(gallery)).id for _ in range(2)]
+    assert await processing_order(gallery, settings) == interactive + bulk
 
 
-async def test_rendering_again_waits_for_all(gallery, processing, settings):
+async def test_maintenance_waits_for_all_other_lanes(gallery, processing, settings):
     image = await upload_image(gallery)
     await processing.process(image.id)
     await processing_order(gallery, settings)
@@ -91,7 +91,7 @@ async def test_rendering_again_waits_for_all(gallery, processing, settings):
     assert await processing_order(gallery, settings) == [bulk.id, image.id]
 
 
-async def test_who_has_nothing_waiting_begins_at_the_first_place(gallery, processing):
+async def test_an_owner_without_waiting_images_starts_at_position_one(gallery, processing):
     images = [await upload_image(gallery) for _ in range(3)]
     assert [image.queue_position for image in images] == [1, 2, 3]
     assert (await upload_image(gallery, lane=Lane.BULK)).queue_position == 1, "each lane is counted by itself"
@@ -101,7 +101,7 @@ async def test_who_has_nothing_waiting_begins_at_the_first_place(gallery, proces
     assert (await upload_image(gallery)).queue_position == 1
 
 
-async def test_the_places_of_one_owner_end_somewhere(gallery):
+async def test_the_positions_of_one_owner_are_bounded(gallery):
     await execute(gallery, ADD, CALLER.owner, MAX_QUEUE_POSITION + 5)
     image = await upload_image(gallery)
     assert image.queue_position == MAX_QUEUE_POSITION
@@ -109,35 +109,35 @@ async def test_the_places_of_one_owner_end_somewhere(gallery):
 
 
 @pytest.mark.parametrize("lanes", list(pairwise(Lane)))
-def test_the_last_place_of_a_lane_is_before_the_first_of_the_next(lanes):
+def test_the_last_position_of_a_lane_is_before_the_first_of_the_next(lanes):
     sooner, later = lanes
     assert 1 <= priority(sooner, 10**9) < priority(later, 1) < 2_097_152
 
 
-async def test_what_has_waited_for_a_minute_goes_first(gallery, settings):
-    """A steady load of what somebody looks at does not keep one bulk image waiting for ever."""
+async def test_an_image_that_has_waited_for_a_minute_goes_first(gallery, settings):
+    """A steady load of interactive images does not delay a bulk image without end."""
     await gallery.sweep.run()
     bulk = [(await upload_image(gallery, lane=Lane.BULK)).id for _ in range(3)]
     await execute(gallery, "UPDATE image SET next_attempt_at = now() - interval '61 s' WHERE id = $1", bulk[1])
-    seen = [(await upload_image(gallery, caller=Caller(owner=Owner(f"guest {n}")))).id for n in range(5)]
+    interactive = [(await upload_image(gallery, caller=Caller(owner=Owner(f"guest {n}")))).id for n in range(5)]
     for _ in range(3):
         await gallery.sweep.run()
     late = await upload_image(gallery, caller=LEO)
     order = await processing_order(gallery, settings)
-    assert order.index(bulk[1]) <= len(seen), "after what was first already, before what has come since"
+    assert order.index(bulk[1]) <= len(interactive), "after the images that were ahead already, before later ones"
     assert order.index(bulk[1]) < order.index(late.id) < order.index(bulk[0]) < order.index(bulk[2])
 
 
 async def expire_deduplication(settings):
-    """For what expires by itself in the queue."""
+    """Remove the queue's deduplication keys that have a time to live."""
     async with redis.from_url(str(settings.redis.url)) as valkey:
         async for key in valkey.scan_iter(f"{KEY_PREFIX}:{QUEUE_NAME}:de:*"):
             if await valkey.pttl(key) > 0:
                 await valkey.delete(key)
 
 
-async def test_a_ring_that_is_repeated_for_hours_is_there_twice(gallery, settings):
-    """The one that was lost or only waits, and one more: a long queue does not grow while it waits."""
+async def test_a_job_repeated_for_hours_is_queued_twice(gallery, settings):
+    """The first job, which waits or was lost, and one more: a long queue does not grow while it waits."""
     await gallery.sweep.run()
     await upload_image(gallery)
     for _ in range(5):

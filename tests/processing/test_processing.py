@@ -1,4 +1,4 @@
-"""Processing: claim, render, settle; and how each kind of failure ends."""
+"""Processing: claim, render, settle; and the outcome of each kind of failure."""
 
 import asyncio
 import os
@@ -31,7 +31,7 @@ async def execute(gallery, statement, *arguments):
 
 
 async def make_due(gallery, image):
-    """The time that an image has to wait has passed."""
+    """Make the image's next attempt due now."""
     await execute(gallery, "UPDATE image SET next_attempt_at = now() WHERE id = $1", image.id)
 
 
@@ -87,11 +87,11 @@ async def test_a_damaged_picture_fails_at_once_with_a_reason(gallery, processing
     assert failed.error_message == "The picture is damaged or incomplete and cannot be read."
 
 
-async def test_a_decoder_that_raises_what_nobody_expects_has_three_strikes(gallery, processing, monkeypatch):
-    async def surprised(*_):
+async def test_a_decoder_with_an_unexpected_error_has_three_strikes(gallery, processing, monkeypatch):
+    async def raise_unexpected(*_):
         raise IndexError("list index out of range")
 
-    monkeypatch.setattr(processing._resources.pool, "run", surprised)
+    monkeypatch.setattr(processing._resources.pool, "run", raise_unexpected)
     image = await upload_image(gallery)
     for _ in range(3):
         await make_due(gallery, image)
@@ -100,34 +100,34 @@ async def test_a_decoder_that_raises_what_nobody_expects_has_three_strikes(galle
     assert (failed.status, failed.error_code, failed.attempt) == (Status.FAILED, "renderer_failed", 3)
 
 
-async def test_an_original_that_goes_from_the_disk_is_not_the_pictures_fault(gallery, processing, monkeypatch):
+async def test_an_original_missing_from_the_disk_is_not_the_pictures_fault(gallery, processing, monkeypatch):
     run = processing._resources.pool.run
 
-    async def without_its_file(work, original, *more):
+    async def run_without_file(work, original, *more):
         await asyncio.to_thread(original.unlink)
         return await run(work, original, *more)
 
     image = await upload_image(gallery)
     with monkeypatch.context() as patched:
-        patched.setattr(processing._resources.pool, "run", without_its_file)
+        patched.setattr(processing._resources.pool, "run", run_without_file)
         await processing.process(image.id)
-    put_off = await gallery.images.get(CALLER, image.id)
-    assert (put_off.status, put_off.strikes, put_off.deferrals) == (Status.PENDING, 0, 1)
+    deferred = await gallery.images.get(CALLER, image.id)
+    assert (deferred.status, deferred.strikes, deferred.deferrals) == (Status.PENDING, 0, 1)
     await make_due(gallery, image)
     await processing.process(image.id)
     assert await status(gallery, image) is Status.READY
 
 
-async def test_a_put_that_arrives_after_its_attempt_was_given_up_does_not_stay(gallery, processing, monkeypatch):
-    """The store may go on with a request whose sender has waited long enough."""
+async def test_a_put_that_arrives_after_its_attempt_was_abandoned_is_removed(gallery, processing, monkeypatch):
+    """The store may still apply a request after its sender has timed out."""
     image, late = await upload_image(gallery), []
 
-    async def give_up(puts):
+    async def fail_put(puts):
         late.append(puts[0].key)
         raise ObjectStoreUnavailable(key=puts[0].key)
 
     with monkeypatch.context() as patched:
-        patched.setattr(gallery.objects, "put_all", give_up)
+        patched.setattr(gallery.objects, "put_all", fail_put)
         await processing.process(image.id)
     await assert_late_put_removed(gallery, late[0])
 
@@ -138,15 +138,15 @@ async def assert_late_put_removed(gallery, key):
     assert key not in await stored_keys(gallery)
     await gallery.objects.put(key, b"late")
     await gallery.sweep.run()
-    assert key in await stored_keys(gallery), "it is not looked for all the time"
+    assert key in await stored_keys(gallery), "the sweep does not look for it all the time"
     await expire_pending_puts(gallery)
     await gallery.sweep.run()
     assert key not in await stored_keys(gallery)
-    assert await execute(gallery, "SELECT count(*) FROM object WHERE key = $1", key) == 0, "and then it is forgotten"
+    assert await execute(gallery, "SELECT count(*) FROM object WHERE key = $1", key) == 0, "its row is removed too"
 
 
-async def test_a_put_that_arrives_after_its_image_was_deleted_does_not_stay(gallery, processing, monkeypatch):
-    """The worker dies with its put on the way: nobody but the delete gives its keys up."""
+async def test_a_put_that_arrives_after_its_image_was_deleted_is_removed(gallery, processing, monkeypatch):
+    """The worker dies during its put, so that only the delete releases its keys."""
     image, late = await upload_image(gallery), []
 
     async def die(puts):
@@ -161,19 +161,19 @@ async def test_a_put_that_arrives_after_its_image_was_deleted_does_not_stay(gall
     await assert_late_put_removed(gallery, late[0])
 
 
-async def test_a_second_copy_of_a_put_that_arrives_after_a_delete_does_not_stay(gallery):
-    """A store's client tries again what seems lost; what it sent first may still be under way when all is over."""
+async def test_a_second_copy_of_a_put_that_arrives_after_a_delete_is_removed(gallery):
+    """A store's client retries a lost request, whose first copy may still arrive after the delete."""
     image = await upload_image(gallery)
     await gallery.images.delete(CALLER, image.id)
     await assert_late_put_removed(gallery, image.original_key)
 
 
-async def test_a_worker_whose_scratch_has_gone_leaves_the_work_to_others(gallery, processing):
+async def test_a_worker_without_its_scratch_directory_leaves_the_image_to_others(gallery, processing):
     shutil.rmtree(processing._resources.scratch)
     image = await upload_image(gallery)
     await processing.process(image.id)
-    put_off = await gallery.images.get(CALLER, image.id)
-    assert (put_off.status, put_off.strikes, put_off.deferrals) == (Status.PENDING, 0, 1)
+    deferred = await gallery.images.get(CALLER, image.id)
+    assert (deferred.status, deferred.strikes, deferred.deferrals) == (Status.PENDING, 0, 1)
     await make_due(gallery, image)
     async with open_processing(gallery, "another") as another:
         await another.process(image.id)
@@ -189,7 +189,7 @@ async def test_a_deleted_image_stays_deleted(gallery, processing):
 
 
 class GatedPool:
-    """A pool that renders when it is let go."""
+    """A pool that renders after `released` is set."""
 
     def __init__(self, pool):
         self.started, self.released, self._pool = asyncio.Event(), asyncio.Event(), pool
@@ -202,11 +202,11 @@ class GatedPool:
 
 @pytest.fixture
 async def gated_worker(gallery):
-    """A worker whose renderers are held, and its pool."""
+    """A worker with a `GatedPool`, and the pool."""
     async with open_processing(gallery, name="worker") as processing:
-        desk = processing._resources
-        pool = GatedPool(desk.pool)
-        processing._resources = msgspec.structs.replace(desk, pool=pool)
+        resources = processing._resources
+        pool = GatedPool(resources.pool)
+        processing._resources = msgspec.structs.replace(resources, pool=pool)
         yield processing, pool
 
 
@@ -214,7 +214,7 @@ async def test_a_delete_during_processing_wins(gallery, gated_worker):
     processing, pool = gated_worker
     image = await upload_image(gallery)
     working = asyncio.create_task(processing.process(image.id))
-    await pool.asked.wait()
+    await pool.started.wait()
     await gallery.images.delete(CALLER, image.id)
     pool.released.set()
     await working
@@ -222,7 +222,7 @@ async def test_a_delete_during_processing_wins(gallery, gated_worker):
     assert "image.ready" not in await event_types(gallery)
     swept = await gallery.sweep.run()
     assert swept.removed >= 1
-    assert await stored_keys(gallery) == set(), "what the worker had put is gone too"
+    assert await stored_keys(gallery) == set(), "the worker's renditions are removed too"
 
 
 async def event_types(gallery):
@@ -233,7 +233,7 @@ async def event_types(gallery):
 async def test_an_edit_during_processing_is_kept(gallery, processing):
     image = await upload_image(gallery)
     async with gallery.database.writing() as db:
-        claimed = await store.claim(db, image.id, timedelta(seconds=15), "somebody")
+        claimed = await store.claim(db, image.id, timedelta(seconds=15), "another worker")
     await gallery.images.edit(CALLER, image.id, Edit(title="Dawn"))
     await lose_lease(gallery, image)
     await processing.process(image.id)
@@ -256,7 +256,7 @@ async def test_a_worker_that_lost_its_lease_changes_nothing(gallery, processing)
     assert await status(gallery, image) is Status.READY
 
 
-async def test_a_live_lease_is_left_alone_and_rung_for_when_it_ends(gallery, processing):
+async def test_an_image_with_a_live_lease_is_enqueued_for_its_end(gallery, processing):
     image = await upload_image(gallery)
     async with gallery.database.writing() as db:
         await store.claim(db, image.id, timedelta(seconds=15), "another worker")
@@ -268,7 +268,7 @@ async def test_a_live_lease_is_left_alone_and_rung_for_when_it_ends(gallery, pro
 async def test_a_killed_renderer_is_a_strike_and_another_takes_over(gallery, processing):
     image = await upload_image(gallery, photos.an_interlaced_png(7000, 7000))  # takes two seconds
     working = asyncio.create_task(processing.process(image.id))
-    await kill_the_renderer(processing)
+    await kill_renderer(processing)
     await working
 
     struck = await gallery.images.get(CALLER, image.id)
@@ -281,8 +281,8 @@ async def test_a_killed_renderer_is_a_strike_and_another_takes_over(gallery, pro
     assert await status(gallery, image) is Status.READY
 
 
-async def kill_the_renderer(processing):
-    """As soon as it reads the picture."""
+async def kill_renderer(processing):
+    """Kill the renderer as soon as it reads the picture."""
     async with asyncio.timeout(20):
         while True:
             for child in psutil.Process().children(recursive=True):
@@ -293,8 +293,8 @@ async def kill_the_renderer(processing):
 
 
 async def test_three_strikes_and_it_has_failed(settings):
-    impatient = msgspec.structs.replace(settings.worker, deadline=0.01)
-    async with open_gallery(msgspec.structs.replace(settings, worker=impatient)) as gallery:
+    short_deadline = msgspec.structs.replace(settings.worker, deadline=0.01)
+    async with open_gallery(msgspec.structs.replace(settings, worker=short_deadline)) as gallery:
         image = await upload_image(gallery)
         async with open_processing(gallery) as processing:
             for strikes in (1, 2):
@@ -307,27 +307,27 @@ async def test_three_strikes_and_it_has_failed(settings):
 
 
 async def test_a_renderer_without_memory_fails_the_picture_and_nothing_else(settings):
-    little = msgspec.structs.replace(settings.worker, memory=256 * 1024 * 1024)
-    async with open_gallery(msgspec.structs.replace(settings, worker=little)) as gallery:
-        greedy = await upload_image(gallery, photos.a_greedy_gif())
-        modest = await upload_image(gallery)
+    low_memory = msgspec.structs.replace(settings.worker, memory=256 * 1024 * 1024)
+    async with open_gallery(msgspec.structs.replace(settings, worker=low_memory)) as gallery:
+        large = await upload_image(gallery, photos.a_greedy_gif())
+        small = await upload_image(gallery)
         async with open_processing(gallery) as processing:
             for _ in range(3):
-                await processing.process(greedy.id)
-                await make_due(gallery, greedy)
-            await processing.process(modest.id)
-        failed = await gallery.images.get(CALLER, greedy.id)
+                await processing.process(large.id)
+                await make_due(gallery, large)
+            await processing.process(small.id)
+        failed = await gallery.images.get(CALLER, large.id)
         assert failed.status is Status.FAILED
         assert failed.error_code in ("renderer_out_of_memory", "renderer_crashed")
-        assert await status(gallery, modest) is Status.READY
+        assert await status(gallery, small) is Status.READY
 
 
 async def test_a_picture_that_takes_more_memory_than_this_worker_has_fails_at_once(settings):
-    """The API that took it knows another limit."""
-    little = msgspec.structs.replace(settings.worker, memory=256 * 1024 * 1024)
+    """The API that accepted it has another limit."""
+    low_memory = msgspec.structs.replace(settings.worker, memory=256 * 1024 * 1024)
     async with open_gallery(settings) as generous:
         image = await upload_image(generous, photos.an_interlaced_png(5000, 5000))
-    async with open_gallery(msgspec.structs.replace(settings, worker=little)) as gallery:
+    async with open_gallery(msgspec.structs.replace(settings, worker=low_memory)) as gallery:
         async with open_processing(gallery) as processing:
             await processing.process(image.id)
         failed = await gallery.images.get(CALLER, image.id)
@@ -344,7 +344,7 @@ async def test_an_object_that_comes_back_damaged_is_not_accepted(gallery, proces
     assert (waiting.status, waiting.deferrals, waiting.strikes) == (Status.PENDING, 1, 0)
 
 
-async def test_a_store_that_is_away_is_waited_for_without_a_strike(gallery, processing, settings):
+async def test_an_unavailable_store_is_waited_for_without_a_strike(gallery, processing, settings):
     image = await upload_image(gallery)
     objects = settings.data_path / "objects"
     objects.rename(settings.data_path / "elsewhere")
@@ -358,11 +358,11 @@ async def test_a_store_that_is_away_is_waited_for_without_a_strike(gallery, proc
     assert await status(gallery, image) is Status.READY
 
 
-async def test_a_worker_that_is_stopped_hands_its_image_back_at_once(gallery, gated_worker):
+async def test_a_stopped_worker_hands_its_image_back_at_once(gallery, gated_worker):
     processing, pool = gated_worker
     image = await upload_image(gallery)
     working = asyncio.create_task(processing.process(image.id))
-    await pool.asked.wait()
+    await pool.started.wait()
     working.cancel()
     with pytest.raises(asyncio.CancelledError):
         await working
@@ -374,24 +374,24 @@ async def test_a_worker_that_is_stopped_hands_its_image_back_at_once(gallery, ga
     assert await status(gallery, image) is Status.READY
 
 
-async def test_a_worker_that_is_stopped_while_it_claims_hands_back_too(gallery, processing, monkeypatch):
-    """It is still telling of its claim, which is committed."""
+async def test_a_worker_stopped_during_a_claim_hands_the_image_back(gallery, processing, monkeypatch):
+    """Its claim is committed, but not published yet."""
     image = await upload_image(gallery)
-    telling, go_on = asyncio.Event(), asyncio.Event()
-    tell = processing._outbox.publish
+    publishing, released = asyncio.Event(), asyncio.Event()
+    publish = processing._outbox.publish
 
-    async def held(*news):
-        telling.set()
-        await go_on.wait()
-        await tell(*news)
+    async def publish_later(*images):
+        publishing.set()
+        await released.wait()
+        await publish(*images)
 
     with monkeypatch.context() as patched:
-        patched.setattr(processing._outbox, "tell", held)
+        patched.setattr(processing._outbox, "publish", publish_later)
         working = asyncio.create_task(processing.process(image.id))
-        await telling.wait()
+        await publishing.wait()
         working.cancel()
         await asyncio.sleep(0)
-        go_on.set()
+        released.set()
         with pytest.raises(asyncio.CancelledError):
             await working
 
@@ -404,7 +404,7 @@ async def test_ten_lost_workers_in_a_row_fail_the_image(gallery, processing):
     image = await upload_image(gallery)
     for _ in range(10):
         async with gallery.database.writing() as db:
-            assert await store.claim(db, image.id, timedelta(seconds=15), "doomed worker")
+            assert await store.claim(db, image.id, timedelta(seconds=15), "lost worker")
         await lose_lease(gallery, image)
     await processing.process(image.id)
     failed = await gallery.images.get(CALLER, image.id)
@@ -422,7 +422,7 @@ async def test_the_lease_is_renewed_while_the_picture_is_rendered(settings):
 
 
 async def test_an_image_is_not_ready_when_its_renditions_are_being_removed(gallery, processing, monkeypatch):
-    """A worker frozen so long that the sweep has marked what it had put: it must not settle on objects that go."""
+    """A worker was frozen until the sweep marked its renditions; it must not settle with objects that are removed."""
     image = await upload_image(gallery)
     put = processing._put
 
@@ -432,27 +432,27 @@ async def test_an_image_is_not_ready_when_its_renditions_are_being_removed(galle
         async with gallery.database.writing() as db:
             await object_rows.mark_for_removal(db, 100)
 
-    monkeypatch.setattr(processing, "_restore_object", put_and_freeze)
+    monkeypatch.setattr(processing, "_put", put_and_freeze)
     await processing.process(image.id)
-    assert await status(gallery, image) is Status.PROCESSING, "its lease runs out, and another attempt is made"
+    assert await status(gallery, image) is Status.PROCESSING, "its lease expires, and another attempt is made"
     assert "image.ready" not in await event_types(gallery)
 
 
-# --- a database that goes away ----------------------------------------------------------------------------------------
+# --- an unavailable database ------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 async def proxied_gallery(environment):
-    """A house whose cable to PostgreSQL can be pulled, its worker, and the cable."""
-    async with Proxy(environment["DATABASE_URL"]) as cable:
-        given = {**environment, "DATABASE_URL": cable.url, "GALLERY_DATABASE__TIMEOUT": "2"}
+    """An application behind a proxy to PostgreSQL, its worker, and the proxy."""
+    async with Proxy(environment["DATABASE_URL"]) as proxy:
+        given = {**environment, "DATABASE_URL": proxy.url, "GALLERY_DATABASE__TIMEOUT": "2"}
         async with open_gallery(Settings.read(given)) as gallery, open_processing(gallery) as processing:
-            yield gallery, processing, cable
+            yield gallery, processing, proxy
 
 
-def disconnect(cable):
-    cable.refuses = True
-    cable.cut()
+def disconnect(proxy):
+    proxy.refusing = True
+    proxy.reset_connections()
 
 
 async def wait_for_retry(capsys):
@@ -460,42 +460,42 @@ async def wait_for_retry(capsys):
         await asyncio.sleep(0.05)
 
 
-async def start_without_database(by_cable, capsys):
-    """An image, and who works on it and waits."""
-    gallery, processing, cable = by_cable
+async def start_without_database(proxied_gallery, capsys):
+    """An image, and the task that waits for the database to process it."""
+    gallery, processing, proxy = proxied_gallery
     image = await upload_image(gallery)
-    disconnect(cable)
+    disconnect(proxy)
     working = asyncio.create_task(processing.process(image.id))
     await wait_for_retry(capsys)
     return image, working
 
 
-async def test_a_database_that_is_away_for_a_claim_is_waited_for(proxied_gallery, capsys):
-    gallery, _, cable = proxied_gallery
+async def test_a_claim_waits_for_an_unavailable_database(proxied_gallery, capsys):
+    gallery, _, proxy = proxied_gallery
     image, working = await start_without_database(proxied_gallery, capsys)
-    cable.restore()
+    proxy.restore()
     await working
     assert await status(gallery, image) is Status.READY
 
 
-async def test_what_was_under_way_is_given_back_as_soon_as_the_database_is_there(proxied_gallery, capsys, monkeypatch):
-    gallery, processing, cable = proxied_gallery
+async def test_an_attempt_is_deferred_as_soon_as_the_database_is_available(proxied_gallery, capsys, monkeypatch):
+    gallery, processing, proxy = proxied_gallery
     render = processing._resources.pool.run
 
-    async def rendered(*work):
-        done = await render(*work)
-        disconnect(cable)
-        return done
+    async def render_and_disconnect(*work):
+        rendered = await render(*work)
+        disconnect(proxy)
+        return rendered
 
     image = await upload_image(gallery)
     with monkeypatch.context() as patched:
-        patched.setattr(processing._resources.pool, "run", rendered)
+        patched.setattr(processing._resources.pool, "run", render_and_disconnect)
         working = asyncio.create_task(processing.process(image.id))
         await wait_for_retry(capsys)
-    cable.restore()
+    proxy.restore()
     await working
-    put_off = await gallery.images.get(CALLER, image.id)
-    assert (put_off.status, put_off.strikes, put_off.deferrals, put_off.attempt) == (Status.PENDING, 0, 1, 1)
+    deferred = await gallery.images.get(CALLER, image.id)
+    assert (deferred.status, deferred.strikes, deferred.deferrals, deferred.attempt) == (Status.PENDING, 0, 1, 1)
     entries = await gallery.images.timeline(CALLER, image.id)
     assert (entries[-1].stage, entries[-1].code) == (Stage.DEFERRED, "database_away")
     await make_due(gallery, image)
@@ -503,7 +503,7 @@ async def test_what_was_under_way_is_given_back_as_soon_as_the_database_is_there
     assert await status(gallery, image) is Status.READY
 
 
-async def test_who_waits_for_the_database_ends_when_it_is_told(proxied_gallery, capsys):
+async def test_waiting_for_the_database_can_be_cancelled(proxied_gallery, capsys):
     _, working = await start_without_database(proxied_gallery, capsys)
     working.cancel()
     await asyncio.wait([working], timeout=5)

@@ -1,4 +1,4 @@
-"""The pool: one job's death is its own."""
+"""The renderer pool: a crash costs one job only."""
 
 import asyncio
 import os
@@ -32,7 +32,7 @@ def children():
     return [c for c in psutil.Process().children(recursive=True) if "spawn_main" in command_line(c)]
 
 
-def test_without_an_installed_distribution_a_sentence_says_what_to_do(tmp_path, monkeypatch):
+def test_without_an_installed_distribution_the_error_explains_it(tmp_path, monkeypatch):
     monkeypatch.setattr("gallery.processing.renderers.DISTRIBUTION", "gallery-that-is-not-installed")
     with (
         pytest.raises(CannotStart, match="is not installed for this Python"),
@@ -41,11 +41,11 @@ def test_without_an_installed_distribution_a_sentence_says_what_to_do(tmp_path, 
         pass
 
 
-async def test_work_is_done_elsewhere(pool):
+async def test_work_runs_in_another_process(pool):
     assert await pool.run(os.getpid) != os.getpid()
 
 
-async def test_what_work_raises_comes_home_with_its_facts(pool):
+async def test_an_error_of_a_child_keeps_its_facts(pool):
     with pytest.raises(DamagedPicture) as raised:
         await pool.run(raise_damaged)
     assert raised.value.facts == {"reason": "bits"}
@@ -75,7 +75,7 @@ async def test_work_that_eats_memory_is_stopped(pool):
     assert await pool.run(abs, -1) == 1
 
 
-async def test_idle_children_that_are_killed_come_back(pool):
+async def test_killed_idle_children_are_replaced(pool):
     for _ in range(5):
         await asyncio.gather(pool.run(time.sleep, 0.1), pool.run(time.sleep, 0.1))
         for child in children():
@@ -86,8 +86,8 @@ async def test_idle_children_that_are_killed_come_back(pool):
             await asyncio.sleep(0.05)
 
 
-async def test_pools_that_all_fail_are_nobodys_strike():
-    """As where this machine starts no process any more: the picture is tried again later."""
+async def test_pools_that_all_fail_are_no_strike():
+    """As on a machine that can start no more processes: the picture is tried again later."""
 
     def make() -> ProcessPool:
         stopped = ProcessPool(max_workers=1)

@@ -1,4 +1,4 @@
-"""The sweep: whatever was left half done is finished from the rows alone."""
+"""The sweep: interrupted work is finished from the rows alone."""
 
 import asyncio
 from datetime import timedelta
@@ -28,7 +28,7 @@ async def flush(settings):
         await valkey.flushdb()
 
 
-async def test_after_valkey_has_lost_its_memory_everything_pending_is_rung_for(gallery, settings):
+async def test_after_valkey_has_lost_its_data_all_pending_images_are_enqueued(gallery, settings):
     await gallery.sweep.run()
     for _ in range(3):
         await upload_image(gallery)
@@ -39,7 +39,7 @@ async def test_after_valkey_has_lost_its_memory_everything_pending_is_rung_for(g
     assert counts["prioritized"] + counts["wait"] == 3
 
 
-async def test_more_than_a_batch_is_rung_for(gallery, settings):
+async def test_more_than_one_batch_is_enqueued(gallery, settings):
     many = BATCH * 2 + 7
     await execute(
         gallery,
@@ -54,15 +54,15 @@ async def test_more_than_a_batch_is_rung_for(gallery, settings):
     assert (await gallery.sweep.run()).enqueued == 0, "and not again at once"
 
 
-async def test_a_queue_that_is_only_long_is_not_rung_again(gallery):
+async def test_a_long_queue_is_not_enqueued_again(gallery):
     await gallery.sweep.run()
     await upload_image(gallery)
     assert (await gallery.sweep.run()).enqueued == 0
     await execute(gallery, "UPDATE image SET enqueued_at = now() - interval '2 minutes'")
-    assert (await gallery.sweep.run()).enqueued == 1, "a ring that nobody has answered for a minute is repeated"
+    assert (await gallery.sweep.run()).enqueued == 1, "a job that no worker has taken for a minute is repeated"
 
 
-async def test_what_a_lost_worker_has_left_is_rung_for_and_finished(gallery, processing):
+async def test_the_image_of_a_lost_worker_is_enqueued_and_finished(gallery, processing):
     image = await upload_image(gallery)
     async with gallery.database.writing() as db:
         await store.claim(db, image.id, timedelta(seconds=15), "lost worker")
@@ -72,14 +72,14 @@ async def test_what_a_lost_worker_has_left_is_rung_for_and_finished(gallery, pro
     assert (await gallery.images.get(CALLER, image.id)).status is Status.READY
 
 
-async def test_a_retry_that_is_not_due_is_not_rung_for(gallery, settings):
+async def test_a_retry_that_is_not_due_is_not_enqueued(gallery, settings):
     await upload_image(gallery)
     await execute(gallery, "UPDATE image SET next_attempt_at = now() + interval '1 minute'")
     await flush(settings)
     assert (await gallery.sweep.run()).enqueued == 0
 
 
-async def test_the_objects_of_a_deleted_image_go(gallery, processing, settings):
+async def test_the_objects_of_a_deleted_image_are_removed(gallery, processing, settings):
     image = await upload_image(gallery)
     await processing.process(image.id)
     folder = settings.data_path / "objects"
@@ -94,17 +94,17 @@ async def test_the_objects_of_a_deleted_image_go(gallery, processing, settings):
     assert await objects_of(gallery) == set()
 
 
-async def test_an_upload_that_died_before_its_commit_leaves_an_object_that_goes(gallery, settings):
+async def test_the_object_of_an_upload_that_died_before_its_commit_is_removed(gallery, settings):
     await object_rows.reserve(gallery.database, "00000000-0000-7000-8000-000000000001", None, ["original/orphan"])
-    await gallery.objects.put("original/orphan", b"nobody's")
+    await gallery.objects.put("original/orphan", b"orphan")
 
-    assert (await gallery.sweep.run()).removed == 0, "it may still be on its way"
+    assert (await gallery.sweep.run()).removed == 0, "the upload may still commit"
     await execute(gallery, "UPDATE object SET remove_after = now()")
     assert (await gallery.sweep.run()).removed == 1
     assert not (settings.data_path / "objects" / "original" / "orphan").exists()
 
 
-async def test_what_is_being_removed_cannot_be_kept(gallery):
+async def test_objects_being_removed_cannot_be_kept(gallery):
     await object_rows.reserve(gallery.database, "00000000-0000-7000-8000-000000000001", None, ["a", "b"])
     await execute(gallery, "UPDATE object SET remove_after = now() WHERE key = 'a'")
     async with gallery.database.writing() as db:
@@ -113,12 +113,12 @@ async def test_what_is_being_removed_cannot_be_kept(gallery):
         assert not await object_rows.keep(db, ["a", "b"])
 
 
-async def test_what_was_given_up_cannot_be_kept(gallery):
-    """Neither before the sweep has removed it nor while it waits to be removed again."""
-    nobody = "00000000-0000-7000-8000-000000000001"
-    await object_rows.reserve(gallery.database, nobody, None, ["original/orphan"])
+async def test_released_objects_cannot_be_kept(gallery):
+    """Neither before the sweep has removed them nor while they wait to be removed again."""
+    image_id = "00000000-0000-7000-8000-000000000001"
+    await object_rows.reserve(gallery.database, image_id, None, ["original/orphan"])
     async with gallery.database.writing() as db:
-        await object_rows.release(db, nobody)
+        await object_rows.release(db, image_id)
     for _ in range(2):
         async with gallery.database.writing() as db:
             assert not await object_rows.keep(db, ["original/orphan"])
@@ -135,12 +135,12 @@ async def test_the_objects_of_a_ready_image_stay(gallery, processing):
     assert await objects_of(gallery) == before
 
 
-async def test_of_many_workers_one_sweeps_in_each_interval(gallery):
-    turns = await asyncio.gather(*(gallery.sweep.try_lock(timedelta(seconds=5)) for _ in range(10)))
-    assert sum(turns) == 1
+async def test_one_of_many_workers_sweeps_in_each_interval(gallery):
+    locks = await asyncio.gather(*(gallery.sweep.try_lock(timedelta(seconds=5)) for _ in range(10)))
+    assert sum(locks) == 1
 
 
-async def test_the_remains_of_a_deleted_image_go_at_last(gallery):
+async def test_the_row_of_a_deleted_image_is_purged(gallery):
     image = await upload_image(gallery)
     await gallery.images.delete(CALLER, image.id)
     await gallery.sweep.run()
@@ -150,19 +150,19 @@ async def test_the_remains_of_a_deleted_image_go_at_last(gallery):
     assert await execute(gallery, "SELECT count(*) FROM image") == 0
 
 
-async def test_while_valkey_is_away_objects_are_removed_all_the_same(settings):
-    nowhere = msgspec.structs.replace(settings.redis, url="redis://127.0.0.1:1/0")
-    async with open_gallery(msgspec.structs.replace(settings, redis=nowhere)) as gallery:
+async def test_objects_are_removed_while_valkey_is_unavailable(settings):
+    unavailable = msgspec.structs.replace(settings.redis, url="redis://127.0.0.1:1/0")
+    async with open_gallery(msgspec.structs.replace(settings, redis=unavailable)) as gallery:
         image = await upload_image(gallery)
         await gallery.images.delete(CALLER, image.id)
         assert (await gallery.sweep.run()).removed == 1
 
 
-async def test_what_came_while_valkey_was_away_is_rung_for_as_soon_as_it_is_back(gallery, settings):
-    """Its memory is whole, so nothing else says that anybody was missed."""
+async def test_uploads_during_an_outage_of_valkey_are_enqueued_after_it(gallery, settings):
+    """Valkey has lost no data, so only the rows show that jobs are missing."""
     await gallery.sweep.run()
-    nowhere = msgspec.structs.replace(settings.redis, url="redis://127.0.0.1:1/0")
-    async with open_gallery(msgspec.structs.replace(settings, redis=nowhere)) as deaf:
-        await upload_image(deaf)
+    unavailable = msgspec.structs.replace(settings.redis, url="redis://127.0.0.1:1/0")
+    async with open_gallery(msgspec.structs.replace(settings, redis=unavailable)) as offline:
+        await upload_image(offline)
     assert (await gallery.sweep.run()).enqueued == 1
     assert (await gallery.sweep.run()).enqueued == 0

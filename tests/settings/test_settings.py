@@ -13,12 +13,12 @@ from gallery.settings import (
 )
 
 
-def test_nothing_set_is_the_laptop():
+def test_defaults_are_those_of_a_laptop():
     settings = Settings.read({})
     assert (settings.port, settings.host, settings.database.url, settings.s3.bucket) == (3000, "127.0.0.1", None, None)
 
 
-def test_the_seeds_names_and_ours():
+def test_variables_with_and_without_a_prefix():
     settings = Settings.read(
         {"PORT": "8080", "DATABASE_URL": "postgresql://x", "S3_BUCKET": "b", "GALLERY_UPLOAD__MAX_BYTES": "5", "X": "y"}
     )
@@ -31,7 +31,7 @@ def test_an_empty_value_counts_as_not_set():
 
 
 @pytest.mark.parametrize("text", ["true", "1", "TRUE", "True"])
-def test_yes_is_yes(text):
+def test_spellings_of_true(text):
     assert Settings.read({"WORKER_MODE": text}).worker_mode is True
 
 
@@ -45,7 +45,7 @@ def test_yes_is_yes(text):
         ("GALLERY_CACHE__ENABLED", "perhaps", "bool"),
     ],
 )
-def test_a_value_that_does_not_fit_is_named_with_what_was_expected(name, value, expected):
+def test_an_invalid_value_is_named_with_the_expected_form(name, value, expected):
     with pytest.raises(Misconfigured) as raised:
         Settings.read({name: value})
     assert raised.value.detail.startswith(f"{name} is '{value}': ")
@@ -78,7 +78,7 @@ def test_a_cluster_is_named_by_its_scheme_or_by_several_nodes(text, urls):
         ("DATABASE_READ_REPLICA_URL", "mysql://me:secret@a/x", "postgresql://"),
     ],
 )
-def test_an_address_that_does_not_fit_is_named_without_its_secret(name, value, expected):
+def test_an_invalid_address_is_named_without_its_secret(name, value, expected):
     with pytest.raises(Misconfigured) as raised:
         Settings.read({name: value})
     assert raised.value.detail.startswith(f"{name} is '********': ")
@@ -107,13 +107,13 @@ def test_secrets_are_masked():
     assert shown["REDIS_URL"] is None
 
 
-def test_every_setting_says_what_it_is():
+def test_every_setting_has_a_description():
     assert [e.variable for e in all_settings() if not e.description] == []
 
 
 @pytest.mark.parametrize("end", ["", "/", "//", " ", "/ "])
 @pytest.mark.parametrize("name", ["GALLERY_PUBLIC_URL", "S3_ENDPOINT", "GALLERY_BACKUP__ENDPOINT"])
-def test_a_slash_at_the_end_of_a_base_url_is_none(name, end):
+def test_a_slash_at_the_end_of_a_base_url_is_removed(name, end):
     settings = {
         entry.variable: value for entry, value in Settings.read({name: f" https://x.example.org/y{end}"}).items()
     }
@@ -142,7 +142,7 @@ def test_an_origin_may_end_with_a_slash_and_a_jwks_url_stays_as_it_is():
         ("GALLERY_ACCESS__JWKS_URL", "id.example.org/jwks", "https://host"),
     ],
 )
-def test_a_url_that_cannot_be_used_is_told_in_a_sentence(name, value, expected):
+def test_an_unusable_url_is_explained(name, value, expected):
     with pytest.raises(Misconfigured, match=expected) as raised:
         Settings.read({name: value})
     assert raised.value.detail.startswith(f"{name} is '{value}': ")
