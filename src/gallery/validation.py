@@ -26,7 +26,7 @@ TYPE_DESCRIPTIONS = {
 }
 LENGTH_UNITS = {"str": "characters", "array": "items", "object": "fields"}
 BOUND_DESCRIPTIONS = {"<=": "at most", ">=": "at least", "<": "less than", ">": "more than"}
-NOT_TEXT = "has characters that are not text"
+NO_CONTROL_CHARACTERS = "must not contain control characters"
 
 
 def invalid_field(error: msgspec.ValidationError, kind: Any) -> InvalidField:
@@ -51,7 +51,7 @@ def pointer(*steps: str) -> str:
 
 def unknown_message(sort: str, known: object) -> str:
     """`sort` is "field" or "parameter"."""
-    return f"is an unknown {sort}; there are {_listed(known)}"
+    return f"is an unknown {sort}; expected one of {_listed(known)}"
 
 
 def not_among_message(value: object, choices: object) -> str:
@@ -75,7 +75,7 @@ def _describe_limit(message: str) -> str | None:
     if match := re.match(r"Expected `\w+` ([<>]=?) (\S+?)(?:\.0)?$", message):
         return f"must be {BOUND_DESCRIPTIONS[match[1]]} {match[2]}"
     if match := re.match(r"Expected `str` matching regex '(.*)'$", message):
-        return NOT_TEXT if "x00" in match[1] else f"does not match {match[1]}"
+        return NO_CONTROL_CHARACTERS if "x00" in match[1] else f"does not match {match[1]}"
     if match := re.match(r"Expected `([\w| ]+)`, got `(\w+)`$", message):
         wanted = " or ".join(TYPE_DESCRIPTIONS.get(word, word) for word in match[1].split(" | "))
         return f"must be {wanted}, not {TYPE_DESCRIPTIONS.get(match[2], match[2])}"

@@ -83,7 +83,7 @@ async def test_an_unknown_parameter_is_told_which_there_are(client):
     assert answer.json()["errors"] == [
         {
             "pointer": "/page",
-            "detail": "is an unknown parameter; there are limit, cursor, sort, status, tag, search, ids",
+            "detail": "is an unknown parameter; expected one of limit, cursor, sort, status, tag, search, ids",
         }
     ]
 
