@@ -25,7 +25,7 @@ async def chromium() -> AsyncIterator[Browser]:
     """Skips the test where there is none."""
     path = next(filter(None, map(shutil.which, NAMES)), None)
     if path is None:
-        pytest.skip("There is no browser here: please install Chromium.")
+        pytest.skip("No browser found; install Chromium.")
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
         yield browser

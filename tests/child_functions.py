@@ -1,4 +1,4 @@
-"""What a child process is made to do in the tests of the pool."""
+"""Functions that the tests of the renderer pool run in a child process."""
 
 import os
 import signal
@@ -24,7 +24,7 @@ def raise_damaged():
 
 
 def try_read(path: str) -> str:
-    """What comes of reading `path`: "read", or the name of the error."""
+    """Tries to read `path`: returns "read", or the name of the error."""
     try:
         Path(path).read_bytes()
     except OSError as error:
@@ -57,5 +57,5 @@ def try_connect(port: int) -> str:
 
 
 def unconfined_report():
-    """What an older kernel would have `examine` say."""
+    """The result of `examine` on an older kernel."""
     return Confinement(environment=[], privileges=True, files=True, programs=False, network=False)

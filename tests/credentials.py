@@ -1,4 +1,4 @@
-"""Houses that ask who you are, and credentials to show them."""
+"""Applications that require credentials, and credentials for them."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ READ_WRITE_SCOPES = "images:read images:write"
 
 
 def with_authentication(settings: Settings, **access: Any) -> Settings:
-    """The same house, with a doorkeeper; tokens are signed with `JWT_SECRET` unless `access` says how."""
+    """The settings with required credentials; tokens are signed with `JWT_SECRET` unless `access` is given."""
     given = access or {"jwt_secret": JWT_SECRET}
     return msgspec.structs.replace(
         settings, access=msgspec.structs.replace(settings.access, **{"open": False, **given})
@@ -34,7 +34,7 @@ def with_authentication(settings: Settings, **access: Any) -> Settings:
 
 @asynccontextmanager
 async def closed_application(settings: Settings, **access: Any) -> AsyncIterator[tuple[Gallery, httpx.AsyncClient]]:
-    """A house with a doorkeeper, and a stranger before it."""
+    """An application that requires credentials, and a client without any."""
     async with (
         open_gallery(with_authentication(settings, **access)) as application,
         serve_api(application) as url,
@@ -55,17 +55,17 @@ def make_token(
     all_claims = {"sub": owner, "scope": scope, "exp": int(time.time()) + 86_400, **claims}
     kept = {name: value for name, value in all_claims.items() if value is not None}
     headers = {"kid": kid} if (kid := kept.pop("kid", None)) else None
-    payload = json.dumps(kept).encode()  # as it is: PyJWT would look at the claims
+    payload = json.dumps(kept).encode()  # unchanged: PyJWT would check the claims
     return jwt.PyJWS().encode(payload, key, algorithm, {"typ": "JWT", **(headers or {})})
 
 
 def secret_of(key: str) -> str:
-    """The part of an API key's text that nobody may see again; it may itself hold the `_` that joins the parts."""
+    """The secret part of an API key's text; it may itself contain the separator `_`."""
     return key.strip().split("_", 2)[2]
 
 
 def unique_photo() -> bytes:
-    """Bytes that nobody has uploaded yet."""
+    """A photo that has not been uploaded before."""
     return photos.a_jpeg(comment=secrets.token_hex(8).encode())
 
 
@@ -90,7 +90,7 @@ async def create_ticket(client: httpx.AsyncClient, headers: dict[str, str]) -> s
 
 
 async def run_command(environment: dict[str, str], *words: str) -> tuple[int, str, str]:
-    """`gallery …` as an operator runs it: its exit code, and what it printed."""
+    """Runs `gallery …` as an operator does; returns its exit code, stdout and stderr."""
     process = await asyncio.create_subprocess_exec(
         str(GALLERY), *words, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )

@@ -1,4 +1,4 @@
-"""For each test a database, a Valkey and a data directory that nobody else uses, on servers that all share."""
+"""A separate database, Valkey database and data directory for each test, on shared servers."""
 
 import itertools
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Writes EXIF with whatever types and byte orders a camera may use, which no library does."""
+"""Writes EXIF with all types and byte orders that cameras use, which no library does."""
 
 import struct
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The cast of our stories: what a test does in passing, in one word each."""
+"""Common steps of the tests: upload an image, wait until it is settled, read its events."""
 
 import asyncio
 import hashlib
@@ -24,11 +24,11 @@ AGE_PENDING_PUTS = """
     WHERE remove_again_at IS NOT NULL
 """
 NUMBERS = itertools.count(1)
-CALLER = OPEN_MODE_CALLER  # everybody is one person in open mode
+CALLER = OPEN_MODE_CALLER
 
 
 def unique_photo() -> bytes:
-    """The same picture in other bytes each time: what follows a JPEG's end is not looked at."""
+    """The same picture with other bytes each time: decoders ignore bytes after a JPEG's end."""
     return photos.a_jpeg() + next(NUMBERS).to_bytes(4, "big")
 
 
@@ -57,9 +57,9 @@ async def post(
 
 
 async def fetch_anonymously(url: str) -> httpx.Response:
-    """What a stranger gets from a whole URL."""
-    async with httpx.AsyncClient(timeout=20) as stranger:
-        return await stranger.get(url)
+    """The answer to a request without credentials to an absolute URL."""
+    async with httpx.AsyncClient(timeout=20) as client:
+        return await client.get(url)
 
 
 async def wait_until_settled(client: httpx.AsyncClient, image: str, seconds: float = 30) -> dict[str, Any]:
@@ -73,7 +73,7 @@ async def wait_until_settled(client: httpx.AsyncClient, image: str, seconds: flo
 
 
 async def stored_keys(gallery: Gallery) -> set[str]:
-    """The keys of all that is in the object store."""
+    """All keys in the object store."""
     return {
         found.key
         for part in ("original", "renditions")
@@ -83,14 +83,14 @@ async def stored_keys(gallery: Gallery) -> set[str]:
 
 
 async def expire_pending_puts(gallery: Gallery) -> None:
-    """So much time has passed since keys were released that no put can be going on any more."""
+    """Age the released keys so that no put of them can still be running."""
     async with gallery.database.writing() as db:
         await db.execute(AGE_PENDING_PUTS, object_rows.MAX_PUT_DURATION)
 
 
 @asynccontextmanager
 async def listen(client: httpx.AsyncClient, **query: str) -> AsyncIterator["Listener"]:
-    """Listens to the stream; the block begins when the server has begun to answer."""
+    """Subscribes to the event stream; the block begins when the server has begun to answer."""
     headers = {"Last-Event-ID": query.pop("last_event_id")} if "last_event_id" in query else {}
     async with aconnect_sse(client, "GET", "/api/v1/notifications/stream", params=query, headers=headers) as source:
         source.response.raise_for_status()
@@ -103,7 +103,7 @@ class Listener:
         self.events: list[ServerSentEvent] = []
 
     async def next(self, type: str | None = None, seconds: float = 30) -> ServerSentEvent:  # noqa: A002
-        """The next event (of that type), heartbeats apart."""
+        """The next event (of that type), without heartbeats."""
         async with asyncio.timeout(seconds):
             while True:
                 event = await anext(self._events)

@@ -1,4 +1,4 @@
-"""What has gone wrong in a house, for operators to look at."""
+"""Failed images and failed jobs, for the tests of operators' views."""
 
 import asyncio
 
@@ -14,7 +14,7 @@ from gallery.wiring import Gallery
 
 
 async def fail_images(gallery: Gallery, processing: Processing, *titles: str) -> list[ImageId]:
-    """Pictures that were cut on their way, and have FAILED for it."""
+    """Uploads truncated pictures and processes them, so that they are FAILED."""
     images = [
         await upload_image(gallery, photos.a_jpeg(400, 300, comment=title.encode())[:2000], title=title)
         for title in titles
@@ -25,7 +25,7 @@ async def fail_images(gallery: Gallery, processing: Processing, *titles: str) ->
 
 
 async def fail_jobs(gallery: Gallery, settings: Settings, *subjects: str) -> None:
-    """Jobs whose handler has a bug."""
+    """Adds jobs and runs them with a handler that raises, so that they fail."""
 
     async def broken(subject: str) -> None:
         raise ZeroDivisionError(f"{subject} by nothing")

@@ -1,4 +1,4 @@
-"""A running API whose every route is sent what no client would send, and what that is."""
+"""A running API for fuzz tests, and the unusual requests that are sent to each of its routes."""
 
 import asyncio
 import base64
@@ -39,9 +39,9 @@ FAST_SETTINGS = {  # bodies that do not come are given up soon
     "GALLERY_LOGS__FORMAT": "text",
 }
 
-# --- what is sent -----------------------------------------------------------------------------------------------------
+# --- the requests -----------------------------------------------------------------------------------------------------
 
-HEADERS = {  # what a client might say; parts of it are exchanged
+HEADERS = {  # usual values; parts of them are exchanged
     b"Accept": [b"text/html;q=0.9,*/*;q=0.8", b"application/openmetrics-text;version=1.0.0;escaping=dots;q=0.6"],
     b"Accept-Encoding": [b"gzip;q=1.0, br;q=0.5, *;q=0"],
     b"Accept-Language": [b"de-CH;q=0.9, en;q=0.8"],
@@ -128,11 +128,11 @@ def sign_token(header: dict[str, Any], claims: dict[str, Any]) -> bytes:
 
 
 def quote_target(value: bytes) -> bytes:
-    """As a client would say what can stand in no request line."""
+    """Escapes characters that a request line may not contain, as a client does."""
     return re.sub(rb"[\x00-\x20#\x7f]", lambda match: b"%%%02x" % match[0][0], value)
 
 
-# --- what answers -----------------------------------------------------------------------------------------------------
+# --- the API ----------------------------------------------------------------------------------------------------------
 
 
 class Request(typing.NamedTuple):
@@ -149,7 +149,7 @@ class Route:
     parameters: tuple[str, ...]  # of the query
 
     def path(self, existing: dict[str, str], value: bytes | None = None) -> bytes:
-        """With `value` where a parameter stands; else with what there is, and for DELETE with what there is not."""
+        """The path with `value` as its parameters; without `value`, with existing ids (a missing one for DELETE)."""
         names = {**existing, "image_id": NO_ID} if self.method == "DELETE" else existing
         parts = re.split(r"{(\w+)}", self.template)
         parts[1::2] = [names[name] if value is None else quote_target(value).decode("latin-1") for name in parts[1::2]]
@@ -158,7 +158,7 @@ class Route:
 
 @dataclass(repr=False)
 class Target:
-    """A running API, with what there is in it."""
+    """A running API, and the ids and cursors of its contents."""
 
     url: str
     routes: list[Route]
@@ -170,7 +170,7 @@ class Target:
         return self.url
 
     async def send(self, wire: RawConnection, request: Request) -> RawResponse:
-        """The answer, which must be one, and no 5xx."""
+        """The answer; asserts that there is one and that it is not a 5xx."""
         answer = await wire.request(request.method.encode(), request.target, request.headers, request.body)
         self.status_counts[answer.status] += 1
         assert 200 <= answer.status < 500, (request, answer.status, answer.body[:300])

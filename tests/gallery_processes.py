@@ -24,13 +24,13 @@ GALLERY = Path(sys.executable).parent / "gallery"
 
 
 def base_environment() -> dict[str, str]:
-    """What a process needs of the environment, without anybody's settings."""
+    """The environment that a process needs, without settings of Gallery."""
     return {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
 
 
 @dataclass
 class RunningProcess:
-    """A process and what it has written to stderr."""
+    """A process and its log (stderr)."""
 
     process: asyncio.subprocess.Process
     log: Path
@@ -158,7 +158,7 @@ async def wait_until_ready(url: str, process: RunningProcess, seconds: float = 6
 
 
 def free_port() -> int:
-    """One that no other test gets either, in whatever process it runs."""
+    """A port that no other test gets, in any test process."""
     own = PORTS[int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % MAX_XDIST_WORKERS :: MAX_XDIST_WORKERS]
     for port in random.sample(own, len(own)):
         if port not in _given and _is_free(port):

@@ -1,4 +1,4 @@
-"""HTTP byte by byte, over a socket of our own: for what no client library would send."""
+"""HTTP byte by byte over a plain socket, for requests that no client library would send."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -25,7 +25,7 @@ async def connect(url: str | httpx.URL) -> AsyncIterator[tuple[asyncio.StreamRea
 
 
 async def read_rest(reader: asyncio.StreamReader, seconds: float = 10) -> bytes:
-    """What the server says until it closes."""
+    """The server's bytes until it closes the connection."""
     async with asyncio.timeout(seconds):
         try:
             return await reader.read()
@@ -44,7 +44,7 @@ async def read_response(reader: asyncio.StreamReader, seconds: float = 10) -> tu
 
 @asynccontextmanager
 async def serve_app(app: Any, **settings: Any) -> AsyncIterator[str]:
-    """Our server with an application of the test's own; yields its URL."""
+    """Gallery's HTTP server with the test's application; yields its URL."""
     running = Server(app, ServeSettings(**settings), before_stop=lambda: None)
     with listen("127.0.0.1", 0) as sock:
         task = asyncio.create_task(running.serve(sockets=[sock]))

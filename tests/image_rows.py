@@ -1,4 +1,4 @@
-"""Images as bare rows, for stories in which only the list matters: no file, no event, nothing in the cache."""
+"""Images as bare rows, for tests of lists: without a file, an event or a cache entry."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ async def insert_images(gallery: Gallery, *titles: str, caller: Caller = CALLER,
 
 
 async def list_images(gallery: Gallery, caller: Caller = CALLER, **parameters: Any) -> list[Image]:
-    """The first page of what a query string with these parameters asks for."""
+    """The first page of a list with these query parameters."""
     return list((await gallery.images.page(caller, list_query(**parameters))).items)
 
 
@@ -38,7 +38,7 @@ async def list_titles(gallery: Gallery, **parameters: Any) -> list[str]:
 
 
 async def refused_parameter(gallery: Gallery, **parameters: Any) -> str | None:
-    """Which parameter is refused; `None` when there is an answer."""
+    """The pointer of the refused parameter; `None` when the list is answered."""
     try:
         await list_images(gallery, **parameters)
     except InvalidField as refusal:
@@ -52,14 +52,14 @@ def list_query(**parameters: Any) -> Any:
 
 
 async def list_all_pages(gallery: Gallery, after_each_page: Any = None, **parameters: Any) -> list[Image]:
-    """The images of all pages; `between` is done after each page."""
+    """The images of all pages; `after_each_page` is called after each page but the last."""
     images: list[Image] = []
-    question = list_query(**parameters)
+    query = list_query(**parameters)
     while True:
-        page = await gallery.images.page(CALLER, question)
+        page = await gallery.images.page(CALLER, query)
         images += page.items
         if page.next is None:
             return images
-        question = msgspec.structs.replace(question, after=page.next)
+        query = msgspec.structs.replace(query, after=page.next)
         if after_each_page:
             await after_each_page()

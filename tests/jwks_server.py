@@ -10,7 +10,7 @@ from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 
 class JwksDocument:
-    """What an issuer answers, and how often it was asked."""
+    """An issuer's answer, and the number of requests it has received."""
 
     def __init__(self) -> None:
         self.status, self.body, self.request_count, self.url, self.pause = 200, b"", 0, "", 0.0
@@ -26,20 +26,20 @@ def jwk(kid: str, key) -> dict:
 
 @asynccontextmanager
 async def serve_jwks() -> AsyncIterator[JwksDocument]:
-    told = JwksDocument()
+    document = JwksDocument()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        told.request_count += 1
-        await asyncio.sleep(told.pause)
+        document.request_count += 1
+        await asyncio.sleep(document.pause)
         writer.write(
-            b"HTTP/1.1 %d X\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % (told.status, len(told.body))
-            + told.body
+            b"HTTP/1.1 %d X\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % (document.status, len(document.body))
+            + document.body
         )
         await writer.drain()
         writer.close()
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     async with server:
-        told.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/jwks"
-        yield told
+        document.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/jwks"
+        yield document

@@ -1,4 +1,4 @@
-"""What a person does with the web page in a browser, in one word each."""
+"""Actions of a person on the web page in a browser."""
 
 import asyncio
 import re
@@ -25,7 +25,7 @@ DATA_TRANSFER_SCRIPT = """
 
 
 def unique_name(word: str) -> str:
-    """Nobody else's: the gallery is shared with other tests."""
+    """A name that no other test uses: the gallery is shared with other tests."""
     return f"{word} {uuid.uuid4().hex[:8]}"
 
 

@@ -1,4 +1,4 @@
-"""Makes the pictures that the tests upload: real photographs in every format and every kind of trouble.
+"""Makes the pictures that the tests upload: real photographs in every format, and damaged and hostile files.
 
 The photographs come with scikit-image: `astronaut` and `hubble_deep_field` (NASA, public domain), `coffee` (Rachel
 Michetti, CC0), `chelsea` the cat (Stefan van der Walt, CC0) and `rocket` (SpaceX, public domain). They are cropped,
@@ -23,7 +23,7 @@ from skimage import data
 TILE = 1200  # px; larger pictures are mosaics, so that they keep detail at every size
 SOURCES = ("chelsea", "coffee", "astronaut", "rocket", "hubble_deep_field")
 
-# what a camera writes; give `exif=CAMERA` or a variation of it
+# typical EXIF of a camera; pass `exif=CAMERA` or a variation of it
 CAMERA: dict[str, Any] = {
     "Make": "Canon",
     "Model": "Canon EOS R6",
@@ -45,7 +45,7 @@ PLACE = {1: "N", 2: (52.0, 31.0, 12.0), 3: "E", 4: (13.0, 24.0, 18.0), 29: "2024
 
 @lru_cache(maxsize=8)
 def photo(width: int = 1200, height: int = 900, seed: int = 0) -> Image.Image:
-    """The upright picture itself, RGB: what a rendition must look like. Do not write into it."""
+    """The upright picture as RGB, the reference for renditions. Do not write into it."""
     rng = np.random.default_rng(seed)
     mosaic = Image.new("RGB", (width, height))
     corners = [(left, top) for top in range(0, height, TILE) for left in range(0, width, TILE)]
@@ -194,7 +194,7 @@ def a_forty_megapixel_photo() -> bytes:
 
 @cache
 def a_twelve_megapixel_photo() -> bytes:
-    """4032 x 3024, about 2 MB: what a phone uploads, turned, with everything in its EXIF."""
+    """A typical photo of a phone: 4032 x 3024, about 2 MB, stored rotated, with full EXIF."""
     return a_jpeg(4032, 3024, orientation=6, exif=CAMERA, gps=True, quality=88)
 
 
@@ -203,7 +203,7 @@ def distinct_photos(n: int, width: int = 480, height: int = 360) -> list[bytes]:
     return [a_jpeg(width, height, seed) for seed in range(1, n + 1)]
 
 
-# --- trouble ------------------------------------------------------------------------------------------------------
+# --- damaged and hostile files ------------------------------------------------------------------------------------
 
 
 def a_png_bomb(width: int = 50_000, height: int = 50_000) -> bytes:
@@ -214,7 +214,7 @@ def a_png_bomb(width: int = 50_000, height: int = 50_000) -> bytes:
 
 
 def an_interlaced_png(width: int, height: int) -> bytes:
-    """Small as a file; all its 16-bit pixels are needed at once, whatever size it is wanted in."""
+    """A small file; rendering needs all its 16-bit pixels at once, for any output size."""
     pixels = pyvips.Image.black(width, height, bands=4).cast("ushort").copy(interpretation="rgb16")
     return bytes(pixels.pngsave_buffer(interlace=True, compression=1))
 
@@ -228,7 +228,7 @@ def a_greedy_gif() -> bytes:
 
 
 def not_pictures() -> dict[str, bytes]:
-    """Files that people upload as pictures and that we do not take, by name."""
+    """Files that people upload as pictures but that Gallery does not support, by name."""
     tiff, archive = io.BytesIO(), b"PK\x03\x04\x14\x00\x00\x00\x00\x00" + bytes(200)
     photo(64, 48).save(tiff, "TIFF")
     return {
@@ -245,7 +245,7 @@ def not_pictures() -> dict[str, bytes]:
     }
 
 
-# --- looking at what came out ----------------------------------------------------------------------------------------
+# --- comparing results ------------------------------------------------------------------------------------------------
 
 
 def opened(file: bytes) -> Image.Image:

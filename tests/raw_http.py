@@ -1,4 +1,4 @@
-"""HTTP as bytes on a socket: what a client library would not let a test say."""
+"""HTTP as bytes on a socket, for requests that client libraries refuse to send."""
 
 import asyncio
 from collections.abc import Iterable
@@ -24,7 +24,7 @@ class RawResponse:
     def is_event_stream(self) -> bool:
         return self.headers.get(b"content-type", b"").startswith(b"text/event-stream")
 
-    # --- what the parser calls ----------------------------------------------------------------------------------------
+    # --- the parser's callbacks ---------------------------------------------------------------------------------------
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self.headers[name.lower()] = value
@@ -90,7 +90,7 @@ class RawConnection:
                 answer.status = parser.get_status_code()
                 if method == b"HEAD" and data.endswith(b"\r\n\r\n"):
                     break
-        except ConnectionError:  # reset while it was read: what has come counts
+        except ConnectionError:  # reset during the read: use the bytes received
             pass
         if method == b"HEAD" or answer.is_event_stream or not answer.complete or not parser.should_keep_alive():
             await self._close()

@@ -21,7 +21,7 @@ from gallery_processes import free_port
 
 ACCESS_KEY, SECRET_KEY = "the-key", "the-secret"
 PORTS = ("master", "filer", "volume", "s3", "admin")
-DOMAIN = "s3.test"  # whose names nobody resolves
+DOMAIN = "s3.test"  # its names are not resolvable
 IDENTITIES = {  # the others' keys are their names: see `environment_of`
     ACCESS_KEY: ["Admin", "Read", "Write", "List"],
     "maker": ["Read", "Write", "List", "Admin:made-*"],
@@ -91,7 +91,7 @@ class SeaweedFS:
         raise RuntimeError(f"the S3 server does not take objects:\n{self._log.read_text()[-2000:]}")
 
     def clean_up(self) -> None:
-        """Removes the sockets that it makes in /tmp, whatever its TMPDIR is."""
+        """Removes the sockets that the server creates in /tmp, even with another TMPDIR."""
         for port in self._ports.values():
             for socket in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
                 socket.unlink(missing_ok=True)
@@ -118,7 +118,7 @@ def identity(name: str, actions: list[str]) -> dict[str, Any]:
 
 
 def environment_of(name: str, environment: dict[str, str], bucket: str) -> dict[str, str]:
-    """The environment of somebody who may do less."""
+    """The environment of an identity with fewer permissions."""
     return {**environment, "S3_BUCKET": bucket, "S3_ACCESS_KEY": name, "S3_SECRET_KEY": f"{name}-secret"}
 
 

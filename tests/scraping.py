@@ -1,4 +1,4 @@
-"""What Prometheus sees: the metrics of a scrape, and what a test has added to them."""
+"""Reads metrics as Prometheus does: the samples of a scrape, and waits for new ones."""
 
 import asyncio
 from collections.abc import Mapping

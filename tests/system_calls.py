@@ -1,4 +1,4 @@
-"""What a real process asks of the kernel, in its order: recorded by strace, read back as calls with begin and end."""
+"""The system calls of a real process in their order: recorded by strace, read back with their begin and end."""
 
 import asyncio
 import os
@@ -50,9 +50,8 @@ class Record:
         return found[0]
 
     def check_durable(self, root: Path, before: int) -> list[str]:
-        """Whatever was linked below `root` was synced first, and its folder and those above after, until `before`.
-
-        Returns the names that were given.
+        """Checks each file linked below `root` before the call number `before`: it was synced before its link, and its
+        folder and those above between the link and `before`. Returns the linked names.
         """
         linked = [call for call in self.all("link", f'"{root}/') if call.end < before]
         for call in linked:
@@ -71,10 +70,10 @@ async def record_process(pid: int, file: Path) -> AsyncIterator[None]:
         _strace(), *STRACE_OPTIONS, "-o", file, "-p", f"{pid}", stderr=asyncio.subprocess.PIPE
     )
     assert process.stderr is not None
-    said = (await process.stderr.readline()).decode()
-    if "attached" not in said:
+    message = (await process.stderr.readline()).decode()
+    if "attached" not in message:
         await process.wait()
-        pytest.skip(f"no process may be traced here: {said}")
+        pytest.skip(f"no process may be traced here: {message}")
     try:
         yield
     finally:
@@ -83,7 +82,7 @@ async def record_process(pid: int, file: Path) -> AsyncIterator[None]:
 
 
 def strace_command(file: Path) -> list[str]:
-    """What to put before a command that is to be recorded as a whole."""
+    """The strace command line to put before a command, to record all of it."""
     return [_strace(), *STRACE_OPTIONS, "-o", str(file)]
 
 
