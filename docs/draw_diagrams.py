@@ -2,7 +2,7 @@
 
 The forge draws the fenced blocks by itself. The site shows pictures instead, so that no page needs a script: this one
 has Mermaid, from npm and by its hash, draw each block in Chromium. It is needed after a block has changed, and then
-`tests/check_docs.py` says so; the pictures are in the repository, and a build needs neither npm nor a browser.
+`tests/check_docs.py` reports it; the pictures are in the repository, and a build needs neither npm nor a browser.
 """  # noqa: INP001
 
 import base64

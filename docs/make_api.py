@@ -1,6 +1,6 @@
 """Writes docs/reference/api.md from the OpenAPI document of the application: `python docs/make_api.py`.
 
-No server is asked: the application describes itself, with nothing behind it.
+No server is needed: the application describes itself without one.
 """  # noqa: INP001
 
 import asyncio

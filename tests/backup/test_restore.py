@@ -97,30 +97,30 @@ async def test_differences_between_rows_and_objects_are_found(gallery, creator, 
 
 async def test_a_restore_does_not_overwrite(gallery, environment, creator, location, tmp_path):
     await upload_image(gallery)
-    code, _, said = await run_gallery(environment, "restore", location.name)
-    assert (code, "There is no such backup" in said) == (1, True)
+    code, _, output = await run_gallery(environment, "restore", location.name)
+    assert (code, "There is no such backup" in output) == (1, True)
     manifest = await creator.run(location, 7, ignore_progress)
 
-    code, _, said = await run_gallery(environment, "restore", location.name)
-    assert (code, "is not empty, and a restore does not overwrite" in said) == (2, True)
+    code, _, output = await run_gallery(environment, "restore", location.name)
+    assert (code, "is not empty, and a restore does not overwrite" in output) == (2, True)
 
     fresh = await empty_environment(environment, tmp_path)
     foreign = Path(fresh["GALLERY_DATA_DIR"]) / "objects" / "installation"
     foreign.parent.mkdir(parents=True)
     foreign.write_text(str(uuid4()))
-    code, _, said = await run_gallery(fresh, "restore", location.name)
-    assert (code, "belongs to another Gallery installation" in said) == (1, True)
+    code, _, output = await run_gallery(fresh, "restore", location.name)
+    assert (code, "belongs to another Gallery installation" in output) == (1, True)
     foreign.unlink()
     (foreign.parent / "original").mkdir()
     (foreign.parent / "original" / "a-photo").write_bytes(b"precious")
-    code, _, said = await run_gallery(fresh, "restore", location.name)
-    assert (code, "The object store is not empty: it holds original/a-photo" in said) == (2, True)
+    code, _, output = await run_gallery(fresh, "restore", location.name)
+    assert (code, "The object store is not empty: it holds original/a-photo" in output) == (2, True)
     (foreign.parent / "original" / "a-photo").unlink()
 
     dump = Path(location.name) / manifest.dump[0].key
     with changed(dump, lambda content: content[: len(content) // 2]):
-        code, _, said = await run_gallery(fresh, "restore", location.name)
-        assert (code, "The backup is damaged" in said) == (1, True)
+        code, _, output = await run_gallery(fresh, "restore", location.name)
+        assert (code, "The backup is damaged" in output) == (1, True)
         code, lines, _ = await run_gallery(environment, "backup", "verify", location.name)
         assert (code, lines[0]["found"]) == (1, "dump-damaged")
         assert await store.verified_age(gallery.database) is None
@@ -190,10 +190,10 @@ async def test_a_laptops_backup_is_restored_into_another_data_directory(stack, t
         assert (await wait_until_settled(client, image))["status"] == "READY"
     here = {**base_environment(), "GALLERY_DATA_DIR": str(stack.data)}
     await run_successfully(here, "backup", "create", str(tmp_path / "backups"))
-    code, _, said = await run_gallery(here, "restore", str(tmp_path / "backups"))
-    assert (code, "is not empty" in said) == (2, True)
+    code, _, output = await run_gallery(here, "restore", str(tmp_path / "backups"))
+    assert (code, "is not empty" in output) == (2, True)
 
     there = {**base_environment(), "GALLERY_DATA_DIR": str(tmp_path / "new")}
     await run_successfully(there, "restore", str(tmp_path / "backups"))
-    code, lines, said = await run_gallery(there, "verify", "--bytes", "1")
-    assert (code, lines[-1]["originals"] >= 1) == (0, True), said
+    code, lines, output = await run_gallery(there, "verify", "--bytes", "1")
+    assert (code, lines[-1]["originals"] >= 1) == (0, True), output

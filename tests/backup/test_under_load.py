@@ -46,8 +46,8 @@ async def test_images_that_were_ready_at_the_snapshot_are_served_again(backup_se
             after = await ready_images(gallery)
     assert made["objects"] > 0
 
-    code, findings, said = await run_gallery(environment, "backup", "verify", location)
-    assert code == 0, (findings, said)
+    code, findings, output = await run_gallery(environment, "backup", "verify", location)
+    assert code == 0, (findings, output)
     async with open_gallery(Settings.read(environment)) as gallery:
         assert await verified_age(gallery.database) is not None
     fresh = await restore(environment, location, tmp_path)

@@ -11,8 +11,8 @@ APP = "http://localhost:5173"
 async def test_options_are_settings_of_all_parts(tmp_path):
     port, data = free_port(), tmp_path / "elsewhere"
     environment = {**base_environment(), "PORT": str(free_port()), "GALLERY_DATA_DIR": str(tmp_path / "not here")}
-    words = ["dev", "--port", str(port), "--data-dir", str(data), "--closed", "--cors-origin", APP]
-    async with run_gallery(environment, tmp_path / "logs", *words) as process:
+    args = ["dev", "--port", str(port), "--data-dir", str(data), "--closed", "--cors-origin", APP]
+    async with run_gallery(environment, tmp_path / "logs", *args) as process:
         url = f"http://127.0.0.1:{port}"
         await wait_until_ready(url, process)
         beside = {**environment, "GALLERY_DATA_DIR": str(data)}
@@ -31,6 +31,6 @@ async def test_options_are_settings_of_all_parts(tmp_path):
 
 async def test_an_invalid_option_names_its_setting(tmp_path):
     environment = {**base_environment(), "GALLERY_DATA_DIR": str(tmp_path)}
-    code, _, said = await run_command(environment, "dev", "--cors-origin", "localhost:5173")
+    code, _, errors = await run_command(environment, "dev", "--cors-origin", "localhost:5173")
     assert code == 2
-    assert "CORS_ORIGIN" in said
+    assert "CORS_ORIGIN" in errors

@@ -37,17 +37,17 @@ def test_a_summary_is_one_short_sentence(path):
 
 @pytest.mark.parametrize("group", [(), ("keys",), ("backup",)], ids=" ".join)
 async def test_no_summary_is_cut_off_on_a_terminal_of_eighty_columns(group):
-    code, said, _ = await run_command(ENVIRONMENT, *group, "--help")
+    code, output, _ = await run_command(ENVIRONMENT, *group, "--help")
     assert code == 0
-    listed = said.partition("Commands:\n")[2].splitlines()
+    listed = output.partition("Commands:\n")[2].splitlines()
     assert len(listed) >= 2
     assert [line for line in listed if not line.endswith(".") or line.endswith("...")] == []
 
 
 async def test_a_command_in_an_empty_data_directory_names_it(tmp_path):
     environment = {**ENVIRONMENT, "GALLERY_DATA_DIR": str(tmp_path / "data")}
-    code, _, told = await run_command(environment, "migrate")
-    (line,) = [json.loads(line) for line in told.splitlines() if "data_directory.empty" in line]
+    code, _, errors = await run_command(environment, "migrate")
+    (line,) = [json.loads(line) for line in errors.splitlines() if "data_directory.empty" in line]
     assert (code, line["data_dir"]) == (0, str(tmp_path / "data"))
     assert "GALLERY_DATA_DIR" in line["more"]
     assert "data_directory.empty" not in (await run_command(environment, "migrate"))[2]
@@ -55,8 +55,8 @@ async def test_a_command_in_an_empty_data_directory_names_it(tmp_path):
 
 async def test_config_shows_only_changed_settings(tmp_path):
     environment = {**ENVIRONMENT, "PORT": "4321", "GALLERY_DATA_DIR": str(tmp_path)}
-    code, said, _ = await run_command(environment, "config", "--changed", "--json")
-    *lines, summary = [json.loads(line) for line in said.splitlines()]
+    code, output, _ = await run_command(environment, "config", "--changed", "--json")
+    *lines, summary = [json.loads(line) for line in output.splitlines()]
     assert summary == {"settings": len(lines)}
     assert (code, {line["name"]: line["value"] for line in lines}["PORT"]) == (0, 4321)
     assert {line["name"] for line in lines} <= {*environment}

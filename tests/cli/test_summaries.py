@@ -18,7 +18,7 @@ SUMMARIES = {
 
 
 async def test_the_last_line_is_a_summary(environment, tmp_path):
-    for words, names in SUMMARIES.items():
-        given = [word.format(place=tmp_path / "elsewhere") for word in words]
-        _, said, errors = await run_command(environment, *given, "--json")
-        assert set(json.loads(said.splitlines()[-1])) == names, (words, errors)
+    for args, names in SUMMARIES.items():
+        given = [arg.format(place=tmp_path / "elsewhere") for arg in args]
+        _, output, errors = await run_command(environment, *given, "--json")
+        assert set(json.loads(output.splitlines()[-1])) == names, (args, errors)

@@ -8,7 +8,7 @@ from containers.engine import Engine
 from deploy.manifests import ROOT
 
 IMAGE = "docker.io/library/gallery-api:latest"  # as Compose's and Kubernetes' short name is read
-PIP_SETTINGS = ("url", "proxy", "timeout", "host")  # the last words of the settings that say where packages come from
+PIP_SETTINGS = ("url", "proxy", "timeout", "host")  # the ends of the names of pip's settings for package sources
 
 
 async def build(engine: Engine) -> str:

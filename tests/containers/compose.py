@@ -24,11 +24,11 @@ class ComposeStack:
     url: str
     environment: dict[str, str]
 
-    async def __call__(self, *words: str) -> str:
+    async def __call__(self, *args: str) -> str:
         command = Path(sys.executable).parent / "podman-compose"
         file = DEPLOY / "compose.yaml"
         line = (command, "--project-name", PROJECT, "--file", file, "--env-file", self.folder / "env")
-        return await self.engine.run(*line, *words)
+        return await self.engine.run(*line, *args)
 
     def container_name(self, service: str, number: int = 1) -> str:
         return f"{PROJECT}_{service}_{number}" if service != "postgres" else "gallery-postgres"

@@ -42,8 +42,8 @@ class Engine:
     folder: Path
     environment: Mapping[str, str]
 
-    async def podman(self, *words: object, check: bool = True) -> str:
-        return await self.run("podman", *words, check=check)
+    async def podman(self, *args: object, check: bool = True) -> str:
+        return await self.run("podman", *args, check=check)
 
     async def run(self, *args: object, check: bool = True, more: Mapping[str, str] | None = None) -> str:
         """Returns the command's output, stderr too. Raises `CalledProcessError` with it."""
@@ -63,9 +63,9 @@ class Engine:
             raise error
         return text
 
-    async def inspect(self, name: str, *words: str) -> Any:
+    async def inspect(self, name: str, *args: str) -> Any:
         """Podman's description of a container, an image or a pod."""
-        return msgspec.json.decode(await self.podman("inspect", *words, name))[0]
+        return msgspec.json.decode(await self.podman("inspect", *args, name))[0]
 
     async def wait_healthy(self, name: str, seconds: float = 90) -> None:
         """Runs the container's own health check until it succeeds: Podman's timers need a running systemd."""

@@ -57,9 +57,11 @@ async def servers(engine: Engine) -> AsyncIterator[None]:
     for name, given in SERVER_ENVIRONMENT.items():
         service = compose()["services"][name]
         environment = [f"--env={variable}={value}" for variable, value in given.items()]
-        words = [f"--name={name}", f"--health-cmd={json.dumps(service['healthcheck']['test'][1:])}"]
+        options = [f"--name={name}", f"--health-cmd={json.dumps(service['healthcheck']['test'][1:])}"]
         command = [] if name == "valkey" else service["command"]
-        await engine.podman("run", "--detach", f"--network={NETWORK}", *words, *environment, service["image"], *command)
+        await engine.podman(
+            "run", "--detach", f"--network={NETWORK}", *options, *environment, service["image"], *command
+        )
     for name in SERVER_ENVIRONMENT:
         await engine.wait_healthy(name)
     yield

@@ -74,8 +74,8 @@ def test_compose_sets_only_known_settings(service):
 
 
 def test_the_example_of_compose_has_all_required_variables():
-    asked = set(re.findall(r"\$\{(\w+):[-?]", (DEPLOY / "compose.yaml").read_text()))
-    assert asked == set(assignments((DEPLOY / ".env.example").read_text()))
+    required = set(re.findall(r"\$\{(\w+):[-?]", (DEPLOY / "compose.yaml").read_text()))
+    assert required == set(assignments((DEPLOY / ".env.example").read_text()))
 
 
 def test_examples_hold_no_secret():
@@ -154,7 +154,7 @@ def test_only_the_balancer_may_set_the_client_address():
     assert environment("api")["GALLERY_PROXIES"] == network["subnet"]
 
 
-# --- nobody may more than they need -----------------------------------------------------------------------------------
+# --- minimal privileges -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["gallery-api", "gallery-worker", "gallery-migrate"])

@@ -154,8 +154,8 @@ CROSS_ORIGIN = [
 @pytest.mark.skipif(not shutil.which("node"), reason="there is no Node.js here")
 def test_bull_board_answers_only_its_own_pages_on_loopback():
     script = REFUSAL_SCRIPT % (DEPLOY / "bull-board" / "loopback.js").as_uri()
-    asked = json.dumps([*ALLOWED, *REBOUND, *CROSS_ORIGIN])
-    node = ["node", "--input-type=module", "--eval", script, asked]
+    requests = json.dumps([*ALLOWED, *REBOUND, *CROSS_ORIGIN])
+    node = ["node", "--input-type=module", "--eval", script, requests]
     done = subprocess.run(node, check=True, capture_output=True, text=True, timeout=30)
     answers = json.loads(done.stdout)
     assert answers[: len(ALLOWED)] == [None] * len(ALLOWED)

@@ -18,8 +18,8 @@ OLDEST, NEWEST = "1.32", "1.37"  # of Kubernetes, as far as the validator has th
 
 
 def run_successfully(*line: object) -> None:
-    words = [str(word) for word in line]
-    done = subprocess.run(words, check=False, capture_output=True, text=True, cwd=ROOT, timeout=60)
+    args = [str(arg) for arg in line]
+    done = subprocess.run(args, check=False, capture_output=True, text=True, cwd=ROOT, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

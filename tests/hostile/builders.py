@@ -5,7 +5,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 
-MARKER = b"MARKER-7f3a91"  # planted wherever a file can carry words: no rendition may have it
+MARKER = b"MARKER-7f3a91"  # in every place of a file for text: no rendition may have it
 MIB = 1 << 20
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -164,8 +164,8 @@ def sub_blocks(data: bytes) -> bytes:
 
 
 def gif_frame(width: int, height: int, *, left: int = 0, top: int = 0, data: bytes | None = None) -> bytes:
-    place = struct.pack("<HHHHB", left, top, width, height, 0)
-    return b"\x2c" + place + (lzw(width * height) if data is None else data)
+    rectangle = struct.pack("<HHHHB", left, top, width, height, 0)
+    return b"\x2c" + rectangle + (lzw(width * height) if data is None else data)
 
 
 def gif(width: int, height: int, *parts: bytes, flags: int = 0x91) -> bytes:
@@ -201,8 +201,8 @@ def lossless(width: int, height: int) -> bytes:
 
 
 def webp_frame(width: int, height: int, left: int = 0, top: int = 0) -> bytes:
-    place = uint24(left // 2) + uint24(top // 2) + uint24(width - 1) + uint24(height - 1) + uint24(100) + b"\0"
-    return part(b"ANMF", place + lossless(width, height))
+    rectangle = uint24(left // 2) + uint24(top // 2) + uint24(width - 1) + uint24(height - 1) + uint24(100) + b"\0"
+    return part(b"ANMF", rectangle + lossless(width, height))
 
 
 # --- boxes ----------------------------------------------------------------------------------------------------------

@@ -46,18 +46,18 @@ def gifs() -> dict[str, bytes]:
         "any/gif whose frame lies outside": gif(64, 64, gif_frame(64, 64, left=60_000, top=60_000)),
         "any/gif whose frame has no sides": gif(64, 64, gif_frame(0, 0)),
         "any/gif without a frame": gif(64, 64),
-        "any/gif of words alone": gif(64, 64, b"\x21\xfe" + sub_blocks(MARKER)),
+        "any/gif of text alone": gif(64, 64, b"\x21\xfe" + sub_blocks(MARKER)),
         "any/gif of codes of 12 bits": gif(64, 64, gif_frame(64, 64, data=b"\x0b" + sub_blocks(noise(4000)))),
         "any/gif of codes of 255 bits": gif(64, 64, gif_frame(64, 64, data=b"\xff" + sub_blocks(noise(400)))),
         "any/gif of noise": gif(64, 64, gif_frame(64, 64, data=b"\x08" + sub_blocks(noise(4000)))),
         "any/gif of clear codes": gif(64, 64, gif_frame(64, 64, data=b"\x02" + sub_blocks(b"\x24\x49\x92" * 20_000))),
-        "any/gif with a block of nobody's": gif(64, 64, b"\x99", gif_frame(64, 64)),
+        "any/gif with an unknown block": gif(64, 64, b"\x99", gif_frame(64, 64)),
         "ready/gif of 49 megapixels": gif(7000, 7000, gif_frame(7000, 7000)),
         "refused/gif of 202 megapixels": gif(14_200, 14_200, gif_frame(64, 64)),
         "ready/gif of 5000 frames": gif(100, 100, LOOP, gif_frame(9, 9) * 5000),
         "ready/gif of 200000 frames": gif(100, 100, LOOP, gif_frame(1, 1) * 200_000),
         "any/gif of 300000 extensions": gif(64, 64, block * 300_000, gif_frame(64, 64)),
-        "ready/gif with words everywhere": gif(
+        "ready/gif with text everywhere": gif(
             400, 300, b"\x21\xfe" + sub_blocks(MARKER), b"\x21\xff\x0bXMP DataXMP" + sub_blocks(MARKER * 9),
             b"\x21\x01\x0c" + bytes(12) + sub_blocks(MARKER), gif_frame(400, 300),
         ) + MARKER,
@@ -80,7 +80,7 @@ def webps() -> dict[str, bytes]:
     files |= {f"any/lossless webp flipped {number}": file for number, file in enumerate(flips(quiet, 4, seed=5))}
     frames, moving = plain[12:], photos.a_webp(*SIDES, animated=True)
     exif = photos.an_exif({"Artist": MARKER.decode()}, gps=True)
-    words = part(b"EXIF", exif) + part(b"XMP ", b"<x>" + MARKER + b"</x>") + part(b"MARK", MARKER)
+    texts = part(b"EXIF", exif) + part(b"XMP ", b"<x>" + MARKER + b"</x>") + part(b"MARK", MARKER)
     return files | {
         "refused/webp with a canvas of 2**24": riff(canvas(1 << 24, 1 << 24), frames),
         "bad/webp with a canvas 16384 wide": riff(canvas(16384, 2), frames),
@@ -107,13 +107,13 @@ def webps() -> dict[str, bytes]:
         "any/webp with a garbage profile": riff(canvas(*SIDES, ICC), part(b"ICCP", noise(3000)), frames),
         "any/webp with garbage exif": riff(canvas(*SIDES, EXIF), frames, part(b"EXIF", noise(3000))),
         "any/webp with 3 MB of xmp": riff(canvas(*SIDES, XMP), frames, part(b"XMP ", b"<x>" * 1_000_000)),
-        "ready/webp with words everywhere": riff(canvas(*SIDES, EXIF | XMP), frames, words) + MARKER,
-        "ready/webp that moves, with words": riff(*_chunks(moving, EXIF | XMP), words),
+        "ready/webp with text everywhere": riff(canvas(*SIDES, EXIF | XMP), frames, texts) + MARKER,
+        "ready/animated webp with text": riff(*_chunks(moving, EXIF | XMP), texts),
         "ready/webp": plain,
         "ready/lossless webp": quiet,
         "ready/webp with alpha": photos.a_webp(*SIDES, alpha=True),
         "ready/webp that moves": moving,
-        "ready/webp, turned": photos.a_webp(*SIDES, orientation=6),
+        "ready/webp, rotated": photos.a_webp(*SIDES, orientation=6),
         "ready/webp of one pixel": riff(lossless(1, 1)),
         "ready/webp 16383x1": riff(lossless(16383, 1)),
         "ready/webp 1x16383": riff(lossless(1, 16383)),

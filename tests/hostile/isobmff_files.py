@@ -94,7 +94,7 @@ def without_picture() -> dict[str, bytes]:
         "refused/heic with a box of 1 byte": heic + struct.pack(">I4sQ", 1, b"meta", 1) + noise(99),
         "refused/heic with an empty meta": heic + box(b"meta"),
         "refused/heic with 100 brands too many": box(b"ftyp", b"heic" + bytes(4) + b"mif1" * 400),
-        "bad/heic of words about a picture": heic + box(b"meta", meta + described),
+        "bad/heic of text about a picture": heic + box(b"meta", meta + described),
         "bad/heic of 65535 tiles that are itself": heic + box(b"meta", meta + described + tiles),
         "bad/heic of 30000 items": heic
         + box(b"meta", meta + box(b"iinf", meta + b"\x75\x30" + item * 30_000) + box(b"iprp", box(b"ipco", ispe))),
@@ -105,18 +105,18 @@ def without_picture() -> dict[str, bytes]:
 
 
 def valid(avif: bytes, heic: bytes, tiled: bytes) -> dict[str, bytes]:
-    words = {"Artist": MARKER.decode(), "UserComment": MARKER.decode()}
+    texts = {"Artist": MARKER.decode(), "UserComment": MARKER.decode()}
     return {
         "ready/avif": avif,
         "ready/heic": heic,
         "ready/heic of tiles": tiled,
         "ready/avif that moves": _without_times(photos.an_avif(*SIDES, animated=True)),
-        "ready/avif, turned": photos.an_avif(*SIDES, orientation=6),
-        "ready/heic, turned": photos.a_heic(*SIDES, orientation=8),
+        "ready/avif, rotated": photos.an_avif(*SIDES, orientation=6),
+        "ready/heic, rotated": photos.a_heic(*SIDES, orientation=8),
         "ready/heic in another colour space": photos.a_heic(*SIDES, display_p3=True),
-        "ready/heic with words everywhere": photos.a_heic(400, 300, exif={**photos.CAMERA, **words}, gps=True)
+        "ready/heic with text everywhere": photos.a_heic(400, 300, exif={**photos.CAMERA, **texts}, gps=True)
         + box(b"uuid", MARKER * 3),
-        "ready/avif with words after its end": avif + box(b"free", MARKER * 3),
+        "ready/avif with text after its end": avif + box(b"free", MARKER * 3),
         "ready/avif of one pixel": photos.an_avif(1, 1),
         "any/heic of one pixel": photos.a_heic(1, 1),
     }

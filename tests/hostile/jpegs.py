@@ -119,10 +119,10 @@ def metadata(plain: bytes) -> dict[str, bytes]:
         "ready/jpeg with an empty exif block": into_jpeg(plain, segment(0xE1, EXIF)),
         "ready/jpeg with an xmp bomb": into_jpeg(plain, segment(0xE1, xmp)),
         "ready/jpeg with 3 MB of xmp": into_jpeg(plain, *[segment(0xE1, XMP + b"<x>" * 21_000)] * 48),
-        "ready/jpeg with words everywhere": into_jpeg(everywhere, press, segment(0xEB, b"JP" + MARKER)) + MARKER,
+        "ready/jpeg with text everywhere": into_jpeg(everywhere, press, segment(0xEB, b"JP" + MARKER)) + MARKER,
         "ready/jpeg with a garbage profile": photos.a_jpeg(*SIDES, icc_profile=noise(3000)),
         "ready/jpeg with a huge profile": photos.a_jpeg(*SIDES, icc_profile=noise(128) + b"x" * 2_000_000),
-        "ready/jpeg with a profile of words": photos.a_jpeg(*SIDES, icc_profile=MARKER * 40),
+        "ready/jpeg with a profile of text": photos.a_jpeg(*SIDES, icc_profile=MARKER * 40),
         "ready/jpeg with a profile of another kind": photos.a_jpeg(*SIDES, icc_profile=_profile(b"linkCMYKLab ")),
         "ready/jpeg with a profile for inks": photos.a_jpeg(*SIDES, icc_profile=_profile(b"prtrCMYKLab ")),
         "ready/jpeg with a profile in pieces that miss": into_jpeg(
@@ -149,7 +149,7 @@ def valid(plain: bytes) -> dict[str, bytes]:
         "ready/jpeg 16383x1": photos.a_jpeg(16383, 1),
         "ready/jpeg 1x16383": photos.a_jpeg(1, 16383),
         "ready/jpeg 16383x3000": flat_jpeg(16383, 3000),
-        "ready/jpeg 3000x16383, turned": _oriented(flat_jpeg(3000, 16383), 6),
+        "ready/jpeg 3000x16383, rotated": _oriented(flat_jpeg(3000, 16383), 6),
         "ready/jpeg in inks": photos.a_cmyk_jpeg(*SIDES),
         "ready/jpeg in inks without a profile": flat_jpeg(*SIDES, components=4),
         "ready/jpeg in gray": photos.a_gray_jpeg(*SIDES),
@@ -159,5 +159,5 @@ def valid(plain: bytes) -> dict[str, bytes]:
         "ready/jpeg with bytes after its end": plain + noise(5000),
         "ready/jpeg with another after its end": plain + plain,
         "ready/jpeg without a head of its own": b"\xff\xd8" + plain[plain.index(b"\xff\xdb") :],
-        **{f"ready/jpeg turned by {turn}": photos.a_jpeg(*SIDES, orientation=turn) for turn in range(2, 9)},
+        **{f"ready/jpeg of orientation {n}": photos.a_jpeg(*SIDES, orientation=n) for n in range(2, 9)},
     }

@@ -41,7 +41,7 @@ def false_claims(plain: bytes) -> dict[str, bytes]:
         "bad/png without data": PNG + header(*SIDES) + chunk(b"IEND"),
         "bad/png with data of 0 bytes": PNG + header(*SIDES) + chunk(b"IDAT") * 50 + chunk(b"IEND"),
         "bad/png whose data is noise": PNG + header(*SIDES) + chunk(b"IDAT", noise(9000)) + chunk(b"IEND"),
-        "bad/png with a critical chunk of nobody's": into_png(plain, chunk(b"HACK", b"x")),
+        "bad/png with an unknown critical chunk": into_png(plain, chunk(b"HACK", b"x")),
         "bad/png of a palette without one": flat_png(64, 64, 8, 3),
         "any/png of a palette of 300": flat_png(64, 64, 8, 3, more=chunk(b"PLTE", bytes(900))),
         "any/png of a palette too small": flat_png(64, 64, 8, 3, more=chunk(b"PLTE")),
@@ -78,7 +78,7 @@ def _in_pieces(pieces: int) -> bytes:
 
 def metadata(plain: bytes) -> dict[str, bytes]:
     exif = photos.an_exif({"Artist": MARKER.decode()}, gps=True).removeprefix(b"Exif\0\0")
-    words = [
+    texts = [
         chunk(b"tEXt", b"Author\0" + MARKER),
         chunk(b"zTXt", b"Comment\0\0" + zlib.compress(MARKER * 20)),
         chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0<x>" + MARKER + b"</x>"),
@@ -87,8 +87,8 @@ def metadata(plain: bytes) -> dict[str, bytes]:
         chunk(b"maRk", MARKER),
     ]
     return {
-        "ready/png with words everywhere": into_png(photos.a_png(400, 300), *words) + MARKER,
-        "ready/png with words and no colour": into_png(photos.a_png(400, 300, palette=True), *words[:4]),
+        "ready/png with text everywhere": into_png(photos.a_png(400, 300), *texts) + MARKER,
+        "ready/png with text and no colour": into_png(photos.a_png(400, 300, palette=True), *texts[:4]),
         "any/png with a garbage profile": into_png(plain, chunk(b"iCCP", b"x\0\0" + zlib.compress(noise(3000)))),
         "any/png with a profile that does not unpack": into_png(plain, chunk(b"iCCP", b"x\0\0" + noise(300))),
         "any/png with garbage exif": into_png(plain, chunk(b"eXIf", noise(3000))),

@@ -73,10 +73,10 @@ async def test_the_files_are_the_same_in_every_run():
 
 
 async def _send_all(client: httpx.AsyncClient, files: dict[str, bytes]) -> Outcomes:
-    outcome, seats = Outcomes(), asyncio.Semaphore(MAX_CONCURRENT)
+    outcome, slots = Outcomes(), asyncio.Semaphore(MAX_CONCURRENT)
 
     async def one(name: str, file: bytes) -> None:
-        async with seats:
+        async with slots:
             answer = await post(client, file, name=f"{name.rpartition('/')[2]}.jpg")
         outcome.final_status[name] = str(answer.status_code)
         if answer.status_code == 201:
@@ -148,8 +148,8 @@ def _check_processes(server: RunningGallery, hands: RunningProcess, before: int)
 async def _check_no_metadata(client: httpx.AsyncClient, outcome: Outcomes) -> None:
     """A rendition has none of the file's metadata, and the image only the camera's settings."""
     for name, image in outcome.images.items():
-        words = str({key: value for key, value in image.items() if key not in ("title", "originalName")})
-        assert MARKER.decode() not in words, name
+        fields = str({key: value for key, value in image.items() if key not in ("title", "originalName")})
+        assert MARKER.decode() not in fields, name
         for rendition in image["renditions"]:
             file = (await client.get(rendition["url"])).content
             assert MARKER not in file, name

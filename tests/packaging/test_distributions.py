@@ -94,10 +94,10 @@ def test_the_metadata_has_the_fields_of_an_index(metadata):
 
 
 def run_output(*command: object, environment: dict[str, str]) -> str:
-    words = list(map(str, command))
-    return subprocess.run(words, env=environment, capture_output=True, text=True, check=True).stdout.strip()
+    args = list(map(str, command))
+    return subprocess.run(args, env=environment, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def pip(*words: object) -> None:
-    command = [sys.executable, "-m", "pip", "--quiet", "--no-input", "--disable-pip-version-check", *map(str, words)]
+def pip(*args: object) -> None:
+    command = [sys.executable, "-m", "pip", "--quiet", "--no-input", "--disable-pip-version-check", *map(str, args)]
     subprocess.run(command, check=True, env=base_environment())

@@ -48,8 +48,8 @@ def avif(channels: str, depth: int, range: str, colors: str, orientation: int) -
         case ["profile", name]:
             return with_property(file, icc(icc_profile(name) or b""))
         case ["pq", "of", nits, _]:
-            told = nclx(9, 16, full=range == "full")
-            return with_property(with_property(file, told), light_level(int(nits)))
+            colr = nclx(9, 16, full=range == "full")
+            return with_property(with_property(file, colr), light_level(int(nits)))
         case _:
             return with_property(file, nclx(*CODE_POINTS[colors], full=range == "full"))
 
@@ -116,6 +116,6 @@ def heic_reference(file: bytes, row: Row) -> bytes:
 
 def _png_of(pixels: np.ndarray, colors: str) -> bytes:
     """The same values and colours as PNG; the transfer function of TV is sRGB's, as browsers take it in AVIF."""
-    told = {"untold": "none", "tv": "none", "ntsc": "ntsc srgb", "bt2020": "bt2020 srgb"}.get(colors, colors)
+    colr = {"untold": "none", "tv": "none", "ntsc": "ntsc srgb", "bt2020": "bt2020 srgb"}.get(colors, colors)
     file = bytes(as_vips(pixels, deep=True).pngsave_buffer(compression=1))
-    return file[:33] + b"".join(png_chunks(told)) + file[33:]
+    return file[:33] + b"".join(png_chunks(colr)) + file[33:]

@@ -83,8 +83,8 @@ def icc_profile(name: str) -> bytes | None:
 
 def _with_curve(curve: bytes) -> bytes:
     """Display P3 with another curve; its three colours share one."""
-    place = P3_PROFILE.index(b"rTRC", 128 + 4)
-    at = int.from_bytes(P3_PROFILE[place + 4 : place + 8])
+    tag = P3_PROFILE.index(b"rTRC", 128 + 4)
+    at = int.from_bytes(P3_PROFILE[tag + 4 : tag + 8])
     return P3_PROFILE[:at] + curve + P3_PROFILE[at + len(curve) :]
 
 

@@ -61,13 +61,17 @@ def test_a_png_is_shown_with_its_gamma(render_file, gamma, shown):
     assert np.abs(color_of(prints.picture("320", "webp")) - shown).max() <= 4
 
 
-@pytest.mark.parametrize("told", [True, False], ids=["in its container", "in its pixels' header"])
-def test_gray_of_a_limited_range_is_stretched(render_file, told):
+@pytest.mark.parametrize("in_container", [True, False], ids=["in its container", "in its pixels' header"])
+def test_gray_of_a_limited_range_is_stretched(render_file, in_container):
     """In the second file only the AV1 sequence header has the range."""
     half = Image.new("L", (64, 48), 0)
     half.paste(255, (32, 0, 64, 48))
     file = saved(half, "AVIF", quality=95, range="limited")
-    picture = render_file(file if told else file.replace(b"colrnclx", b"freenclx")).picture("320", "webp").convert("L")
+    picture = (
+        render_file(file if in_container else file.replace(b"colrnclx", b"freenclx"))
+        .picture("320", "webp")
+        .convert("L")
+    )
     assert picture.getpixel((8, 24)) <= 3
     assert picture.getpixel((56, 24)) >= 252
 

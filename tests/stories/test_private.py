@@ -87,9 +87,9 @@ async def test_all_that_gallery_dev_writes_is_private(tmp_path, temporary):
         assert "original" in seen, "a worker's scratch was checked"
         assert any(name.startswith("gallery-metrics-") for name in seen)
         with permissive_umask():
-            words = ("backup", "create", str(tmp_path / "backups"))
+            args = ("backup", "create", str(tmp_path / "backups"))
             async with run_gallery(
-                {**base_environment(), "GALLERY_DATA_DIR": str(stack.data)}, tmp_path, *words
+                {**base_environment(), "GALLERY_DATA_DIR": str(stack.data)}, tmp_path, *args
             ) as backup:
                 assert await backup.process.wait() == 0
         assert list((tmp_path / "backups").rglob("manifest.json"))

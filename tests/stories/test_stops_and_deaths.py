@@ -102,9 +102,9 @@ async def test_gallery_verify_by_hand(environment, tmp_path):
     assert f'{{"found":"damaged-original","key":"original/{image}","image":"{image}"}}' in harmed.log_text()
     assert harmed.log_text().count("damaged-original") == 1
     assert harmed.log_text().splitlines()[-1] == '{"findings":1,"mended":0,"originals":1}'
-    async with run_gallery(environment, tmp_path / "logs", "verify", "--after", "yesterday") as asked:
-        assert await asked.stop(0, seconds=20) == 1
-    assert "There is no image with this id." in asked.log_text()
+    async with run_gallery(environment, tmp_path / "logs", "verify", "--after", "yesterday") as command:
+        assert await command.stop(0, seconds=20) == 1
+    assert "There is no image with this id." in command.log_text()
     async with run_gallery(environment, tmp_path / "logs", "sweep", "--dry-run", "--json") as planned:
         assert await planned.stop(0, seconds=20) == 0
     assert '{"rung":1,"removed":0}' in planned.log_text()
@@ -117,10 +117,10 @@ async def test_dev_restarts_every_process_that_dies(environment, tmp_path):
         httpx.AsyncClient(base_url=stack.url, timeout=30) as client,
     ):
         await wait_until_settled(client, (await post(client)).json()["id"])
-        for words in (("postgres",), ("valkey-server",), ("gallery", "serve"), ("gallery", "worker"), ("spawn_main;",)):
-            if words == ("spawn_main;",):
+        for names in (("postgres",), ("valkey-server",), ("gallery", "serve"), ("gallery", "worker"), ("spawn_main;",)):
+            if names == ("spawn_main;",):
                 await wait_until_settled(client, (await post(client)).json()["id"], seconds=60)
-            victim = stack.find_child(*words)
+            victim = stack.find_child(*names)
             os.kill(victim.pid, signal.SIGKILL)
             await asyncio.to_thread(psutil.wait_procs, [victim], timeout=10)
             await wait_ready(client)
