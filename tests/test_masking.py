@@ -78,7 +78,7 @@ def test_errors_do_not_show_a_password():
 async def test_the_doctor_does_not_show_a_password(monkeypatch):
     class Patient:
         def __init__(self):
-            self.unwell, self.done = set(), {"x": asyncio.Event()}
+            self.unusable, self.finished = set(), {"x": asyncio.Event()}
 
     async def look(_):
         return notice(f"What goes to {URLS[0]}", f"Look at {URLS[1]}", url=URLS[2])

@@ -94,7 +94,7 @@ async def waiting_subscriber(gallery):
 
 def push(subscriber, number):
     event = NumberedEvent(number, Event("image.updated", SHARED_OWNER, "x", 1, b"{}"))
-    subscriber.take([(event, event.frame())])
+    subscriber.push([(event, event.frame())])
 
 
 async def measure_seconds(work):

@@ -126,7 +126,7 @@ async def probe_livez(url):
 async def test_a_process_answers_its_probes_while_one_caller_opens_streams(environment, tmp_path):
     given = {**environment, **CLOSED_MODE, "GALLERY_NOTIFICATIONS__MAX_STREAMS_PER_CALLER": "1000"}
     async with (
-        gallery_processes.api(given, tmp_path, files=MAX_FILES) as api,
+        gallery_processes.api(given, tmp_path, max_files=MAX_FILES) as api,
         unbounded_client(api.url) as client,
         probe_livez(api.url),
         AsyncExitStack() as stack,
@@ -152,7 +152,7 @@ async def open_raw(url, text):
 
 
 async def test_idle_connections_make_room(environment, tmp_path):
-    async with gallery_processes.api(environment, tmp_path, files=MAX_FILES) as api, probe_livez(api.url):
+    async with gallery_processes.api(environment, tmp_path, max_files=MAX_FILES) as api, probe_livez(api.url):
         kept = []
         for _ in range(400):
             reader, writer = await open_raw(api.url, b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
@@ -169,7 +169,7 @@ async def test_slow_uploads_leave_room_for_probes(environment, tmp_path):
         b"POST /api/v1/images HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100000\r\n"
         b"Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\n"
     )
-    async with gallery_processes.api(environment, tmp_path, files=MAX_FILES) as api, probe_livez(api.url):
+    async with gallery_processes.api(environment, tmp_path, max_files=MAX_FILES) as api, probe_livez(api.url):
         slow = [await open_raw(api.url, head) for _ in range(MAX_FILES // 10)]
         await asyncio.sleep(0.5)
         async with httpx.AsyncClient(base_url=api.url) as client:
