@@ -1,4 +1,4 @@
-"""Coming in over HTTP: links, tickets, cookies, streams that end, and what is public."""
+"""Access over HTTP: links, tickets, cookies, streams that end, and public images."""
 
 import asyncio
 import time
@@ -47,8 +47,8 @@ async def ready(application, client: httpx.AsyncClient, **fields) -> dict:
 
 
 async def test_one_signature_opens_all_of_an_image_and_nothing_else(settings):
-    async with closed_application(settings) as (house, client):
-        image, other = await ready(house, client), await ready(house, client)
+    async with closed_application(settings) as (application, client):
+        image, other = await ready(application, client), await ready(application, client)
         answer = await client.post(f"/api/v1/images/{image['id']}/links", headers=MAYA)
         links = answer.json()
         assert answer.headers["cache-control"] == "no-store"
@@ -69,7 +69,7 @@ async def test_one_signature_opens_all_of_an_image_and_nothing_else(settings):
 
 
 @pytest.mark.parametrize("part", ["kid", "exp", "sig"])
-async def test_a_changed_link_opens_nothing(settings, part):
+async def test_a_changed_link_is_refused(settings, part):
     async with closed_application(settings) as (_, client):
         image = await upload(client)
         url = (await client.post(f"/api/v1/images/{image['id']}/links", headers=MAYA)).json()["original"]
@@ -81,7 +81,7 @@ async def test_a_changed_link_opens_nothing(settings, part):
         assert (await client.get(f"{path}?{urlencode(without)}")).status_code in (401, 403)
 
 
-async def test_a_link_ends_in_time_and_with_its_image(settings):
+async def test_a_link_expires_and_ends_with_its_image(settings):
     async with closed_application(settings) as (_, client):
         image = await upload(client)
         where = f"/api/v1/images/{image['id']}"
@@ -97,7 +97,7 @@ async def test_a_link_ends_in_time_and_with_its_image(settings):
 @pytest.mark.parametrize(
     "body", [{"expiresIn": 0}, {"expiresIn": 604801}, {"expiresIn": "x"}, {"a": 1}, {"expiresIn": 1.5}]
 )
-async def test_a_wish_for_links_that_does_not_fit_is_refused(settings, body):
+async def test_an_invalid_request_for_links_is_refused(settings, body):
     async with closed_application(settings) as (_, client):
         image = await upload(client)
         answer = await client.post(f"/api/v1/images/{image['id']}/links", json=body, headers=MAYA)
@@ -118,19 +118,19 @@ async def test_a_download_is_a_signed_url_that_saves_a_file(settings):
         assert (await client.get(url.replace("download=1&", ""))).status_code == 403, "and only to save it"
 
 
-async def test_the_same_in_an_open_house(client):
+async def test_links_work_in_open_mode(client):
     image = (await post(client)).json()
     url = (await client.post(f"/api/v1/images/{image['id']}/links")).json()["original"]
     assert (await client.get(url)).status_code == 200
-    assert (await client.get(url[:-1])).status_code == 403, "a signature that is shown is looked at"
+    assert (await client.get(url[:-1])).status_code == 403, "a signature in the URL is verified"
 
 
 # --- public images ----------------------------------------------------------------------------------------------------
 
 
-async def test_a_public_image_is_everybodys_to_see_and_nobody_elses_to_list(settings):
-    async with closed_application(settings) as (house, client):
-        image = await ready(house, client, visibility="public")
+async def test_every_caller_can_see_a_public_image_and_only_its_owner_lists_it(settings):
+    async with closed_application(settings) as (application, client):
+        image = await ready(application, client, visibility="public")
         where = f"/api/v1/images/{image['id']}"
         for _ in range(2):  # from the database, then from the cache
             assert (await client.get(where)).json() == image
@@ -142,7 +142,7 @@ async def test_a_public_image_is_everybodys_to_see_and_nobody_elses_to_list(sett
         assert (await client.patch(where, json={"title": "mine"}, headers=NILS)).status_code == 404
 
 
-async def test_the_cache_asks_the_same_question(settings):
+async def test_the_cache_checks_the_same_permissions(settings):
     async with closed_application(settings) as (_, client):
         image = await upload(client)
         where = f"/api/v1/images/{image['id']}"
@@ -163,7 +163,7 @@ async def test_a_ticket_opens_the_stream_again_and_again_and_nothing_else(settin
             async with listen(client, ticket=ticket) as maya:
                 await upload(client, headers=NILS)
                 image = await upload(client)
-                assert image["id"] in (await maya.next()).data, "and only what is theirs"
+                assert image["id"] in (await maya.next()).data, "only events of the ticket's owner"
         for method, path in (
             ("GET", "/api/v1/images"),
             ("GET", f"/api/v1/images/{image['id']}"),
@@ -227,29 +227,34 @@ async def test_a_cookie_is_secure_when_any_hop_was(settings, name, value, secure
         assert ("secure" in answer.headers["set-cookie"].lower()) == secure
 
 
-async def test_a_caller_reads_who_they_are(settings, gallery, client):
-    async with closed_application(settings) as (_, asked):
-        assert (await asked.get("/api/v1/session")).status_code == 401
-        answer = await asked.get(
+async def test_a_caller_reads_its_owner_and_scopes(settings, gallery, client):
+    async with closed_application(settings) as (_, closed_client):
+        assert (await closed_client.get("/api/v1/session")).status_code == 401
+        answer = await closed_client.get(
             "/api/v1/session", headers=bearer_headers(make_token("maya", "images:write images:read"))
         )
         assert answer.json() == {"owner": "maya", "scopes": ["images:read", "images:write"]}
         assert answer.headers["cache-control"] == "no-store"
-        await asked.post("/api/v1/session", headers=bearer_headers(make_token("ops", "admin")))
-        assert (await asked.get("/api/v1/session")).json() == {"owner": "ops", "scopes": ["admin"]}
+        await closed_client.post("/api/v1/session", headers=bearer_headers(make_token("ops", "admin")))
+        assert (await closed_client.get("/api/v1/session")).json() == {"owner": "ops", "scopes": ["admin"]}
     assert (await client.get("/api/v1/session")).json()["scopes"] == ["admin", "images:read", "images:write"]
 
 
-async def test_a_cookie_reads_and_writes_from_our_pages_only(settings):
+async def test_a_cookie_writes_only_from_gallerys_own_pages(settings):
     async with closed_application(settings) as (_, client):
         image = await upload(client)
-        where, ours = f"/api/v1/images/{image['id']}", str(client.base_url).rstrip("/")
+        where, own_origin = f"/api/v1/images/{image['id']}", str(client.base_url).rstrip("/")
         await client.post("/api/v1/session", headers=MAYA)
         assert "gallery_session" in client.cookies
         assert (await client.get(where)).status_code == 200
         async with listen(client):
             pass
-        for origin in ({}, {"Origin": "null"}, {"Origin": "https://evil.example"}, {"Origin": f"{ours}.evil.example"}):
+        for origin in (
+            {},
+            {"Origin": "null"},
+            {"Origin": "https://evil.example"},
+            {"Origin": f"{own_origin}.evil.example"},
+        ):
             for method, path in (
                 ("PATCH", where),
                 ("DELETE", where),
@@ -258,9 +263,11 @@ async def test_a_cookie_reads_and_writes_from_our_pages_only(settings):
             ):
                 answer = await client.request(method, path, json={}, headers=origin)
                 assert (answer.status_code, answer.json()["code"]) == (403, "foreign_origin"), (method, origin)
-        assert (await client.patch(where, json={"title": "Dawn"}, headers={"Origin": ours})).status_code == 200
-        assert (await client.post("/api/v1/session", headers={"Origin": ours})).status_code == 401, "no endless life"
-        answer = await client.delete("/api/v1/session", headers={"Origin": ours})
+        assert (await client.patch(where, json={"title": "Dawn"}, headers={"Origin": own_origin})).status_code == 200
+        assert (await client.post("/api/v1/session", headers={"Origin": own_origin})).status_code == 401, (
+            "a session cannot be renewed by itself"
+        )
+        answer = await client.delete("/api/v1/session", headers={"Origin": own_origin})
         assert answer.status_code == 204
         assert (await client.get(where)).status_code == 401
 
@@ -274,9 +281,13 @@ async def test_a_bearer_token_may_write_from_any_page(settings):
         assert answer.status_code == 200
 
 
-async def test_the_public_address_is_ours_too(settings):
+async def test_the_public_origin_may_write_with_a_cookie(settings):
     named = msgspec.structs.replace(with_authentication(settings), public_url="https://img.example.org")
-    async with open_gallery(named) as house, serve_api(house) as url, httpx.AsyncClient(base_url=url) as client:
+    async with (
+        open_gallery(named) as application,
+        serve_api(application) as url,
+        httpx.AsyncClient(base_url=url) as client,
+    ):
         image = await upload(client)
         answer = await client.post("/api/v1/session", headers=MAYA)
         assert "secure" in answer.headers["set-cookie"].lower()
@@ -286,11 +297,11 @@ async def test_the_public_address_is_ours_too(settings):
 
 async def test_a_session_ends_with_its_key(settings, monkeypatch):
     monkeypatch.setattr(keys, "CACHE_SECONDS", 0.0)
-    async with closed_application(settings) as (house, client):
-        key_id, text = await create_api_key(house)
+    async with closed_application(settings) as (application, client):
+        key_id, text = await create_api_key(application)
         await client.post("/api/v1/session", headers=bearer_headers(text))
         assert (await client.get("/api/v1/images")).status_code == 200
-        await house.access.keys.revoke(key_id)
+        await application.access.keys.revoke(key_id)
         assert (await client.get("/api/v1/images")).status_code == 401
         assert (await client.get("/")).status_code == 200, "the page, which asks to sign in"
 
@@ -306,7 +317,7 @@ async def test_the_credential_in_the_header_goes_before_the_cookie(settings):
 # --- others -----------------------------------------------------------------------------------------------------------
 
 
-async def test_an_admin_acts_for_everybody_but_lists_their_own(settings):
+async def test_an_admin_may_change_all_images_but_lists_its_own(settings):
     async with closed_application(settings) as (_, client):
         image = await upload(client)
         root = bearer_headers(make_token("root", "admin"))
@@ -316,7 +327,7 @@ async def test_an_admin_acts_for_everybody_but_lists_their_own(settings):
         assert (await client.get("/api/v1/images", headers=MAYA)).json()[0]["title"] == "x"
 
 
-async def test_who_may_only_write_hears_of_what_they_have_written(settings):
+async def test_a_caller_with_only_the_write_scope_sees_its_own_uploads(settings):
     async with closed_application(settings) as (_, client):
         writer = bearer_headers(make_token("maya", "images:write"))
         file = {"file": ("lake.jpg", unique_photo())}
@@ -328,7 +339,7 @@ async def test_who_may_only_write_hears_of_what_they_have_written(settings):
         assert (await client.patch(f"{where[:-36]}{new_id()}", json={"title": "x"}, headers=stale)).status_code == 404
 
 
-async def test_who_is_asked_before_anything_is_read(settings):
+async def test_credentials_are_checked_before_the_body_is_read(settings):
     async with closed_application(settings) as (_, client):
         assert (await client.post("/api/v1/images", content=b"x" * 1000)).status_code == 401
         assert (await client.get("/api/v1/images?limit=x")).status_code == 401
@@ -337,8 +348,8 @@ async def test_who_is_asked_before_anything_is_read(settings):
 
 
 async def test_no_credential_is_written_into_the_log(settings, capsys):
-    async with closed_application(settings) as (house, client):
-        _, text = await create_api_key(house)
+    async with closed_application(settings) as (application, client):
+        _, text = await create_api_key(application)
         for url, headers in (
             (f"/api/v1/images?api_key={text}", bearer_headers(text)),
             (f"/api/v1/images?access_token={text}", {"X-Api-Key": text[:-1]}),
@@ -349,13 +360,13 @@ async def test_no_credential_is_written_into_the_log(settings, capsys):
 
 
 async def test_a_request_names_its_key_in_the_log_and_the_pages_files_are_quiet(settings):
-    async with closed_application(settings) as (house, client):
-        key, text = await create_api_key(house)
+    async with closed_application(settings) as (application, client):
+        key, text = await create_api_key(application)
         with capture_logs(processors=[structlog.contextvars.merge_contextvars]) as logs:
             await client.get("/api/v1/images", headers=bearer_headers(text))
             await client.get("/static/home.css")
             await client.get("/livez")
-    told = {line["path"]: line for line in logs if line["event"] == "request"}
-    assert told["/api/v1/images"]["caller"] == f"key:{key}"
-    assert "caller" not in told["/livez"]
-    assert {told[path]["log_level"] for path in ("/static/home.css", "/livez")} == {"debug"}
+    lines = {line["path"]: line for line in logs if line["event"] == "request"}
+    assert lines["/api/v1/images"]["caller"] == f"key:{key}"
+    assert "caller" not in lines["/livez"]
+    assert {lines[path]["log_level"] for path in ("/static/home.css", "/livez")} == {"debug"}

@@ -1,4 +1,4 @@
-"""API keys: what is kept of them, and when they open nothing."""
+"""API keys: how they are stored, and when they are refused."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ from gallery.errors import CredentialNotValid, KeyNotFound, Misconfigured
 from gallery_processes import base_environment
 
 
-async def test_a_key_says_whose_it_is_and_what_it_may(gallery):
+async def test_a_key_has_an_owner_and_scopes(gallery):
     key_id, text = await create_api_key(gallery, "maya", "images:read")
     caller = await gallery.access.authenticate(Credentials(bearer=text))
     assert (caller.owner, caller.scopes, caller.api_key_id) == ("maya", {Scope.READ}, key_id)
@@ -32,7 +32,7 @@ async def test_the_database_never_sees_the_secret(gallery):
     assert secret.encode().hex() not in row["everything"]
 
 
-async def test_what_is_no_key_opens_nothing(gallery):
+async def test_a_malformed_key_is_refused(gallery):
     key_id, text = await create_api_key(gallery)
     _, other = await create_api_key(gallery)
     wrong = [
@@ -55,7 +55,7 @@ async def test_what_is_no_key_opens_nothing(gallery):
             await gallery.access.authenticate(Credentials(bearer=attempt))
 
 
-async def test_an_expired_key_opens_nothing(gallery):
+async def test_an_expired_key_is_refused(gallery):
     _, text = await create_api_key(gallery, lifetime=timedelta(seconds=0.3))
     assert (await gallery.access.authenticate(Credentials(bearer=text))).owner == "maya"
     await asyncio.sleep(0.4)
@@ -63,7 +63,7 @@ async def test_an_expired_key_opens_nothing(gallery):
         await gallery.access.authenticate(Credentials(bearer=text))
 
 
-async def test_a_revoked_key_opens_nothing_soon(gallery, monkeypatch):
+async def test_a_revoked_key_is_refused_soon(gallery, monkeypatch):
     monkeypatch.setattr(keys, "CACHE_SECONDS", 0.2)
     key_id, text = await create_api_key(gallery)
     await gallery.access.authenticate(Credentials(bearer=text))
@@ -75,7 +75,7 @@ async def test_a_revoked_key_opens_nothing_soon(gallery, monkeypatch):
         await gallery.access.keys.revoke(key_id)
 
 
-async def test_keys_that_are_guessed_cost_no_memory(gallery, monkeypatch):
+async def test_guessed_keys_cost_no_memory(gallery, monkeypatch):
     monkeypatch.setattr(keys, "MAX_CACHED_MISSING", 10)
     for number in range(30):
         with pytest.raises(CredentialNotValid):
@@ -84,29 +84,29 @@ async def test_keys_that_are_guessed_cost_no_memory(gallery, monkeypatch):
     assert keys.CACHE_SECONDS <= 5
 
 
-async def test_a_key_is_looked_up_once_in_a_while(gallery, monkeypatch):
+async def test_a_key_is_cached_for_a_while(gallery, monkeypatch):
     _, text = await create_api_key(gallery)
-    asked = []
+    queries = []
     find = keys.store.find
 
     async def counting(db, key):
-        asked.append(key)
+        queries.append(key)
         return await find(db, key)
 
     monkeypatch.setattr(keys.store, "find", counting)
     for _ in range(5):
         await gallery.access.authenticate(Credentials(bearer=text))
-    assert len(asked) == 1
+    assert len(queries) == 1
 
 
 async def test_both_headers_take_a_key(settings):
-    async with closed_application(settings) as (house, client):
-        _, text = await create_api_key(house)
+    async with closed_application(settings) as (application, client):
+        _, text = await create_api_key(application)
         assert (await client.get("/api/v1/images", headers=bearer_headers(text))).status_code == 200
         assert (await client.get("/api/v1/images", headers={"X-Api-Key": text})).status_code == 200
         assert (await client.get("/api/v1/images", headers={"Authorization": f"bearer {text}"})).status_code == 200
         for url in (f"/api/v1/images?access_token={text}", f"/api/v1/images?api_key={text}&ticket={text}"):
-            assert (await client.get(url)).status_code == 401, "nothing long-lived is taken from a URL"
+            assert (await client.get(url)).status_code == 401, "a URL cannot carry a key"
 
 
 async def test_the_command_shows_a_key_once(environment):
@@ -128,26 +128,26 @@ async def test_the_command_shows_a_key_once(environment):
         assert row[header.index(column) :].startswith(value)
 
 
-async def test_the_command_says_that_there_are_no_keys(environment):
+async def test_the_command_reports_that_there_are_no_keys(environment):
     sentence = "There are no API keys. Create one with gallery keys create.\n"
     assert await run_command(environment, "keys", "list") == (0, "", sentence)
     assert await run_command(environment, "keys", "list", "--json") == (0, '{"keys":0}\n', "")
 
 
-async def test_the_command_says_which_data_directory_the_keys_are_in(stack):
+async def test_the_command_names_the_data_directory_of_the_keys(stack):
     environment = {**base_environment(), "GALLERY_DATA_DIR": str(stack.data)}
     for words in [("create", "--owner", "maya", "--scope", "images:read"), ("list",)]:
-        code, _, told = await run_command(environment, "keys", *words)
-        assert (code, f"Data directory: {stack.data} " in told) == (0, True)
+        code, _, output = await run_command(environment, "keys", *words)
+        assert (code, f"Data directory: {stack.data} " in output) == (0, True)
 
 
 @pytest.mark.parametrize("text", ["90", "d", "0d", "-1d", "1y", "", "9999999d", "٣d"])
-def test_a_life_that_is_none_is_refused(text):
+def test_an_invalid_lifetime_is_refused(text):
     with pytest.raises(Misconfigured):
         _parse_lifetime(text)
 
 
-def test_lives_and_scopes_as_people_write_them():
+def test_lifetimes_and_scopes_in_all_their_forms():
     assert _parse_lifetime("90d") == timedelta(days=90)
     assert _parse_lifetime("never") is None
     assert _parse_scopes(["images:read,images:write", "admin admin"]) == [Scope.READ, Scope.WRITE, Scope.ADMIN]

@@ -1,4 +1,4 @@
-"""When a house is open, and when it does not even start."""
+"""When open mode is on, and when the process refuses to start."""
 
 import pytest
 
@@ -25,12 +25,12 @@ OPEN, CLOSED = {"GALLERY_ACCESS__OPEN": "true"}, {"GALLERY_ACCESS__OPEN": "false
         (PUBLIC_HOST | JWT, False),
     ],
 )
-def test_who_has_said_nothing_is_open_on_loopback_only(environment, open_):
+def test_open_mode_is_the_default_on_loopback_only(environment, open_):
     settings = Settings.read(environment)
     check_open_mode(settings)
     assert is_open(settings) is open_
 
 
-def test_nobody_is_open_to_strangers_by_accident():
+def test_open_mode_on_other_addresses_needs_a_setting():
     with pytest.raises(CannotStart, match="GALLERY_ACCESS__OPEN=true"):
         check_open_mode(Settings.read(PUBLIC_HOST))

@@ -53,27 +53,27 @@ def signed(claims: dict, algorithm: str, **changed: object) -> str:
     now = int(time.time())
     times = {"iat": now - 60, "exp": now + 600, **({"nbf": now - 70} if "nbf" in claims else {})}
     key = EC_KEY if algorithm == "ES256" else RSA_KEY
-    said = {"sub": None, "scope": None, **claims, **times, **changed}
-    return make_token(said.pop("sub"), said.pop("scope"), key=key, algorithm=algorithm, kid="now", **said)
+    merged = {"sub": None, "scope": None, **claims, **times, **changed}
+    return make_token(merged.pop("sub"), merged.pop("scope"), key=key, algorithm=algorithm, kid="now", **merged)
 
 
 @pytest.fixture
 async def published(monkeypatch):
     """A provider's document, with all that such documents have."""
     monkeypatch.setattr(issuer, "MIN_REFRESH_SECONDS", 0.0)
-    async with serve_jwks() as told:
+    async with serve_jwks() as document:
         encrypting = {**jwk("enc", RSA_KEY), "use": "enc", "alg": "RSA-OAEP"}
         keys = [
             encrypting,
             {**jwk("now", RSA_KEY), "alg": "RS256", "x5t": "abc"},
             {**jwk("now", EC_KEY), "alg": "ES256"},
         ]
-        told.body = json.dumps({"keys": keys}).encode()
-        yield told
+        document.body = json.dumps({"keys": keys}).encode()
+        yield document
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
-async def test_a_providers_token_opens_the_door_by_the_settings_of_its_section(settings, published, provider):
+async def test_a_providers_token_is_accepted_with_the_settings_of_its_section(settings, published, provider):
     algorithm, owner = PROVIDERS[provider]
     given, claims = section(provider)
     async with closed_application(settings, **access(given, published.url)) as (_, client):
@@ -105,24 +105,24 @@ async def test_each_failed_check_has_its_code(settings, published, provider):
             assert f'error_description="{answer.json()["detail"]}"' in answer.headers["www-authenticate"]
 
 
-async def test_a_forger_learns_nothing_of_keys_and_claims(settings, published):
-    """Whichever key is named, and whatever the claims say: a bad signature is a bad signature."""
+async def test_a_bad_signature_gives_the_same_error_for_all_keys_and_claims(settings, published):
+    """The error is the same for each key id and all claims."""
     given, claims = section("Auth0")
     other = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     bodies = [claims, {**claims, "exp": 1}, {**claims, "aud": "x"}, {"iss": 5}, {}]
     async with closed_application(settings, **access(given, published.url)) as (_, client):
-        said = set()
+        responses = set()
         for kid in ("now", "enc", "unknown", None):
             for body in bodies:
                 text = {"sub": None, "scope": None, **body}
                 token = make_token(text.pop("sub"), text.pop("scope"), key=other, algorithm="RS256", kid=kid, **text)
                 answer = await client.get("/api/v1/images", headers=bearer_headers(token))
-                said.add((answer.status_code, answer.json()["code"], answer.json()["detail"]))
-        assert {code for _, code, _ in said} == {"token_signature_invalid"}
-        assert len(said) == 1
+                responses.add((answer.status_code, answer.json()["code"], answer.json()["detail"]))
+        assert {code for _, code, _ in responses} == {"token_signature_invalid"}
+        assert len(responses) == 1
 
 
-async def test_without_an_audience_that_is_set_supabase_is_told_which_setting_it_needs(settings, published):
+async def test_without_an_audience_a_supabase_token_gets_an_error_that_names_the_setting(settings, published):
     given, claims = section("Supabase")
     del given["GALLERY_ACCESS__JWT_AUDIENCE"]
     async with closed_application(settings, **access(given, published.url)) as (_, client):
@@ -131,7 +131,7 @@ async def test_without_an_audience_that_is_set_supabase_is_told_which_setting_it
         assert "GALLERY_ACCESS__JWT_AUDIENCE" in answer.json()["detail"]
 
 
-async def test_without_default_scopes_a_token_without_scopes_is_told_which_one_it_lacks(settings, published):
+async def test_without_default_scopes_a_token_without_scopes_gets_an_error_that_names_the_scope(settings, published):
     given, claims = section("Clerk")
     del given["GALLERY_ACCESS__JWT_DEFAULT_SCOPES"]
     async with closed_application(settings, **access(given, published.url)) as (_, client):
@@ -161,11 +161,11 @@ async def test_a_token_with_the_claim_has_its_scopes_and_no_default_ones(setting
 async def test_scopes_may_stand_in_any_claim(published, name, extra):
     given, claims = section("Auth0")
     del claims["scope"]
-    told = Tokens(
+    verifier = Tokens(
         AccessSettings(**access(given, published.url, GALLERY_ACCESS__JWT_SCOPE_CLAIM=name)),
         issuer.JwksClient(published.url),
     )
-    assert (await told.authenticate(signed(claims, "RS256", **extra))).scopes == {*BOTH}
+    assert (await verifier.authenticate(signed(claims, "RS256", **extra))).scopes == {*BOTH}
 
 
 async def test_the_owner_may_stand_in_another_claim(settings, published):

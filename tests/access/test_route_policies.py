@@ -1,4 +1,4 @@
-"""THE TABLE: every route of the application, and what it answers to whoever comes. A new route is put into it."""
+"""The table of every route of the application and its status for each kind of caller. Add new routes to it."""
 
 import time
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from gallery.web.app import make_app
 from gallery.wiring import open_processing
 
 CALLERS = {
-    "stranger": {},
+    "anonymous": {},
     "another": bearer_headers(make_token("nils")),
     "reader": bearer_headers(make_token("maya", "images:read")),
     "writer": bearer_headers(make_token("maya", "images:write")),
@@ -22,7 +22,7 @@ CALLERS = {
     "admin": bearer_headers(make_token("root", "admin")),
     "expired": bearer_headers(make_token("maya", exp=int(time.time()) - 600)),
 }
-#                                      stranger another reader writer owner admin expired
+#                                     anonymous another reader writer owner admin expired
 TABLE = {
     "GET /api/v1/images":                  (401, 200, 200, 403, 200, 200, 401),
     "POST /api/v1/images":                 (401, 201, 403, 201, 201, 201, 401),
@@ -70,7 +70,7 @@ TABLE = {
     "GET /readyz":                         (200, 200, 200, 200, 200, 200, 200),
     "GET /static/{name}":                  (200, 200, 200, 200, 200, 200, 200),
 }  # fmt: skip
-# The same for a public image: whoever may not read at all still sees what everybody sees.
+# The same for a public image: callers without the read scope still see public images.
 PUBLIC = {
     "GET /api/v1/images/{image_id}":       (200, 200, 200, 200, 200, 200, 401),
     "PATCH /api/v1/images/{image_id}":     (401, 404, 403, 200, 200, 200, 401),
@@ -86,7 +86,7 @@ REQUEST_OPTIONS: dict[str, dict[str, Any]] = {
     "PATCH /api/v1/images/{image_id}": {"json": {"title": "Dawn"}},
     "GET /": {"headers": {"Accept": "text/html"}},
 }
-# Each visitor gets one of their own: deleted by the first, and in flight (hence 409) while nobody works.
+# Each caller gets an image of its own: the first call would delete it, or leave it PENDING (hence 409).
 CHANGES_THE_IMAGE = ("DELETE /api/v1/images/{image_id}", "POST /api/v1/images/{image_id}/reprocess")
 
 
@@ -99,14 +99,14 @@ def routes(app: Any) -> Iterator[str]:
 
 
 async def test_no_route_is_missing(gallery):
-    assert sorted(routes(make_app(gallery))) == sorted(TABLE), "say in the table who may use each route"
+    assert sorted(routes(make_app(gallery))) == sorted(TABLE), "add each route to the table"
 
 
 @pytest.mark.parametrize(("table", "visibility"), [(TABLE, "private"), (PUBLIC, "public")])
-async def test_everybody_gets_what_the_table_says(settings, table, visibility):
-    async with closed_application(settings) as (house, client):
+async def test_every_caller_gets_the_status_in_the_table(settings, table, visibility):
+    async with closed_application(settings) as (application, client):
         ready = await an_image(client, visibility)
-        async with open_processing(house, name="worker") as processing:
+        async with open_processing(application, name="worker") as processing:
             await processing.process(ready)
         got = {}
         for route in table:
@@ -118,7 +118,7 @@ async def test_everybody_gets_what_the_table_says(settings, table, visibility):
         assert got == table
 
 
-async def test_what_is_refused_says_how_to_get_in(settings):
+async def test_a_refusal_names_the_authentication_scheme(settings):
     async with closed_application(settings) as (_, client):
         answer = await client.get("/api/v1/images")
         assert answer.headers["www-authenticate"] == 'Bearer realm="gallery"'
@@ -132,14 +132,14 @@ async def test_what_is_refused_says_how_to_get_in(settings):
         assert answer.json()["detail"].endswith("This call needs the scope images:read.")
 
 
-async def test_somebody_elses_image_and_none_look_the_same(settings):
+async def test_another_owners_image_looks_like_a_missing_one(settings):
     async with closed_application(settings) as (_, client):
-        theirs, none = await an_image(client, "private"), "01990000-0000-7000-8000-000000000000"
-        for name in ("stranger", "another", "writer"):
+        private, none = await an_image(client, "private"), "01990000-0000-7000-8000-000000000000"
+        for name in ("anonymous", "another", "writer"):
             for route in (r for r in TABLE if "{image_id}" in r):
                 if TABLE[route][list(CALLERS).index(name)] in (200, 201, 409):
                     continue
-                one, other = [await answer(client, route, image, CALLERS[name]) for image in (theirs, none)]
+                one, other = [await answer(client, route, image, CALLERS[name]) for image in (private, none)]
                 assert one.status_code == other.status_code, (route, name)
                 same = [{**a.json(), "instance": "", "requestId": ""} for a in (one, other)]
                 assert same[0] == same[1], (route, name)

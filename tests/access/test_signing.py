@@ -1,4 +1,4 @@
-"""What we sign ourselves: keys that all processes share, rotation, passes and links."""
+"""Signatures: keys that all processes share, rotation, sessions, tickets and links."""
 
 import asyncio
 import base64
@@ -30,10 +30,10 @@ async def test_all_processes_sign_with_one_key(gallery):
         assert await db.fetchval("SELECT count(*) FROM signing_key") == 1
 
 
-async def test_a_signature_is_good_for_one_purpose_one_message_one_key(gallery):
-    ours = gallery.access.signatures
-    key, signature = await ours.sign(Purpose.LINK, "x")
-    assert await ours.verify(Purpose.LINK, "x", key, signature)
+async def test_a_signature_is_valid_for_one_purpose_one_message_one_key(gallery):
+    signatures = gallery.access.signatures
+    key, signature = await signatures.sign(Purpose.LINK, "x")
+    assert await signatures.verify(Purpose.LINK, "x", key, signature)
     for purpose, message, key_id, text in (
         (Purpose.TICKET, "x", key, signature),
         (Purpose.LINK, "y", key, signature),
@@ -42,32 +42,32 @@ async def test_a_signature_is_good_for_one_purpose_one_message_one_key(gallery):
         (Purpose.LINK, "x", key, signature[:-1]),
         (Purpose.LINK, "x", key, "ü"),
     ):
-        assert not await ours.verify(purpose, message, key_id, text)
+        assert not await signatures.verify(purpose, message, key_id, text)
 
 
-async def test_after_a_rotation_old_signatures_hold_until_they_expire(gallery, monkeypatch):
-    ours = gallery.access.signatures
-    old = await ours.sign(Purpose.LINK, "x")
-    new = await ours.rotate()
-    assert (await ours.sign(Purpose.LINK, "x"))[0] == new != old[0]
-    assert await ours.verify(Purpose.LINK, "x", *old)
+async def test_after_a_rotation_old_signatures_stay_valid_until_they_expire(gallery, monkeypatch):
+    signatures = gallery.access.signatures
+    old = await signatures.sign(Purpose.LINK, "x")
+    new = await signatures.rotate()
+    assert (await signatures.sign(Purpose.LINK, "x"))[0] == new != old[0]
+    assert await signatures.verify(Purpose.LINK, "x", *old)
     async with gallery.database.writing() as db:
         await db.execute("UPDATE signing_key SET retired_at = retired_at - interval '8 days' WHERE id = $1", old[0])
     monkeypatch.setattr(signing, "CACHE_SECONDS", 0.0)
-    assert not await ours.verify(Purpose.LINK, "x", *old), "nothing that it signed can still be good"
-    await ours.rotate()
+    assert not await signatures.verify(Purpose.LINK, "x", *old), "all that it signed has expired"
+    await signatures.rotate()
     async with gallery.database.primary() as db:
         assert await db.fetchval("SELECT count(*) FROM signing_key") == 2
 
 
-async def test_a_rotation_at_once_ends_what_was_signed_before(gallery):
-    ours = gallery.access.signatures
-    old = await ours.sign(Purpose.LINK, "x")
-    await ours.rotate(at_once=True)
-    assert not await ours.verify(Purpose.LINK, "x", *old)
+async def test_a_rotation_at_once_ends_all_older_signatures(gallery):
+    signatures = gallery.access.signatures
+    old = await signatures.sign(Purpose.LINK, "x")
+    await signatures.rotate(at_once=True)
+    assert not await signatures.verify(Purpose.LINK, "x", *old)
 
 
-async def test_another_process_hears_of_a_rotation(gallery, monkeypatch):
+async def test_another_process_learns_of_a_rotation(gallery, monkeypatch):
     monkeypatch.setattr(signing, "CACHE_SECONDS", 0.0)
     other = Signatures(gallery.database, None)
     await other.sign(Purpose.LINK, "x")
@@ -77,7 +77,7 @@ async def test_another_process_hears_of_a_rotation(gallery, monkeypatch):
     assert await other.verify(Purpose.LINK, "x", *signed)
 
 
-async def test_given_keys_need_no_database():
+async def test_configured_keys_need_no_database():
     first, both = Signatures(None, CONFIGURED_KEY), Signatures(None, f"{OTHER}, {CONFIGURED_KEY}")
     signed = await first.sign(Purpose.LINK, "x")
     assert await both.verify(Purpose.LINK, "x", *signed), "all verify"
@@ -98,15 +98,15 @@ async def test_given_keys_need_no_database():
         f"{CONFIGURED_KEY},",
     ],
 )
-def test_given_keys_that_are_none_are_told_at_start(text):
+def test_invalid_configured_keys_are_refused_at_start(text):
     with pytest.raises(CannotStart):
         Signatures(None, text)
 
 
-# --- passes -----------------------------------------------------------------------------------------------------------
+# --- sessions and tickets ---------------------------------------------------------------------------------------------
 
 
-async def test_a_ticket_reads_and_a_session_does_what_its_owner_may(gallery):
+async def test_a_ticket_can_read_and_a_session_has_the_scopes_of_its_owner(gallery):
     ticket, seconds = await gallery.access.sessions.issue_ticket(MAYA)
     caller = await gallery.access.authenticate_ticket(ticket)
     assert (caller.owner, caller.scopes, caller.kind, seconds) == ("maya", {Scope.READ}, CredentialKind.TICKET, 300)
@@ -120,17 +120,17 @@ async def test_a_ticket_reads_and_a_session_does_what_its_owner_may(gallery):
     )
 
 
-async def test_one_pass_does_not_serve_as_another(gallery):
-    ours = gallery.access.sessions
-    ticket, session = (await ours.issue_ticket(MAYA))[0], (await ours.issue_session(MAYA))[0]
-    for read, text in ((ours.verify_session, ticket), (ours.verify_ticket, session)):
+async def test_a_ticket_is_no_session_and_a_session_no_ticket(gallery):
+    issued = gallery.access.sessions
+    ticket, session = (await issued.issue_ticket(MAYA))[0], (await issued.issue_session(MAYA))[0]
+    for read, text in ((issued.verify_session, ticket), (issued.verify_ticket, session)):
         with pytest.raises(CredentialNotValid):
             await read(text)
 
 
-async def test_a_pass_that_was_changed_is_refused(gallery):
-    ours = gallery.access.sessions
-    text, _ = await ours.issue_session(MAYA)
+async def test_a_changed_session_is_refused(gallery):
+    issued = gallery.access.sessions
+    text, _ = await issued.issue_session(MAYA)
     message, key, signature = text.split(".")
     admin = signing.base64url_encode(
         msgspec.json.encode(sessions.SignedCaller(Owner("root"), [Scope.ADMIN], None, 2**40, None))
@@ -146,10 +146,10 @@ async def test_a_pass_that_was_changed_is_refused(gallery):
         "x" * 10**6,
     ):
         with pytest.raises(CredentialNotValid):
-            await ours.verify_session(wrong)
+            await issued.verify_session(wrong)
 
 
-async def test_no_pass_outlives_its_credential(gallery):
+async def test_no_session_or_ticket_outlives_its_credential(gallery):
     soon = msgspec.structs.replace(MAYA, expires_at=time.time() + 100)
     for issue in (gallery.access.sessions.issue_ticket, gallery.access.sessions.issue_session):
         assert (await issue(soon))[1] <= 100
@@ -158,7 +158,7 @@ async def test_no_pass_outlives_its_credential(gallery):
         await gallery.access.sessions.verify_ticket((await gallery.access.sessions.issue_ticket(over))[0])
 
 
-async def test_a_pass_ends_with_its_key(gallery, monkeypatch):
+async def test_a_ticket_ends_with_its_key(gallery, monkeypatch):
     monkeypatch.setattr("gallery.access.keys.CACHE_SECONDS", 0.0)
     key_id, text = await create_api_key(gallery)
     ticket, _ = await gallery.access.sessions.issue_ticket(await gallery.access.authenticate(Credentials(bearer=text)))
@@ -168,13 +168,13 @@ async def test_a_pass_ends_with_its_key(gallery, monkeypatch):
         await gallery.access.authenticate_ticket(ticket)
 
 
-async def test_in_an_open_house_an_old_cookie_locks_nobody_out(gallery):
+async def test_in_open_mode_an_old_cookie_is_ignored(gallery):
     assert gallery.access.open
     assert await gallery.access.authenticate(Credentials(session="of another time")) == OPEN_MODE_CALLER
     assert await gallery.access.authenticate(Credentials(bearer="of another service")) == OPEN_MODE_CALLER
     _, text = await create_api_key(gallery)
     assert (await gallery.access.authenticate(Credentials(bearer=text))).owner == "maya", (
-        "who says who they are is taken at their word"
+        "a valid key counts in open mode too"
     )
 
 
@@ -224,5 +224,5 @@ async def test_no_link_lives_longer_than_a_week(gallery):
     assert int(signed["exp"]) <= time.time() + 7 * 24 * 3600
 
 
-def test_a_signature_follows_whatever_stands_in_the_url():
+def test_a_signature_is_appended_to_a_url_with_or_without_a_query():
     assert SignedQuery(kid="k", exp="1", sig="s").append_to("/a?v=1") == "/a?v=1&kid=k&exp=1&sig=s"

@@ -1,4 +1,4 @@
-"""Guessed credentials: each costs the address that sends it, and almost nothing costs us."""
+"""Guessed credentials: each costs its address a request, and the server almost nothing."""
 
 import asyncio
 import secrets
@@ -32,7 +32,7 @@ def an_unknown_key() -> str:
 
 @pytest.fixture
 def call_counts(monkeypatch) -> Counter[str]:
-    """How often a credential was verified, and Valkey was asked."""
+    """The numbers of verified credentials and of calls to Valkey."""
     counted: Counter[str] = Counter()
 
     def count(owner, name):
@@ -94,8 +94,8 @@ async def test_a_guess_on_any_route_counts_as_a_request(environment):
 
 
 async def test_an_address_that_has_guessed_too_often_does_not_learn_which_key_is_right(environment):
-    async with running_application(environment, **hourly_limit(5)) as (house, client):
-        (_, known), (_, right) = await create_api_key(house, "maya"), await create_api_key(house, "noor")
+    async with running_application(environment, **hourly_limit(5)) as (application, client):
+        (_, known), (_, right) = await create_api_key(application, "maya"), await create_api_key(application, "noor")
         session = (
             (await client.post("/api/v1/session", headers=bearer_headers(known))).headers["set-cookie"].split(";")[0]
         )
@@ -108,10 +108,10 @@ async def test_an_address_that_has_guessed_too_often_does_not_learn_which_key_is
         assert await ask(client, bearer_headers(known), {"X-Api-Key": known}, {"Cookie": session}) == {200: 3}
 
 
-async def test_a_credential_that_proves_good_costs_its_address_nothing(environment, call_counts):
-    async with running_application(environment, **hourly_limit(3)) as (house, client):
+async def test_a_valid_credential_costs_its_address_nothing(environment, call_counts):
+    async with running_application(environment, **hourly_limit(3)) as (application, client):
         credentials = [
-            bearer_headers(text) for _, text in [await create_api_key(house, f"owner {n}") for n in range(5)]
+            bearer_headers(text) for _, text in [await create_api_key(application, f"owner {n}") for n in range(5)]
         ]
         credentials += [bearer_headers(make_token(f"owner {n}")) for n in range(5)]
         for headers in credentials:
@@ -119,17 +119,22 @@ async def test_a_credential_that_proves_good_costs_its_address_nothing(environme
             assert (answer.status_code, answer.headers["ratelimit-policy"]) == (200, '"requests";q=30;w=3600')
         call_counts.clear()
         assert await ask(client, *credentials * 2) == {200: 20}
-        assert call_counts["_run"] == 20, "one question to Valkey for each request of a caller that is known"
+        assert call_counts["_run"] == 20, "one call to Valkey for each request of a verified caller"
         assert (await client.get(LIST)).headers["ratelimit"] == '"requests";r=2;t=1200'
 
 
-async def test_what_was_good_and_is_over_is_verified_once_more_and_then_a_guess(environment, monkeypatch, call_counts):
+async def test_an_expired_credential_is_verified_once_more_and_then_counts_as_a_guess(
+    environment, monkeypatch, call_counts
+):
     monkeypatch.setattr(keys, "CACHE_SECONDS", 0.0)
     short = make_token("noor", exp=time.time() + 2)
-    async with running_application(environment, **hourly_limit(2), GALLERY_ACCESS__CLOCK_SKEW="0") as (house, client):
-        key, text = await create_api_key(house)
+    async with running_application(environment, **hourly_limit(2), GALLERY_ACCESS__CLOCK_SKEW="0") as (
+        application,
+        client,
+    ):
+        key, text = await create_api_key(application)
         assert await ask(client, bearer_headers(text), bearer_headers(short)) == {200: 2}
-        await house.access.keys.revoke(key)
+        await application.access.keys.revoke(key)
         await asyncio.sleep(2)
         assert await ask(client, bearer_headers(text), bearer_headers(short)) == {401: 2}
         call_counts.clear()
@@ -137,13 +142,13 @@ async def test_what_was_good_and_is_over_is_verified_once_more_and_then_a_guess(
         assert (call_counts["find"], call_counts["authenticate"]) == (0, 0)
 
 
-async def test_a_credential_is_verified_once_for_a_request(environment, call_counts):
+async def test_a_credential_is_verified_once_per_request(environment, call_counts):
     async with running_application(environment, **hourly_limit(9)) as (_, client):
         await ask(client, bearer_headers(make_token(key="x" * 32)), {"Cookie": "gallery_session=x"})
         assert (call_counts["authenticate"], call_counts["verify_session"]) == (1, 1)
 
 
-async def test_in_an_open_house_a_cookie_of_another_time_counts_as_none(environment):
+async def test_in_open_mode_an_old_cookie_counts_as_no_credential(environment):
     given = hourly_limit(9, GALLERY_RATE__UPLOADS="2 per 3600", GALLERY_ACCESS__OPEN="true")
     async with running_application(environment, **given) as (_, client):
         stale = {"Cookie": "gallery_session=x.y.z"}
@@ -153,7 +158,7 @@ async def test_in_an_open_house_a_cookie_of_another_time_counts_as_none(environm
         assert (await client.get(LIST)).headers["ratelimit"] == '"requests";r=8;t=400'
 
 
-async def test_a_flood_of_guesses_pushes_no_key_out_of_memory(gallery, monkeypatch, call_counts):
+async def test_a_flood_of_guesses_evicts_no_key_from_the_cache(gallery, monkeypatch, call_counts):
     monkeypatch.setattr(keys, "MAX_CACHED_MISSING", 3)
     _, text = await create_api_key(gallery)
     assert (await gallery.access.keys.authenticate(text)).owner == "maya"

@@ -1,4 +1,4 @@
-// The whole way of an image, by supertest against a Gallery that runs: GALLERY_URL is where, PHOTO is the file to send.
+// The requests of a client, by supertest against a running Gallery: GALLERY_URL is its URL, PHOTO the file to upload.
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import request from "supertest";
@@ -42,7 +42,7 @@ describe("an image", () => {
     const before = await cacheHits();
     const first = await gallery.get("/api/v1/images").expect(200);
     assert.deepEqual(first.body.map((image) => image.id), [id]);
-    let tries = 0; // the event of the upload may just have emptied the cache
+    let tries = 0; // the event of the upload may have invalidated the cached list
     do {
       const again = await gallery.get("/api/v1/images").expect(200);
       assert.deepEqual(again.body, first.body);
@@ -52,13 +52,13 @@ describe("an image", () => {
 });
 
 describe("the process", () => {
-  it("says at / that it is well", async () => {
+  it("answers ok at /", async () => {
     const { body, headers } = await gallery.get("/").expect(200);
     assert.equal(body.status, "ok");
     assert.match(headers["content-type"], /^application\/json/);
   });
 
-  it("tells its memory at /health", async () => {
+  it("reports its memory at /health", async () => {
     const { body } = await gallery.get("/health").expect(200);
     assert.equal(body.status, "ok");
     for (const name of ["rss", "heapTotal", "heapUsed"]) assert.equal(typeof body.memory[name], "number");

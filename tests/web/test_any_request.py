@@ -1,4 +1,4 @@
-"""Whatever a request says, it is answered, and never with a 5xx: every route, as bytes on a socket.
+"""Every request gets a response, and never a 5xx: every route, as bytes on a socket.
 
 What stands in a header, a query, a cursor or a token is exchanged for what hurts, each part for each; then hypothesis
 mixes. `FUZZ=20` takes so many times as many examples.
@@ -67,7 +67,7 @@ async def target(servers, tmp_path_factory) -> AsyncIterator[Target]:
 
 @pytest.fixture(scope="module")
 async def closed_application(servers, tmp_path_factory) -> AsyncIterator[Target]:
-    """Asks for credentials, counts requests, believes proxies and knows another origin."""
+    """An application with credentials, rate limits, trusted proxies and an allowed origin."""
     given = {"GALLERY_ACCESS__JWT_SECRET": JWT_SECRET, "GALLERY_PROXIES": "127.0.0.1", "GALLERY_LOGS__FORMAT": "json"}
     given |= {"GALLERY_RATE__STRANGER": "999999 per 60", "CORS_ORIGIN": "https://app.example:443"}
     async with fuzz_target(servers, tmp_path_factory.mktemp("closed"), **given) as found:
@@ -86,16 +86,16 @@ async def test_headers_that_hurt(target, closed_application):
             Request(
                 route.method,
                 route.path(where.existing),
-                [*more, *((name, values[(12 * place + n) * 7 % len(values)]) for name, values in WEIRD.items())],
+                [*more, *((name, values[(12 * index + n) * 7 % len(values)]) for name, values in WEIRD.items())],
                 BODIES.get(route.method, b""),
             )
-            for place, route in enumerate(where.routes)
+            for index, route in enumerate(where.routes)
             for n in range(12)
         )
 
 
 async def test_accept_headers_that_hurt(target):
-    """Wherever one is looked at, and not in its turn."""
+    """Query parameters in every position."""
     await target.send_all(
         Request("GET", path, [(b"Accept", value)])
         for path in (b"/", b"/admin/queues", b"/metrics")
@@ -104,7 +104,7 @@ async def test_accept_headers_that_hurt(target):
 
 
 async def test_headers_that_hurt_alone(target, closed_application):
-    """Those for which a request may be refused whatever the others say."""
+    """Headers that can have a request refused, independently of the others."""
     routes = [
         route for route in target.routes if route.template in ("/", "/api/v1/images", "/api/v1/images/{image_id}")
     ]
@@ -137,17 +137,17 @@ async def test_cursors_that_hurt(target):
     await target.send_all(
         page
         for (path, query), cursor in target.cursors.items()
-        for place in range(len(cursor))
+        for index in range(len(cursor))
         for value in VALUES
-        for page in pages(path, query, [*cursor[:place], value, *cursor[place + 1 :]])
+        for page in pages(path, query, [*cursor[:index], value, *cursor[index + 1 :]])
     )
 
 
 async def test_tokens_that_hurt(closed_application):
-    """By the right secret: an issuer may be broken."""
-    said = [({}, {claim: value}) for claim in CLAIMS for value in VALUES]
-    said += [({part: value}, {}) for part in TOKEN_HEADER_FIELDS for value in VALUES]
-    await closed_application.send_all(shown for header, claims in said for shown in with_bearer(header, claims))
+    """Tokens signed with the right secret: an issuer may have bugs."""
+    variants = [({}, {claim: value}) for claim in CLAIMS for value in VALUES]
+    variants += [({part: value}, {}) for part in TOKEN_HEADER_FIELDS for value in VALUES]
+    await closed_application.send_all(shown for header, claims in variants for shown in with_bearer(header, claims))
 
 
 def pages(path: str, query: str, cursor: list[object]) -> list[Request]:
@@ -191,7 +191,7 @@ async def test_targets_that_are_none(target):
                 assert after.status == 200
 
 
-async def test_what_follows_a_request_and_is_none_takes_no_answer_away(target):
+async def test_invalid_bytes_after_a_request_keep_its_response(target):
     """A length that is too small, for example: the rest of the body is read as a request."""
     for method, path in (("POST", b"/admin/queues/resume"), ("GET", b"/readyz"), ("GET", b"/api/v1/images")):
         for rest in (b"\xff\xd8\xff", b"GET [ HTTP/1.1\r\n\r\n", b"GET / HTTP/1.1\r\nA B: x\r\n\r\n", b"x" * 100_000):
@@ -251,18 +251,18 @@ async def test_any_path_and_query(target, data, values, path):
     names = [data.draw(st.sampled_from([*route.parameters, "x", ""])).encode() for _ in values]
     query = b"&".join(b"%s=%s" % (name, quote_target(value)) for name, value in zip(names, values, strict=True))
     async with RawConnection(target.url) as wire:
-        said = Request(
+        request = Request(
             route.method, route.path(target.existing, path) + b"?" + query, (), BODIES.get(route.method, b"")
         )
-        await target.send(wire, said)
+        await target.send(wire, request)
 
 
 @examples(150)
 @given(listed=st.sampled_from(LIST_QUERIES), cursor=st.lists(JSON, max_size=6), kept=st.sets(st.integers(0, 3)))
 async def test_any_cursor(target, listed, cursor, kept):
-    """What a cursor of ours has, in some of its places."""
-    ours = target.cursors[listed]
-    mixed = [ours[place] if place in kept and place < len(ours) else value for place, value in enumerate(cursor)]
+    """Cursors that keep some elements of a valid one."""
+    own = target.cursors[listed]
+    mixed = [own[index] if index in kept and index < len(own) else value for index, value in enumerate(cursor)]
     await target.send_all(pages(*listed, mixed))
 
 

@@ -1,4 +1,4 @@
-"""A request that breaks a rule is told which one, and nothing of what it has sent."""
+"""The error for a request that breaks a rule names the rule, and quotes nothing of the request."""
 
 import httpx
 import pytest
@@ -45,7 +45,7 @@ BODIES = {
     "something behind the first boundary": (FORM, b"--xpa55w0rd\r\n", BOUNDARY_LINE),
     "something behind a boundary": (FORM, FILE + b"\r\n" + PHOTO + b"\r\n--xpa55w0rd", BOUNDARY_LINE),
     "a header without a colon": (FORM, with_header(b"pa55w0rd"), HEADER),
-    "a header with a strange name": (FORM, with_header(b"pa(55)w0rd: x"), HEADER),
+    "a header with an invalid name": (FORM, with_header(b"pa(55)w0rd: x"), HEADER),
     "a header that goes on with nothing": (FORM, with_header(b" \t"), HEADER),
     "a header line too long": (FORM, with_header(b"X: " + b"x" * 5000), "at most 4,224 bytes"),
     "too many headers": (FORM, with_header(b"\r\n".join([b"X: y"] * 9)), "at most 8 headers"),
@@ -58,8 +58,8 @@ BODIES = {
     "another disposition": (FORM, b'--x\r\nContent-Disposition: attachment; name="file"\r\n\r\nx' + END, DISPOSITION),
     "no name": (FORM, b'--x\r\nContent-Disposition: form-data; filename="a.jpg"\r\n\r\nx' + END, "has no name"),
     "an empty name": (FORM, b'--x\r\nContent-Disposition: form-data; name=""\r\n\r\nx' + END, "has no name"),
-    "a part shorter than it says": (FORM, with_header(b"Content-Length: 999999"), LENGTH),
-    "a part longer than it says": (FORM, with_header(b"Content-Length: 1"), LENGTH),
+    "a part shorter than its length": (FORM, with_header(b"Content-Length: 999999"), LENGTH),
+    "a part longer than its length": (FORM, with_header(b"Content-Length: 1"), LENGTH),
     "a length that is none": (FORM, with_header(b"Content-Length: pa55w0rd"), LENGTH),
     "two lengths": (FORM, with_header(b"Content-Length: 1\r\nContent-Length: 1"), LENGTH),
 }

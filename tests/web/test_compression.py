@@ -1,4 +1,4 @@
-"""Text comes in fewer bytes to who can read them, under tags of their own that work wherever a tag works."""
+"""Text is compressed for clients that accept it, under weak ETags that work in conditional requests."""
 
 import asyncio
 import gzip
@@ -43,7 +43,7 @@ async def ready(client, processing):
 
 
 @pytest.mark.parametrize("coding", CODINGS)
-async def test_text_comes_compressed_to_who_takes_it(client, ready, coding):
+async def test_text_is_compressed_for_clients_that_accept_it(client, ready, coding):
     for path in ("/api/v1/images", "/", "/static/home.js", "/static/home.css", "/api", "/api/openapi.json"):
         plain, whole = await raw(client, path, Accept=BROWSER)
         answer, body = await raw(client, path, Accept=BROWSER, Accept_Encoding=coding)
@@ -56,7 +56,7 @@ async def test_text_comes_compressed_to_who_takes_it(client, ready, coding):
         assert "content-encoding" not in plain.headers
 
 
-async def test_what_varies_already_goes_on_varying(client):
+async def test_an_existing_vary_is_extended(client):
     assert (await client.get("/", headers={"Accept": BROWSER})).headers["vary"].split(", ")[-1] == "Accept-Encoding"
 
 
@@ -122,7 +122,7 @@ async def test_a_client_with_any_coding_is_not_sent_it_again(client, coding):
 
 
 @pytest.mark.parametrize("coding", ["identity", *CODINGS])
-async def test_an_images_tag_is_its_version_whoever_asks(client, ready, coding):
+async def test_the_etag_of_an_image_is_its_version_for_every_client(client, ready, coding):
     answer, body = await raw(client, ready, Accept_Encoding=coding)
     version = json.loads(body)["version"]
     assert answer.headers["etag"] == f'"{version}"'
@@ -173,7 +173,7 @@ async def test_an_answer_with_a_strong_tag_is_not_compressed():
         (",, gzip ,", ["gzip"]),
     ],
 )
-def test_the_client_says_which(header, codings):
+def test_the_client_chooses_the_coding(header, codings):
     assert accepted_codings(header) == codings
 
 
@@ -181,7 +181,7 @@ def test_the_client_says_which(header, codings):
     st.text(max_size=60)
     | st.lists(st.sampled_from(["gzip", "br", "zstd", "*", "identity", ";q=", "0", "1", ".5", ","])).map("".join)
 )
-def test_whatever_it_says_only_ours_are_used(header):
+def test_only_supported_codings_are_used(header):
     assert set(accepted_codings(header)) <= set(CODINGS)
 
 
@@ -205,12 +205,12 @@ async def test_a_secret_is_not_kept(client, ready, monkeypatch):
     assert len(times) == 3
 
 
-def test_what_is_kept_is_bounded_and_the_oldest_goes():
+def test_the_cache_is_bounded_and_evicts_the_oldest():
     kept = CompressedCache(10_000)
     for number in range(100):
         kept.put("br", bytes([number]) * 900, b"x" * 100)
         kept.find("br", b"\0" * 900)
-    assert kept.find("br", b"\0" * 900), "what is used stays"
+    assert kept.find("br", b"\0" * 900), "used entries stay"
     assert kept.find("br", bytes([99]) * 900)
     assert kept.find("br", bytes([50]) * 900) is None
     assert sum(len(body) + len(result) for (_, body), result in kept._results.items()) == kept._size <= 10_000

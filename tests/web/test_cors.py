@@ -46,7 +46,7 @@ async def test_a_listed_origin_may_read(environment, origin):
 @pytest.mark.parametrize(
     "origin", [OTHER, "https://app.example.org.evil.example", "http://app.example.org", "null", ""]
 )
-async def test_another_origin_is_told_nothing(environment, origin):
+async def test_another_origin_gets_no_headers(environment, origin):
     async with running_application(environment, **LISTED) as (_, client):
         answer = await client.get("/api/v1/images", headers={"Origin": origin})
         preflight = await client.options("/api/v1/images", headers={"Origin": origin, **preflight_headers("POST")})
@@ -111,7 +111,7 @@ async def test_the_stream_can_be_read_too(environment):
         assert (answer.status_code, allowed_origin(answer)) == (200, APP)
 
 
-async def test_everybody_is_let_in_by_a_star_but_never_with_a_cookie(environment):
+async def test_a_star_allows_every_origin_but_never_a_cookie(environment):
     async with running_application(environment, **ANY_ORIGIN) as (_, client):
         for origin in (APP, OTHER, "null"):
             answer = await client.get("/api/v1/images", headers={"Origin": origin})
@@ -138,12 +138,12 @@ async def test_a_cookie_counts_in_a_write_of_a_listed_origin_only(environment, g
         assert answer.status_code == status
 
 
-async def test_without_origins_nobody_else_is_let_in(client):
+async def test_without_origins_no_other_origin_is_allowed(client):
     answer = await client.get("/api/v1/images", headers={"Origin": APP})
     assert not [name for name in answer.headers if name.startswith("access-control-")]
 
 
-async def test_a_rendition_keeps_what_its_answer_depends_on(environment):
+async def test_a_rendition_keeps_its_vary_header(environment):
     async with running_application(environment, **LISTED) as (gallery, client):
         image = await upload_image(gallery)
         answer = await client.get(f"/api/v1/images/{image.id}/original", headers={"Origin": APP})
@@ -163,7 +163,7 @@ def test_an_origin_may_be_written_with_a_slash():
     Settings.read({"CORS_ORIGIN": "https://App.example.org/"})
 
 
-async def test_a_page_that_may_not_read_leaves_a_trace_once(environment):
+async def test_a_page_without_access_is_logged_once(environment):
     for given in ({}, LISTED):
         async with running_application(environment, **given) as (_, client):
             with capture_logs() as logged:
@@ -172,13 +172,13 @@ async def test_a_page_that_may_not_read_leaves_a_trace_once(environment):
                     assert answer.status_code == 200
                 await client.get("/api/v1/images", headers={"Origin": str(client.base_url).rstrip("/")})
                 await client.get("/api/v1/images")
-            told = [line for line in logged if line["event"] == "cors.not_allowed"]
-            assert [(line["origin"], line["method"], line["setting"]) for line in told] == [
+            lines = [line for line in logged if line["event"] == "cors.not_allowed"]
+            assert [(line["origin"], line["method"], line["setting"]) for line in lines] == [
                 (OTHER, "GET", "CORS_ORIGIN")
             ]
 
 
-async def test_made_up_origins_do_not_fill_log_and_memory(environment, monkeypatch):
+async def test_invented_origins_do_not_fill_log_and_memory(environment, monkeypatch):
     monkeypatch.setattr(cors, "MAX_LOGGED_ORIGINS", 3)
     async with running_application(environment) as (_, client):
         with capture_logs() as logged:

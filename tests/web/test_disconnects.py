@@ -1,4 +1,4 @@
-"""A client that leaves before its request is whole: nothing of it stays, and it is no error of ours."""
+"""A client that disconnects before its request is complete: nothing of it stays, and it is no server error."""
 
 import asyncio
 
@@ -37,7 +37,7 @@ def request_count(scrape: Scrape, status: str, **labels: str) -> float:
 
 
 async def disconnect(client, sent: bytes, **request: str) -> list[dict]:
-    """Send so much, close, and wait until `request` (a method and a route) counts as gone; returns what was logged."""
+    """Send `head`, close, and wait until `request` (a method and a route) counts as gone; returns the log lines."""
     before = await scrape(client)
     with capture_logs() as logged:
         async with connect(client.base_url) as (_, writer):
@@ -56,7 +56,7 @@ async def disconnect(client, sent: bytes, **request: str) -> list[dict]:
 
 
 def logged_no_error(logged: list[dict], path: str) -> bool:
-    """One line, which tells that nothing was answered."""
+    """One log line, without a status."""
     lines = [line for line in logged if line.get("path") == path]
     assert [(line["event"], line["status"]) for line in lines] == [("request", None)]
     assert not [line for line in logged if line["log_level"] in ("warning", "error") or "refused" in line["event"]]
@@ -89,7 +89,7 @@ async def test_its_idempotency_key_is_free_at_once(client):
 
 
 async def test_a_client_that_leaves_after_its_answer_has_been_answered(client):
-    """The rest of a body that was refused is not missed."""
+    """The missing rest of a refused body is no disconnect."""
     with capture_logs() as logged:
         async with connect(client.base_url) as (reader, writer):
             writer.write(bytes_of(b"POST /api/v1/images", b"Content-Length: 900000000", b"", FORM))

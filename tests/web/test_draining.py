@@ -1,4 +1,4 @@
-"""A process that is asked to stop serves on for a while, and says so, until nobody is sent to it any more."""
+"""A stopping process still serves for a while and is not ready, until load balancers send no more requests."""
 
 import asyncio
 import signal
@@ -9,7 +9,7 @@ from factories import listen, post, unique_photo
 from gallery_processes import api, free_port, worker
 
 
-async def test_who_drains_serves_on_and_says_so(environment, tmp_path):
+async def test_a_draining_process_still_serves_and_is_not_ready(environment, tmp_path):
     async with (
         api(environment, tmp_path / "logs", GALLERY_SERVE__DRAIN="60") as server,
         httpx.AsyncClient(base_url=server.url, timeout=20) as client,
@@ -29,11 +29,11 @@ async def test_who_drains_serves_on_and_says_so(environment, tmp_path):
         assert (answer.status_code, answer.headers["connection"]) == (201, "close")
         assert (await maya.next()).event == "image.uploaded", "streams go on meanwhile"
 
-        assert await server.stop(signal.SIGTERM, seconds=5) == 0, "who asks twice does not want to wait"
+        assert await server.stop(signal.SIGTERM, seconds=5) == 0, "a second signal ends the drain"
 
 
 async def test_processes_behind_one_port_drain_together(environment, tmp_path):
-    """One that still said 200 beside one that drains would keep the port in the balancer's list."""
+    """A process that is still ready next to a draining one would keep the port in the balancer's list."""
     more = {"GALLERY_SERVE__DRAIN": "1", "GALLERY_SERVE__WORKERS": "2"}
     async with api(environment, tmp_path / "logs", **more) as server:
         async with asyncio.timeout(60):
@@ -44,8 +44,8 @@ async def test_processes_behind_one_port_drain_together(environment, tmp_path):
         assert events == ["api.draining", "api.draining", "api.ended", "api.ended"]
 
 
-async def test_a_worker_has_nobody_to_wait_for(environment, tmp_path):
-    """Its own port is asked by probes only, so the drain of an image or a config for all does not hold it up."""
+async def test_a_worker_does_not_drain(environment, tmp_path):
+    """Only probes use its port, so a drain that is set for all processes does not delay it."""
     more = {"GALLERY_SERVE__DRAIN": "60", "GALLERY_WORKER__METRICS_PORT": str(free_port())}
     async with worker({**environment, **more}, tmp_path / "logs") as hands:
         assert await hands.stop(signal.SIGTERM, seconds=20) == 0

@@ -1,4 +1,4 @@
-"""What an error tells: the value, the limit, the choices, the setting."""
+"""The facts in error texts: the value, the limit, the choices, the setting."""
 
 from http import HTTPStatus
 from typing import Annotated
@@ -104,7 +104,7 @@ async def test_a_parameter_elsewhere(client, path, pointer, detail):
     assert (found[0], found[1][: len(detail)]) == (pointer, detail)
 
 
-async def test_a_header_and_what_it_was_expected_to_be(client):
+async def test_an_invalid_header_and_its_expected_form(client):
     image = f"{IMAGES}/{(await post(client)).json()['id']}"
     jpeg = {"file": ("a.jpg", photos.a_jpeg())}
     for call, code, part in [
@@ -119,7 +119,7 @@ async def test_a_header_and_what_it_was_expected_to_be(client):
         assert part in problem["detail"]
 
 
-async def test_a_rate_limit_tells_its_numbers_and_its_setting(environment):
+async def test_a_rate_limit_names_its_numbers_and_its_setting(environment):
     given = {"GALLERY_RATE__ENABLED": "true", "GALLERY_RATE__STRANGER": "1 per 3600"}
     async with running_application(environment, **given) as (_, client):
         await client.get(IMAGES)

@@ -1,4 +1,4 @@
-"""What frames a request: trailers are no headers, nothing of it is without end, and it names its host once."""
+"""The framing of a request: trailers are not headers, each part has a limit, and there is one host."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ END = b"\r\n--x--\r\n"
 
 
 class RecordingApp:
-    """An application that remembers what it was asked, once it has read the whole request."""
+    """An application that records each request after it has read all of it."""
 
     def __init__(self) -> None:
         self.headers: list[list[tuple[bytes, bytes]]] = []
@@ -45,7 +45,7 @@ class RecordingApp:
 
 
 async def send_repeatedly(writer: asyncio.StreamWriter, piece: bytes, max_bytes: int) -> int:
-    """How many bytes the server takes of an endless repetition of `piece`, until it hangs up; `most` is the end."""
+    """The bytes of a repeated `piece` that the server accepts until it closes the connection, at most `max_bytes`."""
     count = 0
     try:
         while count < max_bytes and not writer.is_closing():
@@ -79,8 +79,8 @@ async def test_trailer_fields_are_dropped_and_the_connection_goes_on():
 
 
 async def test_a_trailer_is_no_credential(settings):
-    async with closed_application(settings) as (house, client), connect(client.base_url) as (reader, writer):
-        _, key = await house.access.keys.create("maya", "phone", ["images:read"], None)
+    async with closed_application(settings) as (application, client), connect(client.base_url) as (reader, writer):
+        _, key = await application.access.keys.create("maya", "phone", ["images:read"], None)
         writer.write(TICKET + CHUNKED + NO_BODY + b"Authorization: Bearer %b\r\n\r\n" % key.encode())
         status, body = await read_response(reader)
         assert (status, json.loads(body)["code"]) == (401, "credentials_required")
@@ -106,7 +106,7 @@ async def statuses(url: str | httpx.URL, header: bytes = b"") -> list[int]:
     return found
 
 
-async def test_a_trailer_does_not_say_where_a_request_is_from(environment):
+async def test_a_trailer_does_not_set_the_client_address(environment):
     async with running_application(environment, **ONE_REQUEST) as (_, client):
         assert await statuses(client.base_url, b"X-Forwarded-For: 192.0.2.1\r\n") == [200, 429, 429]
 
@@ -125,7 +125,7 @@ async def test_trailers_without_end_are_refused(piece):
     app = RecordingApp()
     async with serve_app(app) as url, connect(url) as (reader, writer):
         writer.write(b"POST / HTTP/1.1\r\nHost: x\r\n" + CHUNKED + NO_BODY)
-        assert await send_repeatedly(writer, piece, 20_000_000) < 2_000_000  # what the kernel had room for
+        assert await send_repeatedly(writer, piece, 20_000_000) < 2_000_000  # as much as fits into the kernel's buffers
         assert (await read_rest(reader)).startswith((b"HTTP/1.1 431 ", b""))
     assert app.headers == []
 
@@ -133,10 +133,10 @@ async def test_trailers_without_end_are_refused(piece):
 async def test_they_are_refused_with_a_problem(environment):
     async with running_application(environment) as (_, client), connect(client.base_url) as (reader, writer):
         writer.write(UPLOAD + NO_BODY + b"a: %b\r\n\r\n" % (b"x" * MAX_TRAILER_BYTES))
-        said = await read_rest(reader)
-        assert said.startswith(b"HTTP/1.1 431 ")
-        assert said.count(b"HTTP/1.1") == 1
-        assert json.loads(said.partition(b"\r\n\r\n")[2])["code"] == "headers_too_large"
+        response = await read_rest(reader)
+        assert response.startswith(b"HTTP/1.1 431 ")
+        assert response.count(b"HTTP/1.1") == 1
+        assert json.loads(response.partition(b"\r\n\r\n")[2])["code"] == "headers_too_large"
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ async def test_one_field_or_extension_without_end_is_refused(begin):
         await read_rest(reader)
 
 
-async def test_a_body_in_the_smallest_of_chunks_is_taken():
+async def test_a_body_in_the_smallest_chunks_is_accepted():
     app, content = RecordingApp(), bytes(range(256)) * 100
     async with serve_app(app) as url, connect(url) as (reader, writer):
         writer.write(b"POST / HTTP/1.1\r\nHost: x\r\n" + CHUNKED)
@@ -163,8 +163,8 @@ async def test_a_body_in_the_smallest_of_chunks_is_taken():
 # --- headers ------------------------------------------------------------------------------------------------------
 
 
-async def test_many_small_headers_are_as_large_as_what_they_cost():
-    """In one piece: what arrives at once is counted too."""
+async def test_many_small_headers_count_with_their_overhead():
+    """In one piece: headers that arrive at once are counted too."""
     app = RecordingApp()
     async with serve_app(app) as url, connect(url) as (reader, writer):
         writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n" + b"a:\r\n" * (MAX_HEADER_BYTES // 16) + b"\r\n")
@@ -173,7 +173,7 @@ async def test_many_small_headers_are_as_large_as_what_they_cost():
 
 
 @pytest.mark.parametrize("line", [b"NONSENSE\r\n\r\n", b"GET / HTTP/1.1\r\nHost x\r\n\r\n", b"\x16\x03\x01\r\n\r\n"])
-async def test_what_is_no_http_is_a_problem_too(environment, line):
+async def test_a_request_that_is_not_http_gets_a_problem(environment, line):
     async with running_application(environment) as (_, client), connect(client.base_url) as (reader, writer):
         writer.write(line)
         head, _, body = (await read_rest(reader)).partition(b"\r\n\r\n")
@@ -219,7 +219,7 @@ async def test_a_request_names_one_host(environment, lines, open_to):
 @pytest.mark.parametrize(
     "host", [b"127.0.0.1", b"[::1]:3000", b"LOCALHOST:80", b"a-b.example:", b"x_y", b"%41.example"]
 )
-async def test_whatever_name_it_has(environment, host):
+async def test_any_valid_host_is_accepted(environment, host):
     async with (
         running_application(environment, GALLERY_ACCESS__OPEN="true") as (_, client),
         connect(client.base_url) as (reader, writer),
@@ -261,7 +261,7 @@ async def test_nothing_else_is_answered_without_our_name(environment, request_):
 
 @pytest.mark.parametrize("whole", [b"", FILE + photos.a_jpeg() + END], ids=["before the first part", "after the last"])
 async def test_every_byte_of_a_body_counts(environment, whole):
-    """Also those that belong to no part."""
+    """Also bytes that belong to no part."""
     async with running_application(environment, GALLERY_UPLOAD__MAX_BYTES=str(len(photos.a_jpeg()))) as (
         gallery,
         client,
@@ -279,7 +279,7 @@ async def test_every_byte_of_a_body_counts(environment, whole):
             assert await db.fetchval("SELECT count(*) FROM image") == 0
 
 
-async def test_a_listener_is_served_beside_all_that(settings, gallery):
+async def test_a_stream_is_served_beside_slow_clients(settings, gallery):
     """A connection that is refused costs no other one anything."""
     async with serve_api(gallery) as url, httpx.AsyncClient(base_url=url) as client, listen(client) as maya:
         async with connect(url) as (reader, writer):

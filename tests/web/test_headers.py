@@ -1,4 +1,4 @@
-"""What browsers are told about every answer."""
+"""The security headers of every response."""
 
 import pytest
 
@@ -19,7 +19,7 @@ async def test_every_answer_is_what_it_says_and_ours(client, path):
     assert "default-src 'none'" in headers["content-security-policy"]
     assert "frame-ancestors 'none'" in headers["content-security-policy"]
     assert headers["x-request-id"]
-    assert "strict-transport-security" not in headers, "we were asked without TLS"
+    assert "strict-transport-security" not in headers, "the request came without TLS"
     assert not {"server", "x-powered-by"} & set(headers)
 
 

@@ -47,7 +47,7 @@ async def pieces(scope, receive, send):
 
 @pytest.mark.parametrize("method", [b"GET", b"HEAD", b"POST"])
 @pytest.mark.parametrize("version", [b"1.0", b"1.1"])
-async def test_whatever_answer_has_no_length(method, version):
+async def test_any_response_without_a_length(method, version):
     async with serve_app(pieces) as url, connect(url) as (reader, writer):
         fields = b"Host: x\r\nConnection: close\r\nContent-Length: 3\r\n"
         writer.write(method + b" / HTTP/" + version + b"\r\n" + fields + b"\r\ntwo")
@@ -66,7 +66,7 @@ async def test_an_answer_with_a_length_keeps_it(environment):
         assert body == b'{"status":"ok"}'
 
 
-async def test_it_is_not_told_to_continue(environment):
+async def test_no_100_continue_is_sent(environment):
     async with running_application(environment) as (_, client), connect(client.base_url) as (reader, writer):
         writer.write(
             b"PATCH /api/v1/images/x HTTP/1.0\r\nHost: 127.0.0.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n{}"
@@ -75,7 +75,7 @@ async def test_it_is_not_told_to_continue(environment):
         assert head.startswith(b"http/1.1 404 ")
 
 
-async def test_an_application_that_breaks_says_so_too():
+async def test_an_application_that_raises_answers_500():
     async def broken(scope, receive, send):
         raise ZeroDivisionError
 

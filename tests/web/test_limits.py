@@ -1,4 +1,4 @@
-"""How often one may ask: exactly so often, however many processes are asked."""
+"""Rate limits: exact numbers of requests, over any number of processes."""
 
 import asyncio
 import math
@@ -25,7 +25,7 @@ UNKNOWN = "01990000-0000-7000-8000-000000000000"
 
 
 def hourly_limit(requests: int) -> dict[str, str]:
-    """Long enough that nothing comes back while a test runs."""
+    """A period so long that no request is regained during a test."""
     return {**LIMITS_ENABLED, "GALLERY_RATE__STRANGER": f"{requests} per 3600"}
 
 
@@ -38,7 +38,7 @@ async def status_counts(client: httpx.AsyncClient, number: int, path: str = "/ap
     return Counter(answer.status_code for answer in answers)
 
 
-async def test_two_processes_let_exactly_a_hundred_through(environment, tmp_path):
+async def test_two_processes_allow_exactly_a_hundred_requests(environment, tmp_path):
     async with (
         gallery_processes.api(environment, tmp_path / "one", **hourly_limit(100)) as one,
         gallery_processes.api(environment, tmp_path / "two", **hourly_limit(100)) as two,
@@ -49,7 +49,7 @@ async def test_two_processes_let_exactly_a_hundred_through(environment, tmp_path
         assert found == {404: 100, 429: 200}
 
 
-async def test_every_answer_says_what_is_left(environment):
+async def test_every_response_has_the_remaining_requests(environment):
     async with running_application(environment, **hourly_limit(3)) as (_, client):
         for left in (2, 1, 0):
             answer = await client.get("/api/v1/images")
@@ -66,7 +66,7 @@ async def test_every_answer_says_what_is_left(environment):
         assert 1195 <= int(refused.headers["retry-after"]) <= 1200
 
 
-async def test_who_waits_as_long_as_told_is_let_in_once_more(environment):
+async def test_a_client_that_waits_for_retry_after_may_send_one_more_request(environment):
     async with running_application(environment, **LIMITS_ENABLED, GALLERY_RATE__STRANGER="2 per 2") as (_, client):
         assert await status_counts(client, 2) == {404: 2}
         refused = await client.get("/api/v1/images")
@@ -88,7 +88,7 @@ async def test_renditions_and_uploads_are_counted_apart(environment):
         assert await status_counts(client, 4, f"/api/v1/images/{image.id}/download") == {200: 3, 429: 1}
 
 
-async def test_probes_and_what_pages_are_made_of_are_free(environment):
+async def test_probes_and_static_files_are_not_limited(environment):
     async with running_application(environment, **hourly_limit(1)) as (_, client):
         for path in ("/livez", "/readyz", "/health", "/static/home.js", "/favicon.ico"):
             for _ in range(3):
@@ -107,7 +107,7 @@ async def test_a_stream_is_one_request(environment):
         assert await status_counts(client, 2) == {404: 1, 429: 1}
 
 
-async def test_somebody_whom_we_know_may_do_more_and_is_counted_by_name(environment):
+async def test_an_authenticated_caller_has_a_higher_limit_of_its_own(environment):
     given = {**hourly_limit(2), "GALLERY_RATE__KEY_FACTOR": "3", "GALLERY_ACCESS__JWT_SECRET": SECRET}
     path = f"/api/v1/images/{UNKNOWN}"
     async with running_application(environment, **given) as (_, client):
@@ -117,7 +117,7 @@ async def test_somebody_whom_we_know_may_do_more_and_is_counted_by_name(environm
             assert answer.headers["ratelimit-policy"] == '"requests";q=6;w=3600'
             assert await status_counts(client, 7, path) == {404: 5, 429: 2}
         client.headers["Authorization"] = f"Bearer {token('maya')}x"
-        assert await status_counts(client, 3, path) == {401: 2, 429: 1}, "who guesses is a stranger"
+        assert await status_counts(client, 3, path) == {401: 2, 429: 1}, "an invalid token counts for the address"
 
 
 async def test_without_valkey_nothing_is_limited(environment):
@@ -126,7 +126,7 @@ async def test_without_valkey_nothing_is_limited(environment):
         assert await status_counts(client, 5) == {404: 5}
 
 
-async def test_without_valkey_all_is_refused_where_that_is_wanted(environment):
+async def test_without_valkey_all_requests_are_refused_when_configured(environment):
     async with running_application(environment, **hourly_limit(9), GALLERY_RATE__WHEN_VALKEY_IS_AWAY="closed") as (
         gallery,
         client,
@@ -152,7 +152,7 @@ async def test_without_valkey_all_is_refused_where_that_is_wanted(environment):
         (LIMITS_ENABLED, True),
     ],
 )
-def test_there_are_limits_unless_only_this_machine_reaches_us(given, expected):
+def test_limits_are_enabled_unless_only_this_machine_can_connect(given, expected):
     assert rate_limits_enabled(Settings.read(given)) is expected
 
 
@@ -172,14 +172,14 @@ async def test_a_burst_is_the_limit_exactly(settings, limit):
         assert allowed == limit.requests
 
 
-async def test_what_is_counted_is_forgotten_when_it_is_over(settings):
+async def test_counts_expire(settings):
     async with open_valkey(settings.redis) as valkey:
         await RateCounters(valkey).take(RateClass.REQUESTS, "maya", RateLimit(10, 60))
         life = await valkey.call(lambda server: server.pttl(f"{valkey.prefix}:rate:requests:{{maya}}"))
         assert 5000 < life <= 6000
 
 
-async def test_the_script_is_told_again_to_a_valkey_that_has_forgotten_it(settings):
+async def test_the_script_is_loaded_again_after_a_flush(settings):
     async with open_valkey(settings.redis) as valkey:
         rates = RateCounters(valkey)
         assert (await rates.take(RateClass.REQUESTS, "maya", RateLimit(10, 3600))).remaining == 9
@@ -187,7 +187,7 @@ async def test_the_script_is_told_again_to_a_valkey_that_has_forgotten_it(settin
         assert (await rates.take(RateClass.REQUESTS, "maya", RateLimit(10, 3600))).remaining == 8
 
 
-async def test_a_valkey_that_is_away_says_so(settings):
+async def test_an_unavailable_valkey_raises(settings):
     async with open_valkey(settings.redis) as valkey:
         valkey._unavailable_until = math.inf
         with pytest.raises(ValkeyUnavailable):
@@ -195,6 +195,6 @@ async def test_a_valkey_that_is_away_says_so(settings):
 
 
 @pytest.mark.parametrize("text", ["300", "0 per 60", "300 per 0", "many per day", "300 per 60 m", "-1 per 60"])
-def test_a_limit_that_is_none_is_refused(text):
+def test_an_invalid_limit_is_refused(text):
     with pytest.raises(Misconfigured):
         Settings.read({"GALLERY_RATE__STRANGER": text})

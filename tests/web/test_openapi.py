@@ -1,4 +1,4 @@
-"""The API is what its document says: for whatever the document allows, and for whatever it does not."""
+"""The API conforms to its document: for requests that the document allows, and for those that it does not."""
 
 import asyncio
 import json
@@ -54,7 +54,7 @@ async def test_the_document_is_valid(client):
     assert [error.message for error in OpenAPIV31SpecValidator(document).iter_errors()] == []
 
 
-async def test_every_operation_has_a_name_and_says_how_it_fails(client):
+async def test_every_operation_has_a_name_and_documents_its_errors(client):
     document = await the_document(client)
     operations = [operation for item in document["paths"].values() for operation in item.values()]
     names = Counter(operation["operationId"] for operation in operations)
@@ -68,8 +68,8 @@ async def test_every_operation_has_a_name_and_says_how_it_fails(client):
 
 
 @pytest.mark.timeout(240)
-async def test_the_api_is_what_its_document_says(client, processing):
-    """Without `default`, which allows any error: what can be answered is written down."""
+async def test_the_api_conforms_to_its_document(client, processing):
+    """Without `default`, which allows any error: each possible status is documented."""
     ids = []
     for number in range(3):
         image = (await post(client, photos.a_jpeg(64, 48, seed=number))).json()["id"]
@@ -80,13 +80,13 @@ async def test_the_api_is_what_its_document_says(client, processing):
         for operation in item.values():
             del operation["responses"]["default"]
     schema = schemathesis.openapi.from_dict(document)
-    asked: Counter[str] = Counter()
+    sent: Counter[str] = Counter()
     for found in schema.get_all_operations():
         operation = found.ok()
         if operation.definition.raw["operationId"] not in STREAMING:
-            await asyncio.to_thread(send_generated, operation, str(client.base_url), ids, asked)
-    assert len(asked) >= 11
-    assert min(asked.values()) >= 1, asked
+            await asyncio.to_thread(send_generated, operation, str(client.base_url), ids, sent)
+    assert len(sent) >= 11
+    assert min(sent.values()) >= 1, sent
 
 
 def send_generated(operation, url: str, ids: list[str], sent_counts: Counter[str]) -> None:
@@ -97,7 +97,7 @@ def send_generated(operation, url: str, ids: list[str], sent_counts: Counter[str
         try:
             send_all(strategy, url, valid=mode is GenerationMode.POSITIVE, sent_counts=sent_counts)
         except (InvalidArgument, Unsatisfiable):
-            assert mode is GenerationMode.NEGATIVE, "there is nothing that could be wrong"
+            assert mode is GenerationMode.NEGATIVE, "an operation without parameters has no invalid requests"
 
 
 def send_all(strategy, url: str, *, valid: bool, sent_counts: Counter[str]) -> None:
@@ -118,7 +118,7 @@ def send_all(strategy, url: str, *, valid: bool, sent_counts: Counter[str]) -> N
 
 
 async def test_the_stream_is_as_described(client):
-    """It never ends, so it is asked apart: for its head, and for what it refuses."""
+    """A stream never ends, so it has a test of its own: for its head, and for its refusals."""
     operation = (await the_document(client))["paths"]["/api/v1/notifications/stream"]["get"]
     async with client.stream("GET", "/api/v1/notifications/stream") as answer:
         assert str(answer.status_code) in operation["responses"]

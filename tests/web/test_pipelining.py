@@ -1,4 +1,4 @@
-"""Requests one behind another on a connection: each gets its answer, whatever comes after it."""
+"""Pipelined requests on one connection: each gets its response, independently of later ones."""
 
 import asyncio
 import json
@@ -31,12 +31,12 @@ class Slow:
 
     def __init__(self) -> None:
         self.may = asyncio.Event()
-        self.asked: list[str] = []
+        self.paths: list[str] = []
         self.left: list[str] = []
 
     async def __call__(self, scope, receive, send):
         path, more, size = scope["path"], True, 0
-        self.asked.append(path)
+        self.paths.append(path)
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
@@ -44,15 +44,15 @@ class Slow:
                 return
             size, more = size + len(message["body"]), message["more_body"]
         await self.may.wait()
-        said = b"%s %d" % (path.encode(), size)
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(said))]})
-        await send({"type": "http.response.body", "body": said})
+        body = b"%s %d" % (path.encode(), size)
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
+        await send({"type": "http.response.body", "body": body})
 
 
 @pytest.mark.parametrize("bad", BAD.values(), ids=BAD)
 @pytest.mark.parametrize("before", [1, 3])
 @pytest.mark.parametrize("at_once", [True, False])
-async def test_what_is_refused_takes_no_answer_of_an_earlier_request_away(bad, before, at_once):
+async def test_a_refused_request_keeps_the_responses_to_earlier_requests(bad, before, at_once):
     app = Slow()
     async with serve_app(app) as url, connect(url) as (reader, writer):
         good = b"".join(GET % number for number in range(before))
@@ -64,10 +64,10 @@ async def test_what_is_refused_takes_no_answer_of_an_earlier_request_away(bad, b
             writer.write(bad)
         await asyncio.sleep(0.2)
         app.may.set()
-        said = await read_rest(reader)
-    assert said.count(b"HTTP/1.1 200 OK") == said.count(b"HTTP/1.1") == before
-    assert all(b"/%d 0" % number in said for number in range(before))
-    assert app.asked == [f"/{number}" for number in range(before)]
+        received = await read_rest(reader)
+    assert received.count(b"HTTP/1.1 200 OK") == received.count(b"HTTP/1.1") == before
+    assert all(b"/%d 0" % number in received for number in range(before))
+    assert app.paths == [f"/{number}" for number in range(before)]
 
 
 async def test_a_head_that_drips_behind_them_does_not_either():
@@ -80,7 +80,7 @@ async def test_a_head_that_drips_behind_them_does_not_either():
 
 
 async def test_an_answer_under_way_is_finished_first():
-    """As far as it has an end."""
+    """For responses with a known length."""
     may = asyncio.Event()
 
     async def half(scope, receive, send):
@@ -135,7 +135,7 @@ async def test_heads_behind_a_body_are_bounded_all_the_same():
         assert (await read_rest(reader)).startswith(b"HTTP/1.1 431 ")
 
 
-async def test_a_client_that_leaves_is_missed_by_all_its_requests():
+async def test_a_disconnect_ends_all_requests_of_a_connection():
     """Also by one that is answered while others wait behind it, as a stream is."""
     gone = asyncio.Event()
 
@@ -161,7 +161,7 @@ async def test_a_client_that_leaves_is_missed_by_all_its_requests():
 @pytest.mark.parametrize("upgrade", [b"h2c", b"websocket", b"TLS/1.0"])
 @pytest.mark.parametrize("at_once", [True, False])
 async def test_another_protocol_is_not_changed_to(upgrade, at_once, caplog):
-    """Clients offer HTTP/2 so (Java's, `curl --http2`), with the body of an upload behind it."""
+    """Clients offer HTTP/2 in this way (Java's, `curl --http2`), followed by the body of an upload."""
     app = Slow()
     app.may.set()
     ask = b"Host: x\r\nUpgrade: %b\r\nConnection: Upgrade\r\n" % upgrade
@@ -196,8 +196,8 @@ async def test_its_body_is_framed_as_any_other(rest_):
         assert (status, json.loads(body)["code"]) == (400, "malformed_request")
 
 
-async def test_many_such_wishes_in_one_block_are_answered():
-    """More than Python has frames on its stack."""
+async def test_many_upgrade_requests_in_one_block_are_answered():
+    """More requests than Python allows frames on its stack."""
     app = Slow()
     app.may.set()
     ask = b"Host: x\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n"
@@ -207,7 +207,7 @@ async def test_many_such_wishes_in_one_block_are_answered():
             assert (await read_response(reader))[0] == 200
 
 
-def test_no_library_that_is_there_by_chance_takes_a_connection_over():
+def test_an_installed_websocket_library_takes_over_no_connection():
     assert Server(Slow(), ServeSettings(), before_stop=lambda: None).config.ws == "none"
 
 
@@ -250,7 +250,7 @@ async def test_one_that_reads_slowly_gets_all_of_it(monkeypatch):
         assert got == size
 
 
-async def test_a_refusal_says_why_where_nothing_is_unanswered():
+async def test_a_refusal_has_a_reason_when_no_response_is_outstanding():
     app = Slow()
     app.may.set()
     async with serve_app(app) as url, connect(url) as (reader, writer):

@@ -1,4 +1,4 @@
-"""What load balancers and operators ask."""
+"""The probes of load balancers and operators."""
 
 import asyncio
 import os
@@ -16,7 +16,7 @@ from gallery.ops.health import Health, HealthFailure
 from gallery.wiring import build_gallery
 
 
-async def test_health_tells_of_this_process(client):
+async def test_health_describes_this_process(client):
     health = (await client.get("/health")).json()
     assert health["status"] == "ok"
     assert health["timestamp"].endswith("Z")
@@ -26,13 +26,13 @@ async def test_health_tells_of_this_process(client):
     assert health["memory"]["heapUsed"] <= health["memory"]["rss"]
 
 
-async def test_a_whole_house_is_live_and_ready(client):
+async def test_a_complete_application_is_live_and_ready(client):
     assert (await client.get("/livez")).status_code == 200
     assert (await client.get("/readyz")).json() == {"status": "ok"}
 
 
-async def test_what_is_away_is_named(gallery, settings):
-    """Valkey gone: not ready, but alive; who can do without Valkey asks for that."""
+async def test_an_unavailable_server_is_named(gallery, settings):
+    """Without Valkey: not ready, but alive; `exclude` makes it ready."""
     nowhere = msgspec.structs.replace(settings.redis, url="redis://127.0.0.1:1/0")
     async with open_valkey(nowhere) as valkey:
         crippled = build_gallery(settings, gallery.database, valkey, gallery.queue, gallery.objects)
@@ -49,13 +49,13 @@ async def test_what_is_away_is_named(gallery, settings):
             assert (await client.get("/livez")).status_code == 200
 
 
-async def test_a_store_that_is_away_is_named(gallery, settings):
+async def test_an_unavailable_store_is_named(gallery, settings):
     (settings.data_path / "objects").rename(settings.data_path / "elsewhere")
     async with serve_api(gallery) as url, httpx.AsyncClient(base_url=url) as client:
         assert list((await client.get("/readyz")).json()["away"]) == ["objects"]
 
 
-async def test_however_many_ask_each_server_is_asked_once_a_second(monkeypatch):
+async def test_each_server_is_checked_at_most_once_a_second(monkeypatch):
     pings: Counter[str] = Counter()
 
     def pinging(name: str, seconds: float = 0.0):
@@ -70,21 +70,21 @@ async def test_however_many_ask_each_server_is_asked_once_a_second(monkeypatch):
     health = Health(
         {"postgresql": pinging("postgresql", 0.1), "valkey": pinging("valkey"), "objects": pinging("objects")}
     )
-    said = await asyncio.gather(
+    results = await asyncio.gather(
         *(health.failures(e) for e in ((), ("valkey",), ("objects",), ("valkey", "valkey")) * 50)
     )
     assert pings == {"postgresql": 1, "valkey": 1, "objects": 1}
-    assert [sorted(away) for away in said[:4]] == [["objects"], ["objects"], [], ["objects"]]
+    assert [sorted(unavailable) for unavailable in results[:4]] == [["objects"], ["objects"], [], ["objects"]]
     assert await health.failures() == {"objects": HealthFailure(ObjectStoreUnavailable.sentence(), "unavailable")}
     assert pings.total() == 3
     monkeypatch.setattr(ops.health, "CACHE_SECONDS", 0.0)
     health = Health({"valkey": pinging("valkey")})
     await health.failures()
     await health.failures()
-    assert pings["valkey"] == 3, "an answer is no older than that"
+    assert pings["valkey"] == 3, "a result is reused for one second"
 
 
-async def test_a_probe_that_is_given_up_leaves_the_others_their_answer(monkeypatch):
+async def test_a_cancelled_probe_does_not_cancel_the_others(monkeypatch):
     never = asyncio.Event()
 
     async def hang() -> None:
@@ -98,5 +98,5 @@ async def test_a_probe_that_is_given_up_leaves_the_others_their_answer(monkeypat
     assert list(await second) == ["postgresql"]
 
 
-async def test_what_cannot_be_excluded_is_told(client):
+async def test_an_unknown_server_in_exclude_is_refused(client):
     assert (await client.get("/readyz", params={"exclude": "gravity"})).status_code == 422

@@ -1,4 +1,4 @@
-"""Errors over HTTP: one shape, a clear sentence, and nothing of our insides."""
+"""Errors over HTTP: one shape, a clear sentence, and no internals."""
 
 import re
 
@@ -61,14 +61,14 @@ async def test_every_answer_has_safe_headers_and_no_banner(client):
         assert "server" not in headers
 
 
-async def test_the_database_that_is_away_is_service_unavailable(client, gallery):
+async def test_an_unavailable_database_is_service_unavailable(client, gallery):
     await gallery.database._pool.close()
     answer = await client.get("/api/v1/images/01990000-0000-7000-8000-000000000000")
     assert is_problem(answer, 503, "database_away")
     assert answer.headers["retry-after"] == "2"
 
 
-async def test_a_bug_of_ours_shows_nothing_of_it(client, gallery, monkeypatch):
+async def test_a_bug_reveals_no_details(client, gallery, monkeypatch):
     async def broken(*_):
         raise ZeroDivisionError("secret detail")
 
@@ -97,7 +97,7 @@ async def test_a_rebound_name_is_refused(client, host):
         "app.localhost.", "[::ffff:127.0.0.1]", "[::FFFF:7f00:1]:3000",
     ],
 )  # fmt: skip
-async def test_this_machine_is_let_in_by_any_of_its_names(client, host):
+async def test_every_name_of_this_machine_is_allowed(client, host):
     assert (await client.get("/api/v1/images", headers={"Host": host})).status_code == 200
 
 
@@ -114,12 +114,16 @@ async def test_another_sites_page_may_not_write(client, origin):
 async def test_our_own_page_may_write(client):
     origin = str(client.base_url).rstrip("/")
     answer = await client.patch("/api/v1/images/x", json={}, headers={"Origin": origin})
-    assert answer.status_code == 404, "let in, and told that there is no such image"
+    assert answer.status_code == 404, "authenticated; the image does not exist"
 
 
-async def test_open_by_request_any_host_is_let_in_but_no_foreign_page(settings):
-    everybody = msgspec.structs.replace(settings, access=msgspec.structs.replace(settings.access, open=True))
-    async with open_gallery(everybody) as gallery, serve_api(gallery) as url, httpx.AsyncClient(base_url=url) as client:
+async def test_with_open_mode_set_any_host_is_allowed_but_no_foreign_page(settings):
+    open_settings = msgspec.structs.replace(settings, access=msgspec.structs.replace(settings.access, open=True))
+    async with (
+        open_gallery(open_settings) as gallery,
+        serve_api(gallery) as url,
+        httpx.AsyncClient(base_url=url) as client,
+    ):
         assert (await client.get("/api/v1/images", headers={"Host": "img.example.org"})).status_code == 200
         answer = await client.delete(
             "/api/v1/images/x", headers={"Host": "img.example.org", "Origin": "https://evil.example"}

@@ -1,4 +1,4 @@
-"""Who is at the other end: by the word of proxies that we trust, and of nobody else."""
+"""The client's address: from the headers of trusted proxies, and of no one else."""
 
 from ipaddress import ip_address, ip_network
 
@@ -32,14 +32,14 @@ async def get(http, *headers: tuple[str, str], path: str = "/api/v1/images/x"):
 
 
 @pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded"])
-async def test_clients_behind_a_trusted_proxy_are_told_apart(environment, header):
+async def test_clients_behind_a_trusted_proxy_are_counted_separately(environment, header):
     async with running_application(environment, **ONE_REQUEST) as (_, http):
         for who in ("192.0.2.1", "192.0.2.2"):
             value = who if header == "X-Forwarded-For" else f'for="{who}:4711";proto=https'
             assert [(await get(http, (header, value))).status_code for _ in range(2)] == [404, 429]
 
 
-async def test_what_a_stranger_says_of_itself_is_nothing(environment):
+async def test_headers_of_an_untrusted_client_are_ignored(environment):
     given = {**ONE_REQUEST, "GALLERY_PROXIES": "192.0.2.1"}
     async with running_application(environment, **given) as (_, http):
         found = [
@@ -51,7 +51,7 @@ async def test_what_a_stranger_says_of_itself_is_nothing(environment):
         assert "strict-transport-security" not in answer.headers
 
 
-async def test_what_a_client_has_put_to_the_left_is_nothing(environment):
+async def test_entries_to_the_left_of_the_client_are_ignored(environment):
     async with running_application(environment, **ONE_REQUEST) as (_, http):
         found = [
             (await get(http, ("X-Forwarded-For", f"198.51.100.{n}, 192.0.2.1, 10.1.1.1"))).status_code for n in range(3)
@@ -60,8 +60,8 @@ async def test_what_a_client_has_put_to_the_left_is_nothing(environment):
 
 
 @pytest.mark.parametrize("spoof", ["for=198.51.100.{}", 'for="198.51.100.{}', "for=_hidden{}", "rubbish {}"])
-async def test_the_header_that_the_proxy_does_not_care_for_cannot_be_used_to_hide(environment, spoof):
-    """The proxy writes X-Forwarded-For and hands on `Forwarded` as the client has made it up."""
+async def test_a_header_that_the_proxy_ignores_cannot_hide_a_client(environment, spoof):
+    """The proxy writes X-Forwarded-For and passes on `Forwarded`, which the client has invented."""
     async with running_application(environment, **ONE_REQUEST) as (_, http):
         found = [
             (await get(http, ("X-Forwarded-For", "192.0.2.1"), ("Forwarded", spoof.format(n)))).status_code
@@ -71,7 +71,7 @@ async def test_the_header_that_the_proxy_does_not_care_for_cannot_be_used_to_hid
 
 
 async def test_nor_the_other_way_round(environment):
-    """The proxy adds to `Forwarded`; what it was sent may even be malformed."""
+    """The proxy appends to `Forwarded`; the client's own part may even be malformed."""
     async with running_application(environment, **ONE_REQUEST) as (_, http):
         found = [
             (
@@ -86,7 +86,7 @@ async def test_nor_the_other_way_round(environment):
         assert found == [404, 429, 429]
 
 
-async def test_both_headers_that_agree_are_believed(environment):
+async def test_two_headers_that_agree_are_used(environment):
     async with running_application(environment, **ONE_REQUEST) as (_, http):
         found = [
             (await get(http, ("X-Forwarded-For", who), ("Forwarded", f"for={who}"))).status_code
@@ -101,7 +101,7 @@ async def test_ipv6_is_counted_by_network(environment):
         assert [(await get(http, ("X-Forwarded-For", host))).status_code for host in hosts] == [404, 429, 429, 404]
 
 
-async def test_a_proxy_that_speaks_tls_is_believed(environment):
+async def test_the_scheme_of_a_trusted_proxy_is_used(environment):
     async with running_application(environment, **LOCAL_PROXIES) as (_, http):
         for header in (("X-Forwarded-Proto", "https"), ("Forwarded", "for=192.0.2.1;proto=https")):
             assert "strict-transport-security" in (await get(http, header)).headers
@@ -135,30 +135,30 @@ def test_a_proxy_that_is_no_address_is_refused(text):
         ("for=a;;for=b", [{}]),
     ],
 )
-def test_forwarded_is_read_as_rfc_7239_says(text, expected):
+def test_forwarded_is_parsed_by_rfc_7239(text, expected):
     assert parse_forwarded(text) == expected
 
 
 @given(anything)
-def test_whatever_is_sent_is_read_or_not_but_never_an_error(text):
+def test_parsing_a_forwarded_header_never_raises(text):
     for element in parse_forwarded(text):
         parse_address(element.get("for", ""))
     parse_address(text)
 
 
 @given(st.lists(anything, max_size=5), client_addresses, st.lists(proxies, max_size=3))
-def test_the_client_is_the_first_stranger_from_our_end(left, stranger, right):
-    hops = [*left, str(stranger), *right]
-    assert resolve_client(PROXY, hops, TRUSTED) == stranger
+def test_the_client_is_the_first_untrusted_address_from_the_right(left, client, right):
+    hops = [*left, str(client), *right]
+    assert resolve_client(PROXY, hops, TRUSTED) == client
 
 
 @given(st.lists(anything, max_size=5), client_addresses)
-def test_a_stranger_is_who_it_is_whatever_it_says(hops, stranger):
-    assert resolve_client(stranger, hops, TRUSTED) == stranger
+def test_an_untrusted_peer_is_the_client_itself(hops, client):
+    assert resolve_client(client, hops, TRUSTED) == client
 
 
 @given(st.lists(anything, max_size=3), st.sampled_from(["unknown", "_hidden", "", "x"]), st.lists(proxies, max_size=3))
-def test_beyond_what_cannot_be_read_nobody_is_believed(left, unread, right):
+def test_no_entry_left_of_an_invalid_one_is_used(left, unread, right):
     assert resolve_client(PROXY, [*left, unread, *right], TRUSTED) == (ip_address(right[0]) if right else PROXY)
 
 
@@ -179,6 +179,6 @@ def test_an_address_is_read_with_and_without_a_port(found, port):
         ("", ""),
     ],
 )
-def test_where_a_stranger_comes_from(host, expected):
+def test_the_client_address(host, expected):
     assert client_address({"client": (host, 1)}) == expected
     assert client_address({"client": None}) == ""

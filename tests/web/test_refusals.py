@@ -1,4 +1,4 @@
-"""A server that refuses us is told apart from one that is away: to clients, to probes, to Prometheus, in the log."""
+"""A server that refuses Gallery differs from an unavailable one: for clients, probes, Prometheus, and in the log."""
 
 import uuid
 from contextlib import suppress
@@ -28,7 +28,7 @@ def s3_environment(environment, s3) -> dict[str, str]:
     return {**environment, **s3, "S3_BUCKET": f"refused-{uuid.uuid4().hex[:8]}"}
 
 
-async def test_keys_that_were_revoked_while_we_run(s3_environment):
+async def test_keys_revoked_while_the_process_runs(s3_environment):
     async with running_application(s3_environment) as (gallery, _):
         image = await upload_image(gallery)
         revoked = Settings.read({**s3_environment, **REVOKED})
@@ -52,7 +52,7 @@ async def test_keys_that_were_revoked_while_we_run(s3_environment):
         assert (last.stage, last.code) == (Stage.DEFERRED, "object_store_refused")
 
 
-async def test_a_password_that_was_changed_while_we_run(gallery, settings):
+async def test_a_password_changed_while_the_process_runs(gallery, settings):
     role = f"r{uuid.uuid4().hex[:8]}"
     address = str(settings.database.url).partition("@")[2]
     async with gallery.database.primary() as db:

@@ -1,4 +1,4 @@
-"""Whatever way a path is written, the route that answers is the one that counts."""
+"""For every spelling of a path, limits and headers follow the route that answers."""
 
 import re
 from collections.abc import Iterator
@@ -65,16 +65,16 @@ def spellings(path: str) -> Iterator[str]:
     yield from (f"http://127.0.0.1{path}", f"{path}/{last}", f"/api{path}", f"{path}%252f", f"*{path}", f"{path}/*")
 
 
-def test_the_routes_say_what_they_count_as(gallery):
-    said = dict(routes(make_app(gallery)))
-    of = {route: handler.opt.get("rate", RateClass.REQUESTS) for route, handler in said.items()}
+def test_the_rate_class_of_each_route(gallery):
+    handlers = dict(routes(make_app(gallery)))
+    of = {route: handler.opt.get("rate", RateClass.REQUESTS) for route, handler in handlers.items()}
     assert {route for route, rate in of.items() if rate is RateClass.UPLOADS} == UPLOADS
     assert {route for route, rate in of.items() if rate is RateClass.RENDITIONS} == RENDITIONS
     assert {route for route, rate in of.items() if rate is None} == UNLIMITED
-    assert {route for route, handler in said.items() if handler.opt.get("quiet")} == QUIET
-    assert {route for route, handler in said.items() if handler.opt.get("probe")} == PROBES
-    assert {route for route, handler in said.items() if handler.opt.get("embeddable")} == RENDITIONS
-    assert {key for handler in said.values() for key in handler.opt} == {
+    assert {route for route, handler in handlers.items() if handler.opt.get("quiet")} == QUIET
+    assert {route for route, handler in handlers.items() if handler.opt.get("probe")} == PROBES
+    assert {route for route, handler in handlers.items() if handler.opt.get("embeddable")} == RENDITIONS
+    assert {key for handler in handlers.values() for key in handler.opt} == {
         "policy",
         "rate",
         "quiet",
@@ -82,7 +82,7 @@ def test_the_routes_say_what_they_count_as(gallery):
         "probe",
     }
     for route in UNLIMITED:
-        assert not said[route].opt.get("policy", DEFAULT_POLICY).authenticate, (
+        assert not handlers[route].opt.get("policy", DEFAULT_POLICY).authenticate, (
             f"{route} must not verify credentials without a limit"
         )
 
@@ -160,7 +160,7 @@ def allowed_methods(app: Any) -> dict[str, set[str]]:
     return found
 
 
-async def test_each_path_says_by_which_methods_it_may_be_asked(client, gallery):
+async def test_allow_names_all_methods_of_a_path(client, gallery):
     """To `OPTIONS`, and to a method that it does not have."""
     for path, methods in allowed_methods(make_app(gallery)).items():
         for method in ("OPTIONS", "TRACE", *{"GET", "POST", "PUT", "PATCH", "DELETE"} - methods):
@@ -169,7 +169,7 @@ async def test_each_path_says_by_which_methods_it_may_be_asked(client, gallery):
             assert answer.headers["allow"].split(", ") == sorted(methods), (method, path)
 
 
-async def test_a_worker_says_so_too(gallery):
+async def test_allow_names_all_methods_of_a_path_of_a_worker(gallery):
     async with serve_app(make_worker_app(gallery)) as url, httpx.AsyncClient(base_url=url) as client:
         for path, methods in allowed_methods(make_worker_app(gallery)).items():
             for method, status in (("OPTIONS", 204), ("POST", 405), ("DELETE", 405)):

@@ -1,4 +1,4 @@
-"""Who sends drop by drop is cut off, and costs nobody else anything."""
+"""Slow clients are disconnected, and cost other clients nothing."""
 
 import asyncio
 import json
@@ -37,7 +37,7 @@ async def send_slowly(writer: asyncio.StreamWriter, data: bytes, every: float) -
 
 
 def problem_of(answer: bytes) -> dict:
-    """The problem in an answer, which says that the connection ends."""
+    """The problem in a response that closes the connection."""
     start, _, body = answer.partition(b"\r\n\r\n")
     assert start.startswith(b"HTTP/1.1 408 ")
     assert b"application/problem+json" in start
@@ -54,7 +54,7 @@ async def nothing_stored(gallery) -> bool:
 
 
 @pytest.mark.parametrize("length", [100_000, None])
-async def test_a_body_that_stops_arriving_is_given_up_and_leaves_nothing(environment, length):
+async def test_a_body_that_stops_arriving_is_refused_and_leaves_nothing(environment, length):
     async with (
         running_application(environment, **SHORT_TIMEOUTS) as (gallery, client),
         connect(client.base_url) as (reader, writer),
@@ -67,7 +67,7 @@ async def test_a_body_that_stops_arriving_is_given_up_and_leaves_nothing(environ
         assert await nothing_stored(gallery)
 
 
-async def test_a_body_that_drips_is_given_up(environment):
+async def test_a_slow_body_is_refused(environment):
     async with (
         running_application(environment, **SHORT_TIMEOUTS) as (gallery, client),
         connect(client.base_url) as (reader, writer),
@@ -91,7 +91,7 @@ async def test_a_quick_beginning_does_not_pay_for_a_long_pause(environment):
         problem_of(await read_rest(reader))  # which waits for less than those 500 s
 
 
-async def test_a_body_that_is_slow_but_steady_is_taken(environment):
+async def test_a_body_at_the_minimum_rate_is_accepted(environment):
     content = photos.a_jpeg()
     body = FILE + content + END
     step = len(body) // 20 + 1
@@ -117,7 +117,7 @@ async def test_a_pause_within_the_grace_is_forgiven(environment):
         assert (await read_rest(reader)).startswith(b"HTTP/1.1 201 ")
 
 
-async def test_who_takes_no_rate_takes_all_the_time_of_the_world(environment):
+async def test_without_a_minimum_rate_a_body_has_no_deadline(environment):
     body = FILE + photos.a_jpeg() + END
     patient = {**SHORT_TIMEOUTS, "GALLERY_SERVE__MIN_BODY_RATE": "0"}
     async with running_application(environment, **patient) as (_, client), connect(client.base_url) as (reader, writer):
@@ -127,7 +127,7 @@ async def test_who_takes_no_rate_takes_all_the_time_of_the_world(environment):
         assert (await read_rest(reader)).startswith(b"HTTP/1.1 201 ")
 
 
-async def test_an_edit_that_drips_is_given_up_too(environment):
+async def test_a_slow_body_of_an_edit_is_refused(environment):
     async with (
         running_application(environment, **SHORT_TIMEOUTS) as (_, client),
         connect(client.base_url) as (reader, writer),
@@ -140,8 +140,8 @@ async def test_an_edit_that_drips_is_given_up_too(environment):
         assert problem_of(await read_rest(reader))["code"] == "too_slow"
 
 
-async def test_a_body_that_nobody_reads_does_not_keep_its_connection(environment):
-    """A stream is asked for with a body that never comes."""
+async def test_an_unread_body_does_not_keep_its_connection_open(environment):
+    """A request for a stream with a body that never comes."""
     async with (
         running_application(environment, **SHORT_TIMEOUTS) as (gallery, client),
         connect(client.base_url) as (reader, writer),
@@ -175,7 +175,7 @@ async def test_a_hundred_slow_uploaders_do_not_stop_a_healthy_one(environment):
 # --- headers ------------------------------------------------------------------------------------------------------
 
 
-async def test_headers_that_do_not_end_are_given_up(environment):
+async def test_headers_that_arrive_too_slowly_are_refused(environment):
     async with (
         running_application(environment, **SHORT_TIMEOUTS) as (_, client),
         connect(client.base_url) as (reader, writer),
@@ -186,7 +186,7 @@ async def test_headers_that_do_not_end_are_given_up(environment):
         dripping.cancel()
 
 
-async def test_a_connection_without_a_word_is_closed_without_one(environment):
+async def test_a_silent_connection_is_closed_without_a_response(environment):
     async with (
         running_application(environment, **SHORT_TIMEOUTS) as (_, client),
         connect(client.base_url) as (reader, _),
@@ -194,7 +194,7 @@ async def test_a_connection_without_a_word_is_closed_without_one(environment):
         assert await read_rest(reader, 20) == b""
 
 
-async def test_so_is_one_that_says_nothing_but_line_ends(environment):
+async def test_line_ends_alone_are_refused(environment):
     async with (
         running_application(environment, **SHORT_TIMEOUTS) as (_, client),
         connect(client.base_url) as (reader, writer),
@@ -231,7 +231,7 @@ async def test_an_idle_connection_may_wait_for_its_next_request(environment):
             await asyncio.sleep(1.5)
 
 
-async def test_a_listener_may_say_nothing_for_as_long_as_it_listens(environment):
+async def test_the_client_of_a_stream_may_send_nothing(environment):
     async with running_application(environment, **SHORT_TIMEOUTS) as (_, client), listen(client) as maya:
         await asyncio.sleep(1.5)
         await post(client)
@@ -250,7 +250,7 @@ async def test_headers_without_end_are_refused(environment):
 
 
 async def test_a_refused_body_is_drained_however_large_it_is(environment):
-    """What comes after an answer is no header: it is thrown away, and the connection goes on."""
+    """Bytes after a response are not headers: they are dropped, and the connection goes on."""
     async with (
         running_application(environment, GALLERY_UPLOAD__MAX_BYTES="1000") as (_, client),
         connect(client.base_url) as (reader, writer),
@@ -268,7 +268,7 @@ async def test_a_refused_body_is_drained_however_large_it_is(environment):
 # --- the server, with an application of our own -------------------------------------------------------------------
 
 
-async def test_while_it_is_us_who_do_not_read_nobody_is_too_slow():
+async def test_while_the_server_does_not_read_no_client_is_too_slow():
     async def slow_reader(scope, receive, send):
         size = 0
         await asyncio.sleep(1.2)
@@ -284,7 +284,7 @@ async def test_while_it_is_us_who_do_not_read_nobody_is_too_slow():
         assert (answer.status_code, answer.text) == (200, "1000000")
 
 
-async def test_an_application_that_does_not_look_up_is_cut_off_with_its_client(monkeypatch):
+async def test_an_application_that_ignores_the_timeout_is_cut_off_with_its_client(monkeypatch):
     monkeypatch.setattr(protocol, "RESPONSE_TIMEOUT_SECONDS", 0.5)
     ended = asyncio.Event()
 

@@ -1,4 +1,4 @@
-"""A browser, and pages of it that know what has gone wrong in them."""
+"""A browser, and pages that record their errors."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -59,7 +59,7 @@ async def visit(browser: Browser, stack) -> AsyncIterator[Visit]:
 
 @pytest.fixture
 async def open_page(browser: Browser) -> AsyncIterator[OpenPage]:
-    """Opens pages of any house; what they are like is said as for a browser's context."""
+    """Opens pages of any application, with the options of a browser's context."""
     async with AsyncExitStack() as stack:
 
         async def visit(url: str, **more: Any) -> Visit:

@@ -1,4 +1,4 @@
-"""The API's documentation: its order, its samples in three languages, its codes, on a desk and on a phone."""
+"""The API's documentation: its order, its samples in three languages, its codes, on a computer and on a phone."""
 
 import asyncio
 import html
@@ -42,7 +42,7 @@ def samples(text: str, language: str) -> dict[str, str]:
 
 
 async def run(folder: Path, *command: str) -> str:
-    """What a program has printed. It must not fail."""
+    """The output of a program, which must not fail."""
     process = await asyncio.create_subprocess_exec(
         *command,
         cwd=folder,
@@ -57,7 +57,7 @@ async def run(folder: Path, *command: str) -> str:
 
 @pytest.fixture
 def sample_dir(stack, tmp_path):
-    """A photo that is there already, so that its id is known."""
+    """An uploaded photo, whose id the samples use."""
     (tmp_path / "photo.jpg").write_bytes(photos.a_jpeg(seed=int.from_bytes(os.urandom(4))))
     with (tmp_path / "photo.jpg").open("rb") as file:
         answer = httpx.post(f"{stack.url}/api/v1/images", files={"file": file}, timeout=30)
@@ -79,15 +79,15 @@ def script(page: str, stack, sample_dir: Path, language: str, print_line: str) -
 async def test_the_samples_in_curl_work_as_they_stand(page, stack, sample_dir):
     text = script(page, stack, sample_dir, "curl", "echo; echo done {}\n").replace("curl ", "curl -sSf ")
     (sample_dir / "samples.sh").write_text(f"set -eu\n{text}")
-    said = await run(sample_dir, "bash", "samples.sh")
-    assert len(re.findall("^done ", said, re.MULTILINE)) == len([*READY, *BYTES, *OTHERS, *ADMIN]) + 1
+    output = await run(sample_dir, "bash", "samples.sh")
+    assert len(re.findall("^done ", output, re.MULTILINE)) == len([*READY, *BYTES, *OTHERS, *ADMIN]) + 1
     assert (sample_dir / "picture").read_bytes() == (sample_dir / "photo.jpg").read_bytes()
 
 
 async def test_the_samples_in_python_work_as_they_stand(page, stack, sample_dir):
     (sample_dir / "samples.py").write_text(script(page, stack, sample_dir, "python", "print('done {}')\n"))
-    said = await run(sample_dir, sys.executable, "samples.py")
-    assert said.count("\ndone ") == len([*READY, *BYTES, *OTHERS, *ADMIN]) + 1
+    output = await run(sample_dir, sys.executable, "samples.py")
+    assert output.count("\ndone ") == len([*READY, *BYTES, *OTHERS, *ADMIN]) + 1
 
 
 async def test_the_samples_in_javascript_work_as_they_stand(page, stack, sample_dir):
@@ -96,8 +96,8 @@ async def test_the_samples_in_javascript_work_as_they_stand(page, stack, sample_
         pytest.skip("There is no Node here.")
     text = script(page, stack, sample_dir, "javascript", "console.log('done {}');\n")
     (sample_dir / "samples.mjs").write_text(f'import {{ readFileSync }} from "node:fs";\n{DOM}{text}')
-    said = await run(sample_dir, node, "samples.mjs")
-    assert said.count("done ") == len([*READY, *BYTES, *OTHERS, *ADMIN]) + 1
+    output = await run(sample_dir, node, "samples.mjs")
+    assert output.count("done ") == len([*READY, *BYTES, *OTHERS, *ADMIN]) + 1
 
 
 async def test_every_sample_is_sound(page, tmp_path):
@@ -134,7 +134,7 @@ def test_the_errors_are_folded(page):
             assert not re.search(r'class="status">[45]\d\d<', shown), name
 
 
-async def test_each_problem_leads_to_its_place_on_the_page_of_codes(stack):
+async def test_the_type_of_each_problem_links_to_its_code(stack):
     async with httpx.AsyncClient(base_url=stack.url) as client:
         problem = (await client.get("/api/v1/images/none")).json()
         text = (await client.get(problem["type"].partition("#")[0])).text

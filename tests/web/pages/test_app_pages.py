@@ -62,11 +62,11 @@ async def test_a_browser_uploads_follows_and_shows(stack, open_page):
     await visit.page.route("**/app", lambda route: route.fulfill(body=HTML, content_type="text/html"))
     await visit.page.route("**/app.js", lambda route: route.fulfill(body=module, content_type="text/javascript"))
     await visit.page.goto("/app")
-    told = await visit.page.evaluate(STORY, list(unique_photo()))
-    assert (told["title"], told["status"], told["share"]) == ("Lake", "PENDING", 1)
-    assert told["code"] == "not_a_picture"
-    assert told["width"] > 0
-    assert "sig=" in told["source"]
+    result = await visit.page.evaluate(STORY, list(unique_photo()))
+    assert (result["title"], result["status"], result["share"]) == ("Lake", "PENDING", 1)
+    assert result["code"] == "not_a_picture"
+    assert result["width"] > 0
+    assert "sig=" in result["source"]
 
 
 @pytest.mark.parametrize("page", ["uploads.md", "events.md"])

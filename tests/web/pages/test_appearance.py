@@ -1,4 +1,4 @@
-"""What photos look like on the wall and in the viewer, on screens of all kinds."""
+"""Photos on the wall and in the viewer, on screens of all kinds."""
 
 import io
 
@@ -50,7 +50,7 @@ async def test_a_panorama_is_loaded_for_all_of_its_width_and_a_dot_has_no_placeh
         await expect(tile(page, "Photo 1").locator(".hash")).to_have_js_property("width", 1)
 
 
-async def test_a_phone_is_not_asked_to_drop_anything(open_page, gallery):
+async def test_a_phone_shows_no_text_about_dropping_files(open_page, gallery):
     async with serve_api(gallery) as url:
         visit = await open_page(url, **PHONE)
         page = visit.page
@@ -66,7 +66,7 @@ async def test_a_phone_is_not_asked_to_drop_anything(open_page, gallery):
         await expect(mouse.get_by_text("Choose photos")).to_be_hidden()
 
 
-async def test_on_a_phone_no_button_covers_the_photo_and_facts_leave_it_its_place(open_page, gallery, processing):
+async def test_on_a_phone_neither_buttons_nor_facts_cover_the_photo(open_page, gallery, processing):
     await ready_images(gallery, processing, a_jpeg(900, 600, 1), a_jpeg(600, 900, 2), a_jpeg(900, 300, 3))
     async with serve_api(gallery) as url:
         page = (await open_page(url, **PHONE)).page
@@ -84,7 +84,7 @@ async def test_on_a_phone_no_button_covers_the_photo_and_facts_leave_it_its_plac
 
 
 async def test_a_long_title_wraps_and_facts_can_be_closed(visit, http):
-    page, name = visit.page, unique_name("A title of many words that somebody has written with patience")
+    page, name = visit.page, unique_name("A title of many words that its owner has written with patience")
     image = await upload(http, name)
     await expect_ready(page, name)
     await tile(page, name).locator(".open").click()

@@ -1,4 +1,4 @@
-"""Folders, dropped and chosen: their pictures are uploaded, and one message says what was left out."""
+"""Folders, dropped and chosen: their pictures are uploaded, and one message names the files that were left out."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from page_actions import a_photo, expect_ready, unique_name
 
 @pytest.fixture
 def folder(tmp_path):
-    """A folder with two pictures, one of them further down, and things that are none."""
+    """A folder with two pictures, one of them in a subfolder, and files that are not pictures."""
     name = unique_name("Holiday")
     root = tmp_path / name
     (root / "Day 2").mkdir(parents=True)
@@ -23,7 +23,7 @@ def folder(tmp_path):
 
 
 async def drop(page: Page, *paths: Path) -> None:
-    """As the system does it: only then are there folders behind the files."""
+    """Drops a folder as the operating system does; otherwise the files have no folder entries."""
     browser = await page.context.new_cdp_session(page)
     data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
     for kind in ("dragEnter", "dragOver", "drop"):
@@ -41,7 +41,7 @@ async def test_a_dropped_folder_is_searched_for_pictures(visit, folder):
         await remove(visit.page, title)
 
 
-async def test_a_folder_without_pictures_says_so(visit, tmp_path):
+async def test_a_folder_without_pictures_shows_a_message(visit, tmp_path):
     empty = tmp_path / unique_name("Papers")
     empty.mkdir()
     (empty / "notes.txt").write_text("Nice.")

@@ -67,8 +67,8 @@ async def html_app(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
 async def test_the_example_follows_the_events_beyond_the_life_of_its_ticket(settings, open_page, monkeypatch):
     monkeypatch.setattr(sessions, "TICKET_LIFETIME", timedelta(seconds=2))
     async with listen(html_app) as app:
-        house = msgspec.structs.replace(with_authentication(settings, jwt_secret=JWT_SECRET), cors_origin=app)
-        async with open_gallery(house) as gallery, serve_api(gallery) as url:
+        app_settings = msgspec.structs.replace(with_authentication(settings, jwt_secret=JWT_SECRET), cors_origin=app)
+        async with open_gallery(app_settings) as gallery, serve_api(gallery) as url:
             line = CuttableProxy(int(url.rpartition(":")[2]))
             async with listen(line.handle) as way:
                 visit = await open_page(app)
@@ -91,7 +91,7 @@ async def test_the_example_follows_the_events_beyond_the_life_of_its_ticket(sett
                 await upload(url, "second")
                 await visit.page.wait_for_function("heard.includes('second image.uploaded')")
                 line.cut()
-                await upload(url, "third")  # while nobody hears
+                await upload(url, "third")  # while no stream is open
                 await visit.page.wait_for_function("heard.includes('third image.uploaded')")
                 heard = await visit.page.evaluate("heard")
                 assert heard == ["reset", *(f"{title} image.uploaded" for title in ("first", "second", "third"))]

@@ -52,7 +52,7 @@ async def test_an_afternoon_with_photos(visit, http, browser, stack, tmp_path):
     states = await page.evaluate("window.states")
     for title in (lake, cat, tower):
         assert states[title][0] == "uploading"
-        assert set(states[title]) & {"waiting", "rendering"}, "the way to READY is told live"
+        assert set(states[title]) & {"waiting", "rendering"}, "the page shows the states before READY"
         assert states[title][-1] == "ready"
     ids = await page.locator(".tile").evaluate_all("(tiles) => tiles.map((tile) => tile.dataset.id)")
     assert len(set(ids)) == len(ids)
@@ -115,18 +115,18 @@ async def portraits(browser: Browser, url: str, into: Path) -> None:
             await context.close()
 
 
-async def test_what_is_no_picture_says_so(visit):
+async def test_a_file_that_is_not_a_picture_shows_a_message(visit):
     name = unique_name("Noise")
     await choose_files(visit.page, a_file(f"{name}.jpg", not_pictures()["noise.jpg"]))
     refused = tile(visit.page, f"{name}.jpg")
-    await expect(refused.locator(".sentence")).to_contain_text("not a picture we take")
+    await expect(refused.locator(".sentence")).to_contain_text("not a supported picture")
     await expect(refused.locator(".again")).to_be_hidden()
     await refused.locator(".dismiss").click()
     await expect(refused).to_have_count(0)
     assert [status for status, _ in visit.failed_responses] == [415]
 
 
-async def test_a_damaged_picture_fails_before_everybodys_eyes(visit):
+async def test_a_damaged_picture_fails_on_every_open_page(visit):
     name = unique_name("Torn")
     await choose_files(visit.page, a_file(f"{name}.jpg", a_photo(name)[:20_000]))
     torn = tile(visit.page, name)
@@ -163,7 +163,7 @@ async def test_a_pasted_picture_is_uploaded(visit):
     assert await visit.find_errors() == []
 
 
-async def test_what_others_do_is_seen_at_once(visit, http):
+async def test_changes_by_others_appear_at_once(visit, http):
     titles = [unique_name("Theirs") for _ in range(3)]
     images = await asyncio.gather(*(upload(http, title, seed) for seed, title in enumerate(titles, 11)))
     for title in titles:

@@ -49,7 +49,7 @@ async def test_the_wall_is_one_tab_stop_and_arrows_walk_on_it(photo_page):
     await expect(photo(photo_page, 7)).to_be_focused()
 
 
-async def test_up_and_down_go_by_what_is_seen(photo_page):
+async def test_up_and_down_go_by_the_visible_rows(photo_page):
     places = await photo_page.locator(".tile").evaluate_all(TILE_POSITIONS)
     tops = sorted({top for top, _ in places})
     assert len(tops) > 2
@@ -72,7 +72,7 @@ async def test_a_tile_that_goes_leaves_the_focus_to_the_next(photo_page):
     await expect(photo(photo_page, 4)).to_be_focused()
 
 
-async def test_delete_in_the_viewer_asks_first_but_not_while_the_title_is_edited(photo_page):
+async def test_delete_in_the_viewer_asks_for_confirmation_but_not_while_the_title_is_edited(photo_page):
     await photo(photo_page, 5).click()
     await photo_page.locator("#viewer [name=title]").focus()
     await photo_page.keyboard.press("Delete")

@@ -1,4 +1,4 @@
-"""What the page tells: seen by everyone, heard by screen readers, and in nobody's way."""
+"""Messages on the page: visible, announced to screen readers, and never in the way."""
 
 import asyncio
 import re
@@ -23,7 +23,7 @@ NOT_A_PICTURE = b"text"
 
 @pytest.fixture
 async def quiet(open_page, stack):
-    """The page with a clock that a test can turn on."""
+    """The page with a clock that a test can advance."""
     visit = await open_page(stack.url)
     await visit.page.clock.install()
     await visit.page.goto("/")
@@ -60,7 +60,7 @@ async def test_a_message_is_dismissed_by_button_and_by_escape_and_gives_the_focu
     await expect(quiet.locator(".message")).to_have_count(0)
 
 
-async def test_photos_that_are_here_already_are_told_together_and_nothing_jumps(visit, http):
+async def test_duplicate_photos_share_one_message_and_nothing_jumps(visit, http):
     page = visit.page
     await page.set_viewport_size({"width": 700, "height": 420})
     names = [unique_name("Again") for _ in range(2)]
@@ -84,7 +84,7 @@ async def test_photos_that_are_here_already_are_told_together_and_nothing_jumps(
     assert await visit.find_errors() == []
 
 
-async def test_many_uploads_tell_how_far_they_are(visit):
+async def test_many_uploads_show_their_progress(visit):
     names = [unique_name("Many") for _ in range(5)]
     files = [a_file(f"{name}.jpg", a_photo(name, 300, 200, seed)) for seed, name in enumerate(names)]
 

@@ -1,4 +1,4 @@
-"""What the pages' addresses answer, without a browser."""
+"""The responses of the pages' URLs, without a browser."""
 
 import re
 from itertools import chain
@@ -29,7 +29,7 @@ async def test_a_program_gets_json(http: httpx.AsyncClient, accept):
     assert answer.json()["status"] == "ok"
 
 
-async def test_so_does_one_that_says_nothing(http: httpx.AsyncClient):
+async def test_so_does_a_client_without_accept(http: httpx.AsyncClient):
     async with connect(http.base_url) as (reader, writer):
         writer.write(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
         assert b'"status":"ok"' in await read_rest(reader)
@@ -55,7 +55,7 @@ async def test_nothing_inline_runs_on_our_pages(http: httpx.AsyncClient, path):
     assert policy["frame-ancestors"] == "'none'"
     assert "unsafe" not in answer.headers["content-security-policy"]
     assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=|javascript:", answer.text)
-    assert not re.search(r'(?:src|href)="(?:https?:)?//', answer.text), "everything is served by us"
+    assert not re.search(r'(?:src|href)="(?:https?:)?//', answer.text), "all files come from this server"
 
 
 def test_pictures_may_come_from_the_public_address():
@@ -65,7 +65,7 @@ def test_pictures_may_come_from_the_public_address():
 
 
 @pytest.mark.parametrize("page", ["/", "/api"])
-async def test_what_a_page_needs_is_there_and_is_not_sent_twice(http: httpx.AsyncClient, page):
+async def test_the_files_of_a_page_exist_and_are_revalidated(http: httpx.AsyncClient, page):
     html = (await http.get(page, headers={"Accept": "text/html"})).text
     for path in set(re.findall(r'"(/static/[^"]+)"', html)):
         first = await http.get(path)
@@ -76,7 +76,7 @@ async def test_what_a_page_needs_is_there_and_is_not_sent_twice(http: httpx.Asyn
         assert "no-cache" in first.headers["cache-control"]
 
 
-async def test_modules_import_only_what_there_is():
+async def test_modules_import_only_existing_names():
     modules = {name: asset.body.decode() for name, asset in pages.ASSETS.items() if name.endswith(".js")}
     imported = set(
         chain.from_iterable(re.findall(r'(?:from|import\()\s*"\./([^"]+)"', text) for text in modules.values())
@@ -87,13 +87,13 @@ async def test_modules_import_only_what_there_is():
 @pytest.mark.parametrize(
     "path", ["/static/nothing.js", "/static/..%2fpages.py", "/static/%2e%2e/pages.py", "/api/nothing"]
 )
-async def test_what_is_not_there_is_a_problem(http: httpx.AsyncClient, path):
+async def test_a_missing_path_is_a_problem(http: httpx.AsyncClient, path):
     answer = await http.get(path)
     assert answer.status_code == 404
     assert answer.headers["content-type"] == "application/problem+json"
 
 
-async def test_the_documentation_tells_of_every_operation(http: httpx.AsyncClient):
+async def test_the_documentation_describes_every_operation(http: httpx.AsyncClient):
     document = (await http.get("/api/openapi.json")).json()
     page = (await http.get("/api")).text
     assert 'href="/api/openapi.json"' in page

@@ -54,7 +54,7 @@ async def test_an_operator_finds_out_why_and_tries_again_by_keyboard_alone(open_
         assert await visit.find_errors() == []
 
 
-async def test_a_pause_shows_and_what_is_open_stays_open(open_page, gallery, processing):
+async def test_a_pause_is_shown_and_open_details_stay_open(open_page, gallery, processing):
     (image,) = await fail_images(gallery, processing, "Ferry")
     async with serve_api(gallery) as url:
         visit = await open_page(url, color_scheme="dark")
@@ -76,10 +76,10 @@ async def test_a_pause_shows_and_what_is_open_stays_open(open_page, gallery, pro
         assert await visit.find_errors() == []
 
 
-async def test_an_operator_signs_in_and_nobody_else_gets_in(open_page, settings):
-    async with open_gallery(with_authentication(settings)) as house, serve_api(house) as url:
-        _, admin = await create_api_key(house, "ops", "admin")
-        _, maya = await create_api_key(house, "maya")
+async def test_only_an_operator_can_sign_in_to_the_queue(open_page, settings):
+    async with open_gallery(with_authentication(settings)) as application, serve_api(application) as url:
+        _, admin = await create_api_key(application, "ops", "admin")
+        _, maya = await create_api_key(application, "maya")
         page = (await open_page(url)).page
         await page.goto("/admin/queues")
         await page.get_by_label("API key or token").fill(admin)
@@ -107,10 +107,10 @@ async def test_a_program_gets_json_and_a_browser_a_page_in_which_nothing_inline_
         assert refused.status_code == 422
 
 
-async def test_a_stranger_is_told_how_to_come_in(settings):
+async def test_an_anonymous_browser_gets_the_sign_in_page(settings):
     async with (
-        open_gallery(with_authentication(settings)) as house,
-        serve_api(house) as url,
+        open_gallery(with_authentication(settings)) as application,
+        serve_api(application) as url,
         httpx.AsyncClient(base_url=url) as client,
     ):
         person = await client.get("/admin/queues", headers={"Accept": "text/html"})
@@ -125,7 +125,7 @@ async def test_the_short_words_of_the_page_explain_themselves(open_page, gallery
         page = (await open_page(url)).page
         await page.goto("/admin")
         await expect(page).to_have_url(f"{url}/admin/queues")
-        for word, title in (("Later", "wait for their time"), ("Jobs", "Jobs in the queue")):
+        for word, title in (("Later", "are due later"), ("Jobs", "Jobs in the queue")):
             tip = page.get_by_label("Interactive").locator("[title]", has_text=word)
             await expect(tip).to_have_attribute("title", re.compile(title))
         for button in await page.get_by_role("button", name="Drop").all():
@@ -144,5 +144,5 @@ async def test_the_short_words_of_the_page_explain_themselves(open_page, gallery
         (90_000, "1 d 1 h"),
     ],
 )
-def test_spans_are_told_in_two_units(seconds, text):
+def test_durations_have_two_units(seconds, text):
     assert format_duration(seconds) == text

@@ -1,4 +1,4 @@
-"""The page while the server refuses: what waits says so, comes back by itself, and asks no more often than it may."""
+"""The page while the server refuses: waiting parts show it, recover by themselves, and respect `Retry-After`."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ from page_actions import (
 from photos import a_jpeg
 
 
-async def test_an_upload_waits_for_the_server_as_long_as_it_says(visit):
+async def test_an_upload_waits_for_the_retry_after_of_the_server(visit):
     page, name = visit.page, unique_name("Patient")
     came = await refuse_requests(page, "**/api/v1/images", times=1, retry_after=4)
     await choose_files(page, a_file(f"{name}.jpg", a_photo(name)))
@@ -62,7 +62,7 @@ async def test_an_upload_that_was_lost_on_the_way_can_be_tried_at_once(visit):
     await expect_ready(page, name)
 
 
-async def test_a_file_that_has_gone_is_not_taken_for_a_server_that_has(visit, tmp_path):
+async def test_a_deleted_file_is_not_taken_for_an_unavailable_server(visit, tmp_path):
     page, name = visit.page, unique_name("Moved")
     came = await refuse_requests(page, "**/api/v1/images", times=1)
     file = tmp_path / f"{name}.jpg"
@@ -94,7 +94,7 @@ async def test_one_upload_that_never_gets_an_answer_does_not_hold_up_the_others(
     await expect(page.locator("#connection")).to_have_text("Live")
 
 
-async def test_photos_that_do_not_load_say_so_and_come_back(open_page, stack, http):
+async def test_photos_that_do_not_load_show_it_and_are_loaded_again(open_page, stack, http):
     name = unique_name("Late")
     image = await upload(http, name)
     visit = await open_page(stack.url)
@@ -112,7 +112,7 @@ async def test_photos_that_do_not_load_say_so_and_come_back(open_page, stack, ht
     assert len(came) >= 4
 
 
-async def test_a_photo_that_is_gone_is_not_asked_for_again(open_page, stack, http):
+async def test_a_deleted_photo_is_not_requested_again(open_page, stack, http):
     name = unique_name("Gone")
     image = await upload(http, name)
     page = (await open_page(stack.url)).page
@@ -123,12 +123,12 @@ async def test_a_photo_that_is_gone_is_not_asked_for_again(open_page, stack, htt
     await expect(tile(page, name)).to_have_attribute("data-photo", "lost")
     await expect(tile(page, name).locator(".missing")).to_have_text("Not loaded.", use_inner_text=True)
     await expect(page.locator("#connection")).to_have_text("Live")
-    asked = len(came)
+    count_before = len(came)
     await asyncio.sleep(3)
-    assert len(came) == asked
+    assert len(came) == count_before
 
 
-async def test_a_refused_stream_is_opened_again_when_the_server_says(open_page, stack):
+async def test_a_refused_stream_is_opened_again_after_retry_after(open_page, stack):
     page = (await open_page(stack.url)).page
     came: list[tuple[str, float]] = []
 
@@ -147,7 +147,7 @@ async def test_a_refused_stream_is_opened_again_when_the_server_says(open_page, 
     assert min(later - earlier for earlier, later in pairwise(opened_at)) >= 4
 
 
-async def test_a_list_that_is_refused_is_read_again_when_the_server_says(open_page, stack):
+async def test_a_refused_list_is_read_again_after_retry_after(open_page, stack):
     page = (await open_page(stack.url)).page
     came = await refuse_requests(page, "**/api/v1/images?*", times=2, retry_after=4)
     await page.goto("/")
@@ -159,7 +159,7 @@ async def test_a_list_that_is_refused_is_read_again_when_the_server_says(open_pa
     assert came[2] - came[1] >= 4
 
 
-async def test_what_a_server_refuses_for_good_is_said_once_and_not_tried_again(visit):
+async def test_a_permanent_refusal_is_shown_once_and_not_retried(visit):
     page, name = visit.page, unique_name("Full")
     came = await refuse_requests(page, "**/api/v1/images", times=1, status=413)
     await choose_files(page, a_file(f"{name}.jpg", a_photo(name)))
@@ -171,7 +171,7 @@ async def test_what_a_server_refuses_for_good_is_said_once_and_not_tried_again(v
     assert len(came) == 1
 
 
-async def test_a_failed_image_says_why_and_is_tried_again_and_deleted(open_page, gallery, processing):
+async def test_a_failed_image_shows_its_error_and_can_be_retried_and_deleted(open_page, gallery, processing):
     async with serve_api(gallery) as url:
         visit = await open_page(url)
         page = visit.page

@@ -13,8 +13,8 @@ from photos import a_jpeg
 
 
 async def test_a_visitor_signs_in_with_a_key_and_out_again(browser: Browser, settings):
-    async with open_gallery(with_authentication(settings)) as house, serve_api(house) as url:
-        _, text = await create_api_key(house, "maya")
+    async with open_gallery(with_authentication(settings)) as application, serve_api(application) as url:
+        _, text = await create_api_key(application, "maya")
         context = await browser.new_context(base_url=url)
         page = await context.new_page()
         violations = []
@@ -46,18 +46,18 @@ async def test_a_visitor_signs_in_with_a_key_and_out_again(browser: Browser, set
         await context.close()
 
 
-async def test_a_page_before_signing_in_asks_for_nothing_and_says_nothing_untrue(open_page, settings):
-    async with open_gallery(with_authentication(settings)) as house, serve_api(house) as url:
+async def test_a_page_before_signing_in_sends_no_requests_and_shows_nothing_wrong(open_page, settings):
+    async with open_gallery(with_authentication(settings)) as application, serve_api(application) as url:
         visit = await open_page(url)
-        asked = []
-        visit.page.on("request", lambda request: asked.append(request.url))
+        urls = []
+        visit.page.on("request", lambda request: urls.append(request.url))
         await visit.page.goto("/")
         dialog = visit.page.get_by_role("dialog", name="Sign in to Gallery")
         await expect(dialog).to_be_visible()
         await expect(visit.page.locator("#connection")).to_be_hidden()
         await expect(visit.page.get_by_role("button", name="Sign out", include_hidden=True)).to_be_hidden()
         await expect(visit.page.locator(".bar .upload")).to_be_hidden()
-        assert not [url for url in asked if "/api/" in url]
+        assert not [url for url in urls if "/api/" in url]
         assert await visit.find_errors() == []
         await dialog.get_by_label("API key or token").fill("gk_wrong")
         await visit.page.keyboard.press("Enter")
@@ -67,7 +67,7 @@ async def test_a_page_before_signing_in_asks_for_nothing_and_says_nothing_untrue
 
 
 async def test_a_session_that_has_ended_asks_to_sign_in_again(open_page, settings):
-    async with open_gallery(with_authentication(settings)) as house, serve_api(house) as url:
+    async with open_gallery(with_authentication(settings)) as application, serve_api(application) as url:
         page = (await open_page(url)).page
         await page.context.add_cookies([{"name": "gallery_session", "value": "of another time", "url": url}])
         await page.goto("/")
@@ -75,10 +75,10 @@ async def test_a_session_that_has_ended_asks_to_sign_in_again(open_page, setting
         await expect(page.locator("#connection")).to_be_hidden()
 
 
-async def test_admins_and_nobody_else_find_the_way_to_the_queue(open_page, settings):
-    async with open_gallery(with_authentication(settings)) as house, serve_api(house) as url:
+async def test_only_admins_see_the_link_to_the_queue(open_page, settings):
+    async with open_gallery(with_authentication(settings)) as application, serve_api(application) as url:
         for owner, scopes, seen in (("ops", ("admin",), True), ("maya", (), False)):
-            _, text = await create_api_key(house, owner, *scopes)
+            _, text = await create_api_key(application, owner, *scopes)
             visit = await open_page(url)
             async with httpx.AsyncClient(base_url=url) as client:
                 answer = await client.post("/api/v1/session", headers={"X-Api-Key": text})
@@ -92,16 +92,16 @@ async def test_admins_and_nobody_else_find_the_way_to_the_queue(open_page, setti
             assert await visit.find_errors() == []
 
 
-async def test_a_copied_image_link_works_for_a_stranger_for_a_while(open_page, settings):
+async def test_a_copied_image_link_works_without_credentials_until_it_expires(open_page, settings):
     async with (
-        open_gallery(with_authentication(settings)) as house,
-        serve_api(house) as url,
-        open_processing(house, name="w") as desk,
+        open_gallery(with_authentication(settings)) as application,
+        serve_api(application) as url,
+        open_processing(application, name="w") as processing,
     ):
-        _, text = await create_api_key(house, "maya")
+        _, text = await create_api_key(application, "maya")
         async with httpx.AsyncClient(base_url=url, headers={"X-Api-Key": text}) as client:
             image = (await post(client)).json()
-            await desk.process(image["id"])
+            await processing.process(image["id"])
             session = (await client.post("/api/v1/session")).cookies["gallery_session"]
         visit = await open_page(url, permissions=["clipboard-read", "clipboard-write"])
         page = visit.page
