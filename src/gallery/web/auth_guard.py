@@ -61,7 +61,7 @@ class AuthGuard:
         return caller
 
     def _check_origin(self, connection: Connection, caller: Caller) -> None:
-        """A browser adds the cookie to requests from any page; only our pages and the allowed origins may write by it.
+        """Browsers add the cookie to requests from any page; only Gallery's pages and allowed origins may write by it.
 
         Raises `ForeignOrigin`.
         """

@@ -33,7 +33,7 @@ def wrapped(litestar: Litestar, gallery: Gallery) -> ASGIApp:
         partial(SecurityHeaders, cross_origin=bool(allowed)),
         partial(Cors, allowed=allowed),
         RequestValidation,  # one valid Host, and no transfer coding but chunked
-        partial(OpenModeGuard, settings=settings),  # in open mode: a loopback Host, and writes from our pages only
+        partial(OpenModeGuard, settings=settings),  # in open mode: a loopback Host, and writes from own pages only
         HeadMethod,  # HEAD as a GET without its body
         Compression,  # of text: zstd, Brotli, gzip
         partial(ConcurrencyLimit, max_requests=capacity().requests),  # requests under way at once
