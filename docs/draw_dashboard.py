@@ -1,8 +1,8 @@
 """Draws the Grafana dashboard without Grafana: each panel with Prometheus' results of its queries.
 
 `python docs/draw_dashboard.py http://127.0.0.1:9090` writes docs/images/dashboard.svg from a running Prometheus: its
-last minutes, or those before `--end` (seconds since 1970). `--scrape` is how many seconds lie between two scrapes;
-Grafana makes `$__rate_interval` of them.
+last minutes, or those before `--end` (seconds since 1970). `--scrape` is the number of seconds between two scrapes,
+for Grafana's `$__rate_interval`.
 """  # noqa: INP001
 
 import json

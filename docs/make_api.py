@@ -27,7 +27,7 @@ HEAD = """\
 
 Every call, its parameters and its answers, from the OpenAPI document. A running Gallery serves that document at
 `/api/openapi.json`, and this reference with samples in curl, Python and JavaScript at `/api`.
-[The API by example](../api.md) tells how the calls work together, and [Errors](../errors.md)
+[The API by example](../api.md) shows how the calls work together, and [Errors](../errors.md)
 lists all codes.
 
 Errors are problem documents (`application/problem+json`, RFC 9457). JSON is camelCase, times are RFC 3339 in UTC, ids

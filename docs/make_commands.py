@@ -20,17 +20,17 @@ HEAD = """\
 # Commands
 
 `gallery` lies in `.venv/bin` after `make run`. Every command reads the [settings](../configuration.md) from its
-environment, and `gallery COMMAND --help` prints what stands here. Beside a running `gallery dev` with the same data
-directory, a command uses the servers that run.
+environment, and `gallery COMMAND --help` prints the same texts. Beside a running `gallery dev` with the same data
+directory, a command uses its servers.
 
 Output goes to stdout and logs go to stderr. With `--json` a command prints one JSON object a line, and the last line is
 a summary.
 
 | exit code | means |
 |---|---|
-| 0 | done, and all is well |
-| 1 | a server is unavailable, or the command has found something wrong |
-| 2 | a setting, the command line or the machine does not fit; of `gallery doctor`: a check could not be made |
+| 0 | done, and nothing is wrong |
+| 1 | a server is unavailable, or the command has found a fault |
+| 2 | a setting, the command line or the machine does not fit; for `gallery doctor`: a check could not be made |
 | 130, 143 | ended by Ctrl-C, by SIGTERM |
 
 | command | does |

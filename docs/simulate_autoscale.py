@@ -2,7 +2,7 @@
 
 `python docs/simulate_autoscale.py` writes docs/images/autoscale.svg and prints the numbers of docs/scaling.md. The same
 seed gives the same picture. A model, not a measurement: a worker renders `IMAGES_PER_SECOND` images a second, and a new
-one takes `STARTUP_SECONDS` seconds to come.
+one takes `STARTUP_SECONDS` seconds to start.
 """  # noqa: INP001
 
 import random

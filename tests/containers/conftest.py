@@ -22,7 +22,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 async def engine() -> AsyncIterator[Engine]:
     engine = open_engine()
-    await engine.remove_everything()  # what an interrupted run has left
+    await engine.remove_everything()  # left by an interrupted run
     if not pulls_images():
         await make_stand_ins(engine)
     yield engine

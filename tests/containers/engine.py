@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 STORAGE = Path(os.environ.get("CONTAINER_STORAGE", "/var/tmp/gallery-container-test"))  # kept, so that layers are
-PROCESSES = 4096  # below what the machine allows: a container's limits may not be raised everywhere
+PROCESSES = 4096  # below the machine's limit: not every machine lets a container raise it
 
 CONTAINERS = """
 [containers]

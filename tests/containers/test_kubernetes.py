@@ -1,8 +1,8 @@
 """deploy/kubernetes, rendered by Kustomize and run by Podman as far as it supports the kinds: a photo becomes READY.
 
-Podman knows Pod, Deployment and ConfigMap; secrets are made by its own command, and the Job is played as the pod that
-it would start. It asks probes by curl inside the container, which the image has not: here the test asks what they ask.
-All else is checked by schema, in tests/deploy.
+Podman supports Pod, Deployment and ConfigMap; secrets are made by its own command, and the Job is run as the pod that
+it would start. Podman's probes need curl inside the container, which the image lacks: the test makes their requests
+itself. Everything else is checked by schema, in tests/deploy.
 """
 
 import asyncio

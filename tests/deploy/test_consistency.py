@@ -31,7 +31,7 @@ def environment(service: str) -> dict[str, str]:
 
 
 def fill_in(value: str) -> str:
-    """With a password where one has to be given, and the default where there is one."""
+    """With a password for each required variable, and the default of the others."""
     return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", re.sub(r"\$\{\w+:\?[^}]*\}", "0a1b2c3d", value))
 
 
@@ -39,7 +39,7 @@ def config_map() -> dict[str, str]:
     return dict(manifests_of_kind("ConfigMap")["gallery"]["data"])
 
 
-# --- names that are known ---------------------------------------------------------------------------------------------
+# --- documented names ------------------------------------------------------------------------------------------------
 
 
 def test_images_deployments_and_database_have_documented_names():
@@ -53,12 +53,12 @@ def test_images_deployments_and_database_have_documented_names():
 
 
 def test_the_api_can_be_scaled():
-    """`docker compose up --scale api=3`: a name or a port of its own could be had by one only."""
+    """`docker compose up --scale api=3`: only one container could have a fixed name or port."""
     api = compose()["services"]["api"]
     assert "container_name" not in api
     assert "ports" not in api
     assert api["deploy"]["replicas"] == 3
-    assert "replicas" not in manifests_of_kind("Deployment")["gallery-api"]["spec"], "the autoscaler's to decide"
+    assert "replicas" not in manifests_of_kind("Deployment")["gallery-api"]["spec"], "the autoscaler sets it"
     slots = re.search(r"server-template api- (\d+)", (DEPLOY / "haproxy" / "haproxy.cfg").read_text())
     assert slots
     assert int(slots[1]) >= 10
@@ -149,7 +149,7 @@ def test_every_probe_uses_an_existing_route():
 
 
 def test_only_the_balancer_may_set_the_client_address():
-    """It is alone on the network that GALLERY_PROXIES names, with the servers."""
+    """The network in GALLERY_PROXIES holds only it and the servers."""
     (network,) = compose()["networks"]["default"]["ipam"]["config"]
     assert environment("api")["GALLERY_PROXIES"] == network["subnet"]
 
@@ -204,7 +204,7 @@ def test_servers_have_a_healthcheck_and_are_waited_for():
     assert eviction[eviction.index("--appendonly") + 1] == "yes"
 
 
-# --- what is named is there -------------------------------------------------------------------------------------------
+# --- named files exist ------------------------------------------------------------------------------------------------
 
 
 def test_every_named_file_exists():

@@ -1,4 +1,4 @@
-"""No default of deploy/ is open, and no process is given a secret that it does not need."""
+"""No default of deploy/ is open, and no process gets a secret that it does not need."""
 
 import json
 import re
@@ -25,7 +25,7 @@ from gallery.settings import SECRETS, Settings, all_settings
 VERIFICATION_SECRETS = {"GALLERY_ACCESS__JWT_SECRET", "GALLERY_ACCESS__SIGNING_KEYS"}
 SECRET_SETTINGS = {entry.variable for entry in all_settings() if entry.path in SECRETS}
 PLACEHOLDER = re.compile(r"<[^<>]+>")
-LABEL = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?")  # what Kubernetes takes as a label's value
+LABEL = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?")  # a label's value in Kubernetes
 
 
 # --- secrets ----------------------------------------------------------------------------------------------------------
@@ -63,7 +63,7 @@ def test_verification_and_signing_settings_are_secret():
 
 
 def test_compose_requires_every_password():
-    """A server that gets an empty one takes its own default, or none at all."""
+    """With an empty one, a server would use its own default or no password."""
     needed = re.compile(r"\$\{\w+:\?[^}]+\}")
     optional = {"GALLERY_ACCESS__JWT_SECRET", "DD_API_KEY"}  # without it: no bearer tokens, no agent
     for name, service in compose()["services"].items():
@@ -86,7 +86,7 @@ def test_network_policies_let_in_named_namespaces_only():
     assert len(labels) == 3
     for label in labels:
         assert PLACEHOLDER.fullmatch(label)
-        assert not LABEL.fullmatch(label), "Kubernetes would take it"
+        assert not LABEL.fullmatch(label), "Kubernetes would accept it"
 
 
 def test_no_pod_starts_without_proxies():

@@ -1,6 +1,6 @@
 """Checks the files for Docker, Kubernetes, GitHub and systemd with their published schemas and tools.
 
-None of them runs here: tests/containers run what can be run without Docker, and docs/deployment.md says what that is.
+None of these tools runs here; tests/containers runs the files as far as that works without Docker (docs/deployment.md).
 """
 
 import shutil

@@ -1,8 +1,8 @@
 """Renditions look as their originals do in a browser: Chromium draws both, and the pixels are compared.
 
-Of some hundred pictures, which are every two properties of their format in at least one file. What Chromium shows
-otherwise than its fellows, and so is not asked here: it ignores EXIF orientation in WebP and `clap` in AVIF, shows no
-AVIF whose profile cannot be used, and applies profiles of RGB to gray PNGs, where the PNG specification forbids them.
+The hundred or so pictures have every two properties of their format together in at least one file. Some are left out,
+since Chromium differs from other browsers: it ignores EXIF orientation in WebP and `clap` in AVIF, shows no AVIF with
+an unusable profile, and applies profiles of RGB to gray PNGs, where the PNG specification forbids them.
 """
 
 import base64
@@ -43,10 +43,10 @@ async def page() -> AsyncIterator[Page]:
 async def test_renditions_look_as_the_original_does_in_a_browser(render_file: RenderFile, page: Page, format_name: str):
     strange = {}
     for kind in sample_files.generate(format_name):
-        prints = render_file(kind.file)
+        rendered = render_file(kind.file)
         original = await _drawn(page, kind.reference, kind.mime)
-        webp = await _drawn(page, prints.file("320", "webp"), "image/webp")
-        jpeg = await _drawn(page, prints.file("320", "jpeg"), "image/jpeg")
+        webp = await _drawn(page, rendered.file("320", "webp"), "image/webp")
+        jpeg = await _drawn(page, rendered.file("320", "jpeg"), "image/jpeg")
         assert original.shape == webp.shape == jpeg.shape, kind.name
         pairs = ((original, webp, 255), (original, webp, 0), (original, jpeg, 255))
         difference = max(np.abs(_on(one, ground) - _on(other, ground)).mean() for one, other, ground in pairs)

@@ -57,8 +57,8 @@ def test_display_p3_without_a_profile_is_converted(render_file, file):
 
 @pytest.mark.parametrize(("gamma", "shown"), [("gamma 1.0", 122), ("gamma 2.2", 50), ("broken primaries", 50)])
 def test_a_png_is_shown_with_its_gamma(render_file, gamma, shown):
-    prints = render_file(with_chunks(a_picture("PNG", (50, 50, 50)), gamma))
-    assert np.abs(color_of(prints.picture("320", "webp")) - shown).max() <= 4
+    rendered = render_file(with_chunks(a_picture("PNG", (50, 50, 50)), gamma))
+    assert np.abs(color_of(rendered.picture("320", "webp")) - shown).max() <= 4
 
 
 @pytest.mark.parametrize("in_container", [True, False], ids=["in its container", "in its pixels' header"])
@@ -84,9 +84,9 @@ def test_colors_multiplied_by_alpha_are_divided_again(render_file, format_name):
         if format_name == "avif"
         else a_heic((*(each * half // 255 for each in red), half), "RGBa")
     )
-    prints = render_file(file)
-    assert np.abs(color_of(prints.picture("320", "webp")) - (*red, half)).max() <= 6
-    assert np.abs(color_of(prints.picture("320", "jpeg")) - (227, 147, 147)).max() <= 6
+    rendered = render_file(file)
+    assert np.abs(color_of(rendered.picture("320", "webp")) - (*red, half)).max() <= 6
+    assert np.abs(color_of(rendered.picture("320", "jpeg")) - (227, 147, 147)).max() <= 6
 
 
 def test_the_brightest_of_an_hdr_picture_keep_their_hue(render_file):

@@ -64,8 +64,8 @@ def test_bytes_after_the_end_do_no_harm(render_file, kind):
 def test_a_phone_that_writes_stray_bytes_makes_photos_all_the_same(render_file, marker):
     file = WHOLE["jpeg"]
     at = file.rindex(marker)
-    prints = render_file(file[:at] + bytes(3) + file[at:])
-    assert photos.likeness(prints.picture("960", "jpeg"), photos.photo(400, 300)) > 0.9
+    rendered = render_file(file[:at] + bytes(3) + file[at:])
+    assert photos.likeness(rendered.picture("960", "jpeg"), photos.photo(400, 300)) > 0.9
 
 
 def test_a_flipped_bit_in_a_png_is_found_by_its_checksum(render_file):

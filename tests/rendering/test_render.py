@@ -37,8 +37,8 @@ def color_of(picture: Image.Image) -> tuple[int, ...]:
 
 
 def test_a_phone_photo_becomes_six_files(render_file):
-    prints = render_file(photos.a_twelve_megapixel_photo())
-    assert prints.sizes == [
+    rendered = render_file(photos.a_twelve_megapixel_photo())
+    assert rendered.sizes == [
         ("320", "webp", 320, 240),
         ("320", "jpeg", 320, 240),
         ("960", "webp", 960, 720),
@@ -46,13 +46,13 @@ def test_a_phone_photo_becomes_six_files(render_file):
         ("1920", "webp", 1920, 1440),
         ("1920", "jpeg", 1920, 1440),
     ]
-    assert (prints.facts.width, prints.facts.height) == (4032, 3024)
-    assert prints.facts.exif["camera"] == "Canon EOS R6"
+    assert (rendered.facts.width, rendered.facts.height) == (4032, 3024)
+    assert rendered.facts.exif["camera"] == "Canon EOS R6"
     reference = photos.photo(4032, 3024).reduce(4)
-    for each in prints.facts.renditions:
-        picture = prints.picture(each.name, each.format)
+    for each in rendered.facts.renditions:
+        picture = rendered.picture(each.name, each.format)
         assert (picture.format, picture.size) == (each.format.upper(), (each.width, each.height))
-        assert each.size == len(prints.file(each.name, each.format))
+        assert each.size == len(rendered.file(each.name, each.format))
         picture.thumbnail((960, 720))
         assert photos.likeness(picture, reference) > MIN_SSIM
 
@@ -77,9 +77,9 @@ def test_the_result_can_be_pickled(render_file):
     ],
 )
 def test_every_format_looks_like_its_original(render_file, make, least):
-    prints = render_file(make(600, 450, 2))
+    rendered = render_file(make(600, 450, 2))
     for kind in ("webp", "jpeg"):
-        picture = prints.picture("960", kind)
+        picture = rendered.picture("960", kind)
         assert picture.size == (600, 450)
         assert photos.likeness(picture, photos.photo(600, 450, 2)) > least
         assert photos.difference(picture, photos.photo(600, 450, 2)) < 5
@@ -92,10 +92,10 @@ def test_a_small_picture_is_never_enlarged(render_file):
 
 @pytest.mark.parametrize("sides", [(1, 1), (1, 16_383), (16_383, 1), (1921, 2)])
 def test_the_narrowest_pictures_have_renditions_too(render_file, sides):
-    prints = render_file(plain((200, 30, 40), sides=sides))
-    assert (prints.facts.width, prints.facts.height) == sides
-    assert prints.facts.color == "#c81e28"
-    assert all(abs(a - b) < 6 for a, b in zip(color_of(prints.picture("320", "webp")), (200, 30, 40), strict=True))
+    rendered = render_file(plain((200, 30, 40), sides=sides))
+    assert (rendered.facts.width, rendered.facts.height) == sides
+    assert rendered.facts.color == "#c81e28"
+    assert all(abs(a - b) < 6 for a, b in zip(color_of(rendered.picture("320", "webp")), (200, 30, 40), strict=True))
 
 
 @pytest.mark.parametrize("make", [photos.a_gif, photos.a_webp, photos.an_avif])
@@ -110,16 +110,16 @@ def test_of_an_animation_the_first_frame_is_shown(render_file, make):
 @pytest.mark.parametrize("sides", [(6000, 400), (400, 6000)])
 def test_the_longest_pictures_are_sharp(render_file, sides, orientation):
     """A JPEG is shrunk while it is decoded, but never below what the largest rendition needs."""
-    prints = render_file(photos.a_jpeg(*sides, orientation=orientation, quality=90))
-    largest = prints.facts.renditions[-1]
-    assert photos.likeness(prints.picture(largest.name, "jpeg"), photos.photo(*sides)) > MIN_SSIM
+    rendered = render_file(photos.a_jpeg(*sides, orientation=orientation, quality=90))
+    largest = rendered.facts.renditions[-1]
+    assert photos.likeness(rendered.picture(largest.name, "jpeg"), photos.photo(*sides)) > MIN_SSIM
 
 
 def test_the_recipe_is_followed(render_file):
-    prints = render_file(photos.a_jpeg(600, 450), Recipe(widths=(100, 300), webp_quality=20, jpeg_quality=20))
-    assert [size[0] for size in prints.sizes] == ["100", "100", "300", "300"]
+    rendered = render_file(photos.a_jpeg(600, 450), Recipe(widths=(100, 300), webp_quality=20, jpeg_quality=20))
+    assert [size[0] for size in rendered.sizes] == ["100", "100", "300", "300"]
     better = render_file(photos.a_jpeg(600, 450), Recipe(widths=(100, 300)))
-    assert all(a.size < 0.7 * b.size for a, b in zip(prints.facts.renditions, better.facts.renditions, strict=True))
+    assert all(a.size < 0.7 * b.size for a, b in zip(rendered.facts.renditions, better.facts.renditions, strict=True))
 
 
 # --- upright --------------------------------------------------------------------------------------------------------
@@ -128,17 +128,17 @@ def test_the_recipe_is_followed(render_file):
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("make", [photos.a_jpeg, photos.a_webp, photos.a_heic, photos.an_avif])
 def test_every_orientation_is_made_upright(render_file, make, orientation):
-    prints = render_file(make(600, 400, 2, orientation=orientation))
-    assert (prints.facts.width, prints.facts.height) == (600, 400)
-    assert prints.sizes[0] == ("320", "webp", 320, 213)
-    assert prints.picture("960", "webp").size == (600, 400)
-    assert photos.likeness(prints.picture("960", "webp"), photos.photo(600, 400, 2)) > MIN_SSIM - 0.05
+    rendered = render_file(make(600, 400, 2, orientation=orientation))
+    assert (rendered.facts.width, rendered.facts.height) == (600, 400)
+    assert rendered.sizes[0] == ("320", "webp", 320, 213)
+    assert rendered.picture("960", "webp").size == (600, 400)
+    assert photos.likeness(rendered.picture("960", "webp"), photos.photo(600, 400, 2)) > MIN_SSIM - 0.05
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 77])
 def test_an_invalid_orientation_is_ignored(render_file, orientation):
-    prints = render_file(photos.a_jpeg(600, 400, 2, orientation=orientation))
-    assert photos.likeness(prints.picture("960", "webp"), photos.photo(600, 400, 2)) > MIN_SSIM
+    rendered = render_file(photos.a_jpeg(600, 400, 2, orientation=orientation))
+    assert photos.likeness(rendered.picture("960", "webp"), photos.photo(600, 400, 2)) > MIN_SSIM
 
 
 # --- colours --------------------------------------------------------------------------------------------------------
@@ -188,9 +188,9 @@ def test_every_kind_of_png_is_shown(render_file, mode):
     out = io.BytesIO()
     picture = photos.photo(400, 300, 2).convert(mode)
     picture.save(out, "PNG")
-    prints = render_file(out.getvalue())
-    assert prints.picture("960", "jpeg").mode == "RGB"
-    assert photos.difference(prints.picture("960", "jpeg"), picture) < 6
+    rendered = render_file(out.getvalue())
+    assert rendered.picture("960", "jpeg").mode == "RGB"
+    assert photos.difference(rendered.picture("960", "jpeg"), picture) < 6
 
 
 def test_a_picture_of_few_colours_is_shown(render_file):
@@ -214,8 +214,8 @@ def test_a_gray_jpeg_is_shown(render_file):
 
 
 def test_transparency_is_kept_in_webp_and_white_in_jpeg(render_file):
-    prints = render_file(photos.a_png(400, 300, 2, alpha=True))
-    webp, jpeg = prints.picture("960", "webp"), prints.picture("960", "jpeg")
+    rendered = render_file(photos.a_png(400, 300, 2, alpha=True))
+    webp, jpeg = rendered.picture("960", "webp"), rendered.picture("960", "jpeg")
     assert webp.mode == "RGBA"
     assert [webp.getpixel((x, 150))[3] for x in (0, 90, 399)] == [0, 0, 255]
     assert jpeg.getpixel((10, 150)) == (255, 255, 255)
@@ -256,9 +256,9 @@ def test_clear_pixels_do_not_bleed_when_shrunk(render_file):
 )
 def test_a_rendition_has_only_pixels(render_file, original):
     assert b"Marie Curie" in original
-    prints = render_file(original)
-    for each in prints.facts.renditions:
-        file = prints.file(each.name, each.format)
+    rendered = render_file(original)
+    for each in rendered.facts.renditions:
+        file = rendered.file(each.name, each.format)
         for secret in (
             b"Exif",
             b"GPS",
@@ -274,9 +274,9 @@ def test_a_rendition_has_only_pixels(render_file, original):
         ):
             assert secret not in file, (each.name, each.format, secret)
         assert photos.opened(file).getexif() == {}
-    assert "Marie" not in str(prints.facts)
-    assert "SN-0042" not in str(prints.facts)
-    assert set(prints.facts.exif) == {"camera", "lens", "exposureTime", "fNumber", "iso", "focalLength", "takenAt"}
+    assert "Marie" not in str(rendered.facts)
+    assert "SN-0042" not in str(rendered.facts)
+    assert set(rendered.facts.exif) == {"camera", "lens", "exposureTime", "fNumber", "iso", "focalLength", "takenAt"}
 
 
 # --- the placeholder --------------------------------------------------------------------------------------------------

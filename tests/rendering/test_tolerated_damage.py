@@ -37,8 +37,8 @@ STRAY_BYTES = {
 
 @pytest.mark.parametrize("name", STRAY_BYTES)
 def test_stray_bytes_between_segments_are_skipped(render_file, name):
-    prints = render_file(stray(STRAY_BYTES[name]))
-    assert photos.likeness(prints.picture("960", "jpeg"), photos.photo(400, 300)) > 0.9
+    rendered = render_file(stray(STRAY_BYTES[name]))
+    assert photos.likeness(rendered.picture("960", "jpeg"), photos.photo(400, 300)) > 0.9
 
 
 def test_too_many_stray_bytes_are_refused(render_file):
@@ -169,11 +169,11 @@ CANVASES = {  # as Chromium draws them: the sides, the first pixel and the last
 @pytest.mark.parametrize("name", CANVASES)
 def test_a_gifs_first_frame_stands_on_its_canvas(render_file, name):
     file, sides, first, last = CANVASES[name]
-    prints = render_file(file)
-    assert (prints.facts.width, prints.facts.height) == sides
+    rendered = render_file(file)
+    assert (rendered.facts.width, rendered.facts.height) == sides
     assert probe(io.BytesIO(file), Limits()).width == sides[0]
-    size = prints.sizes[-1][0]
-    webp, jpeg = prints.picture(size, "webp").convert("RGBA"), prints.picture(size, "jpeg")
+    size = rendered.sizes[-1][0]
+    webp, jpeg = rendered.picture(size, "webp").convert("RGBA"), rendered.picture(size, "jpeg")
     for at, wanted in (((0, 0), first), ((webp.width - 1, webp.height - 1), last)):
         seen = webp.getpixel(at)
         assert seen[3] == wanted[3], (at, seen)

@@ -30,7 +30,7 @@ def store_environment(request, environment):
 
 
 async def a_large_body(number: int) -> AsyncIterator[bytes]:
-    """Made while it is sent, so that 32 of them do not fill the memory of the test."""
+    """A file made while it is sent, so that 32 of them do not fill the test's memory."""
     yield b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r\n\r\n'
     photo = photos.a_jpeg(64, 48) + number.to_bytes(4, "big")
     yield photo
@@ -49,7 +49,7 @@ async def upload(url: str, number: int) -> str:
 
 @asynccontextmanager
 async def memory_limit(stack: RunningGallery, at_most: int) -> AsyncIterator[None]:
-    """Its memory does not grow by more than so many MiB while the block runs."""
+    """Fails when the process's memory grows by more than so many MiB during the block."""
     process, seen = psutil.Process(stack.pid), []
 
     async def look() -> None:

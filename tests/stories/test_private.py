@@ -14,7 +14,7 @@ import photos
 from factories import post, wait_until_settled
 from gallery_processes import RunningGallery, api, base_environment, dev, run_gallery
 
-FILE_COUNT = 400  # files in one open folder: more than the walk has done when it is looked at first
+FILE_COUNT = 400  # in one open folder: more than the walk has done at the first check
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ async def permissive_dev(folder: Path, **more: str) -> AsyncIterator[RunningGall
 
 
 def readable_by_others(*folders: Path) -> list[str]:
-    """All that other users may read, write or enter beneath. A folder itself they may enter, not list."""
+    """Everything below that other users may read, write or enter. The folder itself they may enter, not list."""
     found = [f"{folder}/" for folder in folders if mode(folder) & 0o066]
     for folder in folders:
         for path in folder.rglob("*"):

@@ -1,4 +1,4 @@
-"""Processes that stop, die and come back, while photos are on their way."""
+"""Processes that stop, die and restart, while photos are in progress."""
 
 import asyncio
 import os
@@ -71,7 +71,7 @@ async def test_everything_pending_survives_a_flushall(environment, tmp_path):
         httpx.AsyncClient(base_url=server.url, timeout=30) as client,
     ):
         async with worker(environment, tmp_path / "logs"):
-            pass  # it has marked the queue: from here on a loss of memory is noticed
+            pass  # it has marked the queue: from here on a loss of Valkey's data is noticed
         ids = [(await post(client, content)).json()["id"] for content in photos.distinct_photos(20)]
         async with redis.from_url(settings.redis.url) as valkey:
             await valkey.flushdb()
