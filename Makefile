@@ -77,7 +77,8 @@ site: .venv/dev.stamp  ## Build the documentation as a site into site/: open sit
 
 .PHONY: migration
 migration: .venv/run.stamp  ## Start a new migration: make migration name="add albums"
-	$(BIN)/alembic -c migrations/alembic.ini revision -m "$(name)"
+	$(BIN)/alembic -c migrations/alembic.ini revision -m "$(name)" \
+		--rev-id "$$(printf %03d $$(($$(ls migrations/versions/*.py | wc -l) + 1)))"
 
 .PHONY: lock
 lock: .venv/dev.stamp  ## Resolve the dependencies again, with hashes

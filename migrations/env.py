@@ -1,8 +1,8 @@
 """Runs the migrations, one process at a time, on the connection that `gallery migrate` hands over.
 
-The API goes on meanwhile, so no step may keep it waiting. One that wants a table's lock gives up after a moment and is
-begun again (`adapters/postgres/migrations.py`), as later sessions in PostgreSQL's queue would wait as well; and one
-that takes long is ended, unless the operator has said that it may.
+The API serves requests meanwhile, so no step may block it for long. A step that does not get a table's lock gives up
+after a moment and is tried again (`adapters/postgres/migrations.py`): statements that queue behind it would wait too.
+A statement that takes long is cancelled, unless the operator has given `--slow`.
 """
 
 import time
@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 MIGRATION_LOCK_ID = 7_261_001  # of all Gallery processes that migrate one database
 LOCK_TIMEOUT = "2s"
-STATEMENT_TIMEOUT = "30s"  # CREATE INDEX CONCURRENTLY blocks nobody, and is let be: see `beside_everybody`
+STATEMENT_TIMEOUT = "30s"  # `outside_transaction` lifts both for CREATE INDEX CONCURRENTLY, which blocks nothing
 
 connection = context.config.attributes["connection"]
 slow = context.config.attributes.get("slow", False)
@@ -20,7 +20,7 @@ slow = context.config.attributes.get("slow", False)
 
 def execute(statement: str) -> bool:
     answer = bool(connection.execute(text(statement)).scalar())
-    connection.commit()  # who waits must not have a snapshot: CREATE INDEX CONCURRENTLY would wait for it
+    connection.commit()  # a waiting process must not hold a snapshot: CREATE INDEX CONCURRENTLY would wait for it
     return answer
 
 

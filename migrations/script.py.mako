@@ -3,8 +3,8 @@
 from alembic import op
 
 revision = "${up_revision}"
-down_revision = ${repr(down_revision)}
+down_revision = "${down_revision}"
 
 
 def upgrade() -> None:
-    ${upgrades if upgrades else 'op.execute("")'}
+    op.execute("")

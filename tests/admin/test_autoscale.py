@@ -165,7 +165,7 @@ async def test_the_advice_uses_heartbeats_and_due_images(client, gallery):
     assert (found["wanted"], found["rule"]) == (3, "latency")
     assert found["oldestSeconds"] >= 31
     async with gallery.database.writing() as db:
-        await db.execute("UPDATE image SET work = NULL, status = 'READY'")
+        await db.execute("UPDATE image SET work_state = NULL, status = 'READY'")
         await db.execute("""
             INSERT INTO timeline (image_id, stage, attempt, duration)
             SELECT id, 'ready', n, interval '6 s' FROM image, generate_series(1, 30) AS n

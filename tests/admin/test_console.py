@@ -43,7 +43,9 @@ async def execute(gallery, statement, *values):
 
 async def make_failed(gallery, *titles, code="damaged_picture"):
     """Images that are FAILED, the last one last."""
-    ids = await insert_images(gallery, *titles, status="FAILED", work=None, error_code=code, error_message="Broken.")
+    ids = await insert_images(
+        gallery, *titles, status="FAILED", work_state=None, error_code=code, error_message="Broken."
+    )
     for image in ids:
         await execute(gallery, "UPDATE image SET updated_at = clock_timestamp() WHERE id = $1", image)
     return ids
@@ -356,6 +358,8 @@ async def test_an_admin_retries_another_owners_image(settings):
         _, admin = await create_api_key(gallery, "ops", "admin")
         file = {"file": ("lake.jpg", unique_photo())}
         image = (await client.post("/api/v1/images", files=file, headers={"X-Api-Key": maya})).json()["id"]
-        await execute(gallery, "UPDATE image SET status = 'FAILED', work = NULL, error_code = 'x', error_message = 'x'")
+        await execute(
+            gallery, "UPDATE image SET status = 'FAILED', work_state = NULL, error_code = 'x', error_message = 'x'"
+        )
         again = await client.post(f"/admin/queues/failed/{image}/retry", headers={"X-Api-Key": admin})
         assert (again.status_code, again.json()["owner"]) == (202, "maya")

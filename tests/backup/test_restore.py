@@ -152,7 +152,7 @@ async def test_no_number_is_used_twice(environment, tmp_path, location):
         await processing.process(image)
         waiting = await upload_image(gallery)
         async with gallery.database.writing() as db:
-            await db.execute("UPDATE image SET status = 'PROCESSING', work = 'taken', attempt = 1, "
+            await db.execute("UPDATE image SET status = 'PROCESSING', work_state = 'claimed', attempt = 1, "
                              "lease_until = now() + interval '1 hour' WHERE id = $1", waiting.id)  # fmt: skip
         await BackupCreator(gallery.database, gallery.objects, str(gallery.settings.database.url)).run(
             location, 7, ignore_progress

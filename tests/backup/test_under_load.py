@@ -76,4 +76,4 @@ async def _delete_some(url, load):
 
 async def _count_waiting(gallery):
     async with gallery.database.primary() as db:
-        return await db.fetchval("SELECT count(*) FROM image WHERE work IS NOT NULL AND deleted_at IS NULL")
+        return await db.fetchval("SELECT count(*) FROM image WHERE work_state IS NOT NULL AND deleted_at IS NULL")

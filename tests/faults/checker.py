@@ -15,7 +15,7 @@ from gallery.wiring import Gallery, open_gallery
 SETTLE_TIMEOUT_SECONDS = 90  # seconds for everything to settle: ten strikes of backoff, on two cores
 UNSETTLED = """
     SELECT count(*) FROM image
-    WHERE deleted_at IS NULL AND (work IS NOT NULL OR status IN ('PENDING', 'PROCESSING'))
+    WHERE deleted_at IS NULL AND (work_state IS NOT NULL OR status IN ('PENDING', 'PROCESSING'))
 """
 ROWS = "SELECT id::text, status, sha256, error_code, error_message FROM image WHERE deleted_at IS NULL"
 OBJECT_ROWS = "SELECT key, remove_after FROM object"

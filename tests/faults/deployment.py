@@ -21,7 +21,7 @@ from faults.proxy import Proxy
 from gallery_processes import RunningGallery, RunningProcess, api, worker
 
 LISTENERS = 5
-UNSETTLED = "SELECT count(*) FROM image WHERE work IS NOT NULL AND deleted_at IS NULL AND created_at <= $1"
+UNSETTLED = "SELECT count(*) FROM image WHERE work_state IS NOT NULL AND deleted_at IS NULL AND created_at <= $1"
 NO_SETTINGS: Mapping[str, str] = MappingProxyType({})
 
 

@@ -18,7 +18,7 @@ from gallery_processes import RunningProcess
 SECOND_TIME = ":2"
 NO_WORKER = "nobody any more"
 WORKER_OF = f"""
-    SELECT CASE WHEN work IS NULL THEN '{NO_WORKER}' ELSE coalesce((
+    SELECT CASE WHEN work_state IS NULL THEN '{NO_WORKER}' ELSE coalesce((
         SELECT worker FROM timeline WHERE image_id = $1 AND stage = 'processing' ORDER BY id DESC LIMIT 1
     ), 'nobody yet') END FROM image WHERE id = $1
 """

@@ -22,7 +22,8 @@ from image_rows import insert_images
 from scraping import scrape
 
 INSERT_IMAGES = """
-    INSERT INTO image (id, owner, title, original_name, mime_type, size, sha256, animated, status, work, deleted_at)
+    INSERT INTO image (id, owner, title, original_name, mime_type, size, sha256, animated,
+                       status, work_state, deleted_at)
     SELECT gen_random_uuid(), 'everybody', 'x', 'x.jpg', 'image/jpeg', 1, i::text, false,
            CASE WHEN i % 10 = 0 THEN 'FAILED' ELSE 'READY' END, NULL, CASE WHEN i % 3 = 0 THEN now() END
     FROM generate_series(1, 5000) i

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import ModuleType, SimpleNamespace
 
-FIRST_CHECKED = "0009"  # those before are of the first release: no version ran beside them
+FIRST_CHECKED = "005"  # the ones before are of the first release: no version ran beside them
 CONTRACTING = (
     r"DROP TABLE",
     r"DROP COLUMN",
@@ -83,9 +83,9 @@ def _step_violations(step: Step, new: set[str], *, contracts: bool) -> Iterator[
         yield f"takes away what the version before may use: {sql}"
     for concurrently, table in INDEX.findall(sql):
         if table not in new and not concurrently:
-            yield f"an index on a table with rows is made CONCURRENTLY, in a beside_everybody: {sql}"
+            yield f"an index on a table with rows is made CONCURRENTLY, in an `outside_transaction`: {sql}"
     if "CONCURRENTLY" in sql.upper() and not step.autocommit:
-        yield f"CONCURRENTLY cannot stand in a transaction, but in a beside_everybody: {sql}"
+        yield f"CONCURRENTLY cannot stand in a transaction, but in an `outside_transaction`: {sql}"
     if not set(ALTERED.findall(sql)) <= new:
         yield from _existing_table_violations(sql)
 

@@ -10,7 +10,7 @@ from gallery.adapters.postgres.database import SCHEMA_REVISION
 from gallery.adapters.postgres.migrations import outside_transaction
 from upgrades.rules import FIRST_CHECKED, violations
 
-FOLDER = Path(__file__).resolve().parents[2] / "migrations" / "versions"
+MIGRATIONS = sorted((Path(__file__).resolve().parents[2] / "migrations" / "versions").glob("*.py"))
 
 
 def migration(path: Path) -> ModuleType:
@@ -23,9 +23,16 @@ def migration(path: Path) -> ModuleType:
 
 
 def test_no_migration_breaks_the_rules():
-    looked_at = [path for path in sorted(FOLDER.glob("[0-9]*.py")) if path.name[:4] >= FIRST_CHECKED]
-    assert looked_at[-1].name.startswith(SCHEMA_REVISION)
-    assert {path.name: violations(migration(path)) for path in looked_at} == {path.name: [] for path in looked_at}
+    checked = [path for path in MIGRATIONS if path.name[:3] >= FIRST_CHECKED]
+    assert {path.name: violations(migration(path)) for path in checked} == {path.name: [] for path in checked}
+
+
+def test_migrations_are_numbered_one_after_the_other():
+    numbers = [f"{number:03}" for number in range(1, len(MIGRATIONS) + 1)]
+    assert [path.name[:4] for path in MIGRATIONS] == [f"{number}_" for number in numbers]
+    steps = [(each.revision, each.down_revision) for each in map(migration, MIGRATIONS)]
+    assert steps == list(zip(numbers, [None, *numbers[:-1]], strict=True))
+    assert numbers[-1] == SCHEMA_REVISION
 
 
 @pytest.mark.parametrize(
@@ -34,13 +41,13 @@ def test_no_migration_breaks_the_rules():
         ("DROP TABLE event", "takes away"),
         ("ALTER TABLE image DROP COLUMN alt", "takes away"),
         ("ALTER TABLE image DROP alt", "takes away"),
-        ("ALTER TABLE image RENAME COLUMN alt TO words", "takes away"),
+        ("ALTER TABLE image RENAME COLUMN alt TO caption", "takes away"),
         ("ALTER TABLE image ALTER alt TYPE bytea USING alt::bytea", "takes away"),
-        ("CREATE INDEX x ON image (alt)", "CONCURRENTLY, in a beside_everybody"),
+        ("CREATE INDEX x ON image (alt)", "CONCURRENTLY, in an `outside_transaction`"),
         ("CREATE INDEX CONCURRENTLY x ON image (alt)", "cannot stand in a transaction"),
         ("ALTER TABLE image ADD colour text NOT NULL", "leaves it empty"),
         ("ALTER TABLE image ADD a text, ADD b text NOT NULL", "leaves it empty"),
-        ("ALTER TABLE image ADD words text GENERATED ALWAYS AS (alt) STORED", "writes every row anew"),
+        ("ALTER TABLE image ADD search text GENERATED ALWAYS AS (alt) STORED", "writes every row anew"),
         ("ALTER TABLE image ADD CONSTRAINT x CHECK (size > 0)", "NOT VALID"),
         ("ALTER TABLE image ALTER width SET NOT NULL", "every row is read"),
         ("ALTER TABLE image ADD colour text; UPDATE image SET colour = 'red'", "rows are changed"),

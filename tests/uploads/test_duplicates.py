@@ -3,6 +3,9 @@
 import asyncio
 import json
 
+import asyncpg
+import pytest
+
 import photos
 from factories import CALLER, listen, post, stored_keys, unique_photo, upload_image, wait_until_settled
 from gallery.access.model import Caller, Owner
@@ -113,9 +116,8 @@ async def test_uploading_and_deleting_the_same_bytes_at_once_always_answers(clie
     assert (await client.get(last.headers["location"] + "/original")).content == PHOTO
 
 
-async def test_the_rule_is_the_tables(gallery):
-    """Two images of the same bytes from before there was the rule stay; the older one is the one that is found."""
-    older, newer = await upload_image(gallery, PHOTO), await upload_image(gallery, unique_photo())
-    async with gallery.database.writing() as db:
-        await db.execute("UPDATE image SET sha256 = $1, older_rule = true WHERE id = $2", older.sha256, newer.id)
-    assert (await upload_image(gallery, PHOTO)).id == older.id
+async def test_the_table_refuses_a_second_image_of_the_same_bytes(gallery):
+    first, second = await upload_image(gallery, PHOTO), await upload_image(gallery, unique_photo())
+    with pytest.raises(asyncpg.UniqueViolationError, match="image_unique_content"):
+        async with gallery.database.writing() as db:
+            await db.execute("UPDATE image SET sha256 = $1 WHERE id = $2", first.sha256, second.id)

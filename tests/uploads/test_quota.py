@@ -3,14 +3,10 @@
 import asyncio
 from collections import Counter
 
-import asyncpg
-
 import photos
 from conftest import running_application
-from databases import NUMBERS, create_database
 from factories import CALLER, post, upload_image
 from gallery.access.model import Caller, Owner
-from gallery.adapters.postgres.migrations import migrate
 from gallery.images import store
 
 NOOR = Caller(owner=Owner("noor"))
@@ -100,19 +96,3 @@ async def test_a_worker_does_not_touch_the_count(gallery, processing):
     await processing.process(image.id)
     async with gallery.database.primary() as db:
         assert await db.fetchval("SELECT xmin::text FROM storage") == before
-
-
-async def test_what_was_there_before_is_counted(servers):
-    url = await create_database(str(servers.database.url), f"before_{next(NUMBERS)}", template="template0")
-    await asyncio.to_thread(migrate, url, "0001")
-    connection = await asyncpg.connect(url)
-    try:
-        for size, deleted in ((3, "NULL"), (4, "NULL"), (5, "now()")):
-            await connection.execute(
-                "INSERT INTO image (id, owner, title, original_name, mime_type, size, sha256, animated, deleted_at) "
-                f"VALUES (gen_random_uuid(), 'maya', '', '', 'image/png', {size}, '', false, {deleted})"
-            )
-        await asyncio.to_thread(migrate, url)
-        assert await connection.fetch("SELECT * FROM storage") == [("maya", 7)]
-    finally:
-        await connection.close()

@@ -13,10 +13,10 @@ from gallery.images.schema import ErrorView
 from gallery.images.timeline import TimelineEntry
 
 SELECT_IMAGE = """
-    SELECT id, owner, title, original_name, mime_type, size, sha256, visibility, status, version, work, lane,
-           queue_position AS queue_place, attempt, strikes, losses, deferrals, next_attempt_at, lease_until, worker,
-           enqueued_at AS rung_at, rendered_attempt, recipe, error_code, error_message, created_at, updated_at,
-           dropped_at, deleted_at,
+    SELECT id, owner, title, original_name, mime_type, size, sha256, visibility, status, version, lane,
+           CASE work_state WHEN 'claimed' THEN 'taken' ELSE work_state END AS work, queue_position AS queue_place,
+           attempt, strikes, losses, deferrals, next_attempt_at, lease_until, worker, enqueued_at AS rung_at,
+           rendered_attempt, recipe, error_code, error_message, created_at, updated_at, dropped_at, deleted_at,
            (SELECT count(*) FROM object WHERE image_id = image.id) AS objects
     FROM image WHERE id = $1
 """

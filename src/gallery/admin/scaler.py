@@ -14,7 +14,7 @@ BUSY_WINDOW = timedelta(seconds=60)  # over which `busy` is measured
 SELECT_LOAD = """
     WITH worker AS (SELECT *, ended_at IS NULL AND seen_at > now() - $1::interval AS counts FROM worker),
          due AS (SELECT next_attempt_at AS at FROM image
-                 WHERE work = 'due' AND deleted_at IS NULL AND next_attempt_at <= now())
+                 WHERE work_state = 'due' AND deleted_at IS NULL AND next_attempt_at <= now())
     SELECT (SELECT count(*) FROM worker WHERE counts) AS workers,
            (SELECT count(*) FROM worker WHERE counts AND seen_at > now() - $2::interval) AS alive,
            extract(epoch FROM now() - (SELECT max(started_at) FROM worker WHERE counts))::float AS joined,

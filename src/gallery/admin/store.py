@@ -19,13 +19,13 @@ BACKLOG = """
     SELECT lane, count(*) FILTER (WHERE next_attempt_at <= now()) AS due,
            count(*) FILTER (WHERE next_attempt_at > now()) AS later,
            extract(epoch FROM now() - min(next_attempt_at) FILTER (WHERE next_attempt_at <= now()))::float AS oldest
-    FROM image WHERE work = 'due' AND deleted_at IS NULL GROUP BY lane
+    FROM image WHERE work_state = 'due' AND deleted_at IS NULL GROUP BY lane
 """
 RUNNING = """
     SELECT id, owner, title, lane, attempt, worker, lease_until, lease_until <= now() AS overdue,
            (SELECT max(at) FROM timeline
             WHERE image_id = image.id AND attempt = image.attempt AND stage = 'processing') AS since
-    FROM image WHERE work = 'taken' AND deleted_at IS NULL ORDER BY lease_until LIMIT $1
+    FROM image WHERE work_state = 'claimed' AND deleted_at IS NULL ORDER BY lease_until LIMIT $1
 """
 THROUGHPUT = """
     SELECT minute, count(stage) FILTER (WHERE stage = 'ready') AS ready,

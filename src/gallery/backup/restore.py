@@ -12,7 +12,7 @@ import structlog
 
 from gallery.adapters.objects.store import INSTALLATION_KEY, ObjectStore
 from gallery.adapters.postgres import dump
-from gallery.adapters.postgres.database import SCHEMA_REVISION
+from gallery.adapters.postgres.database import check_schema
 from gallery.adapters.valkey.client import Valkey
 from gallery.background import gather
 from gallery.backup import snapshot
@@ -46,7 +46,7 @@ AFTER_RESTORE = """
     UPDATE image SET
         version = greatest(version + 1, seconds), attempt = greatest(attempt + 1, seconds),
         status = CASE status WHEN 'PROCESSING' THEN 'PENDING' ELSE status END,
-        work = CASE work WHEN 'taken' THEN 'due' ELSE work END, lease_until = NULL,
+        work_state = CASE work_state WHEN 'claimed' THEN 'due' ELSE work_state END, lease_until = NULL,
         next_attempt_at = least(next_attempt_at, now()), enqueued_at = '-infinity'
     FROM (SELECT extract(epoch FROM now() - timestamptz '2026-01-01 00:00Z')::integer AS seconds) AS clock;
     DELETE FROM idempotency WHERE status IS NULL;
@@ -69,10 +69,7 @@ class BackupRestorer:
         Raises `BackupNotFound`, `BackupDamaged`, `ForeignStore`, `DumpFailed`, `Unavailable`, `CannotStart`.
         """
         manifest = await location.manifest(id_)
-        if manifest.schema > SCHEMA_REVISION:
-            raise CannotStart(
-                f"The backup has schema {manifest.schema}, this Gallery {SCHEMA_REVISION}: upgrade Gallery."
-            )
+        check_schema("The backup", manifest.schema)
         programs = await self._programs()
         await self._claim_store(manifest.installation)
         with tempfile.TemporaryDirectory(prefix="gallery-restore-") as folder:

@@ -22,19 +22,19 @@ POLL_SECONDS = 0.25
 
 LOCK_TABLE = "LOCK TABLE backup IN SHARE ROW EXCLUSIVE MODE"
 BEGIN = """
-    INSERT INTO backup (id, place, frozen_until)
+    INSERT INTO backup (id, location, frozen_until)
     SELECT $1, $2, now() + $3::interval WHERE NOT EXISTS (SELECT FROM backup WHERE frozen_until > now())
     RETURNING true
 """
-LATEST_FREEZE = "SELECT place, frozen_until FROM backup ORDER BY frozen_until DESC LIMIT 1"
+LATEST_FREEZE = "SELECT location, frozen_until FROM backup ORDER BY frozen_until DESC LIMIT 1"
 RENEW = "UPDATE backup SET frozen_until = now() + $2::interval WHERE id = $1"
 END_FREEZE = "UPDATE backup SET frozen_until = now() WHERE id = $1"
-MARK_COMPLETE = "UPDATE backup SET created_at = now() WHERE id = $1"
+MARK_COMPLETE = "UPDATE backup SET completed_at = now() WHERE id = $1"
 MARK_VERIFIED = """
-    INSERT INTO backup (id, place, began_at, frozen_until, created_at, verified_at)
+    INSERT INTO backup (id, location, started_at, frozen_until, completed_at, verified_at)
     VALUES ($1, $2, $3, now(), $3, now()) ON CONFLICT (id) DO UPDATE SET verified_at = now()
 """
-VERIFIED_AGE = "SELECT now() - max(began_at) FROM backup WHERE verified_at IS NOT NULL"
+VERIFIED_AGE = "SELECT now() - max(started_at) FROM backup WHERE verified_at IS NOT NULL"
 
 
 @asynccontextmanager
@@ -79,9 +79,9 @@ async def _begin_freeze(database: Database, id_: str, location: str, lease: time
             other = await db.fetchrow(LATEST_FREEZE)
         assert other is not None  # noqa: S101  its freeze was the reason
         if first is None:
-            log.info("backup.waiting", place=other["place"])
+            log.info("backup.waiting", place=other["location"])
         elif other["frozen_until"] > first:
-            raise BackupUnderWay(place=other["place"])
+            raise BackupUnderWay(place=other["location"])
         first = other["frozen_until"]
         await asyncio.sleep(POLL_SECONDS)
 

@@ -25,23 +25,26 @@ CONCURRENCY = 8
 PAGE_SIZE = 1000
 ScratchConnection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
-CREATE_ENTRY = "CREATE TEMPORARY TABLE entry (key text PRIMARY KEY, size bigint NOT NULL, sha256 text)"
-CREATE_STORED = "CREATE TEMPORARY TABLE filed (sha256 text PRIMARY KEY, size bigint NOT NULL)"
+CREATE_ENTRY = "CREATE TEMPORARY TABLE inventory_entry (key text PRIMARY KEY, size bigint NOT NULL, sha256 text)"
+CREATE_STORED = "CREATE TEMPORARY TABLE stored_file (sha256 text PRIMARY KEY, size bigint NOT NULL)"
 MISSING_OR_DAMAGED = """
-    SELECT entry.sha256, min(key) AS key, filed.size IS NULL AS missing
-    FROM entry LEFT JOIN filed USING (sha256)
-    WHERE entry.sha256 IS NOT NULL AND filed.size IS DISTINCT FROM entry.size GROUP BY entry.sha256, filed.size
+    SELECT entry.sha256, min(key) AS key, file.size IS NULL AS missing
+    FROM inventory_entry AS entry LEFT JOIN stored_file AS file USING (sha256)
+    WHERE entry.sha256 IS NOT NULL AND file.size IS DISTINCT FROM entry.size GROUP BY entry.sha256, file.size
 """
 UNLISTED_OBJECTS = """
-    SELECT key FROM object WHERE remove_after IS NULL AND NOT EXISTS (SELECT FROM entry WHERE entry.key = object.key)
+    SELECT key FROM object
+    WHERE remove_after IS NULL AND NOT EXISTS (SELECT FROM inventory_entry AS entry WHERE entry.key = object.key)
 """
 DAMAGED_ORIGINALS = """
-    SELECT entry.key FROM entry JOIN object USING (key) JOIN image ON image.id = image_id AND object.attempt IS NULL
+    SELECT entry.key FROM inventory_entry AS entry
+    JOIN object USING (key) JOIN image ON image.id = image_id AND object.attempt IS NULL
     WHERE entry.sha256 IS NOT NULL AND (entry.sha256, entry.size) <> (image.sha256, image.size)
 """
-MISSING_BEFORE = "SELECT key FROM entry WHERE sha256 IS NULL"
+MISSING_BEFORE = "SELECT key FROM inventory_entry WHERE sha256 IS NULL"
 STORED_PAGE = """
-    SELECT DISTINCT sha256, size FROM entry JOIN filed USING (sha256, size) WHERE sha256 > $1 ORDER BY sha256 LIMIT $2
+    SELECT DISTINCT sha256, size FROM inventory_entry JOIN stored_file USING (sha256, size)
+    WHERE sha256 > $1 ORDER BY sha256 LIMIT $2
 """
 
 
@@ -130,12 +133,12 @@ class BackupVerifier:
         try:
             async for entries in self._location.entries(self._manifest):
                 rows = [(entry.key, entry.size, entry.sha256) for entry in entries]
-                await db.copy_records_to_table("entry", records=rows)
+                await db.copy_records_to_table("inventory_entry", records=rows)
         except BackupDamaged as error:
             return Finding(FindingKind.INVENTORY, str(error))
         async for batch in self._location.objects.list("objects"):
             files = [(found.key.rpartition("/")[2], found.size) for found in batch]
-            await db.copy_records_to_table("filed", records=files)
+            await db.copy_records_to_table("stored_file", records=files)
         return None
 
     async def _check_rows(self, db: ScratchConnection) -> AsyncIterator[Finding]:

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
-from gallery.adapters.postgres.database import SCHEMA_REVISION, Database, open_database, wait_for_database
+from gallery.adapters.postgres.database import (
+    SCHEMA_REVISION,
+    Database,
+    check_schema,
+    open_database,
+    wait_for_database,
+)
 from gallery.background import run_in_background
 from gallery.errors import CannotStart
 from gallery.ops import cpu, dogstatsd, heap
@@ -121,12 +127,10 @@ def direct_url(settings: Settings) -> str:
 
 
 async def check_revision(settings: Settings) -> str | None:
-    """Waits for PostgreSQL and returns its schema's revision. Raises `CannotStart` when it is newer than this code."""
+    """Waits for PostgreSQL and returns its schema's revision. Raises `CannotStart` for one it cannot migrate."""
     revision = await wait_for_database(settings.database)
-    if revision is not None and revision > SCHEMA_REVISION:
-        raise CannotStart(
-            f"The database is at schema {revision}, newer than this Gallery's {SCHEMA_REVISION}: upgrade Gallery."
-        )
+    if revision is not None:
+        check_schema("The database", revision)
     return revision
 
 

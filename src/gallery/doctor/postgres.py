@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
-from gallery.adapters.postgres.database import SCHEMA_REVISION
+from gallery.adapters.postgres.database import SCHEMA_REVISION, explain_schema
 from gallery.doctor.model import CheckContext, Verdict, notice, well, wrong
 
 MIN_VERSION = 16
@@ -82,10 +82,10 @@ async def migrations(context: CheckContext) -> Verdict:
         return well(f"The schema is at {revision}.", revision=revision)
     if revision is None:
         return wrong("The database has no schema.", "Run gallery migrate.", expected=SCHEMA_REVISION)
-    do = "Upgrade Gallery." if revision > SCHEMA_REVISION else "Run gallery migrate."
+    fault, remedy = explain_schema(revision) or (f"older than this Gallery's {SCHEMA_REVISION}", "run gallery migrate")
     return wrong(
-        f"The schema is at {revision}; this Gallery needs {SCHEMA_REVISION}.",
-        do,
+        f"The schema is at {revision}, {fault}.",
+        f"{remedy[0].upper()}{remedy[1:]}.",
         revision=revision,
         expected=SCHEMA_REVISION,
     )

@@ -9,12 +9,12 @@ MAX_SWEEP_AGE_SECONDS = 120
 MAX_BACKUP_AGE_SECONDS = 2 * 86_400  # as for the alert in deploy/prometheus/alerts.yml
 
 STUCK_IMAGES = """
-    SELECT count(*) FILTER (WHERE work = 'due' AND next_attempt_at < now() - $1 * interval '1 s') AS overdue,
-           count(*) FILTER (WHERE work = 'taken' AND lease_until < now() - $2 * interval '1 s') AS lost,
-           count(*) FILTER (WHERE work = 'due') AS due,
-           coalesce(max(deferrals) FILTER (WHERE work IS NOT NULL), 0) AS deferrals,
+    SELECT count(*) FILTER (WHERE work_state = 'due' AND next_attempt_at < now() - $1 * interval '1 s') AS overdue,
+           count(*) FILTER (WHERE work_state = 'claimed' AND lease_until < now() - $2 * interval '1 s') AS lost,
+           count(*) FILTER (WHERE work_state = 'due') AS due,
+           coalesce(max(deferrals) FILTER (WHERE work_state IS NOT NULL), 0) AS deferrals,
            (SELECT extract(epoch FROM now() - nullif(swept_at, '-infinity'))::float FROM installation) AS unswept
-    FROM image WHERE work IS NOT NULL AND deleted_at IS NULL
+    FROM image WHERE work_state IS NOT NULL AND deleted_at IS NULL
 """
 FAILED_IMAGES = """
     SELECT error_code, count(*) FROM image
@@ -22,8 +22,8 @@ FAILED_IMAGES = """
     GROUP BY error_code ORDER BY 2 DESC
 """
 BACKUPS = """
-    SELECT extract(epoch FROM now() - max(created_at))::float AS created,
-           extract(epoch FROM now() - max(began_at) FILTER (WHERE verified_at IS NOT NULL))::float AS proved
+    SELECT extract(epoch FROM now() - max(completed_at))::float AS created,
+           extract(epoch FROM now() - max(started_at) FILTER (WHERE verified_at IS NOT NULL))::float AS proved
     FROM backup
 """
 

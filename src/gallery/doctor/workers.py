@@ -11,8 +11,9 @@ from gallery.jobs.workers import Worker, WorkerState
 
 REPLACED_AFTER = timedelta(minutes=10)  # by then a worker lost on another machine has been replaced, if others live
 DUE = """
-    SELECT (SELECT count(*) FROM image WHERE work = 'due' AND deleted_at IS NULL AND next_attempt_at <= now()) AS due,
-           now() AS now
+    SELECT now() AS now,
+           (SELECT count(*) FROM image
+            WHERE work_state = 'due' AND deleted_at IS NULL AND next_attempt_at <= now()) AS due
 """
 
 

@@ -36,7 +36,7 @@ PLANNER_SETTINGS = (
 USE_SORT_INDEX = PLANNER_SETTINGS.format("indexscan", "bitmapscan", "off")
 USE_FILTER_INDEX = PLANNER_SETTINGS.format("bitmapscan", "indexscan", "on")
 
-NORMALIZE_WORDS = "SELECT array_remove(string_to_array(gallery_words($1), ' '), '')"
+NORMALIZE_WORDS = "SELECT array_remove(string_to_array(gallery_search_text($1), ' '), '')"
 FIND_BY_IDS = f"""
     SELECT {ALL_COLUMNS} FROM unnest($2::uuid[]) WITH ORDINALITY AS wanted (id, position) JOIN image USING (id)
     WHERE owner = $1 AND deleted_at IS NULL ORDER BY position
@@ -130,7 +130,7 @@ class ListStatements:
         self.filters = [
             *([f"({' OR '.join(statuses)})"] if statuses else []),
             *([f"tags @> {self._bind(query.tags)}::text[]"] if query.tags else []),
-            *(f"words LIKE {self._bind(_like_pattern(word))}" for word in words),
+            *(f"search_text LIKE {self._bind(_like_pattern(word))}" for word in words),
         ]
 
     @property
@@ -182,7 +182,7 @@ class ListStatements:
 
 
 def _like_pattern(word: str) -> str:
-    """No word contains a character that is special in LIKE: see `gallery_words` in the migration."""
+    """No word contains a character that is special in LIKE: see `gallery_search_text` in the migration."""
     return f"%{word}%" if len(word) >= TRIGRAM_LENGTH else f"% {word}%"
 
 

@@ -18,15 +18,17 @@ from gallery.ops.readings import Reading, ReadingSource, Values
 MAX_COUNTED = 100_000  # images that are counted one by one
 
 IN_FLIGHT = f"""
-    SELECT lane, status, work, count(*) AS images FROM (
-        (SELECT lane, status, work FROM image WHERE work = 'due' AND deleted_at IS NULL LIMIT {MAX_COUNTED})
+    SELECT lane, status, work_state, count(*) AS images FROM (
+        (SELECT lane, status, work_state FROM image
+         WHERE work_state = 'due' AND deleted_at IS NULL LIMIT {MAX_COUNTED})
         UNION ALL
-        (SELECT lane, status, work FROM image WHERE work = 'taken' AND deleted_at IS NULL LIMIT {MAX_COUNTED})
-    ) AS wanted GROUP BY lane, status, work
+        (SELECT lane, status, work_state FROM image
+         WHERE work_state = 'claimed' AND deleted_at IS NULL LIMIT {MAX_COUNTED})
+    ) AS wanted GROUP BY lane, status, work_state
 """
 OLDEST_DUE = """
     SELECT extract(epoch FROM now() - next_attempt_at)::double precision FROM image
-    WHERE work = 'due' AND deleted_at IS NULL AND lane = $1 AND next_attempt_at <= now()
+    WHERE work_state = 'due' AND deleted_at IS NULL AND lane = $1 AND next_attempt_at <= now()
     ORDER BY next_attempt_at LIMIT 1
 """
 STATISTICS = """
@@ -63,7 +65,7 @@ def image_readings(database: Database) -> ReadingSource:
             Reading(
                 "backlog_images",
                 f"Images that wait for a worker, by lane, up to {MAX_COUNTED}; from PostgreSQL",
-                {(lane,): _sum(in_flight, lane=lane, work="due") for lane in Lane},
+                {(lane,): _sum(in_flight, lane=lane, work_state="due") for lane in Lane},
                 ["lane"],
             ),
             Reading(

@@ -1,8 +1,8 @@
 """Images in PostgreSQL. Each race is decided by one statement whose condition names the expected state.
 
 All times are the database's, so workers' clocks need not agree. Every change of an image raises its `version`. Every
-claim raises its `attempt`, and a worker may change only a row that still has its attempt. `work` is `due` while the
-image waits for a worker and `taken` while a worker has it. `status` follows, but a READY image stays READY meanwhile.
+claim raises its `attempt`, and a worker changes only a row that still has its attempt. `work_state` is `due` while the
+image waits for a worker and `claimed` while a worker has it. `status` follows, but a READY image stays READY meanwhile.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ def queue_position(owner: str, lane: str) -> str:
     """SQL for the position of a new image among those of its owner that wait in that lane."""
     return f"""(
         SELECT count(*) + 1 FROM (
-            SELECT FROM image WHERE owner = {owner} AND lane = {lane} AND work = 'due' AND deleted_at IS NULL
+            SELECT FROM image WHERE owner = {owner} AND lane = {lane} AND work_state = 'due' AND deleted_at IS NULL
             LIMIT {MAX_QUEUE_POSITION - 1}
         ) AS backlog
     )"""
@@ -41,14 +41,12 @@ ADD = f"""
     INSERT INTO image (id, owner, title, description, alt, tags, visibility, lane,
                        original_name, mime_type, size, sha256, animated, queue_position)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, {queue_position("$2", "$8")})
-    ON CONFLICT (owner, sha256) WHERE deleted_at IS NULL AND NOT older_rule DO NOTHING
+    ON CONFLICT (owner, sha256) WHERE deleted_at IS NULL DO NOTHING
     RETURNING {ALL_COLUMNS}
 """
-FIND_DUPLICATE = (
-    f"SELECT {ALL_COLUMNS} FROM image WHERE owner = $1 AND sha256 = $2 AND deleted_at IS NULL AND NOT older_rule"
-)
+FIND_DUPLICATE = f"SELECT {ALL_COLUMNS} FROM image WHERE owner = $1 AND sha256 = $2 AND deleted_at IS NULL"
 MAKE_DUE = """
-    status = CASE status WHEN 'READY' THEN 'READY' ELSE 'PENDING' END, work = 'due',
+    status = CASE status WHEN 'READY' THEN 'READY' ELSE 'PENDING' END, work_state = 'due',
     version = version + 1, updated_at = now(), error_code = NULL, error_message = NULL,
     strikes = 0, losses = 0, deferrals = 0, next_attempt_at = now(), enqueued_at = now(), dropped_at = NULL
 """
@@ -59,7 +57,7 @@ REPROCESS = f"""
     UPDATE image AS i SET {MAKE_DUE},
         lane = CASE status WHEN 'READY' THEN 'maintenance' ELSE lane END,
         queue_position = {queue_position("i.owner", "CASE i.status WHEN 'READY' THEN 'maintenance' ELSE i.lane END")}
-    WHERE id = $1 AND ($2::text IS NULL OR owner = $2) AND work IS NULL AND deleted_at IS NULL
+    WHERE id = $1 AND ($2::text IS NULL OR owner = $2) AND work_state IS NULL AND deleted_at IS NULL
     RETURNING {ALL_COLUMNS}
 """
 STORED_BYTES = "SELECT bytes FROM storage WHERE owner = $1"
@@ -131,39 +129,39 @@ async def delete(db: Connection, image: ImageId, owner: Owner | None, versions: 
 
 # --- calls of workers -----------------------------------------------------------------------------------------------
 
-MARK_NOT_ENQUEUED = "UPDATE image SET enqueued_at = '-infinity' WHERE id = $1 AND work = 'due'"
+MARK_NOT_ENQUEUED = "UPDATE image SET enqueued_at = '-infinity' WHERE id = $1 AND work_state = 'due'"
 CLAIM = f"""
-    UPDATE image SET status = CASE status WHEN 'READY' THEN 'READY' ELSE 'PROCESSING' END, work = 'taken',
+    UPDATE image SET status = CASE status WHEN 'READY' THEN 'READY' ELSE 'PROCESSING' END, work_state = 'claimed',
                      attempt = attempt + 1, version = version + 1, updated_at = now(),
                      lease_until = now() + $2::interval, worker = $3,
-                     losses = CASE work WHEN 'taken' THEN losses + 1 ELSE 0 END
+                     losses = CASE work_state WHEN 'claimed' THEN losses + 1 ELSE 0 END
     WHERE id = $1 AND deleted_at IS NULL
-      AND (work = 'due' AND next_attempt_at <= now() OR work = 'taken' AND lease_until <= now())
+      AND (work_state = 'due' AND next_attempt_at <= now() OR work_state = 'claimed' AND lease_until <= now())
       AND {NOT_PAUSED}
     RETURNING {ALL_COLUMNS}
 """
 TIME_UNTIL_DUE = """
-    SELECT CASE work WHEN 'due' THEN next_attempt_at ELSE lease_until END - now() FROM image
-    WHERE id = $1 AND deleted_at IS NULL AND work IS NOT NULL
+    SELECT CASE work_state WHEN 'due' THEN next_attempt_at ELSE lease_until END - now() FROM image
+    WHERE id = $1 AND deleted_at IS NULL AND work_state IS NOT NULL
 """
-LEASE_HELD = "id = $1 AND attempt = $2 AND work = 'taken' AND deleted_at IS NULL"
+LEASE_HELD = "id = $1 AND attempt = $2 AND work_state = 'claimed' AND deleted_at IS NULL"
 RENEW = f"UPDATE image SET lease_until = now() + $3::interval WHERE {LEASE_HELD} RETURNING true"
 SETTLE_READY = f"""
-    UPDATE image SET status = 'READY', work = NULL, version = version + 1, updated_at = now(), lease_until = NULL,
+    UPDATE image SET status = 'READY', work_state = NULL, version = version + 1, updated_at = now(), lease_until = NULL,
                      strikes = 0, losses = 0, deferrals = 0, error_code = NULL, error_message = NULL,
                      rendered_attempt = attempt, recipe = $3, width = $4, height = $5, renditions = $6,
                      thumbhash = $7, color = $8, exif = $9
     WHERE {LEASE_HELD} RETURNING {ALL_COLUMNS}
 """
 SETTLE_FAILED = f"""
-    UPDATE image SET status = CASE status WHEN 'READY' THEN 'READY' ELSE 'FAILED' END, work = NULL,
+    UPDATE image SET status = CASE status WHEN 'READY' THEN 'READY' ELSE 'FAILED' END, work_state = NULL,
                      version = version + 1, updated_at = now(), lease_until = NULL,
                      error_code = CASE status WHEN 'READY' THEN NULL ELSE $3 END,
                      error_message = CASE status WHEN 'READY' THEN NULL ELSE $4 END
     WHERE {LEASE_HELD} RETURNING {ALL_COLUMNS}
 """
 RESCHEDULE = f"""
-    UPDATE image SET status = CASE status WHEN 'READY' THEN 'READY' ELSE 'PENDING' END, work = 'due',
+    UPDATE image SET status = CASE status WHEN 'READY' THEN 'READY' ELSE 'PENDING' END, work_state = 'due',
                      version = version + 1, updated_at = now(), lease_until = NULL, strikes = $3, deferrals = $4,
                      next_attempt_at = now() + $5::interval, enqueued_at = now() + $5::interval
     WHERE {LEASE_HELD} RETURNING {ALL_COLUMNS}

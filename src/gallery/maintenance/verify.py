@@ -24,33 +24,35 @@ BATCH = 500
 STATEMENT_TIMEOUT_SECONDS = 600.0  # seconds for a statement over the whole library; no request waits for it
 UPLOAD_GRACE = timedelta(hours=1)  # an object may be older than its row by as long as an upload takes
 
-CREATE_LISTED = """
-    CREATE TEMPORARY TABLE listed (key text PRIMARY KEY, size bigint NOT NULL, changed_at timestamptz NOT NULL)
+CREATE_STORED = """
+    CREATE TEMPORARY TABLE stored_object (key text PRIMARY KEY, size bigint NOT NULL, changed_at timestamptz NOT NULL)
     ON COMMIT DROP
 """
-INSERT_LISTED = (
-    "INSERT INTO listed SELECT * FROM unnest($1::text[], $2::bigint[], $3::timestamptz[]) ON CONFLICT DO NOTHING"
-)
+INSERT_STORED = """
+    INSERT INTO stored_object SELECT * FROM unnest($1::text[], $2::bigint[], $3::timestamptz[])
+    ON CONFLICT DO NOTHING
+"""
 MISSING = """
     SELECT object.key, object.image_id::text AS image, object.attempt FROM object
-    WHERE remove_after IS NULL AND created_at < $1 AND NOT EXISTS (SELECT FROM listed WHERE listed.key = object.key)
+    WHERE remove_after IS NULL AND created_at < $1
+      AND NOT EXISTS (SELECT FROM stored_object AS stored WHERE stored.key = object.key)
       AND EXISTS (SELECT FROM image WHERE id = object.image_id AND deleted_at IS NULL)
     ORDER BY object.key
 """
 WRONG_SIZE = """
-    SELECT listed.key, image.id::text AS image, expected.attempt, expected.size
+    SELECT stored.key, image.id::text AS image, expected.attempt, expected.size
     FROM image CROSS JOIN LATERAL (
         SELECT 'original/' || image.id AS key, NULL::integer AS attempt, image.size::bigint AS size
         UNION ALL
         SELECT concat('renditions/', image.id, '/', rendered_attempt, '/', name, '.', format), rendered_attempt, size
         FROM jsonb_to_recordset(image.renditions) AS rendition (name text, format text, size bigint)
-    ) AS expected JOIN listed USING (key)
-    WHERE image.deleted_at IS NULL AND listed.size <> expected.size
-    ORDER BY listed.key
+    ) AS expected JOIN stored_object AS stored USING (key)
+    WHERE image.deleted_at IS NULL AND stored.size <> expected.size
+    ORDER BY stored.key
 """
 UNKNOWN = """
-    SELECT key FROM listed
-    WHERE changed_at < $1::timestamptz - $2::interval AND NOT EXISTS (SELECT FROM object WHERE object.key = listed.key)
+    SELECT key FROM stored_object AS stored
+    WHERE changed_at < $1::timestamptz - $2::interval AND NOT EXISTS (SELECT FROM object WHERE object.key = stored.key)
     ORDER BY key
 """
 NEEDED_OBJECT = "SELECT EXISTS (SELECT FROM object WHERE key = $1 AND remove_after IS NULL)"
@@ -97,7 +99,7 @@ class Verify:
         """Compare the keys of both sides. Raises `Unavailable`."""
         async with self._database.writing() as db:
             began: datetime = await db.fetchval("SELECT now()")
-            await db.execute(CREATE_LISTED)
+            await db.execute(CREATE_STORED)
             await self._list(db)
             missing = await db.fetch(MISSING, began, timeout=STATEMENT_TIMEOUT_SECONDS)
             wrong_size = await db.fetch(WRONG_SIZE, timeout=STATEMENT_TIMEOUT_SECONDS)
@@ -148,7 +150,7 @@ class Verify:
     async def _list(self, db: Connection) -> None:
         for prefix in PREFIXES:
             async for batch in self._objects.list(prefix):
-                await db.execute(INSERT_LISTED, *([found[index] for found in batch] for index in range(3)))
+                await db.execute(INSERT_STORED, *([found[index] for found in batch] for index in range(3)))
 
     async def _missing(self, key: str, image: ImageId, attempt: int | None, rebuilt: dict[ImageId, bool]) -> Finding:
         if attempt is None:

@@ -21,12 +21,12 @@ TRY_SEQUENCER_LOCK = f"SELECT pg_try_advisory_xact_lock({SEQUENCER_LOCK_ID})"
 HAS_UNNUMBERED = "SELECT EXISTS (SELECT FROM event WHERE number IS NULL)"
 ASSIGN_NUMBERS = """
     WITH fresh AS MATERIALIZED (
-        SELECT id, row_number() OVER (ORDER BY id) AS place FROM event WHERE number IS NULL
+        SELECT id, row_number() OVER (ORDER BY id) AS position FROM event WHERE number IS NULL
     ), raised AS (
         UPDATE event_numbers SET head = head + (SELECT count(*) FROM fresh)
         RETURNING head - (SELECT count(*) FROM fresh) AS base
     )
-    UPDATE event SET number = raised.base + fresh.place FROM fresh, raised WHERE event.id = fresh.id
+    UPDATE event SET number = raised.base + fresh.position FROM fresh, raised WHERE event.id = fresh.id
 """
 COUNT_UNNUMBERED = "SELECT count(*) FROM (SELECT FROM event WHERE number IS NULL LIMIT $1) AS waiting"
 COLUMNS = """

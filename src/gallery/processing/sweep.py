@@ -36,17 +36,17 @@ PURGE_AFTER = timedelta(hours=1)
 TRY_LOCK = "UPDATE installation SET swept_at = now() WHERE swept_at <= now() - $1::interval RETURNING true"
 UNCLAIMED = """
     SELECT id, attempt, lane, queue_position FROM image
-    WHERE work = 'due' AND deleted_at IS NULL AND next_attempt_at <= now() AND enqueued_at <= $1
+    WHERE work_state = 'due' AND deleted_at IS NULL AND next_attempt_at <= now() AND enqueued_at <= $1
     ORDER BY next_attempt_at LIMIT $2
 """
 LEASE_EXPIRED = """
     SELECT id, attempt, lane, queue_position FROM image
-    WHERE work = 'taken' AND deleted_at IS NULL AND lease_until <= now() AND enqueued_at <= $1
+    WHERE work_state = 'claimed' AND deleted_at IS NULL AND lease_until <= now() AND enqueued_at <= $1
     ORDER BY lease_until LIMIT $2
 """
 OLDEST_PER_OWNER = """
     SELECT DISTINCT ON (owner) id FROM image
-    WHERE work = 'due' AND deleted_at IS NULL AND next_attempt_at <= now() - $1::interval
+    WHERE work_state = 'due' AND deleted_at IS NULL AND next_attempt_at <= now() - $1::interval
     ORDER BY owner, next_attempt_at LIMIT $2
 """
 CUTOFF = "SELECT now() - $1::interval"

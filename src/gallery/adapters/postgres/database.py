@@ -6,6 +6,7 @@ a statement stays asyncpg's own error.
 """
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import TypeVar
@@ -29,13 +30,23 @@ from gallery.ops import metrics
 from gallery.settings import DatabaseSettings, parse_postgres_urls
 from gallery.waiting import StartupWait
 
-__all__ = ["SCHEMA_REVISION", "Connection", "Database", "open_database", "wait_for_database"]
+__all__ = [
+    "SCHEMA_REVISION",
+    "Connection",
+    "Database",
+    "check_schema",
+    "explain_schema",
+    "open_database",
+    "wait_for_database",
+]
 
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-SCHEMA_REVISION = "0012"  # the newest migration; a test compares it with the folder
+SCHEMA_REVISION = "004"  # the newest migration; a test compares it with the folder
+REVISION = re.compile(r"\d{3}")
+UNRELEASED_REVISION = re.compile(r"00\d\d")  # the numbering before the first release: 0001 to 0012
 
 
 class Database:
@@ -156,6 +167,26 @@ async def wait_for_database(settings: DatabaseSettings, timeout_seconds: float =
                 raise CannotStart(sentence) from error
             waiting.log(describe_error(error))
             await asyncio.sleep(0.5)
+
+
+def check_schema(subject: str, revision: str) -> None:
+    """Raises `CannotStart` when this Gallery cannot bring the `subject` up to date from that revision."""
+    if problem := explain_schema(revision):
+        raise CannotStart(f"{subject} is at schema {revision}, {': '.join(problem)}.")
+
+
+def explain_schema(revision: str) -> tuple[str, str] | None:
+    """The fault of a revision that this Gallery cannot migrate, and the remedy. `None` for one that it can."""
+    if UNRELEASED_REVISION.fullmatch(revision):
+        return (
+            "of the numbering before the first release, which cannot be upgraded",
+            "use a new database (or a new GALLERY_DATA_DIR), and upload the images again",
+        )
+    if not REVISION.fullmatch(revision):
+        return "which no Gallery has", "check DATABASE_URL"
+    if revision > SCHEMA_REVISION:  # three digits each, so their order is that of the numbers
+        return f"newer than this Gallery's {SCHEMA_REVISION}", "upgrade Gallery"
+    return None
 
 
 async def _read_revision(settings: DatabaseSettings) -> str | None:

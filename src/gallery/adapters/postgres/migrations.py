@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from psycopg.errors import LockNotAvailable, QueryCanceled
 from sqlalchemy import Engine, create_engine, make_url, text
 from sqlalchemy.exc import OperationalError
@@ -61,6 +62,8 @@ def _try_upgrade(engine: Engine, target: str, *, slow: bool) -> bool:
         with engine.connect() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, target)
+    except CommandError as error:
+        raise CannotStart(f"No migration of this Gallery leads on from the database's schema ({error}).") from error
     except OperationalError as error:
         if isinstance(error.orig, LockNotAvailable):
             return False

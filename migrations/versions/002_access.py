@@ -1,9 +1,9 @@
-"""API keys, of which only a hash is kept, and the keys that sign links, cookies and tickets."""
+"""API keys, of which only a hash is stored, and the keys that sign links, cookies and tickets."""
 
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "002"
+down_revision = "001"
 
 
 def upgrade() -> None:
@@ -32,6 +32,6 @@ STATEMENTS = [
         retired_at  timestamptz
     )
     """,
-    # However many processes make the first key or rotate at once: one signs.
+    # One key signs at a time, also when several processes create the first one or rotate at once.
     "CREATE UNIQUE INDEX signing_key_current ON signing_key ((true)) WHERE retired_at IS NULL",
 ]
