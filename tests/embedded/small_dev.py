@@ -1,4 +1,4 @@
-"""A little `gallery dev`: `python house.py DATA_DIR` supervises the servers and two parts that only sleep."""
+"""A small `gallery dev`: `python small_dev.py DATA_DIR` supervises the servers and two processes that only sleep."""
 
 import asyncio
 import sys
@@ -12,26 +12,26 @@ from gallery.embedded.supervisor import Command, Supervisor
 
 
 async def main(data_dir: Path) -> int:
-    async with datadir.lock(data_dir, "gallery dev") as hold:
+    async with datadir.lock(data_dir, "gallery dev") as lock:
 
-        async def begin(supervisor: Supervisor) -> None:
-            servers = await prepare_servers(hold)
+        async def start_all(supervisor: Supervisor) -> None:
+            servers = await prepare_servers(lock)
             await supervisor.start(*servers)
-            publish_servers(hold, servers)
+            publish_servers(lock, servers)
             await supervisor.start(sleeping_command("api", data_dir), sleeping_command("worker", data_dir))
-            hold.publish(api_port=3000)
+            lock.publish(api_port=3000)
 
-        return await Supervisor(lambda processes: hold.publish(processes=processes)).run(begin)
+        return await Supervisor(lambda processes: lock.publish(processes=processes)).run(start_all)
 
 
 def sleeping_command(name: str, data_dir: Path) -> Command:
-    sign = data_dir / f"{name}.up"
-    sign.unlink(missing_ok=True)
+    ready_file = data_dir / f"{name}.up"
+    ready_file.unlink(missing_ok=True)
 
-    async def answers() -> bool:
-        return sign.exists()
+    async def is_ready() -> bool:
+        return ready_file.exists()
 
-    return Command(name, [sys.executable, __file__, str(data_dir), str(sign)], probe=answers)
+    return Command(name, [sys.executable, __file__, str(data_dir), str(ready_file)], probe=is_ready)
 
 
 def sleep(ready_file: Path) -> None:

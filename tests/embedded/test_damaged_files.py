@@ -1,4 +1,4 @@
-"""Valkey's files after a power cut: set aside when they are spoilt, never for another reason."""
+"""Valkey's files after a power cut: damaged ones are set aside, and only damaged ones."""
 
 import asyncio
 import os
@@ -23,7 +23,7 @@ from gallery.wiring import open_gallery
 
 
 def file_named(name: str) -> Callable[[Path], Path]:
-    """A file of the folder in use."""
+    """Returns a function that finds a file of the folder in use."""
     return lambda data_dir: max(max(data_dir.glob("valkey/appendonlydir*")).glob(f"*{name}"))
 
 
@@ -81,7 +81,7 @@ async def write_key_in_each_file(data_dir: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "spoil"),
+    ("file", "damage"),
     [
         (increment, append_zeroes),
         (increment, Path.unlink),
@@ -96,9 +96,9 @@ async def write_key_in_each_file(data_dir: Path) -> None:
         (base, change_checksum),
     ],
 )
-async def test_spoilt_files_are_set_aside_with_one_line(data_dir, file, spoil):
+async def test_damaged_files_are_set_aside_with_one_line(data_dir, file, damage):
     await write_key_in_each_file(data_dir)
-    spoil(file(data_dir))
+    damage(file(data_dir))
     before = read_contents(data_dir / "valkey" / "appendonlydir")
     with capture_logs() as logs:
         async with open_servers(data_dir, postgres=False) as running:
@@ -109,7 +109,7 @@ async def test_spoilt_files_are_set_aside_with_one_line(data_dir, file, spoil):
     assert (data_dir / "valkey" / line["instead"]).is_dir()
 
 
-async def test_the_folder_that_took_over_is_read_again(data_dir):
+async def test_the_new_folder_is_used_by_the_next_start(data_dir):
     async with open_servers(data_dir, postgres=False):
         pass
     truncate(manifest(data_dir))
@@ -127,7 +127,7 @@ def read_contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-async def test_what_valkey_repairs_by_itself_stays(data_dir):
+async def test_files_that_valkey_repairs_itself_stay(data_dir):
     await write_key_in_each_file(data_dir)
     path = increment(data_dir)
     os.truncate(path, path.stat().st_size - 7)  # within the last command
@@ -144,12 +144,12 @@ async def test_only_the_newest_are_kept(data_dir):
     assert len(set_aside_folders(data_dir)) == MAX_KEPT_FOLDERS
 
 
-async def test_gallery_dev_starts_on_spoilt_files_too(data_dir):
+async def test_gallery_dev_starts_on_damaged_files_too(data_dir):
     await write_key_in_each_file(data_dir)
     append_zeroes(increment(data_dir))
-    house, running = await start_application(data_dir)
+    application, running = await start_application(data_dir)
     assert await list_keys(running) == []
-    assert await stop(house) == 0
+    assert await stop(application) == 0
 
 
 async def test_a_port_that_is_taken_sets_nothing_aside(data_dir):
@@ -176,7 +176,7 @@ async def test_files_that_cannot_be_opened_are_not_set_aside(data_dir):
     assert (data_dir / "valkey" / "appendonlydir").is_file()
 
 
-async def test_the_sweep_brings_the_queue_back(data_dir):
+async def test_the_sweep_refills_the_queue(data_dir):
     async with open_servers(data_dir) as running:
         settings = with_server_urls(Settings(data_dir=str(data_dir)), running.database_url, running.redis_url)
         await asyncio.to_thread(migrate, str(running.database_url))
@@ -187,7 +187,7 @@ async def test_the_sweep_brings_the_queue_back(data_dir):
         settings = with_server_urls(Settings(data_dir=str(data_dir)), running.database_url, running.redis_url)
         async with open_gallery(settings) as gallery:
             assert sum((await gallery.queue.counts()).values()) == 0
-            async with gallery.database.writing() as db:  # as if the photo had waited for a while
+            async with gallery.database.writing() as db:  # as if the image had waited for a while
                 await db.execute("UPDATE image SET enqueued_at = enqueued_at - interval '1 hour'")
             await gallery.sweep.run()
             assert sum((await gallery.queue.counts()).values()) == 1

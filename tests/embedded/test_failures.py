@@ -1,4 +1,4 @@
-"""What cannot start says so in one sentence, and leaves nothing running."""
+"""A server that cannot start is reported in one sentence, and nothing keeps running."""
 
 import asyncio
 import os
@@ -16,11 +16,11 @@ from gallery.errors import CannotStart
 START_SCRIPT = """
 import asyncio, sys
 from pathlib import Path
-from gallery.adapters import embedded
+from gallery.embedded.servers import open_servers
 from gallery.errors import CannotStart
 
 async def main():
-    async with embedded.servers(Path(sys.argv[1])):
+    async with open_servers(Path(sys.argv[1])):
         pass
 
 if sys.argv[2:] == ["without wheels"]:
@@ -71,33 +71,33 @@ async def test_a_data_directory_that_is_a_file(data_dir):
 async def test_a_data_directory_that_cannot_be_written(data_dir):
     data_dir.mkdir(mode=0o555)
     os.chown(data_dir, 65534, 65534)
-    without_power = ("setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all")
-    assert await run_script(data_dir, prefix=without_power) == (
-        f"The data directory {data_dir} cannot be written: Permission denied."
+    without_capabilities = ("setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all")
+    assert await run_script(data_dir, prefix=without_capabilities) == (
+        f"The data directory {data_dir} is not writable: Permission denied."
     )
 
 
 @as_root
-async def test_a_directory_that_the_servers_user_may_not_pass_and_root_may_not_let_him(data_dir):
-    without_power = ("setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all")
-    said = await run_script(data_dir, prefix=without_power)
-    assert said.startswith("PostgreSQL does not run as root, and the user ")
-    closed = said.partition("may not pass ")[2].partition(":")[0]
+async def test_a_directory_that_the_servers_user_cannot_reach(data_dir):
+    without_capabilities = ("setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all")
+    sentence = await run_script(data_dir, prefix=without_capabilities)
+    assert sentence.startswith("PostgreSQL cannot run as root, and the user ")
+    closed = sentence.partition("has no access to ")[2].partition(":")[0]
     assert closed in {str(parent) for parent in data_dir.parents}
 
 
 @as_root
 async def test_no_setpriv(data_dir, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
-    assert "setpriv (of util-linux) is not there" in await start_error(data_dir)
+    assert "setpriv is missing: install util-linux" in await start_error(data_dir)
 
 
 @as_root
 async def test_an_unknown_user(data_dir):
     with pytest.raises(CannotStart) as caught:
-        async with servers.open_servers(data_dir, user="nobody-knows-him"):
+        async with servers.open_servers(data_dir, user="no-such-user"):
             pass
-    assert "there is no user nobody-knows-him" in caught.value.detail
+    assert "the user no-such-user does not exist" in caught.value.detail
 
 
 async def test_a_cluster_of_another_version(cluster):
@@ -105,10 +105,10 @@ async def test_a_cluster_of_another_version(cluster):
     assert await start_error(cluster.parent) == f"{cluster} was made by PostgreSQL 17, the embedded one is 18."
 
 
-async def test_a_directory_that_is_no_cluster(data_dir):
+async def test_a_directory_that_is_not_a_cluster(data_dir):
     (data_dir / "postgres").mkdir(parents=True)
     (data_dir / "postgres" / "letter.txt").write_text("keep me")
-    assert await start_error(data_dir) == f"{data_dir / 'postgres'} is not the data directory of a PostgreSQL."
+    assert await start_error(data_dir) == f"{data_dir / 'postgres'} is not a PostgreSQL data directory."
     assert (data_dir / "postgres" / "letter.txt").read_text() == "keep me"
 
 
@@ -123,7 +123,7 @@ async def test_a_damaged_cluster(cluster):
 async def test_a_lost_password(cluster):
     password = cluster.parent / "postgres.password"
     password.unlink()
-    assert await start_error(cluster.parent) == f"The password of {cluster} is missing: {password}."
+    assert await start_error(cluster.parent) == f"The password file of {cluster} is missing: restore {password}."
 
 
 async def test_a_wrong_password(cluster):
@@ -149,9 +149,9 @@ async def test_a_valkey_directory_that_is_a_file(data_dir):
     )
 
 
-async def test_a_directory_that_is_held_by_something_silent(data_dir):
-    home = datadir.DataDir.open(data_dir)
-    silent = await datadir.DirectoryLock.try_acquire(home, "gallery backup")
-    with silent, pytest.raises(CannotStart, match="is in use by another process"):
+async def test_a_directory_locked_by_a_command_that_published_nothing(data_dir):
+    opened = datadir.DataDir.open(data_dir)
+    lock = await datadir.DirectoryLock.try_acquire(opened, "gallery backup")
+    with lock, pytest.raises(CannotStart, match="is in use by another process"):
         async with datadir.lock_or_share(data_dir, "gallery keys", timeout_seconds=0.1):
             pass

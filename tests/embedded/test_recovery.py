@@ -1,4 +1,4 @@
-"""What a killed Gallery leaves behind, and how the next start takes over."""
+"""The leftovers of a killed Gallery, and the next start that takes over."""
 
 import asyncio
 import os
@@ -20,17 +20,17 @@ from gallery.embedded.datadir import RunInfo
 from gallery.embedded.processes import PARENT_VARIABLE
 from gallery.errors import CannotStart
 
-SMALL_DEV = Path(__file__).parent / "house.py"
+SMALL_DEV = Path(__file__).parent / "small_dev.py"
 TIMEOUT_SECONDS = 30
 
 
 async def start_application(data_dir: Path) -> tuple[Process, RunInfo]:
-    house = await asyncio.create_subprocess_exec(sys.executable, SMALL_DEV, data_dir)
+    application = await asyncio.create_subprocess_exec(sys.executable, SMALL_DEV, data_dir)
     async with asyncio.timeout(TIMEOUT_SECONDS):
         while not (running := datadir.find_running(data_dir)) or not running.api_port:
-            assert house.returncode is None
+            assert application.returncode is None
             await asyncio.sleep(0.05)
-    return house, running
+    return application, running
 
 
 async def kill(application: Process) -> None:
@@ -46,105 +46,105 @@ async def stop(application: Process) -> int:
 
 
 async def test_ctrl_c_ends_everything_without_an_error(data_dir):
-    house, _ = await start_application(data_dir)
-    assert await stop(house) == 0
+    application, _ = await start_application(data_dir)
+    assert await stop(application) == 0
     assert not running_in(data_dir)
     assert datadir.find_running(data_dir) is None
 
 
-async def test_only_the_supervisor_hears_the_terminal(data_dir):
-    house, _ = await start_application(data_dir)
-    others = [process for process in running_in(data_dir) if process.pid != house.pid]
+async def test_only_the_supervisor_gets_signals_of_the_terminal(data_dir):
+    application, _ = await start_application(data_dir)
+    others = [process for process in running_in(data_dir) if process.pid != application.pid]
     assert {process.name() for process in others} >= {"postgres", "valkey-server"}
-    assert all(os.getsid(process.pid) != os.getsid(house.pid) for process in others)
-    await stop(house)
+    assert all(os.getsid(process.pid) != os.getsid(application.pid) for process in others)
+    await stop(application)
 
 
-async def test_a_command_beside_it_uses_its_servers(data_dir):
-    house, there = await start_application(data_dir)
+async def test_a_second_command_uses_the_running_servers(data_dir):
+    application, expected = await start_application(data_dir)
     async with servers.open_servers(data_dir) as running:
-        assert running == there
+        assert running == expected
         await add_note(running, "hello")
-    await stop(house)
+    await stop(application)
 
 
-async def test_a_second_one_says_that_one_runs_already(data_dir):
-    house, _ = await start_application(data_dir)
-    with pytest.raises(CannotStart, match=f"already runs in .*, on port 3000: gallery dev .pid {house.pid}."):
+async def test_a_second_start_fails_because_one_runs_already(data_dir):
+    application, _ = await start_application(data_dir)
+    with pytest.raises(CannotStart, match=f"already runs in .*, on port 3000: gallery dev .pid {application.pid}."):
         async with datadir.lock(data_dir, "gallery dev"):
             pass
-    await stop(house)
+    await stop(application)
 
 
-async def test_after_a_kill_the_next_start_takes_over_at_the_same_place_and_nothing_is_lost(data_dir):
-    house, before = await start_application(data_dir)
+async def test_after_a_kill_the_next_start_has_the_same_urls_and_data(data_dir):
+    application, before = await start_application(data_dir)
     await add_note(before, "hello")
     servers = {process.name() for process in running_in(data_dir)} & {"postgres", "valkey-server"}
-    await kill(house)
+    await kill(application)
     assert datadir.find_running(data_dir) is None
     assert servers == {"postgres", "valkey-server"}
 
-    house, after = await start_application(data_dir)
+    application, after = await start_application(data_dir)
     assert (after.database_url, after.redis_url) == (before.database_url, before.redis_url)
     assert await read_notes(after) == (["hello"], ["hello"])
     assert not any(process.alive for process in before.processes.values())
-    await stop(house)
+    await stop(application)
 
 
-async def test_the_parts_end_with_their_killed_supervisor(data_dir):
-    house, running = await start_application(data_dir)
+async def test_the_children_end_with_their_killed_supervisor(data_dir):
+    application, running = await start_application(data_dir)
     assert set(running.processes) == {"api", "worker"}
-    await kill(house)
+    await kill(application)
     async with asyncio.timeout(TIMEOUT_SECONDS):
         for process in running.processes.values():
             await process.wait()
-    async with servers.open_servers(data_dir):  # takes the servers over, and ends them
+    async with servers.open_servers(data_dir):  # ends the leftover servers
         pass
 
 
 @pytest.mark.parametrize(
-    ("parent", "code"), [(os.getpid(), 0), (1, -signal.SIGTERM), ("", 0)], ids=["ours", "init", "none"]
+    ("parent", "code"), [(os.getpid(), 0), (1, -signal.SIGTERM), ("", 0)], ids=["alive", "init", "none"]
 )
-async def test_a_part_whose_parent_died_before_it_looked_ends_at_once(parent, code):
+async def test_a_child_whose_parent_has_already_died_ends_at_once(parent, code):
     environment = {**os.environ, PARENT_VARIABLE: f"{parent}"}
-    look = "from gallery.embedded.processes import end_with_parent; end_with_parent()"
-    part = await asyncio.create_subprocess_exec(sys.executable, "-c", look, env=environment)
-    assert await part.wait() == code
+    code_text = "from gallery.embedded.processes import exit_with_parent; exit_with_parent()"
+    child = await asyncio.create_subprocess_exec(sys.executable, "-c", code_text, env=environment)
+    assert await child.wait() == code
 
 
-async def test_a_part_that_does_not_end_by_itself_is_ended_by_the_next_start(data_dir):
-    house, running = await start_application(data_dir)
+async def test_a_child_that_does_not_end_by_itself_is_ended_by_the_next_start(data_dir):
+    application, running = await start_application(data_dir)
     for process in running.processes.values():
         psutil.Process(process.pid).suspend()
-    await kill(house)
+    await kill(application)
     async with servers.open_servers(data_dir):
         assert not any(process.alive for process in running.processes.values())
 
 
-async def test_a_kill_in_the_middle_of_the_first_start_does_no_harm(data_dir):
-    house = await asyncio.create_subprocess_exec(sys.executable, SMALL_DEV, data_dir)
+async def test_a_kill_in_the_middle_of_the_first_start_does_not_break_the_next_start(data_dir):
+    application = await asyncio.create_subprocess_exec(sys.executable, SMALL_DEV, data_dir)
     async with asyncio.timeout(TIMEOUT_SECONDS):
         while not list(data_dir.glob(".initdb-*/base")):
             await asyncio.sleep(0.005)
-    await kill(house)
+    await kill(application)
     async with servers.open_servers(data_dir) as running:
         await add_note(running, "hello")
     assert not list(data_dir.glob(".initdb-*/base/*"))
 
 
-async def test_servers_that_were_killed_too_recover(data_dir):
-    house, before = await start_application(data_dir)
+async def test_killed_servers_recover(data_dir):
+    application, before = await start_application(data_dir)
     await add_note(before, "hello")
-    house.kill()
+    application.kill()
     for process in running_in(data_dir):
         process.kill()
-    await house.wait()
+    await application.wait()
     async with servers.open_servers(data_dir) as after:
         assert await read_notes(after) == (["hello"], ["hello"])
 
 
 @as_root
-async def test_a_stale_pid_file_that_names_another_process_of_the_same_user_is_no_obstacle(data_dir):
+async def test_a_stale_pid_file_with_the_pid_of_another_process_is_ignored(data_dir):
     async with servers.open_servers(data_dir, valkey=False):
         stale = (data_dir / "postgres" / "postmaster.pid").read_text().split("\n", 1)[1]
     owner = data_dir / "postgres"
@@ -160,24 +160,24 @@ def owner_uid(path: Path) -> int:
     return path.parent.stat().st_uid
 
 
-async def test_a_predecessor_that_nobody_has_buried_yet_is_no_obstacle(data_dir):
+async def test_a_zombie_of_a_leftover_server_is_ignored(data_dir):
     async with servers.open_servers(data_dir, valkey=False):
         pid_file = data_dir / "postgres" / "postmaster.pid"
-        left = pid_file.read_text().split("\n", 1)[1]
-    words = ["sh", "-c", "read line", "postgres", "-D", str(pid_file.parent), "-c"]
-    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # who starts the tests may have it ignored
-    with subprocess.Popen(  # noqa: ASYNC220  asyncio would bury it
-        words,
+        rest = pid_file.read_text().split("\n", 1)[1]
+    command = ["sh", "-c", "read line", "postgres", "-D", str(pid_file.parent), "-c"]
+    restore_sigint = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # the tests may run with it ignored
+    with subprocess.Popen(  # noqa: ASYNC220  asyncio would reap it
+        command,
         stdin=subprocess.PIPE,
         user=owner_uid(pid_file),
-        preexec_fn=heard,  # noqa: PLW1509
+        preexec_fn=restore_sigint,  # noqa: PLW1509
     ) as predecessor:
-        pid_file.write_text(f"{predecessor.pid}\n{left}")
+        pid_file.write_text(f"{predecessor.pid}\n{rest}")
         async with servers.open_servers(data_dir, valkey=False):
             assert psutil.Process(predecessor.pid).status() == psutil.STATUS_ZOMBIE
 
 
-async def test_a_run_file_that_a_power_cut_emptied_is_no_obstacle(data_dir):
+async def test_a_run_file_that_a_power_cut_emptied_is_ignored(data_dir):
     async with servers.open_servers(data_dir, postgres=False):
         pass
     (data_dir / "run.json").write_bytes(b"")
@@ -185,10 +185,10 @@ async def test_a_run_file_that_a_power_cut_emptied_is_no_obstacle(data_dir):
         assert msgspec.json.decode((data_dir / "run.json").read_bytes(), type=RunInfo) == running
 
 
-async def test_a_process_with_a_reused_pid_is_not_taken_for_the_holder(data_dir):
-    async with datadir.lock(data_dir, "gallery dev") as hold:
-        hold.publish(api_port=3000)
-        assert datadir.find_running(data_dir) == hold.run_info
-        impostor = msgspec.structs.replace(hold.run_info.holder, birth="another time")
-        hold.publish(holder=impostor)
+async def test_a_process_with_a_reused_pid_is_not_taken_for_the_owner(data_dir):
+    async with datadir.lock(data_dir, "gallery dev") as lock:
+        lock.publish(api_port=3000)
+        assert datadir.find_running(data_dir) == lock.run_info
+        impostor = msgspec.structs.replace(lock.run_info.holder, birth="another time")
+        lock.publish(holder=impostor)
         assert datadir.find_running(data_dir) is None

