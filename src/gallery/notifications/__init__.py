@@ -1,1 +1,1 @@
-"""News for whoever listens."""
+"""Events about images, delivered to clients as they happen."""

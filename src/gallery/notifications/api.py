@@ -33,18 +33,18 @@ STREAM_HEADERS = [
 
 
 class EventStream(Response[None]):
-    """Sends each block as it comes. A client that leaves is forgotten; one that does not read for long is cut off."""
+    """Sends each block as it comes. Ends when the client disconnects; aborts when it does not read for long."""
 
     def __init__(
         self, blocks: AsyncGenerator[bytes, None], send_timeout: float, slot: AbstractContextManager[None]
     ) -> None:
-        """`slot` is held while the stream is open; that there is none is said before it begins."""
+        """`slot` is held while the stream is open; it raises before the stream begins when there is none."""
         super().__init__(None)
         self._blocks = blocks
         self._send_timeout = send_timeout
         self._slot = slot
 
-    def to_asgi_response(self, *_: Any, **__: Any) -> ASGIApp:  # type: ignore[override]  # Litestar's additions: none
+    def to_asgi_response(self, *_: Any, **__: Any) -> ASGIApp:  # type: ignore[override]  # no additions of Litestar's
         return self._respond
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -62,10 +62,10 @@ class EventStream(Response[None]):
             log.info("stream.slow_reader")
             abort = (scope.get("extensions") or {}).get("gallery.abort")
             if abort is not None:
-                abort()  # type: ignore[operator]  # our server's own extension: a function
+                abort()  # type: ignore[operator]  # a function of Gallery's own server
         finally:
             await cancel_and_wait(sending, gone)
-            await self._blocks.aclose()  # one cut off in the middle of a block would be forgotten by chance
+            await self._blocks.aclose()  # else an aborted generator would only end when it is collected
 
     async def _send(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS})
@@ -90,13 +90,13 @@ async def stream(
     feed: NamedDependency[Feed],
     stream_slot: NamedDependency[AbstractContextManager[None]],
     settings: NamedDependency[Settings],
-    types: Annotated[str | None, QueryParameter(description="Only events of these types, with commas between")] = None,
+    types: Annotated[str | None, QueryParameter(description="Only events of these types, comma-separated")] = None,
     image: Annotated[str | None, QueryParameter(name="imageId", description="Only events of this image")] = None,
     after: Annotated[
         str | None,
-        QueryParameter(name="lastEventId", description="As the header `Last-Event-ID`, which takes precedence"),
+        QueryParameter(name="lastEventId", description="Like the header `Last-Event-ID`, which takes precedence"),
     ] = None,
-    ticket: Annotated[  # noqa: ARG001  the doorkeeper has seen it; here it is documented
+    ticket: Annotated[  # noqa: ARG001  the auth guard reads it; here it is documented
         str | None,
         QueryParameter(description="From `POST /notifications/ticket`, for clients that cannot send headers"),
     ] = None,
@@ -121,8 +121,8 @@ def router() -> Router:
 
 def _types(text: str | None) -> frozenset[str]:
     types = frozenset((text or "").split(",")) - {""}
-    if strange := types - set(EVENT_TYPES):
-        raise InvalidField("/types", not_among_message(min(strange), EVENT_TYPES))
+    if unknown := types - set(EVENT_TYPES):
+        raise InvalidField("/types", not_among_message(min(unknown), EVENT_TYPES))
     return types
 
 
@@ -134,10 +134,10 @@ def _image(text: str | None) -> str | None:
 
 
 def _mark_streaming(scope: Scope) -> None:
-    """From here on it counts as a stream, and no longer as a request under way."""
-    begun = (scope.get("extensions") or {}).get("gallery.stream")
-    if begun is not None:
-        begun()  # type: ignore[operator]  # our own extension: a function
+    """From here on the connection counts as a stream, and no longer as an active request."""
+    mark = (scope.get("extensions") or {}).get("gallery.stream")
+    if mark is not None:
+        mark()  # type: ignore[operator]  # a function of Gallery's own server
 
 
 async def _wait_for_disconnect(receive: Receive) -> None:

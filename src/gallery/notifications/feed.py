@@ -1,8 +1,8 @@
-"""One reader of events per process, and everybody in this process who listens.
+"""The reader of events in this process, and its subscribers.
 
-The reader numbers what is new, reads it once, lets `before` act on it (the cache forgets older answers) and hands it to
-the subscribers. A subscriber replays from the table what it has missed and then follows the reader; one that does not
-keep up is closed, comes back with its last id, and misses nothing.
+The reader numbers new events, reads them once, awaits `before_publish` (which invalidates the cache) and hands them to
+the subscribers. A subscriber replays missed events from the table and then follows the reader; one that does not keep
+up is closed, reconnects with its last id, and misses nothing.
 """
 
 import asyncio
@@ -28,9 +28,9 @@ log = structlog.get_logger(__name__)
 
 BeforePublish: TypeAlias = Callable[[Sequence[Event]], Awaitable[None]]
 
-POLL_SECONDS = 1.0  # seconds between two looks when nobody rings
-SEQUENCER_RETRY_SECONDS = 0.02  # when another process is numbering
-MAX_CONCURRENT_REPLAYS = 4  # pages that are read at once for clients that come back: requests need connections too
+POLL_SECONDS = 1.0  # without a wake-up
+SEQUENCER_RETRY_SECONDS = 0.02  # while another process is numbering
+MAX_CONCURRENT_REPLAYS = 4  # pages read at once for reconnecting clients: requests need connections too
 
 
 class Feed:
@@ -57,7 +57,7 @@ class Feed:
     ) -> AsyncGenerator[bytes, None]:
         """Server-sent events for one client: blocks of bytes, each to be sent at once, until either side ends it.
 
-        What `over` returns is waited for: then this client may hear no more.
+        The stream ends when `until_expired` returns: then the caller's credential is no longer valid.
         """
         async for block in self._wait_until_started():
             yield block
@@ -85,25 +85,25 @@ class Feed:
 
     @contextmanager
     def waiter(self, image_id: str, types: frozenset[str]) -> Iterator[asyncio.Event]:
-        """Set at each event of these types of the image from now on, and when the process is about to stop."""
-        expected = Waiter(types, asyncio.Event())
-        self._waiters.setdefault(image_id, []).append(expected)
+        """Yields an `asyncio.Event`, set by the image's next event of these types, or when the process stops."""
+        waiter = Waiter(types, asyncio.Event())
+        self._waiters.setdefault(image_id, []).append(waiter)
         try:
-            yield expected.woken
+            yield waiter.woken
         finally:
-            self._waiters[image_id].remove(expected)
+            self._waiters[image_id].remove(waiter)
             if not self._waiters[image_id]:
                 del self._waiters[image_id]
 
     def end(self) -> None:
-        """End every stream, and each new one at once: the process is about to stop."""
+        """End every stream, and new ones at once: the process is about to stop."""
         self._ended = True
         self._started.set()
         self._wake_up.set()
         for subscriber in self._subscribers:
             subscriber.end()
-        for expected in chain.from_iterable(self._waiters.values()):
-            expected.woken.set()
+        for waiter in chain.from_iterable(self._waiters.values()):
+            waiter.woken.set()
 
     @property
     def ended(self) -> bool:
@@ -114,7 +114,7 @@ class Feed:
         return len(self._subscribers)
 
     async def _wait_until_started(self) -> AsyncIterator[bytes]:
-        """Nothing but signs of life until the reader knows where it begins: nobody else would tell what lies before."""
+        """Keep-alive comments until the reader has its starting number: events before it would be lost otherwise."""
         while not self._started.is_set():
             try:
                 async with asyncio.timeout(self._settings.heartbeat):
@@ -123,14 +123,14 @@ class Feed:
                 yield b": waiting\n\n"
 
     async def _replay(self, subscriber: Subscriber, until: int, last_event_id: str) -> AsyncIterator[bytes]:
-        """What is in the table between the client's last event and `until`, from where the subscriber follows."""
+        """The events in the table between the client's last one and `until`, where the subscriber takes over."""
         seen = _parse_number(last_event_id)
         async with self._replays:
             head, floor = await self._store.bounds()
         if seen is None or seen < floor or seen > head:
             yield reset_frame(until)
             return
-        subscriber.after = seen  # another process may have shown it more than our reader has read
+        subscriber.after = seen  # another process may have sent it more than this reader has read
         while seen < until and not subscriber.ended:
             async with self._replays:
                 events = await self._store.replay(subscriber.event_filter.owner, seen, until)
@@ -138,7 +138,7 @@ class Feed:
             yield subscriber.event_filter.frames(events) + heartbeat_frame(seen)
 
     async def run(self) -> None:
-        """Read until the end; what is away is waited for."""
+        """Read until the end; waits for unavailable servers."""
         await self._start()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._listen_for_wake_ups())
@@ -171,7 +171,7 @@ class Feed:
     async def _catch_up(self) -> None:
         if not await self._store.assign_numbers():
             asyncio.get_running_loop().call_later(SEQUENCER_RETRY_SECONDS, self._wake_up.set)
-        page = min(PAGE_SIZE, self._settings.backlog)  # more at once would close clients that read at once
+        page = min(PAGE_SIZE, self._settings.backlog)  # a larger page would close clients that keep up
         while events := await self._store.read_after(self._head, page):
             await self._before_publish([e.event for e in events])
             self._head = events[-1].number
@@ -188,24 +188,24 @@ class Feed:
 
     def _wake_waiters(self, events: Sequence[NumberedEvent]) -> None:
         for numbered in events:
-            for expected in self._waiters.get(numbered.event.image_id, []):
-                if numbered.event.type in expected.types:
-                    expected.woken.set()
+            for waiter in self._waiters.get(numbered.event.image_id, []):
+                if numbered.event.type in waiter.types:
+                    waiter.woken.set()
 
     async def _listen_for_wake_ups(self) -> None:
         while not self._ended:  # a client library has been seen to swallow a cancellation
             try:
-                async with self._valkey.subscription(CHANNEL) as heard:
+                async with self._valkey.subscription(CHANNEL) as receive:
                     while not self._ended:
-                        if await heard(POLL_SECONDS * 10) is not None:
+                        if await receive(POLL_SECONDS * 10) is not None:
                             self._wake_up.set()
             except ValkeyUnavailable as error:
-                log.debug("feed.deaf", error=str(error))
+                log.debug("feed.subscription_lost", error=str(error))
                 await asyncio.sleep(POLL_SECONDS)
 
 
 class Waiter(NamedTuple):
-    """What somebody in this process waits for."""
+    """A request of this process that waits for an event."""
 
     types: frozenset[str]
     woken: asyncio.Event
@@ -216,8 +216,8 @@ def _opening_frame(head: int | None) -> bytes:
 
 
 def _closing_frame() -> bytes:
-    """When to come back: not all at the same moment."""
-    return b"retry: %d\n\n" % random.randint(500, 3000)  # noqa: S311  no secret
+    """The pause before the client reconnects, random so that not all come back at once."""
+    return b"retry: %d\n\n" % random.randint(500, 3000)  # noqa: S311  not a secret
 
 
 def _parse_number(text: str) -> int | None:

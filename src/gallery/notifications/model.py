@@ -1,4 +1,4 @@
-"""An event: something that has happened to an image, told to whoever listens."""
+"""An event: a change of an image, sent to subscribed clients."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ EVENT_TYPES = (
 
 
 class Event(Struct, frozen=True):
-    """What a room hands over; `data` is JSON as clients read it, with `imageId`, `status`, `version`, `timestamp`."""
+    """An event without a number; `data` is the clients' JSON, with `imageId`, `status`, `version`, `timestamp`."""
 
     type: str
     owner: str
@@ -26,9 +26,9 @@ class Event(Struct, frozen=True):
 
 
 class NumberedEvent(Struct, frozen=True):
-    """An event in its place: `number` rises by one from event to event, in the order of commits.
+    """An event with its `number`, which rises by one from event to event, in the order of commits.
 
-    `age` is how many seconds ago the change began, when it was read.
+    `age` is the seconds since the change, at the time of reading.
     """
 
     number: int
@@ -41,7 +41,7 @@ class NumberedEvent(Struct, frozen=True):
 
 
 class EventFilter(Struct, frozen=True):
-    """Which events somebody wants to hear of; an empty set of types means all of them."""
+    """The events that a subscriber wants; an empty set of types means all of them."""
 
     owner: str
     types: frozenset[str] = frozenset()
@@ -59,10 +59,10 @@ class EventFilter(Struct, frozen=True):
 
 
 def reset_frame(head: int) -> bytes:
-    """Tells a client that events it has not seen are gone: it reads the list anew and goes on from `head`."""
+    """Tells a client that events it has not seen are gone: it reads the list again and continues from `head`."""
     return b"id: %d\nevent: reset\ndata: %s\n\n" % (head, msgspec.json.encode({"head": str(head)}))
 
 
 def heartbeat_frame(number: int) -> bytes:
-    """Keeps the connection open; the id keeps a filtered stream's cursor young."""
+    """Keeps the connection open; its id keeps the cursor of a filtered stream recent."""
     return b": heartbeat\nid: %d\n\n" % number

@@ -1,7 +1,7 @@
-"""Events in PostgreSQL: added in the transaction that makes them true, numbered after it, read by number.
+"""Events in PostgreSQL: added in the transaction of their change, numbered after it, read by number.
 
-Identity values are given before a commit, so a reader that follows them would skip a slow transaction's event for
-ever. Numbers are given by whoever reads first, to committed events only: they are the order that clients see.
+Identity values are assigned before a commit, so a reader that follows them would skip the event of a slow transaction
+forever. Numbers are assigned by the first reader, to committed events only: they are the order that clients see.
 """
 
 from datetime import timedelta
@@ -47,7 +47,7 @@ EXPIRE = """
 
 
 async def add(db: Connection, event: Event) -> None:
-    """Write `event` in the caller's transaction, after the row that it tells of."""
+    """Write `event` in the caller's transaction, after the row that it is about."""
     await db.execute(ADD, event.type, event.owner, event.image_id, event.version, event.data)
 
 
@@ -56,44 +56,42 @@ class EventStore:
         self._database = database
 
     async def assign_numbers(self) -> bool:
-        """Number what has been committed. False when another process is at it: look again in a moment."""
+        """Number the committed events. False when another process is numbering: try again in a moment."""
         async with self._database.primary() as db:
             if not await db.fetchval(HAS_UNNUMBERED):
                 return True
         async with self._database.writing() as db:
             if not await db.fetchval(TRY_SEQUENCER_LOCK):
                 return False
-            await db.execute(
-                ASSIGN_NUMBERS
-            )  # a statement of its own: it must see what was committed before the lock was ours
+            await db.execute(ASSIGN_NUMBERS)  # a separate statement: it must see all commits before the lock was taken
             return True
 
     async def bounds(self) -> tuple[int, int]:
-        """The last number given, and the last one that is no longer kept."""
+        """The last number assigned, and the last one that is no longer kept."""
         async with self._database.primary() as db:
             row = await db.fetchrow("SELECT head, floor FROM event_numbers")
         assert row is not None  # noqa: S101  the migration makes it
         return row["head"], row["floor"]
 
     async def count_unnumbered(self, limit: int) -> int:
-        """How many committed events nobody has numbered yet, up to `most`."""
+        """The committed events without a number, counted up to `limit`."""
         async with self._database.primary() as db:
             return int(await db.fetchval(COUNT_UNNUMBERED, limit))
 
     async def read_after(self, number: int, limit: int = PAGE_SIZE) -> list[NumberedEvent]:
-        """The next events after `assign_numbers`, so many of them at most, in order."""
+        """The next events after `number`, at most `limit`, in order."""
         async with self._database.primary() as db:
             rows = await db.fetch(READ, number, limit)
         return [_numbered_event(row) for row in rows]
 
     async def replay(self, owner: str, number: int, until: int) -> list[NumberedEvent]:
-        """The owner's next events after `assign_numbers` and up to `until`, `PAGE_SIZE` of them at most, in order."""
+        """The owner's next events after `number` and up to `until`, at most `PAGE_SIZE`, in order."""
         async with self._database.primary() as db:
             rows = await db.fetch(REPLAY, owner, number, until, PAGE_SIZE)
         return [_numbered_event(row) for row in rows]
 
     async def expire(self, age: timedelta) -> None:
-        """Forget events older than `age`."""
+        """Delete events older than `age`."""
         async with self._database.writing() as db:
             await db.execute(EXPIRE, age)
 

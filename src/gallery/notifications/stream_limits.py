@@ -1,4 +1,4 @@
-"""How many streams one process holds open: in all, and for each caller."""
+"""The limits of open streams: per process and per caller."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ MAX_PER_CALLER = 100
 
 class StreamLimits:
     def __init__(self, settings: NotificationsSettings, *, limited_by_default: bool, unlimited: bool = False) -> None:
-        """`limited`: callers are limited by default; `lifted`: they are not, whatever is set."""
+        """`limited_by_default`: callers have a default limit; `unlimited`: they have none, even if one is set."""
         self._max_streams = settings.max_streams or capacity().streams
         default = MAX_PER_CALLER if limited_by_default else None
         self._max_per_caller = None if unlimited else settings.max_streams_per_caller or default
@@ -22,7 +22,7 @@ class StreamLimits:
 
     @contextmanager
     def slot(self, caller: str) -> Iterator[None]:
-        """A stream of `caller`'s, open while the block runs. Raises `TooManyStreams`, `StreamsFull`."""
+        """Hold one stream of `caller` while the block runs. Raises `TooManyStreams`, `StreamsFull`."""
         self._check(caller)
         self._open[caller] += 1
         try:

@@ -1,4 +1,4 @@
-"""What waits for one client, and how long the feed waits for all of them between two pages of a burst."""
+"""The backlog of one client, and the feed's wait for all clients between two pages of a burst."""
 
 import asyncio
 from collections import deque
@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 
 from gallery.notifications.model import EventFilter, NumberedEvent, heartbeat_frame
 
-STALL_SECONDS, STALL_CHECKS = 0.1, 20  # seconds in which no client takes anything, and how often that is looked at
-MAX_WAIT_SECONDS = 1.0  # seconds between two pages
+STALL_SECONDS, STALL_CHECKS = 0.1, 20  # a client that reads nothing for this long is slow; checks in that time
+MAX_WAIT_SECONDS = 1.0  # between two pages
 
 
 class Subscriber:
-    """What waits for one client, bounded."""
+    """A client's filter and its bounded backlog."""
 
     def __init__(self, event_filter: EventFilter, head: int, max_backlog: int) -> None:
         self.event_filter = event_filter
@@ -24,7 +24,7 @@ class Subscriber:
         self.ended = False
 
     def push(self, events: Sequence[tuple[NumberedEvent, bytes]]) -> None:
-        """New events, in order; a subscriber that has fallen too far behind ends."""
+        """Add new events, in order; a subscriber that is too far behind ends."""
         if self.ended:
             return
         self._backlog.extend((e.number, frame) for e, frame in events if self.event_filter.matches(e.event))
@@ -36,17 +36,17 @@ class Subscriber:
 
     @property
     def has_backlog(self) -> bool:
-        """Whether something still waits that it has not begun to be sent."""
+        """Whether events wait that the stream has not begun to send."""
         return bool(self._backlog)
 
     def end(self) -> None:
-        """Nothing more is sent, nor kept: a client that comes back is replayed it."""
+        """Send and keep nothing more: a client that reconnects gets a replay."""
         self.ended = True
         self._backlog.clear()
         self._wake_up.set()
 
     async def blocks(self, interval: float) -> AsyncIterator[bytes]:
-        """All that waits, joined, as soon as there is something; a heartbeat when there is nothing for so long."""
+        """The backlog, joined, as soon as there is any; a heartbeat after `interval` seconds without."""
         while True:
             try:
                 async with asyncio.timeout(interval):
@@ -65,24 +65,24 @@ class Subscriber:
 
 
 async def wait_until_caught_up(subscribers: Iterable[Subscriber]) -> None:
-    """Let clients be sent what waits for them, before more does.
+    """Let clients read their backlog before it grows.
 
-    Waits while one after the other takes it. A client that takes nothing is waited for once, and not again until it has
-    taken something.
+    Waits as long as one client after another catches up. A client that reads nothing is waited for once, and not again
+    until it has read something.
     """
-    waited = {s for s in subscribers if s.has_backlog and not s.slow}
-    longest = asyncio.get_running_loop().time() + MAX_WAIT_SECONDS
-    while waited and asyncio.get_running_loop().time() < longest:
-        before = len(waited)
-        waited = await _wait_for_progress(waited)
-        if len(waited) == before:
+    waiting = {s for s in subscribers if s.has_backlog and not s.slow}
+    deadline = asyncio.get_running_loop().time() + MAX_WAIT_SECONDS
+    while waiting and asyncio.get_running_loop().time() < deadline:
+        before = len(waiting)
+        waiting = await _wait_for_progress(waiting)
+        if len(waiting) == before:
             break
-    for subscriber in waited:
+    for subscriber in waiting:
         subscriber.slow = True
 
 
 async def _wait_for_progress(subscribers: set[Subscriber]) -> set[Subscriber]:
-    """Those of whom it is still true, as soon as it is not of one, or after `STALL_SECONDS` seconds."""
+    """The subscribers that still have a backlog, as soon as one has none, or after `STALL_SECONDS`."""
     for _ in range(STALL_CHECKS):
         await asyncio.sleep(STALL_SECONDS / STALL_CHECKS)
         left = {s for s in subscribers if s.has_backlog}

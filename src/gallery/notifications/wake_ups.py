@@ -1,4 +1,4 @@
-"""Says "look now" to every feed. A lost ring costs a second: feeds also look by themselves."""
+"""Wakes every feed after a change. A lost wake-up costs a second: feeds also poll."""
 
 import structlog
 
@@ -18,4 +18,4 @@ class WakeUps:
         try:
             await self._valkey.publish(CHANNEL, b"look")
         except ValkeyUnavailable as error:
-            log.debug("bell.not_heard", error=str(error))
+            log.debug("wake_up.not_sent", error=str(error))

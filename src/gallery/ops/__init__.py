@@ -1,1 +1,1 @@
-"""How it feels: logs, health, metrics and traces."""
+"""Observability: logs, health, metrics and traces."""

@@ -1,6 +1,6 @@
-"""The processor time of this process, for its own code and for the kernel's, as Node's Prometheus client names them.
+"""The CPU time of this process, in user and in kernel mode, with the metric names of Node's Prometheus client.
 
-Several processes behind one socket add theirs up, and what a dead one has used stays in the sum.
+Several processes behind one socket are added up, and the time of a dead process stays in the sum.
 """
 
 import asyncio
@@ -12,18 +12,18 @@ from prometheus_client import REGISTRY, Counter
 
 from gallery.ops.instruments import METRICS_DIR_VARIABLE
 
-COUNT_INTERVAL_SECONDS = 5.0  # seconds between two looks of a process that another one may be asked for
+COUNT_INTERVAL_SECONDS = 5.0  # another process may report for this one
 
 _multiprocess = METRICS_DIR_VARIABLE in os.environ
-_registry = None if _multiprocess else REGISTRY  # together, the files of all processes are what is read
+_registry = None if _multiprocess else REGISTRY  # in multiprocess mode the files of all processes are read
 USER = Counter("process_cpu_user_seconds", "User CPU time spent in seconds.", registry=_registry)
 SYSTEM = Counter("process_cpu_system_seconds", "System CPU time spent in seconds.", registry=_registry)
-# A single process has this one from the library, which leaves it out where several measure together.
+# The library has this one for a single process, and leaves it out in multiprocess mode.
 TOTAL = Counter("process_cpu_seconds", "User and system CPU time spent in seconds.", registry=None)
 
 
 class _LastUsage:
-    """What has been counted of this process, by whichever of its threads."""
+    """The usage that has been counted so far, by all threads of this process."""
 
     lock = Lock()
     user = 0.0
@@ -31,13 +31,13 @@ class _LastUsage:
 
 
 def update() -> None:
-    """Count what has been used since the last time."""
+    """Count the usage since the last call."""
     with _LastUsage.lock:
         used = resource.getrusage(resource.RUSAGE_SELF)
         user, system = (
             max(used.ru_utime, _LastUsage.user),
             max(used.ru_stime, _LastUsage.system),
-        )  # the kernel divides anew
+        )  # the kernel corrects the split, and a counter must not fall
         for counter, seconds in ((USER, user - _LastUsage.user), (SYSTEM, system - _LastUsage.system)):
             counter.inc(seconds)
             TOTAL.inc(seconds)

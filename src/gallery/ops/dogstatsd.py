@@ -1,7 +1,7 @@
-"""What the Datadog agent is told: every count and duration as it happens, and every ten seconds how it stands.
+"""Metrics for the Datadog agent: each count and duration as it happens, and all gauges and readings every ten seconds.
 
-A thread sends, from a queue that forgets what it cannot hold: an agent that is away, or slow to resolve, costs nobody
-anything. Without `DD_AGENT_HOST` nothing of this is even imported.
+A thread sends from a bounded queue that drops packets when it is full: an agent that is unavailable, or slow to
+resolve, delays nothing. Without `DD_AGENT_HOST` the library is not even imported.
 """
 
 import asyncio
@@ -18,19 +18,19 @@ from gallery.settings import DatadogSettings
 
 log = structlog.get_logger(__name__)
 
-REPORT_INTERVAL_SECONDS = 10.0  # seconds between two reports of how it stands
-MAX_QUEUED_PACKETS = 10_000  # packets for a sender that is behind
+REPORT_INTERVAL_SECONDS = 10.0
+MAX_QUEUED_PACKETS = 10_000
 
 
 @asynccontextmanager
 async def reporting(
     settings: DatadogSettings, readings: Readings, interval: float = REPORT_INTERVAL_SECONDS
 ) -> AsyncIterator[None]:
-    """Tell the agent, where there is one, while the block runs."""
+    """Report to the agent while the block runs; does nothing without an agent."""
     if settings.agent_host is None:
         yield
         return
-    from datadog.dogstatsd.base import DogStatsd  # noqa: PLC0415  only who has an agent pays for it
+    from datadog.dogstatsd.base import DogStatsd  # noqa: PLC0415  only imported for an agent
 
     client = DogStatsd(
         host=settings.agent_host,

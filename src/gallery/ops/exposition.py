@@ -1,6 +1,6 @@
-"""The answer to Prometheus: what all processes behind the socket have measured, and what is read now.
+"""The answer to Prometheus: the metrics of all processes behind the socket, and the readings computed now.
 
-The worker of `gallery dev` has no address to be scraped at, so the API tells its values too, added to its own.
+The worker of `gallery dev` has no address to be scraped at, so the API adds that worker's values to its own.
 """
 
 import asyncio
@@ -20,11 +20,11 @@ from gallery.ops import cpu
 from gallery.ops.instruments import EXTRA_METRICS_DIR_VARIABLE, METRICS_DIR_VARIABLE
 from gallery.ops.readings import Reading, Readings
 
-UNKNOWN_VERSION = re.compile(r";\s*version=(?!(?:0\.0\.[14]|1\.0\.0)\s*(?:;|$))", re.ASCII)  # one that there is not
+UNKNOWN_VERSION = re.compile(r";\s*version=(?!(?:0\.0\.[14]|1\.0\.0)\s*(?:;|$))", re.ASCII)  # an unknown version
 
 
 async def exposition(readings: Readings, accept: str) -> tuple[bytes, str]:
-    """The text and its type, as `accept` asks for it: Prometheus' own format, or OpenMetrics."""
+    """The text and its media type, as `accept` requests: Prometheus' own format, or OpenMetrics."""
     taken = await readings.collect()
     return await asyncio.to_thread(_write, taken, accept)
 
@@ -45,19 +45,19 @@ def _sources() -> Iterator[Collector]:
 
 
 def _known_formats(accept: str) -> str:
-    """Without the formats whose version there is not: the library compares and repeats whatever stands there."""
+    """Removes the formats of unknown versions: the library would compare them and repeat them in its answer."""
     return ",".join(item for item in accept.split(",") if UNKNOWN_VERSION.search(item) is None)
 
 
 class _ProcessCollector(Collector):
-    """What this process has measured, and what the kernel and the interpreter say of it."""
+    """The metrics of this process, with those of the kernel and the interpreter about it."""
 
     def collect(self) -> Iterable[Metric]:
         return REGISTRY.collect()
 
 
 class _SumCollector(Collector):
-    """Sources that know the same metrics: their values are added up."""
+    """Adds up the values of sources that have the same metrics."""
 
     def __init__(self, sources: Sequence[Collector]) -> None:
         self._sources = sources

@@ -1,4 +1,4 @@
-"""Whether what we need is there, and how much memory this process takes."""
+"""The health of the services that Gallery depends on, and the memory of this process."""
 
 import asyncio
 import sys
@@ -14,12 +14,12 @@ from gallery.errors import DatabaseRefused, GalleryError, ObjectStoreRefused, Va
 Ping: TypeAlias = Callable[[], Awaitable[None]]
 
 REFUSED_ERRORS = (DatabaseRefused, ObjectStoreRefused, ValkeyRefused)
-PING_TIMEOUT_SECONDS = 2.0  # seconds; a probe wants an answer
-CACHE_SECONDS = 1.0  # seconds for which an answer is shared: probes need no credential and have no limit
+PING_TIMEOUT_SECONDS = 2.0  # probes must be answered in time
+CACHE_SECONDS = 1.0  # the result is shared: probes need no credential and have no rate limit
 
 
 class HealthFailure(Struct, frozen=True):
-    """Why one of our needs does not serve us: it is `unavailable`, which may pass, or has `refused` us."""
+    """The reason why a dependency fails: it is `unavailable`, which may pass, or has `refused` the credentials."""
 
     reason: str
     state: str = "unavailable"
@@ -27,7 +27,7 @@ class HealthFailure(Struct, frozen=True):
 
 @dataclass
 class _CachedCheck:
-    """What one of our needs lacks, or `None`; good until a time of the loop's clock."""
+    """The failure of a dependency, or `None`; valid until a time of the event loop's clock."""
 
     failure: HealthFailure | None = None
     valid_until: float = float("-inf")
@@ -41,28 +41,28 @@ class Health:
         self.draining = False
 
     def start_draining(self) -> None:
-        """From now on we are not to be asked for anything new."""
+        """From now on this process should get no new requests."""
         self.draining = True
 
     @property
     def dependencies(self) -> Collection[str]:
-        """The names of what we need."""
+        """The names of the dependencies."""
         return self._dependencies.keys()
 
     async def failures(self, exclude: Collection[str] = ()) -> dict[str, HealthFailure]:
-        """What does not serve us, and why; empty when all is well. Each need is asked once a second at most."""
+        """The failed dependencies with their failures; empty when all is well. Each is pinged once a second at most."""
         names = [name for name in self._dependencies if name not in exclude]
-        lacks = await asyncio.gather(*(self._check(name) for name in names))
-        return {name: lack for name, lack in zip(names, lacks, strict=True) if lack is not None}
+        found = await asyncio.gather(*(self._check(name) for name in names))
+        return {name: failure for name, failure in zip(names, found, strict=True) if failure is not None}
 
     async def _check(self, name: str) -> HealthFailure | None:
-        """Callers that come while the need is asked share its answer."""
-        answer, clock = self._checks[name], asyncio.get_running_loop().time
-        async with answer.lock:
-            if clock() >= answer.valid_until:
-                answer.failure = await self._ping(name)
-                answer.valid_until = clock() + CACHE_SECONDS
-            return answer.failure
+        """Callers that come during a ping share its result."""
+        check, clock = self._checks[name], asyncio.get_running_loop().time
+        async with check.lock:
+            if clock() >= check.valid_until:
+                check.failure = await self._ping(name)
+                check.valid_until = clock() + CACHE_SECONDS
+            return check.failure
 
     async def _ping(self, name: str) -> HealthFailure | None:
         try:
@@ -78,9 +78,9 @@ class Health:
 
 
 def memory_usage() -> dict[str, int]:
-    """Bytes of this process: resident, private data mapped (the heap), and the resident part of that."""
+    """Bytes of this process: resident, mapped private data (the heap), and the resident part of that."""
     if sys.platform != "linux":
-        import resource  # noqa: PLC0415  only here
+        import resource  # noqa: PLC0415  not on Linux
 
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return {"rss": peak, "heapTotal": peak, "heapUsed": peak}

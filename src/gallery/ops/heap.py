@@ -1,8 +1,8 @@
-"""What a process keeps in Python's memory, asked of it by a signal and answered in a private file.
+"""The memory of Python objects in a process, requested by a signal and reported in a private file.
 
-Only who may send the process a signal can ask: its own user, or root. The answer has types, sizes and lengths, no
-contents. It lies in the temporary directory, where the process itself makes it: what is there already is not written
-to. Counting takes about a second for 200,000 objects, in which the process is slower.
+Only its own user, or root, can send that signal. The report has types, sizes and lengths, no
+contents. The process itself creates it in the temporary directory, and never writes to an existing file. Counting
+takes about a second for 200,000 objects, and slows the process meanwhile.
 """
 
 import asyncio
@@ -27,12 +27,12 @@ from gallery.errors import describe_error
 log = structlog.get_logger(__name__)
 
 SIGNAL = signal.SIGUSR1
-MAX_ENTRIES = 15  # types and objects in a report
+MAX_ENTRIES = 15  # types, and objects, in a report
 POLL_SECONDS = 0.05
 
 
 class TypeUsage(Struct, frozen=True):
-    """All objects of a type: how many, and their bytes without what they refer to."""
+    """All objects of a type: their number, and their bytes without the objects that they refer to."""
 
     type: str
     count: int
@@ -50,12 +50,12 @@ class HeapReport(Struct, frozen=True):
 
 
 def handle_signal() -> None:
-    """The signal's handler. In a thread, so that the event loop has its turns meanwhile."""
+    """The signal's handler. Works in a thread, so that the event loop can run meanwhile."""
     threading.Thread(target=write_report, name="heap", daemon=True).start()
 
 
 def write_report() -> None:
-    """Write the report."""
+    """Write this process's report."""
     path = _report_path(os.getpid())
     report = msgspec.json.encode(_build_report())
     try:
@@ -69,35 +69,35 @@ def write_report() -> None:
 
 
 async def request_report(pid: int, timeout_seconds: float = 20) -> HeapReport:
-    """The report of another process. Raises `ValueError` with a sentence where it cannot be had, `TimeoutError`."""
+    """The report of another process. Raises `ValueError` with a sentence when there is none, and `TimeoutError`."""
     _check_handles_signal(pid)
     path = _report_path(pid)
-    with contextlib.suppress(OSError):  # an older one
+    with contextlib.suppress(OSError):  # an old report
         path.unlink()
     try:
         os.kill(pid, SIGNAL)
     except PermissionError:
-        raise ValueError(f"Process {pid} is somebody else's: ask as its user.") from None
+        raise ValueError(f"Process {pid} belongs to another user: run this command as that user.") from None
     async with asyncio.timeout(timeout_seconds):
-        while (heap := _read_report(path, pid)) is None:  # noqa: ASYNC110  a file tells nobody
+        while (heap := _read_report(path, pid)) is None:  # noqa: ASYNC110  a new file sends no signal
             await asyncio.sleep(POLL_SECONDS)
     path.unlink()
     return heap
 
 
 def _check_handles_signal(pid: int) -> None:
-    """Whom the signal would kill is not sent it."""
+    """The signal would kill a process without a handler. Raises `ValueError` for such a process."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
-        raise ValueError(f"There is no process {pid}.") from None
+        raise ValueError(f"Process {pid} does not exist.") from None
     caught = next(int(line.split()[1], 16) for line in lines if line.startswith("SigCgt:"))
     if not caught >> (SIGNAL - 1) & 1:
-        raise ValueError(f"Process {pid} does not answer: name a gallery serve or a gallery worker.")
+        raise ValueError(f"Process {pid} cannot report its memory: choose a gallery serve or a gallery worker process.")
 
 
 def _read_report(path: Path, pid: int) -> HeapReport | None:
-    """Nothing until it is whole, and nothing that another user has put there."""
+    """`None` until the file is complete, and for a file of another user."""
     try:
         with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:  # noqa: PTH123
             if os.fstat(file.fileno()).st_uid != Path(f"/proc/{pid}").stat().st_uid:
@@ -122,10 +122,10 @@ def _build_report() -> HeapReport:
 
 
 def _all_objects() -> Iterator[object]:
-    """What the collector knows, and what that leads to: bytes and texts, and whatever holds nothing else."""
+    """The collector's objects, and the untracked ones that they lead to: bytes, texts and other plain values."""
     seen: set[int] = set()
-    for known in gc.get_objects():
-        ahead = [known]
+    for tracked in gc.get_objects():
+        ahead = [tracked]
         while ahead:
             one = ahead.pop()
             if id(one) not in seen:
@@ -135,7 +135,7 @@ def _all_objects() -> Iterator[object]:
 
 
 def _referents(one: object) -> list[object]:
-    """Of a coroutine that is running just now the collector does not see what its variables hold."""
+    """Includes the variables of a running coroutine, which the collector does not see."""
     found = gc.get_referents(one)
     if isinstance(one, CoroutineType) and one.cr_running and one.cr_frame is not None:
         found += one.cr_frame.f_locals.values()

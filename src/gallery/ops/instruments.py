@@ -1,8 +1,8 @@
-"""What measures: each instrument is read by Prometheus, and tells the Datadog agent where there is one.
+"""Instruments: Prometheus reads each one, and the Datadog agent gets its values if there is an agent.
 
-With several API processes behind one socket each writes its values into files of a directory that all of them read
-(`prometheus_client`'s multiprocess mode), under the name of its seat and not of its process: who follows a dead one
-goes on with its counts. Which way it is has to be known before the first instrument is made, so it is asked here.
+Several API processes behind one socket write their values into files of a directory that all of them read
+(`prometheus_client`'s multiprocess mode), under the name of their slot and not of their process: the successor of a
+dead process continues its counts. The mode must be known before the first instrument is made, so it is read here.
 """
 
 import os
@@ -14,12 +14,10 @@ import prometheus_client
 from prometheus_client import multiprocess, values
 
 METRICS_DIR_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
-SLOT_VARIABLE = "_GALLERY_SEAT"  # the variable by which a child learns whose files it goes on with
-EXTRA_METRICS_DIR_VARIABLE = (
-    "_GALLERY_METRICS_BESIDE"  # the variable with the folder of processes without an address, which we tell for
-)
+SLOT_VARIABLE = "_GALLERY_SEAT"  # the slot whose files a child continues
+EXTRA_METRICS_DIR_VARIABLE = "_GALLERY_METRICS_BESIDE"  # the folder of processes without an address of their own
 
-MultiprocessMode: TypeAlias = Literal["livesum", "livemin"]  # how the values of several processes are one
+MultiprocessMode: TypeAlias = Literal["livesum", "livemin"]  # combines the values of several processes
 
 if METRICS_DIR_VARIABLE in os.environ and SLOT_VARIABLE in os.environ:
     values.ValueClass = values.MultiProcessValue(lambda: os.environ[SLOT_VARIABLE])  # type: ignore[no-untyped-call]
@@ -27,22 +25,22 @@ prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 def multiprocess_environment(folder: Path, slot: str) -> dict[str, str]:
-    """The environment of a child that writes into `folder`; `seat` is a name without underscores, one for each."""
+    """The environment of a child that writes into `folder`; `slot` is a unique name without underscores."""
     return {METRICS_DIR_VARIABLE: str(folder), SLOT_VARIABLE: slot}
 
 
 def aggregating_environment(folder: Path) -> dict[str, str]:
-    """The environment of a child that adds to what it tells what others write into `folder`."""
+    """The environment of a child that also reports the values that others write into `folder`."""
     return {EXTRA_METRICS_DIR_VARIABLE: str(folder)}
 
 
 def mark_slot_dead(folder: Path, slot: str) -> None:
-    """The process of that seat has ended: it has no clients and no connections any more. Its counts stay."""
+    """The slot's process has ended: it has no clients and connections any more. Its counts stay."""
     multiprocess.mark_process_dead(slot, str(folder))  # type: ignore[no-untyped-call]
 
 
 class Agent(Protocol):
-    """What is told. None of it may block."""
+    """A receiver of values, as the Datadog client is. No method may block."""
 
     def increment(self, metric: str, value: float, tags: list[str]) -> None: ...
     def gauge(self, metric: str, value: float, tags: list[str]) -> None: ...
@@ -50,7 +48,7 @@ class Agent(Protocol):
 
 
 class Instrument:
-    """`name` is what Prometheus calls it, behind `gallery_`; the agent, the same behind `gallery.`, or `known_as`."""
+    """Prometheus' name is `gallery_<name>`; the agent's is `datadog_name`, else `gallery.<name>`."""
 
     agent: ClassVar[Agent | None] = None
 
@@ -58,15 +56,15 @@ class Instrument:
         self._labels = tuple(labels)
         self._datadog_name = datadog_name or default_datadog_name(name)
 
-    def _tags(self, given: Sequence[str]) -> list[str]:
-        return [f"{name}:{value}" for name, value in zip(self._labels, given, strict=True)]
+    def _tags(self, values: Sequence[str]) -> list[str]:
+        return [f"{name}:{value}" for name, value in zip(self._labels, values, strict=True)]
 
 
 class Counter(Instrument):
     def __init__(self, name: str, help_text: str, *labels: str, datadog_name: str = "") -> None:
         super().__init__(name, labels, datadog_name)
         self._prometheus = prometheus_client.Counter(f"gallery_{name}", help_text, labels)
-        self._children: dict[tuple[str, ...], prometheus_client.Counter] = {}  # asking for it takes as long as counting
+        self._children: dict[tuple[str, ...], prometheus_client.Counter] = {}  # a look-up costs as much as counting
         if not labels:
             self._children[()] = self._prometheus
 
@@ -99,9 +97,7 @@ class Histogram(Instrument):
 
 
 class Gauge(Instrument):
-    """Of one process. The agent is told of it now and then (`report_to`): it wants to know of a level, not of each
-    step.
-    """
+    """A level of one process. The agent gets it at intervals (`report_to`), not at each step."""
 
     all: ClassVar[list["Gauge"]] = []
 
@@ -123,5 +119,5 @@ class Gauge(Instrument):
 
 
 def default_datadog_name(name: str) -> str:
-    """How the agent knows what Prometheus calls `gallery_<name>`."""
+    """The agent's name of the metric that Prometheus calls `gallery_<name>`."""
     return f"gallery.{name}"

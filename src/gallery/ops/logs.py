@@ -1,4 +1,4 @@
-"""Logs: one line for one thing that happened, its facts as fields; JSON, or readable on a terminal. All to stderr."""
+"""Logs: one line per event, with its facts as fields; JSON, or text on a terminal. All go to stderr."""
 
 import logging
 import sys
@@ -15,7 +15,7 @@ QUIET_LOGGERS = ("uvicorn.access", "uvicorn.error", "httpx", "httpcore", "alembi
 
 
 def configure(settings: LogsSettings, **facts: str) -> None:
-    """Send everything, ours and the libraries', through one renderer; `facts` stand in every line of this process."""
+    """Send all lines, Gallery's and the libraries', through one renderer; each gets `facts` as fields."""
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -49,19 +49,19 @@ def _renderer(settings: LogsSettings) -> list[Any]:
 
 
 def _masked(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """The one place by which every line goes, ours and the libraries', with its stack."""
+    """Every line passes here, Gallery's and the libraries', with its stack."""
     return {name: masked_all(value) for name, value in event.items()}
 
 
 def _printable(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """A stranger's path or name may steer the terminal; JSON escapes such characters by itself."""
+    """A client's path or name may contain control characters for the terminal; JSON escapes them by itself."""
     return {
         name: _escape_lines(str(value)) if name in MULTILINE_FIELDS else _escape(value) for name, value in event.items()
     }
 
 
 def _escape_lines(text: str) -> str:
-    """What we say ourselves, and stacks, in which others may have said something."""
+    """For the fields that have line breaks of their own, such as stacks."""
     return "\n".join(str(_escape(line)) for line in text.split("\n"))
 
 

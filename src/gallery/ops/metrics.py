@@ -1,6 +1,6 @@
-"""Everything that is measured where it happens, on one page. What is computed when somebody asks is in `readings`.
+"""All metrics that are measured where things happen. The values computed for each scrape are in `readings`.
 
-Labels come from sets that we know: templates of routes, outcomes, our own codes. Nothing of a client's is ever one.
+Labels come from fixed sets: templates of routes, outcomes, problem codes. A client's input is never a label.
 """
 
 from gallery.ops.instruments import Counter, Gauge, Histogram
@@ -14,45 +14,53 @@ SIZE_BUCKETS = (MIB / 16, MIB / 4, MIB, 2 * MIB, 4 * MIB, 8 * MIB, 16 * MIB, 32 
 
 REQUESTS = Histogram(
     "http_request_duration_seconds",
-    "Requests that were answered, and how long they took; a stream until its head was sent",
+    "Duration of answered requests; of a stream, until its headers were sent",
     *("method", "route", "status"),
     buckets=FAST_BUCKETS,
 )
-RATE_LIMITED = Counter("rate_limited_total", "Requests refused because their caller sent too many", "limit")
-STREAMS_REFUSED = Counter("sse_refused_total", "Streams refused: the caller, or the process, has too many", "limit")
-OVERLOADED = Counter("overloaded_total", "Requests refused because too many are under way in this process")
-STREAMS = Gauge("sse_clients", "Clients that listen to the notification stream", "livesum")
-CACHE = Counter("cache_lookups_total", "Answers looked for in the cache: hit, miss, off or away", "kind", "result")
+RATE_LIMITED = Counter("rate_limited_total", "Requests refused by a rate limit", "limit")
+STREAMS_REFUSED = Counter(
+    "sse_refused_total", "Streams refused because the caller or the process has too many", "limit"
+)
+OVERLOADED = Counter("overloaded_total", "Requests refused because this process handles too many")
+STREAMS = Gauge("sse_clients", "Clients connected to the notification stream", "livesum")
+CACHE = Counter("cache_lookups_total", "Cache lookups by result: hit, miss, off or away", "kind", "result")
 
 # --- images -----------------------------------------------------------------------------------------------------------
 
 UPLOADED = Counter("images_uploaded_total", "New images", datadog_name="images.uploaded")
-DUPLICATE_UPLOADS = Counter("images_uploaded_again_total", "Uploads of bytes that their owner had already")
+DUPLICATE_UPLOADS = Counter("images_uploaded_again_total", "Uploads whose bytes their owner already had")
 UPLOAD_SIZE = Histogram(
-    "upload_size_bytes", "The originals of new images, in bytes", buckets=SIZE_BUCKETS, datadog_name="upload.size"
+    "upload_size_bytes",
+    "Size of the originals of new images, in bytes",
+    buckets=SIZE_BUCKETS,
+    datadog_name="upload.size",
 )
-ATTEMPTS = Counter("attempts_total", "Attempts to render an image, by how they ended", "outcome")
-FAILURES = Counter("images_failed_total", "Images that have become FAILED, by the code of their error", "code")
+ATTEMPTS = Counter("attempts_total", "Attempts to render an image, by outcome", "outcome")
+FAILURES = Counter("images_failed_total", "Images that became FAILED, by error code", "code")
 STEP_DURATION = Histogram(
-    "attempt_step_seconds", "What an attempt takes: fetch, render, put, settle", "step", buckets=SLOW_BUCKETS
+    "attempt_step_seconds",
+    "Duration of each step of an attempt: fetch, render, put, settle",
+    "step",
+    buckets=SLOW_BUCKETS,
 )
-TIME_TO_READY = Histogram("image_ready_seconds", "From an upload to READY, the first time", buckets=SLOW_BUCKETS)
-SWEEPS = Counter("sweeps_total", "Sweeps")
-SWEPT = Counter("swept_total", "What sweeps did: images rung for, objects removed", "what")
-JOBS_FAILED = Counter("jobs_failed_total", "Jobs that ended with a bug of ours")
+TIME_TO_READY = Histogram("image_ready_seconds", "Time from an upload to its first READY", buckets=SLOW_BUCKETS)
+SWEEPS = Counter("sweeps_total", "Completed sweeps")
+SWEPT = Counter("swept_total", "Results of sweeps: images enqueued, objects removed", "what")
+JOBS_FAILED = Counter("jobs_failed_total", "Jobs that ended with an unexpected error")
 
 # --- events -----------------------------------------------------------------------------------------------------------
 
-EVENTS_READ = Gauge("events_read", "The number of the last event that every feed has handed out", "livemin")
+EVENTS_READ = Gauge("events_read", "Number of the last event that every feed has delivered", "livemin")
 EVENT_DELAY = Histogram(
-    "event_delay_seconds", "From the change of an image to its event at the clients' streams", buckets=FAST_BUCKETS
+    "event_delay_seconds", "Time from the change of an image to its event in the clients' streams", buckets=FAST_BUCKETS
 )
 
-# --- what we need -----------------------------------------------------------------------------------------------------
+# --- dependencies -----------------------------------------------------------------------------------------------------
 
-UNAVAILABLE = Counter("away_total", "Calls that failed because a server was away", "server")
+UNAVAILABLE = Counter("away_total", "Calls that failed because a server was unavailable", "server")
 REFUSED = Counter(
-    "refused_total", "Calls that a server refused: wrong or revoked credentials, missing rights", "server"
+    "refused_total", "Calls that a server refused: wrong or revoked credentials, missing permissions", "server"
 )
-CONNECTIONS = Gauge("database_connections_in_use", "Connections to PostgreSQL that are lent, or waited for", "livesum")
-MAX_CONNECTIONS = Gauge("database_connections_max", "Connections to PostgreSQL that may be lent", "livesum")
+CONNECTIONS = Gauge("database_connections_in_use", "Connections to PostgreSQL in use or requested", "livesum")
+MAX_CONNECTIONS = Gauge("database_connections_max", "Maximum of connections to PostgreSQL", "livesum")

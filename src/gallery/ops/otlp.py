@@ -1,6 +1,6 @@
-"""Traces by OpenTelemetry's SDK, which sends them in batches from a thread of its own, by OTLP over HTTP.
+"""Traces by OpenTelemetry's SDK, which sends them in batches from its own thread, by OTLP over HTTP.
 
-Imported only where there is an endpoint, since the SDK costs time and memory; what makes spans calls `ops/tracing.py`.
+Imported only for an endpoint, since the SDK costs time and memory; other modules make spans through `ops/tracing.py`.
 """
 
 import re
@@ -22,18 +22,18 @@ from gallery import __version__
 from gallery.ops import tracing
 from gallery.ops.tracing import NOOP_SPAN, AttributeValue, Span, SpanKindName
 
-ROOT_KINDS = ("SERVER", "CONSUMER")  # what begins a trace, unless whoever asks has begun one
-MAX_STATEMENT_CHARS = 2000  # characters of a statement
-SHUTDOWN_TIMEOUT_SECONDS = 5.0  # seconds for a collector that is away
+ROOT_KINDS = ("SERVER", "CONSUMER")  # spans that may begin a trace; others need a parent
+MAX_STATEMENT_CHARS = 2000
+SHUTDOWN_TIMEOUT_SECONDS = 5.0  # if the collector is unavailable
 TABLE_PATTERN = re.compile(r"\b(INSERT INTO|UPDATE|DELETE FROM|FROM)\s+([a-z_]+)")
-RESET_STATEMENT = "SELECT pg_advisory_unlock_all()"  # how asyncpg tidies up a connection that is given back
+RESET_STATEMENT = "SELECT pg_advisory_unlock_all()"  # how asyncpg resets a released connection
 
 W3C = TraceContextTextMapPropagator()
 
 
 @contextmanager
 def exporting(url: str, service: str) -> Iterator[None]:
-    """Send traces to `url` as `service` while the block runs; its end waits a few seconds for spans not yet sent."""
+    """Send traces to `url` as `service` while the block runs; at its end waits a few seconds for unsent spans."""
     resource = Resource.create({SERVICE_NAME: service, SERVICE_VERSION: __version__})
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=url)))
@@ -41,7 +41,7 @@ def exporting(url: str, service: str) -> Iterator[None]:
         with tracing.using(OtlpTraces(provider.get_tracer("gallery", __version__))):
             yield
     finally:
-        ending = threading.Thread(target=provider.shutdown, name="last spans", daemon=True)
+        ending = threading.Thread(target=provider.shutdown, name="trace shutdown", daemon=True)
         ending.start()
         ending.join(SHUTDOWN_TIMEOUT_SECONDS)
 
@@ -73,12 +73,12 @@ class OtlpTraces:
             return
         now = time.time_ns()
         facts = {"db.system.name": "postgresql", "db.query.text": text[:MAX_STATEMENT_CHARS]}
-        done = self._tracer.start_span(
+        statement = self._tracer.start_span(
             statement_summary(text), None, SpanKind.CLIENT, facts, start_time=now - round(seconds * 1e9)
         )
         if error is not None:
-            self.mark_failed(done, type(error).__qualname__)
-        done.end(now)
+            self.mark_failed(statement, type(error).__qualname__)
+        statement.end(now)
 
     def mark_failed(self, span: Span, error_type: str) -> None:
         span.set_attribute("error.type", error_type)
@@ -86,8 +86,10 @@ class OtlpTraces:
             span.set_status(StatusCode.ERROR)
 
     def current_ids(self) -> dict[str, str]:
-        here = get_current_span().get_span_context()
-        return {"trace_id": f"{here.trace_id:032x}", "span_id": f"{here.span_id:016x}"} if here.is_valid else {}
+        context = get_current_span().get_span_context()
+        return (
+            {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"} if context.is_valid else {}
+        )
 
     @contextmanager
     def _start_span(
@@ -97,21 +99,21 @@ class OtlpTraces:
         parent_context: Mapping[str, str] | None,
         attributes: Mapping[str, AttributeValue],
     ) -> Iterator[Span]:
-        """Of what goes wrong only the kind is told: what an error says may be somebody's data."""
-        before = W3C.extract(parent_context) if parent_context else None
+        """Records only the type of an error: its message may contain personal data."""
+        parent = W3C.extract(parent_context) if parent_context else None
         with self._tracer.start_as_current_span(
-            name, before, SpanKind[kind], attributes, record_exception=False, set_status_on_exception=False
-        ) as block:
+            name, parent, SpanKind[kind], attributes, record_exception=False, set_status_on_exception=False
+        ) as span:
             try:
-                yield block
+                yield span
             except BaseException as error:
-                self.mark_failed(block, type(error).__qualname__)
+                self.mark_failed(span, type(error).__qualname__)
                 raise
 
 
 @lru_cache(maxsize=500)
 def statement_summary(text: str) -> str:
-    """What a statement does and to which table, e.g. `UPDATE image`."""
+    """The verb and the table of a statement, e.g. `UPDATE image`."""
     found: list[tuple[str, str]] = TABLE_PATTERN.findall(text)
     for verb, table in [pair for pair in found if pair[0] != "FROM"] or found:
         return f"{'SELECT' if verb == 'FROM' else verb.split()[0]} {table}"
@@ -119,5 +121,5 @@ def statement_summary(text: str) -> str:
 
 
 def _is_sampled() -> bool:
-    here = get_current_span().get_span_context()
-    return here.is_valid and here.trace_flags.sampled
+    context = get_current_span().get_span_context()
+    return context.is_valid and context.trace_flags.sampled

@@ -1,8 +1,8 @@
-"""What is computed when somebody asks how it stands: depth of the queue, images by status, age of what waits.
+"""Values computed for each scrape or report: the length of the queue, images by status, the age of waiting jobs.
 
-A room that knows such a thing offers a source, a coroutine function that returns readings; `wiring` names it. Each
-source is asked at most once in a while: a time that grows with what asking costs, so that it never takes more than a
-small share of a server. One that is away is missing in the answer, and `gallery_source_up` says so.
+A package with such values offers a source, a coroutine function that returns readings; `wiring` names it. The result of
+a source is cached for a time that grows with its cost, so that reading it never takes more than a small share of a
+server. The values of an unavailable source are missing from the answer, and `gallery_source_up` is 0 for it.
 """
 
 import asyncio
@@ -16,20 +16,20 @@ from gallery.errors import Unavailable, describe_error
 
 log = structlog.get_logger(__name__)
 
-MIN_CACHE_SECONDS = 5.0  # seconds at least for which an answer is good
-CACHE_COST_FACTOR = 50  # times what it took to compute it
-SOURCE_TIMEOUT_SECONDS = 5.0  # seconds for one source
+MIN_CACHE_SECONDS = 5.0  # a result is valid at least this long
+CACHE_COST_FACTOR = 50  # or this many times as long as it took to compute
+SOURCE_TIMEOUT_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
 class Reading:
-    """A gauge `gallery_<name>` with its values by those of its labels."""
+    """A gauge `gallery_<name>`, with its values by label values."""
 
     name: str
     help_text: str
     values: "Values"
     labels: Sequence[str] = ()
-    datadog_name: str = ""  # to the Datadog agent, where it has a name of its own
+    datadog_name: str = ""  # the agent's name, if it has its own
 
 
 Values: TypeAlias = dict[tuple[str, ...], float]
@@ -50,26 +50,26 @@ class Readings:
         self._cache = {name: _CachedReadings() for name in sources}
 
     async def collect(self) -> list[Reading]:
-        """Everything that can be said now, or could some seconds ago."""
-        kept = await asyncio.gather(*(self._read_cached(name) for name in self._sources))
-        up: Values = {(name,): float(k.up) for name, k in zip(self._sources, kept, strict=True)}
-        says = "Whether a source of what is computed when asked for has answered"
-        return [r for k in kept for r in k.readings] + [Reading("source_up", says, up, ["source"])]
+        """All readings, some perhaps a few seconds old."""
+        cached = await asyncio.gather(*(self._read_cached(name) for name in self._sources))
+        up: Values = {(name,): float(c.up) for name, c in zip(self._sources, cached, strict=True)}
+        help_text = "Whether a source of computed values has answered"
+        return [r for c in cached for r in c.readings] + [Reading("source_up", help_text, up, ["source"])]
 
     async def _read_cached(self, name: str) -> _CachedReadings:
-        kept, clock = self._cache[name], asyncio.get_running_loop().time
-        async with kept.lock:
+        cached, clock = self._cache[name], asyncio.get_running_loop().time
+        async with cached.lock:
             began = clock()
-            if began < kept.valid_until:
-                return kept
-            kept.readings, kept.up = await self._read(name)
-            kept.valid_until = clock() + max(MIN_CACHE_SECONDS, CACHE_COST_FACTOR * (clock() - began))
-        return kept
+            if began < cached.valid_until:
+                return cached
+            cached.readings, cached.up = await self._read(name)
+            cached.valid_until = clock() + max(MIN_CACHE_SECONDS, CACHE_COST_FACTOR * (clock() - began))
+        return cached
 
     async def _read(self, name: str) -> tuple[Sequence[Reading], bool]:
         try:
             async with asyncio.timeout(SOURCE_TIMEOUT_SECONDS):
                 return list(await self._sources[name]()), True
         except (Unavailable, TimeoutError) as error:
-            log.debug("readings.away", source=name, error=describe_error(error))
+            log.debug("readings.unavailable", source=name, error=describe_error(error))
             return [], False

@@ -1,9 +1,9 @@
-"""One trace from a request to its statements, its objects, the queue, and the worker that answers (OpenTelemetry).
+"""Traces (OpenTelemetry): one from a request through its statements, objects and the queue to the worker's job.
 
-Spans are made where something is asked from outside (a request, a job) and of what belongs to it; what runs by itself,
-such as the feed or the sweep, is not traced. Without `OTEL_EXPORTER_OTLP_ENDPOINT` nothing of OpenTelemetry is imported
-and `span` hands out the same empty block every time. What is not a setting of ours (headers, sampler, batches) the SDK
-reads from its own variables: https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/.
+Spans are made for requests and jobs, and for the calls inside them; background work such as the feed or the sweep is
+not traced. Without `OTEL_EXPORTER_OTLP_ENDPOINT` OpenTelemetry is not imported and `span` always returns the same no-op
+block. The SDK reads its other options (headers, sampler, batches) from its own variables:
+https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,21 +17,21 @@ AttributeValue: TypeAlias = str | int | float | bool
 
 
 class Span(Protocol):
-    """What a block may say of itself."""
+    """The calls that a block may make on its span."""
 
     def set_attribute(self, key: str, value: AttributeValue) -> None: ...
     def update_name(self, name: str) -> None: ...
 
 
 class NoOpSpan:
-    """A block of no trace."""
+    """The span of a block that is not traced."""
 
     def set_attribute(self, key: str, value: AttributeValue) -> None: ...
     def update_name(self, name: str) -> None: ...
 
 
 class Traces(Protocol):
-    """What makes spans and sends them: see `ops/otlp.py`."""
+    """Makes spans and sends them: see `ops/otlp.py`."""
 
     def span(
         self,
@@ -52,8 +52,8 @@ _traces: Traces | None = None
 
 @contextmanager
 def using(traces: Traces) -> Iterator[None]:
-    """Blocks are parts of these traces while this one runs."""
-    global _traces  # noqa: PLW0603  one of a process, as OpenTelemetry's own
+    """Record spans in `traces` while the block runs."""
+    global _traces  # noqa: PLW0603  one per process, as OpenTelemetry's own
     _traces = traces
     try:
         yield
@@ -71,32 +71,32 @@ def span(
     parent_context: Mapping[str, str] | None = None,
     **attributes: AttributeValue,
 ) -> AbstractContextManager[Span]:
-    """A block of a trace. `came_with` is the context (W3C) that a request or a job brought along.
+    """A span around a block. `parent_context` is the W3C context that came with a request or a job.
 
-    In the names of facts, `__` stands for a dot.
+    In the names of attributes, `__` stands for a dot.
     """
     return NOOP_SPAN if _traces is None else _traces.span(name, kind, parent_context, attributes)
 
 
 def current_context() -> dict[str, str]:
-    """What a job takes along so that its worker goes on with the trace (W3C); empty where there is none."""
+    """The W3C context that a job carries to its worker, which continues the trace; empty without one."""
     return {} if _traces is None else _traces.current_context()
 
 
 def mark_failed(span: Span, error_type: str) -> None:
-    """Say that a block has failed, of which nobody has seen an error; `why` is one of few words."""
+    """Mark a span as failed without an exception; `error_type` is one of few values."""
     if _traces is not None:
         _traces.mark_failed(span, error_type)
 
 
 def record_statement(text: str, seconds: float, error: BaseException | None) -> None:
-    """A statement that has just been answered. Its text is ours alone: values travel beside it."""
+    """Record a statement that has just been answered. Its text has no data: values travel beside it."""
     if _traces is not None:
         _traces.record_statement(text, seconds, error)
 
 
 def add_trace_ids(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """A step of structlog: the trace that a line belongs to."""
+    """A structlog processor that adds the ids of the current trace and span."""
     if _traces is not None:
         event.update(_traces.current_ids())
     return event
