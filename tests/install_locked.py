@@ -1,17 +1,17 @@
-"""`.venv/bin/python tests/install_locked.py requirements.lock`: pip's install, which shows all the time that it works.
+"""`.venv/bin/python tests/install_locked.py requirements.lock`: pip's install with visible progress.
 
-A line for each package that pip comes to, and a dot for every two seconds in which pip says nothing.
+Prints a line for each package, and a dot for every two seconds without output from pip.
 """
 
 import asyncio
 import sys
 from asyncio.subprocess import PIPE
 
-DOT_INTERVAL_SECONDS = 2.0  # s
+DOT_INTERVAL_SECONDS = 2.0
 
 
 async def main(lock: str) -> int:
-    print(f"Installing what {lock} lists; this takes a minute or two.")  # noqa: T201
+    print(f"Installing the packages of {lock}; this takes a minute or two.")  # noqa: T201
     pip = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "pip", "install", "--progress-bar", "off", "--require-hashes", "-r", lock), stdout=PIPE
     )
@@ -22,7 +22,7 @@ async def main(lock: str) -> int:
 
 
 async def read_line_with_dots(output: asyncio.StreamReader) -> bytes:
-    """The next line, empty at the end."""
+    """The next line; empty at the end."""
     while True:
         try:
             return await asyncio.wait_for(output.readline(), DOT_INTERVAL_SECONDS)

@@ -6,7 +6,7 @@ The boxes are those of ISO/IEC 14496-12 and 23008-12; the file is one with a sin
 import struct
 from dataclasses import dataclass, field
 
-CONTAINER_HEADER_BYTES = {b"meta": 4, b"iprp": 0, b"ipco": 0}  # bytes before the boxes inside
+CONTAINER_HEADER_BYTES = {b"meta": 4, b"iprp": 0, b"ipco": 0}  # before the inner boxes
 ITEM_ID = slice(4, 6)
 
 
@@ -38,19 +38,19 @@ def light_level(brightest: int) -> bytes:
 
 
 def with_property(file: bytes, box: bytes) -> bytes:
-    """The file with one more property of its main picture. A `colr` takes the place of one of its kind."""
+    """The file with one more property of its main picture. A `colr` replaces one of its kind."""
     root = Box(b"", b"", _boxes(file))
     meta = root.child(b"meta")
     properties = meta.child(b"iprp").child(b"ipco")
     if box[4:8] == b"colr":
-        for each in properties.children:
-            if (each.name + each.body)[:8] == box[4:12]:
-                each.name = b"free"
+        for child in properties.children:
+            if (child.name + child.body)[:8] == box[4:12]:
+                child.name = b"free"
     properties.children.append(Box(box[4:8], box[8:]))
     ipma = meta.child(b"iprp").child(b"ipma")
     ipma.body = _associate(ipma.body, meta.child(b"pitm").body[ITEM_ID], len(properties.children))
-    _shift_extents(meta.child(b"iloc"), sum(len(each.encode()) for each in root.children) - len(file))
-    return b"".join(each.encode() for each in root.children)
+    _shift_extents(meta.child(b"iloc"), sum(len(child.encode()) for child in root.children) - len(file))
+    return b"".join(child.encode() for child in root.children)
 
 
 def _box(name: bytes, body: bytes) -> bytes:
@@ -69,7 +69,7 @@ def _boxes(data: bytes) -> list[Box]:
 
 
 def _associate(ipma: bytes, item: bytes, number: int) -> bytes:
-    """With one more association, for version 0 with numbers of one byte, as encoders write it."""
+    """The `ipma` with one more association, in version 0 with one-byte numbers, as encoders write it."""
     assert ipma[:4] == bytes(4)
     out, at = ipma[:8], 8
     while at < len(ipma):
@@ -83,7 +83,7 @@ def _associate(ipma: bytes, item: bytes, number: int) -> bytes:
 
 
 def _shift_extents(iloc: Box, distance: int) -> None:
-    """All extents in the file itself begin so many bytes later."""
+    """Move all extents in the file itself by `distance` bytes."""
     body = bytearray(iloc.body)
     offset_width, length_width, base_width = body[4] >> 4, body[4] & 15, body[5] >> 4
     at = 8

@@ -1,4 +1,4 @@
-"""Large pictures of one colour, small as files: of each kind that takes another amount of memory to be rendered."""
+"""Large pictures of one colour, small as files: one for each kind with its own memory use in rendering."""
 
 import io
 import lzma
@@ -9,7 +9,7 @@ import pyvips
 from PIL import Image
 
 COLOURS = (60, 120, 180, 240)
-FOLDER = Path(__file__).parent / "rendering" / "large"  # 12000 × 9000 px; encoding them takes some ten seconds each
+FOLDER = Path(__file__).parent / "rendering" / "large"  # 12000 × 9000 px; each takes about ten seconds to encode
 
 
 def flat(width: int, height: int, bands: int = 3, *, high_depth: bool = False, cmyk: bool = False) -> pyvips.Image:
@@ -21,7 +21,7 @@ def flat(width: int, height: int, bands: int = 3, *, high_depth: bool = False, c
 def a_jpeg(
     width: int, height: int, *, progressive: bool = False, full_chroma: bool = False, cmyk: bool = False
 ) -> bytes:
-    """A `fine` one has its colours in full resolution."""
+    """With `full_chroma`, colours have the full resolution."""
     picture = flat(width, height, 4 if cmyk else 3, cmyk=cmyk)
     return bytes(picture.jpegsave_buffer(Q=75, interlace=progressive, subsample_mode="off" if full_chroma else "on"))
 
@@ -47,7 +47,7 @@ def an_avif(width: int, height: int, bands: int = 3, *, depth: int = 8, full_chr
 
 
 def read_stored(name: str) -> bytes:
-    """One of the folder's, of 108 megapixels."""
+    """A stored picture of 108 megapixels."""
     file = (FOLDER / name).read_bytes()
     return lzma.decompress(file) if name.endswith(".xz") else file
 

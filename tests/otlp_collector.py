@@ -1,4 +1,4 @@
-"""A collector that takes traces as a real one does: OTLP over HTTP, in protobuf."""
+"""A collector that receives traces as a real one does: OTLP over HTTP, in protobuf."""
 
 import asyncio
 import gzip
@@ -12,7 +12,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
-from opentelemetry.proto.trace.v1.trace_pb2 import Span as Sent
+from opentelemetry.proto.trace.v1.trace_pb2 import Span as SpanMessage
 
 
 @dataclass
@@ -25,7 +25,7 @@ class Span:
     parent: str
     attributes: dict[str, object]
     failed: bool
-    events_and_status: str  # its events and what stands beside its status
+    events_and_status: str  # its events and the message of its status
 
 
 @dataclass
@@ -37,20 +37,20 @@ class Collector:
         for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
             service = next(a.value.string_value for a in resource.resource.attributes if a.key == "service.name")
             for scope in resource.scope_spans:
-                self.spans += [_read(service, sent) for sent in scope.spans]
+                self.spans += [_read(service, message) for message in scope.spans]
 
-    async def wait_for_span(self, name: str, seconds: float = 30, **facts: object) -> Span:
-        """Waits for a span."""
+    async def wait_for_span(self, name: str, seconds: float = 30, **attributes: object) -> Span:
+        """Wait for a span of this name with these attributes."""
         async with asyncio.timeout(seconds):
-            while not (found := self.find_spans(name, **facts)):
+            while not (found := self.find_spans(name, **attributes)):
                 await asyncio.sleep(0.05)
         return found[0]
 
-    def find_spans(self, name: str, **facts: object) -> list[Span]:
-        return [s for s in self.spans if s.name == name and facts.items() <= s.attributes.items()]
+    def find_spans(self, name: str, **attributes: object) -> list[Span]:
+        return [s for s in self.spans if s.name == name and attributes.items() <= s.attributes.items()]
 
     def ancestors(self, span: Span) -> list[str]:
-        """The names of the spans that it belongs to, from the nearest to the root."""
+        """The names of its ancestors, from the parent to the root."""
         by_id = {s.id: s for s in self.spans}
         names = []
         while span.parent in by_id:
@@ -63,7 +63,7 @@ class Collector:
 def run_collector() -> Iterator[Collector]:
     collector = Collector()
 
-    class Door(BaseHTTPRequestHandler):
+    class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
             assert (self.path, self.headers["content-type"]) == ("/v1/traces", "application/x-protobuf")
@@ -78,7 +78,7 @@ def run_collector() -> Iterator[Collector]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Door)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     collector.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
@@ -90,9 +90,9 @@ def run_collector() -> Iterator[Collector]:
         server.server_close()
 
 
-def _read(service: str, sent: Sent) -> Span:
-    facts = {a.key: getattr(a.value, a.value.WhichOneof("value")) for a in sent.attributes}
-    kind = Sent.SpanKind.Name(sent.kind).removeprefix("SPAN_KIND_")
-    ids = sent.trace_id.hex(), sent.span_id.hex(), sent.parent_span_id.hex()
-    failed = sent.status.code == sent.status.STATUS_CODE_ERROR
-    return Span(service, sent.name, kind, *ids, facts, failed, f"{sent.events}{sent.status.message}")
+def _read(service: str, message: SpanMessage) -> Span:
+    attributes = {a.key: getattr(a.value, a.value.WhichOneof("value")) for a in message.attributes}
+    kind = SpanMessage.SpanKind.Name(message.kind).removeprefix("SPAN_KIND_")
+    ids = message.trace_id.hex(), message.span_id.hex(), message.parent_span_id.hex()
+    failed = message.status.code == message.status.STATUS_CODE_ERROR
+    return Span(service, message.name, kind, *ids, attributes, failed, f"{message.events}{message.status.message}")

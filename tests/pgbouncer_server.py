@@ -34,10 +34,10 @@ admin_users = gallery
 
 @asynccontextmanager
 async def pgbouncer(database_url: str, folder: Path) -> AsyncIterator[str]:
-    """Yields the URL that leads through it to the same database."""
+    """Yields the URL of the same database through PgBouncer."""
     program = shutil.which("pgbouncer", path=SEARCH_PATH)
     if program is None:
-        pytest.skip("there is no pgbouncer: tests/install-tools installs it as root on Debian")
+        pytest.skip("pgbouncer is missing: tests/install-tools installs it as root on Debian")
     url, own = urlsplit(database_url), free_port(None, set())
     users, config = folder / "users.txt", folder / "pgbouncer.ini"
     users.write_text(f'"{url.username}" "{url.password}"\n')
@@ -53,7 +53,7 @@ async def pgbouncer(database_url: str, folder: Path) -> AsyncIterator[str]:
 
 
 def _as_ordinary_user(program: Path, folder: Path) -> list[str]:
-    """It does not run as root either."""
+    """PgBouncer does not run as root either."""
     account = Account.find(None)
     return [*(account.for_path(folder).launch_prefix(program, folder) if account else []), str(program)]
 

@@ -21,27 +21,27 @@ STREAMING_SETTINGS = ("wal_level=replica", "max_wal_senders=5", "wal_sender_time
 
 
 class Standby(EmbeddedPostgres):
-    """A copy of another server, which follows it."""
+    """A streaming replica of another server."""
 
-    def __init__(self, home: DataDir, primary: EmbeddedPostgres) -> None:
-        super().__init__(home, extra_settings=STREAMING_SETTINGS)
+    def __init__(self, data_dir: DataDir, primary: EmbeddedPostgres) -> None:
+        super().__init__(data_dir, extra_settings=STREAMING_SETTINGS)
         self._primary = primary
 
-    async def _make_cluster(self) -> None:
+    async def _create_cluster(self) -> None:
         shutil.copy(self._primary._data_dir.postgres_password, self._data_dir.postgres_password)
         self._directory.mkdir(mode=0o700)
         if self._account:
             self._account = self._account.for_path(self._directory)
         source = self._primary.url.replace("/image_gallery", "")
-        words = ["-d", source, "-D", str(self._directory), "--write-recovery-conf", "--wal-method=stream"]
+        arguments = ["-d", source, "-D", str(self._directory), "--write-recovery-conf", "--wal-method=stream"]
         copy = await asyncio.create_subprocess_exec(
-            *self._program("pg_basebackup"), *words, "--checkpoint=fast", "--no-sync", cwd="/"
+            *self._program("pg_basebackup"), *arguments, "--checkpoint=fast", "--no-sync", cwd="/"
         )
         assert await copy.wait() == 0
 
 
 class PostgresServer:
-    """One that runs, and can be killed, stopped and started again."""
+    """A running server that can be killed, stopped and started again."""
 
     def __init__(self, server: EmbeddedPostgres) -> None:
         self._server = server
@@ -68,7 +68,7 @@ class PostgresServer:
             await processes.terminate_child(self._process, EmbeddedPostgres.stop_signals, EmbeddedPostgres.stop_seconds)
 
     def send_signal(self, number: int) -> None:
-        """To the server and all its backends."""
+        """Signal the server and all its backends."""
         assert self._process is not None
         for process in (parent := psutil.Process(self._process.pid), *parent.children(recursive=True)):
             with suppress(psutil.NoSuchProcess):  # a backend that has ended meanwhile

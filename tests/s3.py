@@ -24,7 +24,7 @@ PORTS = ("master", "filer", "volume", "s3", "admin")
 DOMAIN = "s3.test"  # its names are not resolvable
 IDENTITIES = {  # the others' keys are their names: see `environment_of`
     ACCESS_KEY: ["Admin", "Read", "Write", "List"],
-    "maker": ["Read", "Write", "List", "Admin:made-*"],
+    "maker": ["Read", "Write", "List", "Admin:created-*"],
     "writer": ["Read", "Write", "List"],
     "reader": ["Read", "List"],
 }

@@ -1,6 +1,6 @@
-"""Thumbhashes as the format's reference makes and decodes them: `thumbhash` 0.1.1 for JavaScript, by Evan Wallace.
+"""Thumbhashes from the reference implementation: `thumbhash` 0.1.1 for JavaScript, by Evan Wallace.
 
-`rendering/thumbhash.json` holds what its `rgbaToThumbHash` and `thumbHashToRGBA` answered for the pictures below.
+`rendering/thumbhash.json` holds the results of its `rgbaToThumbHash` and `thumbHashToRGBA` for the pictures below.
 """
 
 import base64
@@ -12,7 +12,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Vector:
-    """A picture, its thumbhash, and the RGBA pixels that this decodes to."""
+    """A picture, its thumbhash, and the RGBA pixels decoded from that."""
 
     width: int
     height: int
@@ -67,6 +67,6 @@ def average(hashed: bytes) -> tuple[float, float, float]:
 
 
 def ratio(hashed: bytes) -> float:
-    """Width to height, about."""
+    """Approximately width to height."""
     longer, shorter = 5 if hashed[2] & 0x80 else 7, hashed[3] & 7
     return longer / shorter if hashed[4] & 0x80 else shorter / longer

@@ -1,4 +1,4 @@
-"""A real Valkey Cluster: three masters with a replica each, made by commands, and quick to fail over."""
+"""A real Valkey Cluster: three masters with a replica each, configured by commands, with a fast failover."""
 
 import asyncio
 import shutil
@@ -20,7 +20,7 @@ OPTIONS = {
     "--save": "",
     "--appendonly": "no",
     "--cluster-enabled": "yes",
-    "--cluster-node-timeout": "1000",  # a master is missed after that, and its replica elected some 0.5 s later
+    "--cluster-node-timeout": "1000",  # after that a master counts as failed; its replica is elected 0.5 s later
     "--cluster-replica-validity-factor": "0",
     "--repl-diskless-sync-delay": "0",
     "--maxmemory-policy": "noeviction",
@@ -37,11 +37,11 @@ class Node:
 
     async def start(self) -> None:
         self.folder.mkdir(exist_ok=True)
-        words = [w for option in OPTIONS.items() for w in option]
+        arguments = [w for option in OPTIONS.items() for w in option]
         with (self.folder / "log").open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
                 server_program(),
-                *(*words, "--port", f"{self.port}", "--cluster-port", f"{self.bus}", "--dir", self.folder),
+                *(*arguments, "--port", f"{self.port}", "--cluster-port", f"{self.bus}", "--dir", self.folder),
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -75,7 +75,7 @@ class Cluster:
 
     @property
     def url(self) -> str:
-        """Two nodes are enough to find the others, one of each pair at least."""
+        """Two nodes suffice to discover the others: at least one of each pair is alive."""
         return f"redis+cluster://127.0.0.1:{self.nodes[0].port},127.0.0.1:{self.nodes[-1].port}"
 
     async def create(self) -> None:
@@ -108,15 +108,15 @@ class Cluster:
         return [node for node in self.nodes if node.process and node.process.returncode is None]
 
     async def wait_for_failover(self, key: str, failed_node: Node) -> None:
-        """Another node has taken over."""
+        """Wait until another node has taken over."""
         async with asyncio.timeout(30):
             while await self.master_of(key) is failed_node:
                 await asyncio.sleep(0.05)
 
-    async def _wait_for_info(self, words: str) -> None:
+    async def _wait_for_info(self, text: str) -> None:
         async with asyncio.timeout(30):
             for node in self.nodes:
-                while words not in str(await node.execute("CLUSTER", "INFO")):
+                while text not in str(await node.execute("CLUSTER", "INFO")):
                     await asyncio.sleep(0.02)
 
 

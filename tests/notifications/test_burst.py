@@ -1,4 +1,4 @@
-"""Twenty thousand events at once: a client that reads hears all of them, and one that does not is closed alone."""
+"""Twenty thousand events at once: clients that read get all of them, and a client that does not is closed alone."""
 
 import asyncio
 import re
@@ -24,7 +24,7 @@ REQUEST = b"GET /api/v1/notifications/stream HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n
 
 
 async def read_numbers(port):
-    """The numbers of the events that one connection brings, until all have come or it ends."""
+    """The numbers of the events on one connection, until all have arrived or it ends."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(REQUEST)
     found, rest, end = [], b"", 0
@@ -40,35 +40,35 @@ async def read_numbers(port):
 
 @asynccontextmanager
 async def non_reading_client(port):
-    """A client that asks for the stream and never reads."""
+    """A client that opens the stream and never reads."""
     with socket.create_connection(("127.0.0.1", port)) as sleeper:
         sleeper.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         sleeper.sendall(REQUEST)
         yield
 
 
-async def test_prompt_clients_hear_a_burst_whole_and_a_slow_one_is_closed_alone(settings):
-    impatient = msgspec.structs.replace(settings.notifications, patience=1)
-    settings = msgspec.structs.replace(settings, notifications=impatient)
+async def test_reading_clients_get_the_whole_burst_and_a_slow_one_is_closed_alone(settings):
+    notifications = msgspec.structs.replace(settings.notifications, patience=1)
+    settings = msgspec.structs.replace(settings, notifications=notifications)
     async with open_gallery(settings) as gallery, serve_api(gallery) as url:
         port = int(url.rpartition(":")[2])
         async with non_reading_client(port):
-            prompt = [asyncio.create_task(read_numbers(port)) for _ in range(3)]
+            reading = [asyncio.create_task(read_numbers(port)) for _ in range(3)]
             async with asyncio.timeout(10):
                 while gallery.feed.subscriber_count < 4:
                     await asyncio.sleep(0.01)
             async with gallery.database.writing() as db:
                 await db.execute(INSERT_EVENTS, EVENT_COUNT)
             async with asyncio.timeout(60):
-                heard = await asyncio.gather(*prompt)
+                received = await asyncio.gather(*reading)
                 while gallery.feed.subscriber_count:
                     await asyncio.sleep(0.05)
-    for found in heard:
+    for found in received:
         assert found == list(range(1, EVENT_COUNT + 1)), "each once, in order, over one connection"
 
 
-async def test_a_client_some_way_off_keeps_up_with_a_burst(gallery):
-    """Each block takes it 30 ms: longer than the feed takes to read the next page."""
+async def test_a_client_with_some_delay_keeps_up_with_a_burst(gallery):
+    """Each block takes it 30 ms: longer than the feed needs for the next page."""
     feed = asyncio.create_task(gallery.feed.run())
     stream, found = gallery.feed.listen(EventFilter(SHARED_OWNER), None), []
     await anext(stream)
@@ -85,7 +85,7 @@ async def test_a_client_some_way_off_keeps_up_with_a_burst(gallery):
 
 @pytest.fixture
 async def waiting_subscriber(gallery):
-    """A subscriber that has been handed something, and takes nothing unless the test does."""
+    """A subscriber with a backlog, which is read only by the test."""
     subscriber = Subscriber(EventFilter(SHARED_OWNER), 0, 1000)
     gallery.feed._subscribers.add(subscriber)
     push(subscriber, 1)
@@ -103,17 +103,17 @@ async def measure_seconds(work):
     return asyncio.get_running_loop().time() - began
 
 
-async def test_a_client_that_takes_nothing_is_waited_for_once(gallery, waiting_subscriber):
+async def test_the_feed_waits_once_for_a_client_that_reads_nothing(gallery, waiting_subscriber):
     assert 0.05 < await measure_seconds(wait_until_caught_up(gallery.feed._subscribers)) < 1
     assert await measure_seconds(wait_until_caught_up(gallery.feed._subscribers)) < 0.05
     await anext(waiting_subscriber.blocks(1))
     push(waiting_subscriber, 2)
     assert 0.05 < await measure_seconds(wait_until_caught_up(gallery.feed._subscribers)) < 1, (
-        "it has taken something meanwhile"
+        "it has read something meanwhile"
     )
 
 
-async def test_one_that_has_ended_keeps_nothing(waiting_subscriber):
+async def test_an_ended_subscriber_keeps_no_backlog(waiting_subscriber):
     waiting_subscriber.end()
     push(waiting_subscriber, 2)
-    assert not waiting_subscriber.behind
+    assert not waiting_subscriber.has_backlog

@@ -1,4 +1,4 @@
-"""Event numbers: in the order of commits, without gaps, whoever gives them."""
+"""Event numbers: in the order of commits and without gaps, with any number of sequencers."""
 
 import asyncio
 import random
@@ -39,9 +39,9 @@ async def test_many_writers_and_readers_see_one_order_without_gaps(gallery):
     seen: list[list[int]] = [[], [], []]
 
     async def write(writer: int) -> None:
-        for turn in range(each):
+        for number in range(each):
             async with gallery.database.writing() as db:
-                await store.add(db, make_event(f"{writer * each + turn}"))
+                await store.add(db, make_event(f"{writer * each + number}"))
                 await asyncio.sleep(random.random() * 0.02)
 
     async def sequence() -> None:
@@ -61,36 +61,36 @@ async def test_many_writers_and_readers_see_one_order_without_gaps(gallery):
 
 
 async def test_fifty_writers_and_twenty_streams_in_two_processes(gallery, settings):
-    """Everybody is told the same, by ids without a gap, whatever order the transactions end in."""
+    """All streams get the same events, with ids without a gap, in any order of the transactions' ends."""
     total, each = 300, 6
 
     async def write(writer: int) -> None:
-        for turn in range(each):
+        for number in range(each):
             async with gallery.database.writing() as db:
-                await store.add(db, make_event(f"{writer * each + turn}"))
+                await store.add(db, make_event(f"{writer * each + number}"))
                 await asyncio.sleep(random.random() * 0.05)
             await gallery.outbox._wake_ups.notify()
 
     async def stream(feed: Feed) -> list[tuple[int, int]]:
-        told, text = [], b""
+        received, text = [], b""
         async for block in feed.listen(EventFilter("everybody"), "0"):
             text += block
-            told = [(int(n), int(data)) for n, data in re.findall(rb"id: (\d+)\nevent: .*\ndata: (\d+)\n", text)]
-            if len(told) >= total:
+            received = [(int(n), int(data)) for n, data in re.findall(rb"id: (\d+)\nevent: .*\ndata: (\d+)\n", text)]
+            if len(received) >= total:
                 break
-        return told
+        return received
 
     async with open_gallery(settings) as other, asyncio.timeout(60):
-        running = [asyncio.create_task(house.feed.run()) for house in (gallery, other)]
-        streams = [asyncio.create_task(stream(house.feed)) for house in (gallery, other) for _ in range(10)]
+        running = [asyncio.create_task(application.feed.run()) for application in (gallery, other)]
+        streams = [asyncio.create_task(stream(application.feed)) for application in (gallery, other) for _ in range(10)]
         await asyncio.gather(*(write(n) for n in range(50)))
-        told = await asyncio.gather(*streams)
+        received = await asyncio.gather(*streams)
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
-    assert told == [told[0]] * 20
-    assert [number for number, _ in told[0]] == list(range(1, total + 1))
-    assert sorted(data for _, data in told[0]) == list(range(total))
+    assert received == [received[0]] * 20
+    assert [number for number, _ in received[0]] == list(range(1, total + 1))
+    assert sorted(data for _, data in received[0]) == list(range(total))
 
 
 async def test_expired_events_leave_the_numbers_rising(gallery):

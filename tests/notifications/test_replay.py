@@ -1,4 +1,4 @@
-"""A client that comes back costs what it has missed, however much others have done meanwhile."""
+"""A reconnecting client costs as much as it has missed, independent of other owners' events."""
 
 import asyncio
 
@@ -20,7 +20,7 @@ EVENT_COUNT = 20_000
 
 @pytest.fixture
 async def gallery_with_events(gallery):
-    """Fifty events of ours among twenty thousand."""
+    """Fifty events of the shared owner among twenty thousand."""
     async with gallery.database.writing() as db:
         await db.execute(INSERT_EVENTS, EVENT_COUNT)
     await gallery.events.assign_numbers()
@@ -29,7 +29,7 @@ async def gallery_with_events(gallery):
     return gallery
 
 
-async def test_a_replay_reads_its_owners_events_alone(gallery_with_events):
+async def test_a_replay_reads_only_its_owners_events(gallery_with_events):
     async with gallery_with_events.database.primary() as db:
         rows = await db.fetch(
             f"EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) {REPLAY}", SHARED_OWNER, 0, EVENT_COUNT, PAGE_SIZE
@@ -41,7 +41,7 @@ async def test_a_replay_reads_its_owners_events_alone(gallery_with_events):
 
 
 async def replay(feed, last, wanted=None):
-    """What a returning client is sent before it follows the feed."""
+    """The replay of a reconnecting client, before it follows the feed."""
     stream = feed.listen(wanted or EventFilter(SHARED_OWNER), last)
     assert (await anext(stream)).startswith(b"retry:")
     try:
@@ -51,20 +51,20 @@ async def replay(feed, last, wanted=None):
         await stream.aclose()
 
 
-async def test_a_replay_ends_with_the_id_of_all_that_was_looked_at(gallery_with_events):
-    """Otherwise the cursor of a client that wants few events, or none, would grow old."""
+async def test_a_replay_ends_with_the_id_of_the_last_event_read(gallery_with_events):
+    """Otherwise the cursor of a client that wants few events, or none, would become too old."""
     await gallery_with_events.feed._start()
     block = await replay(gallery_with_events.feed, "20")
     assert block.count(b"event: image.updated") == EVENT_COUNT / 400
     assert block.endswith(b": heartbeat\nid: %d\n\n" % EVENT_COUNT)
-    block = await replay(gallery_with_events.feed, "20", EventFilter("nobody with events"))
+    block = await replay(gallery_with_events.feed, "20", EventFilter("owner without events"))
     assert block == b": heartbeat\nid: %d\n\n" % EVENT_COUNT
     block = await replay(gallery_with_events.feed, "20", EventFilter(SHARED_OWNER, frozenset({"image.deleted"})))
     assert block == b": heartbeat\nid: %d\n\n" % EVENT_COUNT
 
 
 class CountingEventStore(EventStore):
-    """Knows how many replays read at once."""
+    """Counts the replays that read at once."""
 
     concurrent = max_concurrent = 0
 

@@ -1,4 +1,4 @@
-"""The stream over HTTP: every event once, in order, and where it stopped."""
+"""The stream over HTTP: every event once, in order, and continued after a reconnect."""
 
 import asyncio
 import gc
@@ -26,7 +26,7 @@ async def rename_image(gallery, image, times):
         await gallery.images.edit(CALLER, image.id, Edit(title=str(number)))
 
 
-async def test_a_client_hears_of_a_photo_from_upload_to_ready(gallery, client, processing):
+async def test_a_client_gets_the_events_of_an_image_from_upload_to_ready(gallery, client, processing):
     async with listen(client) as maya:
         image = (await post(client, title="Lake")).json()
         await processing.process(image["id"])
@@ -44,14 +44,14 @@ def no_polling(monkeypatch):
     monkeypatch.setattr("gallery.notifications.feed.POLL_SECONDS", 600)
 
 
-async def test_the_bell_is_heard_when_nobody_polls(no_polling, gallery, client):
+async def test_wake_ups_are_enough_without_polling(no_polling, gallery, client):
     async with listen(client) as maya:
         for _ in range(5):
             await upload_image(gallery)
             await maya.next("image.uploaded")
 
 
-async def test_an_event_whose_bell_was_lost_is_told_all_the_same(gallery, client):
+async def test_an_event_without_a_wake_up_is_delivered(gallery, client):
     image = await upload_image(gallery)
     async with listen(client) as maya:
         async with gallery.database.writing() as db:
@@ -59,18 +59,18 @@ async def test_an_event_whose_bell_was_lost_is_told_all_the_same(gallery, client
         assert (await maya.next("image.updated", seconds=5)).data == '{"silent": true}'
 
 
-async def test_who_was_away_is_replayed_from_its_last_event(gallery, client):
+async def test_a_reconnecting_client_is_replayed_from_its_last_event(gallery, client):
     image = await upload_image(gallery)
     async with listen(client) as maya:
         await rename_image(gallery, image, 3)
         last = [await maya.next("image.updated") for _ in range(3)][-1].id
     await rename_image(gallery, image, 4)
     async with listen(client, last_event_id=last) as maya:
-        heard = [await maya.next() for _ in range(4)]
+        received = [await maya.next() for _ in range(4)]
         await rename_image(gallery, image, 1)
-        heard.append(await maya.next())
-    assert [json.loads(event.data)["title"] for event in heard] == ["0", "1", "2", "3", "0"]
-    assert [int(event.id) for event in heard] == [int(last) + n for n in range(1, 6)]
+        received.append(await maya.next())
+    assert [json.loads(event.data)["title"] for event in received] == ["0", "1", "2", "3", "0"]
+    assert [int(event.id) for event in received] == [int(last) + n for n in range(1, 6)]
 
 
 async def test_the_cursor_can_be_in_the_url(gallery, client):
@@ -87,13 +87,13 @@ async def test_a_long_replay_has_no_gaps_while_events_go_on(gallery, client):
             await store.add(db, Event("image.updated", CALLER.owner, image.id, number, b"{}"))
     async with listen(client, lastEventId="0") as maya:
         changing = asyncio.create_task(rename_image(gallery, image, 30))
-        heard = [int((await maya.next()).id) for _ in range(1531)]
+        received = [int((await maya.next()).id) for _ in range(1531)]
         await changing
-    assert heard == list(range(1, 1532))
+    assert received == list(range(1, 1532))
 
 
 @pytest.mark.parametrize("cursor", ["nonsense", "-1", "999999", "1e3", "", "٣", "9" * 40])
-async def test_a_cursor_that_means_nothing_is_reset(gallery, client, cursor):
+async def test_an_invalid_cursor_is_reset(gallery, client, cursor):
     await upload_image(gallery)
     async with listen(client, lastEventId=cursor) as maya:
         assert (await maya.next()).event == "reset"
@@ -114,7 +114,7 @@ async def test_a_cursor_that_is_no_longer_kept_is_reset(gallery, client):
         assert (await maya.next()).id == "3"
 
 
-async def test_only_what_was_asked_for(gallery, client):
+async def test_only_requested_events_are_sent(gallery, client):
     one, other = await upload_image(gallery), await upload_image(gallery)
     async with listen(client, types="image.updated", imageId=one.id) as maya:
         await rename_image(gallery, other, 1)
@@ -124,22 +124,22 @@ async def test_only_what_was_asked_for(gallery, client):
     assert maya.types == ["image.updated"]
 
 
-async def test_nobody_hears_of_somebody_elses_images(gallery, client):
+async def test_events_of_other_owners_are_not_sent(gallery, client):
     async with listen(client) as maya:
         async with gallery.database.writing() as db:
-            await store.add(db, Event("image.updated", "somebody else", str(uuid.uuid4()), 1, b"{}"))
+            await store.add(db, Event("image.updated", "another owner", str(uuid.uuid4()), 1, b"{}"))
         await upload_image(gallery)
         assert (await maya.next()).event == "image.uploaded"
 
 
 @pytest.mark.parametrize("query", [{"types": "image.eaten"}, {"imageId": "x"}])
-async def test_a_wrong_question_is_answered_at_once(client, query):
+async def test_an_invalid_query_is_refused_at_once(client, query):
     answer = await client.get("/api/v1/notifications/stream", params=query)
     assert answer.status_code == 422
     assert answer.json()["code"] == "invalid_field"
 
 
-async def test_heartbeats_keep_a_filtered_streams_cursor_young(settings):
+async def test_heartbeats_keep_the_cursor_of_a_filtered_stream_recent(settings):
     often = msgspec.structs.replace(settings.notifications, heartbeat=0.1)
     async with (
         open_gallery(msgspec.structs.replace(settings, notifications=often)) as gallery,
@@ -159,10 +159,10 @@ async def test_heartbeats_keep_a_filtered_streams_cursor_young(settings):
         assert "event:" not in text
 
 
-async def test_a_reader_that_does_not_read_is_cut_off_and_costs_nobody_else(settings):
-    impatient = msgspec.structs.replace(settings.notifications, patience=1)
+async def test_a_client_that_does_not_read_is_aborted_and_does_not_disturb_others(settings):
+    notifications = msgspec.structs.replace(settings.notifications, patience=1)
     async with (
-        open_gallery(msgspec.structs.replace(settings, notifications=impatient)) as gallery,
+        open_gallery(msgspec.structs.replace(settings, notifications=notifications)) as gallery,
         serve_api(gallery) as url,
         AsyncExitStack() as stack,
     ):
@@ -175,7 +175,7 @@ async def test_a_reader_that_does_not_read_is_cut_off_and_costs_nobody_else(sett
             while gallery.feed.subscriber_count < 2:
                 await asyncio.sleep(0.01)
             image = await upload_image(gallery)
-            heard = asyncio.create_task(maya.next("image.deleted", seconds=60))
+            waiting = asyncio.create_task(maya.next("image.deleted", seconds=60))
             async with asyncio.timeout(60):
                 while gallery.feed.subscriber_count == 2:
                     async with gallery.database.writing() as db:
@@ -186,12 +186,12 @@ async def test_a_reader_that_does_not_read_is_cut_off_and_costs_nobody_else(sett
                     await gallery.events.assign_numbers()
                     await asyncio.sleep(0.05)
             await gallery.images.delete(CALLER, image.id)
-            await heard
+            await waiting
 
 
 @contextmanager
 def without_gc() -> Iterator[None]:
-    """Nothing is closed only because it happened to be collected."""
+    """No stream is closed only because it happens to be collected."""
     gc.disable()
     try:
         yield
@@ -199,7 +199,7 @@ def without_gc() -> Iterator[None]:
         gc.enable()
 
 
-async def test_all_streams_end_before_the_server_does(gallery):
+async def test_all_streams_end_before_the_server(gallery):
     async with serve_api(gallery) as url, httpx.AsyncClient(base_url=url) as client:
         async with listen(client) as maya:
             gallery.feed.end()
@@ -211,7 +211,7 @@ async def test_all_streams_end_before_the_server_does(gallery):
     assert gallery.feed.subscriber_count == 0
 
 
-async def test_clients_that_leave_are_forgotten(gallery, client):
+async def test_disconnected_clients_are_removed(gallery, client):
     for _ in range(3):
         async with listen(client):
             pass
@@ -227,11 +227,13 @@ async def test_a_subscriber_that_falls_too_far_behind_ends_and_is_replayed(setti
         feed = asyncio.create_task(gallery.feed.run())
         stream = gallery.feed.listen(EventFilter(CALLER.owner), None)
         await anext(stream)
-        await rename_image(gallery, image, 8)  # while nobody takes anything out
+        await rename_image(gallery, image, 8)  # while the stream is not read
         async with asyncio.timeout(10):
-            while gallery.feed._head < 9:  # it reads beside us, and may be slower
+            while gallery.feed._head < 9:  # the feed reads in its own task
                 await asyncio.sleep(0.01)
-            assert (await anext(stream)).startswith(b"retry:"), "told to come back, not half of it"
+            assert (await anext(stream)).startswith(b"retry:"), (
+                "the client is told to reconnect, without half a backlog"
+            )
             replay, text = gallery.feed.listen(EventFilter(CALLER.owner), "1"), b""
             while text.count(b"event: image.updated") < 8:
                 text += await anext(replay)
@@ -239,8 +241,8 @@ async def test_a_subscriber_that_falls_too_far_behind_ends_and_is_replayed(setti
     assert [int(n) for n in re.findall(rb"id: (\d+)\nevent", text)] == list(range(2, 10))
 
 
-async def test_who_has_seen_more_than_this_process_is_not_told_twice(gallery, settings):
-    """Another process was quicker: its client comes to us with a number that our reader has not read yet."""
+async def test_a_client_ahead_of_this_process_gets_no_event_twice(gallery, settings):
+    """Another process was quicker: its client connects here with a number that this reader has not read yet."""
     image = await upload_image(gallery)
     await rename_image(gallery, image, 3)
     await gallery.events.assign_numbers()
@@ -257,8 +259,8 @@ async def test_who_has_seen_more_than_this_process_is_not_told_twice(gallery, se
     feed.cancel()
 
 
-async def test_who_comes_before_the_reader_has_begun_misses_nothing(gallery):
-    """A process has just been started, and its clients of before are back already."""
+async def test_a_client_that_connects_before_the_reader_starts_misses_nothing(gallery):
+    """A process has just been started, and the clients of its predecessor are already back."""
     image = await upload_image(gallery)
     await rename_image(gallery, image, 3)
     await gallery.events.assign_numbers()
@@ -275,7 +277,7 @@ async def test_who_comes_before_the_reader_has_begun_misses_nothing(gallery):
     assert [int(n) for n in re.findall(rb"id: (\d+)\nevent", text)] == [2, 3, 4, 5]
 
 
-async def test_who_waits_for_a_reader_that_cannot_begin_hears_signs_of_life(settings):
+async def test_a_client_gets_keep_alives_until_the_reader_starts(settings):
     soon = msgspec.structs.replace(settings.notifications, heartbeat=0.05)
     async with open_gallery(msgspec.structs.replace(settings, notifications=soon)) as gallery:
         stream = gallery.feed.listen(EventFilter(CALLER.owner), None)

@@ -1,4 +1,4 @@
-"""Streams are bounded, for each caller and for each process, and the process always answers its probes."""
+"""Streams are limited per caller and per process, and the process always answers its probes."""
 
 import asyncio
 import time
@@ -20,17 +20,17 @@ MAX_FILES = 256
 
 
 async def stream_status(client, headers=None, **query):
-    """What a stream is answered with; it is closed at once."""
+    """The status of the answer to a stream request, which is closed at once."""
     async with client.stream("GET", STREAM, headers=headers, params=query) as answer:
         return answer.status_code
 
 
-async def test_a_caller_has_so_many_streams_by_whatever_credential(environment):
+async def test_the_limit_of_a_caller_counts_all_its_credentials(environment):
     async with (
-        running_application(environment, **CLOSED_MODE, **TWO_STREAMS) as (house, client),
+        running_application(environment, **CLOSED_MODE, **TWO_STREAMS) as (application, client),
         AsyncExitStack() as stack,
     ):
-        _, text = await create_api_key(house)
+        _, text = await create_api_key(application)
         ticket = await create_ticket(client, bearer_headers(text))
         before = (await scrape_as_admin(client)).value("sse_refused_total", limit="caller")
         await stack.enter_async_context(client.stream("GET", STREAM, headers=bearer_headers(text)))
@@ -61,31 +61,31 @@ async def scrape_as_admin(client):
         ({}, 200),
     ],
 )
-async def test_the_third_stream_in_an_open_house(environment, given, third):
+async def test_the_third_stream_in_open_mode(environment, given, third):
     async with running_application(environment, **given) as (_, client), listen(client), listen(client):
         assert await stream_status(client) == third
 
 
-@pytest.mark.parametrize(("given", "most"), [({}, None), ({"GALLERY_RATE__ENABLED": "true"}, 100), (CLOSED_MODE, 100)])
-async def test_a_hundred_streams_are_the_default_where_callers_are_limited(environment, given, most):
+@pytest.mark.parametrize(("given", "limit"), [({}, None), ({"GALLERY_RATE__ENABLED": "true"}, 100), (CLOSED_MODE, 100)])
+async def test_limited_callers_have_a_hundred_streams_by_default(environment, given, limit):
     headers = bearer_headers(make_token("maya")) if given is CLOSED_MODE else None
     async with running_application(environment, **given) as (_, client), AsyncExitStack() as stack:
         many = await stack.enter_async_context(unbounded_client(client.base_url))
         for _ in range(100):
             answer = await stack.enter_async_context(many.stream("GET", STREAM, headers=headers))
             assert answer.status_code == 200
-        assert await stream_status(client, headers) == (200 if most is None else 429)
+        assert await stream_status(client, headers) == (200 if limit is None else 429)
 
 
 @asynccontextmanager
 async def unbounded_client(url):
-    """A client that opens as many connections as it is asked for."""
+    """A client without a limit of connections."""
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
     async with httpx.AsyncClient(base_url=url, timeout=20, limits=limits) as client:
         yield client
 
 
-async def test_a_full_process_says_when_to_come_back(environment):
+async def test_a_full_process_sends_retry_after(environment):
     one = {"GALLERY_NOTIFICATIONS__MAX_STREAMS": "1"}
     async with running_application(environment, **one) as (gallery, client), listen(client) as maya:
         refused = await client.get(STREAM)
@@ -100,7 +100,7 @@ async def test_a_full_process_says_when_to_come_back(environment):
 
 @asynccontextmanager
 async def probe_livez(url):
-    """Asks `/livez` over a new connection all the while; each answer has to be 200, and soon."""
+    """Requests `/livez` over new connections all the time; each answer has to be 200, within three seconds."""
     slowest, seen = 0.0, 0
 
     async def probe():
@@ -143,7 +143,7 @@ async def test_a_process_answers_its_probes_while_one_caller_opens_streams(envir
 
 
 async def open_raw(url, text):
-    """A connection of its own that has sent this, and stays."""
+    """A new connection on which this text was sent, and which stays open."""
     host, port = url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(text)
@@ -151,7 +151,7 @@ async def open_raw(url, text):
     return reader, writer
 
 
-async def test_idle_connections_make_room(environment, tmp_path):
+async def test_idle_connections_are_closed_for_new_ones(environment, tmp_path):
     async with gallery_processes.api(environment, tmp_path, max_files=MAX_FILES) as api, probe_livez(api.url):
         kept = []
         for _ in range(400):
@@ -163,8 +163,8 @@ async def test_idle_connections_make_room(environment, tmp_path):
             writer.close()
 
 
-async def test_slow_uploads_leave_room_for_probes(environment, tmp_path):
-    """Beyond a tenth of the files each further request is told to come back."""
+async def test_slow_uploads_do_not_block_probes(environment, tmp_path):
+    """When a tenth of the files is in use, further requests are refused with `Retry-After`."""
     head = (
         b"POST /api/v1/images HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100000\r\n"
         b"Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\n"

@@ -1,4 +1,4 @@
-"""The dashboard and the alerts ask for what there is: names and labels of every query, held against real scrapes."""
+"""The dashboard and the alerts query existing metrics: names and labels of every query, compared with real scrapes."""
 
 import asyncio
 import json
@@ -52,7 +52,7 @@ def queries():
 
 @asynccontextmanager
 async def serve_app(app, gallery):
-    """Somebody who speaks to the app."""
+    """A client of the app."""
     server = Server(app, before_stop=lambda: None, settings=gallery.settings.serve)
     with sockets.listen("127.0.0.1", 0) as sock:
         serving = asyncio.create_task(server.serve(sockets=[sock]))
@@ -64,7 +64,7 @@ async def serve_app(app, gallery):
 
 @pytest.fixture
 async def known_labels(environment):
-    """The labels of each metric, as an API and a worker tell that have done something of everything."""
+    """The labels of each metric, from an API and a worker in which everything has happened once."""
     limits = {"GALLERY_RATE__ENABLED": "true", "GALLERY_RATE__UPLOADS": "2 per 60"}
     async with running_application(environment, **limits) as (gallery, client), open_processing(gallery) as processing:
         async with listen(client) as listener:
@@ -79,12 +79,12 @@ async def known_labels(environment):
         await mark_verified(gallery.database, str(uuid4()), "somewhere", datetime.now(UTC))
         with pytest.raises(ValkeyUnavailable):
             await gallery.valkey.call(raise_os_error)
-        await gallery.valkey.ping()  # and it is back
+        await gallery.valkey.ping()  # and it is available again
         with pytest.raises(ValkeyRefused):
             await gallery.valkey.call(raise_authentication_error)
         await gallery.valkey.ping()
-        async with serve_app(make_worker_app(gallery), gallery) as door:
-            scrapes = [await scrape(client), await scrape(door)]
+        async with serve_app(make_worker_app(gallery), gallery) as worker_client:
+            scrapes = [await scrape(client), await scrape(worker_client)]
     return {sample.name: set(sample.labels) for scrape in scrapes for sample in scrape.samples}
 
 
@@ -96,37 +96,35 @@ async def raise_authentication_error(_):
     raise AuthenticationError
 
 
-async def test_every_query_asks_for_metrics_and_labels_that_there_are(known_labels):
-    asked = list(queries())
-    assert len(asked) > 40
-    for place, query in asked:
+async def test_every_query_uses_existing_metrics_and_labels(known_labels):
+    found_queries = list(queries())
+    assert len(found_queries) > 40
+    for title, query in found_queries:
         found = METRIC_PATTERN.findall(query)
         names = {name for name, _ in found}
-        assert names <= known_labels.keys(), place
+        assert names <= known_labels.keys(), title
         labels = {label for _, matchers in found for label in LABEL_PATTERN.findall(matchers)}
         labels |= {label.strip() for group in GROUP_BY_PATTERN.findall(query) for label in group.split(",")}
-        assert labels <= PROMETHEUS_LABELS.union(*(known_labels[name] for name in names)), place
+        assert labels <= PROMETHEUS_LABELS.union(*(known_labels[name] for name in names)), title
 
 
-def test_every_panel_has_its_place_and_says_what_it_shows():
+def test_panels_do_not_overlap_and_are_described():
     board = dashboard()
     taken = {}
     for panel in board["panels"]:
-        place = panel["gridPos"]
+        grid = panel["gridPos"]
         cells = {
-            (x, y)
-            for x in range(place["x"], place["x"] + place["w"])
-            for y in range(place["y"], place["y"] + place["h"])
+            (x, y) for x in range(grid["x"], grid["x"] + grid["w"]) for y in range(grid["y"], grid["y"] + grid["h"])
         }
         assert not cells & taken.keys(), (panel["title"], taken[next(iter(cells & taken.keys()))])
-        assert place["x"] + place["w"] <= 24
+        assert grid["x"] + grid["w"] <= 24
         taken |= dict.fromkeys(cells, panel["title"])
         assert panel["type"] == "row" or panel["description"]
     assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
     assert [variable["name"] for variable in board["templating"]["list"]] == ["datasource", "job"]
 
 
-def test_every_alert_says_what_to_do():
+def test_every_alert_has_texts_and_a_severity():
     for rule in rules():
         assert rule["annotations"]["summary"], rule
         assert rule["annotations"]["description"], rule
@@ -134,5 +132,5 @@ def test_every_alert_says_what_to_do():
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="Prometheus' own checker is not installed here")
-def test_prometheus_takes_the_rules():
+def test_prometheus_accepts_the_rules():
     subprocess.run(["promtool", "check", "rules", DEPLOY / "prometheus" / "alerts.yml"], check=True)

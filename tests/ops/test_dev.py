@@ -1,4 +1,4 @@
-"""In `gallery dev` one address tells what API and worker have measured."""
+"""In `gallery dev` one address has the metrics of the API and the worker."""
 
 import asyncio
 import os
@@ -18,7 +18,7 @@ async def scrape_until(client: httpx.AsyncClient, condition) -> Scrape:
     return found
 
 
-async def test_a_photo_that_became_ready_is_on_the_one_page(tmp_path):
+async def test_a_ready_image_is_counted_on_the_page_of_the_api(tmp_path):
     async with dev(base_environment(), tmp_path) as stack, httpx.AsyncClient(base_url=stack.url, timeout=20) as client:
         image = (await post(client)).json()
         assert (await wait_until_settled(client, image["id"]))["status"] == "READY"
@@ -28,11 +28,11 @@ async def test_a_photo_that_became_ready_is_on_the_one_page(tmp_path):
         assert now.value("images_uploaded_total") == 1
         assert now.value("events_read") > 0
         assert "process_resident_memory_bytes" in now.names
-        lent = now.value("database_connections_max")
+        maximum = now.value("database_connections_max")
         keys = [(sample.name, *sorted(sample.labels.items())) for sample in now.samples]
         assert len(keys) == len(set(keys))
 
         os.kill(stack.find_child("gallery", "worker").pid, signal.SIGKILL)
-        gone = await scrape_until(client, lambda found: found.value("database_connections_max") < lent)
-        assert gone.value("image_ready_seconds_count") == 1, "what a dead one counted stays"
-        await scrape_until(client, lambda found: found.value("database_connections_max") == lent)
+        gone = await scrape_until(client, lambda found: found.value("database_connections_max") < maximum)
+        assert gone.value("image_ready_seconds_count") == 1, "the counts of a dead process stay"
+        await scrape_until(client, lambda found: found.value("database_connections_max") == maximum)

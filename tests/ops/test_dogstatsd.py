@@ -1,4 +1,4 @@
-"""What the Datadog agent is told, heard by a real UDP socket."""
+"""The Datadog agent's values, received by a real UDP socket."""
 
 import asyncio
 import socket
@@ -17,7 +17,7 @@ from gallery.settings import DatadogSettings
 
 @asynccontextmanager
 async def run_agent():
-    """A port of its own, and the lines that have come to it."""
+    """An agent on its own port, and the lines that it has received."""
     lines: list[str] = []
 
     class Agent(asyncio.DatagramProtocol):
@@ -33,17 +33,17 @@ async def run_agent():
 
 
 async def wait_for_lines(lines, *prefixes):
-    """Waits for lines that begin so; returns them in that order."""
+    """Wait for lines that begin with these prefixes; return them in that order."""
     async with asyncio.timeout(10):
         while not all(any(line.startswith(begin) for line in lines) for begin in prefixes):
             await asyncio.sleep(0.02)
     return [next(line for line in lines if line.startswith(begin)) for begin in prefixes]
 
 
-async def test_the_agent_hears_of_uploads_by_the_names_that_it_knows(gallery, client, processing, monkeypatch):
+async def test_the_agent_gets_uploads_under_its_own_names(gallery, client, processing, monkeypatch):
     monkeypatch.setattr("gallery.ops.readings.MIN_CACHE_SECONDS", 0.0)
     monkeypatch.setattr("gallery.ops.readings.CACHE_COST_FACTOR", 0.0)
-    content = photos.a_jpeg(comment=b"told")
+    content = photos.a_jpeg(comment=b"agent")
     async with run_agent() as (agent, lines), dogstatsd.reporting(agent, gallery.readings, interval=0.1):
         await post(client, content)
         image = await upload_image(gallery)
@@ -58,21 +58,21 @@ async def test_the_agent_hears_of_uploads_by_the_names_that_it_knows(gallery, cl
     assert found[3].startswith("gallery.attempts_total:1|c|#outcome:ready")
     route = "#method:POST,route:/api/v1/images,status:2xx"
     assert any(line.startswith("gallery.http_request_duration_seconds:") and route in line for line in lines)
-    assert Instrument.agent is None, "and then no more"
+    assert Instrument.agent is None, "nothing is sent afterwards"
 
 
-async def test_an_agent_that_cannot_be_found_costs_nobody_anything():
+async def test_an_agent_that_cannot_be_resolved_delays_nothing():
     counter = Counter("tried_total", "Tried")
     nowhere = DatadogSettings(agent_host="agent.invalid")
     async with dogstatsd.reporting(nowhere, Readings({})):
         began = time.monotonic()
         for _ in range(2000):
             counter.add()
-        assert time.monotonic() - began < 1, "whoever counts does not wait for a name to be found"
+        assert time.monotonic() - began < 1, "counting must not wait for name resolution"
 
 
-async def test_the_agent_of_a_closed_port_does_not_either():
-    counter = Counter("unheard_total", "Refused")
+async def test_a_closed_port_delays_nothing():
+    counter = Counter("refused_packets_total", "Refused")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -82,10 +82,10 @@ async def test_the_agent_of_a_closed_port_does_not_either():
             await asyncio.sleep(0.002)
 
 
-def test_whoever_has_no_agent_and_no_collector_imports_nothing_of_theirs():
+def test_without_agent_and_collector_their_libraries_are_not_imported():
     code = (
         "import sys, gallery.cli.serve, gallery.cli.worker, gallery.wiring; "
-        "theirs = ('datadog', 'opentelemetry.exporter', 'opentelemetry.sdk.trace', 'requests'); "
-        "print([m for m in sys.modules if m.startswith(theirs)])"
+        "libraries = ('datadog', 'opentelemetry.exporter', 'opentelemetry.sdk.trace', 'requests'); "
+        "print([m for m in sys.modules if m.startswith(libraries)])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -1,4 +1,4 @@
-"""What is measured, as Prometheus reads it: stories of one house, and what they have added."""
+"""The metrics, as Prometheus reads them: the difference that an action of one application makes."""
 
 import asyncio
 import time
@@ -39,13 +39,13 @@ async def before(client):
 
 @pytest.fixture(autouse=True)
 def no_readings_cache(monkeypatch):
-    """Each scrape of a test computes anew."""
+    """Each scrape of a test computes its readings anew."""
     monkeypatch.setattr("gallery.ops.readings.MIN_CACHE_SECONDS", 0.0)
     monkeypatch.setattr("gallery.ops.readings.CACHE_COST_FACTOR", 0.0)
 
 
 async def test_the_processor_time_of_a_process(before, client):
-    """Under the names that Node's client gives it, beside the one of Python's."""
+    """Under the names of Node's client, beside the one of Python's."""
     until = time.process_time() + 0.2
     while time.process_time() < until:
         pass
@@ -56,8 +56,8 @@ async def test_the_processor_time_of_a_process(before, client):
     assert openmetrics.cpu["user"] >= after["user"]
 
 
-async def test_it_may_be_asked_for_by_many_at_once(client):
-    """Each answer is written by a thread of its own."""
+async def test_concurrent_scrapes(client):
+    """Each answer is written in its own thread."""
     with ThreadPoolExecutor(8) as threads:
         counts = [threads.submit(cpu.update) for _ in range(20_000)]
     assert not [count for count in counts if count.exception()]
@@ -65,7 +65,7 @@ async def test_it_may_be_asked_for_by_many_at_once(client):
     assert {answer.status_code for answer in answers} == {200}
 
 
-async def test_a_photo_from_its_upload_to_ready(before, client, processing):
+async def test_an_image_from_its_upload_to_ready(before, client, processing):
     content = photos.a_jpeg(comment=b"measured")
     image = (await post(client, content)).json()["id"]
     assert (await scrape(client)).value("images", status="PENDING") == 1
@@ -73,32 +73,32 @@ async def test_a_photo_from_its_upload_to_ready(before, client, processing):
     await processing.process(image)
     after = await scrape(client)
 
-    def more(name, **labels):
+    def added(name, **labels):
         return after.value(name, **labels) - before.value(name, **labels)
 
-    assert more("images_uploaded_total") == more("images_uploaded_again_total") == 1
-    assert more("upload_size_bytes_sum") == len(content)
-    assert more("http_request_duration_seconds_count", method="POST", route="/api/v1/images", status="2xx") == 2
-    assert more("attempts_total", outcome="ready") == 1
-    assert {step: more("attempt_step_seconds_count", step=step) for step in ("fetch", "render", "put", "settle")} == {
+    assert added("images_uploaded_total") == added("images_uploaded_again_total") == 1
+    assert added("upload_size_bytes_sum") == len(content)
+    assert added("http_request_duration_seconds_count", method="POST", route="/api/v1/images", status="2xx") == 2
+    assert added("attempts_total", outcome="ready") == 1
+    assert {step: added("attempt_step_seconds_count", step=step) for step in ("fetch", "render", "put", "settle")} == {
         "fetch": 1, "render": 1, "put": 1, "settle": 1,
     }  # fmt: skip
-    assert more("attempt_step_seconds_sum", step="render") > 0
-    assert more("image_ready_seconds_count") == 1
+    assert added("attempt_step_seconds_sum", step="render") > 0
+    assert added("image_ready_seconds_count") == 1
     assert after.value("images", status="READY") == 1
     assert after.value("images", status="PENDING") == 0
 
 
-async def test_what_the_cache_answered(before, client):
+async def test_cache_lookups_are_counted_by_result(before, client):
     for _ in range(3):
         await client.get("/api/v1/images")
     after = await scrape(client)
-    looked = {r: after.value("cache_lookups_total", kind="list", result=r) for r in ("miss", "hit")}
-    assert looked["miss"] - before.value("cache_lookups_total", kind="list", result="miss") == 1
-    assert looked["hit"] - before.value("cache_lookups_total", kind="list", result="hit") == 2
+    lookups = {r: after.value("cache_lookups_total", kind="list", result=r) for r in ("miss", "hit")}
+    assert lookups["miss"] - before.value("cache_lookups_total", kind="list", result="miss") == 1
+    assert lookups["hit"] - before.value("cache_lookups_total", kind="list", result="hit") == 2
 
 
-async def test_routes_are_templates_and_nothing_that_a_client_says_becomes_a_label(client):
+async def test_routes_are_templates_and_no_input_of_a_client_becomes_a_label(client):
     await client.get("/api/v1/images/0190a0a0-0000-7000-8000-000000000000")
     await client.get("/api/v1/images/lake-of-secrets")
     await client.get("/lake-of-secrets")
@@ -112,7 +112,7 @@ async def test_routes_are_templates_and_nothing_that_a_client_says_becomes_a_lab
     assert "BREW" not in after.text
 
 
-async def test_listeners_are_counted_while_they_listen(before, client):
+async def test_streams_are_counted_while_they_are_open(before, client):
     began = time.monotonic()
     async with listen(client) as listener:
         head = time.monotonic() - began
@@ -126,10 +126,12 @@ async def test_listeners_are_counted_while_they_listen(before, client):
     assert after.value("event_delay_seconds_count") > before.value("event_delay_seconds_count")
     assert after.value("events_read") == after.value("events_numbered") == 1
     stream = {"route": "/api/v1/notifications/stream"}
-    assert after.value(DURATION_SUM, **stream) - before.value(DURATION_SUM, **stream) < head + 0.1, "to its head"
+    assert after.value(DURATION_SUM, **stream) - before.value(DURATION_SUM, **stream) < head + 0.1, (
+        "a stream counts until its headers"
+    )
 
 
-async def test_what_waits_by_lane_from_the_rows_and_from_the_queue(gallery, client):
+async def test_waiting_images_by_lane_from_the_rows_and_from_the_queue(gallery, client):
     await insert_images(gallery, "a", "b", lane="bulk")
     old = await insert_images(gallery, "c")
     async with gallery.database.writing() as db:
@@ -165,23 +167,23 @@ async def test_workers_by_state_and_a_pause(gallery, client):
     assert (await scrape(client)).value("queue_paused") == 1
 
 
-@pytest.mark.parametrize(("most", "ready"), [(100_000, 3000), (1000, pytest.approx(3000, rel=0.1))])
-async def test_few_are_counted_and_many_are_estimated_without_a_look_at_them(gallery, client, monkeypatch, most, ready):
-    """A third of them is deleted, a tenth of all has failed."""
+@pytest.mark.parametrize(("max_counted", "ready"), [(100_000, 3000), (1000, pytest.approx(3000, rel=0.1))])
+async def test_few_images_are_counted_and_many_are_estimated(gallery, client, monkeypatch, max_counted, ready):
+    """A third of the images is deleted, a tenth of all has failed."""
     async with gallery.database.writing() as db:
         await db.execute(INSERT_IMAGES)
         await db.execute("ANALYZE image")
-    await insert_images(gallery, "one that waits")
-    monkeypatch.setattr(readings, "MAX_COUNTED", most)
-    if most < 5000:
-        monkeypatch.setattr(readings, "SETTLED", "SELECT 'nobody', 'asks', 'this'")
+    await insert_images(gallery, "waiting")
+    monkeypatch.setattr(readings, "MAX_COUNTED", max_counted)
+    if max_counted < 5000:
+        monkeypatch.setattr(readings, "SETTLED", "SELECT 'must', 'not', 'run'")
     now = await scrape(client)
     assert now.value("images", status="READY") == ready
-    assert now.value("images", status="FAILED") == pytest.approx(334, rel=0 if most > 5000 else 0.15)
+    assert now.value("images", status="FAILED") == pytest.approx(334, rel=0 if max_counted > 5000 else 0.15)
     assert now.value("images", status="PENDING") == 1
 
 
-async def test_the_oldest_of_a_lane_is_found_by_an_index(gallery):
+async def test_the_oldest_of_a_lane_is_read_by_an_index(gallery):
     async with gallery.database.primary() as db:
         await db.execute("SET enable_seqscan = off")
         for statement, arguments in ((readings.OLDEST_DUE, ["bulk"]), (readings.IN_FLIGHT, [])):
@@ -189,8 +191,8 @@ async def test_the_oldest_of_a_lane_is_found_by_an_index(gallery):
             assert "Seq Scan" not in str(plan), plan
 
 
-async def test_how_attempts_end(before, gallery, client, processing, monkeypatch):
-    """Each ends in one way, and is counted once."""
+async def test_attempts_are_counted_by_outcome(before, gallery, client, processing, monkeypatch):
+    """Each attempt ends in one way, and is counted once."""
     whole = photos.a_jpeg()
     damaged = await upload_image(gallery, whole[: len(whole) // 2])
     await processing.process(damaged.id)
@@ -204,10 +206,10 @@ async def test_how_attempts_end(before, gallery, client, processing, monkeypatch
     await gallery.objects.delete([gone.original_key])
     await processing.process(gone.id)
 
-    async def surprised(*_):
+    async def raise_bug(*_):
         raise IndexError
 
-    monkeypatch.setattr(processing._resources.pool, "run", surprised)
+    monkeypatch.setattr(processing._resources.pool, "run", raise_bug)
     struck = await upload_image(gallery)
     await processing.process(struck.id)
 
@@ -226,13 +228,15 @@ async def test_how_attempts_end(before, gallery, client, processing, monkeypatch
 
     after = await scrape(client)
     outcomes = ("failed", "lost", "ready", "deferred", "strike", "handed-back", "withdrawn")
-    more = {o: after.value("attempts_total", outcome=o) - before.value("attempts_total", outcome=o) for o in outcomes}
-    assert more == dict.fromkeys(outcomes, 1.0) | {"withdrawn": 0}
+    increases = {
+        o: after.value("attempts_total", outcome=o) - before.value("attempts_total", outcome=o) for o in outcomes
+    }
+    assert increases == dict.fromkeys(outcomes, 1.0) | {"withdrawn": 0}
     code = {"code": "damaged_picture"}
     assert after.value("images_failed_total", **code) == before.value("images_failed_total", **code) + 1
 
 
-async def test_what_the_sweep_did(before, gallery, client):
+async def test_sweeps_and_their_results_are_counted(before, gallery, client):
     image = await upload_image(gallery)
     await gallery.images.delete(CALLER, image.id)
     await gallery.sweep.run()
@@ -241,7 +245,7 @@ async def test_what_the_sweep_did(before, gallery, client):
     assert after.value("swept_total", what="removed") == before.value("swept_total", what="removed") + 1
 
 
-async def test_who_asks_too_often_is_counted(environment):
+async def test_refusals_by_a_rate_limit_are_counted(environment):
     async with running_application(environment, GALLERY_RATE__ENABLED="true", GALLERY_RATE__UPLOADS="1 per 60") as (
         _,
         client,
@@ -261,11 +265,11 @@ async def test_the_age_of_the_newest_verified_backup(gallery, client):
         await mark_verified(gallery.database, str(uuid4()), "somewhere", datetime.now(UTC) - age)
     async with asyncio.timeout(20):
         while not (now := await scrape(client)).has_sample("backup_verified_age_seconds"):
-            await asyncio.sleep(0.5)  # an answer is kept for some seconds
+            await asyncio.sleep(0.5)  # the reading is cached for some seconds
     assert 3600 <= now.value("backup_verified_age_seconds") < 2 * 3600
 
 
-async def test_a_server_that_is_away_is_said_and_the_rest_stands(environment):
+async def test_an_unavailable_server_is_reported_and_the_other_readings_stay(environment):
     async with running_application(environment, REDIS_URL="redis://127.0.0.1:1/0") as (gallery, client):
         await insert_images(gallery, "a")
         now = await scrape(client)
@@ -277,7 +281,7 @@ async def test_a_server_that_is_away_is_said_and_the_rest_stands(environment):
     assert not now.has_sample("queue_length")
 
 
-async def test_connections_that_are_lent(before, gallery, client):
+async def test_connections_in_use(before, gallery, client):
     async with gallery.database.primary(), gallery.database.writing():
         during = await scrape(client)
     in_use = "database_connections_in_use"
@@ -286,7 +290,7 @@ async def test_connections_that_are_lent(before, gallery, client):
     assert during.value("database_connections_max") >= gallery.settings.database.pool_size
 
 
-async def test_the_door_and_openmetrics(client):
+async def test_prometheus_text_and_openmetrics(client):
     answer = await client.get("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
     assert answer.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
     assert answer.text.endswith("# EOF\n")
@@ -296,26 +300,26 @@ async def test_the_door_and_openmetrics(client):
 
 
 @pytest.mark.parametrize("version", ["abc", "2", "1.x", "9" * 5000, "1.0.0é", "", "1.0.0\u00a0", "-1", "1..0"])
-async def test_a_version_that_there_is_not_is_no_error(client, version):
+async def test_an_unknown_format_version_is_not_an_error(client, version):
     for kind in ("application/openmetrics-text", "text/plain"):
         answer = await client.get("/metrics", headers={"Accept": f"{kind};version={version}".encode("latin-1")})
         assert answer.status_code == 200, (kind, answer.text)
         assert answer.headers["content-type"].startswith("text/plain; version=0.0.4"), version
 
 
-async def test_a_source_is_asked_rarely_the_more_it_costs_the_rarer(monkeypatch):
+async def test_a_source_is_read_once_for_concurrent_callers(monkeypatch):
     monkeypatch.undo()
-    asked = []
+    calls = []
 
     async def cheap():
-        asked.append("cheap")
+        calls.append("cheap")
         return [Reading("x", "X", {(): 1})]
 
-    async def away():
-        asked.append("away")
+    async def unavailable():
+        calls.append("unavailable")
         raise DatabaseUnavailable
 
-    house = Readings({"cheap": cheap, "away": away})
-    taken = await asyncio.gather(*(house.collect() for _ in range(5)))
-    assert sorted(asked) == ["away", "cheap"], "once for all who ask at the same time"
-    assert taken[0][-1].values == {("cheap",): 1, ("away",): 0}
+    readings = Readings({"cheap": cheap, "unavailable": unavailable})
+    collected = await asyncio.gather(*(readings.collect() for _ in range(5)))
+    assert sorted(calls) == ["cheap", "unavailable"], "once for all concurrent callers"
+    assert collected[0][-1].values == {("cheap",): 1, ("unavailable",): 0}

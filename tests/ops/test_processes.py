@@ -1,4 +1,4 @@
-"""What several processes measure together, and the door of a worker: real processes, as an operator starts them."""
+"""The joint metrics of several processes, and a worker's HTTP port: real processes, as an operator starts them."""
 
 import asyncio
 import os
@@ -17,17 +17,17 @@ from factories import post, wait_until_settled
 from gallery.ops.cpu import COUNT_INTERVAL_SECONDS
 from scraping import scrape
 
-POOL_SIZE = 20  # connections of one process
+POOL_SIZE = 20  # connections per process
 
 
 def metrics_folder(pid):
-    """Where its processes measure together."""
+    """The folder of the metrics that its processes share."""
     child = next(c for c in psutil.Process(pid).children() if "serve" in gallery_processes.command_line(c))
     return Path(child.environ()["PROMETHEUS_MULTIPROC_DIR"])
 
 
 async def request_with_new_connections(url, times, path="/livez"):
-    """As many requests, spread over the processes by the kernel."""
+    """Send `times` requests, which the kernel spreads over the processes."""
     for _ in range(times):
         async with httpx.AsyncClient(base_url=url) as client:
             assert (await client.get(path)).status_code == 200
@@ -61,12 +61,12 @@ async def test_several_processes_behind_one_socket_measure_together(environment,
         await request_with_new_connections(stack.url, 5)
         async with httpx.AsyncClient(base_url=stack.url, timeout=20) as another:
             after = await wait_for_max_connections(another, 2 * POOL_SIZE)
-        assert after.value("http_request_duration_seconds_count", **probes) == 45, "what a dead one counted stays"
-        assert len(list(folder.glob("counter_*"))) == 2, "who follows it goes on in its place"
+        assert after.value("http_request_duration_seconds_count", **probes) == 45, "the counts of a dead process stay"
+        assert len(list(folder.glob("counter_*"))) == 2, "its successor continues its file"
     assert not folder.exists()
 
 
-async def test_their_processor_time_is_the_sum_of_theirs(environment, tmp_path):
+async def test_the_cpu_time_is_the_sum_of_all_processes(environment, tmp_path):
     async with (
         gallery_processes.api(environment, tmp_path, GALLERY_SERVE__WORKERS="2") as stack,
         httpx.AsyncClient(base_url=stack.url, timeout=20) as client,
@@ -82,7 +82,7 @@ async def test_their_processor_time_is_the_sum_of_theirs(environment, tmp_path):
         async with httpx.AsyncClient(base_url=stack.url, timeout=20) as another:
             await wait_for_max_connections(another, 2 * POOL_SIZE)
             after = (await scrape(another)).cpu
-        assert all(after[kind] >= found[kind] for kind in found), "what a dead one has used stays"
+        assert all(after[kind] >= found[kind] for kind in found), "the time of a dead process stays"
 
 
 @pytest.fixture
@@ -90,44 +90,44 @@ def port():
     return str(gallery_processes.free_port())
 
 
-async def test_a_worker_says_how_it_is(environment, tmp_path, port):
+async def test_a_worker_serves_metrics_and_health(environment, tmp_path, port):
     url = f"http://127.0.0.1:{port}"
     async with (
         gallery_processes.api(environment, tmp_path) as api,
         gallery_processes.worker({**environment, "GALLERY_WORKER__METRICS_PORT": port}, tmp_path),
         httpx.AsyncClient(base_url=api.url, timeout=20) as client,
-        httpx.AsyncClient(base_url=url, timeout=20) as door,
+        httpx.AsyncClient(base_url=url, timeout=20) as metrics,
     ):
         image = (await post(client)).json()["id"]
         assert (await wait_until_settled(client, image))["status"] == "READY"
-        found = await scrape(door)
+        found = await scrape(metrics)
         assert found.value("attempts_total", outcome="ready") == 1
         assert found.value("attempt_step_seconds_sum", step="render") > 0
         assert "process_resident_memory_bytes" in found.names
-        assert [(await door.get(path)).status_code for path in ("/livez", "/readyz", "/", "/api/v1/images")] == [
+        assert [(await metrics.get(path)).status_code for path in ("/livez", "/readyz", "/", "/api/v1/images")] == [
             200, 200, 404, 404,
         ]  # fmt: skip
-        assert (await door.get("/livez", headers={"Host": "evil.example.org"})).status_code == 403, "as the API's"
+        assert (await metrics.get("/livez", headers={"Host": "evil.example.org"})).status_code == 403, "like the API"
 
 
-async def test_a_workers_door_is_closed_like_the_apis(environment, tmp_path, port):
+async def test_the_metrics_of_a_worker_require_a_key(environment, tmp_path, port):
     closed = {**environment, "GALLERY_ACCESS__OPEN": "false", "GALLERY_WORKER__METRICS_PORT": port}
-    made = ("keys", "create", "--owner", "monitoring", "--scope", "admin")
-    _, key, _ = await run_command(closed, *made)
+    create_key = ("keys", "create", "--owner", "monitoring", "--scope", "admin")
+    _, key, _ = await run_command(closed, *create_key)
     async with (
         gallery_processes.worker(closed, tmp_path),
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as door,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client,
     ):
-        assert (await door.get("/livez")).status_code == 200
-        assert (await door.get("/metrics")).status_code == 401
-        assert (await door.get("/metrics", headers=bearer_headers(key.strip()))).status_code == 200
+        assert (await client.get("/livez")).status_code == 200
+        assert (await client.get("/metrics")).status_code == 401
+        assert (await client.get("/metrics", headers=bearer_headers(key.strip()))).status_code == 200
 
 
 @pytest.mark.parametrize("more", [{}, {"GALLERY_HOST": "0.0.0.0"}])
-async def test_a_worker_whose_door_cannot_open_says_so_and_does_not_start(environment, port, more):
+async def test_a_worker_that_cannot_listen_does_not_start(environment, port, more):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", int(port)))
         taken.listen()
-        code, _, said = await run_command({**environment, "GALLERY_WORKER__METRICS_PORT": port, **more}, "worker")
+        code, _, stderr = await run_command({**environment, "GALLERY_WORKER__METRICS_PORT": port, **more}, "worker")
     assert code == 2
-    assert ("GALLERY_ACCESS__OPEN=false" if more else "Set GALLERY_WORKER__METRICS_PORT to a free port") in said
+    assert ("GALLERY_ACCESS__OPEN=false" if more else "Set GALLERY_WORKER__METRICS_PORT to a free port") in stderr

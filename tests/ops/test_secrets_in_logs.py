@@ -1,4 +1,4 @@
-"""What must never stand in a log, at its wordiest: what opens doors, and what somebody has written or drawn."""
+"""Secrets and private contents must never be in a log, at any level: credentials, metadata, pixels."""
 
 import re
 import secrets
@@ -13,13 +13,13 @@ from factories import wait_until_settled
 SECRET_BYTES = b"pixels of a private picture"
 
 
-async def test_no_secret_and_no_body_is_logged_even_when_everything_is(environment, tmp_path):
-    key_of_signing = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+async def test_no_secret_and_no_body_is_logged_at_debug_level(environment, tmp_path):
+    signing_key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
     closed = {
         **environment,
         "GALLERY_ACCESS__OPEN": "false",
         "GALLERY_ACCESS__JWT_SECRET": JWT_SECRET,
-        "GALLERY_ACCESS__SIGNING_KEYS": f"one:{key_of_signing}",
+        "GALLERY_ACCESS__SIGNING_KEYS": f"one:{signing_key}",
         "GALLERY_LOGS__LEVEL": "debug",
         "GALLERY_LOGS__FORMAT": "json",
     }
@@ -27,39 +27,39 @@ async def test_no_secret_and_no_body_is_logged_even_when_everything_is(environme
         closed, "keys", "create", "--owner", "maya", "--scope", "images:read", "--scope", "images:write"
     )
     key, token = key.strip(), make_token("maya")
-    words = {name: f"{name}-{secrets.token_hex(8)}" for name in ("title", "description", "alt")}
+    metadata = {name: f"{name}-{secrets.token_hex(8)}" for name in ("title", "description", "alt")}
     file = {"file": ("lake.jpg", photos.a_jpeg(comment=SECRET_BYTES))}
     async with (
         gallery_processes.api(closed, tmp_path) as api,
         gallery_processes.worker(closed, tmp_path) as worker,
         httpx.AsyncClient(base_url=api.url, timeout=20, headers={"X-API-Key": key}) as client,
-        httpx.AsyncClient(base_url=api.url, timeout=20) as stranger,
+        httpx.AsyncClient(base_url=api.url, timeout=20) as other_client,
     ):
-        image = (await client.post("/api/v1/images", files=file, data=words)).json()["id"]
+        image = (await client.post("/api/v1/images", files=file, data=metadata)).json()["id"]
         await wait_until_settled(client, image)
         damaged = {"file": ("x.jpg", b"\xff\xd8" + SECRET_BYTES)}
         assert (await client.post("/api/v1/images", files=damaged)).status_code == 415
-        assert (await stranger.get("/api/v1/images", headers=bearer_headers(token))).status_code == 200
-        assert (await stranger.get("/api/v1/images", headers=bearer_headers(token + "x"))).status_code == 401
-        assert (await stranger.get("/api/v1/images", headers={"X-API-Key": key + "x"})).status_code == 401
+        assert (await other_client.get("/api/v1/images", headers=bearer_headers(token))).status_code == 200
+        assert (await other_client.get("/api/v1/images", headers=bearer_headers(token + "x"))).status_code == 401
+        assert (await other_client.get("/api/v1/images", headers={"X-API-Key": key + "x"})).status_code == 401
         links = (await client.post(f"/api/v1/images/{image}/links")).text
         signature = re.search(r"sig=([\w-]+)", links)[1]
         link = re.search(r"/api/v1/[^\"\s,]+sig=[^\"\s,]+", links)[0]
-        assert (await stranger.get(link)).status_code == 200
-        assert (await stranger.get(link.replace(signature, signature[::-1]))).status_code in (401, 403, 404)
+        assert (await other_client.get(link)).status_code == 200
+        assert (await other_client.get(link.replace(signature, signature[::-1]))).status_code in (401, 403, 404)
         ticket = (await client.post("/api/v1/notifications/ticket")).json()["ticket"]
-        async with stranger.stream("GET", "/api/v1/notifications/stream", params={"ticket": ticket}) as stream:
+        async with other_client.stream("GET", "/api/v1/notifications/stream", params={"ticket": ticket}) as stream:
             assert stream.status_code == 200
-        assert (await stranger.get(f"/api/v1/notifications/stream?ticket={ticket}x")).status_code == 401
-        cookie = (await stranger.post("/api/v1/session", headers=bearer_headers(token))).headers["set-cookie"]
+        assert (await other_client.get(f"/api/v1/notifications/stream?ticket={ticket}x")).status_code == 401
+        cookie = (await other_client.post("/api/v1/session", headers=bearer_headers(token))).headers["set-cookie"]
         session = re.match(r"[^=]+=([^;]+)", cookie)[1]
-    said = api.log_text() + worker.log_text()
-    assert '"level": "debug"' in said, "it is as wordy as it can be"
-    assert f'"image": "{image}"' in said
+    logged = api.log_text() + worker.log_text()
+    assert '"level": "debug"' in logged, "the lowest level must be on"
+    assert f'"image": "{image}"' in logged
     hidden = {
         "API key": secret_of(key), "JWT": token.rpartition(".")[2], "signature of a link": signature,
-        "its reverse": signature[::-1], "ticket": ticket, "session": session, "signing key": key_of_signing,
+        "its reverse": signature[::-1], "ticket": ticket, "session": session, "signing key": signing_key,
         "secret of JWTs": JWT_SECRET, "password": environment["DATABASE_URL"].split("@")[0].rpartition(":")[2],
-        "bytes": SECRET_BYTES.decode(), **words,
+        "bytes": SECRET_BYTES.decode(), **metadata,
     }  # fmt: skip
-    assert {name: text for name, text in hidden.items() if not text or text in said} == {}
+    assert {name: text for name, text in hidden.items() if not text or text in logged} == {}

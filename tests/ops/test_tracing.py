@@ -15,7 +15,7 @@ from gallery.ops.otlp import statement_summary
 from gallery.settings import Settings
 from otlp_collector import run_collector
 
-TITLE = "A title that no span tells"
+TITLE = "A title that no span contains"
 
 
 async def test_one_trace_from_the_request_to_ready(environment, tmp_path, s3):
@@ -46,74 +46,74 @@ async def test_one_trace_from_the_request_to_ready(environment, tmp_path, s3):
         found = next(s for s in mine if s.name == name)
         return [f"{found.service}: {found.name}", *collector.ancestors(found)]
 
-    asked = "gallery-api: POST /api/v1/images"
-    answered = ["gallery-worker: process image-processing", "gallery-api: send image-processing", asked]
-    assert path("INSERT image") == ["gallery-api: INSERT image", asked]
-    assert path("objects put") == ["gallery-api: objects put", asked]
-    assert path("objects get") == ["gallery-worker: objects get", "gallery-worker: image fetch", *answered]
-    assert path("image render") == ["gallery-worker: image render", *answered]
+    request_span = "gallery-api: POST /api/v1/images"
+    job_spans = ["gallery-worker: process image-processing", "gallery-api: send image-processing", request_span]
+    assert path("INSERT image") == ["gallery-api: INSERT image", request_span]
+    assert path("objects put") == ["gallery-api: objects put", request_span]
+    assert path("objects get") == ["gallery-worker: objects get", "gallery-worker: image fetch", *job_spans]
+    assert path("image render") == ["gallery-worker: image render", *job_spans]
     settling = [
         s for s in mine if s.name == "UPDATE image" and "gallery-worker: image settle" in collector.ancestors(s)
     ]
-    assert collector.ancestors(settling[0]) == ["gallery-worker: image settle", *answered]
+    assert collector.ancestors(settling[0]) == ["gallery-worker: image settle", *job_spans]
     put = [s for s in mine if s.name == "objects put" and s.service == "gallery-worker"]
-    assert [s.attributes["gallery.object.count"] for s in put] == [6], "those of an image go together"
+    assert [s.attributes["gallery.object.count"] for s in put] == [6], "all renditions of an image in one call"
     assert all(s.kind == "CLIENT" for s in (*put, *settling))
 
     assert settling[0].attributes["db.query.text"].strip().startswith("UPDATE image SET")
     assert TITLE not in str(collector.spans), "statements carry no values"
-    assert line["trace_id"] == trace, "and a line of the log leads here"
+    assert line["trace_id"] == trace, "the log lines must carry the trace"
     assert line["span_id"] == next(s.id for s in mine if s.name == "process image-processing")
-    strangers = [s for s in collector.spans if s.kind == "CLIENT" and not s.parent]
-    assert strangers == [], "what runs by itself is not traced"
+    roots = [s for s in collector.spans if s.kind == "CLIENT" and not s.parent]
+    assert roots == [], "background work is not traced"
 
 
 @pytest.fixture
 async def traced_application(environment, monkeypatch):
-    """A house in this process that sends traces, who speaks to it, and the collector."""
+    """An application in this process that sends traces, its client, and the collector."""
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
     with run_collector() as collector, otlp_export.exporting(f"{collector.url}/v1/traces", "gallery-api"):
         async with running_application(environment) as (gallery, client):
             yield gallery, client, collector
 
 
-async def test_what_fails_is_marked_and_an_error_tells_nothing(traced_application):
+async def test_failed_spans_are_marked_without_the_error_text(traced_application):
     gallery, client, collector = traced_application
-    with tracing.span("a story", "SERVER"):
+    with tracing.span("a request", "SERVER"):
         with pytest.raises(ZeroDivisionError), tracing.span("a mistake"):
             raise ZeroDivisionError("with private data")
         with pytest.raises(Exception, match="does not exist"):
             async with gallery.database.primary() as db:
                 await db.fetch("SELECT 'data' FROM nowhere")
     await client.get("/api/v1/images/not-an-id")
-    mistake = await collector.heard("a mistake")
-    statement = await collector.heard("SELECT nowhere")
-    refused = await collector.heard("GET /api/v1/images/{image_id}")
-    assert (mistake.failed, mistake.facts["error.type"]) == (True, "ZeroDivisionError")
-    assert (statement.failed, statement.facts["error.type"]) == (True, "UndefinedTableError")
-    assert not refused.failed, "whoever asks for what there is not is no failure of ours"
+    mistake = await collector.wait_for_span("a mistake")
+    statement = await collector.wait_for_span("SELECT nowhere")
+    refused = await collector.wait_for_span("GET /api/v1/images/{image_id}")
+    assert (mistake.failed, mistake.attributes["error.type"]) == (True, "ZeroDivisionError")
+    assert (statement.failed, statement.attributes["error.type"]) == (True, "UndefinedTableError")
+    assert not refused.failed, "a client error is not a failure of the server"
     assert "private data" not in str(collector.spans)
 
 
-async def test_who_asked_not_to_be_sampled_is_not_and_nobody_is_not_either(traced_application):
+async def test_unsampled_requests_and_background_work_have_no_spans(traced_application):
     gallery, client, collector = traced_application
     trace = secrets.token_hex(16)
-    await upload_image(gallery)  # by nobody's request
+    await upload_image(gallery)  # outside a request
     await client.get("/api/v1/images", headers={"traceparent": f"00-{trace}-{secrets.token_hex(8)}-00"})
     await client.get("/livez", headers={"traceparent": "00-nonsense"})
-    await collector.heard("GET /livez")
+    await collector.wait_for_span("GET /livez")
     assert [s for s in collector.spans if s.trace == trace] == []
-    assert {s.name for s in collector.spans} == {"GET /livez"}, "nor is what nobody has asked for"
+    assert {s.name for s in collector.spans} == {"GET /livez"}, "calls outside a request must have no spans"
 
 
-async def test_a_collector_that_is_away_holds_nobody_up(environment, monkeypatch):
+async def test_an_unavailable_collector_delays_nothing(environment, monkeypatch):
     monkeypatch.setattr("gallery.ops.otlp.SHUTDOWN_TIMEOUT_SECONDS", 0.5)
     with otlp_export.exporting("http://127.0.0.1:1/v1/traces", "gallery-api"):
         async with running_application(environment) as (_, client):
             assert (await post(client)).status_code == 201
     assert not tracing.is_enabled()
-    for thread in threading.enumerate():  # it would go on trying beside the tests that follow
-        if thread.name == "last spans":
+    for thread in threading.enumerate():  # else it would retry during the next tests
+        if thread.name == "trace shutdown":
             thread.join(60)
             assert not thread.is_alive()
 
@@ -138,7 +138,7 @@ async def test_without_an_endpoint_there_are_no_spans_and_no_context(gallery, cl
         ),
     ],
 )
-def test_where_traces_go(given, url):
+def test_the_url_for_traces(given, url):
     assert Settings.read(given).tracing.url == url
 
 
@@ -153,5 +153,5 @@ def test_where_traces_go(given, url):
         ("SELECT 1", "SELECT"),
     ],
 )
-def test_what_a_statement_is_called(statement, name):
+def test_the_summary_of_a_statement(statement, name):
     assert statement_summary(statement) == name
