@@ -1,4 +1,4 @@
-"""The servers behind Gallery, each one of our own: it may be killed, paused and started again under load."""
+"""The servers behind Gallery, started for the fault tests: they may be killed, paused and started again under load."""
 
 import asyncio
 import os
@@ -25,26 +25,26 @@ class Startable(Protocol):
 
 
 class Backend:
-    """A server on its port and with its data, whatever becomes of its process."""
+    """A server with a fixed port and its data, over any number of processes."""
 
     def __init__(self, server: Startable) -> None:
         self._server = server
         self._process: Process | None = None
 
     async def start(self) -> None:
-        """Nothing, where it runs."""
+        """Start the server if it is not running, and wait until it is ready."""
         if self._process is None or self._process.returncode is not None:
             self._process = await self._server.start()
         await self._server.ready(self._process)
 
     async def kill(self, number: int = signal.SIGKILL) -> None:
-        """End it, and all that belongs to it."""
+        """End the server and its child processes."""
         self.resume()
-        family = self._processes()
+        processes = self._processes()
         self.send_signal(number)
         if self._process is not None:
             await self._process.wait()
-        await asyncio.to_thread(psutil.wait_procs, family[1:], timeout=10)  # they hold what the next one needs
+        await asyncio.to_thread(psutil.wait_procs, processes[1:], timeout=10)  # they hold ports and locks
 
     def suspend(self) -> None:
         self._send_to_all(signal.SIGSTOP)
@@ -85,17 +85,21 @@ class Backends:
 
 @asynccontextmanager
 async def start_backends(folder: Path) -> AsyncIterator[Backends]:
-    home = DataDir.open(folder / "data")
-    postgres, valkey, seaweed = EmbeddedPostgres(home), EmbeddedValkey(home), SeaweedFS(_make_folder(folder / "s3"))
+    data_dir = DataDir.open(folder / "data")
+    postgres, valkey, seaweed = (
+        EmbeddedPostgres(data_dir),
+        EmbeddedValkey(data_dir),
+        SeaweedFS(_make_folder(folder / "s3")),
+    )
     postgres.port = free_port(None, set())
     valkey.port = free_port(None, {postgres.port})
     await asyncio.gather(postgres.prepare(), valkey.prepare())
     started = [Backend(server) for server in (postgres, valkey, seaweed)]
     try:
-        await asyncio.gather(*(engine.start() for engine in started))
+        await asyncio.gather(*(server.start() for server in started))
         yield Backends(*started, postgres.url, valkey.url, seaweed.environment)
     finally:
-        await asyncio.gather(*(engine.kill() for engine in started))
+        await asyncio.gather(*(server.kill() for server in started))
         seaweed.clean_up()
 
 

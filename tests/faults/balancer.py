@@ -1,4 +1,4 @@
-"""The load balancer of deploy/haproxy/haproxy.cfg as a process, and the name server that it asks for its instances."""
+"""The load balancer of deploy/haproxy/haproxy.cfg as a process, and the name server where it looks up its instances."""
 
 import asyncio
 import ipaddress
@@ -29,13 +29,13 @@ class Balancer:
     log: Path
 
     async def wait_for_servers(self, count: int, seconds: float = 20) -> None:
-        """Wait until it sends to so many instances."""
+        """Wait until the balancer sends requests to `count` instances."""
         async with asyncio.timeout(seconds):
             while await self.read_metric("active_servers") != count:
                 await asyncio.sleep(0.1)
 
     async def read_metric(self, name: str) -> int:
-        """One of its own numbers about the API."""
+        """A metric of HAProxy about the API."""
         async with httpx.AsyncClient() as client:
             text = (await client.get(f"{self.stats_url}/metrics", params={"scope": "backend"})).text
         found = re.search(rf'^haproxy_backend_{name}{{proxy="api"}} (\d+)', text, re.MULTILINE)
@@ -45,7 +45,7 @@ class Balancer:
 
 @asynccontextmanager
 async def balancer(hosts: Sequence[str], port: int, folder: Path) -> AsyncIterator[Balancer]:
-    """Before instances at `port` of each of `hosts`, which it finds by one name."""
+    """A balancer for instances at `port` of each of `hosts`, which it finds under one name."""
     bind, watch = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
     async with name_server(hosts) as dns:
         log = folder / "haproxy.log"
@@ -81,7 +81,7 @@ async def _is_ready(client: httpx.AsyncClient, url: str) -> bool:
 
 @asynccontextmanager
 async def name_server(hosts: Sequence[str]) -> AsyncIterator[str]:
-    """Says of every name that it has these addresses, as Docker's does of a scaled service. Yields its own address."""
+    """Answers each name with these addresses, as Docker's does for a scaled service. Yields its own address."""
     loop = asyncio.get_running_loop()
     transport, _ = await loop.create_datagram_endpoint(
         lambda: NameServerProtocol(hosts), local_addr=("127.0.0.1", 0), family=socket.AF_INET
@@ -101,12 +101,12 @@ class NameServerProtocol(asyncio.DatagramProtocol):
         self._transport = transport
 
     def datagram_received(self, data: bytes, address: tuple[str, int]) -> None:
-        """One question, answered with all addresses (RFC 1035, 4.1)."""
+        """Answers one question with all addresses (RFC 1035, 4.1)."""
         number = data[:2]
         end = data.index(b"\0", 12) + 1  # the name's last, empty label
         kind, _ = struct.unpack(">HH", data[end : end + 4])
         found = self._addresses if kind == TYPE_A else []
-        head = number + struct.pack(">HHHHH", 0x8180, 1, len(found), 0, 0)  # an answer, with recursion, no error
-        to_the_name = b"\xc0\x0c"
-        answers = [to_the_name + struct.pack(">HHIH", TYPE_A, CLASS_IN, 1, 4) + packed for packed in found]
+        head = number + struct.pack(">HHHHH", 0x8180, 1, len(found), 0, 0)  # a response, with recursion, no error
+        name_pointer = b"\xc0\x0c"
+        answers = [name_pointer + struct.pack(">HHIH", TYPE_A, CLASS_IN, 1, 4) + packed for packed in found]
         self._transport.sendto(head + data[12 : end + 4] + b"".join(answers), address)  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""What must be true at the end of every fault, told from the history of what was acknowledged."""
+"""The invariants at the end of every fault, checked against the history of acknowledged requests."""
 
 import asyncio
 from collections import Counter, defaultdict
@@ -12,7 +12,7 @@ from gallery.maintenance.verify import VerifyProgress
 from gallery.settings import Settings
 from gallery.wiring import Gallery, open_gallery
 
-SETTLE_TIMEOUT_SECONDS = 90  # seconds for everything to settle: ten strikes of backoff, on two cores
+SETTLE_TIMEOUT_SECONDS = 90  # ten strikes with their backoff, on two cores
 UNSETTLED = """
     SELECT count(*) FROM image
     WHERE deleted_at IS NULL AND (work_state IS NOT NULL OR status IN ('PENDING', 'PROCESSING'))
@@ -23,7 +23,7 @@ IDEMPOTENT_UPLOADS = "SELECT image_id::text FROM idempotency WHERE status = 201"
 
 
 async def check(environment: dict[str, str], url: str, load: Load, listeners: Sequence[ReceivedEvents]) -> None:
-    """Waits until everything is settled. `environment` leads to the servers themselves."""
+    """Wait until everything is settled, then check. `environment` leads to the servers without proxies."""
     assert load.acknowledged, "nothing was uploaded"
     async with open_gallery(Settings.read(environment)) as gallery:
         await _wait_until_settled(gallery)
@@ -47,9 +47,9 @@ async def _wait_until_settled(gallery: Gallery) -> None:
 
 
 async def _check_rows(gallery: Gallery, load: Load) -> None:
-    """Every acknowledged upload is READY with the bytes that were sent, or deleted; and there is nothing else.
+    """Every acknowledged upload is READY with the bytes that were sent, or deleted; there are no other images.
 
-    What was sent without an answer is there whole, or not at all.
+    An upload that got no answer is stored whole, or not at all.
     """
     async with gallery.database.primary() as db:
         rows = {row["id"]: row for row in await db.fetch(ROWS)}
@@ -72,39 +72,41 @@ async def _check_idempotency(gallery: Gallery) -> None:
 
 
 async def _check_objects(gallery: Gallery) -> None:
-    """What rows need is there, whole; what is there is needed, or about to go."""
+    """Every needed object exists, whole; every existing object is needed, or about to be removed."""
     async with asyncio.timeout(20):
-        while (await gallery.sweep.plan()).removed:  # the workers sweep too: who has marked a key removes it
+        while (
+            await gallery.sweep.plan()
+        ).removed:  # the workers sweep too, and each removes the keys that it has marked
             await gallery.sweep.run()
     assert [finding async for finding in gallery.verify.differences()] == []
-    assert [said async for said in gallery.verify.originals() if not isinstance(said, VerifyProgress)] == []
-    there = await stored_keys(gallery)
+    assert [finding async for finding in gallery.verify.originals() if not isinstance(finding, VerifyProgress)] == []
+    stored = await stored_keys(gallery)
     async with gallery.database.primary() as db:
         rows = await db.fetch(OBJECT_ROWS)
-    needed, known = {row["key"] for row in rows if row["remove_after"] is None}, {row["key"] for row in rows}
-    assert needed <= there
-    assert there <= known
+    needed, recorded = {row["key"] for row in rows if row["remove_after"] is None}, {row["key"] for row in rows}
+    assert needed <= stored
+    assert stored <= recorded
 
 
 async def _check_events(load: Load, listeners: Sequence[ReceivedEvents]) -> None:
-    """Each listener was told once of each image's end, by rising ids, and of rising versions; and all the same."""
+    """Each listener got the end of each image once, with rising ids and versions; and all got the same."""
     expected = {(image, TERMINAL_TYPES) for image in load.acknowledged.keys() - load.deleted}
     expected |= {(image, ("image.deleted",)) for image in load.deleted}
-    for heard in listeners:
-        await _wait_until(lambda heard=heard: heard.describe_missing(expected))
-    await _wait_until(lambda: len({len(heard.events) for heard in listeners}) > 1)
-    for heard in listeners:
-        _check_history(heard)
-    assert len({tuple(heard.events) for heard in listeners}) <= 1, "everybody was told the same"
+    for received in listeners:
+        await _wait_until(lambda received=received: received.describe_missing(expected))
+    await _wait_until(lambda: len({len(received.events) for received in listeners}) > 1)
+    for received in listeners:
+        _check_history(received)
+    assert len({tuple(received.events) for received in listeners}) <= 1, "all listeners got the same events"
 
 
-def _check_history(heard: ReceivedEvents) -> None:
-    assert heard.resets == 0
-    assert heard.ids == sorted(set(heard.ids)), "ids are unique and rise"
-    ends = Counter(image for type_, image, _ in heard.events if type_ in TERMINAL_TYPES)
-    assert set(ends.values()) <= {1}, "one end for each image"
+def _check_history(received: ReceivedEvents) -> None:
+    assert received.resets == 0
+    assert received.ids == sorted(set(received.ids)), "ids are unique and rise"
+    terminal = Counter(image for type_, image, _ in received.events if type_ in TERMINAL_TYPES)
+    assert set(terminal.values()) <= {1}, "one terminal event for each image"
     versions, gone = defaultdict(list), set()
-    for type_, image, version in heard.events:
+    for type_, image, version in received.events:
         assert image not in gone, f"{type_} after image.deleted"
         versions[image].append(version)
         if type_ == "image.deleted":
@@ -113,10 +115,10 @@ def _check_history(heard: ReceivedEvents) -> None:
 
 
 async def _wait_until(missing: Callable[[], object]) -> None:
-    """Until nothing is missing, half a minute at most."""
-    last = asyncio.get_running_loop().time() + 30
+    """Wait until nothing is missing, half a minute at most."""
+    deadline = asyncio.get_running_loop().time() + 30
     while found := missing():
-        assert asyncio.get_running_loop().time() < last, f"not heard: {found}"
+        assert asyncio.get_running_loop().time() < deadline, f"not received: {found}"
         await asyncio.sleep(0.2)
 
 

@@ -1,4 +1,4 @@
-"""A city for each fault: servers of its own behind cables of our own, and processes that the fault may end."""
+"""A deployment for each fault: servers behind proxies that can fail, and processes that the fault may end."""
 
 import asyncio
 import os
@@ -16,7 +16,7 @@ from gallery.adapters.postgres.migrations import migrate
 from gallery_processes import base_environment, free_port
 
 INTENSITY = os.environ.get("FAULTS", "short")
-TEST_TIMEOUT_SECONDS = {"short": 300, "long": 3600}  # seconds for one test
+TEST_TIMEOUT_SECONDS = {"short": 300, "long": 3600}  # per test
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -28,14 +28,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 async def backends(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Backends]:
     """PostgreSQL with a migrated template, Valkey and S3, which the tests of this folder may kill."""
-    async with start_backends(tmp_path_factory.mktemp("engines")) as started:
+    async with start_backends(tmp_path_factory.mktemp("backends")) as started:
         await asyncio.to_thread(migrate, await create_database(started.database_url, TEMPLATE, template="template0"))
         yield started
 
 
 @pytest.fixture
 def intensity() -> Intensity:
-    """How long a fault lasts and how often it comes: `FAULTS=long` is the long run."""
+    """The duration and frequency of faults: `FAULTS=long` is the long run."""
     return INTENSITIES[INTENSITY]
 
 
@@ -43,8 +43,8 @@ def intensity() -> Intensity:
 async def deployment(
     backends: Backends, intensity: Intensity, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> AsyncIterator[Deployment]:
-    for engine in backends.all:
-        await engine.start()
+    for backend in backends.all:
+        await backend.start()
     name = f"faults_{os.urandom(4).hex()}"
     async with redis.from_url(backends.redis_url) as valkey:
         await valkey.flushall()
@@ -65,5 +65,5 @@ async def deployment(
         "GALLERY_UPLOAD__KEY_LEASE": "2",
         "PORT": str(free_port()),
     }
-    async with open_deployment(environment, backends, intensity, tmp_path / "logs", record_property) as here:
-        yield here
+    async with open_deployment(environment, backends, intensity, tmp_path / "logs", record_property) as opened:
+        yield opened

@@ -1,4 +1,4 @@
-"""An API and workers, a cable before each of their servers, clients that upload and listen; and what has to hold."""
+"""An API and workers, a proxy before each of their servers, clients that upload and listen; and the final check."""
 
 import asyncio
 import os
@@ -27,7 +27,7 @@ NO_SETTINGS: Mapping[str, str] = MappingProxyType({})
 
 @dataclass
 class Deployment:
-    """`environment` leads through the cables, `direct_environment` past them."""
+    """`environment` leads through the proxies, `direct_environment` past them."""
 
     environment: dict[str, str]
     direct_environment: dict[str, str]
@@ -49,7 +49,7 @@ class Deployment:
         return f"http://127.0.0.1:{self.environment['PORT']}"
 
     async def start_api(self, **more: str) -> None:
-        """On the same port as before."""
+        """Start an API on the same port as before."""
         running = api({**self.environment, **more}, self.logs, PORT=self.environment["PORT"])
         self.apis.append(await self.stack.enter_async_context(running))
         self.monitor.start(self.url, self.apis[-1].pid)
@@ -63,7 +63,7 @@ class Deployment:
         await self.apis.pop().stop(number)
 
     async def wait_until_api_dies(self) -> None:
-        """By itself, in a minute at most."""
+        """Wait, a minute at most, until the API is killed by its own failpoint."""
         self.monitor.pause()
         assert await _wait_until_dead(self.apis.pop()) == -signal.SIGKILL
 
@@ -72,18 +72,18 @@ class Deployment:
         self.workers.remove(worker)
 
     def use_file_store(self, folder: Path) -> None:
-        """Files instead of S3."""
+        """Store objects in files instead of S3."""
         for environment in (self.environment, self.direct_environment):
             for name in [name for name in environment if name.startswith("S3_")]:
                 del environment[name]
             environment["GALLERY_DATA_DIR"] = str(folder)
 
     def restore(self) -> None:
-        for cable in (self.database, self.valkey, self.store):
-            cable.restore()
+        for proxy in (self.database, self.valkey, self.store):
+            proxy.restore()
 
     async def wait_until_unready(self, name: str) -> None:
-        """Wait until the API says that it cannot do its work, and why; while it lives."""
+        """Wait until `/readyz` names the unavailable server; the API must answer meanwhile."""
         async with httpx.AsyncClient(base_url=self.url, timeout=10) as client, asyncio.timeout(20):
             while True:
                 answer = await client.get("/readyz")
@@ -103,90 +103,92 @@ async def open_deployment(
     logs: Path,
     record: Callable[[str, object], None],
 ) -> AsyncIterator[Deployment]:
-    """Nothing of ours runs in it yet."""
+    """A deployment in which no process of Gallery runs yet."""
     async with AsyncExitStack() as stack:
         names = ("DATABASE_URL", "REDIS_URL", "S3_ENDPOINT")
-        cables = [await stack.enter_async_context(Proxy(direct[name])) for name in names]
-        environment = {**direct, **{name: cable.url for name, cable in zip(names, cables, strict=True)}}
-        watch = await stack.enter_async_context(LivenessMonitor())
+        proxies = [await stack.enter_async_context(Proxy(direct[name])) for name in names]
+        environment = {**direct, **{name: proxy.url for name, proxy in zip(names, proxies, strict=True)}}
+        monitor = await stack.enter_async_context(LivenessMonitor())
         load = Load(f"http://127.0.0.1:{direct['PORT']}")
-        city = Deployment(environment, dict(direct), backends, intensity, *cables, logs, stack, watch, load, record)
+        deployment = Deployment(
+            environment, dict(direct), backends, intensity, *proxies, logs, stack, monitor, load, record
+        )
         try:
-            yield city
+            yield deployment
         finally:
-            city.restore()
-            for engine in backends.all:
-                await engine.start()
+            deployment.restore()
+            for backend in backends.all:
+                await backend.start()
 
 
 async def check_survives(
-    city: Deployment,
+    deployment: Deployment,
     fault: Fault,
     *,
     workers: Sequence[Mapping[str, str]] = (NO_SETTINGS, NO_SETTINGS),
     listeners: int = LISTENERS,
     api: Mapping[str, str] = NO_SETTINGS,
 ) -> None:
-    """Nothing is lost, stuck, doubled or forgotten while `fault` happens under load.
+    """No upload is lost, stuck or doubled, and no event is lost, while `fault` happens under load.
 
-    `workers` and `api` have settings of each one's own.
+    `workers` and `api` have the settings of single processes.
     """
-    await city.start_api(**api)
-    await asyncio.gather(*(city.start_worker(**more) for more in workers))
-    async with listen_all(city, listeners) as heard:
-        await warm_up(city)
-        uploading = asyncio.create_task(city.load.run(city.intensity.load_seconds))
+    await deployment.start_api(**api)
+    await asyncio.gather(*(deployment.start_worker(**more) for more in workers))
+    async with listen_all(deployment, listeners) as received:
+        await warm_up(deployment)
+        uploading = asyncio.create_task(deployment.load.run(deployment.intensity.load_seconds))
         try:
-            await fault(city)
-            city.restore()
-            city.record("recovery", round(await measure_recovery(city), 1))
+            await fault(deployment)
+            deployment.restore()
+            deployment.record("recovery", round(await measure_recovery(deployment), 1))
             await uploading
-            await check(city.direct_environment, city.url, city.load, heard)
+            await check(deployment.direct_environment, deployment.url, deployment.load, received)
         finally:
             uploading.cancel()
             await asyncio.gather(uploading, return_exceptions=True)
-    city.monitor.check()
-    city.monitor.check_sizes([running.pid for running in (*city.apis, *city.workers)])
+    deployment.monitor.check()
+    deployment.monitor.check_sizes([running.pid for running in (*deployment.apis, *deployment.workers)])
 
 
-async def measure_recovery(city: Deployment) -> float:
-    """Seconds until whoever has waited for an answer has one, and until all is settled that was there already."""
+async def measure_recovery(deployment: Deployment) -> float:
+    """Seconds until all waiting clients have an answer, and all images uploaded before are settled."""
     clock = asyncio.get_running_loop().time
-    began = clock()
-    connection = await asyncpg.connect(city.direct_environment["DATABASE_URL"])
+    started_at = clock()
+    connection = await asyncpg.connect(deployment.direct_environment["DATABASE_URL"])
     try:
         now = await connection.fetchval("SELECT now()")
-        await asyncio.gather(*city.load.pending())
+        await asyncio.gather(*deployment.load.pending())
         async with asyncio.timeout(SETTLE_TIMEOUT_SECONDS):
             while await connection.fetchval(UNSETTLED, now):
                 await asyncio.sleep(0.1)
     finally:
         await connection.close()
-    return clock() - began
+    return clock() - started_at
 
 
-async def warm_up(city: Deployment) -> None:
-    """Processes have their connections and their renderers: what they take now is what they should come back to."""
-    await city.load.run(1)
+async def warm_up(deployment: Deployment) -> None:
+    """Let processes open their connections and renderers: `check_sizes` compares with the sizes measured here."""
+    await deployment.load.run(1)
     async with asyncio.timeout(30):
-        while not await city.load.all_ready():
+        while not await deployment.load.all_ready():
             await asyncio.sleep(0.1)
-    city.monitor.measure_sizes([running.pid for running in (*city.apis, *city.workers)])
+    deployment.monitor.measure_sizes([running.pid for running in (*deployment.apis, *deployment.workers)])
 
 
 @asynccontextmanager
-async def listen_all(city: Deployment, listeners: int) -> AsyncIterator[Sequence[ReceivedEvents]]:
-    heard = [ReceivedEvents() for _ in range(listeners)]
-    hearing = [asyncio.create_task(listen(city.url, one)) for one in heard]
+async def listen_all(deployment: Deployment, listeners: int) -> AsyncIterator[Sequence[ReceivedEvents]]:
+    received = [ReceivedEvents() for _ in range(listeners)]
+    tasks = [asyncio.create_task(listen(deployment.url, events)) for events in received]
     try:
         async with asyncio.timeout(20):
-            while not all(one.connections for one in heard):
+            while not all(events.connections for events in received):
                 await asyncio.sleep(0.02)
-        yield heard
+        yield received
     finally:
-        for task in hearing:
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*hearing, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _wait_until_dead(running: RunningProcess) -> int:

@@ -1,22 +1,22 @@
-"""How hard the suite tries: the short form in every run of the tests, the long one by `make faults`."""
+"""The intensity of the faults: the short form in every run of the tests, the long one by `make faults`."""
 
 from typing import NamedTuple
 
 
 class Intensity(NamedTuple):
-    """Seconds, and numbers of times."""
+    """Durations in seconds, and counts."""
 
-    load_seconds: float  # seconds of uploads around a fault
-    api_kills: int  # of the API
+    load_seconds: float  # of uploads around a fault
+    api_kills: int  # kills of the API
     worker_kills: int  # workers killed while they decode
-    outage_seconds: float  # that a server is gone, paused or slow
-    suspended_seconds: float  # that a worker is
+    outage_seconds: float  # of a server that is gone, paused or slow
+    suspended_seconds: float  # of a frozen worker
     pending_images: int  # images that wait when Valkey is flushed
-    listeners: int  # listeners that come and go
+    listeners: int  # clients that connect and disconnect
     races: int  # deletes and edits against workers
-    healthy_images: int  # pictures around a poisonous one
-    small_images: int  # small images behind large ones
-    total_kills: int  # times that everything is killed
+    healthy_images: int  # around one that exhausts memory
+    small_images: int  # behind large ones
+    total_kills: int  # kills of all processes
 
 
 SHORT = Intensity(

@@ -1,4 +1,4 @@
-"""Looks at our own processes all the while: whoever runs must answer, and take no more in the end than before."""
+"""Watches Gallery's processes: each must answer all the time, and use no more memory and files in the end."""
 
 import asyncio
 from typing import Self
@@ -6,14 +6,14 @@ from typing import Self
 import httpx
 import psutil
 
-INTERVAL_SECONDS = 0.25  # seconds
-ANSWER_TIMEOUT_SECONDS = 10  # seconds; two cores carry the whole city
-MAX_EXTRA_FILES = 150  # descriptors: pools may have grown, to 20 connections to PostgreSQL and twice 50 to Valkey
+INTERVAL_SECONDS = 0.25
+ANSWER_TIMEOUT_SECONDS = 10  # two cores run the whole deployment
+MAX_EXTRA_FILES = 150  # descriptors: pools may have grown to 20 connections to PostgreSQL and twice 50 to Valkey
 MAX_EXTRA_BYTES = 100 * 1024 * 1024
 
 
 class LivenessMonitor:
-    """Asks `/livez` of the API that runs. `pause` before it is killed, `start` when another one is there."""
+    """Requests `/livez` of the running API. `pause` before a kill, `start` when the next API is ready."""
 
     def __init__(self) -> None:
         self._failures: list[str] = []
@@ -36,14 +36,14 @@ class LivenessMonitor:
         self._target = None
 
     def check(self) -> None:
-        assert self._answers, "nobody was asked"
+        assert self._answers, "no probe was answered"
         assert self._failures == []
 
     def measure_sizes(self, pids: list[int]) -> None:
         self._sizes = {pid: _size(pid) for pid in pids}
 
     def check_sizes(self, pids: list[int]) -> None:
-        """Of those that were measured and still run."""
+        """Compare the processes that were measured and still run."""
         for pid in set(pids) & self._sizes.keys():
             files, memory = _size(pid)
             files_before, memory_before = self._sizes[pid]
@@ -54,21 +54,21 @@ class LivenessMonitor:
         async with httpx.AsyncClient(timeout=ANSWER_TIMEOUT_SECONDS) as client:
             while True:
                 await asyncio.sleep(INTERVAL_SECONDS)
-                if (asked := self._target) is not None:
-                    await self._ask(client, asked)
+                if (target := self._target) is not None:
+                    await self._probe(client, target)
 
-    async def _ask(self, client: httpx.AsyncClient, asked: tuple[str, int]) -> None:
+    async def _probe(self, client: httpx.AsyncClient, target: tuple[str, int]) -> None:
         try:
-            status = str((await client.get(f"{asked[0]}/livez")).status_code)
+            status = str((await client.get(f"{target[0]}/livez")).status_code)
         except httpx.HTTPError as error:
             status = repr(error)
-        if self._target == asked:  # else it was killed meanwhile
+        if self._target == target:  # else it was killed meanwhile
             self._answers += 1
             if status != "200":
                 self._failures.append(status)
 
 
 def _size(pid: int) -> tuple[int, int]:
-    """Open descriptors, and bytes of memory of the process alone."""
+    """Open descriptors, and bytes of the process's own memory."""
     process = psutil.Process(pid)
     return process.num_fds(), process.memory_info().rss

@@ -1,4 +1,4 @@
-"""A cable that can be cut: a TCP proxy before a server, which refuses, swallows, delays, or cuts off."""
+"""A TCP proxy before a server, which can refuse, stall, delay or cut off connections."""
 
 import asyncio
 import random
@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Self
 from urllib.parse import urlsplit
 
-CHUNK = 64 * 1024
+CHUNK_BYTES = 64 * 1024
 SLOW_DOWN_RESPONSE = (
     b"HTTP/1.1 503 Slow Down\r\nContent-Type: application/xml\r\nContent-Length: 62\r\nConnection: close\r\n\r\n"
     b"<Error><Code>SlowDown</Code><Message>Wait.</Message></Error>\r\n"
@@ -14,7 +14,7 @@ SLOW_DOWN_RESPONSE = (
 
 
 class Proxy:
-    """Passes everything on until it is told otherwise; what it is told holds for connections that are open too."""
+    """Forwards everything until an attribute is set, which also affects open connections."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -25,15 +25,15 @@ class Proxy:
         self._open: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
         self.refusing = False  # new connections are reset at once
-        self.refused_count = 0  # so many of them
-        self.stalling = False  # nothing arrives any more, and nobody is told
-        self.throttled_share = 0.0  # share of the connections that are told to slow down, as S3 does
-        self.delay_seconds = 0.0  # seconds before each block is passed on
-        self.cut_after_bytes: int | None = None  # bytes from the server, of each connection
+        self.refused_count = 0  # the number of them
+        self.stalling = False  # no bytes are forwarded, and connections stay open
+        self.throttled_share = 0.0  # of the connections, which get S3's answer 503 Slow Down
+        self.delay_seconds = 0.0  # before each block
+        self.cut_after_bytes: int | None = None  # per direction of a connection
 
     @property
     def url(self) -> str:
-        """The server's URL, with our port in it."""
+        """The server's URL with the proxy's port."""
         assert self._server
         port = self._server.sockets[0].getsockname()[1]
         return self._url.replace(f"{self._target[0]}:{self._target[1]}", f"127.0.0.1:{port}", 1)
@@ -61,7 +61,7 @@ class Proxy:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open.add(writer)
-        there: asyncio.StreamWriter | None = None
+        upstream: asyncio.StreamWriter | None = None
         try:
             if self.refusing:
                 self.refused_count += 1
@@ -73,17 +73,20 @@ class Proxy:
                 writer.close()
                 await writer.wait_closed()
                 return
-            back, there = await asyncio.open_connection(*self._target)
-            self._open.add(there)
-            pumps = [asyncio.ensure_future(self._pump(reader, there)), asyncio.ensure_future(self._pump(back, writer))]
+            back, upstream = await asyncio.open_connection(*self._target)
+            self._open.add(upstream)
+            pumps = [
+                asyncio.ensure_future(self._pump(reader, upstream)),
+                asyncio.ensure_future(self._pump(back, writer)),
+            ]
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
             for pump in pumps:
                 pump.cancel()
             await asyncio.gather(*pumps, return_exceptions=True)
         except (OSError, EOFError):
-            pass  # the server is away, as a proxy's client then sees
+            pass  # the server is unavailable: the client's connection is reset
         finally:
-            for end in (writer, there):
+            for end in (writer, upstream):
                 if end is not None:
                     end.transport.abort()
                     self._open.discard(end)
@@ -91,7 +94,7 @@ class Proxy:
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         passed = 0
         with suppress(OSError):
-            while data := await reader.read(CHUNK):
+            while data := await reader.read(CHUNK_BYTES):
                 while self.stalling:
                     await asyncio.sleep(0.05)
                 await asyncio.sleep(self.delay_seconds)

@@ -1,4 +1,4 @@
-"""Readers who want their answer at the first try."""
+"""Readers that expect a good answer to every request."""
 
 import asyncio
 from typing import Any
@@ -9,7 +9,7 @@ from faults.load import TLS_CONTEXT
 
 
 class ReadLoad:
-    """Some readers who look at lists, images and pictures one after another, over connections that stay open."""
+    """Readers of lists, images and renditions, over connections that stay open."""
 
     def __init__(self, url: str, readers: int = 4) -> None:
         self._url = url
@@ -32,7 +32,7 @@ class ReadLoad:
                 await asyncio.sleep(0.05)
 
     async def _get(self, client: httpx.AsyncClient, path: str) -> Any:
-        """What JSON there is."""
+        """The JSON of an answer, if it is JSON."""
         try:
             answer = await client.get(path)
         except httpx.HTTPError as error:

@@ -16,13 +16,13 @@ from faults.load import Load, ReceivedEvents, listen
 from faults.read_load import ReadLoad
 from gallery_processes import RunningProcess, free_port, run_gallery, wait_until_ready, worker
 
-HOSTS = ("127.0.0.2", "127.0.0.3", "127.0.0.4")  # this machine too; one port for all, as behind one name
+HOSTS = ("127.0.0.2", "127.0.0.3", "127.0.0.4")  # loopback addresses; one port for all, as behind one name
 LISTENERS = 5
 
 
 @dataclass
 class Cluster:
-    """By host the API that runs there, and the workers."""
+    """The running APIs by host, and the workers."""
 
     environment: dict[str, str]
     logs: Path
@@ -43,7 +43,7 @@ class Cluster:
 @pytest.fixture
 async def cluster(environment: dict[str, str], tmp_path: Path) -> AsyncIterator[Cluster]:
     if HAPROXY is None:
-        pytest.skip("There is no load balancer here: please install haproxy.")
+        pytest.skip("HAProxy is missing: install haproxy.")
     more = {
         **environment,
         "GALLERY_WORKER__LEASE": "4",
@@ -60,25 +60,27 @@ async def cluster(environment: dict[str, str], tmp_path: Path) -> AsyncIterator[
         balancer(HOSTS, int(more["PORT"]), tmp_path) as front,
         AsyncExitStack() as stack,
     ):
-        here = Cluster(more, tmp_path / "logs", stack, front)
-        await asyncio.gather(*(here.start_api(host) for host in HOSTS), here.start_worker(), here.start_worker())
+        started = Cluster(more, tmp_path / "logs", stack, front)
+        await asyncio.gather(
+            *(started.start_api(host) for host in HOSTS), started.start_worker(), started.start_worker()
+        )
         await front.wait_for_servers(len(HOSTS))
-        yield here
-        living = [one for one in (*here.apis.values(), *here.workers) if one.process.returncode is None]
-        for one in living:  # asked twice, a draining API ends at once
-            one.process.send_signal(signal.SIGTERM)
+        yield started
+        running = [each for each in (*started.apis.values(), *started.workers) if each.process.returncode is None]
+        for each in running:  # a second SIGTERM ends a draining API at once
+            each.process.send_signal(signal.SIGTERM)
         await asyncio.sleep(0.1)
-        await asyncio.gather(*(one.stop() for one in living))
+        await asyncio.gather(*(each.stop() for each in running))
 
 
 @asynccontextmanager
 async def with_clients(url: str) -> AsyncIterator[tuple[ReadLoad, list[ReceivedEvents]]]:
-    """While the block runs, some read and some listen."""
+    """Readers and listeners while the block runs."""
     reads, listeners = ReadLoad(url), [ReceivedEvents() for _ in range(LISTENERS)]
-    tasks = [asyncio.create_task(reads.run()), *(asyncio.create_task(listen(url, heard)) for heard in listeners)]
+    tasks = [asyncio.create_task(reads.run()), *(asyncio.create_task(listen(url, received)) for received in listeners)]
     try:
         async with asyncio.timeout(20):
-            while not all(heard.connections for heard in listeners):  # who comes late was not told of the first
+            while not all(received.connections for received in listeners):  # late ones would miss the first events
                 await asyncio.sleep(0.02)
         yield reads, listeners
     finally:
@@ -88,7 +90,7 @@ async def with_clients(url: str) -> AsyncIterator[tuple[ReadLoad, list[ReceivedE
 
 
 async def kill_one_of_each(cluster: Cluster, load: Load) -> None:
-    """The API with requests in its hands: it is frozen first, until some have come. Others start in their places."""
+    """Kill an API with requests in flight: it is frozen until it has some. Others start in their place."""
     host, api = HOSTS[0], cluster.apis[HOSTS[0]]
     os.kill(api.pid, signal.SIGSTOP)
     load.start(24)
@@ -99,9 +101,9 @@ async def kill_one_of_each(cluster: Cluster, load: Load) -> None:
 
 
 async def restart_apis(cluster: Cluster) -> None:
-    """As an upgrade does: the next is stopped when the successor of the one before is there.
+    """Restart one after the other, as an upgrade does.
 
-    Asked again, a draining API ends at once: so that nobody here waits longer than the balancer takes to notice.
+    A second SIGTERM ends a draining API at once, so that the test waits only until the balancer has noticed the drain.
     """
     for host in HOSTS:
         os.kill(cluster.apis[host].pid, signal.SIGTERM)
@@ -120,25 +122,25 @@ async def restart_workers(cluster: Cluster) -> None:
 async def test_a_kill_fails_no_read_and_a_rolling_restart_no_request(cluster):
     url = cluster.balancer.url
     async with with_clients(url) as (reads, listeners):
-        struck = Load(url, rate=4)  # more would only queue up where machines are slow
-        striking = asyncio.create_task(struck.run(3))
+        killed_load = Load(url, rate=4)  # more would only queue up on slow machines
+        killed_task = asyncio.create_task(killed_load.run(3))
         await asyncio.sleep(1)
-        await kill_one_of_each(cluster, struck)
+        await kill_one_of_each(cluster, killed_load)
         assert reads.failures == []
-        assert struck.retries, "uploads were cut off, and sent again with their keys"
-        elsewhere = await cluster.balancer.read_metric("redispatch_warnings_total")
-        assert elsewhere, "reads were cut off, and asked elsewhere"
+        assert killed_load.retries, "uploads must be cut off and repeated with their keys"
+        redispatched = await cluster.balancer.read_metric("redispatch_warnings_total")
+        assert redispatched, "reads must be cut off and sent to another instance"
 
-        calm = Load(url, rate=4)
-        uploading = asyncio.create_task(calm.run(60))
+        restart_load = Load(url, rate=4)
+        uploading = asyncio.create_task(restart_load.run(60))
         await asyncio.gather(restart_apis(cluster), restart_workers(cluster))
-        calm.stop()
+        restart_load.stop()
         await uploading
-        assert (calm.retries, reads.failures) == (0, [])
-        assert await cluster.balancer.read_metric("redispatch_warnings_total") == elsewhere, (
-            "and the balancer saw no trouble"
+        assert (restart_load.retries, reads.failures) == (0, [])
+        assert await cluster.balancer.read_metric("redispatch_warnings_total") == redispatched, (
+            "a rolling restart must cut off no request"
         )
 
-        await striking
-        calm.acknowledged |= struck.acknowledged
-        await check(cluster.environment, url, calm, listeners)
+        await killed_task
+        restart_load.acknowledged |= killed_load.acknowledged
+        await check(cluster.environment, url, restart_load, listeners)

@@ -1,4 +1,4 @@
-"""Disks that are full: of who keeps objects in files, and of who receives and renders."""
+"""Full disks: the one with the objects, and the one for temporary files."""
 
 import asyncio
 import os
@@ -19,7 +19,7 @@ DISK_BYTES = 24 * 1024 * 1024
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own, of `DISK_BYTES` bytes."""
+    """A file system of `DISK_BYTES` bytes."""
     folder = tmp_path / "disk"
     folder.mkdir(mode=0o777)
     if os.geteuid() != 0:
@@ -34,7 +34,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 async def test_the_disk_with_the_objects_is_full(deployment, small_disk):
     deployment.use_file_store(small_disk)
 
-    async def fault(city: Deployment) -> None:
+    async def fault(deployment: Deployment) -> None:
         async with _full_disk(small_disk):
             await asyncio.sleep(0.1)
             await _check_refused(deployment)
@@ -47,10 +47,10 @@ async def test_the_disk_for_temporary_files_is_full(deployment, small_disk):
     """Spools of uploads, and the files of renderers."""
     deployment.environment["TMPDIR"] = str(small_disk)
 
-    async def fault(city: Deployment) -> None:
+    async def fault(deployment: Deployment) -> None:
         await deployment.load.upload(
             photos.a_twelve_megapixel_photo() + b"!"
-        )  # Python looks for its place at the first use
+        )  # Python finds its temporary directory at the first use
         async with _full_disk(small_disk):
             await asyncio.sleep(0.1)
             await _check_refused(deployment)
@@ -62,15 +62,15 @@ async def test_the_disk_for_temporary_files_is_full(deployment, small_disk):
 
 @asynccontextmanager
 async def _full_disk(folder: Path) -> AsyncIterator[None]:
-    """Nothing more fits while the block runs: what others give back is taken at once."""
-    weight = folder / "weight"
-    taking = asyncio.create_task(_fill_forever(weight))
+    """Keep the disk full while the block runs: space that is freed is filled at once."""
+    filler = folder / "filler"
+    filling = asyncio.create_task(_fill_forever(filler))
     try:
         yield
     finally:
-        taking.cancel()
-        await asyncio.gather(taking, return_exceptions=True)
-        weight.unlink()
+        filling.cancel()
+        await asyncio.gather(filling, return_exceptions=True)
+        filler.unlink()
 
 
 async def _fill_forever(filler: Path) -> None:
@@ -82,9 +82,9 @@ async def _fill_forever(filler: Path) -> None:
             await asyncio.sleep(0.01)
 
 
-async def _check_refused(city: Deployment) -> None:
-    """Who uploads what does not fit is asked to come back, and nothing of it stays."""
-    async with httpx.AsyncClient(base_url=city.url, timeout=20, verify=TLS_CONTEXT) as client:
+async def _check_refused(deployment: Deployment) -> None:
+    """An upload that does not fit is refused with `Retry-After`."""
+    async with httpx.AsyncClient(base_url=deployment.url, timeout=20, verify=TLS_CONTEXT) as client:
         answer = await client.post("/api/v1/images", files={"file": ("a.jpg", photos.a_twelve_megapixel_photo())})
     assert answer.status_code == 503, answer.text
     assert answer.headers["retry-after"]

@@ -1,4 +1,4 @@
-"""Power cuts: what was acknowledged has reached the disk, by the order of system calls; and how a start copes."""
+"""Power cuts: the order of system calls shows that acknowledged data is on the disk; and the start after a cut."""
 
 import asyncio
 import json
@@ -34,7 +34,7 @@ async def wait_until_ready(url: str, *images: str) -> None:
 
 @pytest.mark.parametrize("size", ["small", "large"])
 async def test_the_bytes_are_on_the_disk_before_the_row_and_the_row_before_the_answer(tmp_path, size):
-    """Large is what was spooled to a file of its own while it was received."""
+    """A large upload is spooled to a file while it is received."""
     content = unique_photo() if size == "small" else photos.a_twelve_megapixel_photo() + b"!"
     async with dev(base_environment(), tmp_path) as stack:
         api, worker = stack.find_child("gallery", "serve"), stack.find_child("gallery", "worker")
@@ -56,10 +56,10 @@ async def test_the_bytes_are_on_the_disk_before_the_row_and_the_row_before_the_a
     settling = calls.first("write", "UPDATE image", after=last)
     renditions = calls.check_durable(objects, before=settling.begin)
     assert len(renditions) == 6
-    assert len(calls.all("fsync", f"<{objects}/renditions/{image}/1>)")) == 1, "once for all of them"
+    assert len(calls.all("fsync", f"<{objects}/renditions/{image}/1>)")) == 1, "one sync for all of them"
 
 
-async def test_a_backup_is_on_the_disk_before_it_says_that_it_is_there(tmp_path):
+async def test_a_backup_is_on_the_disk_before_it_reports_success(tmp_path):
     async with dev(base_environment(), tmp_path) as stack:
         await wait_until_ready(stack.url, await upload(stack.url, unique_photo()))
         environment = {**base_environment(), "GALLERY_DATA_DIR": str(stack.data)}
@@ -67,18 +67,18 @@ async def test_a_backup_is_on_the_disk_before_it_says_that_it_is_there(tmp_path)
         backup = await asyncio.create_subprocess_exec(
             *command, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
         )
-        said, complaints = await backup.communicate()
-        assert backup.returncode == 0, complaints.decode()
-    done = json.loads(said.splitlines()[-1])
+        stdout, stderr = await backup.communicate()
+        assert backup.returncode == 0, stderr.decode()
+    done = json.loads(stdout.splitlines()[-1])
     calls = Record((tmp_path / "calls").read_text())
-    told = calls.first("write", r"\"backup\"")
-    names = calls.check_durable(tmp_path / "backups", before=told.begin)
+    reported = calls.first("write", r"\"backup\"")
+    names = calls.check_durable(tmp_path / "backups", before=reported.begin)
     assert len(names) >= done["objects"] + 3
     assert names[-1] == f"backups/{done['backup']}/manifest.json"
 
 
-async def test_after_a_power_cut_originals_are_whole_and_renditions_are_made_again(tmp_path):
-    """The disk had said that renditions were written and had not; what was not synced is cut or gone."""
+async def test_after_a_power_cut_originals_are_whole_and_renditions_are_rendered_again(tmp_path):
+    """The disk lost renditions that it had reported as written; unsynced files are cut off or gone."""
     photos_of = {}
     async with dev(base_environment(), tmp_path) as stack:
         for _ in range(4):
@@ -87,8 +87,8 @@ async def test_after_a_power_cut_originals_are_whole_and_renditions_are_made_aga
         await wait_until_ready(stack.url, *photos_of)
         stack.find_child("gallery", "worker").suspend()
         content = unique_photo()
-        photos_of[await upload(stack.url, content)] = content  # acknowledged, and nothing more
-        await _kill_everything(stack)
+        photos_of[await upload(stack.url, content)] = content  # acknowledged, not rendered
+        await _kill_all(stack)
     _damage_files(stack.data, [*photos_of])
     async with dev(base_environment(), tmp_path) as stack:
         await wait_until_ready(stack.url, *photos_of)
@@ -97,7 +97,7 @@ async def test_after_a_power_cut_originals_are_whole_and_renditions_are_made_aga
                 assert (await client.get(f"/api/v1/images/{image}/original")).content == content
             assert {answer.status_code for answer in await _renditions(client, photos_of)} == {200, 404, 503}
             found = await _verify(stack.data, tmp_path)
-            assert {(each["found"], each["mended"]) for each in found} == {
+            assert {(finding["found"], finding["mended"]) for finding in found} == {
                 ("missing-rendition", True),
                 ("damaged-rendition", True),
             }
@@ -110,20 +110,20 @@ async def test_after_a_power_cut_originals_are_whole_and_renditions_are_made_aga
                     await asyncio.sleep(0.2)
 
 
-async def _kill_everything(stack: RunningGallery) -> None:
-    everything = [psutil.Process(stack.pid), *psutil.Process(stack.pid).children(recursive=True)]
-    for process in everything:
+async def _kill_all(stack: RunningGallery) -> None:
+    running = [psutil.Process(stack.pid), *psutil.Process(stack.pid).children(recursive=True)]
+    for process in running:
         process.send_signal(signal.SIGKILL)
     await stack.process.wait()
-    await asyncio.to_thread(psutil.wait_procs, everything[1:], timeout=10)
+    await asyncio.to_thread(psutil.wait_procs, running[1:], timeout=10)
 
 
 def _damage_files(data: Path, images: list[str]) -> None:
-    of = [sorted((data / "objects" / "renditions" / image / "1").iterdir()) for image in images[:3]]
-    for emptied in of[0]:
+    renditions = [sorted((data / "objects" / "renditions" / image / "1").iterdir()) for image in images[:3]]
+    for emptied in renditions[0]:
         os.truncate(emptied, 0)
-    os.truncate(of[1][0], 100)
-    shutil.rmtree(of[2][0].parent)
+    os.truncate(renditions[1][0], 100)
+    shutil.rmtree(renditions[2][0].parent)
     spool = data / "objects" / "original" / SPOOL_FOLDER / "0123456789abcdef"
     spool.write_bytes(unique_photo()[:4096])
     os.utime(spool, (time.time() - ABANDONED_SECONDS - 1,) * 2)

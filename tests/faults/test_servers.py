@@ -1,4 +1,4 @@
-"""Servers and the cables to them: away, hung, slow, full, read-only, forgetful, cut off."""
+"""Servers and their connections: unavailable, hanging, slow, full, read-only, emptied, cut off."""
 
 import asyncio
 import signal
@@ -13,7 +13,7 @@ from faults.load import Load
 
 
 async def test_valkey_is_flushed_with_many_pending(deployment):
-    async def fault(city: Deployment) -> None:
+    async def fault(deployment: Deployment) -> None:
         for worker in deployment.workers:
             await worker.stop(signal.SIGTERM)
         deployment.workers.clear()
@@ -28,11 +28,11 @@ async def test_valkey_is_flushed_with_many_pending(deployment):
     await check_survives(deployment, fault)
 
 
-async def test_valkey_is_away_and_comes_back_empty(deployment):
-    async def fault(city: Deployment) -> None:
+async def test_valkey_dies_and_comes_back_empty(deployment):
+    async def fault(deployment: Deployment) -> None:
         await asyncio.sleep(0.5)
         async with redis.from_url(deployment.direct_environment["REDIS_URL"]) as server:
-            await server.flushall()  # its append-only file is what it comes back with
+            await server.flushall()  # it restores its append-only file
         await deployment.backends.valkey.kill()
         await deployment.wait_until_unready("valkey")
         await asyncio.sleep(deployment.intensity.outage_seconds)
@@ -42,7 +42,7 @@ async def test_valkey_is_away_and_comes_back_empty(deployment):
 
 
 async def test_valkey_hangs(deployment):
-    async def fault(city: Deployment) -> None:
+    async def fault(deployment: Deployment) -> None:
         await asyncio.sleep(0.5)
         deployment.backends.valkey.suspend()
         await deployment.wait_until_unready("valkey")
@@ -53,7 +53,7 @@ async def test_valkey_hangs(deployment):
 
 
 async def test_valkey_has_no_memory_left(deployment):
-    async def fault(city: Deployment) -> None:
+    async def fault(deployment: Deployment) -> None:
         await asyncio.sleep(0.5)
         async with redis.from_url(deployment.direct_environment["REDIS_URL"]) as server:
             await server.config_set("maxmemory", 1)
@@ -67,7 +67,7 @@ async def test_valkey_has_no_memory_left(deployment):
 
 
 async def test_postgresql_is_killed_and_started_again(deployment):
-    async def fault(city: Deployment) -> None:
+    async def fault(deployment: Deployment) -> None:
         await asyncio.sleep(0.5)
         await deployment.backends.postgres.kill(signal.SIGQUIT)
         await deployment.wait_until_unready("postgresql")
@@ -78,7 +78,7 @@ async def test_postgresql_is_killed_and_started_again(deployment):
 
 
 async def test_postgresql_is_paused(deployment):
-    async def fault(city: Deployment) -> None:
+    async def fault(deployment: Deployment) -> None:
         await asyncio.sleep(0.5)
         deployment.backends.postgres.suspend()
         await deployment.wait_until_unready("postgresql")
@@ -89,7 +89,7 @@ async def test_postgresql_is_paused(deployment):
 
 
 async def test_postgresql_ends_its_connections(deployment):
-    async def fault(city: Deployment) -> None:
+    async def fault(deployment: Deployment) -> None:
         for _ in range(3):
             await asyncio.sleep(0.7)
             await _execute(
@@ -103,7 +103,7 @@ async def test_postgresql_ends_its_connections(deployment):
 
 
 async def test_postgresql_is_read_only(deployment):
-    async def fault(city: Deployment) -> None:
+    async def fault(deployment: Deployment) -> None:
         await asyncio.sleep(0.5)
         await _execute(deployment, "ALTER SYSTEM SET default_transaction_read_only = on", "SELECT pg_reload_conf()")
         await asyncio.sleep(deployment.intensity.outage_seconds)
@@ -120,8 +120,8 @@ async def test_postgresql_is_read_only(deployment):
 # --- S3 -------------------------------------------------------------------------------------------------------------
 
 
-async def test_s3_is_away_when_photos_come(deployment):
-    async def fault(city: Deployment) -> None:
+async def test_s3_is_unavailable_during_uploads(deployment):
+    async def fault(deployment: Deployment) -> None:
         await asyncio.sleep(0.5)
         deployment.store.refusing = True
         deployment.store.reset_connections()
@@ -131,10 +131,10 @@ async def test_s3_is_away_when_photos_come(deployment):
     await check_survives(deployment, fault)
 
 
-async def test_s3_is_away_when_they_are_rendered(deployment):
-    """The API has a cable of its own: photos come all the while, and every fetch and every put of a worker fails."""
+async def test_s3_is_unavailable_during_rendering(deployment):
+    """The API bypasses the proxy, so uploads succeed, and every fetch and put of a worker fails."""
 
-    async def fault(city: Deployment) -> None:
+    async def fault(deployment: Deployment) -> None:
         await asyncio.sleep(0.5)
         deployment.store.refusing = True
         deployment.store.reset_connections()
@@ -145,7 +145,7 @@ async def test_s3_is_away_when_they_are_rendered(deployment):
 
 
 async def test_s3_is_slow(deployment):
-    async def fault(city: Deployment) -> None:
+    async def fault(deployment: Deployment) -> None:
         deployment.store.delay_seconds = 0.1
         await asyncio.sleep(deployment.intensity.outage_seconds)
 
@@ -153,7 +153,7 @@ async def test_s3_is_slow(deployment):
 
 
 async def test_s3_resets_connections(deployment):
-    async def fault(city: Deployment) -> None:
+    async def fault(deployment: Deployment) -> None:
         for _ in range(round(deployment.intensity.outage_seconds / 0.1)):
             await asyncio.sleep(0.1)
             deployment.store.reset_connections()
@@ -162,21 +162,21 @@ async def test_s3_resets_connections(deployment):
 
 
 async def test_s3_throttles(deployment):
-    async def fault(city: Deployment) -> None:
+    async def fault(deployment: Deployment) -> None:
         deployment.store.throttled_share = 0.7
         for _ in range(round(deployment.intensity.outage_seconds / 0.2)):
-            deployment.store.reset_connections()  # who keeps its connection would not be told
+            deployment.store.reset_connections()  # open connections would not be throttled
             await asyncio.sleep(0.2)
 
     await check_survives(deployment, fault)
 
 
 async def test_s3_applies_a_put_and_its_answer_is_lost(deployment):
-    """And originals arrive cut off: no answer is longer than these bytes."""
+    """Originals arrive cut off too: no answer may be longer than these bytes."""
 
-    async def fault(city: Deployment) -> None:
-        for bytes_ in (0, 2_000):
-            deployment.store.cut_after_bytes = bytes_
+    async def fault(deployment: Deployment) -> None:
+        for size in (0, 2_000):
+            deployment.store.cut_after_bytes = size
             await asyncio.sleep(deployment.intensity.outage_seconds / 2)
 
     await check_survives(deployment, fault)
@@ -187,8 +187,8 @@ async def _upload_many(load: Load, count: int) -> None:
         await asyncio.gather(*(load.upload() for _ in range(10)))
 
 
-async def _execute(city: Deployment, *statements: str) -> None:
-    connection = await asyncpg.connect(city.direct_environment["DATABASE_URL"])
+async def _execute(deployment: Deployment, *statements: str) -> None:
+    connection = await asyncpg.connect(deployment.direct_environment["DATABASE_URL"])
     try:
         for statement in statements:
             await connection.execute(statement)
