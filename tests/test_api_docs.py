@@ -1,6 +1,6 @@
 """The examples of docs/api.md, run from top to bottom as a reader would: those in sh in one shell, those in Python too.
 
-A block in any other language, such as ```text, is for reading. What the Python examples assert is checked, and no
+A block in any other language, such as ```text, is not run. The assertions of the Python examples are checked, and no
 command in sh may fail.
 """
 

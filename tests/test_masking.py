@@ -76,20 +76,20 @@ def test_errors_do_not_show_a_password():
 
 
 async def test_the_doctor_does_not_show_a_password(monkeypatch):
-    class Patient:
+    class Context:
         def __init__(self):
             self.unusable, self.finished = set(), {"x": asyncio.Event()}
 
-    async def look(_):
-        return notice(f"What goes to {URLS[0]}", f"Look at {URLS[1]}", url=URLS[2])
+    async def check(_):
+        return notice(f"Data sent to {URLS[0]}", f"Check {URLS[1]}", url=URLS[2])
 
-    finding = await _run_check(Patient(), Check("machine", "x", look))
+    finding = await _run_check(Context(), Check("machine", "x", check))
     assert SECRET not in f"{finding}"
 
 
 @pytest.fixture
 def restore_logging():
-    """The test's own logging comes back."""
+    """Restores the logging of the test run."""
     root, before = logging.getLogger(), structlog.get_config()
     handlers, level = root.handlers[:], root.level
     quiet = {name: logging.getLogger(name).level for name in logs.QUIET_LOGGERS}

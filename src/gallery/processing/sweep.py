@@ -115,7 +115,7 @@ class Sweep:
         return SweepResult(enqueued, removed)
 
     async def plan(self) -> SweepResult:
-        """What `run` would do now. Raises `DatabaseUnavailable`, `ValkeyUnavailable`."""
+        """The result that `run` would have now. Raises `DatabaseUnavailable`, `ValkeyUnavailable`."""
         overdue = [] if await self._paused() else _overdue(await self._queue.is_intact())
         enqueued = sum([await self._count(statement, min_age) for statement, min_age in overdue])
         async with self._database.primary() as db:

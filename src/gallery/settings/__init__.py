@@ -127,7 +127,7 @@ class Settings(Struct, frozen=True):
         str, Meta(description="Origins whose pages may use the API, with commas, e.g. https://app.example.org; or *")
     ] = ""
     data_dir: Annotated[str, Meta(description="The directory of embedded servers and files")] = "./data"
-    worker_mode: Annotated[bool, Meta(description="Run this process as a worker, whatever its command")] = False
+    worker_mode: Annotated[bool, Meta(description="Run this process as a worker, for any command")] = False
     fault: Annotated[
         str | None, Meta(description="For tests: the failpoint at which this process dies, e.g. upload-committed:3")
     ] = None
