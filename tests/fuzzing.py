@@ -111,7 +111,7 @@ TOKEN = re.compile(rb"[A-Za-z]+|[0-9.]+|[^A-Za-z0-9.]")
 
 
 def mutations(seed: bytes) -> Iterator[bytes]:
-    """The seed with each of its numbers exchanged for each piece, and with each piece in place of something else."""
+    """The seed with each number replaced by each fragment, and with each fragment in one other position."""
     tokens = list(TOKEN.finditer(seed))
     numbers = [token for token in tokens if token[0][:1].isdigit()]
     others = [token for token in tokens if token not in numbers]
@@ -230,7 +230,7 @@ def _routes(app: Any) -> Iterator[Route]:
 
 
 def _parameters(handler: Any) -> Iterator[str]:
-    """Those of the handler's own, also where the document leaves it out, and those of its route policy."""
+    """The query parameters of the handler, documented or not, and those of its route policy."""
     for name, hint in handler.fn.__annotations__.items():
         yield from (each.name or name for each in getattr(hint, "__metadata__", ()) if isinstance(each, QueryParameter))
     policy = handler.opt.get("policy", DEFAULT_POLICY)

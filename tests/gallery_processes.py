@@ -77,7 +77,7 @@ class RunningGallery(RunningProcess):
     data: Path = field(default_factory=Path)
 
     def find_child(self, *words: str) -> psutil.Process:
-        """The child in whose command line these words follow one another: a name with or without its folder."""
+        """The child whose command line contains these words in a row; a program counts with or without its folder."""
         children = psutil.Process(self.pid).children(recursive=True)
         return next(c for c in children if _contains(command_line(c).split(), words))
 

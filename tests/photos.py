@@ -4,7 +4,7 @@ The photographs come with scikit-image: `astronaut` and `hubble_deep_field` (NAS
 Michetti, CC0), `chelsea` the cat (Stefan van der Walt, CC0) and `rocket` (SpaceX, public domain). They are cropped,
 mirrored, tinted and grained by a seed: the same arguments give the same pixels, another seed gives another picture.
 
-`width` and `height` are those of the picture as a person sees it; an `orientation` from 2 to 8 stores it turned.
+`width` and `height` are those of the upright picture; an `orientation` from 2 to 8 stores it rotated or mirrored.
 """
 
 import io
@@ -155,7 +155,7 @@ def a_webp(
 def an_avif(
     width: int = 600, height: int = 450, seed: int = 0, *, animated: bool = False, orientation: int = 1
 ) -> bytes:
-    """A turned one carries both the turn in the container (which counts) and EXIF saying the same (which does not)."""
+    """A rotated one has the rotation in the container (which counts) and the same in EXIF (which does not)."""
     stored = _turned(photo(width, height, seed), orientation)
     exif = an_exif({}, orientation=orientation)
     return _saved(stored, "AVIF", speed=10, exif=exif, **_more(width, height, seed, 3 if animated else 1))
@@ -172,7 +172,7 @@ def a_heic(
     display_p3: bool = False,
     tile: int | None = None,
 ) -> bytes:
-    """As an iPhone writes it: turned by the container *and* by EXIF, in tiles of `tile` px when asked."""
+    """As an iPhone writes it: rotated by the container *and* by EXIF, in tiles of `tile` px if given."""
     stored = _turned(photo(width, height, seed), orientation)
     if display_p3:
         p3 = a_display_p3_jpeg(width, height, seed)

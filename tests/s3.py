@@ -68,7 +68,7 @@ class SeaweedFS:
                 "-s3.port.iceberg=0",
                 "-s3.port.lance=0",
                 "-admin.ui=false",
-                "-webdav=false",  # its port is the same for all who do not say which
+                "-webdav=false",  # its default port is the same for every server
                 "-volume.max=2000",  # otherwise as many as fit the disk, of 128 MB each, and every bucket takes some
                 *ports,
                 stdout=log,

@@ -20,7 +20,7 @@ UNFINISHED_SUFFIX = " <unfinished ...>"
 
 
 class Call(NamedTuple):
-    """A system call with its arguments and its result; `begin` and `end` are places in the record."""
+    """A system call with its arguments and its result; `begin` and `end` are line numbers in the record."""
 
     name: str
     text: str
@@ -37,7 +37,7 @@ class Record:
         self.calls = sorted(_parse_calls(text), key=lambda call: call.end)
 
     def all(self, name: str, *words: str) -> list[Call]:
-        """The calls of that name that have succeeded, with these words in them."""
+        """The successful calls of that name whose text contains these words."""
         return [
             call
             for call in self.calls
