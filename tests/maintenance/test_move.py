@@ -91,7 +91,7 @@ async def test_an_interrupted_run_goes_on_where_it_ended(gallery, target, monkey
     for _ in range(12):
         await upload_image(gallery)
     await target.take_ownership(await gallery.objects.find_owner())
-    run = asyncio.create_task(migrate(gallery, target, at_once=1))
+    run = asyncio.create_task(migrate(gallery, target, concurrency=1))
     interrupt_after(4, target, run, monkeypatch)
     with pytest.raises(asyncio.CancelledError):
         await run
@@ -143,11 +143,11 @@ async def test_somebody_elses_store_is_refused_and_so_is_the_same_one(gallery, t
     await target.take_ownership("theirs")
     with pytest.raises(ForeignStore):
         await migrate(gallery, target)
-    with pytest.raises(CannotStart, match="to itself"):
+    with pytest.raises(CannotStart, match="are the same object store"):
         await migrate(gallery, gallery.objects)
     link = gallery.settings.data_path / "the same by another name"
     link.symlink_to(gallery.settings.data_path / "objects")
-    with pytest.raises(CannotStart, match="to itself"):
+    with pytest.raises(CannotStart, match="are the same object store"):
         await migrate(gallery, open_objects_at(link.as_uri(), gallery.settings), close=True)
 
 

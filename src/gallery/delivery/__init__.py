@@ -1,1 +1,1 @@
-"""Picture bytes on their way out, and the links that lead to them."""
+"""The bytes of originals and renditions, and signed links to them."""

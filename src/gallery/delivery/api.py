@@ -1,4 +1,4 @@
-"""Pictures over HTTP: the original and the renditions, whole or in part (RFC 9110, section 14)."""
+"""The original and the renditions over HTTP, whole or in part (RFC 9110, section 14)."""
 
 import time
 from pathlib import PurePosixPath
@@ -20,21 +20,21 @@ from gallery.images.model import Image, parse_id
 from gallery.images.openapi import NOT_MODIFIED, IfNoneMatchHeader
 from gallery.images.service import Images
 
-MAX_BUFFERED_BYTES = 256 * 1024  # bytes; no more than a slow reader of a stream has waiting for it
-HEAD_SCOPE_KEY = "gallery.head"  # in the scope of a request whose answer has no body; see `web.heads`
+MAX_BUFFERED_BYTES = 256 * 1024  # no more than the buffers of a stream to a slow reader hold
+HEAD_SCOPE_KEY = "gallery.head"  # in the ASGI scope of a HEAD request; see `web.middleware`
 PICTURE_OPTIONS = RENDITIONS | {"embeddable": True}  # for `opt`: pages of other origins of the same site may show it
 RESPONSES = {
     200: ResponseSpec(
-        bytes, description="The picture; its `ETag` is a strong one", media_type="image/*", generate_examples=False
+        bytes, description="The picture, with a strong `ETag`", media_type="image/*", generate_examples=False
     ),
-    206: ResponseSpec(bytes, description="The part that was asked for", media_type="image/*", generate_examples=False),
+    206: ResponseSpec(bytes, description="The requested part", media_type="image/*", generate_examples=False),
     304: NOT_MODIFIED,
-    416: ResponseSpec(None, description="The picture ends before that part; `Content-Range` says where"),
+    416: ResponseSpec(None, description="The part begins after the picture's end; `Content-Range` has its size"),
 }
 
 
 class Representation(NamedTuple):
-    """What is to be sent: where it is stored, its type, its size in bytes and its strong tag."""
+    """A stored object as a response: its key in the object store, media type, size in bytes and strong `ETag`."""
 
     key: str
     type: str
@@ -43,7 +43,7 @@ class Representation(NamedTuple):
 
 
 class ConditionalHeaders(NamedTuple):
-    """What a client has, and which part it asks for: the headers' values."""
+    """The values of the request's conditional headers."""
 
     if_none_match: str | None
     range: str | None
@@ -52,10 +52,10 @@ class ConditionalHeaders(NamedTuple):
 
 RangeHeader = Annotated[
     str | None,
-    HeaderParameter(name="Range", description="One part, e.g. `bytes=0-1023`; several are answered with the whole"),
+    HeaderParameter(name="Range", description="One part, e.g. `bytes=0-1023`; for several, the answer is the whole"),
 ]
 IfRangeHeader = Annotated[
-    str | None, HeaderParameter(name="If-Range", description="The tag of the picture that the part belongs to")
+    str | None, HeaderParameter(name="If-Range", description="The `ETag` of the picture that the part belongs to")
 ]
 
 
@@ -105,7 +105,7 @@ async def rendition(
     pictures: NamedDependency[Pictures],
     v: Annotated[
         str | None,
-        QueryParameter(description="The version of the recipe; with the present one the answer is immutable"),
+        QueryParameter(description="The recipe's version; with the current one, the answer may be cached for ever"),
     ] = None,
     if_none_match: IfNoneMatchHeader = None,
     range_header: RangeHeader = None,
@@ -135,7 +135,7 @@ async def _respond(
     headers: dict[str, str],
     conditions: ConditionalHeaders,
 ) -> Response[Any]:
-    """Nothing to who has it, else the part that is asked for, else all of it."""
+    """304 if the client has the picture, 206 for a valid range, else 200 with the whole picture."""
     headers["ETag"] = f'"{representation.etag}"'
     if unchanged(conditions.if_none_match, representation.etag):
         return Response(b"", status_code=304, headers=headers)
@@ -152,26 +152,26 @@ async def _respond(
     chunks = await pictures.open(representation.key, representation.size, start, end if limits else None)
     if end - start > MAX_BUFFERED_BYTES:
         return Stream(chunks, status_code=status, media_type=representation.type, headers=headers)
-    body = b"".join([chunk async for chunk in chunks])  # before a word is said: the store may still fail, or we die
+    body = b"".join([chunk async for chunk in chunks])  # before the first byte is sent, since the store may still fail
     return Response(body, status_code=status, media_type=representation.type, headers=headers)
 
 
 def _cache_control(image: Image, caller: Caller, recipe: str | None = None) -> str:
-    """Who may keep it, and for how long: what carries its recipe's version never changes. A public image is anybody's
-    to keep; what a signed link shows, for the link's own time at most.
+    """`Cache-Control`: a URL with the current recipe's version never changes its content. Shared caches may store a
+    public image. A picture that was read by a signed link may be stored until the link expires.
     """
-    whose = "public" if image.public else "private"
+    scope = "public" if image.public else "private"
     if recipe is None or recipe != image.recipe:
-        return f"{whose}, no-cache"
+        return f"{scope}, no-cache"
     if caller.kind is CredentialKind.LINK:
         return f"private, max-age={max(0, int((caller.expires_at or 0) - time.time()))}"
-    return f"{whose}, max-age=31536000, immutable"
+    return f"{scope}, max-age=31536000, immutable"
 
 
 def _cross_origin_headers(image: Image, caller: Caller) -> dict[str, str]:
-    """A public image, and what a signed link shows, can be shown by any site's pages; else `web.headers` decides."""
-    anywhere = image.public or caller.kind is CredentialKind.LINK
-    return {"Cross-Origin-Resource-Policy": "cross-origin"} if anywhere else {}
+    """Any site may embed a public image, and a picture by its signed link; else the middleware's header holds."""
+    embeddable_anywhere = image.public or caller.kind is CredentialKind.LINK
+    return {"Cross-Origin-Resource-Policy": "cross-origin"} if embeddable_anywhere else {}
 
 
 def _headers(name: str, cache_control: str, disposition: str = "inline") -> dict[str, str]:

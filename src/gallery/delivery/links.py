@@ -1,4 +1,4 @@
-"""URLs that read one image without a credential until they expire: to be given away, so made with care."""
+"""Signed URLs that read one image without a credential until they expire."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
@@ -14,7 +14,7 @@ from gallery.images.service import Images
 
 
 class LinksRequest(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
-    """For how many seconds the links shall be good."""
+    """`expiresIn`: for how many seconds the links are valid, at most seven days."""
 
     expires_in: Annotated[int, Meta(ge=1, le=7 * 24 * 3600)] = 3600
 
@@ -26,7 +26,7 @@ class SignedRendition(Struct, frozen=True):
 
 
 class LinksView(Struct, frozen=True, rename="camel"):
-    """One signature, good for all of an image's bytes until `expiresAt`; `keyId` says which key has signed."""
+    """Signed URLs of an image's original and renditions, valid until `expiresAt`. `keyId` is the signing key's id."""
 
     expires_at: datetime
     key_id: str
@@ -41,7 +41,7 @@ class DownloadView(Struct, frozen=True, rename="camel"):
 
 
 class ImageLinks:
-    """Signs what the caller may see; `base` stands before our paths."""
+    """Signs URLs of images that the caller may see. The URLs begin with `base`."""
 
     def __init__(self, images: Images, pictures: Pictures, links: SignedLinks, base: str) -> None:
         self._images = images
@@ -67,9 +67,8 @@ class ImageLinks:
         )
 
     async def download_url(self, caller: Caller, image_id: ImageId, request_base_url: str) -> str:
-        """A URL of the original, to be saved as a file: the object store's own, or one of ours at `here`.
-
-        Raises `ImageNotFound`.
+        """A URL that downloads the original: the object store's own, else a signed one below `base`, or below
+        `request_base_url` if `base` is empty. Raises `ImageNotFound`.
         """
         if url := await self._pictures.download_url(caller, image_id):
             return url

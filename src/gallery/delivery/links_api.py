@@ -1,4 +1,4 @@
-"""URLs that read one image without a credential, over HTTP."""
+"""The calls that return signed URLs."""
 
 from typing import Any
 

@@ -1,13 +1,11 @@
-"""Bytes of originals and renditions, out of the object store."""
+"""Reads originals and renditions from the object store."""
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
 from gallery.access.model import Caller
 from gallery.adapters.objects.store import ObjectStore
-from gallery.errors import (
-    ObjectDamaged,
-)
+from gallery.errors import ObjectDamaged
 from gallery.images.model import ImageId
 from gallery.images.service import Images
 
@@ -20,16 +18,16 @@ class Pictures:
         self._objects = objects
 
     async def open(self, key: str, size: int, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
-        """The bytes of an original or a rendition of that size, from `start` until before `end`.
+        """The bytes of an object from `start` up to but not including `end`; `size` is the object's expected size.
 
-        Raises `ObjectNotFound`, `ObjectDamaged`, `ObjectStoreUnavailable`.
+        Raises `ObjectNotFound`, `ObjectDamaged` for another size, `ObjectStoreUnavailable`.
         """
-        there, chunks = await self._objects.open(key, start, end)
-        if there != size:
-            raise ObjectDamaged(key=key, size=size, there=there)
+        stored_size, chunks = await self._objects.open(key, start, end)
+        if stored_size != size:
+            raise ObjectDamaged(key=key, size=size, there=stored_size)
         return chunks
 
     async def download_url(self, caller: Caller, image_id: ImageId) -> str | None:
-        """A URL of the object store's for the original, good for `DOWNLOAD_TTL`; `None` where it gives none out."""
+        """The object store's own URL of the original, valid for `DOWNLOAD_TTL`; `None` if the store cannot sign one."""
         image = await self._images.get(caller, image_id)
         return await self._objects.sign(image.original_key, DOWNLOAD_TTL)

@@ -1,1 +1,1 @@
-"""Jobs over the whole library, started by an operator."""
+"""Jobs over the whole library, started by an operator's command."""

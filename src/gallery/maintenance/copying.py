@@ -1,6 +1,6 @@
-"""Copies objects from one store to another: each is hashed on its way, and put only when it is what it should be.
+"""Copies objects from one store to another. Each is hashed on its way, and put only if its size and hash are right.
 
-What is there already is not copied again, so a run that was interrupted goes on where it ended.
+An object that the target has already is not copied again, so an interrupted run continues where it ended.
 """
 
 import asyncio
@@ -19,11 +19,11 @@ from gallery.errors import GalleryError, ObjectDamaged, ObjectNotFound, ObjectSt
 log = structlog.get_logger(__name__)
 
 MAX_CONCURRENT_COPIES = 8
-BACKOFF_SECONDS = (1, 2, 4, 8, 15, 30)  # seconds between tries while a store is away
+BACKOFF_SECONDS = (1, 2, 4, 8, 15, 30)  # between attempts while a store is unavailable
 
 
 class CopyRequest(NamedTuple):
-    """An object to be copied, and what is known of it beforehand: bytes, SHA-256 in hex, how it is served."""
+    """An object to copy, with the facts that its row has: size in bytes, SHA-256 in hex, headers for downloads."""
 
     key: str
     size: int | None = None
@@ -32,7 +32,7 @@ class CopyRequest(NamedTuple):
 
 
 class CopiedObject(Struct, frozen=True):
-    """An object that is in the target now. `existed` says that it was before; then only its size was compared."""
+    """An object that is in the target now. `existed`: it was there before, and only its size was compared."""
 
     key: str
     size: int
@@ -41,23 +41,23 @@ class CopiedObject(Struct, frozen=True):
 
 
 class CopyFailure(Struct, frozen=True):
-    """An object that was not copied: it is not in the source, damaged there, or something else has its place."""
+    """An object that was not copied: it is missing or damaged in the source, or the target has another of its key."""
 
     key: str
     error: GalleryError
 
 
 async def copy(source: ObjectStore, target: ObjectStore, request: CopyRequest) -> CopiedObject:
-    """Copy one object and read back what was put.
+    """Copy one object, and verify the copy by reading it back.
 
-    Raises `ObjectNotFound` or `ObjectDamaged` for the source's object, `ObjectTaken` where the target has another one
-    under the key, `ObjectStoreUnavailable`.
+    Raises `ObjectNotFound` or `ObjectDamaged` for the source's object, `ObjectTaken` if the target has another one
+    with the same key, `ObjectStoreUnavailable`.
     """
-    there = await target.size(request.key)
-    if there is not None:
-        return await _check_existing(source, request, there)
+    existing_size = await target.size(request.key)
+    if existing_size is not None:
+        return await _check_existing(source, request, existing_size)
     with SpooledTemporaryFile(max_size=CHUNK_BYTES) as spool:
-        file = cast("IO[bytes]", spool)  # it is one, though its type does not say so
+        file = cast("IO[bytes]", spool)  # `SpooledTemporaryFile` is not declared as one
         read = await _read_checked(source, request, file)
         await target.put(request.key, file, request.headers)
     if await target.digest(request.key) != read:
@@ -72,58 +72,58 @@ async def copy_all(
     requests: AsyncIterator[CopyRequest],
     max_concurrent: int = MAX_CONCURRENT_COPIES,
 ) -> AsyncIterator[CopiedObject | CopyFailure]:
-    """Copy them, some at once and in no order. A store that is away is waited for; then raises
-    `ObjectStoreUnavailable`.
+    """Copy the objects, `max_concurrent` at once and in no order. Waits about a minute for a store that is
+    unavailable, then raises `ObjectStoreUnavailable`.
     """
-    under_way: set[asyncio.Task[CopiedObject | CopyFailure]] = set()
+    running: set[asyncio.Task[CopiedObject | CopyFailure]] = set()
     try:
-        async for one in requests:
-            under_way.add(asyncio.create_task(_copy_with_retries(source, target, one)))
-            if len(under_way) >= max_concurrent:
-                done, under_way = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+        async for request in requests:
+            running.add(asyncio.create_task(_copy_with_retries(source, target, request)))
+            if len(running) >= max_concurrent:
+                done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
                     yield task.result()
-        for finished in asyncio.as_completed(under_way):
+        for finished in asyncio.as_completed(running):
             yield await finished
     finally:
-        await cancel_and_wait(*under_way)
+        await cancel_and_wait(*running)
 
 
 async def _copy_with_retries(
-    source: ObjectStore, target: ObjectStore, wanted: CopyRequest
+    source: ObjectStore, target: ObjectStore, request: CopyRequest
 ) -> CopiedObject | CopyFailure:
-    for pause in (*BACKOFF_SECONDS, None):
+    for backoff in (*BACKOFF_SECONDS, None):
         try:
-            return await copy(source, target, wanted)
+            return await copy(source, target, request)
         except (ObjectNotFound, ObjectDamaged, ObjectTaken) as error:
-            return CopyFailure(wanted.key, error)
+            return CopyFailure(request.key, error)
         except ObjectStoreUnavailable as error:
-            if pause is None:
+            if backoff is None:
                 raise
-            log.warning("copying.waiting", key=wanted.key, error=str(error))
-            await asyncio.sleep(pause)
-    raise AssertionError("the last try returns or raises")
+            log.warning("copying.waiting", key=request.key, error=str(error))
+            await asyncio.sleep(backoff)
+    raise AssertionError("the last attempt returns or raises")
 
 
-async def _check_existing(source: ObjectStore, wanted: CopyRequest, existing_size: int) -> CopiedObject:
-    size = await _expected_size(source, wanted)
+async def _check_existing(source: ObjectStore, request: CopyRequest, existing_size: int) -> CopiedObject:
+    size = await _expected_size(source, request)
     if size != existing_size:
-        raise ObjectTaken(key=wanted.key, size=size, there=existing_size)
-    return CopiedObject(wanted.key, size, existed=True)
+        raise ObjectTaken(key=request.key, size=size, there=existing_size)
+    return CopiedObject(request.key, size, existed=True)
 
 
-async def _read_checked(source: ObjectStore, wanted: CopyRequest, file: IO[bytes]) -> Digest:
-    """Size and hash of what was read; raises `ObjectDamaged` unless they are what is known."""
-    size = await _expected_size(source, wanted)
-    read = await source.digest(wanted.key, file)
-    if read != (size, wanted.sha256 or read.sha256):
-        raise ObjectDamaged(key=wanted.key, size=size, received=read.size, where="source")
+async def _read_checked(source: ObjectStore, request: CopyRequest, file: IO[bytes]) -> Digest:
+    """Size and hash of the source's object. Raises `ObjectDamaged` if they differ from the row's."""
+    size = await _expected_size(source, request)
+    read = await source.digest(request.key, file)
+    if read != (size, request.sha256 or read.sha256):
+        raise ObjectDamaged(key=request.key, size=size, received=read.size, where="source")
     return read
 
 
-async def _expected_size(source: ObjectStore, wanted: CopyRequest) -> int:
-    """As it is known, or as the store says."""
-    size = wanted.size if wanted.size is not None else await source.size(wanted.key)
+async def _expected_size(source: ObjectStore, request: CopyRequest) -> int:
+    """The size in the row, else in the source. Raises `ObjectNotFound`."""
+    size = request.size if request.size is not None else await source.size(request.key)
     if size is None:
-        raise ObjectNotFound(key=wanted.key)
+        raise ObjectNotFound(key=request.key)
     return size

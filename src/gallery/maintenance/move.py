@@ -1,6 +1,7 @@
-"""Moves a library to another object store, beside the running system: every object that a row knows, hashed on its way.
+"""Moves a library to another object store while the system runs: copies and hashes every object that has a row.
 
-A pass may be interrupted and begun again; what is there already costs one look. The last pass closes the old store.
+A pass may be interrupted and started again; an object that is there already costs one request. The last pass closes
+the old store.
 """
 
 from collections.abc import AsyncIterator
@@ -19,7 +20,7 @@ from gallery.maintenance.copying import MAX_CONCURRENT_COPIES, CopiedObject, Cop
 log = structlog.get_logger(__name__)
 
 BATCH = 500
-PROGRESS_INTERVAL = 500  # objects between two words of it
+PROGRESS_INTERVAL = 500  # objects between two reports
 
 KNOWN_OBJECTS = """
     SELECT key, object.image_id::text AS image, object.attempt, size, sha256, mime_type, original_name
@@ -33,7 +34,7 @@ INSTALLATION = "SELECT id::text FROM installation"
 
 
 class MigrationProgress(Struct, frozen=True, rename="camel"):
-    """How far it is: objects copied, their bytes, those that were there already, those that could not be copied."""
+    """Objects copied, their bytes, objects that were there already, and objects that could not be copied."""
 
     copied: int = 0
     bytes: int = 0
@@ -68,19 +69,20 @@ class ObjectMigration:
     async def run(
         self, since: datetime | None = None, *, concurrency: int = MAX_CONCURRENT_COPIES, close: bool = False
     ) -> AsyncIterator[MigrationFailure | MigrationProgress]:
-        """Copy what the target has not; of the keys that were written down since then, or of all.
+        """Copy the objects that the target lacks: all, or those whose rows were added at `since` or later.
 
-        Says what could not be copied, now and then how far it is, and at last what was done. With `close`, and if
-        nothing has failed, the source is nobody's from then on. Raises `CannotStart`, `ForeignStore`, `Unavailable`.
+        Yields each failure, the progress every `PROGRESS_INTERVAL` objects, and the final progress. With `close`, and
+        if there was no failure, closes the source for this installation. Raises `CannotStart`, `ForeignStore`,
+        `Unavailable`.
         """
         installation = await self._claim_stores()
         progress = MigrationProgress()
-        async for one in copy_all(self._source, self._target, self._known_objects(since), concurrency):
-            if isinstance(one, CopyFailure):
-                if not await self._is_needed(one):
+        async for result in copy_all(self._source, self._target, self._known_objects(since), concurrency):
+            if isinstance(result, CopyFailure):
+                if not await self._is_needed(result):
                     continue
-                yield MigrationFailure(one.key, one.error.code())
-            progress = progress.plus(one)
+                yield MigrationFailure(result.key, result.error.code())
+            progress = progress.plus(result)
             if progress.total % PROGRESS_INTERVAL == 0:
                 yield progress
         if close and not progress.failed:
@@ -92,7 +94,7 @@ class ObjectMigration:
         async with self._database.primary() as db:
             installation: str = await db.fetchval(INSTALLATION)
         if self._source.location == self._target.location:
-            raise CannotStart(f"Objects are to move from {self._source.location} to itself.")
+            raise CannotStart(f"The source and the target are the same object store, {self._source.location}.")
         owner = await self._source.find_owner()
         if owner not in {installation, closed_marker(installation)}:
             raise ForeignStore(place=self._source.location, store=owner, ours=installation)
@@ -110,12 +112,12 @@ class ObjectMigration:
                 return
             key = rows[-1]["key"]
 
-    async def _is_needed(self, fault: CopyFailure) -> bool:
-        """A key may be written down before its object is put, and may have been deleted since we have read its row."""
-        if not isinstance(fault.error, ObjectNotFound):
+    async def _is_needed(self, failure: CopyFailure) -> bool:
+        """False for a missing object that is only reserved, or that was deleted after its row was read."""
+        if not isinstance(failure.error, ObjectNotFound):
             return True
         async with self._database.primary() as db:
-            return bool(await db.fetchval(NEEDED_OBJECT, fault.key))
+            return bool(await db.fetchval(NEEDED_OBJECT, failure.key))
 
 
 def _copy_request(row: Any) -> CopyRequest:
@@ -124,7 +126,7 @@ def _copy_request(row: Any) -> CopyRequest:
         return CopyRequest(
             row["key"], headers=DownloadHeaders(f"image/{file.rpartition('.')[2]}", f"{row['image']}-{file}")
         )
-    if row["mime_type"] is None:  # an upload under way, whose image is not there yet
+    if row["mime_type"] is None:  # an upload in progress, whose image has no row yet
         return CopyRequest(row["key"])
-    served = DownloadHeaders(row["mime_type"], row["original_name"] or row["image"])
-    return CopyRequest(row["key"], row["size"], row["sha256"], served)
+    headers = DownloadHeaders(row["mime_type"], row["original_name"] or row["image"])
+    return CopyRequest(row["key"], row["size"], row["sha256"], headers)

@@ -1,7 +1,7 @@
-"""Compares the rows with the object store, wholly: what should be there and is not, and what is there for nobody.
+"""Compares all rows with the object store: finds missing and damaged objects, and objects without a row.
 
-The store is listed once into a temporary table, and PostgreSQL tells the differences; each is looked at again before it
-is reported, for uploads and sweeps go on meanwhile. What can be made again is: renditions whose original is there.
+The store is listed once into a temporary table, and PostgreSQL computes the differences. Each one is checked again
+before it is reported, since uploads and sweeps go on meanwhile. Renditions are rendered again if their original exists.
 """
 
 import hashlib
@@ -21,8 +21,8 @@ from gallery.images.timeline import Stage
 
 PREFIXES = ("original", "renditions")
 BATCH = 500
-STATEMENT_TIMEOUT_SECONDS = 600.0  # seconds for a statement over the whole library; no request waits for it
-UPLOAD_GRACE = timedelta(hours=1)  # an object may be older than its row by as long as an upload takes
+STATEMENT_TIMEOUT_SECONDS = 600.0  # for a statement over the whole library, for which no request waits
+UPLOAD_GRACE = timedelta(hours=1)  # an object may be older than its row by the duration of an upload
 
 CREATE_STORED = """
     CREATE TEMPORARY TABLE stored_object (key text PRIMARY KEY, size bigint NOT NULL, changed_at timestamptz NOT NULL)
@@ -64,17 +64,15 @@ ORIGINALS = """
 
 
 class FindingKind(StrEnum):
-    """What may be found."""
-
-    MISSING_ORIGINAL = "missing-original"  # nobody can make it again
+    MISSING_ORIGINAL = "missing-original"  # can only be restored from a backup
     MISSING_RENDITION = "missing-rendition"
-    DAMAGED_ORIGINAL = "damaged-original"  # of another length or hash than what was sent
-    DAMAGED_RENDITION = "damaged-rendition"  # of another length than was written
+    DAMAGED_ORIGINAL = "damaged-original"  # another size or hash than its upload had
+    DAMAGED_RENDITION = "damaged-rendition"  # another size than in its row
     UNKNOWN_OBJECT = "unknown-object"
 
 
 class Finding(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """One thing that is wrong. `mended` says that it is being rendered again, or is removed."""
+    """One difference. `mended`: the renditions are being rendered again, or the unknown object was removed."""
 
     found: FindingKind
     key: str
@@ -83,7 +81,7 @@ class Finding(Struct, frozen=True, rename="camel", omit_defaults=True):
 
 
 class VerifyProgress(Struct, frozen=True, rename="camel"):
-    """So many originals were read, the last one that of this image: `--after` goes on there."""
+    """The number of originals that were read, and the image of the last one, after which `--after` continues."""
 
     checked: int
     after: ImageId
@@ -96,7 +94,7 @@ class Verify:
         self._outbox = outbox
 
     async def differences(self, *, remove_unknown: bool = False) -> AsyncIterator[Finding]:
-        """Compare the keys of both sides. Raises `Unavailable`."""
+        """Compare keys and sizes in the rows with those in the store. Raises `Unavailable`."""
         async with self._database.writing() as db:
             began: datetime = await db.fetchval("SELECT now()")
             await db.execute(CREATE_STORED)
@@ -123,10 +121,10 @@ class Verify:
     async def originals(
         self, share: float = 1.0, after: ImageId | None = None
     ) -> AsyncIterator[Finding | VerifyProgress]:
-        """Read originals and compare length and SHA-256: of all images after that one, or of a share of them.
+        """Read originals and compare size and SHA-256 with the rows: of all images after `after`, or a share of them.
 
-        Which ones a share are follows from their ids, so that a later run with the same share reads the same ones.
-        Raises `Unavailable`.
+        The ids decide which images are in a share, so a later run with the same share reads the same ones. Raises
+        `Unavailable`.
         """
         async with self._database.primary() as db:
             began = await db.fetchval("SELECT now()")
@@ -150,7 +148,7 @@ class Verify:
     async def _list(self, db: Connection) -> None:
         for prefix in PREFIXES:
             async for batch in self._objects.list(prefix):
-                await db.execute(INSERT_STORED, *([found[index] for found in batch] for index in range(3)))
+                await db.execute(INSERT_STORED, *([listed[index] for listed in batch] for index in range(3)))
 
     async def _missing(self, key: str, image: ImageId, attempt: int | None, rebuilt: dict[ImageId, bool]) -> Finding:
         if attempt is None:
@@ -163,13 +161,13 @@ class Verify:
         return Finding(FindingKind.DAMAGED_RENDITION, key, image, mended=await self._rebuilt(image, rebuilt))
 
     async def _rebuilt(self, image: ImageId, rebuilt: dict[ImageId, bool]) -> bool:
-        """Whether the image's renditions are being made again; nothing can be made without an original."""
+        """Whether the image's renditions are being rendered again, which needs its original."""
         if image not in rebuilt:
             rebuilt[image] = await self._objects.size(original_key(image)) is not None and await self._rebuild(image)
         return rebuilt[image]
 
     async def _rebuild(self, image_id: ImageId) -> bool:
-        """Due again, unless it is already; the sweep rings, and not for all of them at once before an upload."""
+        """Make the image due, unless it is already. The sweep adds the jobs, so that they do not delay uploads."""
         async with self._database.writing() as db:
             image: Image | None = await store.reprocess(db, image_id, None)
             if image is not None:
@@ -184,8 +182,8 @@ class Verify:
         try:
             read = await self._objects.digest(key)
         except ObjectNotFound:
-            gone = not await self._exists(NEEDED_OBJECT, key)  # deleted since we have read its row
-            return None if gone else Finding(FindingKind.MISSING_ORIGINAL, key, image)
+            deleted = not await self._exists(NEEDED_OBJECT, key)  # after its row was read
+            return None if deleted else Finding(FindingKind.MISSING_ORIGINAL, key, image)
         if read == (size, sha256):
             return None
         return Finding(FindingKind.DAMAGED_ORIGINAL, key, image)
@@ -196,5 +194,5 @@ class Verify:
 
 
 def _in_sample(image: ImageId, share: float) -> bool:
-    """Whether the image is in that share of all: decided by its id alone."""
+    """Whether the image belongs to this share of all, which depends on its id alone."""
     return int.from_bytes(hashlib.sha256(image.encode()).digest()[:8]) < share * 2**64

@@ -1,1 +1,1 @@
-"""Uploads from the first byte of the request to the image's row."""
+"""Uploads, from the first byte of the request to the image's row."""

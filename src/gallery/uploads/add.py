@@ -1,4 +1,4 @@
-"""Uploads become images: the original is put into the store, then one transaction makes the row and its event."""
+"""Adds images: the original is put into the object store, then one transaction adds the row and its event."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -12,10 +12,7 @@ from gallery.access.model import Caller
 from gallery.adapters.objects.content import DownloadHeaders
 from gallery.adapters.objects.store import ObjectStore
 from gallery.adapters.postgres.database import Connection, Database
-from gallery.errors import (
-    ObjectStoreUnavailable,
-    QuotaExceeded,
-)
+from gallery.errors import ObjectStoreUnavailable, QuotaExceeded
 from gallery.failpoints import Failpoint
 from gallery.images import object_rows, store, timeline
 from gallery.images.jobs import enqueue, job_for, repeat_job
@@ -30,7 +27,7 @@ log = structlog.get_logger(__name__)
 
 
 class UploadResult(Struct, frozen=True):
-    """What came of an upload; `duplicate` says that the image was there already."""
+    """The image of an upload. `duplicate`: the owner already had an image with the same bytes."""
 
     image: Image
     duplicate: bool = False
@@ -40,7 +37,7 @@ TransactionHook: TypeAlias = Callable[[Connection, UploadResult], Awaitable[None
 
 
 async def no_hook(db: Connection, uploaded: UploadResult) -> None:
-    """Nothing is to be written with the upload."""
+    """Adds nothing to the transaction of the upload."""
 
 
 class NewImages:
@@ -63,15 +60,15 @@ class NewImages:
     async def add(
         self, caller: Caller, upload: UploadedFile, metadata: UploadMetadata, in_transaction: TransactionHook = no_hook
     ) -> UploadResult:
-        """Keep a photo and its words; the image is PENDING until a worker has rendered it.
+        """Store a photo and its metadata; the image is PENDING until a worker has rendered it.
 
-        The same bytes again are the image that the caller has, its words as they were; a FAILED one gets another try.
-        `in_transaction` runs in the transaction that decides. Raises `NotAPicture`, `TooManyPixels`, `SideTooLong`,
-        `QuotaExceeded`, `Unavailable`.
+        If the caller has an image with the same bytes, the result is that image with its own metadata, retried if it is
+        FAILED. `in_transaction` runs in the transaction that adds or finds the image. Raises `NotAPicture`,
+        `TooManyPixels`, `SideTooLong`, `QuotaExceeded`, `Unavailable`.
         """
-        found = await self._accept_duplicate(caller, upload, in_transaction)
-        if found is not None:
-            return found
+        duplicate = await self._accept_duplicate(caller, upload, in_transaction)
+        if duplicate is not None:
+            return duplicate
         facts = await asyncio.to_thread(probe, upload.file, self._limits)
         await self._check_quota(caller, upload)
         image_id = new_id()
@@ -83,10 +80,10 @@ class NewImages:
         while (
             added := await self._insert_or_release(image_id, caller, upload, metadata, facts, in_transaction)
         ) is None:
-            found = await self._accept_duplicate(caller, upload, in_transaction)
-            if found is not None:  # somebody else was faster
+            duplicate = await self._accept_duplicate(caller, upload, in_transaction)
+            if duplicate is not None:  # another upload of the same bytes was faster
                 await self._release(image_id)
-                return found
+                return duplicate
         failpoints.hit(Failpoint.UPLOAD_COMMITTED)
         await self._outbox.publish(added.image)
         await enqueue(self._queue, self._database, job_for(added.image))
@@ -120,14 +117,14 @@ class NewImages:
         facts: ProbeResult,
         in_transaction: TransactionHook,
     ) -> UploadResult | None:
-        """`None` when the caller has an image of the same bytes by now."""
+        """`None` if the caller has an image with the same bytes by now."""
         async with self._database.writing() as db:
             image = await store.add(db, image_id, caller.owner, metadata, upload, facts)
             if image is None:
                 return None
             if self._quota_bytes and await store.stored_bytes(db, caller.owner) > self._quota_bytes:
                 raise QuotaExceeded(size=upload.size, limit=self._quota_bytes)
-            if not await object_rows.keep(db, [image.original_key]):  # it took longer than its reservation holds
+            if not await object_rows.keep(db, [image.original_key]):  # the put outlasted its reservation
                 raise ObjectStoreUnavailable(key=image.original_key)
             await self._outbox.add(db, "image.uploaded", image)
             await timeline.add(db, Stage.UPLOADED, image)
@@ -137,7 +134,7 @@ class NewImages:
     async def _accept_duplicate(
         self, caller: Caller, upload: UploadedFile, in_transaction: TransactionHook
     ) -> UploadResult | None:
-        """The image that the caller has of the same bytes."""
+        """The caller's image with the same bytes, retried if it is FAILED; `None` if there is none."""
         async with self._database.primary() as db:
             if await store.find_duplicate(db, caller.owner, upload.sha256) is None:
                 return None
@@ -161,7 +158,7 @@ class NewImages:
         return added
 
     async def ensure_enqueued(self, image_id: ImageId) -> None:
-        """Whoever sends an upload again may have had no answer because we died, and perhaps before anybody was rung."""
+        """Add a job for a PENDING image again: the process of its first upload may have died before it added one."""
         async with self._database.primary() as db:
             image = await store.find(db, image_id)
         if image is not None:
@@ -177,7 +174,7 @@ class NewImages:
             await object_rows.release(db, image_id)
 
     async def _check_quota(self, caller: Caller, upload: UploadedFile) -> None:
-        """A first look, so that nothing is stored for a quota that is full already. Raises `QuotaExceeded`."""
+        """Refuse an upload before it is stored if the quota has no space for it. Raises `QuotaExceeded`."""
         if not self._quota_bytes:
             return
         async with self._database.primary() as db:

@@ -18,7 +18,7 @@ from gallery.uploads.schema import FORM_FIELDS, UploadView
 from gallery.uploads.service import Uploads, parse_idempotency_key, preferred_wait_seconds
 
 CREATED_DESCRIPTION = (
-    "Kept, at `Location`; a worker renders it now. `Idempotency-Replayed: true` says that it was answered before"
+    "Stored, at `Location`; a worker renders it now. `Idempotency-Replayed: true`: the answer to an earlier request"
 )
 
 
@@ -30,10 +30,10 @@ CREATED_DESCRIPTION = (
     summary="Upload a photo",
     responses={
         201: ResponseSpec(UploadView, description=CREATED_DESCRIPTION, generate_examples=False),
-        200: ResponseSpec(UploadView, description="The image that has the same bytes already", generate_examples=False),
+        200: ResponseSpec(UploadView, description="Your image with the same bytes", generate_examples=False),
         409: ResponseSpec(None, description="A request with this idempotency key is still being answered"),
     },
-    request_max_body_size=None,  # we count by ourselves, while it streams
+    request_max_body_size=None,  # `read_form` counts while the body streams
 )
 async def upload(
     request: Request[Any, Any, Any],
@@ -43,16 +43,17 @@ async def upload(
 ) -> Response[bytes]:
     content_type, max_bytes = request.headers.get("content-type", ""), settings.upload.max_bytes
     form = read_form(_body(request), content_type, _length(request), max_bytes, FORM_FIELDS)
-    receipt = await uploads.receive(caller, parse_idempotency_key(request.headers.getall("idempotency-key", [])), form)
-    headers = {"Idempotency-Replayed": "true"} if receipt.replayed else {}
+    key = parse_idempotency_key(request.headers.getall("idempotency-key", []))
+    response = await uploads.receive(caller, key, form)
+    headers = {"Idempotency-Replayed": "true"} if response.replayed else {}
     wait = preferred_wait_seconds(request.headers.getall("prefer", []))
     if wait is not None:
-        receipt = await uploads.wait_until_settled(caller, receipt, wait)
+        response = await uploads.wait_until_settled(caller, response, wait)
         headers["Preference-Applied"] = f"wait={wait}"
-    headers["ETag"] = f'"{receipt.state.version}"'
-    headers["Location"] = f"{settings.public_url}/api/v1/images/{receipt.image}"
+    headers["ETag"] = f'"{response.state.version}"'
+    headers["Location"] = f"{settings.public_url}/api/v1/images/{response.image}"
     headers["Cache-Control"] = "private, no-cache"
-    return Response(receipt.body, media_type=JSON, status_code=receipt.status, headers=headers)
+    return Response(response.body, media_type=JSON, status_code=response.status, headers=headers)
 
 
 HANDLERS = [upload]

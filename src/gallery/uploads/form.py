@@ -1,8 +1,7 @@
 """An upload's multipart body (RFC 7578), read as it arrives: fields into memory, the file into a spool.
 
 The file is hashed and counted on the way and never whole in memory: beyond `MAX_BYTES_IN_MEMORY` bytes the spool is a
-nameless temporary file. Whatever ends the reading (limits, a malformed or aborted body) closes the spool and leaves
-nothing.
+temporary file without a name. An exceeded limit, a malformed or an aborted body closes the spool and leaves no file.
 """
 
 import hashlib
@@ -26,11 +25,11 @@ MAX_PARTS = 100
 MAX_FIELD_BYTES = 16 * 1024
 MAX_NAME_LENGTH = 255  # characters
 CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]")
-MAX_OTHER_BYTES = 256 * 1024  # all that a body may hold besides its file
+MAX_OTHER_BYTES = 256 * 1024  # of a body, beside its file
 
 
 class Form:
-    """The fields in the order of the body, and the one file."""
+    """The text fields in the order of the body, and the one file."""
 
     def __init__(self, spool: BinaryIO) -> None:
         self.fields: list[tuple[str, str]] = []
@@ -48,18 +47,18 @@ async def read_form(
     max_bytes: int,
     text_fields: Collection[str] = (),
 ) -> AsyncIterator[Form]:
-    """The form in `body`, whose file has `most` bytes at most; the file is closed at the end of the block.
+    """The form in `body`, whose file may have `max_bytes`; the file is closed at the end of the block.
 
-    `fields` are the names of its text fields: a picture under any other name is told how it should be sent.
+    `text_fields` are the names of its text fields: for a picture under any other name, the error names the right field.
 
-    Raises `TooLarge` (at once when `length`, the declared size of the body, says so), `MalformedBody`, `InvalidField`,
+    Raises `TooLarge` (before reading, if `content_length` is too large already), `MalformedBody`, `InvalidField`,
     `NoRoom`.
     """
     boundary = _boundary(content_type)
     if content_length is not None and content_length > max_bytes + MAX_OTHER_BYTES:
         raise TooLarge(length=content_length, limit=max_bytes)
     with translate_disk_full(), SpooledTemporaryFile(max_size=MAX_BYTES_IN_MEMORY) as spool:
-        form = Form(cast("BinaryIO", spool))  # it is one, though its type does not say so
+        form = Form(cast("BinaryIO", spool))  # `SpooledTemporaryFile` is not declared as one
         await _FormReader(form, max_bytes, text_fields).read(body, boundary)
         spool.seek(0)
         yield form
@@ -96,7 +95,7 @@ class _FormReader:
         self._form.sha256 = self._digest.hexdigest()
 
     def _check_size(self, chunk: bytes) -> None:
-        """Every byte, also of no part: what stands before the first boundary, between two and after the last."""
+        """Count every byte, also those outside of parts: before the first boundary, in boundaries, after the last."""
         self._received_bytes += len(chunk)
         if self._received_bytes > self._max_bytes + MAX_OTHER_BYTES:
             raise TooLarge(limit=self._max_bytes)
@@ -107,7 +106,7 @@ class _FormReader:
             raise MalformedBody(NO_NAME)
         if part.field == FILE_FIELD:
             if self._has_file:
-                raise InvalidField("/file", "is there twice; send one picture at a time")
+                raise InvalidField("/file", "is given twice; send one picture at a time")
             self._has_file = True
             self._form.file_name = _clean_name(part.file or "")
         elif part.field not in self._text_fields and (part.file is not None or _is_picture(segment)):
@@ -133,12 +132,12 @@ class _FormReader:
         try:
             self._form.fields.append((part.field, self._value.decode()))
         except UnicodeDecodeError:
-            raise InvalidField(f"/{part.field}", "is not UTF-8") from None
+            raise InvalidField(f"/{part.field}", "is not valid UTF-8") from None
         self._value.clear()
 
 
 def _clean_name(sent: str) -> str:
-    """Data, whatever it says; but no name has control characters, and a longer one keeps its beginning and its end."""
+    """The name without control characters; a name that is too long keeps its beginning and its end."""
     name = CONTROL_CHARACTERS.sub("", sent)
     return name if len(name) <= MAX_NAME_LENGTH else f"{name[: MAX_NAME_LENGTH - 17]}…{name[-16:]}"
 

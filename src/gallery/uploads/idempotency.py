@@ -1,8 +1,8 @@
-"""One answer for one `Idempotency-Key`: a request that is sent again is answered as it was the first time.
+"""One answer for each `Idempotency-Key`: a repeated request gets the answer of the first one.
 
-A key is held as a lease: renewed while its request is being answered, ended by itself some seconds after the process
-that answers has died. The answer is written in the transaction that makes it true, so there is never an image without
-its answer nor an answer without its image; what is refused or fails writes none, and may be tried again with the key.
+A request locks its key with a lease, which is renewed while the request runs and ends some seconds after its process
+has died. The answer is stored in the transaction that adds the image, so there is no image without its answer and no
+answer without its image. A request that fails stores no answer, and its key may be used again.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from gallery.images.model import ImageId
 log = structlog.get_logger(__name__)
 
 RETENTION = timedelta(hours=24)
-RELEASE_RETRY_SECONDS = 0.5  # seconds, while the database is away
+RELEASE_RETRY_SECONDS = 0.5
 
 ACQUIRE = """
     INSERT INTO idempotency (owner, route, key, holder, ends_at) VALUES ($1, $2, $3, $4, now() + $5::interval)
@@ -52,7 +52,7 @@ DELETE_EXPIRED = """
 
 
 class IdempotencyKey(Struct, frozen=True):
-    """A client's key: good for one owner and one route."""
+    """A client's key, valid for one owner and one route."""
 
     owner: Owner
     route: str
@@ -60,7 +60,7 @@ class IdempotencyKey(Struct, frozen=True):
 
 
 class StoredResponse(Struct, frozen=True):
-    """What was answered: the status, the image it tells of, and the body. `fingerprint` tells requests apart."""
+    """A stored answer: HTTP status, image and body. `fingerprint` identifies the content of its request."""
 
     fingerprint: str
     status: int
@@ -69,7 +69,7 @@ class StoredResponse(Struct, frozen=True):
 
 
 class KeyLock:
-    """One request's hold on its key, or its hold on nothing when it has none."""
+    """One request's lock on its key; a request without a key has a lock that does nothing."""
 
     def __init__(self, key: IdempotencyKey | None, stored: StoredResponse | None = None) -> None:
         self._key = key
@@ -81,13 +81,13 @@ class KeyLock:
         return () if self._key is None else (self._key.owner, self._key.route, self._key.value, self._holder)
 
     def find_response(self, fingerprint: str) -> StoredResponse | None:
-        """The answer that this request has had already. Raises `IdempotencyKeyReused` when it was another request."""
+        """The stored answer, if there is one. Raises `IdempotencyKeyReused` if it belongs to a different request."""
         if self._stored is not None and self._stored.fingerprint != fingerprint:
             raise IdempotencyKeyReused
         return self._stored
 
     async def store_response(self, db: Connection, response: StoredResponse) -> None:
-        """Keep the answer, in the transaction that makes it true. Raises `StillInFlight` if the lease was lost."""
+        """Store the answer in the transaction of its image. Raises `StillInFlight` if the lease was lost."""
         if self._key is None:
             return
         kept = (response.fingerprint, response.status, response.image, response.body)
@@ -103,7 +103,7 @@ class Idempotency:
 
     @asynccontextmanager
     async def lock(self, key: IdempotencyKey | None) -> AsyncIterator[KeyLock]:
-        """This request's hold on its key, given back at the end unless it was finished. Raises `StillInFlight`."""
+        """Lock the key for the block, and release it if the block fails. Raises `StillInFlight`."""
         key_lock = await self._acquire(key) if key else KeyLock(None)
         renewing = run_in_background(self._renew(key_lock), "idempotency") if key else nullcontext()
         try:
@@ -130,10 +130,10 @@ class Idempotency:
                 async with self._database.primary() as db:
                     await db.execute(RENEW, *lock.parameters, self._lease)
             except DatabaseUnavailable as error:
-                log.warning("idempotency.not_renewed", error=str(error))  # finishing asks again whose it is
+                log.warning("idempotency.not_renewed", error=str(error))  # `store_response` checks the lease again
 
     async def _release(self, lock: KeyLock) -> None:
-        """Give the key back; where the database is away, as soon as it is there again, or the lease ends by itself."""
+        """Release the key; while the database is unavailable, try again until the lease has ended by itself."""
         if lock.parameters and not await self._try_release(lock):
             later = asyncio.create_task(self._release_later(lock))
             self._releasing.add(later)
@@ -142,7 +142,7 @@ class Idempotency:
     async def _release_later(self, lock: KeyLock) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(self._lease.total_seconds()):
-                while not await self._try_release(lock):  # noqa: ASYNC110  nobody tells us that it is back
+                while not await self._try_release(lock):  # noqa: ASYNC110  there is no event to wait for
                     await asyncio.sleep(RELEASE_RETRY_SECONDS)
 
     async def _try_release(self, lock: KeyLock) -> bool:
@@ -156,5 +156,5 @@ class Idempotency:
 
 
 async def delete_expired(db: Connection, limit: int) -> None:
-    """Forget answers that are old enough, and leases that nobody holds."""
+    """Delete up to `limit` expired answers and leases."""
     await db.execute(DELETE_EXPIRED, limit)

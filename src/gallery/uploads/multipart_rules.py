@@ -1,4 +1,4 @@
-"""The rules of a multipart body (RFC 7578, RFC 2046) as sentences: what is said of a body that breaks one."""
+"""The rules of a multipart body (RFC 7578, RFC 2046), as error sentences for a body that breaks one."""
 
 from multipart import MultipartError
 
@@ -19,7 +19,7 @@ HEADER = "Each line of a part's head is a name, a colon and a value."
 LENGTH = "A part's Content-Length is not the length of the part; leave it out, the boundary ends the part."
 BOUNDARY_LINE = "A boundary is on a line of its own: CRLF before it, and CRLF behind it, or -- behind the last one."
 
-RULES = {  # by what the parser says
+RULES = {  # by the parser's message
     "Empty boundary": NO_BOUNDARY,
     "Invalid characters in boundary": NO_BOUNDARY,
     "Unexpected byte in front of first boundary": BOUNDARY_LINE,
@@ -48,8 +48,8 @@ RULES = {  # by what the parser says
 
 
 def broken_rule(error: MultipartError | UnicodeError, max_parts: int) -> str:
-    """The rule that a body breaks, of which the parser says so; a body has so many parts at most."""
+    """The rule that the parser's error reports as broken; `max_parts` is the limit that its sentence names."""
     if isinstance(error, UnicodeError):
         return NOT_DECODED
-    said = str(error.args[0])  # a text of the parser's, without anything of the body
-    return RULES.get(said, f"{said}.").replace("{parts}", str(max_parts))
+    message = str(error.args[0])  # a constant of the parser, without any of the body's bytes
+    return RULES.get(message, f"{message}.").replace("{parts}", str(max_parts))

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of an upload's body and headers, which our own code reads."""
+"""The OpenAPI description of an upload's body and headers, which the handler parses itself."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from litestar.openapi.spec.enums import OpenAPIType
 
 @dataclass
 class UploadOperation(Operation):
-    """Tells the OpenAPI document of the multipart body, which the handler reads by itself."""
+    """Documents the multipart body and the headers."""
 
     def __post_init__(self) -> None:
         text = Schema(type=OpenAPIType.STRING)
@@ -28,13 +28,12 @@ class UploadOperation(Operation):
                 "Idempotency-Key",
                 "header",
                 schema=Schema(type=OpenAPIType.STRING, min_length=1, max_length=255, pattern="^[!-~]+$"),
-                description="Makes the upload safe to repeat for 24 hours: a request that is sent again is answered "
-                "as it was the first time",
+                description="Makes the upload safe to repeat for 24 hours: a repeated request gets the first answer",
             ),
             Parameter(
                 "Prefer",
                 "header",
                 schema=Schema(type=OpenAPIType.STRING),
-                description="`wait=10` answers after READY or FAILED, or after that many seconds; 60 at most",
+                description="`wait=10` delays the answer until READY or FAILED, for at most 10 seconds; up to 60",
             ),
         ]

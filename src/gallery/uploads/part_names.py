@@ -1,7 +1,7 @@
-"""The names in the `Content-Disposition` of a part (RFC 7578, 4.2), in the many ways in which clients write them.
+"""The names in the `Content-Disposition` of a part (RFC 7578, 4.2), in the encodings that clients use.
 
-Browsers send UTF-8 as it is. Others send `filename*` (RFC 8187), encoded words (RFC 2047, which are for mail), or the
-bytes of the code page of their machine. No name is a reason to refuse a picture.
+Browsers send plain UTF-8. Other clients send `filename*` (RFC 8187), encoded words (RFC 2047, which are for mail), or
+the bytes of their machine's code page. A picture is never refused for its file name.
 """
 
 import re
@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from multipart import parse_content_disposition
 
-CODE_PAGE = "cp1252"  # of most machines that do not write UTF-8
+CODE_PAGE = "cp1252"  # the most common one of machines that do not send UTF-8
 EXTENDED_FILENAME = re.compile(
     r""";\s*filename\*\s*=\s*"?([\w-]+)'[^']*'([^";\s]*)""", re.ASCII | re.IGNORECASE
 )  # RFC 8187
@@ -21,11 +21,11 @@ DECODING_ERRORS = (UnicodeError, LookupError, ValueError, HeaderParseError)
 
 class PartNames(NamedTuple):
     field: str
-    file: str | None  # `None`: the part does not say that it is a file
+    file: str | None  # `None`: the part is a text field
 
 
 def part_names(disposition: str) -> PartNames:
-    """From the header's value, its bytes decoded as Latin-1."""
+    """The names in the header's value, whose bytes were decoded as Latin-1."""
     text = _decoded(disposition.encode("latin-1"))
     _, field, file = parse_content_disposition(text)
     if extended := EXTENDED_FILENAME.search(text):
@@ -43,7 +43,7 @@ def _decoded(raw: bytes) -> str:
 
 
 def _extended(charset: str, encoded: str) -> str:
-    """The name in `utf-8''Z%C3%BCrich.jpg`; nothing where it is not what it says."""
+    """The name in `utf-8''Z%C3%BCrich.jpg`; empty if it cannot be decoded."""
     try:
         return unquote(encoded, encoding=charset, errors="strict")
     except DECODING_ERRORS:

@@ -1,4 +1,4 @@
-"""Uploads on the wire: the text fields of a form, and the answer."""
+"""The text fields of an upload's form, and the JSON of its answer."""
 
 from collections.abc import Iterable
 from pathlib import PurePosixPath
@@ -25,19 +25,19 @@ class ImageForm(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 FORM_FIELDS = ImageForm.__struct_fields__
-JOINERS = "\u200c\u200d"  # not printable, and part of words in Persian and Malayalam, and of emoji
+JOINERS = "\u200c\u200d"  # not printable, but part of words in Persian and Malayalam, and of emoji
 
 
 class UploadView(ImageView, frozen=True, kw_only=True, rename="camel"):
-    """An image as its uploader reads it; `duplicate` says that the same bytes were here already."""
+    """The uploaded image. `duplicate` is true if you already had an image with the same bytes: this one."""
 
     duplicate: bool
 
 
 def parse_metadata(fields: Iterable[tuple[str, str]], file_name: str) -> UploadMetadata:
-    """What an uploader says, checked. Without a title the file's name is one. Raises `InvalidField`.
+    """The validated metadata. Without a title, the file's name becomes the title. Raises `InvalidField`.
 
-    A field that is empty, as browsers send those of a form that were not filled in, is as good as absent.
+    An empty field counts as absent: browsers send a form's empty fields too.
     """
     form = _validate(
         _collect_fields((name, value) for name, value in fields if value.strip() or name not in FORM_FIELDS)
@@ -63,7 +63,7 @@ def _collect_fields(fields: Iterable[tuple[str, str]]) -> dict[str, str | list[s
         if name == "tags":
             tags.append(value)
         elif name in gathered:
-            raise InvalidField(pointer(name), "is there twice")
+            raise InvalidField(pointer(name), "is given twice")
         else:
             gathered[name] = value
     return gathered | ({"tags": tags} if tags else {})

@@ -1,4 +1,4 @@
-"""An upload from the first byte of its request to its answer: once for each key, and waited for when asked to."""
+"""An upload from its request to its answer: at most once for each idempotency key, with an optional wait for READY."""
 
 import asyncio
 import hashlib
@@ -23,7 +23,7 @@ from gallery.uploads.form import Form
 from gallery.uploads.idempotency import Idempotency, IdempotencyKey, KeyLock, StoredResponse
 
 ROUTE = "POST /api/v1/images"
-MAX_WAIT_SECONDS = 60  # seconds
+MAX_WAIT_SECONDS = 60
 SETTLED_EVENTS = frozenset({"image.ready", "image.failed", "image.deleted"})
 
 KEY_PATTERN = re.compile(r"[!-~]{1,255}")
@@ -31,7 +31,7 @@ WAIT_PATTERN = re.compile(r'(?:^|,)\s*wait\s*=\s*"?(\d{1,9})"?\s*(?=$|[,;])', re
 
 
 class ResponseState(Struct, frozen=True):
-    """What an answer's body says of its image."""
+    """The fields of a stored response's body that its headers and `Prefer: wait` need."""
 
     status: Status
     version: int
@@ -39,7 +39,7 @@ class ResponseState(Struct, frozen=True):
 
 
 class UploadResponse(Struct, frozen=True):
-    """What an uploader is answered; `status` is that of HTTP."""
+    """The response to an upload; `status` is the HTTP status."""
 
     status: int
     image: ImageId
@@ -60,15 +60,15 @@ class Uploads:
         self._base = base
 
     async def receive(self, caller: Caller, key: str | None, body: AbstractAsyncContextManager[Form]) -> UploadResponse:
-        """Keep the photo that `body` brings, or answer what was answered to its `key` before.
+        """Add the photo in `body`, or return the stored response to its `key`.
 
-        Raises `StillInFlight`, `IdempotencyKeyReused`, `CredentialNotValid` when the credential was withdrawn while
-        the body arrived, and what reading the body and `NewImages.add` raise.
+        Raises `StillInFlight`, `IdempotencyKeyReused`, `CredentialNotValid` if the credential was revoked while the
+        body arrived, and the errors of `read_form` and `NewImages.add`.
         """
         idempotency_key = IdempotencyKey(caller.owner, ROUTE, key) if key is not None else None
         async with self._idempotency.lock(idempotency_key) as lock, body as form:
             if await self._access.is_revoked(caller):
-                raise CredentialNotValid(reason="withdrawn during the upload", key=caller.api_key_id)
+                raise CredentialNotValid(reason="revoked during the upload", key=caller.api_key_id)
             metadata = schema.parse_metadata(form.fields, form.file_name)
             stored = lock.find_response(_fingerprint(form))
             if stored is not None:
@@ -80,9 +80,9 @@ class Uploads:
             return self._response_for(await self._new_images.add(caller, upload, metadata, hook))
 
     async def wait_until_settled(self, caller: Caller, response: UploadResponse, seconds: int) -> UploadResponse:
-        """The receipt as it reads once the image is READY or FAILED, or after that time, or when the process stops.
+        """The response once the image is READY or FAILED, after `seconds`, or when the process stops.
 
-        Of an image that is deleted meanwhile, or once the caller's credential has ended, as it read before.
+        If the image is deleted or the caller's credential expires meanwhile, the last response before that.
         """
         expired = asyncio.ensure_future(self._access.wait_until_expired(caller))
         try:
@@ -104,7 +104,7 @@ class Uploads:
     async def _refresh(
         self, caller: Caller, response: UploadResponse, expired: "asyncio.Future[None]"
     ) -> UploadResponse:
-        """As it reads now, or as it did while the database is away, or once it is `over`. Raises `ImageNotFound`."""
+        """The current response; the old one if the database is unavailable or `expired`. Raises `ImageNotFound`."""
         if expired.done():
             return response
         try:
@@ -116,11 +116,11 @@ class Uploads:
         )
 
     def _store_response_hook(self, lock: KeyLock, fingerprint: str) -> TransactionHook:
-        async def seal(db: Connection, uploaded: UploadResult) -> None:
-            receipt = self._response_for(uploaded)
-            await lock.store_response(db, StoredResponse(fingerprint, receipt.status, receipt.image, receipt.body))
+        async def store(db: Connection, uploaded: UploadResult) -> None:
+            response = self._response_for(uploaded)
+            await lock.store_response(db, StoredResponse(fingerprint, response.status, response.image, response.body))
 
-        return seal
+        return store
 
     def _response_for(self, result: UploadResult) -> UploadResponse:
         return self._build_response(result.image, 200 if result.duplicate else 201, duplicate=result.duplicate)
@@ -140,13 +140,13 @@ def parse_idempotency_key(headers: Sequence[str]) -> str | None:
 
 
 def preferred_wait_seconds(headers: Sequence[str]) -> int | None:
-    """How many seconds the values of `Prefer` are ready to wait (RFC 7240); what cannot be read is no preference."""
+    """The seconds of `wait` in the values of `Prefer` (RFC 7240), at most 60; `None` if there is no valid one."""
     match = WAIT_PATTERN.search(",".join(headers))
     return None if match is None else min(int(match[1]), MAX_WAIT_SECONDS)
 
 
 def _fingerprint(form: Form) -> str:
-    """Of what was sent, not of how: the boundary and the order of different fields do not count."""
+    """A hash of the form's content: the boundary and the order of different fields do not count."""
     fields = sorted(form.fields, key=lambda field: field[0])
     return hashlib.sha256(msgspec.json.encode([fields, form.sha256])).hexdigest()
 
