@@ -26,9 +26,7 @@ backup_app = typer.Typer(help="Create and verify backups.", no_args_is_help=True
 app.add_typer(backup_app, name="backup")
 
 LocationArgument = Annotated[str, typer.Argument(metavar="DIR", help="A directory, or s3://bucket/prefix")]
-BackupOption = Annotated[
-    str | None, typer.Option("--backup", metavar="ID", help="Use this backup instead of the newest")
-]
+BackupOption = Annotated[str | None, typer.Option("--backup", metavar="ID", help="This backup, not the newest")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON lines; the last one is a summary")]
 
 
@@ -55,9 +53,7 @@ def root(
 def dev(
     port: Annotated[int | None, typer.Option(help="Listen on this port (PORT)")] = None,
     data_dir: Annotated[str | None, typer.Option(help="Keep all data in this directory (GALLERY_DATA_DIR)")] = None,
-    cors_origin: Annotated[
-        str | None, typer.Option(help="Origin of the pages that may use the API (CORS_ORIGIN)")
-    ] = None,
+    cors_origin: Annotated[str | None, typer.Option(help="Origin that may use the API (CORS_ORIGIN)")] = None,
     closed: Annotated[
         bool, typer.Option("--closed", help="Require credentials (GALLERY_ACCESS__OPEN=false); see gallery keys")
     ] = False,
@@ -140,14 +136,10 @@ def verify(
         float, typer.Option("--bytes", min=0, max=1, help="Share of the originals to read: 1 is all, 0.01 a sample")
     ] = 0,
     after: Annotated[
-        str | None,
-        typer.Option(metavar="ID", help="Continue with the originals after this image; keys are not compared"),
+        str | None, typer.Option(metavar="ID", help="Continue with originals after this image; no keys are compared")
     ] = None,
     remove_unknown: Annotated[
-        bool,
-        typer.Option(
-            "--remove-unknown", help="Remove objects that no row references; by default they are only reported"
-        ),
+        bool, typer.Option("--remove-unknown", help="Remove objects that no row references, instead of reporting")
     ] = False,
     json: JsonOption = False,
 ) -> None:
@@ -183,8 +175,7 @@ def backup_verify(
         float, typer.Option("--bytes", min=0, max=1, help="Share of the files to read: 1 is all, 0.05 a sample")
     ] = 1,
     database_url: Annotated[
-        str | None,
-        typer.Option(metavar="URL", help="An empty database to restore into; by default one is created and dropped"),
+        str | None, typer.Option(metavar="URL", help="An empty database to use; by default a temporary one")
     ] = None,
     json: JsonOption = False,
 ) -> None:
@@ -211,8 +202,7 @@ def restore(location: LocationArgument, backup: BackupOption = None, json: JsonO
 @app.command()
 def doctor(
     heap: Annotated[
-        int | None,
-        typer.Option(metavar="PID", help="Print the largest Python objects of a serve or worker process instead"),
+        int | None, typer.Option(metavar="PID", help="Instead, the largest Python objects of a serve or worker process")
     ] = None,
     json: JsonOption = False,
 ) -> None:

@@ -24,7 +24,7 @@ async def store(context: CheckContext) -> Verdict:
         owner = await objects.find_owner()
     except BucketMissing as error:
         return wrong(
-            f"The store does not exist: {error.facts['place']}.",
+            f"The store does not exist: {error.facts['location']}.",
             "Create it, or start Gallery, which creates it if permitted.",
         )
     except CannotStart as error:
