@@ -50,12 +50,12 @@ async def test_the_report_is_private_and_follows_no_link(heap_file):
 
 async def test_a_process_that_the_signal_would_end_gets_none():
     process = await asyncio.create_subprocess_exec("sleep", "60")
-    with pytest.raises(ValueError, match="does not answer: name a gallery serve"):
+    with pytest.raises(ValueError, match="cannot report its memory: choose a gallery serve"):
         await heap.request_report(process.pid)
     assert process.returncode is None
     process.kill()
     await process.wait()
-    with pytest.raises(ValueError, match="There is no process"):
+    with pytest.raises(ValueError, match="does not exist"):
         await heap.request_report(process.pid)
 
 

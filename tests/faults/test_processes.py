@@ -16,11 +16,11 @@ from faults.load import TLS_CONTEXT
 from gallery_processes import RunningProcess
 
 SECOND_TIME = ":2"
-NO_WORKER = "nobody any more"
+NO_WORKER = "none"
 WORKER_OF = f"""
     SELECT CASE WHEN work_state IS NULL THEN '{NO_WORKER}' ELSE coalesce((
         SELECT worker FROM timeline WHERE image_id = $1 AND stage = 'processing' ORDER BY id DESC LIMIT 1
-    ), 'nobody yet') END FROM image WHERE id = $1
+    ), 'not claimed') END FROM image WHERE id = $1
 """
 
 

@@ -1,4 +1,4 @@
-"""The WAL position that a replica must have reached to answer, so that no client reads older data than it was told.
+"""The WAL position that a replica must have reached to answer, so that no client reads data older than an event it got.
 
 After a change the primary's position (the WAL written so far) is recorded in Valkey for the change's subjects, before
 the change is published. The record lives a little longer than a replica may lag and still be used. A process that may
