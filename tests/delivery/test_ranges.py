@@ -1,4 +1,4 @@
-"""Parts of pictures, and answers without a body: what players, download managers and link previews ask for."""
+"""Parts of pictures and answers without a body, as players, download managers and link previews request them."""
 
 import asyncio
 
@@ -51,7 +51,7 @@ async def test_a_part_is_answered_with_that_part(client, picture, asked, start, 
     assert answer.headers["accept-ranges"] == "bytes"
 
 
-async def test_a_picture_of_usual_size_leaves_in_the_same_turn_as_its_headers(gallery, picture):
+async def test_a_picture_of_usual_size_is_sent_together_with_its_headers(gallery, picture):
     """So an API that is killed has answered, or has not begun to: then a balancer asks another."""
     happened = []
 
@@ -72,7 +72,7 @@ async def test_a_picture_of_usual_size_leaves_in_the_same_turn_as_its_headers(ga
     assert happened[:3] == ["http.response.start", "http.response.body", "turn"]
 
 
-async def test_a_store_that_breaks_off_is_said_before_anything_else(environment, s3):
+async def test_a_failing_store_is_an_error_before_the_first_byte(environment, s3):
     async with Proxy(s3["S3_ENDPOINT"]) as cable:
         away = {**s3, "S3_ENDPOINT": cable.url, "S3_BUCKET": environment["GALLERY_REDIS__PREFIX"] + "-breaks-off"}
         async with running_application(environment, **away) as (_, client):
@@ -96,7 +96,7 @@ async def test_a_part_beyond_the_end_cannot_be_answered(client, picture, asked):
     "asked",
     ["bytes=0-1,5-9", "bytes=5-3", "bytes=-", "bytes=a-b", "lines=0-9", "bytes 0-9", "", "bytes=" + "9" * 5000 + "-"],
 )
-async def test_what_is_no_single_range_is_answered_with_the_whole(client, picture, asked):
+async def test_several_or_invalid_ranges_are_answered_with_the_whole(client, picture, asked):
     answer = await client.get(picture, headers={"Range": asked})
     assert (answer.status_code, answer.content) == (200, CONTENT)
     assert "content-range" not in answer.headers
@@ -111,7 +111,7 @@ async def test_a_part_of_another_picture_is_not_mixed_in(client, picture):
         assert answer.content == (CONTENT[1:10] if status == 206 else CONTENT)
 
 
-async def test_who_has_it_gets_no_part(client, picture):
+async def test_a_matching_etag_gets_no_part(client, picture):
     tag = (await client.head(picture)).headers["etag"]
     answer = await client.get(picture, headers={"Range": "bytes=0-9", "If-None-Match": tag})
     assert (answer.status_code, answer.content) == (304, b"")
@@ -136,15 +136,15 @@ async def test_renditions_have_parts_too(client, processing):
     assert answer.headers["cache-control"] == whole.headers["cache-control"]
 
 
-@pytest.mark.parametrize(("visibility", "whose"), [("private", "private"), ("public", "public")])
-async def test_shared_caches_may_keep_public_pictures_only(client, processing, visibility, whose):
+@pytest.mark.parametrize(("visibility", "scope"), [("private", "private"), ("public", "public")])
+async def test_shared_caches_may_keep_public_pictures_only(client, processing, visibility, scope):
     image = (await post(client, visibility=visibility)).json()["id"]
     await processing.process(image)
     ready = await wait_until_settled(client, image)
     url = ready["renditions"][0]["url"]
-    assert (await client.head(url)).headers["cache-control"] == f"{whose}, max-age=31536000, immutable"
-    for calm in (url.split("?")[0], url + "x", ready["s3Url"]):
-        assert (await client.head(calm)).headers["cache-control"] == f"{whose}, no-cache"
+    assert (await client.head(url)).headers["cache-control"] == f"{scope}, max-age=31536000, immutable"
+    for changing in (url.split("?")[0], url + "x", ready["s3Url"]):
+        assert (await client.head(changing)).headers["cache-control"] == f"{scope}, no-cache"
 
 
 # --- HEAD -----------------------------------------------------------------------------------------------------------
@@ -189,7 +189,7 @@ async def test_a_head_of_the_stream_ends(client, gallery):
     assert gallery.feed.subscriber_count == 0
 
 
-async def test_what_has_no_get_has_no_head_and_says_so(client):
+async def test_a_call_without_get_has_no_head(client):
     answer = await client.put("/api/v1/images")
     assert answer.status_code == 405
     assert {"GET", "HEAD", "POST"} <= set(answer.headers["allow"].split(", "))
@@ -235,7 +235,7 @@ def test_a_suffix_ends_with_the_picture(size, suffix):
 
 
 @given(size=SIZES, asked=st.text(max_size=40) | st.from_regex(r"bytes=[0-9,\- ]{0,20}", fullmatch=True))
-def test_whatever_is_asked_the_part_lies_within(size, asked):
+def test_every_part_lies_within_the_picture(size, asked):
     try:
         found = byte_range(asked, None, "t", size)
     except RangeOutside:

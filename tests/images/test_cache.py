@@ -1,4 +1,4 @@
-"""The cache: fast, and never behind what has been told."""
+"""The cache: hits, invalidation and bounds."""
 
 import asyncio
 from contextlib import asynccontextmanager
@@ -15,7 +15,7 @@ from gallery.images.list_query import ListQuery
 from gallery.images.model import Edit, ImageId
 from gallery.wiring import cache_redis_settings, open_gallery, open_processing
 
-NO_EXPIRY = -1  # what Valkey says of such a key; of one that has just ended, -2
+NO_EXPIRY = -1  # PTTL of a key without expiry; -2 is a missing key
 
 
 async def titles(gallery):
@@ -37,7 +37,7 @@ async def test_an_answer_is_kept(gallery):
     assert await titles(gallery) == ["Lake"]
 
 
-async def test_a_change_turns_it(gallery):
+async def test_a_change_invalidates_it(gallery):
     image = await upload_image(gallery, title="Lake")
     await gallery.cached_reads.image(CALLER, image.id)
     await titles(gallery)
@@ -87,8 +87,8 @@ async def test_every_key_expires_and_an_owners_lists_are_bounded(gallery):
     assert fields <= MAX_LISTS + 2
 
 
-async def test_a_whole_story_leaves_nothing_in_valkey_for_ever_but_the_mark(environment):
-    """What has no end could fill it; BullMQ's own keys apart, which the queue's length bounds."""
+async def test_every_key_of_a_whole_life_cycle_expires_but_the_mark(environment):
+    """A key without expiry could fill Valkey. BullMQ's keys are bounded by the length of the queue."""
     slow = {"GALLERY_RATE__ENABLED": "true", "GALLERY_RATE__STRANGER": "100 per 9000"}  # a slate that lasts
     async with running_application(environment, **slow) as (gallery, client):
         async with open_processing(gallery) as processing:
@@ -111,7 +111,7 @@ async def test_a_whole_story_leaves_nothing_in_valkey_for_ever_but_the_mark(envi
     assert {key for key in ours if lives[key] == NO_EXPIRY} == {f"{prefix}:queue:mark"}
 
 
-async def test_what_is_too_large_is_answered_and_not_kept(settings):
+async def test_an_answer_that_is_too_large_is_not_cached(settings):
     small = msgspec.structs.replace(settings, cache=msgspec.structs.replace(settings.cache, max_entry_bytes=100))
     async with open_gallery(small) as gallery:
         image = await upload_image(gallery, title="Lake")
@@ -122,7 +122,7 @@ async def test_what_is_too_large_is_answered_and_not_kept(settings):
         assert await gallery.cached_reads._cache.find_image(image.id) is None
 
 
-async def test_the_lists_of_one_owner_take_so_many_bytes_and_no_more(gallery, monkeypatch):
+async def test_the_bytes_of_one_owners_lists_are_bounded(gallery, monkeypatch):
     monkeypatch.setattr("gallery.images.cache.MAX_LIST_BYTES", 1000)
     cache = gallery.cached_reads._cache
     for number in range(20):
@@ -136,7 +136,7 @@ async def test_the_lists_of_one_owner_take_so_many_bytes_and_no_more(gallery, mo
     assert (await cache.find_list(CALLER.owner, "anew"))[0]
 
 
-async def test_the_cache_may_have_a_server_of_its_own_and_do_without_it(environment, servers):
+async def test_the_cache_may_have_its_own_server_which_may_be_unavailable(environment, servers):
     own = f"{servers.redis.url}/0"
     async with running_application(environment, GALLERY_CACHE__URL=own) as (gallery, client):
         image = (await post(client, title="Lake")).json()["id"]
@@ -152,14 +152,14 @@ async def test_the_cache_may_have_a_server_of_its_own_and_do_without_it(environm
         assert sum((await gallery.queue.counts()).values()) == 1, "the queue does not mind"
 
 
-async def test_when_valkey_has_not_heard_of_a_change_nothing_is_read_from_it(gallery, monkeypatch):
+async def test_the_cache_is_bypassed_after_a_failed_invalidation(gallery, monkeypatch):
     image = await upload_image(gallery, title="Lake")
     await gallery.cached_reads.image(CALLER, image.id)
     await titles(gallery)
     real = gallery.valkey._client.connection_pool.connection_kwargs["port"]
 
     await gallery.valkey._client.connection_pool.disconnect()
-    gallery.valkey._client.connection_pool.connection_kwargs["port"] = 1  # the cable is cut
+    gallery.valkey._client.connection_pool.connection_kwargs["port"] = 1  # Valkey is unreachable
     await gallery.images.edit(CALLER, image.id, Edit(title="Dawn"))
     gallery.valkey._client.connection_pool.connection_kwargs["port"] = real
     gallery.valkey._unavailable_until = 0.0
@@ -235,7 +235,7 @@ async def test_the_versions_that_are_remembered_are_bounded(gallery):
     assert len(msgspec.msgpack.decode(stored)) <= MAX_REMEMBERED
 
 
-async def test_without_a_cache_answers_are_right_too(settings):
+async def test_answers_are_right_without_a_cache(settings):
     off = msgspec.structs.replace(settings, cache=msgspec.structs.replace(settings.cache, enabled=False))
     async with open_gallery(off) as gallery:
         image = await upload_image(gallery, title="Lake")
@@ -244,7 +244,7 @@ async def test_without_a_cache_answers_are_right_too(settings):
         assert msgspec.json.decode((await gallery.cached_reads.image(CALLER, image.id)).body)["title"] == "Hill"
 
 
-async def test_many_changes_are_told_in_few_trips(gallery, monkeypatch):
+async def test_many_changes_are_invalidated_in_few_round_trips(gallery, monkeypatch):
     """A burst of events would otherwise cost the feed a trip for each."""
     cache, trips = gallery.cache, 0
     owners = [Owner(f"owner {number}") for number in range(3)]

@@ -10,7 +10,7 @@ from factories import fetch_anonymously, post, wait_until_settled
 UNKNOWN = "01990000-0000-7000-8000-000000000000"
 
 
-async def test_an_upload_answers_created_with_its_place(client):
+async def test_an_upload_answers_created_with_its_location(client):
     answer = await post(client, title="Lake", description="At dawn", tags=["water", "light"], alt="A lake")
     image = answer.json()
     assert answer.status_code == 201
@@ -96,7 +96,7 @@ async def test_the_list_is_a_bare_array_with_a_link_to_the_next_page(client):
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=201", "limit=x", "limit=", "status=DONE", "cursor=x"])
-async def test_a_wrong_question_is_refused_and_named(client, query):
+async def test_an_invalid_query_is_refused_and_named(client, query):
     answer = await client.get(f"/api/v1/images?{query}")
     assert answer.status_code == 422
     assert answer.headers["content-type"] == "application/problem+json"
@@ -129,7 +129,7 @@ async def test_an_edit_changes_what_it_names(client):
         ([], ""),
     ],
 )
-async def test_an_edit_that_does_not_fit_is_refused_and_named(client, body, pointer):
+async def test_an_invalid_edit_is_refused_and_named(client, body, pointer):
     image = (await post(client)).json()["id"]
     answer = await client.patch(f"/api/v1/images/{image}", json=body)
     assert answer.status_code == 422
@@ -153,7 +153,7 @@ async def test_an_edit_of_an_older_version_is_refused(client):
     assert (await client.delete(f"/api/v1/images/{image}", headers={"If-Match": '"1", "2"'})).status_code == 200
 
 
-async def test_a_version_that_one_has_is_not_sent_again(client):
+async def test_an_unchanged_version_is_not_sent_again(client):
     image = (await post(client)).json()["id"]
     answer = await client.get(f"/api/v1/images/{image}", headers={"If-None-Match": 'W/"1"'})
     assert (answer.status_code, answer.content, answer.headers["etag"]) == (304, b"", '"1"')
@@ -173,7 +173,7 @@ async def test_a_deleted_image_is_gone_for_ever(client):
 
 
 @pytest.mark.parametrize("image", [UNKNOWN, "x", "1", "%00", "..", "'; DROP TABLE image", "a" * 3000])
-async def test_what_is_no_image_is_not_found(client, image):
+async def test_an_invalid_id_is_not_found(client, image):
     answer = await client.get(f"/api/v1/images/{image}")
     assert answer.status_code == 404
     assert answer.headers["content-type"] == "application/problem+json"

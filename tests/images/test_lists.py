@@ -1,4 +1,4 @@
-"""Lists over HTTP: what may be asked, and what is refused by name."""
+"""Lists over HTTP: valid parameters, and the errors of invalid ones."""
 
 import re
 
@@ -18,7 +18,7 @@ def titles(answer):
     return [image["title"] for image in answer.json()]
 
 
-async def test_the_link_keeps_what_was_asked(client, gallery):
+async def test_the_link_keeps_the_query(client, gallery):
     await insert_images(gallery, *(f"Zürich & {n}" for n in range(5)), tags=["a b", "c"])
     query = [("search", "zürich"), ("tag", "a b"), ("tag", "c"), ("sort", "title"), ("status", "PENDING,READY")]
     answer = await client.get(IMAGES, params=[*query, ("limit", "2")])
@@ -70,7 +70,7 @@ async def test_several_images_are_read_at_once(client, gallery):
         ("a/b~c=1", "/a~1b~0c"),
     ],
 )
-async def test_what_does_not_fit_is_refused_and_named(client, query, pointer):
+async def test_an_invalid_parameter_is_refused_and_named(client, query, pointer):
     answer = await client.get(f"{IMAGES}?{query}")
     assert (answer.status_code, answer.headers["content-type"]) == (422, "application/problem+json")
     assert answer.json()["code"] == "invalid_field"
@@ -78,7 +78,7 @@ async def test_what_does_not_fit_is_refused_and_named(client, query, pointer):
     assert answer.json()["errors"][0]["detail"]
 
 
-async def test_an_unknown_parameter_is_told_which_there_are(client):
+async def test_the_error_of_an_unknown_parameter_names_the_known_ones(client):
     answer = await client.get(IMAGES, params={"page": 2})
     assert answer.json()["errors"] == [
         {
@@ -101,7 +101,7 @@ async def test_a_cursor_of_another_sort_is_refused(client, gallery):
     value=st.binary(max_size=60) | st.text(max_size=60).map(lambda text: text.encode("utf-8", "surrogatepass")),
 )
 @with_settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-async def test_whatever_is_sent_is_answered_or_refused(client, name, value):
+async def test_every_value_is_answered_or_refused(client, name, value):
     query = f"{name}=" + "".join(f"%{byte:02X}" for byte in value)
     assert (await client.get(f"{IMAGES}?{query}")).status_code in (200, 422)
 

@@ -1,4 +1,4 @@
-"""Lists: in order, each image once, whatever comes and goes meanwhile."""
+"""Lists: in order, each image once, also while images are added and deleted."""
 
 import asyncio
 import itertools
@@ -51,7 +51,7 @@ async def test_each_image_once_while_images_come_and_go(gallery):
     assert first + second == ["d", "c", "b", "a"]
 
 
-async def test_images_of_one_instant_are_told_apart(gallery):
+async def test_images_of_one_instant_are_listed_once_each(gallery):
     for title in "abc":
         await upload_image(gallery, title=title)
     async with gallery.database.writing() as db:
@@ -70,7 +70,7 @@ async def test_only_of_one_status(gallery, processing):
 
 
 @pytest.mark.parametrize("text", ["", "x", "é", "W10", "WzEsMSwxXQ", Cursor.__name__, "A" * 5000])
-async def test_a_cursor_that_is_not_ours_is_refused(gallery, text):
+async def test_an_invalid_cursor_is_refused(gallery, text):
     with pytest.raises(InvalidField):
         await page(gallery, text)
 
@@ -99,7 +99,7 @@ async def test_a_forged_cursor_is_a_page_or_a_refusal(gallery, sort, key, row):
     ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "2026-01-01T00:00:00", "2026-01-01T00:00:00Z", "\0"],
 )
 @pytest.mark.parametrize("sort", Sort)
-async def test_a_moment_at_the_end_of_time_is_a_page_or_a_refusal(gallery, sort, key):
+async def test_an_extreme_date_is_a_page_or_a_refusal(gallery, sort, key):
     row = "01990000-0000-7000-8000-000000000000"
     await page_or_refusal(gallery, sort, msgspec.json.encode([2, ListQuery(sort=sort).list_fingerprint, key, row]))
 
@@ -140,7 +140,7 @@ async def test_cameras_clocks_are_compared_as_they_were(gallery):
     assert await list_titles(gallery, sort="-takenAt") == ["a", "b", "d", "c"]
 
 
-async def test_when_a_photo_was_taken_is_known_when_it_is_ready(gallery, processing):
+async def test_a_photos_date_is_known_when_it_is_ready(gallery, processing):
     with_clock = await upload_image(gallery, photos.a_jpeg(seed=1, exif=photos.CAMERA), title="camera")
     without = await upload_image(gallery, photos.a_jpeg(seed=2), title="scan")
     assert await list_titles(gallery, sort="-takenAt") == ["scan", "camera"], "both without a date as yet"
@@ -150,7 +150,7 @@ async def test_when_a_photo_was_taken_is_known_when_it_is_ready(gallery, process
 
 
 @pytest.mark.parametrize("sort", Sort)
-async def test_equals_are_told_apart(gallery, sort):
+async def test_images_with_equal_keys_are_listed_once_each(gallery, sort):
     await insert_images(gallery, *["same"] * 7, created_at=datetime(2026, 1, 1, tzinfo=UTC))
     images = await list_all_pages(gallery, sort=sort, limit=2)
     assert len(images) == len({image.id for image in images}) == 7
@@ -168,7 +168,7 @@ async def test_equals_are_told_apart(gallery, sort):
     ids=str,
 )
 async def test_each_image_once_while_others_come_and_go(gallery, parameters):
-    """What is there from the first page to the last is on exactly one of them."""
+    """An image that exists from the first page to the last is on exactly one of them."""
     stays, goes = [], []
     for n in range(12):
         stays += await insert_images(
@@ -221,7 +221,7 @@ async def test_all_tags_have_to_be_there_as_spelled(gallery):
     assert await list_titles(gallery, tag="la") == []
 
 
-async def test_somebody_elses_images_are_in_no_list(gallery):
+async def test_another_owners_images_are_in_no_list(gallery):
     eve = Caller(owner=Owner("eve"))
     theirs = await insert_images(gallery, "lake", caller=eve, tags=["lake"])
     for parameters in (
@@ -253,10 +253,10 @@ async def test_two_hundred_ids_and_no_more(gallery):
         list_query(ids=",".join([*ids, "x"]))
 
 
-# --- the question -----------------------------------------------------------------------------------------------------
+# --- the query --------------------------------------------------------------------------------------------------------
 
 
-def test_equal_questions_share_an_entry():
+def test_equal_queries_share_a_cache_entry():
     def fingerprint(**parameters):
         return list_query(**parameters).fingerprint
 

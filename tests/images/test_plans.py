@@ -1,4 +1,4 @@
-"""However many images there are, a page costs a page: the plans of PostgreSQL, at twenty thousand images."""
+"""PostgreSQL's plans at twenty thousand images: the cost of a page does not depend on their number."""
 
 import re
 
@@ -36,7 +36,7 @@ INDEX = {
 
 @pytest.fixture(scope="module")
 async def large_gallery(servers, tmp_path_factory):
-    """Shared: nobody looks at what another test hangs up."""
+    """Shared: no test depends on the rows that another one adds."""
     environment = await application_environment(servers, tmp_path_factory.mktemp("full"))
     patient = Settings.read({**environment, "GALLERY_DATABASE__TIMEOUT": "60"})
     async with open_gallery(patient) as gallery:
@@ -54,7 +54,7 @@ async def plan(gallery, planner_settings, statement, statements):
 
 
 async def query_from_middle(gallery, query):
-    """The question for the page after a row in the middle."""
+    """The query of the page after a row in the middle."""
     column = listing.ORDERS[query.sort].column
     async with gallery.database.primary() as db:
         row = await db.fetchrow(f"SELECT id, {column} AS key FROM image ORDER BY id OFFSET 10000 LIMIT 1")
@@ -83,7 +83,7 @@ async def test_statuses_are_read_from_their_index_and_merged(large_gallery, sort
     assert "Seq Scan" not in text, text
 
 
-async def test_what_is_common_is_found_near(large_gallery):
+async def test_common_matches_are_found_by_the_bounded_scan(large_gallery):
     look = ListStatements(SHARED_OWNER, ListQuery(), ["lake"], 51)
     text = await plan(large_gallery, USE_SORT_INDEX, look.bounded_scan(), look)
     assert "using image_newest " in text, text
@@ -92,7 +92,7 @@ async def test_what_is_common_is_found_near(large_gallery):
 
 
 @pytest.mark.parametrize("question", [ListQuery(), ListQuery(tags=["rare"]), ListQuery(sort=Sort.TITLE, tags=["rare"])])
-async def test_what_is_rare_is_found_by_the_filters_index(large_gallery, question):
+async def test_rare_matches_are_found_by_the_filters_index(large_gallery, question):
     look = ListStatements(SHARED_OWNER, question, [] if question.tags else ["liotro"], 51)
     text = await plan(large_gallery, USE_FILTER_INDEX, look.filter_and_sort(), look)
     assert "Bitmap Index Scan on image_search" in text, text
@@ -100,7 +100,7 @@ async def test_what_is_rare_is_found_by_the_filters_index(large_gallery, questio
 
 
 @pytest.mark.parametrize("sort", Sort)
-async def test_the_rest_is_walked_in_order(large_gallery, sort):
+async def test_the_full_scan_is_in_order(large_gallery, sort):
     look = ListStatements(SHARED_OWNER, await query_from_middle(large_gallery, ListQuery(sort=sort)), ["lake"], 51)
     text = await plan(large_gallery, USE_SORT_INDEX, look.full_scan(), look)
     assert f"using {INDEX[sort]} " in text, text

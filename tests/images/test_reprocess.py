@@ -27,7 +27,7 @@ async def stages(gallery, image):
 
 
 async def rendition_bytes(gallery, image):
-    """The bytes of all renditions that the image says it has."""
+    """The bytes of all renditions of the image."""
     return [
         b"".join([chunk async for chunk in await gallery.pictures.open(image.rendition_key(rendition), rendition.size)])
         for rendition in image.renditions
@@ -76,7 +76,7 @@ async def test_replaced_renditions_stay_for_a_day(gallery, processing):
     assert all(await rendition_bytes(gallery, await current(gallery, before)))
 
 
-async def test_when_it_fails_the_image_is_as_it_was_and_the_timeline_says_why(gallery, processing, monkeypatch):
+async def test_a_failure_leaves_the_image_as_it_was_and_an_entry_in_the_timeline(gallery, processing, monkeypatch):
     before = await ready_image(gallery, processing)
 
     async def damaged(*_, **__):
@@ -92,10 +92,10 @@ async def test_when_it_fails_the_image_is_as_it_was_and_the_timeline_says_why(ga
     last = (await gallery.images.timeline(CALLER, before.id))[-1]
     assert (last.stage, last.code, last.attempt) == (Stage.FAILED, "damaged_picture", 2)
     assert (await event_types(gallery))[-1] == "image.updated"
-    await gallery.images.reprocess(CALLER, before.id)  # and it may be asked for again
+    await gallery.images.reprocess(CALLER, before.id)  # and it may be reprocessed again
 
 
-async def test_what_is_in_flight_is_refused(gallery, processing):
+async def test_an_image_in_flight_is_refused(gallery, processing):
     image = await upload_image(gallery)
     with pytest.raises(StillProcessing):
         await gallery.images.reprocess(CALLER, image.id)
@@ -118,7 +118,7 @@ async def test_a_failed_image_begins_anew(gallery, processing):
     assert (asked.status, asked.error_code) == (Status.PENDING, None)
 
 
-async def test_a_ready_image_whose_ring_was_lost_is_rung_by_the_sweep(gallery, processing):
+async def test_a_ready_image_whose_job_was_lost_is_enqueued_by_the_sweep(gallery, processing):
     before = await ready_image(gallery, processing)
     await gallery.images.reprocess(CALLER, before.id)
     await gallery.valkey.call(lambda server: server.flushdb())
@@ -140,7 +140,7 @@ async def test_a_delete_while_it_is_rendered_again_wins(gallery, processing):
 
 
 async def test_the_timeline_of_a_long_day(gallery, processing, monkeypatch):
-    """A store that is away, a renderer that dies, a worker that is lost; then it is READY."""
+    """An unavailable store and a lost worker; then it is READY."""
     image = await upload_image(gallery)
 
     async def attempt(error):

@@ -1,4 +1,4 @@
-"""Search: what people type finds what they mean, and nothing that they type is more than text."""
+"""Search: matches by words and parts of words; special characters are only text."""
 
 import pytest
 from hypothesis import HealthCheck, example, given
@@ -116,13 +116,13 @@ async def test_it_is_not_found(gallery, title, search):
     ("column", "value"),
     [("description", "At\nMalmö"), ("alt", "Malmö."), ("original_name", "malmo_1.jpg"), ("tags", ["x", "Malmö"])],
 )
-async def test_it_looks_everywhere(gallery, column, value):
+async def test_it_searches_every_field(gallery, column, value):
     await insert_images(gallery, "here", **{column: value})
     await insert_images(gallery, "not here")
     assert await list_titles(gallery, search="malmö") == ["here"]
 
 
-async def test_words_may_stand_in_different_places(gallery):
+async def test_words_may_be_in_different_fields(gallery):
     await insert_images(gallery, "Lake", tags=["summer"], description="with friends")
     await insert_images(gallery, "Lake", tags=["winter"])
     assert len(await list_images(gallery, search="friend summer lake")) == 1
@@ -136,20 +136,20 @@ async def test_it_follows_an_edit(gallery):
 
 
 @pytest.mark.parametrize("text", UNUSUAL_SEARCHES)
-async def test_signs_are_only_text(gallery, text):
+async def test_punctuation_is_only_text(gallery, text):
     await insert_images(gallery, "lake", "hill")
     assert len(await list_titles(gallery, search=f"lake {text}")) <= 1
     await list_titles(gallery, search=text)
 
 
-async def test_only_signs_ask_for_nothing(gallery):
+async def test_a_search_of_only_punctuation_filters_nothing(gallery):
     await insert_images(gallery, "lake", "hill")
     for signs in ("!?", " ", "「」", "—", "،", "\u200d"):
         assert await list_titles(gallery, search=signs) == ["hill", "lake"]
 
 
 @pytest.mark.parametrize("text", ["\0", "a\nb", "\x7f", "x" * 201])
-def test_what_is_no_line_of_text_is_refused(text):
+def test_a_search_that_is_no_line_of_text_is_refused(text):
     with pytest.raises(InvalidField) as refusal:
         list_query(search=text)
     assert refusal.value.pointer == "/search"
@@ -165,7 +165,7 @@ async def test_more_words_than_twenty_are_refused(gallery):
 @example(text="\ufdfa" * 200)
 @example(text="½" * 20)
 @with_settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-async def test_whatever_the_text_it_is_an_answer_or_a_refusal(gallery, text):
+async def test_every_text_is_answered_or_refused(gallery, text):
     assert await refused_parameter(gallery, search=text) in (None, "/search")
 
 
@@ -178,8 +178,8 @@ async def test_a_title_finds_itself(gallery, title):
 
 @pytest.mark.parametrize("sort", ["-createdAt", "createdAt", "title", "-size", "-takenAt"])
 @pytest.mark.parametrize(("near", "few"), [(2, 100), (2, 1), (2000, 10_000)], ids=["few", "rest", "near"])
-async def test_each_way_finds_the_same(gallery, monkeypatch, sort, near, few):
-    """Of thirty images every third has the word; what PostgreSQL looks at first must not change the answer."""
+async def test_each_step_finds_the_same(gallery, monkeypatch, sort, near, few):
+    """Of thirty images every third has the word; the step that finds them must not change the answer."""
     for n in range(30):
         await insert_images(
             gallery, "lake" if n % 3 == 0 else "hill", size=n % 5, status="READY" if n % 2 else "FAILED"

@@ -48,7 +48,7 @@ async def test_objects_come_over_whole_and_back(files, bucket, tmp_path):
     assert (await back.digest("b")).sha256 == sha256(BIG_CONTENT)
 
 
-async def test_what_is_there_already_is_not_copied_again(files, bucket):
+async def test_an_existing_object_is_not_copied_again(files, bucket):
     await files.put("a", b"small")
     assert not (await copy(files, bucket, CopyRequest("a"))).existed
     await files.delete(["a"])
@@ -56,14 +56,14 @@ async def test_what_is_there_already_is_not_copied_again(files, bucket):
 
 
 @pytest.mark.parametrize("known", [{"size": 6}, {"sha256": hashlib.sha256(b"other").hexdigest()}])
-async def test_what_is_damaged_in_the_source_never_gets_into_the_target(files, bucket, known):
+async def test_a_damaged_object_of_the_source_is_not_copied(files, bucket, known):
     await files.put("a", b"small")
     with pytest.raises(ObjectDamaged):
         await copy(files, bucket, CopyRequest("a", **known))
     assert await bucket.size("a") is None
 
 
-async def test_one_that_cannot_be_copied_does_not_keep_the_others(files, bucket):
+async def test_a_failed_copy_does_not_stop_the_others(files, bucket):
     await files.put("here", b"small")
     await files.put("taken", b"new")
     await bucket.put("taken", b"older")

@@ -104,7 +104,7 @@ async def test_an_interrupted_run_goes_on_where_it_ended(gallery, target, monkey
     assert (await migrate(gallery, target))[-1] == MigrationProgress(already=12)
 
 
-async def test_a_damaged_object_is_told_and_not_accepted(gallery, s3_environment, target, tmp_path):
+async def test_a_damaged_object_is_reported_and_not_copied(gallery, s3_environment, target, tmp_path):
     good, bad = await upload_image(gallery), await upload_image(gallery)
     file = gallery.settings.data_path / "objects" / bad.original_key
     file.write_bytes(file.read_bytes()[:-1] + b"?")
@@ -139,7 +139,7 @@ async def test_an_upload_under_way_and_a_deleted_image_are_not_missed(gallery, t
     ]
 
 
-async def test_somebody_elses_store_is_refused_and_so_is_the_same_one(gallery, target):
+async def test_another_installations_store_and_the_same_store_are_refused(gallery, target):
     await target.take_ownership("theirs")
     with pytest.raises(ForeignStore):
         await migrate(gallery, target)

@@ -1,4 +1,4 @@
-"""Rows and objects are compared, and what can be made again is."""
+"""`gallery verify` compares rows and objects, and has lost renditions rendered again."""
 
 import asyncio
 import os
@@ -52,7 +52,7 @@ async def test_all_is_well(gallery_with_image):
     assert await check_originals(gallery) == [VerifyProgress(1, image.id)]
 
 
-async def test_renditions_that_are_gone_are_made_again(gallery_with_image):
+async def test_missing_renditions_are_rendered_again(gallery_with_image):
     gallery, desk, image = gallery_with_image
     gone = [image.rendition_key(rendition) for rendition in image.renditions[:2]]
     await gallery.objects.delete(gone)
@@ -69,8 +69,8 @@ async def test_renditions_that_are_gone_are_made_again(gallery_with_image):
 
 
 @pytest.mark.parametrize("left", [b"", b"cut"], ids=["emptied", "cut"])
-async def test_renditions_that_lost_bytes_are_made_again(gallery_with_image, left):
-    """As a file system may leave them after a power cut, when the disk said too early that it had written them."""
+async def test_renditions_that_lost_bytes_are_rendered_again(gallery_with_image, left):
+    """As a file system may leave them after a power cut, when the disk confirmed a write too early."""
     gallery, desk, image = gallery_with_image
     cut = image.rendition_key(image.renditions[0])
     await gallery.objects.delete([cut])
@@ -84,14 +84,14 @@ async def test_renditions_that_lost_bytes_are_made_again(gallery_with_image, lef
     assert await differences(gallery) == []
 
 
-async def test_an_original_that_lost_bytes_is_told_without_being_read(gallery_with_image):
+async def test_an_original_that_lost_bytes_is_reported_without_being_read(gallery_with_image):
     gallery, _, image = gallery_with_image
     await gallery.objects.delete([image.original_key])
     await gallery.objects.put(image.original_key, b"cut")
     assert await differences(gallery) == [Finding(FindingKind.DAMAGED_ORIGINAL, image.original_key, image.id)]
 
 
-async def test_an_original_that_is_gone_is_told_and_nothing_is_done_to_its_image(gallery_with_image):
+async def test_a_missing_original_is_reported_and_its_image_is_unchanged(gallery_with_image):
     gallery, _, image = gallery_with_image
     rendition = image.rendition_key(image.renditions[0])
     await gallery.objects.delete([image.original_key, rendition])
@@ -106,7 +106,7 @@ async def test_an_original_that_is_gone_is_told_and_nothing_is_done_to_its_image
     assert await gallery.images.get(CALLER, image.id) == image
 
 
-async def test_an_object_that_no_row_knows_is_told_and_removed_only_on_request(gallery):
+async def test_an_object_without_a_row_is_reported_and_removed_only_on_request(gallery):
     await gallery.objects.put("renditions/nobody/1/320.webp", b"?")
     await gallery.objects.put("original/young", b"an upload of somebody whose database was restored")
     await gallery.objects.put("holidays/notes.txt", b"not ours at all")
@@ -121,7 +121,7 @@ async def test_an_object_that_no_row_knows_is_told_and_removed_only_on_request(g
     assert object_path(gallery, "holidays/notes.txt").exists()
 
 
-async def test_what_is_on_its_way_in_or_out_is_not_told_of(gallery, processing):
+async def test_objects_of_uploads_and_deletes_in_progress_are_not_reported(gallery, processing):
     image = await upload_image(gallery)
     await processing.process(image.id)
     await gallery.images.reprocess(CALLER, image.id)
@@ -135,7 +135,7 @@ async def test_what_is_on_its_way_in_or_out_is_not_told_of(gallery, processing):
     assert await differences(gallery, remove_unknown=True) == []
 
 
-async def test_while_others_upload_and_delete_nothing_is_made_up(gallery, processing):
+async def test_concurrent_uploads_and_deletes_cause_no_false_findings(gallery, processing):
     ended = asyncio.Event()
 
     async def busy():
@@ -183,7 +183,7 @@ async def test_another_installations_store_is_refused(gallery_with_image, enviro
             raise AssertionError
 
 
-async def test_a_sweep_says_what_it_would_do(gallery, settings):
+async def test_a_dry_run_of_the_sweep_reports_its_work(gallery, settings):
     image = await upload_image(gallery)
     await gallery.images.delete(CALLER, image.id)
     await upload_image(gallery)

@@ -41,7 +41,7 @@ async def test_its_event_and_its_object_are_written_with_it(gallery):
 
 
 async def test_a_key_is_on_disk_before_anything_is_put_under_it(gallery):
-    """A PostgreSQL that writes a reservation later than it says so would forget it when it is killed."""
+    """With asynchronous commits a killed PostgreSQL would lose the reservation."""
     for number in range(20):
         (before,) = await rows(gallery, "SELECT pg_current_wal_insert_lsn() AS place")
         await object_rows.reserve(gallery.database, new_id(), None, [f"original/{number}"])
@@ -49,7 +49,7 @@ async def test_a_key_is_on_disk_before_anything_is_put_under_it(gallery):
         assert after["written"]
 
 
-async def test_it_rings_once(gallery):
+async def test_it_is_enqueued_once(gallery):
     await upload_image(gallery)
     assert (await gallery.queue.counts())["prioritized"] == 1
 
@@ -61,7 +61,7 @@ async def test_the_title_is_the_files_name_when_there_is_none(gallery):
 
 
 @pytest.mark.parametrize("name", photos.not_pictures())
-async def test_what_is_no_picture_leaves_nothing(gallery, name):
+async def test_a_file_that_is_no_picture_leaves_nothing(gallery, name):
     with pytest.raises(NotAPicture):
         await upload_image(gallery, photos.not_pictures()[name])
     assert await rows(gallery, "SELECT FROM object") == []
@@ -73,17 +73,17 @@ async def test_a_bomb_is_refused_by_its_header(gallery):
     assert await rows(gallery, "SELECT FROM image") == []
 
 
-async def test_an_object_store_that_is_away_loses_nothing(gallery, tmp_path):
+async def test_an_unavailable_object_store_loses_nothing(gallery, tmp_path):
     (tmp_path / "data" / "objects").rename(tmp_path / "data" / "elsewhere")
     (tmp_path / "data" / "objects").write_text("a file where the directory was")
 
     with pytest.raises(ObjectStoreUnavailable):
         await upload_image(gallery)
     assert await rows(gallery, "SELECT FROM image") == []
-    assert len(await rows(gallery, "SELECT FROM object WHERE remove_after IS NOT NULL")) == 1, "the sweep knows the key"
+    assert len(await rows(gallery, "SELECT FROM object WHERE remove_after IS NOT NULL")) == 1, "the sweep has the key"
 
 
-async def test_an_upload_succeeds_while_valkey_is_away(settings):
+async def test_an_upload_succeeds_while_valkey_is_unavailable(settings):
     nowhere = msgspec.structs.replace(settings.redis, url="redis://127.0.0.1:1/0")
     async with open_gallery(msgspec.structs.replace(settings, redis=nowhere)) as gallery:
         image = await upload_image(gallery)

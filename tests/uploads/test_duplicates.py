@@ -25,7 +25,7 @@ async def test_the_same_bytes_again_are_the_image_that_is_there(client, gallery)
 
     assert (first.status_code, again.status_code) == (201, 200)
     assert first.json()["duplicate"] is False
-    assert again.json() == {**first.json(), "duplicate": True}, "its words stay as they were"
+    assert again.json() == {**first.json(), "duplicate": True}, "its metadata stays as it was"
     assert again.headers["etag"] == first.headers["etag"]
     assert again.headers["location"] == first.headers["location"]
     assert await count(gallery, "SELECT count(*) FROM object") == 1, "nothing was put a second time"
@@ -38,7 +38,7 @@ async def test_other_bytes_are_another_image(client):
     assert (await post(client, PHOTO + b"\0")).status_code == 201
 
 
-async def test_what_is_wrong_with_the_words_is_said_of_a_duplicate_too(client):
+async def test_invalid_metadata_is_refused_for_a_duplicate_too(client):
     await post(client, PHOTO)
     assert (await post(client, PHOTO, title="x" * 121)).status_code == 422
 
@@ -49,7 +49,7 @@ async def test_another_owners_bytes_are_not_mine(gallery):
     assert theirs.id != mine.id
 
 
-async def test_what_was_deleted_and_comes_again_is_new(client):
+async def test_a_deleted_image_that_is_uploaded_again_is_new(client):
     first = (await post(client, PHOTO)).json()
     await client.delete(f"/api/v1/images/{first['id']}")
     again = await post(client, PHOTO)
@@ -79,8 +79,8 @@ async def test_a_failed_image_gets_another_try(client, gallery, processing):
     assert (told["status"], told["version"]) == ("PENDING", failed["version"] + 1)
     revived = await gallery.images.get(CALLER, image)
     assert (revived.strikes, revived.losses, revived.deferrals) == (0, 0, 0)
-    assert (await gallery.queue.counts())["prioritized"] == 2, "it is rung for again"
-    assert (await client.get(f"/api/v1/images/{image}")).json()["status"] == "PENDING", "the cache has heard of it"
+    assert (await gallery.queue.counts())["prioritized"] == 2, "it is enqueued again"
+    assert (await client.get(f"/api/v1/images/{image}")).json()["status"] == "PENDING", "the cache is invalidated"
 
 
 async def test_a_ready_image_stays_ready(client, gallery, processing):

@@ -1,4 +1,4 @@
-"""Forms as browsers, phones and programs send them: what is meant is taken, and what is not is told by its name."""
+"""Forms as browsers, phones and programs send them, and errors that name the invalid field."""
 
 import itertools
 
@@ -94,7 +94,7 @@ async def test_an_empty_field_that_there_is_not_is_still_unknown(client):
         ('name="bild\u00fc"; filename="a.jpg"', []),
     ],
 )
-async def test_a_picture_under_another_name_is_told_the_right_one(client, disposition, more):
+async def test_the_error_of_a_picture_in_another_field_names_the_right_one(client, disposition, more):
     status, problem = await post_form(client, part(disposition, a_photo() + bytes(40_000), *more))
     name = disposition.split('"')[1]
     assert (status, problem["code"]) == (422, "invalid_field")

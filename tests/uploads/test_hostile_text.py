@@ -1,4 +1,4 @@
-"""Names and texts that hate us: what is data stays data, what is none is refused, and nothing of it breaks anything."""
+"""Hostile names and texts: valid ones are stored as data, invalid ones are refused, none causes a 500."""
 
 import asyncio
 import itertools
@@ -27,7 +27,7 @@ FUZZ_SETTINGS = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 
-FILE_NAMES = {  # what is sent as the file's name
+FILE_NAMES = {  # sent as the file's name
     "plain": "lake.jpg",
     "two dots": "../../../etc/passwd",
     "backslashes": "..\\..\\boot.ini",
@@ -77,7 +77,7 @@ def disposition(answer: httpx.Response) -> str:
     """The name that a browser would save under."""
     kind, _, name = answer.headers["content-disposition"].partition("; filename*=UTF-8''")
     assert kind.startswith("inline")
-    assert re.fullmatch(r"[\w.~%!#$&+^`|{}-]*", name, re.ASCII), "nothing but what RFC 8187 allows"
+    assert re.fullmatch(r"[\w.~%!#$&+^`|{}-]*", name, re.ASCII), "only characters that RFC 8187 allows"
     return unquote(name, errors="strict")
 
 
@@ -156,7 +156,7 @@ async def test_any_name_comes_back_safe(client, name):
         assert disposition(original) == (answer.json()["originalName"] or answer.json()["id"])
 
 
-# --- the words ------------------------------------------------------------------------------------------------------
+# --- metadata -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("field", ["title", "description", "alt", "tags", "visibility", "lane"])
@@ -228,7 +228,7 @@ async def test_json_that_was_made_to_hurt(client):
 
 
 async def test_json_under_another_name(client):
-    """Who sends JSON may forget to say so; who sends something else hears that it is none."""
+    """JSON is read without its Content-Type; another type is an error."""
     image = f"/api/v1/images/{(await post(client, PHOTO)).json()['id']}"
     for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "", "x/y;"):
         said = {"Content-Type": kind}

@@ -47,7 +47,7 @@ async def test_the_same_request_again_is_answered_as_it_was(client, gallery):
 
 
 @pytest.mark.parametrize("headers", [IDEMPOTENCY_HEADER, {}])
-async def test_who_sends_again_what_nobody_was_rung_for_need_not_wait_for_the_sweep(client, gallery, headers):
+async def test_a_retry_enqueues_an_image_whose_job_was_never_added(client, gallery, headers):
     """The process that took it died before it rang; its client comes back to another one."""
     await post(client, PHOTO, headers=headers)
     async with redis.from_url(gallery.settings.redis.url) as valkey:
@@ -67,7 +67,7 @@ async def test_a_duplicate_is_replayed_as_one(client):
     assert again.json()["duplicate"] is True
 
 
-async def test_it_is_the_fields_and_the_file_that_count_and_not_how_they_were_sent(client):
+async def test_a_request_is_identified_by_its_fields_and_its_file(client):
     def body(boundary: bytes, *parts: bytes) -> bytes:
         return b"".join(b"--%s\r\n%s\r\n" % (boundary, part) for part in parts) + b"--%s--\r\n" % boundary
 
@@ -99,13 +99,13 @@ async def test_a_key_of_another_request_is_refused(client, gallery, content, wor
     assert again.content == first.content, "and the first one is still answered"
 
 
-async def test_what_was_refused_may_be_corrected(client):
+async def test_a_refused_request_may_be_corrected(client):
     assert (await post(client, PHOTO, headers=IDEMPOTENCY_HEADER, title="x" * 121)).status_code == 422
     assert (await post(client, b"no picture", headers=IDEMPOTENCY_HEADER)).status_code == 415
     assert (await post(client, PHOTO, headers=IDEMPOTENCY_HEADER, title="Lake")).status_code == 201
 
 
-async def test_what_failed_on_our_side_may_be_tried_again(client, tmp_path):
+async def test_a_request_that_failed_in_the_server_may_be_tried_again(client, tmp_path):
     objects = tmp_path / "data" / "objects"
     objects.rename(tmp_path / "data" / "elsewhere")
     objects.write_text("a file where the directory was")
@@ -116,7 +116,7 @@ async def test_what_failed_on_our_side_may_be_tried_again(client, tmp_path):
 
 
 @pytest.mark.parametrize("key", ["", "a b", "a" * 256, "schlüssel".encode("latin-1"), b"a\tb"])
-async def test_a_key_that_is_none_is_refused(client, key):
+async def test_an_invalid_key_is_refused(client, key):
     answer = await post(client, PHOTO, headers={"Idempotency-Key": key})
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_header")
 
@@ -126,7 +126,7 @@ async def test_any_visible_text_is_a_key(client, key):
     assert (await post(client, PHOTO, headers={"Idempotency-Key": key})).status_code == 201
 
 
-async def test_two_keys_are_none(client):
+async def test_two_keys_are_refused(client):
     headers = [("Idempotency-Key", "a"), ("Idempotency-Key", "b")]
     answer = await client.post("/api/v1/images", files={"file": ("a.jpg", PHOTO)}, headers=headers)
     assert answer.status_code == 400
@@ -135,7 +135,7 @@ async def test_two_keys_are_none(client):
 # --- in flight ------------------------------------------------------------------------------------------------------
 
 
-async def test_while_the_first_is_still_being_sent_another_is_told_to_wait(client, gallery):
+async def test_a_second_request_is_refused_while_the_first_is_in_flight(client, gallery):
     url = httpx.URL(str(client.base_url))
     body = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r\n\r\n' + PHOTO + b"\r\n--x--\r\n"
     reader, writer = await asyncio.open_connection(url.host, url.port)
@@ -164,7 +164,7 @@ async def test_while_the_first_is_still_being_sent_another_is_told_to_wait(clien
     assert (replay.status_code, replay.headers["idempotency-replayed"]) == (201, "true")
 
 
-async def test_who_goes_away_in_the_middle_may_come_back_at_once(client, gallery):
+async def test_a_client_that_disconnects_may_retry_at_once(client, gallery):
     url = httpx.URL(str(client.base_url))
     _, writer = await asyncio.open_connection(url.host, url.port)
     writer.write(
@@ -201,7 +201,7 @@ async def test_twenty_keys_for_the_same_bytes_make_one_image(client, gallery):
     assert await images(gallery) == 1
 
 
-async def test_an_api_that_was_killed_in_the_middle_holds_nobody_up_for_long(environment, tmp_path, gallery):
+async def test_the_lease_of_a_killed_api_ends_soon(environment, tmp_path, gallery):
     body = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r\n\r\n' + PHOTO + b"\r\n--x--\r\n"
     content_type = {"Content-Type": "multipart/form-data; boundary=x"}
     environment["GALLERY_UPLOAD__KEY_LEASE"] = "6"
@@ -225,7 +225,7 @@ async def test_an_api_that_was_killed_in_the_middle_holds_nobody_up_for_long(env
         async def retry():
             return await client.post("/api/v1/images", content=body, headers={**IDEMPOTENCY_HEADER, **content_type})
 
-        assert (await retry()).status_code == 409, "nobody knows yet that it is dead"
+        assert (await retry()).status_code == 409, "the lease of the killed process still holds"
         left = await fetch(gallery, "SELECT extract(epoch FROM ends_at - now()) FROM idempotency")
         assert 0 < left <= 6
         async with asyncio.timeout(40):
@@ -237,7 +237,7 @@ async def test_an_api_that_was_killed_in_the_middle_holds_nobody_up_for_long(env
     assert await images(gallery) == 1
 
 
-async def test_a_key_is_given_back_as_soon_as_the_database_is_there_again(environment, gallery):
+async def test_a_key_is_released_as_soon_as_the_database_is_available_again(environment, gallery):
     """Not only when its lease ends: the process that holds it lives."""
     head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r\n\r\n'
     headers = {**IDEMPOTENCY_HEADER, "Content-Type": "multipart/form-data; boundary=x"}
@@ -262,7 +262,7 @@ async def test_a_key_is_given_back_as_soon_as_the_database_is_there_again(enviro
             assert answer.status_code == 201
 
 
-async def test_an_api_that_was_killed_after_the_commit_has_left_its_answer(client, gallery):
+async def test_an_api_that_was_killed_after_the_commit_has_stored_its_answer(client, gallery):
     """The answer is committed with the image: there is nothing between the two to be killed in."""
     key = IDEMPOTENCY_HEADER["Idempotency-Key"]
     await post(client, PHOTO, headers=IDEMPOTENCY_HEADER)
@@ -279,7 +279,7 @@ async def test_a_lease_is_renewed_while_the_request_is_answered(gallery):
                 pass
 
 
-async def test_who_has_lost_the_lease_cannot_finish(gallery):
+async def test_a_request_that_lost_its_lease_cannot_store_its_answer(gallery):
     keys = Idempotency(gallery.database, LEASE)
     answer = StoredResponse("f", 201, "01990000-0000-7000-8000-000000000000", b"{}")
     async with keys.lock(KEY) as late:

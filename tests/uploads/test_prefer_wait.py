@@ -1,4 +1,4 @@
-"""`Prefer: wait`: one answer when the image is done, for who does not want to listen."""
+"""`Prefer: wait`: one answer when the image is done, for clients without events."""
 
 import asyncio
 import time
@@ -54,7 +54,7 @@ async def test_the_answer_comes_when_the_time_is_over(client):
     assert answer.headers["preference-applied"] == "wait=1"
 
 
-async def test_who_does_not_ask_does_not_wait(client):
+async def test_a_request_without_the_preference_does_not_wait(client):
     began = time.monotonic()
     answer = await post(client)
     assert time.monotonic() - began < 5
@@ -87,7 +87,7 @@ async def test_many_wait_without_a_connection_of_the_database(client, gallery, p
     assert gallery.feed._waiters == {}
 
 
-async def test_a_stop_answers_who_waits(gallery):
+async def test_a_stop_answers_waiting_requests(gallery):
     async with httpx.AsyncClient(timeout=20) as client:
         async with serve_api(gallery) as url:
             client.base_url = url
@@ -139,5 +139,5 @@ async def test_a_replay_waits_too(client, gallery, processing):
         (["await=5"], None),
     ],
 )
-def test_preferences_that_cannot_be_read_are_none(headers, seconds):
+def test_invalid_preferences_are_ignored(headers, seconds):
     assert preferred_wait_seconds(headers) == seconds

@@ -1,4 +1,4 @@
-"""What one owner may keep: exact, however many uploads come at once."""
+"""The quota of one owner: exact, also with concurrent uploads."""
 
 import asyncio
 from collections import Counter
@@ -39,7 +39,7 @@ async def test_uploads_at_once_take_the_quota_and_not_a_byte_more(environment):
         assert wanted == found[201]
 
 
-async def test_who_has_no_room_left_is_told_before_anything_is_stored(environment):
+async def test_an_upload_above_the_quota_is_refused_before_it_is_stored(environment):
     content = photos.a_jpeg()
     async with running_application(environment, GALLERY_UPLOAD__QUOTA_BYTES=str(len(content))) as (gallery, client):
         assert (await post(client, content)).status_code == 201
@@ -50,7 +50,7 @@ async def test_who_has_no_room_left_is_told_before_anything_is_stored(environmen
             assert await db.fetchval("SELECT count(*) FROM object") == 1
 
 
-async def test_what_is_deleted_makes_room(environment):
+async def test_a_delete_frees_quota(environment):
     content = photos.a_jpeg()
     async with running_application(environment, GALLERY_UPLOAD__QUOTA_BYTES=str(len(content))) as (gallery, client):
         for _ in range(3):
@@ -75,7 +75,7 @@ async def test_each_owner_has_a_quota_of_its_own(environment):
         assert await storage_used(gallery) == await storage_used(gallery, NOOR.owner) == len(content)
 
 
-async def test_without_a_quota_all_is_counted_all_the_same(gallery):
+async def test_bytes_are_counted_without_a_quota_too(gallery):
     images = [await upload_image(gallery) for _ in range(3)]
     await gallery.images.delete(CALLER, images[0].id)
     assert await storage_used(gallery) == images[1].size + images[2].size

@@ -1,4 +1,4 @@
-"""What stays open ends with the credential that opened it."""
+"""A stream and a waiting request end with their credential."""
 
 import asyncio
 import time
@@ -55,7 +55,7 @@ async def test_a_stream_ends_with_its_key(settings, monkeypatch):
         await stream_duration(client, 8, bearer_headers(text))
 
 
-def test_a_withdrawal_is_noticed_within_five_seconds():
+def test_a_revocation_is_noticed_within_five_seconds():
     assert max(keys.CACHE_SECONDS, signing.CACHE_SECONDS) + service.REVOCATION_CHECK_SECONDS < 5
 
 
@@ -99,7 +99,7 @@ async def test_a_stream_leaves_nothing_behind(settings):
                 await asyncio.sleep(0.02)
 
 
-async def test_who_waits_is_told_no_more_when_the_credential_is_withdrawn(settings, monkeypatch):
+async def test_a_waiting_request_gets_no_newer_state_after_a_revocation(settings, monkeypatch):
     monkeypatch.setattr(keys, "CACHE_SECONDS", 0.2)
     monkeypatch.setattr(service, "REVOCATION_CHECK_SECONDS", 0.2)
     async with closed_application(settings) as (house, client):

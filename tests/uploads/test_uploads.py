@@ -1,4 +1,4 @@
-"""Uploads over HTTP: bounded in every direction, and what is refused is said clearly."""
+"""Uploads over HTTP: their limits, and clear errors."""
 
 import asyncio
 
@@ -28,7 +28,7 @@ async def send(
 
 
 @pytest.mark.parametrize("name", photos.not_pictures())
-async def test_what_is_no_picture_is_unsupported(client, name):
+async def test_a_file_that_is_no_picture_is_unsupported(client, name):
     answer = await post(client, photos.not_pictures()[name], name=f"{name}.jpg")
     assert (answer.status_code, answer.json()["code"]) == (415, "not_a_picture")
 
@@ -88,7 +88,7 @@ async def test_a_declared_size_beyond_the_limit_is_refused_before_it_is_sent(cli
 
 
 async def test_memory_stays_flat_while_a_gigabyte_is_refused(stack):
-    """Chunked, so that nothing tells the size beforehand: cut while it streams, then drained."""
+    """Chunked, without a declared size: refused while it streams, then drained."""
     chunk = bytes(1024 * 1024)
 
     async def gigabyte():
@@ -137,7 +137,7 @@ async def test_memory_stays_flat_while_a_gigabyte_is_refused(stack):
         ),
     ],
 )
-async def test_a_malformed_body_says_so(client, body, content_type, status, pointer):
+async def test_the_error_of_a_malformed_body_names_the_rule(client, body, content_type, status, pointer):
     answer = await send(client, body, content_type)
     assert answer.status_code == status
     assert (answer.json()["errors"][0]["pointer"] if pointer else None) == pointer
@@ -157,7 +157,7 @@ async def test_a_malformed_body_says_so(client, body, content_type, status, poin
         ({"description": "x" * 20_000}, "/description"),
     ],
 )
-async def test_a_field_that_does_not_fit_is_named(client, gallery, fields, pointer):
+async def test_an_invalid_field_is_named(client, gallery, fields, pointer):
     answer = await post(client, **fields)
     assert answer.status_code == 422, answer.text
     assert answer.json()["errors"][0]["pointer"] == pointer
@@ -183,7 +183,7 @@ async def test_much_text_besides_the_file_is_refused(client):
     assert (await send(client, multipart(many))).status_code == 422
 
 
-async def test_a_client_that_goes_away_leaves_nothing(client, gallery):
+async def test_a_client_that_disconnects_leaves_nothing(client, gallery):
     url = httpx.URL(str(client.base_url))
     body = HEAD + photos.a_jpeg()
     before = await scrape(client)
