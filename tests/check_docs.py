@@ -5,10 +5,12 @@ use: `room/file.py`, `room/file.py: Class.method` and `GALLERY_…` have to exis
 """
 
 import ast
+import io
 import re
 import runpy
 import subprocess
 import sys
+import tokenize
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -30,6 +32,35 @@ LINK = re.compile(r"\]\(<?([^)\s>]+)>?(?: +\"[^\"]*\")?\)")
 HEADING = re.compile(r"^#{1,6} +(.+?) *#*$", re.MULTILINE)
 CODE_REFERENCE = re.compile(r"([a-z_]+(?:/[a-z_]+)*/[a-z_]+\.py)(?:: ([\w.]+))?")
 VARIABLE = re.compile(r"\bGALLERY_[A-Z0-9_]*[A-Z0-9]\b")
+GLOSSARY_ENTRY = re.compile(r"^\| \*\*(.+?)\*\* \|", re.MULTILINE)
+MAX_GLOSSARY_ENTRIES = 29
+MAX_SOURCE_LINES = 320
+LONG_ON_PURPOSE = re.compile(r"\b(?:Long|Longer than 320 lines) on purpose: \w.{10,}")
+WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+# Gallery's own words of the past, with the standard word for each. Some still stand in sentences, none in a name.
+RETIRED_IN_SENTENCES = {
+    "bell": "queue, notify",
+    "doorkeeper": "AuthGuard",
+    "dossier": "image detail",
+    "house": "application",
+    "roster": "WorkerRegistry",
+    "rung": "enqueued",
+    "stranger": "anonymous caller, client",
+    "unsealed": "not committed",
+}
+RETIRED_IN_NAMES = RETIRED_IN_SENTENCES | {
+    "anybody": "any caller",
+    "bury": "purge",
+    "desk": "worker resources",
+    "door": "route policy",
+    "everybody": "all callers, the shared owner",
+    "news": "outbox",
+    "nobody": "no caller, no worker",
+    "somebody": "a caller, a client",
+    "whatever": "any",
+    "whoever": "the caller, the client",
+}
+KEPT_NAMES = {"stranger"}  # of the setting GALLERY_RATE__STRANGER
 FORBIDDEN = {
     "a path of somebody's machine": re.compile(r"(?<![\w.:/])/(?:home|Users|root|work)/[\w.]"),
     "the address of a package index": re.compile(
@@ -57,6 +88,9 @@ def find_problems() -> Iterator[str]:
     yield from check_alerts()
     yield from check_log_events()
     yield from check_decisions()
+    yield from check_glossary()
+    for path in sorted(PACKAGE.rglob("*.py")):
+        yield from (f"{relative_name(path)}: {fault}" for fault in check_source(path.read_text()))
 
 
 def check_page(path: Path, text: str) -> Iterator[str]:
@@ -64,6 +98,7 @@ def check_page(path: Path, text: str) -> Iterator[str]:
     yield from find_broken_links(path, prose)
     yield from find_unknown_references(prose)
     yield from unknown_variables(text)
+    yield from find_retired(CODE.sub("", prose), RETIRED_IN_SENTENCES)
     for _, language, code in FENCED.findall(text):
         if language == "python":
             yield from broken_python(dedent(code))
@@ -249,6 +284,43 @@ def check_decisions() -> Iterator[str]:
             yield f"docs/decisions/{path.name} does not begin with {title!r}"
     if len(numbers) != len(set(numbers)):
         yield f"docs/decisions has a number twice: {numbers}"
+
+
+def check_glossary() -> Iterator[str]:
+    entries = GLOSSARY_ENTRY.findall((ROOT / "docs" / "glossary.md").read_text())
+    if len(entries) > MAX_GLOSSARY_ENTRIES:
+        yield f"docs/glossary.md has {len(entries)} entries, more than {MAX_GLOSSARY_ENTRIES}: use the field's words"
+    if len(entries) != len(set(entries)):
+        yield f"docs/glossary.md has an entry twice: {entries}"
+    if entries != sorted(entries):
+        yield "docs/glossary.md is not sorted"
+
+
+# --- what holds for the source ------------------------------------------------------------------------------------
+
+
+def check_source(text: str) -> Iterator[str]:
+    """Its length, and retired words in its names, comments and docstrings."""
+    lines = text.count("\n")
+    if lines > MAX_SOURCE_LINES and not LONG_ON_PURPOSE.search(text):
+        yield f"has {lines} lines, more than {MAX_SOURCE_LINES}: split it, or say why: `# Long on purpose: …`"
+    tokens = [*tokenize.generate_tokens(io.StringIO(text).readline)]
+    names = {token.string for token in tokens if token.type == tokenize.NAME} - KEPT_NAMES
+    yield from find_retired(" ".join(sorted(names)), RETIRED_IN_NAMES)
+    comments = [token.string for token in tokens if token.type == tokenize.COMMENT]
+    sentences = "\n".join([*comments, *docstrings(ast.parse(text))])
+    yield from find_retired(CODE.sub("", sentences), RETIRED_IN_SENTENCES)
+
+
+def docstrings(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield ast.get_docstring(node) or ""
+
+
+def find_retired(text: str, retired: dict[str, str]) -> Iterator[str]:
+    for word in sorted({found.lower() for found in WORD.findall(text)} & retired.keys()):
+        yield f"uses the retired word {word!r}; the standard word is: {retired[word]}"
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from gallery.adapters.postgres.database import Database
 from gallery.errors import ImageNotFound
@@ -14,8 +14,8 @@ from gallery.images.timeline import TimelineEntry
 
 SELECT_IMAGE = """
     SELECT id, owner, title, original_name, mime_type, size, sha256, visibility, status, version, lane,
-           CASE work_state WHEN 'claimed' THEN 'taken' ELSE work_state END AS work, queue_position AS queue_place,
-           attempt, strikes, losses, deferrals, next_attempt_at, lease_until, worker, enqueued_at AS rung_at,
+           CASE work_state WHEN 'claimed' THEN 'taken' ELSE work_state END AS work_state, queue_position,
+           attempt, strikes, losses, deferrals, next_attempt_at, lease_until, worker, enqueued_at,
            rendered_attempt, recipe, error_code, error_message, created_at, updated_at, dropped_at, deleted_at,
            (SELECT count(*) FROM object WHERE image_id = image.id) AS objects
     FROM image WHERE id = $1
@@ -39,9 +39,9 @@ class ImageDetail(Struct, frozen=True, kw_only=True, rename="camel"):
     visibility: Visibility
     status: Status
     version: int
-    work: str | None
+    work_state: str | None = field(name="work")
     lane: Lane
-    queue_place: int
+    queue_position: int = field(name="queuePlace")
     attempt: int
     strikes: int
     losses: int
@@ -49,7 +49,7 @@ class ImageDetail(Struct, frozen=True, kw_only=True, rename="camel"):
     next_attempt_at: datetime
     lease_until: datetime | None
     worker: str | None
-    rung_at: datetime | None
+    enqueued_at: datetime | None = field(name="rungAt")
     rendered_attempt: int | None
     recipe: str | None
     error: ErrorView | None
@@ -78,7 +78,7 @@ class ImageDetails:
 def _image_detail(row: dict[str, Any], entries: list[TimelineEntry]) -> ImageDetail:
     code, message = row.pop("error_code"), row.pop("error_message")
     row["error"] = None if code is None else ErrorView(code, message)
-    row["rung_at"] = row["rung_at"] if _is_finite(row["rung_at"]) else None
+    row["enqueued_at"] = row["enqueued_at"] if _is_finite(row["enqueued_at"]) else None
     row |= {"status": Status(row["status"]), "lane": Lane(row["lane"]), "visibility": Visibility(row["visibility"])}
     return ImageDetail(**row, timeline=entries)
 

@@ -1,5 +1,6 @@
 """The commands and their options. `cli/runner.py` runs them; each command's code is in the file of its name."""
 
+# Long on purpose: one function for each command, whose docstring and options are the text of `--help`.
 import os
 from datetime import datetime
 from typing import Annotated
