@@ -115,10 +115,10 @@ async def test_a_damaged_object_is_reported_and_not_copied(gallery, s3_environme
     (tmp_path / "old.env").write_text(f"# files\nGALLERY_OBJECTS__URL={file.parents[1].as_uri()}\n")
     words += ["--from", str(tmp_path / "old.env")]
     async with run_gallery({**s3_environment, "S3_BUCKET": ""}, tmp_path / "logs", *words) as command:
-        said = [
+        lines = [
             json.loads(line) for line in (await output_when_ended(command, 1)).splitlines() if '"event"' not in line
         ]
-    assert said == [
+    assert lines == [
         {"key": bad.original_key, "code": "object_damaged"},
         {"copied": 1, "bytes": good.size, "already": 0, "failed": 1},
     ]
@@ -153,5 +153,5 @@ async def test_another_installations_store_and_the_same_store_are_refused(galler
 
 async def output_when_ended(command, code: int) -> str:
     async with asyncio.timeout(60):
-        assert await command.process.wait() == code, command.text()
-    return command.text()
+        assert await command.process.wait() == code, command.log_text()
+    return command.log_text()
