@@ -37,28 +37,29 @@ MAX_GLOSSARY_ENTRIES = 29
 MAX_SOURCE_LINES = 320
 LONG_ON_PURPOSE = re.compile(r"\b(?:Long|Longer than 320 lines) on purpose: \w.{10,}")
 WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
-# Gallery's own words of the past, with the standard word for each. Some still stand in sentences, none in a name.
-RETIRED_IN_SENTENCES = {
+# Words of Gallery's own that must not come back, each with the standard word for it.
+RETIRED = {
+    "anybody": "any caller",
     "bell": "queue, notify",
+    "bury": "purge",
     "doorkeeper": "AuthGuard",
     "dossier": "image detail",
+    "everybody": "all callers",
     "house": "application",
+    "nobody": "no caller, no worker",
     "roster": "WorkerRegistry",
     "rung": "enqueued",
+    "somebody": "a caller, a client",
     "stranger": "anonymous caller, client",
+    "strangers": "anonymous callers, clients",
     "unsealed": "not committed",
+    "whoever": "the caller, the client",
 }
-RETIRED_IN_NAMES = RETIRED_IN_SENTENCES | {
-    "anybody": "any caller",
-    "bury": "purge",
+RETIRED_IN_NAMES = RETIRED | {
     "desk": "worker resources",
     "door": "route policy",
-    "everybody": "all callers, the shared owner",
     "news": "outbox",
-    "nobody": "no caller, no worker",
-    "somebody": "a caller, a client",
     "whatever": "any",
-    "whoever": "the caller, the client",
 }
 KEPT_NAMES = {"stranger"}  # of the setting GALLERY_RATE__STRANGER
 FORBIDDEN = {
@@ -98,7 +99,7 @@ def check_page(path: Path, text: str) -> Iterator[str]:
     yield from find_broken_links(path, prose)
     yield from find_unknown_references(prose)
     yield from unknown_variables(text)
-    yield from find_retired(CODE.sub("", prose), RETIRED_IN_SENTENCES)
+    yield from find_retired(CODE.sub("", prose), RETIRED)
     for _, language, code in FENCED.findall(text):
         if language == "python":
             yield from broken_python(dedent(code))
@@ -309,7 +310,7 @@ def check_source(text: str) -> Iterator[str]:
     yield from find_retired(" ".join(sorted(names)), RETIRED_IN_NAMES)
     comments = [token.string for token in tokens if token.type == tokenize.COMMENT]
     sentences = "\n".join([*comments, *docstrings(ast.parse(text))])
-    yield from find_retired(CODE.sub("", sentences), RETIRED_IN_SENTENCES)
+    yield from find_retired(CODE.sub("", sentences), RETIRED)
 
 
 def docstrings(tree: ast.AST) -> Iterator[str]:

@@ -79,7 +79,7 @@ async def static(request: Request[Any, Any, Any], name: FromPath[str]) -> Respon
 
 @get("/favicon.ico", opt=PUBLIC | UNLIMITED, include_in_schema=False)
 async def favicon() -> Response[bytes]:
-    """For browsers that show a page without an icon link. They accept the SVG by its media type, whatever its name."""
+    """For browsers that show a page without an icon link. They accept the SVG by its media type, not by its name."""
     icon = ASSETS["icon.svg"]
     return Response(icon.body, media_type=icon.media_type, headers={"Cache-Control": "max-age=86400"})
 
