@@ -10,9 +10,9 @@ import pytest
 
 from credentials import create_api_key
 from gallery.access import sessions, signing
-from gallery.access.links import SignedQuery
 from gallery.access.model import OPEN_MODE_CALLER, Caller, CredentialKind, Owner, Purpose, Scope
 from gallery.access.service import Credentials
+from gallery.access.signed_links import SignedQuery
 from gallery.access.signing import Signatures
 from gallery.errors import CannotStart, CredentialNotValid, LinkNotValid
 

@@ -10,10 +10,10 @@ from msgspec import Struct
 from gallery.access.hashes import RecentHashes
 from gallery.access.issuer import JwksClient
 from gallery.access.keys import ApiKeys, looks_like_api_key
-from gallery.access.links import SignedLinks
 from gallery.access.model import ANONYMOUS, OPEN_MODE_CALLER, Caller, CredentialKind
 from gallery.access.open_mode import has_jwt_settings, is_open
 from gallery.access.sessions import Sessions
+from gallery.access.signed_links import SignedLinks
 from gallery.access.signing import Signatures
 from gallery.access.tokens import KeySource, StaticKey, Tokens
 from gallery.adapters.postgres.database import Database

@@ -5,8 +5,8 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from gallery.access.links import SignedLinks
 from gallery.access.model import Caller, Purpose
+from gallery.access.signed_links import SignedLinks
 from gallery.delivery.service import DOWNLOAD_TTL, Pictures
 from gallery.images.model import ImageId
 from gallery.images.schema import image_view
