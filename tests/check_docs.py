@@ -61,7 +61,7 @@ RETIRED_IN_NAMES = RETIRED | {
     "news": "outbox",
     "whatever": "any",
 }
-KEPT_NAMES = {"stranger"}  # of the setting GALLERY_RATE__STRANGER
+KEPT_NAMES = {"stranger", "GALLERY_RATE__STRANGER"}  # the setting
 FORBIDDEN = {
     "a path of somebody's machine": re.compile(r"(?<![\w.:/])/(?:home|Users|root|work)/[\w.]"),
     "the address of a package index": re.compile(
@@ -90,8 +90,11 @@ def find_problems() -> Iterator[str]:
     yield from check_log_events()
     yield from check_decisions()
     yield from check_glossary()
-    for path in sorted(PACKAGE.rglob("*.py")):
-        yield from (f"{relative_name(path)}: {fault}" for fault in check_source(path.read_text()))
+    for path in files:
+        if path.suffix == ".py" and path != Path(__file__).resolve():
+            yield from (f"{relative_name(path)}: {fault}" for fault in check_words(path.read_text()))
+        if PACKAGE in path.parents and path.suffix == ".py":
+            yield from (f"{relative_name(path)}: {fault}" for fault in check_length(path.read_text()))
 
 
 def check_page(path: Path, text: str) -> Iterator[str]:
@@ -300,11 +303,14 @@ def check_glossary() -> Iterator[str]:
 # --- what holds for the source ------------------------------------------------------------------------------------
 
 
-def check_source(text: str) -> Iterator[str]:
-    """Its length, and retired words in its names, comments and docstrings."""
+def check_length(text: str) -> Iterator[str]:
     lines = text.count("\n")
     if lines > MAX_SOURCE_LINES and not LONG_ON_PURPOSE.search(text):
         yield f"has {lines} lines, more than {MAX_SOURCE_LINES}: split it, or say why: `# Long on purpose: …`"
+
+
+def check_words(text: str) -> Iterator[str]:
+    """Finds retired words in names, comments and docstrings."""
     tokens = [*tokenize.generate_tokens(io.StringIO(text).readline)]
     names = {token.string for token in tokens if token.type == tokenize.NAME} - KEPT_NAMES
     yield from find_retired(" ".join(sorted(names)), RETIRED_IN_NAMES)

@@ -46,9 +46,9 @@ async def test_a_library_moves_to_s3_and_back_under_load(environment, s3_environ
     stop = asyncio.Event()
 
     async def load(gallery: Gallery) -> None:
-        async with open_processing(gallery) as desk:
+        async with open_processing(gallery) as processing:
             while not stop.is_set():
-                await desk.process((await upload_image(gallery)).id)
+                await processing.process((await upload_image(gallery)).id)
 
     async with open_gallery(Settings.read(environment)) as old:
         async with asyncio.TaskGroup() as busy:

@@ -24,10 +24,13 @@ async def gallery_with_image(request, environment, s3):
     """A gallery with one READY image, on each kind of store."""
     if request.param == "s3":
         environment = {**environment, **s3, "S3_BUCKET": f"verify-{os.urandom(4).hex()}"}
-    async with open_gallery(Settings.read(environment)) as gallery, open_processing(gallery, name="worker") as desk:
+    async with (
+        open_gallery(Settings.read(environment)) as gallery,
+        open_processing(gallery, name="worker") as processing,
+    ):
         image = await upload_image(gallery)
-        await desk.process(image.id)
-        yield gallery, desk, await gallery.images.get(CALLER, image.id)
+        await processing.process(image.id)
+        yield gallery, processing, await gallery.images.get(CALLER, image.id)
 
 
 async def differences(gallery, **options):
@@ -53,7 +56,7 @@ async def test_all_is_well(gallery_with_image):
 
 
 async def test_missing_renditions_are_rendered_again(gallery_with_image):
-    gallery, desk, image = gallery_with_image
+    gallery, processing, image = gallery_with_image
     gone = [image.rendition_key(rendition) for rendition in image.renditions[:2]]
     await gallery.objects.delete(gone)
     found = await differences(gallery)
@@ -61,7 +64,7 @@ async def test_missing_renditions_are_rendered_again(gallery_with_image):
     assert (await gallery.images.get(CALLER, image.id)).status is Status.READY
 
     assert (await gallery.sweep.run()).enqueued == 1
-    await desk.process(image.id)
+    await processing.process(image.id)
     assert await differences(gallery) == []
     again = await gallery.images.get(CALLER, image.id)
     assert again.rendered_attempt == 2
@@ -71,7 +74,7 @@ async def test_missing_renditions_are_rendered_again(gallery_with_image):
 @pytest.mark.parametrize("left", [b"", b"cut"], ids=["emptied", "cut"])
 async def test_renditions_that_lost_bytes_are_rendered_again(gallery_with_image, left):
     """As a file system may leave them after a power cut, when the disk confirmed a write too early."""
-    gallery, desk, image = gallery_with_image
+    gallery, processing, image = gallery_with_image
     cut = image.rendition_key(image.renditions[0])
     await gallery.objects.delete([cut])
     await gallery.objects.put(cut, left)
@@ -80,7 +83,7 @@ async def test_renditions_that_lost_bytes_are_rendered_again(gallery_with_image,
     assert await differences(gallery) == [Finding(FindingKind.DAMAGED_RENDITION, cut, image.id, mended=True)]
 
     assert (await gallery.sweep.run()).enqueued == 1
-    await desk.process(image.id)
+    await processing.process(image.id)
     assert await differences(gallery) == []
 
 

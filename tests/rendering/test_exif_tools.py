@@ -46,7 +46,7 @@ TAKEN, FRACTION, OFFSET = 0x9003, 0x9291, 0x9011
     ("kind", "value"),
     [(SHORT, 8), (LONG, 8), (SLONG, 8), (RATIONAL, (16, 2)), (SRATIONAL, (-16, -2)), (FLOAT, 8.0), (DOUBLE, 8.0)],
 )
-def test_a_number_is_read_whatever_its_type(order, kind, value):
+def test_a_number_is_read_from_any_type(order, kind, value):
     details = [number(tag, kind, value, order=order) for tag in (F_NUMBER, ISO, FOCAL, EXPOSURE)]
     read = exif.read(make_exif([], details, order))
     assert read == {"fNumber": 8.0, "iso": 8, "focalLength": 8.0, "exposureTime": "8"}

@@ -116,7 +116,7 @@ def test_a_still_gif_with_a_loop_extension_is_not_animated():
 
 
 @pytest.mark.parametrize("name", photos.not_pictures())
-def test_other_files_are_refused_whatever_their_name(name):
+def test_other_files_are_refused_under_any_name(name):
     with pytest.raises(NotAPicture):
         probed(photos.not_pictures()[name])
 

@@ -1,7 +1,8 @@
-"""What a migration must not do, because the version before runs on its schema while it is being replaced.
+"""The rules for migrations: the version before runs on the new schema while it is being replaced.
 
-Looks at the SQL that a migration runs. Whatever takes something away (contracts) may only come a release after the code
-that used it has gone, and says so: `CONTRACTS = "nothing has used image.colour since 0.3.0"` in the migration.
+They are checked in the SQL that a migration runs. A statement that removes something (contracts) may only come a
+release after the last code that used it, and the migration says so:
+`CONTRACTS = "nothing has used image.colour since 0.3.0"`.
 """
 
 import re
@@ -96,11 +97,11 @@ def _existing_table_violations(sql: str) -> Iterator[str]:
         if "NOT NULL" in part and not re.search(r"DEFAULT|GENERATED", part):
             yield f"the version before does not know this column, and leaves it empty: {part}"
         if re.search(r"GENERATED ALWAYS AS .* STORED|DEFAULT (gen_random_uuid|clock_timestamp|random)\(", part):
-            yield f"writes every row anew while nobody can read: {part}"
+            yield f"rewrites every row while no session can read: {part}"
         if re.search(r"\b(CHECK|FOREIGN KEY|REFERENCES|UNIQUE|PRIMARY KEY|EXCLUDE)\b", part) and not re.search(
             r"NOT VALID|USING INDEX", part
         ):
-            yield f"reads every row while nobody can write: add it NOT VALID, and validate it by itself: {part}"
+            yield f"reads every row while no session can write: add it NOT VALID, and validate it by itself: {part}"
     if re.search(r"SET NOT NULL", sql):
         yield f"the version before may leave it empty, and every row is read: {sql}"
 
@@ -112,4 +113,4 @@ def _lock_violations(steps: list[Step], new: set[str]) -> Iterator[str]:
             if table in locked and not step.autocommit and "ALTER TABLE" not in step.sql:
                 yield f"rows are changed in a migration after the one that locks {table}: {step.sql}"
     if len(locked) > 1:
-        yield f"locks several tables at once, and may meet somebody who does so the other way round: {sorted(locked)}"
+        yield f"locks several tables, and may deadlock with a session that does so in another order: {sorted(locked)}"

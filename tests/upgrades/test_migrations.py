@@ -1,4 +1,4 @@
-"""A database that is in use is brought up to date: once, whoever else tries, and without keeping anybody waiting."""
+"""A database in use is migrated once, also by several processes, and without blocking its clients."""
 
 import asyncio
 import shutil
@@ -26,7 +26,7 @@ REVISIONS = sorted(path.name[:3] for path in ROOT.glob("migrations/versions/[0-9
 
 @asynccontextmanager
 async def connected(database):
-    """Somebody who waits for no statement longer than the API does."""
+    """A connection with the time-out of the API."""
     db = await asyncpg.connect(database, command_timeout=10)
     try:
         yield db
@@ -89,7 +89,7 @@ async def test_every_step_is_taken_while_the_first_versions_statements_run(datab
 
 
 async def test_a_step_that_finds_a_table_in_use_lets_others_pass(database):
-    """A report that reads for minutes must not make everybody wait behind a migration that waits for it."""
+    """A report that reads for minutes must not block other statements behind a migration that waits for it."""
     await asyncio.to_thread(migrate, database, "002")
     async with connected(database) as report, connected(database) as api:
         reading = report.transaction()
@@ -136,7 +136,7 @@ def upgrade():
 
 
 async def test_an_index_is_made_outside_a_transaction_however_long_that_takes(database, tmp_path, monkeypatch):
-    """It waits for whoever is there, for longer than a step may that keeps others waiting."""
+    """It waits for open transactions, for longer than a step with a lock may."""
     folder = shutil.copytree(ROOT / "migrations", tmp_path / "migrations")
     (folder / "versions" / "999_index.py").write_text(INDEXING.format(newest=SCHEMA_REVISION))
     await asyncio.to_thread(migrate, database)

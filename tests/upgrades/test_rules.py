@@ -1,4 +1,4 @@
-"""Migrations expand first and contract a release later, and keep nobody waiting."""
+"""Migrations expand first and contract a release later, and block no session for long."""
 
 import importlib.util
 from pathlib import Path
@@ -47,7 +47,7 @@ def test_migrations_are_numbered_one_after_the_other():
         ("CREATE INDEX CONCURRENTLY x ON image (alt)", "cannot stand in a transaction"),
         ("ALTER TABLE image ADD colour text NOT NULL", "leaves it empty"),
         ("ALTER TABLE image ADD a text, ADD b text NOT NULL", "leaves it empty"),
-        ("ALTER TABLE image ADD search text GENERATED ALWAYS AS (alt) STORED", "writes every row anew"),
+        ("ALTER TABLE image ADD search text GENERATED ALWAYS AS (alt) STORED", "rewrites every row"),
         ("ALTER TABLE image ADD CONSTRAINT x CHECK (size > 0)", "NOT VALID"),
         ("ALTER TABLE image ALTER width SET NOT NULL", "every row is read"),
         ("ALTER TABLE image ADD colour text; UPDATE image SET colour = 'red'", "rows are changed"),
@@ -73,7 +73,7 @@ def test_what_only_adds_is_let_pass(sql):
     assert violations(migration_of(sql)) == []
 
 
-def test_what_takes_away_says_since_when_nobody_uses_it():
+def test_a_removal_says_since_when_the_removed_is_unused():
     contracting = migration_of("ALTER TABLE image DROP COLUMN alt")
     contracting.CONTRACTS = "nothing has used image.alt since 0.3.0"
     assert violations(contracting) == []

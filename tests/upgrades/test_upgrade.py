@@ -37,8 +37,10 @@ def previous_source(tmp_path_factory):
     return folder
 
 
-async def test_an_upgrade_under_load_loses_nothing_and_refuses_nobody(previous_source, environment, database, tmp_path):
-    environment = {**environment, "DATABASE_URL": database, "TMPDIR": str(tmp_path)}  # nobody else tidies up there
+async def test_an_upgrade_under_load_loses_nothing_and_refuses_no_request(
+    previous_source, environment, database, tmp_path
+):
+    environment = {**environment, "DATABASE_URL": database, "TMPDIR": str(tmp_path)}  # no other test cleans it
     old = {**environment, "PYTHONPATH": str(previous_source / "src")}
     its_schema = max(path.name[:3] for path in previous_source.glob("migrations/versions/*.py"))
     assert its_schema < SCHEMA_REVISION
@@ -72,7 +74,7 @@ async def test_an_upgrade_under_load_loses_nothing_and_refuses_nobody(previous_s
             await check(environment, new_api.url, load, [heard])
         finally:
             hearing.cancel()
-        assert load.retries == 0, "nobody was refused"
+        assert load.retries == 0, "no request was refused"
         assert (old_api.process.returncode, old_worker.process.returncode) == (0, 0)
         assert "Traceback" not in old_api.log_text() + old_worker.log_text() + new_api.log_text()
 

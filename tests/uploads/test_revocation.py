@@ -41,17 +41,17 @@ async def test_a_stream_ends_with_its_token(settings):
 async def test_a_stream_ends_with_its_key(settings, monkeypatch):
     monkeypatch.setattr(keys, "CACHE_SECONDS", 0.2)
     monkeypatch.setattr(service, "REVOCATION_CHECK_SECONDS", 0.2)
-    async with closed_application(settings) as (house, client):
-        key_id, text = await create_api_key(house)
+    async with closed_application(settings) as (gallery, client):
+        key_id, text = await create_api_key(gallery)
         ticket = await create_ticket(client, headers=bearer_headers(text))
         streams = asyncio.gather(
             stream_duration(client, 8, bearer_headers(text)), stream_duration(client, 8, ticket=ticket)
         )
         await asyncio.sleep(0.5)
-        assert house.feed.subscriber_count == 2
-        await house.access.keys.revoke(key_id)
+        assert gallery.feed.subscriber_count == 2
+        await gallery.access.keys.revoke(key_id)
         await streams
-        _, text = await create_api_key(house, lifetime=timedelta(seconds=1))
+        _, text = await create_api_key(gallery, lifetime=timedelta(seconds=1))
         await stream_duration(client, 8, bearer_headers(text))
 
 
@@ -88,30 +88,30 @@ async def test_a_rotation_at_once_ends_the_streams_of_all_processes(environment,
 
 async def test_a_stream_leaves_nothing_behind(settings):
     """Its watch of the credential ends with it, whenever that is."""
-    async with closed_application(settings) as (house, client):
+    async with closed_application(settings) as (gallery, client):
         ticket = await create_ticket(client, MAYA)
         before = len(asyncio.all_tasks())
         for _ in range(3):
             async with listen(client, ticket=ticket):
                 pass
         async with asyncio.timeout(5):
-            while len(asyncio.all_tasks()) > before or house.feed.subscriber_count:
+            while len(asyncio.all_tasks()) > before or gallery.feed.subscriber_count:
                 await asyncio.sleep(0.02)
 
 
 async def test_a_waiting_request_gets_no_newer_state_after_a_revocation(settings, monkeypatch):
     monkeypatch.setattr(keys, "CACHE_SECONDS", 0.2)
     monkeypatch.setattr(service, "REVOCATION_CHECK_SECONDS", 0.2)
-    async with closed_application(settings) as (house, client):
-        key_id, text = await create_api_key(house)
+    async with closed_application(settings) as (gallery, client):
+        key_id, text = await create_api_key(gallery)
         waiting = asyncio.create_task(post(client, headers={**bearer_headers(text), "Prefer": "wait=30"}))
         async with asyncio.timeout(10):
-            while not house.feed._waiters:
+            while not gallery.feed._waiters:
                 await asyncio.sleep(0.02)
-        await house.access.keys.revoke(key_id)
+        await gallery.access.keys.revoke(key_id)
         await asyncio.sleep(0.1)
-        async with open_processing(house, name="worker") as processing, house.database.primary() as db:
-            monkeypatch.setattr(house.feed, "_wake_waiters", lambda events: None)
+        async with open_processing(gallery, name="worker") as processing, gallery.database.primary() as db:
+            monkeypatch.setattr(gallery.feed, "_wake_waiters", lambda events: None)
             await processing.process(await db.fetchval("SELECT id FROM image"))
         async with asyncio.timeout(5):
             answer = await waiting
@@ -121,19 +121,19 @@ async def test_a_waiting_request_gets_no_newer_state_after_a_revocation(settings
 async def test_an_upload_whose_key_is_revoked_meanwhile_is_refused(settings, monkeypatch):
     """A slow body may take hours."""
     monkeypatch.setattr(keys, "CACHE_SECONDS", 0.0)
-    async with closed_application(settings) as (house, client):
-        key_id, text = await create_api_key(house)
+    async with closed_application(settings) as (gallery, client):
+        key_id, text = await create_api_key(gallery)
         whole = client.build_request("POST", "/api/v1/images", files={"file": ("lake.jpg", unique_photo())})
         content = whole.read()
 
         async def slowly():
             yield content[:100]
             await asyncio.sleep(0.5)  # let in
-            await house.access.keys.revoke(key_id)
+            await gallery.access.keys.revoke(key_id)
             yield content[100:]
 
         headers = {**bearer_headers(text), "Content-Type": whole.headers["content-type"]}
         answer = await client.post("/api/v1/images", content=slowly(), headers=headers)
         assert (answer.status_code, answer.json()["code"]) == (401, "credential_not_valid")
-        async with house.database.primary() as db:
+        async with gallery.database.primary() as db:
             assert await db.fetchval("SELECT count(*) FROM image") == 0

@@ -62,7 +62,7 @@ async def test_a_folder_is_not_an_object(objects):
     assert await list_keys(objects, "a/b/c") == await list_keys(objects, "nothing") == set()
 
 
-async def test_files_and_folders_are_private_whatever_the_umask(objects, root):
+async def test_files_and_folders_are_private_under_any_umask(objects, root):
     before = os.umask(0)
     try:
         await objects.put_all([PutRequest("renditions/x/1/320.webp", b"x"), PutRequest("original/x", b"y")])
