@@ -58,7 +58,7 @@ def claiming(width: int, height: int, *, mark: bytes = b"\xff\xc0", **options: b
 @pytest.mark.parametrize("sides", PHONES)
 def test_photos_of_todays_phones_are_accepted(sides):
     assert probe(claiming(*sides), Limits()).width == sides[0]
-    assert probe(claiming(*sides, mark=b"\xff\xc2", progressive=True, fine=True), Limits()).width == sides[0]
+    assert probe(claiming(*sides, mark=b"\xff\xc2", progressive=True, full_chroma=True), Limits()).width == sides[0]
 
 
 def test_a_refusal_names_value_limit_and_setting():
@@ -87,8 +87,8 @@ def test_a_photo_read_row_by_row_passes_where_one_in_several_scans_does_not():
     little = Limits(memory=512 * MIB)
     assert probe(claiming(12_000, 9_000), little).width == 12_000
     with pytest.raises(TooMuchMemory):
-        probe(claiming(12_000, 9_000, mark=b"\xff\xc2", progressive=True, fine=True), little)
-    alone = claiming(12_000, 9_000, fine=True).getvalue()
+        probe(claiming(12_000, 9_000, mark=b"\xff\xc2", progressive=True, full_chroma=True), little)
+    alone = claiming(12_000, 9_000, full_chroma=True).getvalue()
     scan = alone.index(b"\xff\xda") + 4
     with pytest.raises(TooMuchMemory):
         probe(io.BytesIO(alone[:scan] + b"\x01" + alone[scan + 1 :]), little)
