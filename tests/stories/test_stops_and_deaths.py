@@ -210,7 +210,7 @@ async def test_a_bad_setting_is_one_clear_sentence(environment, tmp_path):
 async def test_open_mode_on_a_public_address_needs_a_setting(environment, tmp_path):
     code, text = await run_failing_dev(environment, tmp_path, GALLERY_HOST="0.0.0.0", PORT="0")
     assert code == 2
-    assert "set GALLERY_ACCESS__OPEN=true" in text
+    assert "GALLERY_ACCESS__OPEN=true to give everyone full access" in text
 
 
 async def test_a_second_dev_on_the_same_data_names_the_first(environment, tmp_path):
