@@ -174,7 +174,7 @@ def source_lines() -> frozenset[str]:
     return frozenset(line.strip() for path in PACKAGE.rglob("*.py") for line in path.read_text().splitlines())
 
 
-# --- names of ours --------------------------------------------------------------------------------------------------
+# --- names of files and settings ------------------------------------------------------------------------------------
 
 
 def find_unknown_references(prose: str) -> Iterator[str]:
