@@ -37,7 +37,7 @@ async def test_dev_refuses_an_old_database(old_environment, tmp_path):
         assert "Traceback" not in refused.log_text()
 
 
-async def test_an_old_backup_is_not_restored(environment, tmp_path):
+async def test_an_old_backup_is_neither_verified_nor_restored(environment, tmp_path):
     backups = tmp_path / "backups"
     assert (await run_command(environment, "backup", "create", str(backups)))[0] == 0
     [manifest] = backups.glob("backups/*/manifest.json")
@@ -45,8 +45,9 @@ async def test_an_old_backup_is_not_restored(environment, tmp_path):
     manifest.chmod(0o600)
     manifest.write_bytes(msgspec.json.encode({**content, "schema": "0012"}))
     empty = await empty_environment(environment, tmp_path)
-    code, _, said = await run_command(empty, "restore", str(backups))
-    assert (code, said.splitlines()) == (2, [f"gallery: The backup {REFUSAL}"])
+    for given, command in ((environment, ("backup", "verify")), (empty, ("restore",))):
+        code, _, said = await run_command(given, *command, str(backups))
+        assert (code, said.splitlines()) == (2, [f"gallery: The backup {REFUSAL}"])
 
 
 async def test_an_unknown_revision_is_a_sentence(environment):

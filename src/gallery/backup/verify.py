@@ -15,6 +15,7 @@ import asyncpg
 from msgspec import Struct
 
 from gallery.adapters.postgres import dump
+from gallery.adapters.postgres.database import check_schema
 from gallery.background import gather
 from gallery.backup import snapshot
 from gallery.backup.location import BackupLocation
@@ -98,6 +99,7 @@ class BackupVerifier:
 
     async def findings(self, share: float, on_progress: ProgressCallback) -> AsyncIterator[Finding]:
         """Yields every fault, and reads this share of the files (0 to 1). Raises `Unavailable`, `CannotStart`."""
+        check_schema("The backup", self._manifest.schema)  # a backup that cannot be restored proves nothing
         failed = await self._restore(on_progress)
         if failed:
             yield failed
