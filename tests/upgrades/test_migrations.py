@@ -12,8 +12,9 @@ import pytest
 from gallery.adapters.postgres import migrations
 from gallery.adapters.postgres.database import SCHEMA_REVISION
 from gallery.adapters.postgres.migrations import migrate
+from gallery.cli.startup import migrate_in_subprocess
 from gallery.errors import CannotStart
-from gallery_processes import base_environment, run_gallery
+from gallery_processes import base_environment, free_port, run_gallery
 
 ADD = """
     INSERT INTO image (id, owner, title, original_name, mime_type, size, sha256, animated)
@@ -55,6 +56,13 @@ async def test_a_migration_needs_the_database_only(database, tmp_path):
         assert await alone.process.wait() == 0, alone.log_text()
         assert f"at schema {SCHEMA_REVISION}" in alone.log_text()
     assert not (tmp_path / "data").exists()
+
+
+async def test_an_unavailable_database_ends_the_subprocess_with_one_sentence():
+    with pytest.raises(CannotStart) as failed:
+        await migrate_in_subprocess(f"postgresql://maya:lake@127.0.0.1:{free_port()}/none")
+    assert failed.value.detail.startswith("The database could not be migrated: PostgreSQL is unavailable: ")
+    assert "lake" not in failed.value.detail
 
 
 async def test_every_step_is_taken_while_the_first_versions_statements_run(database):
@@ -107,7 +115,7 @@ async def test_a_step_that_finds_a_table_in_use_lets_others_pass(database):
         assert await api.fetchval("SELECT version_num FROM alembic_version") == "003"
 
 
-async def test_who_waits_for_its_turn_keeps_no_index_from_being_made(database):
+async def test_a_process_that_waits_for_the_lock_delays_no_index(database):
     """CREATE INDEX CONCURRENTLY waits for every snapshot; a second process that waited in a query would have one."""
     await asyncio.to_thread(migrate, database)
     async with connected(database) as db:

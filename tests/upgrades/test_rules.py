@@ -54,7 +54,7 @@ def test_migrations_are_numbered_one_after_the_other():
         ("ALTER TABLE image ADD colour text; ALTER TABLE event ADD colour text", "several tables"),
     ],
 )
-def test_what_would_stop_the_version_before_is_found(sql, why):
+def test_statements_that_would_break_the_previous_version_are_found(sql, why):
     [fault] = violations(migration_of(sql))
     assert why in fault
 
@@ -69,7 +69,7 @@ def test_what_would_stop_the_version_before_is_found(sql, why):
         "-- DROP TABLE image\nSELECT 'ALTER TABLE image DROP alt'",
     ],
 )
-def test_what_only_adds_is_let_pass(sql):
+def test_a_migration_that_only_adds_is_accepted(sql):
     assert violations(migration_of(sql)) == []
 
 

@@ -32,6 +32,8 @@ def main() -> None:
         migrate(sys.stdin.read(), slow="--slow" in sys.argv)
     except CannotStart as error:
         sys.exit(error.detail)
+    except DatabaseUnavailable as error:
+        sys.exit(f"PostgreSQL is unavailable: {error.facts['cause']}")
 
 
 def migrate(database_url: str, target: str = "head", *, slow: bool = False, max_tries: int = MAX_TRIES) -> str:
