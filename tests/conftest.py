@@ -1,6 +1,7 @@
 """Fixtures: PostgreSQL, Valkey and S3, started once for all tests, and a separate application for each test."""
 
 import asyncio
+import logging
 import os
 import shutil
 import tempfile
@@ -11,6 +12,7 @@ from pathlib import Path
 import httpx
 import msgspec
 import pytest
+import structlog
 
 import gallery_processes
 from databases import TEMPLATE, application_environment, create_database
@@ -20,6 +22,7 @@ from gallery.adapters.valkey.client import Valkey
 from gallery.cli.sockets import listen
 from gallery.embedded.servers import open_servers
 from gallery.errors import ValkeyUnavailable
+from gallery.ops import logs
 from gallery.processing.service import Processing
 from gallery.settings import VARIABLE_NAMES, Settings
 from gallery.web.app import make_app
@@ -166,3 +169,17 @@ async def running_application(
 
 def _is_setting(name: str) -> bool:
     return name.startswith(("GALLERY_", "S3_", "DD_", "OTEL_", "PG", "AWS_")) or name in VARIABLE_NAMES.values()
+
+
+@pytest.fixture
+def restore_logging() -> Iterator[None]:
+    """Restores the logging of the test run."""
+    root, before = logging.getLogger(), structlog.get_config()
+    handlers, level = root.handlers[:], root.level
+    quiet = {name: logging.getLogger(name).level for name in logs.QUIET_LOGGERS}
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    for name, previous in quiet.items():
+        logging.getLogger(name).setLevel(previous)
+    structlog.configure(**before)

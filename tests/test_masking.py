@@ -87,20 +87,6 @@ async def test_the_doctor_does_not_show_a_password(monkeypatch):
     assert SECRET not in f"{finding}"
 
 
-@pytest.fixture
-def restore_logging():
-    """Restores the logging of the test run."""
-    root, before = logging.getLogger(), structlog.get_config()
-    handlers, level = root.handlers[:], root.level
-    quiet = {name: logging.getLogger(name).level for name in logs.QUIET_LOGGERS}
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    for name, its in quiet.items():
-        logging.getLogger(name).setLevel(its)
-    structlog.configure(**before)
-
-
 @pytest.mark.parametrize("format_", ["text", "json"])
 def test_no_log_line_shows_a_password(restore_logging, capsys, format_):
     logs.configure(LogsSettings(format=format_))
@@ -194,7 +180,7 @@ def unreachable_url(scheme: str, path: str = "") -> str:
     return f"{scheme}://maya:{SECRET}@127.0.0.1:{gallery_processes.free_port()}{path}"
 
 
-async def test_config_masks_what_it_prints(environment):
+async def test_config_prints_masked_values(environment):
     given = {
         "GALLERY_ACCESS__JWKS_URL": unreachable_url("https"),
         "OTEL_EXPORTER_OTLP_ENDPOINT": unreachable_url("http"),

@@ -74,7 +74,7 @@ async def test_a_dead_backup_is_waited_for_and_a_live_one_refuses_the_next(galle
                 pytest.fail("two at once")
 
 
-async def test_a_second_backup_reads_only_what_is_new(gallery, processing, creator, counting_objects, location):
+async def test_a_second_backup_reads_only_new_objects(gallery, processing, creator, counting_objects, location):
     await make_rendered(gallery, processing, 2)
     first = await creator.run(location, 7, ignore_progress)
     assert (len(counting_objects.read), first.objects) == (14, 14)
@@ -181,7 +181,7 @@ async def test_backups_of_another_gallery_are_refused(gallery, creator, location
         await creator.run(location, 7, ignore_progress)
 
 
-async def test_old_programs_are_refused_with_what_to_install():
+async def test_old_programs_are_refused_with_the_versions_to_install():
     with pytest.raises(CannotStart, match=r"found: .*18 in .*\): install postgresql-client-99"):
         await get_tools(99)
 

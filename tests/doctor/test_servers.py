@@ -120,7 +120,7 @@ async def test_a_long_statement_and_the_process_that_blocks_it(environment, db, 
     assert (state, "idle in transaction" in text, "LOCK TABLE event" in text) == ("wrong", True, True)
 
 
-async def test_what_takes_long_on_average(environment, db):
+async def test_statements_that_take_long_on_average(environment, db):
     """The extension cannot be loaded into a server that runs: a table with its columns stands for it."""
     columns = "1000::bigint AS calls, 250.0::float AS mean_exec_time, 1.0::float AS total_exec_time"
     await db.execute(

@@ -103,7 +103,7 @@ async def test_an_invalid_query_is_refused_and_named(client, query):
     assert answer.json()["errors"][0]["pointer"] == "/" + query.split("=")[0]
 
 
-async def test_an_edit_changes_what_it_names(client):
+async def test_an_edit_changes_only_the_given_fields(client):
     image = (await post(client, title="Lake", alt="A lake")).json()
     answer = await client.patch(f"/api/v1/images/{image['id']}", json={"title": "Dawn", "tags": ["light"]})
     edited = answer.json()

@@ -1,26 +1,10 @@
 """Logs that a person reads on a terminal."""
 
-import logging
-
 import pytest
 import structlog
 
 from gallery.ops import logs
 from gallery.settings import LogsSettings
-
-
-@pytest.fixture
-def restore_logging():
-    """Restores the logging of the test run."""
-    root, before = logging.getLogger(), structlog.get_config()
-    handlers, level = root.handlers[:], root.level
-    quiet = {name: logging.getLogger(name).level for name in logs.QUIET_LOGGERS}
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    for name, previous in quiet.items():
-        logging.getLogger(name).setLevel(previous)
-    structlog.configure(**before)
 
 
 @pytest.mark.parametrize("format_", ["text", "json"])

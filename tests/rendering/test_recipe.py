@@ -72,7 +72,7 @@ def test_the_version_is_short_and_the_same_in_every_process():
 @pytest.mark.parametrize(
     "change", [{"widths": (320, 961)}, {"webp_quality": 81}, {"webp_effort": 3}, {"jpeg_quality": 83}]
 )
-def test_the_version_changes_with_what_changes_the_pixels(change):
+def test_the_version_changes_with_each_change_of_the_pixels(change):
     assert replace(Recipe(), **change).version != Recipe().version
 
 

@@ -11,7 +11,7 @@ CORP = "cross-origin-resource-policy"
 @pytest.mark.parametrize(
     "path", ["/", "/api", "/api/openapi.json", "/static/home.js", "/livez", "/api/v1/images", "/api/v1/images/x", "/no"]
 )
-async def test_every_answer_is_what_it_says_and_ours(client, path):
+async def test_every_response_has_its_type_and_is_from_gallery(client, path):
     headers = (await client.get(path)).headers
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["referrer-policy"] == "no-referrer"

@@ -6,9 +6,8 @@ import os
 import random
 import socket
 from asyncio.subprocess import DEVNULL, Process
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from gallery.embedded import processes
 from gallery.errors import CannotStart
@@ -108,13 +107,3 @@ async def wait_until_ready(
                 f"{name} did not answer in {READY_TIMEOUT_SECONDS:.0f} s: {log.last_line()} ({log.path})."
             )
         await asyncio.sleep(POLL_SECONDS)
-
-
-async def run_concurrently(*coroutines: Coroutine[Any, Any, None]) -> None:
-    """Run the coroutines concurrently. The first failure cancels the others and is raised itself."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            for coroutine in coroutines:
-                group.create_task(coroutine)
-    except BaseExceptionGroup as failures:
-        raise failures.exceptions[0] from None

@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+from gallery.background import gather
 from gallery.embedded import datadir, processes
 from gallery.embedded.datadir import DirectoryLock, RunInfo
-from gallery.embedded.launch import free_port, run_concurrently
+from gallery.embedded.launch import free_port
 from gallery.embedded.postgres import EmbeddedPostgres
 from gallery.embedded.valkey import EmbeddedValkey
 from gallery.errors import CannotStart, StartAgain
@@ -52,7 +53,7 @@ async def prepare_servers(
     if valkey:
         chosen.append(EmbeddedValkey(lock.data_dir, user))
     try:
-        await run_concurrently(*(server.prepare() for server in chosen))
+        await gather([server.prepare() for server in chosen])
     except OSError as error:
         raise CannotStart(f"The data directory cannot be used: {error.filename}: {error.strerror}.") from None
     ports = dict(lock.previous.ports)
@@ -71,7 +72,7 @@ def publish_servers(lock: DirectoryLock, chosen: Sequence[Server]) -> None:
 @asynccontextmanager
 async def _run_servers(lock: DirectoryLock, chosen: Sequence[Server]) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
-        await run_concurrently(*(_start_until_ready(server, stack) for server in chosen))
+        await gather([_start_until_ready(server, stack) for server in chosen])
         publish_servers(lock, chosen)
         yield
 

@@ -77,13 +77,15 @@ class NewImages:
             original_key(image_id), upload.file, DownloadHeaders(facts.mime_type, upload.name or image_id)
         )
         failpoints.hit(Failpoint.UPLOAD_PUT)
-        while (
-            added := await self._insert_or_release(image_id, caller, upload, metadata, facts, in_transaction)
-        ) is None:
-            duplicate = await self._accept_duplicate(caller, upload, in_transaction)
-            if duplicate is not None:  # another upload of the same bytes was faster
-                await self._release(image_id)
-                return duplicate
+        try:
+            while (added := await self._insert(image_id, caller, upload, metadata, facts, in_transaction)) is None:
+                duplicate = await self._accept_duplicate(caller, upload, in_transaction)
+                if duplicate is not None:  # another upload of the same bytes was faster
+                    await self._release(image_id)
+                    return duplicate
+        except QuotaExceeded:
+            await self._release(image_id)
+            raise
         failpoints.hit(Failpoint.UPLOAD_COMMITTED)
         await self._outbox.publish(added.image)
         await enqueue(self._queue, self._database, job_for(added.image))
@@ -92,21 +94,6 @@ class NewImages:
         failpoints.hit(Failpoint.UPLOAD_ANSWER)
         log.info("image.uploaded", image=image_id, size=upload.size, type=facts.mime_type)
         return added
-
-    async def _insert_or_release(
-        self,
-        image_id: ImageId,
-        caller: Caller,
-        upload: UploadedFile,
-        metadata: UploadMetadata,
-        facts: ProbeResult,
-        in_transaction: TransactionHook,
-    ) -> UploadResult | None:
-        try:
-            return await self._insert(image_id, caller, upload, metadata, facts, in_transaction)
-        except QuotaExceeded:
-            await self._release(image_id)
-            raise
 
     async def _insert(
         self,
