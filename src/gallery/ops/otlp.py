@@ -26,7 +26,6 @@ ROOT_KINDS = ("SERVER", "CONSUMER")  # spans that may begin a trace; others need
 MAX_STATEMENT_CHARS = 2000
 SHUTDOWN_TIMEOUT_SECONDS = 5.0  # if the collector is unavailable
 TABLE_PATTERN = re.compile(r"\b(INSERT INTO|UPDATE|DELETE FROM|FROM)\s+([a-z_]+)")
-RESET_STATEMENT = "SELECT pg_advisory_unlock_all()"  # how asyncpg resets a released connection
 
 W3C = TraceContextTextMapPropagator()
 
@@ -69,7 +68,7 @@ class OtlpTraces:
         return carrier
 
     def record_statement(self, text: str, seconds: float, error: BaseException | None) -> None:
-        if not _is_sampled() or text.startswith(RESET_STATEMENT):
+        if not _is_sampled():
             return
         now = time.time_ns()
         facts = {"db.system.name": "postgresql", "db.query.text": text[:MAX_STATEMENT_CHARS]}

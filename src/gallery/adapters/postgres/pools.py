@@ -39,18 +39,11 @@ REFUSED_ERRORS = (
 )
 
 
-class PgBouncerConnection(asyncpg.Connection):
-    """A connection through PgBouncer, which uses another server for each transaction: there is nothing to reset."""
-
-    def get_reset_query(self) -> str:
-        return ""
-
-
 def make_pool(url: str, settings: DatabaseSettings, min_size: int = 0, max_size: int | None = None) -> Pool:
     """A pool of connections to `url`, at most `max_size`, else `settings.pool_size`; to be awaited."""
     options: dict[str, Any] = {}
     if settings.pgbouncer:  # prepared statements last for one transaction only
-        options = {"statement_cache_size": 0, "connection_class": PgBouncerConnection}
+        options = {"statement_cache_size": 0}
     return asyncpg.create_pool(
         url,
         min_size=min_size,
@@ -58,6 +51,7 @@ def make_pool(url: str, settings: DatabaseSettings, min_size: int = 0, max_size:
         timeout=settings.timeout,
         command_timeout=settings.timeout,
         init=_init_connection,
+        reset=_keep_session,
         server_settings={"application_name": "gallery", "timezone": "UTC"},
         **options,
     )
@@ -96,6 +90,13 @@ async def _init_connection(connection: "asyncpg.Connection[asyncpg.Record] | Con
             )
     if tracing.is_enabled():
         connection.add_query_logger(_trace_query)
+
+
+async def _keep_session(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """Sends nothing: no statement changes its session, and asyncpg itself rolls back an open transaction.
+
+    asyncpg's own reset would cost each use a round trip, which made 63 % of the statements of an upload.
+    """
 
 
 def _trace_query(query: "LoggedQuery") -> None:
