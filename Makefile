@@ -63,8 +63,10 @@ fix: .venv/dev.stamp  ## Format, and apply automatic fixes
 	$(BIN)/ruff check --fix .
 
 .PHONY: bench
-bench: .venv/dev.stamp  ## Measure the cost of the main job on this machine
-	@$(BIN)/python bench/main.py
+bench: .venv/dev.stamp  ## Measure: make bench [GROUPS="reads uploads"] [BASELINE=git-ref] [AGAINST=url] [ROUNDS=5]
+	@tests/install-tools bench
+	@$(BIN)/python -m bench $(GROUPS) $(if $(BASELINE),--baseline $(BASELINE)) $(if $(AGAINST),--against $(AGAINST)) \
+		$(if $(ROUNDS),--rounds $(ROUNDS))
 
 .PHONY: docs
 docs: .venv/dev.stamp  ## Generate the API, CLI, settings, errors and llms pages again, and check all pages

@@ -1,0 +1,154 @@
+"""The load: requests from `http_load.c`, compiled when needed, and the CPU that each server spends on them."""
+
+import asyncio
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import psutil
+
+SOURCES = Path(__file__).parent
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class Target:
+    """A server under load: where it listens, and the processes whose CPU counts, by name; the first is its own."""
+
+    name: str
+    port: int
+    processes: Mapping[str, int]
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Operation:
+    """A request that is repeated on some connections; a body has digits at an offset that are other ones each time."""
+
+    name: str
+    paths: Sequence[str]
+    headers: Mapping[str, str] = field(default_factory=dict)
+    status: int = 200
+    connections: int = 32
+    body: bytes | None = None
+    digits_at: int = 0
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One run: requests a second, microseconds of CPU a request by process, and milliseconds of latency."""
+
+    rate: float
+    cpu: Mapping[str, float]
+    load_cpu: float
+    latency: Mapping[str, float]
+
+    @property
+    def own_cpu(self) -> float:
+        return next(iter(self.cpu.values()))
+
+
+class UnexpectedAnswer(Exception):
+    """The server did not answer every request with the expected status."""
+
+
+async def run_load(target: Target, operation: Operation, count: int, rate: float = 0) -> Sample:
+    """`count` requests, in a closed loop or at `rate` a second. Raises `UnexpectedAnswer`."""
+    with tempfile.TemporaryDirectory(prefix="gallery-load-") as folder:
+        head, body = Path(folder) / "head", Path(folder) / "body"
+        head.write_bytes(_head(target, operation))
+        body.write_bytes(operation.body or b"")
+        before = cpu_seconds(target.processes)
+        words = (target.port, min(operation.connections, count), count, rate, head, body if operation.body else "-")
+        process = await asyncio.create_subprocess_exec(
+            compiled("http_load"),
+            *map(str, (*words, operation.digits_at)),
+            *operation.paths,
+            stdout=subprocess.PIPE,
+        )
+        out, _ = await process.communicate()
+        after = cpu_seconds(target.processes)
+    if process.returncode:
+        raise UnexpectedAnswer(f"{operation.name} at {target.name}: the load generator ended with {process.returncode}")
+    found = json.loads(out)
+    if found["errors"] or set(found["statuses"]) != {str(operation.status)}:
+        raise UnexpectedAnswer(f"{operation.name} at {target.name}: {found['statuses']}, {found['errors']} errors")
+    return Sample(
+        rate=count / found["seconds"],
+        cpu={name: (after[name] - before[name]) * 1e6 / count for name in before},
+        load_cpu=found["cpu_us"],
+        latency={part: found[f"{part}_ms"] for part in ("p50", "p99", "p999", "max")},
+    )
+
+
+def _head(target: Target, operation: Operation) -> bytes:
+    headers = {"Host": f"127.0.0.1:{target.port}", **target.headers, **operation.headers}
+    if operation.body is not None:
+        headers["Content-Length"] = str(len(operation.body))
+    lines = (f"{name}: {value}\r\n" for name, value in headers.items())
+    return f"{'GET' if operation.body is None else 'POST'} {{}} HTTP/1.1\r\n{''.join(lines)}\r\n".encode()
+
+
+async def measure_in_turns(
+    pairs: Sequence[tuple[Target, Operation]], rounds: int, seconds: float = 1, count: int | None = None
+) -> dict[tuple[str, str], list[Sample]]:
+    """Samples by target and operation. In each round every pair has its turn, forwards and backwards in alternation.
+
+    A turn has `count` requests, or as many as took `seconds` in a first run that does not count.
+    """
+    counts = {}
+    for target, operation in pairs:
+        warm = await run_load(target, operation, max(operation.connections, 16) * (1 if operation.body else 8))
+        counts[target.name, operation.name] = count or max(100, int(warm.rate * seconds))
+    found: dict[tuple[str, str], list[Sample]] = {key: [] for key in counts}
+    for number in range(rounds):
+        for target, operation in pairs if number % 2 else reversed(pairs):
+            key = target.name, operation.name
+            found[key].append(await run_load(target, operation, counts[key]))
+            print(".", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+    return found
+
+
+def cpu_seconds(processes: Mapping[str, int]) -> dict[str, float]:
+    """User and system CPU of each process, of those below it, and of those below it that have ended."""
+    return {name: sum(map(_cpu_of_one, _family(pid))) for name, pid in processes.items()}
+
+
+def _cpu_of_one(pid: int) -> float:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    return sum(map(int, fields[11:15])) / TICKS  # utime, stime, cutime, cstime
+
+
+def _family(pid: int) -> list[int]:
+    return [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]
+
+
+def memory_bytes(pid: int) -> int:
+    """The resident memory of a process and those below it."""
+    return sum(psutil.Process(one).memory_info().rss for one in _family(pid))
+
+
+def median(samples: Sequence[Sample], figure: str = "own_cpu") -> float:
+    return statistics.median(getattr(sample, figure) for sample in samples)
+
+
+@cache
+def compiled(name: str) -> Path:
+    """The program of `bench/NAME.c`, compiled by `cc` beside the other tools' files."""
+    source = SOURCES / f"{name}.c"
+    program = SOURCES / "build" / name
+    if not program.exists() or program.stat().st_mtime < source.stat().st_mtime:
+        program.parent.mkdir(exist_ok=True)
+        subprocess.run(["cc", "-O2", "-Wall", "-Wextra", "-o", program, source], check=True)
+    return program
