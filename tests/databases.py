@@ -25,10 +25,22 @@ async def application_environment(servers: Settings, folder: Path) -> dict[str, 
 
 
 async def create_database(server: str, name: str, *, template: str) -> str:
-    """A new database as a copy of another; returns its URL."""
+    """A new database as a copy of another; returns its URL. A copy of `TEMPLATE` becomes an installation of its own."""
     connection = await asyncpg.connect(server)
     try:
         await connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY FILE_COPY')
     finally:
         await connection.close()
-    return f"{server.rsplit('/', 1)[0]}/{name}"
+    url = f"{server.rsplit('/', 1)[0]}/{name}"
+    if template == TEMPLATE:
+        await _set_own_installation(url)
+    return url
+
+
+async def _set_own_installation(url: str) -> None:
+    """Processes of one installation share memory; those of two tests must not."""
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute("UPDATE installation SET id = gen_random_uuid()")
+    finally:
+        await connection.close()

@@ -25,6 +25,7 @@ from gallery.delivery.service import Pictures
 from gallery.errors import CannotStart, ObjectStoreUnavailable, ValkeyUnavailable
 from gallery.images.cache import ImageCache
 from gallery.images.cached_reads import CachedReads
+from gallery.images.change_tokens import ChangeTokens, open_change_tokens, own_change_tokens
 from gallery.images.outbox import Outbox
 from gallery.images.readings import image_readings, queue_readings
 from gallery.images.service import Images
@@ -74,6 +75,7 @@ class Gallery:
     uploads: Uploads
     cached_reads: CachedReads
     cache: ImageCache
+    change_tokens: ChangeTokens
     image_details: ImageDetails
     console: Console
     scaler: Scaler
@@ -99,8 +101,10 @@ async def open_gallery(settings: Settings) -> AsyncIterator[Gallery]:
         queue = await stack.enter_async_context(open_queue(settings.redis, valkey))
         await _warn_of_eviction(valkey)
         objects = open_objects(settings)
-        await _claim_store(objects, await _installation(database), _store_setting(settings))
-        yield build_gallery(settings, database, valkey, queue, objects, cache_valkey)
+        installation = await _installation(database)
+        await _claim_store(objects, installation, _store_setting(settings))
+        tokens = stack.enter_context(open_change_tokens(installation))
+        yield build_gallery(settings, database, valkey, queue, objects, cache_valkey, tokens)
 
 
 def build_gallery(
@@ -110,8 +114,10 @@ def build_gallery(
     queue: Queue,
     objects: ObjectStore,
     cache_valkey: Valkey | None = None,
+    tokens: ChangeTokens | None = None,
 ) -> Gallery:
-    cache = ImageCache(cache_valkey or valkey, settings.cache)
+    tokens = tokens or own_change_tokens()
+    cache = ImageCache(cache_valkey or valkey, settings.cache, tokens)
     events = EventStore(database)
     outbox = Outbox(database, cache, WakeUps(valkey), settings.public_url)
     images = Images(database, queue, outbox)
@@ -143,6 +149,7 @@ def build_gallery(
         ),
         cached_reads=CachedReads(images, cache, settings.public_url),
         cache=cache,
+        change_tokens=tokens,
         image_details=ImageDetails(database),
         console=Console(database, queue, worker_registry, images),
         scaler=Scaler(database, Rules.from_settings(settings.autoscale)),

@@ -20,6 +20,7 @@ from gallery.backup.restore import BackupRestorer
 from gallery.backup.verify import BackupVerifier, scratch_database
 from gallery.cli import startup
 from gallery.images.cache import ImageCache
+from gallery.images.change_tokens import own_change_tokens
 from gallery.settings import Settings
 from gallery.wiring import cache_redis_settings
 
@@ -57,7 +58,7 @@ async def restore(settings: Settings, path_or_url: str, id_: str | None, *, json
         await wait_for_database(found.database)
         location = open_location(path_or_url, settings)
         with _progress_output(json) as on_progress:
-            cache = ImageCache(cache_server, found.cache)
+            cache = ImageCache(cache_server, found.cache, own_change_tokens())
             command = BackupRestorer(open_objects(found), valkey, cache, startup.direct_url(found))
             manifest = await command.run(location, id_, on_progress)
         await startup.ensure_schema(found)

@@ -2,11 +2,11 @@
 
 An image's entry carries its version, and only a newer version replaces it. A list's entry is a field of its owner's
 hash, which also holds a random token. Each change of one of the owner's images replaces the hash, and an entry computed
-under an older token is refused. The feed invalidates both before it sends an event to a client. When an invalidation
-did not reach Valkey, this process does not read from it until all entries of that time have expired.
+under an older token is refused. The feed invalidates both before it sends an event to a client. What a process holds in
+its own memory is invalidated last (`change_tokens.py`). When an invalidation did not reach Valkey, no process of this
+machine reads from it until all entries of that time have expired.
 """
 
-import asyncio
 import secrets
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -20,6 +20,7 @@ from msgspec import Struct
 from gallery.access.model import Owner
 from gallery.adapters.valkey.client import Client, Valkey
 from gallery.errors import ValkeyUnavailable
+from gallery.images.change_tokens import Change, ChangeTokens
 from gallery.images.model import ImageId
 from gallery.ops import metrics
 from gallery.settings import CacheSettings
@@ -103,21 +104,13 @@ class CachedList(Struct, frozen=True, array_like=True):
     next: str | None
 
 
-class Change(Struct, frozen=True):
-    """The version that an image of this owner has now."""
-
-    owner: Owner
-    image: ImageId
-    version: int
-
-
 class ImageCache:
-    def __init__(self, valkey: Valkey, settings: CacheSettings) -> None:
+    def __init__(self, valkey: Valkey, settings: CacheSettings, tokens: ChangeTokens) -> None:
         self._valkey = valkey
+        self._tokens = tokens
         self._enabled = settings.enabled
         self._ttl_seconds = settings.seconds
         self._max_entry_bytes = settings.max_entry_bytes
-        self._bypassed_until = 0.0
 
     @property
     def usable(self) -> bool:
@@ -176,14 +169,19 @@ class ImageCache:
             log.debug("cache.unavailable")
 
     async def invalidate(self, changes: Iterable[Change]) -> None:
-        """Drop every answer that is older than these changes. To be called after the commit, before a notification."""
+        """Drop every answer that is older than these changes: from Valkey, and from the memory of all processes here.
+
+        To be called after the commit, before a notification. Where Valkey cannot be told, no process of this machine
+        reads from it until all entries of that time have expired.
+        """
         newest = _newest(changes)
         for start in range(0, len(newest), BATCH):
             try:
                 await self._valkey.call(partial(self._invalidate, newest[start : start + BATCH]))
             except ValkeyUnavailable:
-                self._bypassed_until = asyncio.get_running_loop().time() + self._ttl_seconds
-                return
+                self._tokens.bypass_valkey(self._ttl_seconds)
+                break
+        self._tokens.record(newest)
 
     async def clear(self) -> int:
         """Delete all entries; returns how many keys held one. Raises `ValkeyUnavailable`.
@@ -193,6 +191,7 @@ class ImageCache:
         cleared = 0
         async for keys in self._valkey.scan_keys("cache:"):
             cleared += await self._valkey.call(partial(_clear, keys))
+        self._tokens.replace_all()
         return cleared
 
     async def _invalidate(self, changes: Sequence[Change], server: Client) -> None:
@@ -205,7 +204,7 @@ class ImageCache:
             await pipe.execute()
 
     def _usable(self) -> bool:
-        return self._enabled and asyncio.get_running_loop().time() >= self._bypassed_until
+        return self._enabled and not self._tokens.valkey_bypassed
 
     @property
     def _ttl_ms(self) -> int:

@@ -10,7 +10,8 @@ import msgspec
 
 from gallery.access.model import Owner
 from gallery.adapters.postgres.database import Connection, Database
-from gallery.images.cache import Change, ImageCache
+from gallery.images.cache import ImageCache
+from gallery.images.change_tokens import Change, image_subject, owner_subject
 from gallery.images.model import Image, ImageId
 from gallery.images.schema import event_view
 from gallery.notifications import store as events
@@ -44,13 +45,3 @@ class Outbox:
         images, owners = {image_subject(c.image) for c in changes}, {owner_subject(c.owner) for c in changes}
         await self._database.record_changes(images | owners)
         await self._cache.invalidate(changes)
-
-
-def image_subject(image: ImageId) -> str:
-    """The subject of a read of one image, for `Database.read`."""
-    return f"image:{image}"
-
-
-def owner_subject(owner: Owner) -> str:
-    """The subject of a read of one owner's images, for `Database.read`."""
-    return f"owner:{owner}"

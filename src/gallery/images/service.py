@@ -8,10 +8,11 @@ from gallery.adapters.postgres.database import Connection, Database
 from gallery.errors import ImageNotFound, StillProcessing, VersionMismatch
 from gallery.failpoints import Failpoint
 from gallery.images import listing, object_rows, store, timeline
+from gallery.images.change_tokens import image_subject, owner_subject
 from gallery.images.jobs import enqueue, job_for
 from gallery.images.list_query import ListQuery
 from gallery.images.model import Edit, Image, ImageId
-from gallery.images.outbox import Outbox, image_subject, owner_subject
+from gallery.images.outbox import Outbox
 from gallery.images.store import ExpectedVersions
 from gallery.images.timeline import Stage, TimelineEntry
 from gallery.jobs.queue import Queue

@@ -22,9 +22,9 @@ from gallery.access.model import Caller, Owner, Scope
 from gallery.adapters.postgres import replicas
 from gallery.adapters.postgres.replicas import NOT_PROBED_YET
 from gallery.errors import DatabaseUnavailable, ImageNotFound
+from gallery.images.change_tokens import image_subject, owner_subject
 from gallery.images.list_query import ListQuery
 from gallery.images.model import Edit
-from gallery.images.outbox import image_subject, owner_subject
 from gallery.settings import Settings
 from gallery.wiring import open_gallery, open_processing
 from replication import PostgresServer
