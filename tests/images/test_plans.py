@@ -8,7 +8,7 @@ from databases import application_environment
 from gallery.access.model import SHARED_OWNER, Caller, Owner
 from gallery.images import listing
 from gallery.images.list_query import ListQuery, Sort
-from gallery.images.listing import USE_FILTER_INDEX, USE_SORT_INDEX, ListStatements
+from gallery.images.listing import USE_FILTER_INDEX, USE_SORT_INDEX, ListStatements, SearchWords
 from gallery.images.model import Status, new_id
 from gallery.settings import Settings
 from gallery.wiring import open_gallery
@@ -64,7 +64,7 @@ async def query_from_middle(gallery, query):
 @pytest.mark.parametrize("sort", Sort)
 async def test_a_page_is_read_from_the_index_of_its_sort(large_gallery, sort):
     for question in (ListQuery(sort=sort), await query_from_middle(large_gallery, ListQuery(sort=sort))):
-        look = ListStatements(SHARED_OWNER, question, [], 51)
+        look = ListStatements(SHARED_OWNER, question, SearchWords(), 51)
         text = await plan(large_gallery, "", look.bounded_scan(), look)
         assert f"using {INDEX[sort]} " in text, text
         assert "Sort" not in text, text
@@ -75,7 +75,7 @@ async def test_a_page_is_read_from_the_index_of_its_sort(large_gallery, sort):
 @pytest.mark.parametrize("sort", [Sort.NEWEST, Sort.OLDEST])
 async def test_statuses_are_read_from_their_index_and_merged(large_gallery, sort, statuses):
     look = ListStatements(
-        SHARED_OWNER, await query_from_middle(large_gallery, ListQuery(sort=sort, statuses=statuses)), [], 51
+        SHARED_OWNER, await query_from_middle(large_gallery, ListQuery(sort=sort, statuses=statuses)), SearchWords(), 51
     )
     text = await plan(large_gallery, USE_SORT_INDEX, look.bounded_scan(), look)
     assert "using image_newest_by_status " in text, text
@@ -84,7 +84,7 @@ async def test_statuses_are_read_from_their_index_and_merged(large_gallery, sort
 
 
 async def test_common_matches_are_found_by_the_bounded_scan(large_gallery):
-    look = ListStatements(SHARED_OWNER, ListQuery(), ["lake"], 51)
+    look = ListStatements(SHARED_OWNER, ListQuery(), SearchWords(["lake"]), 51)
     text = await plan(large_gallery, USE_SORT_INDEX, look.bounded_scan(), look)
     assert "using image_newest " in text, text
     assert "Sort" not in text.replace("Sort Key", ""), text
@@ -93,18 +93,30 @@ async def test_common_matches_are_found_by_the_bounded_scan(large_gallery):
 
 @pytest.mark.parametrize("question", [ListQuery(), ListQuery(tags=["rare"]), ListQuery(sort=Sort.TITLE, tags=["rare"])])
 async def test_rare_matches_are_found_by_the_filters_index(large_gallery, question):
-    look = ListStatements(SHARED_OWNER, question, [] if question.tags else ["liotro"], 51)
+    look = ListStatements(SHARED_OWNER, question, SearchWords([] if question.tags else ["liotro"]), 51)
     text = await plan(large_gallery, USE_FILTER_INDEX, look.filter_and_sort(), look)
     assert "Bitmap Index Scan on image_search" in text, text
     assert "Seq Scan" not in text, text
 
 
 @pytest.mark.parametrize("sort", Sort)
-async def test_the_full_scan_is_in_order(large_gallery, sort):
-    look = ListStatements(SHARED_OWNER, await query_from_middle(large_gallery, ListQuery(sort=sort)), ["lake"], 51)
-    text = await plan(large_gallery, USE_SORT_INDEX, look.full_scan(), look)
+async def test_the_long_scan_is_in_order(large_gallery, sort):
+    look = ListStatements(
+        SHARED_OWNER, await query_from_middle(large_gallery, ListQuery(sort=sort)), SearchWords(["lake"]), 51
+    )
+    text = await plan(large_gallery, USE_SORT_INDEX, look.long_scan(), look)
     assert f"using {INDEX[sort]} " in text, text
     assert "Sort" not in text, text
+    assert "Seq Scan" not in text, text
+
+
+async def test_an_emoji_is_found_by_the_index_of_symbols(large_gallery):
+    await insert_images(large_gallery, "waves \N{WATER WAVE}")
+    look = ListStatements(SHARED_OWNER, ListQuery(), SearchWords(["\N{WATER WAVE}"], ["\N{WATER WAVE}"]), 51)
+    text = await plan(large_gallery, USE_FILTER_INDEX, look.filter_and_sort(), look)
+    assert "Bitmap Index Scan on image_symbols" in text, text
+    assert "image_search" not in text, text
+    assert "Removed" not in text, text
     assert "Seq Scan" not in text, text
 
 
@@ -112,7 +124,7 @@ async def test_a_small_gallery_does_not_pay_for_a_large_one(large_gallery):
     """Another owner's few images are found without a look at the twenty thousand."""
     eve = Caller(owner=Owner("eve"))
     await insert_images(large_gallery, *["lake"] * 5, caller=eve)
-    look = ListStatements(eve.owner, ListQuery(), ["lake"], 51)
+    look = ListStatements(eve.owner, ListQuery(), SearchWords(["lake"]), 51)
     text = await plan(large_gallery, USE_FILTER_INDEX, look.filter_and_sort(), look)
     assert max(map(float, re.findall(r"actual rows=([\d.]+)", text))) == 5, text
     assert "Rows Removed" not in text, text

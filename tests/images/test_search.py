@@ -4,6 +4,7 @@ import pytest
 from hypothesis import HealthCheck, example, given
 from hypothesis import settings as with_settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from factories import CALLER
 from gallery.errors import InvalidField
@@ -190,3 +191,26 @@ async def test_each_step_finds_the_same(gallery, monkeypatch, sort, near, few):
     monkeypatch.setattr(listing, "MAX_SCANNED", near)
     monkeypatch.setattr(listing, "MAX_SORTED", few)
     assert [image.id for image in await list_all_pages(gallery, limit=3, **asked_for)] == expected
+
+
+@pytest.mark.parametrize("sort", ["-createdAt", "createdAt", "title", "-size", "-takenAt"])
+@pytest.mark.parametrize("status", ["READY", "READY,FAILED"])
+async def test_a_long_scan_ends_early_with_a_cursor(gallery, monkeypatch, sort, status):
+    """The matches are far from the beginning: pages end after nine images, with or without a match."""
+    for n in range(30):
+        await insert_images(gallery, "lake" if 12 <= n < 18 else "hill", size=n, status="READY" if n % 3 else "FAILED")
+    query = list_query(sort=sort, search="lake", status=status, limit=3)
+    expected = [image.id for image in await list_images(gallery, sort=sort, search="lake", status=status)]
+    assert len(expected) == (4 if status == "READY" else 6)
+    monkeypatch.setattr(listing, "MAX_SCANNED", 2)
+    monkeypatch.setattr(listing, "MAX_SORTED", 1)
+    monkeypatch.setattr(listing, "MAX_LONG_SCAN", 9)
+    pages = []
+    while True:
+        page = await gallery.images.page(CALLER, query)
+        pages.append([image.id for image in page.items])
+        if page.next is None:
+            break
+        query = replace(query, after=page.next)
+    assert [found for page in pages for found in page] == expected
+    assert any(len(page) < 3 for page in pages[:-1]), "a page that is not full is not the last one"

@@ -31,7 +31,13 @@ HTTPRequest = Request[Any, Any, Any]
     operation_class=ListOperation,
     operation_id="listImages",
     summary="List and search images, newest first",
-    responses={200: ResponseSpec(list[ImageView], description="One page", generate_examples=False)},
+    responses={
+        200: ResponseSpec(
+            list[ImageView],
+            description="One page; as long as there is a `Link` with `rel=next`, more may follow",
+            generate_examples=False,
+        )
+    },
 )
 async def list_images(
     request: HTTPRequest,

@@ -5,13 +5,14 @@ and only a scan can tell. So a filtered page is searched in three steps, each wi
 
 1. `bounded_scan`: the next `MAX_SCANNED` images in order. That fills a page of common matches, or ends a small gallery.
 2. `filter_and_sort`: the matches by the filters' indexes. At most `MAX_SORTED` are all there are, and are sorted.
-3. `full_scan`: the matches are common but not near, so the scan goes on in order until the page is full.
+3. `long_scan`: the matches are common but not near, so the scan goes on in order until the page is full, at most
+   `MAX_LONG_SCAN` images far. If it ends there, so does the page, with fewer images than its limit and a cursor.
 
 Each step sets the planner's options, so that no plan depends on PostgreSQL's statistics of a word. The SQL is built
 from constants; every value of the client is a bound parameter.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from asyncpg import Record
@@ -26,8 +27,10 @@ from gallery.paging import Page
 
 MAX_SCANNED = 2000
 MAX_SORTED = 2000
+MAX_LONG_SCAN = 100_000
 MAX_SEARCH_WORDS = 20
 TRIGRAM_LENGTH = 3  # characters; the trigram index finds parts of words of at least this length
+HAS_SYMBOLS = "search_text ~ ' [^[:alnum:] ]'"  # the condition of the index of first symbols
 
 ALL_COLUMNS = ", ".join(f"image.{column}" for column in COLUMNS)
 PLANNER_SETTINGS = (
@@ -36,7 +39,10 @@ PLANNER_SETTINGS = (
 USE_SORT_INDEX = PLANNER_SETTINGS.format("indexscan", "bitmapscan", "off")
 USE_FILTER_INDEX = PLANNER_SETTINGS.format("bitmapscan", "indexscan", "on")
 
-NORMALIZE_WORDS = "SELECT array_remove(string_to_array(gallery_search_text($1), ' '), '')"
+NORMALIZE_WORDS = """
+    SELECT array_remove(string_to_array(normalized, ' '), '') AS words, gallery_first_symbols(normalized) AS symbols
+    FROM gallery_search_text($1) AS normalized
+"""
 FIND_BY_IDS = f"""
     SELECT {ALL_COLUMNS} FROM unnest($2::uuid[]) WITH ORDINALITY AS wanted (id, position) JOIN image USING (id)
     WHERE owner = $1 AND deleted_at IS NULL ORDER BY position
@@ -79,58 +85,79 @@ async def page(db: Connection, owner: Owner, query: ListQuery) -> Page[Image]:
     """A page of the owner's images that match the query. Raises `InvalidField`."""
     if query.ids is not None:
         return Page([from_row(row) for row in await db.fetch(FIND_BY_IDS, owner, query.ids)])
-    rows = await _fetch(
-        db, ListStatements(owner, query, await _normalized_words(db, query), query.limit + 1), query.limit + 1
-    )
+    statements = ListStatements(owner, query, await _normalized_words(db, query), query.limit + 1)
+    rows, scanned_until = await _fetch(db, statements, query.limit + 1)
+    last = rows[query.limit - 1] if len(rows) > query.limit else scanned_until
     images = [from_row(row) for row in rows[: query.limit]]
-    more = len(rows) > query.limit
-    return Page(images, query.cursor(rows[query.limit - 1]["key"], images[-1].id) if more else None)
+    return Page(images, query.cursor(last["key"], last["id"]) if last is not None else None)
 
 
-async def _normalized_words(db: Connection, query: ListQuery) -> list[str]:
+async def _normalized_words(db: Connection, query: ListQuery) -> "SearchWords":
     """The words in the form in which the column stores them."""
     if not query.words:
-        return []
-    words: list[str] = list(dict.fromkeys(await db.fetchval(NORMALIZE_WORDS, " ".join(query.words))))
+        return SearchWords()
+    row = await db.fetchrow(NORMALIZE_WORDS, " ".join(query.words))
+    assert row is not None  # noqa: S101  it has no condition
+    words = list(dict.fromkeys(row["words"]))
     if len(words) > MAX_SEARCH_WORDS:
         raise InvalidField("/search", f"has {len(words)} words; at most {MAX_SEARCH_WORDS} are allowed")
-    return words
+    return SearchWords(words, row["symbols"])
 
 
-async def _fetch(db: Connection, statements: "ListStatements", limit: int) -> Sequence[Record]:
+async def _fetch(db: Connection, statements: "ListStatements", limit: int) -> tuple[Sequence[Record], Record | None]:
+    """At most `limit` rows, and the row at which the scan ended if there may be more rows after it."""
     if statements.simple:
-        return await db.fetch(statements.bounded_scan(), *statements.parameters)
+        return await db.fetch(statements.bounded_scan(), *statements.parameters), None
     async with db.transaction():
         await db.execute(USE_SORT_INDEX)
         near = await db.fetch(statements.bounded_scan(), *statements.parameters)
         if len(near) == limit or not statements.filters:
-            return near
+            return near, None
         await db.execute(USE_FILTER_INDEX)
         few = await db.fetch(statements.filter_and_sort(), *statements.parameters)
         if not few or few[0]["found"] <= MAX_SORTED:
-            return few
+            return few, None
         await db.execute(USE_SORT_INDEX)
-        return await db.fetch(statements.full_scan(), *statements.parameters)
+        far = await db.fetch(statements.long_scan(), *statements.parameters)
+        if len(far) == limit:
+            return far, None
+        return far, await db.fetchrow(statements.long_scan_end(), *statements.scope_parameters)
+
+
+class SearchWords(Struct, frozen=True):
+    """The words of a search. `symbols`: the first characters of those that begin with no letter and no digit."""
+
+    words: Sequence[str] = ()
+    symbols: Sequence[str] = ()
+
+    def conditions(self, bind: Callable[[object], str]) -> list[str]:
+        """The trigram index has nothing of a word such as an emoji; the index of first symbols finds it."""
+        found = [f"search_text LIKE {bind(_like_pattern(word))}" for word in self.words]
+        first = sorted({word[0] for word in self.words if len(word) < TRIGRAM_LENGTH} & set(self.symbols))
+        if first:
+            found += [HAS_SYMBOLS, f"gallery_first_symbols(search_text) @> {bind(first)}::text[]"]
+        return found
 
 
 class ListStatements:
-    """The SQL statements of one query; all of them take the same `parameters`."""
+    """The SQL statements of one query; all but one take the same `parameters`."""
 
-    def __init__(self, owner: Owner, query: ListQuery, words: Sequence[str], limit: int) -> None:
+    def __init__(self, owner: Owner, query: ListQuery, words: SearchWords, limit: int) -> None:
         self.parameters: list[Any] = [owner, limit]
         self._order = ORDERS[query.sort]
         self._columns = f"{ALL_COLUMNS}, image.{self._order.column} AS key"
-        statuses = [f"status = {self._bind(status)}" for status in query.statuses]
         scope = ["owner = $1", "deleted_at IS NULL", *self._after_cursor(query)]
+        self.scope_parameters = self.parameters.copy()  # of a statement without the filters
+        statuses = [f"status = {self._bind(status)}" for status in query.statuses]
+        self._scopes = [_conjunction(scope)]
         if query.sort in (Sort.NEWEST, Sort.OLDEST) and statuses:  # these sorts have an index with the status
             self._scopes = [_conjunction([*scope, status]) for status in statuses]
+            self.scope_parameters = self.parameters.copy()
             statuses = []
-        else:
-            self._scopes = [_conjunction(scope)]
         self.filters = [
             *([f"({' OR '.join(statuses)})"] if statuses else []),
             *([f"tags @> {self._bind(query.tags)}::text[]"] if query.tags else []),
-            *(f"search_text LIKE {self._bind(_like_pattern(word))}" for word in words),
+            *words.conditions(self._bind),
         ]
 
     @property
@@ -139,13 +166,9 @@ class ListStatements:
         return not self.filters and len(self._scopes) == 1
 
     def bounded_scan(self) -> str:
-        if not self.filters:
-            return self._page(self._source(f"{self._order_by} LIMIT $2::bigint"))
-        scanned = (
-            f"SELECT * FROM {self._source(f'{self._order_by} LIMIT {MAX_SCANNED}')} {self._order_by} "
-            f"LIMIT {MAX_SCANNED}"
+        return (
+            self._scan(MAX_SCANNED) if self.filters else self._page(self._source(f"{self._order_by} LIMIT $2::bigint"))
         )
-        return self._page(f"({scanned}) image WHERE {_conjunction(self.filters)}")
 
     def filter_and_sort(self) -> str:
         found = f"SELECT id, sort_key FROM {self._source()} WHERE {_conjunction(self.filters)}"
@@ -156,8 +179,20 @@ class ListStatements:
             ORDER BY {self._order.order_by(self._order.sort_key)}
         """
 
-    def full_scan(self) -> str:
-        return self._page(f"{self._source(self._order_by)} WHERE {_conjunction(self.filters)}")
+    def long_scan(self) -> str:
+        return self._scan(MAX_LONG_SCAN)
+
+    def long_scan_end(self) -> str:
+        """Its first row is the last image that the long scan has read; it takes the `scope_parameters`."""
+        source = self._source(f"{self._order_by} LIMIT {MAX_LONG_SCAN}")
+        key = f"image.{self._order.column} AS key"
+        return f"SELECT id, {key} FROM {source} {self._order_by} OFFSET {MAX_LONG_SCAN - 1} LIMIT $2::bigint"
+
+    def _scan(self, max_images: int) -> str:
+        """A page of the next `max_images` in order, filtered. PostgreSQL stops when the page is full."""
+        source = self._source(f"{self._order_by} LIMIT {max_images}")
+        scanned = f"SELECT * FROM {source} {self._order_by} LIMIT {max_images}"
+        return self._page(f"({scanned}) image WHERE {_conjunction(self.filters)}")
 
     def _page(self, source: str) -> str:
         return f"SELECT {self._columns} FROM {source} {self._order_by} LIMIT $2::bigint"
