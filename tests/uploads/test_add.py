@@ -1,6 +1,8 @@
 """An upload: kept whole or not at all."""
 
+import asyncio
 import hashlib
+from contextlib import asynccontextmanager
 
 import msgspec
 import pytest
@@ -10,6 +12,9 @@ from factories import CALLER, make_photo, upload_image
 from gallery.errors import NotAPicture, ObjectStoreUnavailable, SideTooLong, TooManyPixels
 from gallery.images import object_rows
 from gallery.images.model import Status, new_id
+from gallery.images.schema import EventView, event_view
+from gallery.images.timeline import Stage
+from gallery.uploads import store
 from gallery.uploads.schema import parse_metadata
 from gallery.wiring import Gallery, open_gallery
 
@@ -40,11 +45,57 @@ async def test_its_event_and_its_object_are_written_with_it(gallery):
     ]
 
 
-async def test_a_key_is_on_disk_before_anything_is_put_under_it(gallery):
+async def test_the_image_that_an_upload_returns_is_the_stored_one(gallery):
+    """It is put together before its row exists, so that the row, its event and its answer need one statement."""
+    waiting = [await upload_image(gallery) for _ in range(3)]
+    image = await upload_image(gallery, title="Lake", description="At dawn", tags="blue", visibility="public")
+
+    assert image == await gallery.images.get_current(CALLER, image.id)
+    assert image.queue_position == len(waiting) + 1
+    (event,) = await rows(gallery, "SELECT data FROM event WHERE image_id = $1", image.id)
+    assert msgspec.json.decode(event["data"], type=EventView) == event_view(image, "")
+    assert [entry.stage for entry in await gallery.images.timeline(CALLER, image.id)] == [Stage.UPLOADED]
+
+
+async def test_an_upload_takes_two_statements(gallery, monkeypatch):
+    """Each is a round trip and a commit."""
+    statements = []
+    primary = gallery.database.primary
+
+    @asynccontextmanager
+    async def recording():
+        async with primary() as db:
+            with db.query_logger(lambda query: statements.append(query.query)):
+                yield db
+
+    monkeypatch.setattr(gallery.database, "primary", recording)
+    await upload_image(gallery)
+    assert statements == [store.RESERVE, store.ADD]
+
+
+async def test_uploads_of_one_owner_do_not_wait_for_one_that_stores_its_answer(gallery):
+    """The sum of the owner's bytes is locked from an insert to its commit, so the insert comes last."""
+
+    async def upload_another(db, uploaded):
+        async with asyncio.timeout(5):
+            assert await upload_image(gallery)
+
+    photo = make_photo()
+    added = await gallery.new_images.add(CALLER, photo, parse_metadata([], photo.name), upload_another)
+    assert len(await rows(gallery, "SELECT FROM image")) == 2
+    assert added.image.queue_position == 2
+
+
+@pytest.mark.parametrize("asked_at", ["upload", "rendition"])
+async def test_a_key_is_on_disk_before_anything_is_put_under_it(gallery, asked_at):
     """With asynchronous commits a killed PostgreSQL would lose the reservation."""
     for number in range(20):
         (before,) = await rows(gallery, "SELECT pg_current_wal_insert_lsn() AS place")
-        await object_rows.reserve(gallery.database, new_id(), None, [f"original/{number}"])
+        if asked_at == "upload":
+            async with gallery.database.primary() as db:
+                assert (await store.reserve(db, new_id(), CALLER.owner, str(number), 1, 0)).at
+        else:
+            await object_rows.reserve(gallery.database, new_id(), 1, [f"renditions/{number}"])
         (after,) = await rows(gallery, "SELECT pg_current_wal_flush_lsn() > $1 AS written", before["place"])
         assert after["written"]
 

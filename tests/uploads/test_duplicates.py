@@ -7,9 +7,10 @@ import asyncpg
 import pytest
 
 import photos
-from factories import CALLER, listen, post, stored_keys, unique_photo, upload_image, wait_until_settled
+from factories import CALLER, listen, make_photo, post, stored_keys, unique_photo, upload_image, wait_until_settled
 from gallery.access.model import Caller, Owner
 from gallery.images.model import Status
+from gallery.uploads.schema import parse_metadata
 
 PHOTO = photos.a_jpeg(480, 360, seed=5)
 
@@ -114,6 +115,44 @@ async def test_uploading_and_deleting_the_same_bytes_at_once_always_answers(clie
     assert last.status_code == 201
     await gallery.sweep.run()
     assert (await client.get(last.headers["location"] + "/original")).content == PHOTO
+
+
+async def test_an_upload_that_is_overtaken_stores_the_answer_of_the_other_one_only(gallery):
+    """What its transaction has written for an image of its own is rolled back; its object goes with the next sweep."""
+    answers = []
+
+    async def store_answer(db, uploaded):
+        if not answers:
+            answers.append(await upload_image(gallery, PHOTO))
+        await db.execute("INSERT INTO storage VALUES ($1, $2)", uploaded.image.id, uploaded.duplicate)
+
+    photo = make_photo(PHOTO)
+    added = await gallery.new_images.add(CALLER, photo, parse_metadata([], photo.name), store_answer)
+
+    assert added.duplicate
+    assert added.image.id == answers[0].id
+    assert await count(gallery, "SELECT count(*) FROM storage WHERE owner <> $1", CALLER.owner) == 1
+    assert await count(gallery, "SELECT bytes FROM storage WHERE owner = $1::text", added.image.id) == 1
+    await gallery.sweep.run()
+    assert await stored_keys(gallery) == {added.image.original_key}
+
+
+async def test_an_upload_whose_twin_is_deleted_meanwhile_is_a_new_image(gallery):
+    """The first statement finds the twin, the second looks again."""
+    twin = await upload_image(gallery, PHOTO)
+    find = gallery.new_images._accept_duplicate
+
+    async def delete_first(*given):
+        if not deleted:
+            deleted.append(await gallery.images.delete(CALLER, twin.id))
+        return await find(*given)
+
+    deleted: list[object] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gallery.new_images, "_accept_duplicate", delete_first)
+        image = await upload_image(gallery, PHOTO)
+    assert image.id != twin.id
+    assert image == await gallery.images.get_current(CALLER, image.id)
 
 
 async def test_the_table_refuses_a_second_image_of_the_same_bytes(gallery):

@@ -50,6 +50,25 @@ async def test_an_upload_above_the_quota_is_refused_before_it_is_stored(environm
             assert await db.fetchval("SELECT count(*) FROM object") == 1
 
 
+async def test_sixteen_uploads_at_the_edge_of_the_quota(environment):
+    """The quota has space for one of them. The others are refused, most of them after they were stored."""
+    contents = photos.distinct_photos(16)
+    room = max(map(len, contents))
+    async with running_application(environment, GALLERY_UPLOAD__QUOTA_BYTES=str(room)) as (gallery, client):
+        keys = [{"Idempotency-Key": f"{number}"} if number % 2 else {} for number in range(16)]
+        answers = await asyncio.gather(*(post(client, c, headers=k) for c, k in zip(contents, keys, strict=True)))
+        assert Counter(answer.status_code for answer in answers) == {201: 1, 413: 15}
+        assert 0 < await storage_used(gallery) <= room
+
+
+async def test_the_same_bytes_again_fit_into_a_full_quota(environment):
+    content = photos.a_jpeg()
+    async with running_application(environment, GALLERY_UPLOAD__QUOTA_BYTES=str(len(content))) as (gallery, client):
+        answers = await asyncio.gather(*(post(client, content) for _ in range(16)))
+        assert Counter(answer.status_code for answer in answers) == {201: 1, 200: 15}
+        assert await storage_used(gallery) == len(content)
+
+
 async def test_a_delete_frees_quota(environment):
     content = photos.a_jpeg()
     async with running_application(environment, GALLERY_UPLOAD__QUOTA_BYTES=str(len(content))) as (gallery, client):

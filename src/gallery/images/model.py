@@ -46,7 +46,7 @@ class Rendition(Struct, frozen=True):
 
 
 class Image(Struct, frozen=True, kw_only=True):
-    """A row of the table `image`."""
+    """A row of the table `image`. The defaults are those of a new row."""
 
     id: ImageId
     owner: Owner
@@ -61,25 +61,25 @@ class Image(Struct, frozen=True, kw_only=True):
     size: int
     sha256: str
     animated: bool
-    width: int | None
-    height: int | None
-    status: Status
-    version: int
-    attempt: int
-    strikes: int
-    losses: int
-    deferrals: int
+    width: int | None = None
+    height: int | None = None
+    status: Status = Status.PENDING
+    version: int = 1
+    attempt: int = 0
+    strikes: int = 0
+    losses: int = 0
+    deferrals: int = 0
     queue_position: int
     next_attempt_at: datetime
-    lease_until: datetime | None
-    rendered_attempt: int | None
-    recipe: str | None
-    renditions: list[Rendition]
-    thumbhash: str | None
-    color: str | None
-    exif: msgspec.Raw
-    error_code: str | None
-    error_message: str | None
+    lease_until: datetime | None = None
+    rendered_attempt: int | None = None
+    recipe: str | None = None
+    renditions: list[Rendition] = []
+    thumbhash: str | None = None
+    color: str | None = None
+    exif: msgspec.Raw = msgspec.Raw(b"{}")
+    error_code: str | None = None
+    error_message: str | None = None
     created_at: datetime
     updated_at: datetime
 

@@ -20,10 +20,8 @@ RESERVE = """
     INSERT INTO object (key, image_id, attempt, remove_after)
     SELECT unnest($1::text[]), $2, $3, now() + $4::interval
 """
-KEEP = """
-    UPDATE object SET remove_after = NULL
-    WHERE key = ANY($1) AND remove_after > '-infinity' AND remove_again_at IS NULL RETURNING key
-"""
+RESERVED = "remove_after > '-infinity' AND remove_again_at IS NULL"  # its object may still be kept
+KEEP = f"UPDATE object SET remove_after = NULL WHERE key = ANY($1) AND {RESERVED} RETURNING key"
 RELEASE = """
     UPDATE object SET remove_after = least(remove_after, now() + $3::interval),
         remove_again_at = CASE WHEN remove_after IS NOT NULL OR created_at > now() - $4::interval

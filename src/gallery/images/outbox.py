@@ -26,10 +26,14 @@ class Outbox:
         self._wake_ups = wake_ups
         self._base = base
 
-    async def add(self, db: Connection, type: str, image: Image) -> None:  # noqa: A002  the field's name
-        """Add the event `type` to the transaction that has changed the image, after the change."""
+    def event(self, type: str, image: Image) -> Event:  # noqa: A002  the field's name
+        """The event `type` about the image as it is now."""
         data = msgspec.json.encode(event_view(image, self._base))
-        await events.add(db, Event(type, image.owner, image.id, image.version, data))
+        return Event(type, image.owner, image.id, image.version, data)
+
+    async def add(self, db: Connection, type: str, image: Image) -> None:  # noqa: A002
+        """Add the event `type` to the transaction that has changed the image, after the change."""
+        await events.add(db, self.event(type, image))
 
     async def publish(self, image: Image) -> None:
         """Invalidate older answers and wake the feeds. To be called after the commit."""

@@ -14,9 +14,8 @@ from asyncpg import Record
 
 from gallery.access.model import Owner
 from gallery.adapters.postgres.database import Connection
-from gallery.images.model import COLUMNS, Edit, Image, ImageId, UploadedFile, UploadMetadata, from_row
+from gallery.images.model import COLUMNS, Edit, Image, ImageId, from_row
 from gallery.jobs.pause import NOT_PAUSED
-from gallery.rendering.probe import ProbeResult
 from gallery.rendering.rendered import Rendered
 
 ALL_COLUMNS = ", ".join(COLUMNS)
@@ -37,13 +36,6 @@ def queue_position(owner: str, lane: str) -> str:
     )"""
 
 
-ADD = f"""
-    INSERT INTO image (id, owner, title, description, alt, tags, visibility, lane,
-                       original_name, mime_type, size, sha256, animated, queue_position)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, {queue_position("$2", "$8")})
-    ON CONFLICT (owner, sha256) WHERE deleted_at IS NULL DO NOTHING
-    RETURNING {ALL_COLUMNS}
-"""
 FIND_DUPLICATE = f"SELECT {ALL_COLUMNS} FROM image WHERE owner = $1 AND sha256 = $2 AND deleted_at IS NULL"
 MAKE_DUE = """
     status = CASE status WHEN 'READY' THEN 'READY' ELSE 'PENDING' END, work_state = 'due',
@@ -77,15 +69,6 @@ DELETE = f"""
 """
 
 
-async def add(
-    db: Connection, image: ImageId, owner: Owner, metadata: UploadMetadata, upload: UploadedFile, facts: ProbeResult
-) -> Image | None:
-    """The new image, or `None` if the owner already has one with the same bytes."""
-    fields = (metadata.title, metadata.description, metadata.alt, metadata.tags, metadata.visibility, metadata.lane)
-    file = (upload.name, facts.mime_type, upload.size, upload.sha256, facts.animated)
-    return _image_or_none(await db.fetchrow(ADD, image, owner, *fields, *file))
-
-
 async def find_duplicate(db: Connection, owner: Owner, sha256: str) -> Image | None:
     """The owner's image with these bytes."""
     return _image_or_none(await db.fetchrow(FIND_DUPLICATE, owner, sha256))
@@ -105,8 +88,8 @@ async def reprocess(db: Connection, image: ImageId, owner: Owner | None) -> Imag
 
 
 async def stored_bytes(db: Connection, owner: Owner) -> int:
-    """The bytes of all the owner's originals. Exact after `add` in the same transaction, whose lock on the sum makes
-    the owner's next `add` wait for the commit.
+    """The bytes of all the owner's originals. Exact after an upload's insert in the same transaction, whose lock on the
+    sum makes the owner's next upload wait for the commit.
     """
     return await db.fetchval(STORED_BYTES, owner) or 0
 

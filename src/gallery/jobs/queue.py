@@ -175,8 +175,11 @@ class Queue:
         await self._on_each(lambda bull: bull.client.set(self._mark_key(bull), "1"))
 
     async def _add(self, bull: BullQueue, jobs: list[dict[str, Any]]) -> None:
-        """In one request; in a cluster concurrently, since BullMQ cannot use the pipeline of a cluster's client."""
-        if not self._valkey.cluster:
+        """In one request; in a cluster concurrently, since BullMQ cannot use the pipeline of a cluster's client.
+
+        One job needs no transaction, which BullMQ precedes with a request that looks for its scripts.
+        """
+        if len(jobs) > 1 and not self._valkey.cluster:
             await self._valkey.call(lambda _: bull.addBulk(jobs))
             return
         for first in range(0, len(jobs), ADD_CONCURRENCY):

@@ -1,7 +1,9 @@
-"""Adds images: the original is put into the object store, then one transaction adds the row and its event."""
+"""Adds images: a row reserves the original's key, the original is stored, and one statement adds the image."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from datetime import datetime
 from typing import TypeAlias
 
 import structlog
@@ -12,16 +14,19 @@ from gallery.access.model import Caller
 from gallery.adapters.objects.content import DownloadHeaders
 from gallery.adapters.objects.store import ObjectStore
 from gallery.adapters.postgres.database import Connection, Database
-from gallery.errors import ObjectStoreUnavailable, QuotaExceeded
+from gallery.errors import QuotaExceeded
 from gallery.failpoints import Failpoint
-from gallery.images import object_rows, store, timeline
+from gallery.images import object_rows, timeline
+from gallery.images import store as images
 from gallery.images.jobs import enqueue, job_for, repeat_job
-from gallery.images.model import Image, ImageId, Status, UploadedFile, UploadMetadata, new_id, original_key
+from gallery.images.model import Image, ImageId, Status, UploadedFile, UploadMetadata, new_id
 from gallery.images.outbox import Outbox
 from gallery.images.timeline import Stage
 from gallery.jobs.queue import Queue
 from gallery.ops import metrics
-from gallery.rendering.probe import Limits, ProbeResult, probe
+from gallery.rendering.probe import Limits, probe
+from gallery.uploads import store
+from gallery.uploads.store import new_image
 
 log = structlog.get_logger(__name__)
 
@@ -38,6 +43,10 @@ TransactionHook: TypeAlias = Callable[[Connection, UploadResult], Awaitable[None
 
 async def no_hook(db: Connection, uploaded: UploadResult) -> None:
     """Adds nothing to the transaction of the upload."""
+
+
+class _NotAdded(Exception):
+    """Rolls the transaction back: the caller has an image with the same bytes by now."""
 
 
 class NewImages:
@@ -66,19 +75,19 @@ class NewImages:
         FAILED. `in_transaction` runs in the transaction that adds or finds the image. Raises `NotAPicture`,
         `TooManyPixels`, `SideTooLong`, `QuotaExceeded`, `Unavailable`.
         """
-        duplicate = await self._accept_duplicate(caller, upload, in_transaction)
-        if duplicate is not None:
-            return duplicate
         facts = await asyncio.to_thread(probe, upload.file, self._limits)
-        await self._check_quota(caller, upload)
         image_id = new_id()
-        await object_rows.reserve(self._database, image_id, None, [original_key(image_id)])
+        while (reserved_at := await self._reserve(image_id, caller, upload)) is None:
+            duplicate = await self._accept_duplicate(caller, upload, in_transaction)
+            if duplicate is not None:  # it may have been deleted meanwhile
+                return duplicate
+        image = new_image(image_id, caller.owner, metadata, upload, facts, reserved_at)
         await self._objects.put(
-            original_key(image_id), upload.file, DownloadHeaders(facts.mime_type, upload.name or image_id)
+            image.original_key, upload.file, DownloadHeaders(facts.mime_type, upload.name or image_id)
         )
         failpoints.hit(Failpoint.UPLOAD_PUT)
         try:
-            while (added := await self._insert(image_id, caller, upload, metadata, facts, in_transaction)) is None:
+            while (added := await self._insert(image, in_transaction)) is None:
                 duplicate = await self._accept_duplicate(caller, upload, in_transaction)
                 if duplicate is not None:  # another upload of the same bytes was faster
                     await self._release(image_id)
@@ -87,49 +96,54 @@ class NewImages:
             await self._release(image_id)
             raise
         failpoints.hit(Failpoint.UPLOAD_COMMITTED)
-        await self._outbox.publish(added.image)
-        await enqueue(self._queue, self._database, job_for(added.image))
+        await self._outbox.publish(added)
+        await enqueue(self._queue, self._database, job_for(added))
         metrics.UPLOADED.add()
         metrics.UPLOAD_SIZE.observe(upload.size)
         failpoints.hit(Failpoint.UPLOAD_ANSWER)
         log.info("image.uploaded", image=image_id, size=upload.size, type=facts.mime_type)
-        return added
+        return UploadResult(added)
 
-    async def _insert(
-        self,
-        image_id: ImageId,
-        caller: Caller,
-        upload: UploadedFile,
-        metadata: UploadMetadata,
-        facts: ProbeResult,
-        in_transaction: TransactionHook,
-    ) -> UploadResult | None:
-        """`None` if the caller has an image with the same bytes by now."""
-        async with self._database.writing() as db:
-            image = await store.add(db, image_id, caller.owner, metadata, upload, facts)
-            if image is None:
-                return None
-            if self._quota_bytes and await store.stored_bytes(db, caller.owner) > self._quota_bytes:
-                raise QuotaExceeded(size=upload.size, limit=self._quota_bytes)
-            if not await object_rows.keep(db, [image.original_key]):  # the put outlasted its reservation
-                raise ObjectStoreUnavailable(key=image.original_key)
-            await self._outbox.add(db, "image.uploaded", image)
-            await timeline.add(db, Stage.UPLOADED, image)
-            await in_transaction(db, UploadResult(image))
-        return UploadResult(image)
+    async def _reserve(self, image_id: ImageId, caller: Caller, upload: UploadedFile) -> datetime | None:
+        """The time of the reservation of the original's key; `None` if the caller has an image with the same bytes.
+
+        Raises `QuotaExceeded` for an upload that the quota has no space for, before it is stored.
+        """
+        async with self._database.primary() as db:
+            reservation = await store.reserve(db, image_id, caller.owner, upload.sha256, upload.size, self._quota_bytes)
+        if reservation.at is None and not reservation.duplicate:
+            raise QuotaExceeded(size=upload.size, used=reservation.stored_bytes, limit=self._quota_bytes)
+        return reservation.at
+
+    async def _insert(self, image: Image, in_transaction: TransactionHook) -> Image | None:
+        """The image as stored; `None` if the caller has an image with the same bytes by now."""
+        uploaded = self._outbox.event("image.uploaded", image)
+        if in_transaction is no_hook and not self._quota_bytes:
+            async with self._database.primary() as db:  # the statement commits by itself
+                return await store.add(db, image, uploaded)
+        with suppress(_NotAdded):
+            async with self._database.writing() as db:
+                await in_transaction(db, UploadResult(image))
+                added = await store.add(db, image, uploaded)  # last, since it makes the owner's other uploads wait
+                if added is None:
+                    raise _NotAdded
+                if self._quota_bytes and await images.stored_bytes(db, image.owner) > self._quota_bytes:
+                    raise QuotaExceeded(size=image.size, limit=self._quota_bytes)
+            return added
+        return None
 
     async def _accept_duplicate(
         self, caller: Caller, upload: UploadedFile, in_transaction: TransactionHook
     ) -> UploadResult | None:
         """The caller's image with the same bytes, retried if it is FAILED; `None` if there is none."""
         async with self._database.primary() as db:
-            if await store.find_duplicate(db, caller.owner, upload.sha256) is None:
+            if await images.find_duplicate(db, caller.owner, upload.sha256) is None:
                 return None
         async with self._database.writing() as db:
-            duplicate = await store.find_duplicate(db, caller.owner, upload.sha256)
+            duplicate = await images.find_duplicate(db, caller.owner, upload.sha256)
             if duplicate is None:
                 return None
-            revived = await store.revive(db, duplicate.id)
+            revived = await images.revive(db, duplicate.id)
             if revived is not None:
                 await self._outbox.add(db, "image.updated", revived)
                 await timeline.add(db, Stage.UPLOADED_AGAIN, revived)
@@ -147,7 +161,7 @@ class NewImages:
     async def ensure_enqueued(self, image_id: ImageId) -> None:
         """Add a job for a PENDING image again: the process of its first upload may have died before it added one."""
         async with self._database.primary() as db:
-            image = await store.find(db, image_id)
+            image = await images.find(db, image_id)
         if image is not None:
             await self._ensure_enqueued(image)
 
@@ -159,12 +173,3 @@ class NewImages:
     async def _release(self, image_id: ImageId) -> None:
         async with self._database.writing() as db:
             await object_rows.release(db, image_id)
-
-    async def _check_quota(self, caller: Caller, upload: UploadedFile) -> None:
-        """Refuse an upload before it is stored if the quota has no space for it. Raises `QuotaExceeded`."""
-        if not self._quota_bytes:
-            return
-        async with self._database.primary() as db:
-            used = await store.stored_bytes(db, caller.owner)
-        if used + upload.size > self._quota_bytes:
-            raise QuotaExceeded(size=upload.size, used=used, limit=self._quota_bytes)
