@@ -13,9 +13,12 @@ Image = dict[str, Any]
 LARGE = (2400, 1800)  # px; its renditions have up to some 400 kB
 
 
-async def fill(servers: Servers, version: Version, count: int = 60) -> list[Image]:
-    """Uploads small photos and one large one, and returns them READY, the newest first."""
-    contents = [photos.a_jpeg(640, 480, seed) for seed in range(count - 1)] + [photos.a_jpeg(*LARGE, seed=count)]
+def small_and_large_photos(count: int = 60) -> list[bytes]:
+    return [photos.a_jpeg(640, 480, seed) for seed in range(count - 1)] + [photos.a_jpeg(*LARGE, seed=count)]
+
+
+async def fill(servers: Servers, version: Version, contents: list[bytes]) -> list[Image]:
+    """Uploads these photos, and returns their images when all are READY, the newest first."""
     async with (
         servers.api(version) as api,
         servers.worker(version),

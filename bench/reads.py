@@ -39,7 +39,7 @@ async def measure(servers: Servers) -> Result:
         bare = await stack.enter_async_context(servers.bare(BARE_BYTES))
         pairs = [(bare, Operation("bare answer", ["/"]))]
         for version in servers.versions:
-            images = await library.fill(servers, version)
+            images = await library.fill(servers, version, library.small_and_large_photos())
             pairs += await _pairs_of(stack, servers, version.name, images)
         if peer := servers.peer():
             pairs += [(peer, operation) for operation in await _peer_operations(peer)]

@@ -46,7 +46,7 @@ async def measure(servers: Servers) -> Result:
 
 def _upload(size: str) -> Operation:
     wanted, connections, _ = SIZES[size]
-    return _multipart(size, _photo(wanted), connections)
+    return make_upload(size, _photo(wanted), connections)
 
 
 @cache
@@ -58,7 +58,8 @@ def _photo(size: int) -> bytes:
     return content + bytes(size - len(content) - DIGITS) + b"0" * DIGITS
 
 
-def _multipart(name: str, photo: bytes, connections: int) -> Operation:
+def make_upload(name: str, photo: bytes, connections: int) -> Operation:
+    """The upload of a photo whose last `DIGITS` bytes are other ones each time."""
     boundary = secrets.token_hex(16)
     lines = (
         f"--{boundary}",
@@ -83,7 +84,7 @@ async def _memory(servers: Servers, version: Version, store: str) -> tuple[str, 
         await run_load(api, _upload("191 kB"), 64)
         before = memory_bytes(api.processes["API"])
         async with _highest_memory(api) as highest:
-            await run_load(api, _multipart("10 MB", _photo(LARGEST), AT_ONCE), LARGE_UPLOADS)
+            await run_load(api, make_upload("10 MB", _photo(LARGEST), AT_ONCE), LARGE_UPLOADS)
         await asyncio.sleep(10)
         after = memory_bytes(api.processes["API"])
     return f"{version.name} {store}", [size / 1e6 for size in (before, *highest, after)]
