@@ -1,13 +1,12 @@
-"""Measures PostgreSQL's part of every operation among a thousand to ten million images.
+"""Group `scale`: PostgreSQL's part of every operation among a thousand to ten million images.
 
-`python bench/scale.py [--sizes 1000,100000,…] [--folder DIR] [--json FILE] [--only WORD]`. Fills an embedded PostgreSQL
-of its own, runs each operation many times, and prints a table of p50 and p99 in milliseconds with a column for each
-number of images, then the sizes of tables and indexes. No cache and no HTTP: the statements, and the decoding of rows.
+Runs each operation many times on an embedded PostgreSQL that is filled for it. No cache and no HTTP: the statements,
+and the decoding of rows. `python -m bench.scale --sizes 1000,10000000 [--folder DIR] [--only WORD]` takes other numbers
+of images; ten million need 30 GB. `--folder` keeps the filled database, for the next run.
 """
 
 import argparse
 import asyncio
-import json
 import math
 import random
 import sys
@@ -16,13 +15,13 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
-import scale_rows
+from msgspec import Struct
 from msgspec.structs import replace
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-
+from bench import results, scale_rows
+from bench.results import Goal, Result, Table
+from bench.servers import Servers
 from gallery.access.model import SHARED_OWNER
 from gallery.adapters.postgres.database import Connection, Database, open_database
 from gallery.adapters.postgres.migrations import migrate
@@ -41,6 +40,8 @@ SIZES = (1_000, 100_000, 1_000_000)
 ROUNDS = 200
 TIME_LIMIT_SECONDS = 15  # for one operation
 WARM_UP_SECONDS = 2
+GROWTH_GOAL = 1.5
+TOLERANCE_MS = 1.0  # of a p99 that is shorter than a pause of the machine
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 Operation = Callable[[Connection], Awaitable[object]]
@@ -125,28 +126,42 @@ async def claim_oldest(db: Connection) -> None:
     assert await store.claim(db, image, timedelta(seconds=15), "bench") is not None
 
 
-async def main(sizes: Sequence[int], folder: Path, only: str) -> dict[str, Any]:
-    results: dict[str, Any] = {"images": list(sizes), "p50 / p99, ms": {}, "bytes": {}, "fill, s": {}, "start, s": {}}
+class Measured(Struct):
+    """What was measured at each size, in milliseconds (p50 and p99), seconds and bytes."""
+
+    sizes: list[int] = []
+    times: dict[str, list[tuple[float, float]]] = {}
+    start_seconds: list[float] = []
+    bytes: list[dict[str, int]] = []
+
+
+async def measure(servers: Servers) -> Result:
+    return _result(await measure_sizes(SIZES, servers.folder / "scale"))
+
+
+async def measure_sizes(sizes: Sequence[int], folder: Path, only: str = "") -> Measured:
+    measured = Measured()
     async with open_servers(folder) as servers:
         await asyncio.to_thread(migrate, str(servers.database_url))
         settings = replace(Settings().database, url=servers.database_url, timeout=3600)
         async with open_database(settings) as database:
             for size in sizes:
-                results["fill, s"][size] = round(await scale_rows.fill(database, size))
-                results["bytes"][size] = await scale_rows.sizes(database)
-                log(f"{size:,} images in {results['fill, s'][size]} s: {results['bytes'][size]}")
-                await measure(database, size, results["p50 / p99, ms"], only)
-                results["start, s"][size] = await start_seconds(servers, folder / "start")
-    return results
+                seconds = await scale_rows.fill(database, size)
+                measured.sizes.append(size)
+                measured.bytes.append(await scale_rows.sizes(database))
+                log(f"{size:,} images, filled in {seconds:.0f} s")
+                await measure_operations(database, size, measured, only)
+                measured.start_seconds.append(await start_seconds(servers, folder / "start"))
+    return measured
 
 
-async def measure(database: Database, size: int, figures: dict[str, list[list[float]]], only: str) -> None:
+async def measure_operations(database: Database, size: int, measured: Measured, only: str) -> None:
     rows = await sample_rows(database, size)
     for kind, operation in operations(rows, min(size, scale_rows.MAX_EVENTS)):
         if only in kind:
             found = await times(database, operation)
             p50, p99 = (found[max(0, math.ceil(len(found) * part) - 1)] * 1000 for part in (0.5, 0.99))
-            figures.setdefault(kind, []).append([round(p50, 2), round(p99, 2)])
+            measured.times.setdefault(kind, []).append((p50, p99))
             log(f"  {kind}: {p50:.1f} / {p99:.1f} ms of {len(found)}")
 
 
@@ -190,16 +205,35 @@ async def start_seconds(servers: RunInfo, folder: Path) -> float:
         return round(time.perf_counter() - began, 2)
 
 
-def print_tables(results: dict[str, Any]) -> None:
-    sizes = results["images"]
-    print(f"\n| p50 / p99 in ms, images of one owner | {' | '.join(f'{size:,}' for size in sizes)} |")
-    print("|---|" + "---|" * len(sizes))
-    for kind, cells in results["p50 / p99, ms"].items():
-        print(f"| {kind} | {' | '.join(f'{p50:.1f} / {p99:.1f}' for p50, p99 in cells)} |")
-    print(f"| start of the API, s | {' | '.join(str(s) for s in results['start, s'].values())} |")
-    for name in next(reversed(results["bytes"].values())):
-        cells = [f"{found.get(name, 0) / 1e6:,.1f}" for found in results["bytes"].values()]
-        print(f"| {name}, MB | {' | '.join(cells)} |")
+def _result(measured: Measured) -> Result:
+    columns = [f"{size:,}" for size in measured.sizes]
+    rows = [[kind, *(f"{p50:.1f} / {p99:.1f}" for p50, p99 in cells)] for kind, cells in measured.times.items()]
+    rows.append(["start of `gallery serve`, s", *(f"{seconds:.2f}" for seconds in measured.start_seconds)])
+    relations = sorted(measured.bytes[-1], key=lambda name: -measured.bytes[-1][name])
+    space = [[name, *(f"{found.get(name, 0) / 1e6:,.1f}" for found in measured.bytes)] for name in relations]
+    grown = [kind for kind, cells in measured.times.items() if cells[-1][1] > GROWTH_GOAL * cells[0][1] + TOLERANCE_MS]
+    flat = 1 - len(grown) / len(measured.times)
+    return Result(
+        group="scale",
+        goals=[
+            Goal(
+                f"operations whose p99 at {columns[-1]} images is at most {GROWTH_GOAL} × that at {columns[0]} (or "
+                f"{TOLERANCE_MS} ms more)",
+                100,
+                flat * 100,
+                " %",
+                at_least=True,
+            )
+        ],
+        tables=[
+            Table("Time in ms, p50 / p99, by the number of images of one owner", ["operation", *columns], rows),
+            Table("Size in MB", ["table or index", *columns], space),
+        ],
+        notes=[f"They grow: {', '.join(grown)}."] if grown else [],
+        rounds={
+            f"{kind}, p50 and p99, ms": [ms for cell in cells for ms in cell] for kind, cells in measured.times.items()
+        },
+    )
 
 
 def log(line: str) -> None:
@@ -207,15 +241,13 @@ def log(line: str) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sizes", default=",".join(map(str, SIZES)))
+    parser = argparse.ArgumentParser(prog="python -m bench.scale")
+    parser.add_argument("--sizes", default=",".join(map(str, SIZES)), help="numbers of images, separated by commas")
     parser.add_argument("--folder", type=Path, help="keeps the filled database there")
     parser.add_argument("--only", default="", help="operations whose name contains this")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--results", type=Path, help="where the JSON file goes; without it, nowhere")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="gallery-bench-") as temporary:
         chosen = [int(size) for size in given.sizes.split(",")]
-        results = asyncio.run(main(chosen, given.folder or Path(temporary), given.only))
-    print_tables(results)
-    if given.json:
-        given.json.write_text(json.dumps(results, indent=1))
+        found = asyncio.run(measure_sizes(chosen, given.folder or Path(temporary), given.only))
+        results.finish(_result(found), given.results or Path(temporary), None)

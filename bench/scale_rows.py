@@ -76,6 +76,8 @@ async def fill(database: Database, size: int) -> float:
     began = time.perf_counter()
     events = min(size, MAX_EVENTS)
     async with database.primary() as db:
+        if await db.fetchval("SELECT count(*) FROM image") == size:
+            return 0.0
         await db.execute("TRUNCATE image, event CASCADE")
         await db.execute(PREPARE)
         await _set_fsync(db, "off")

@@ -178,8 +178,12 @@ async def test_a_title_finds_itself(gallery, title):
 
 
 @pytest.mark.parametrize("sort", ["-createdAt", "createdAt", "title", "-size", "-takenAt"])
-@pytest.mark.parametrize(("near", "few"), [(2, 100), (2, 1), (2000, 10_000)], ids=["few", "rest", "near"])
-async def test_each_step_finds_the_same(gallery, monkeypatch, sort, near, few):
+@pytest.mark.parametrize(
+    ("near", "further", "few"),
+    [(2, 1, 100), (2, 1, 1), (2, 5, 1), (2000, 1, 10_000)],
+    ids=["few", "rest", "further", "near"],
+)
+async def test_each_step_finds_the_same(gallery, monkeypatch, sort, near, further, few):
     """Of thirty images every third has the word; the step that finds them must not change the answer."""
     for n in range(30):
         await insert_images(
@@ -189,6 +193,7 @@ async def test_each_step_finds_the_same(gallery, monkeypatch, sort, near, few):
     expected = [image.id for image in await list_images(gallery, **asked_for)]
     assert len(expected) == 10
     monkeypatch.setattr(listing, "MAX_SCANNED", near)
+    monkeypatch.setattr(listing, "SCAN_FURTHER", further)
     monkeypatch.setattr(listing, "MAX_SORTED", few)
     assert [image.id for image in await list_all_pages(gallery, limit=3, **asked_for)] == expected
 

@@ -3,9 +3,10 @@
 A page without a filter is one contiguous part of the sort's index. A filter may match half a million images or three,
 and only a scan can tell. So a filtered page is searched in three steps, each with a bounded cost:
 
-1. `bounded_scan`: the next `MAX_SCANNED` images in order. That fills a page of common matches, or ends a small gallery.
+1. `scan`: the next `MAX_SCANNED` images in order, and `SCAN_FURTHER` times as many if their matches promise to fill the
+   page then. That fills a page of common matches, or ends a small gallery.
 2. `filter_and_sort`: the matches by the filters' indexes. At most `MAX_SORTED` are all there are, and are sorted.
-3. `long_scan`: the matches are common but not near, so the scan goes on in order until the page is full, at most
+3. `scan`: the matches are common but not near, so the scan goes on in order until the page is full, at most
    `MAX_LONG_SCAN` images far. If it ends there, so does the page, with fewer images than its limit and a cursor.
 
 Each step sets the planner's options, so that no plan depends on PostgreSQL's statistics of a word. The SQL is built
@@ -26,7 +27,8 @@ from gallery.images.model import COLUMNS, Image, from_row
 from gallery.paging import Page
 
 MAX_SCANNED = 2000
-MAX_SORTED = 2000
+SCAN_FURTHER = 10
+MAX_SORTED = 20_000
 MAX_LONG_SCAN = 100_000
 MAX_SEARCH_WORDS = 20
 TRIGRAM_LENGTH = 3  # characters; the trigram index finds parts of words of at least this length
@@ -107,21 +109,25 @@ async def _normalized_words(db: Connection, query: ListQuery) -> "SearchWords":
 async def _fetch(db: Connection, statements: "ListStatements", limit: int) -> tuple[Sequence[Record], Record | None]:
     """At most `limit` rows, and the row at which the scan ended if there may be more rows after it."""
     if statements.simple:
-        return await db.fetch(statements.bounded_scan(), *statements.parameters), None
-    async with db.transaction():
+        return await db.fetch(statements.all(), *statements.parameters), None
+
+    async def scan(max_images: int) -> Sequence[Record]:
         await db.execute(USE_SORT_INDEX)
-        near = await db.fetch(statements.bounded_scan(), *statements.parameters)
+        return await db.fetch(statements.scan(max_images), *statements.parameters)
+
+    async with db.transaction():
+        near = await scan(MAX_SCANNED)
+        if limit / SCAN_FURTHER <= len(near) < limit and statements.filters:
+            near = await scan(MAX_SCANNED * SCAN_FURTHER)
         if len(near) == limit or not statements.filters:
             return near, None
         await db.execute(USE_FILTER_INDEX)
         few = await db.fetch(statements.filter_and_sort(), *statements.parameters)
         if not few or few[0]["found"] <= MAX_SORTED:
             return few, None
-        await db.execute(USE_SORT_INDEX)
-        far = await db.fetch(statements.long_scan(), *statements.parameters)
-        if len(far) == limit:
-            return far, None
-        return far, await db.fetchrow(statements.long_scan_end(), *statements.scope_parameters)
+        far = await scan(MAX_LONG_SCAN)
+        end = statements.scan_end(MAX_LONG_SCAN)
+        return far, None if len(far) == limit else await db.fetchrow(end, *statements.scope_parameters)
 
 
 class SearchWords(Struct, frozen=True):
@@ -165,10 +171,9 @@ class ListStatements:
         """Whether PostgreSQL needs no planner options: it has one obvious plan."""
         return not self.filters and len(self._scopes) == 1
 
-    def bounded_scan(self) -> str:
-        return (
-            self._scan(MAX_SCANNED) if self.filters else self._page(self._source(f"{self._order_by} LIMIT $2::bigint"))
-        )
+    def all(self) -> str:
+        """A page without filters."""
+        return self._page(self._source(f"{self._order_by} LIMIT $2::bigint"))
 
     def filter_and_sort(self) -> str:
         found = f"SELECT id, sort_key FROM {self._source()} WHERE {_conjunction(self.filters)}"
@@ -179,20 +184,19 @@ class ListStatements:
             ORDER BY {self._order.order_by(self._order.sort_key)}
         """
 
-    def long_scan(self) -> str:
-        return self._scan(MAX_LONG_SCAN)
-
-    def long_scan_end(self) -> str:
-        """Its first row is the last image that the long scan has read; it takes the `scope_parameters`."""
-        source = self._source(f"{self._order_by} LIMIT {MAX_LONG_SCAN}")
-        key = f"image.{self._order.column} AS key"
-        return f"SELECT id, {key} FROM {source} {self._order_by} OFFSET {MAX_LONG_SCAN - 1} LIMIT $2::bigint"
-
-    def _scan(self, max_images: int) -> str:
+    def scan(self, max_images: int) -> str:
         """A page of the next `max_images` in order, filtered. PostgreSQL stops when the page is full."""
+        if not self.filters:
+            return self.all()
         source = self._source(f"{self._order_by} LIMIT {max_images}")
         scanned = f"SELECT * FROM {source} {self._order_by} LIMIT {max_images}"
         return self._page(f"({scanned}) image WHERE {_conjunction(self.filters)}")
+
+    def scan_end(self, max_images: int) -> str:
+        """Its first row is the last image that the scan has read; it takes the `scope_parameters`."""
+        source = self._source(f"{self._order_by} LIMIT {max_images}")
+        key = f"image.{self._order.column} AS key"
+        return f"SELECT id, {key} FROM {source} {self._order_by} OFFSET {max_images - 1} LIMIT $2::bigint"
 
     def _page(self, source: str) -> str:
         return f"SELECT {self._columns} FROM {source} {self._order_by} LIMIT $2::bigint"
