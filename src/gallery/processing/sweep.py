@@ -35,19 +35,28 @@ PURGE_AFTER = timedelta(hours=1)
 
 TRY_LOCK = "UPDATE installation SET swept_at = now() WHERE swept_at <= now() - $1::interval RETURNING true"
 UNCLAIMED = """
-    SELECT id, attempt, lane, queue_position FROM image
+    SELECT id, attempt, lane, queue_position, next_attempt_at AS since FROM image
     WHERE work_state = 'due' AND deleted_at IS NULL AND next_attempt_at <= now() AND enqueued_at <= $1
+      AND next_attempt_at >= coalesce($3::timestamptz, '-infinity')
     ORDER BY next_attempt_at LIMIT $2
 """
 LEASE_EXPIRED = """
-    SELECT id, attempt, lane, queue_position FROM image
+    SELECT id, attempt, lane, queue_position, lease_until AS since FROM image
     WHERE work_state = 'claimed' AND deleted_at IS NULL AND lease_until <= now() AND enqueued_at <= $1
+      AND lease_until >= coalesce($3::timestamptz, '-infinity')
     ORDER BY lease_until LIMIT $2
 """
-OLDEST_PER_OWNER = """
-    SELECT DISTINCT ON (owner) id FROM image
-    WHERE work_state = 'due' AND deleted_at IS NULL AND next_attempt_at <= now() - $1::interval
-    ORDER BY owner, next_attempt_at LIMIT $2
+DUE = "work_state = 'due' AND deleted_at IS NULL"
+OLDEST_PER_OWNER = f"""
+    WITH RECURSIVE oldest AS (  -- one step of the index for each owner, however many images wait
+        (SELECT owner, id, next_attempt_at FROM image WHERE {DUE} ORDER BY owner, next_attempt_at LIMIT 1)
+        UNION ALL
+        SELECT next.* FROM oldest, LATERAL (
+            SELECT owner, id, next_attempt_at FROM image WHERE {DUE} AND owner > oldest.owner
+            ORDER BY owner, next_attempt_at LIMIT 1
+        ) AS next
+    )
+    SELECT id FROM oldest WHERE next_attempt_at <= now() - $1::interval LIMIT $2
 """
 CUTOFF = "SELECT now() - $1::interval"
 MARK_ENQUEUED = "UPDATE image SET enqueued_at = now() WHERE id = ANY($1)"
@@ -143,17 +152,18 @@ class Sweep:
 
     async def _count(self, statement: str, min_age: timedelta) -> int:
         async with self._database.primary() as db:
-            return len(await db.fetch(statement, await db.fetchval(CUTOFF, min_age), None))
+            return len(await db.fetch(statement, await db.fetchval(CUTOFF, min_age), None, None))
 
     async def _enqueue(self, statement: str, min_age: timedelta) -> int:
         async with self._database.primary() as db:
             before = await db.fetchval(CUTOFF, min_age)
-        enqueued = 0
+        enqueued, since = 0, None  # `since`: where the last batch ended, so that no batch reads past the ones before
         while True:
             async with self._database.primary() as db:
-                rows = await db.fetch(statement, before, BATCH)
+                rows = await db.fetch(statement, before, BATCH, since)
             if not rows:
                 return enqueued
+            since = rows[-1]["since"]
             await self._queue.enqueue_all([_repeat_job(row) for row in rows])
             async with self._database.writing() as db:
                 await db.execute(MARK_ENQUEUED, [row["id"] for row in rows])
