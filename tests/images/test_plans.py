@@ -110,6 +110,15 @@ async def test_the_long_scan_is_in_order(large_gallery, sort):
     assert "Seq Scan" not in text, text
 
 
+async def test_a_word_of_very_many_images_is_not_collected_from_the_index(large_gallery, monkeypatch):
+    monkeypatch.setattr(listing, "MAX_COLLECTED", 5000)
+    async with large_gallery.database.primary() as db:
+        common = ListStatements(SHARED_OWNER, ListQuery(), SearchWords(["lake"]), 51)
+        assert 5000 < await common.estimate_matches(db) < 20_000
+        rare = ListStatements(SHARED_OWNER, ListQuery(), SearchWords(["heliotrope"]), 51)
+        assert await rare.estimate_matches(db) < 1000
+
+
 async def test_an_emoji_is_found_by_the_index_of_symbols(large_gallery):
     await insert_images(large_gallery, "waves \N{WATER WAVE}")
     look = ListStatements(SHARED_OWNER, ListQuery(), SearchWords(["\N{WATER WAVE}"], ["\N{WATER WAVE}"]), 51)

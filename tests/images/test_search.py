@@ -179,11 +179,11 @@ async def test_a_title_finds_itself(gallery, title):
 
 @pytest.mark.parametrize("sort", ["-createdAt", "createdAt", "title", "-size", "-takenAt"])
 @pytest.mark.parametrize(
-    ("near", "further", "few"),
-    [(2, 1, 100), (2, 1, 1), (2, 5, 1), (2000, 1, 10_000)],
-    ids=["few", "rest", "further", "near"],
+    ("near", "further", "few", "collected"),
+    [(2, 1, 100, 1000), (2, 1, 1, 1000), (2, 1, 100, -1), (2, 5, 1, 1000), (2000, 1, 10_000, 1000)],
+    ids=["few", "rest", "common", "further", "near"],
 )
-async def test_each_step_finds_the_same(gallery, monkeypatch, sort, near, further, few):
+async def test_each_step_finds_the_same(gallery, monkeypatch, sort, near, further, few, collected):
     """Of thirty images every third has the word; the step that finds them must not change the answer."""
     for n in range(30):
         await insert_images(
@@ -195,6 +195,7 @@ async def test_each_step_finds_the_same(gallery, monkeypatch, sort, near, furthe
     monkeypatch.setattr(listing, "MAX_SCANNED", near)
     monkeypatch.setattr(listing, "SCAN_FURTHER", further)
     monkeypatch.setattr(listing, "MAX_SORTED", few)
+    monkeypatch.setattr(listing, "MAX_COLLECTED", collected)
     assert [image.id for image in await list_all_pages(gallery, limit=3, **asked_for)] == expected
 
 
