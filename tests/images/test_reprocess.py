@@ -35,7 +35,7 @@ async def rendition_bytes(gallery, image):
 
 
 async def event_types(gallery):
-    await gallery.events.assign_numbers()
+    await gallery.events.number_and_read(0)
     return [e.event.type for e in await gallery.events.read_after(0)]
 
 

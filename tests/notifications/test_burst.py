@@ -8,9 +8,11 @@ from contextlib import asynccontextmanager
 import msgspec
 import pytest
 
+from block_stream import BlockStream
 from conftest import serve_api
-from gallery.access.model import SHARED_OWNER
+from gallery.access.model import OPEN_MODE_CALLER, SHARED_OWNER
 from gallery.notifications.model import Event, EventFilter, NumberedEvent
+from gallery.notifications.sinks import make_block
 from gallery.notifications.subscriber import Subscriber, wait_until_caught_up
 from gallery.wiring import open_gallery
 
@@ -70,7 +72,7 @@ async def test_reading_clients_get_the_whole_burst_and_a_slow_one_is_closed_alon
 async def test_a_client_with_some_delay_keeps_up_with_a_burst(gallery):
     """Each block takes it 30 ms: longer than the feed needs for the next page."""
     feed = asyncio.create_task(gallery.feed.run())
-    stream, found = gallery.feed.listen(EventFilter(SHARED_OWNER), None), []
+    stream, found = BlockStream(gallery.feed), []
     await anext(stream)
     async with gallery.database.writing() as db:
         await db.execute(INSERT_EVENTS, 10_000)
@@ -83,18 +85,33 @@ async def test_a_client_with_some_delay_keeps_up_with_a_burst(gallery):
     assert found == list(range(1, 10_001))
 
 
+class ClientThatReadsWhenTold:
+    """A sink whose bytes wait until `read`."""
+
+    def __init__(self):
+        self.waiting = 0
+        self.numbers = []
+
+    def write(self, block):
+        self.waiting += len(block.text)
+        self.numbers += map(int, re.findall(rb"id: (\d+)\nevent", block.text))
+        return len(block.text)
+
+    def read(self, size=None):
+        self.waiting -= self.waiting if size is None else size
+
+
 @pytest.fixture
-async def waiting_subscriber(gallery):
-    """A subscriber with a backlog, which is read only by the test."""
-    subscriber = Subscriber(EventFilter(SHARED_OWNER), 0, 1000)
-    gallery.feed._subscribers.add(subscriber)
+async def subscriber(gallery):
+    """A subscriber with a backlog of one event."""
+    subscriber = Subscriber(EventFilter(SHARED_OWNER), OPEN_MODE_CALLER, ClientThatReadsWhenTold(), 1000)
     push(subscriber, 1)
     return subscriber
 
 
-def push(subscriber, number):
+def push(subscriber, number, count=1):
     event = NumberedEvent(number, Event("image.updated", SHARED_OWNER, "x", 1, b"{}"))
-    subscriber.push([(event, event.frame())])
+    subscriber.push(make_block(event.frame()), count)
 
 
 async def measure_seconds(work):
@@ -103,17 +120,40 @@ async def measure_seconds(work):
     return asyncio.get_running_loop().time() - began
 
 
-async def test_the_feed_waits_once_for_a_client_that_reads_nothing(gallery, waiting_subscriber):
-    assert 0.05 < await measure_seconds(wait_until_caught_up(gallery.feed._subscribers)) < 1
-    assert await measure_seconds(wait_until_caught_up(gallery.feed._subscribers)) < 0.05
-    await anext(waiting_subscriber.blocks(1))
-    push(waiting_subscriber, 2)
-    assert 0.05 < await measure_seconds(wait_until_caught_up(gallery.feed._subscribers)) < 1, (
-        "it has read something meanwhile"
-    )
+async def test_the_feed_waits_once_for_a_client_that_reads_nothing(subscriber):
+    assert 0.05 < await measure_seconds(wait_until_caught_up([subscriber])) < 1
+    assert await measure_seconds(wait_until_caught_up([subscriber])) < 0.05
+    subscriber.sink.read()
+    push(subscriber, 2)
+    assert 0.05 < await measure_seconds(wait_until_caught_up([subscriber])) < 1, "it has read something meanwhile"
 
 
-async def test_an_ended_subscriber_keeps_no_backlog(waiting_subscriber):
-    waiting_subscriber.end()
-    push(waiting_subscriber, 2)
-    assert not waiting_subscriber.has_backlog
+async def test_an_ended_subscriber_gets_nothing_more(subscriber):
+    subscriber.end()
+    push(subscriber, 2)
+    assert subscriber.sink.numbers == [1]
+
+
+async def test_only_events_that_wait_count_as_backlog(subscriber):
+    """A client on a slow line never catches up, but reads all the time: it stays below its backlog."""
+    size = subscriber.sink.waiting
+    for number in range(2, 3000):
+        push(subscriber, number)
+        subscriber.sink.read(size if number > 900 else 0)
+        size = len(b"id: %d\nevent: image.updated\ndata: {}\n\n" % max(1, number - 899))
+    assert not subscriber.ended
+    push(subscriber, 3000, count=200)
+    assert subscriber.ended
+    assert subscriber.sink.numbers == list(range(1, 3000))
+
+
+async def test_a_client_that_takes_nothing_has_stalled(subscriber):
+    now = asyncio.get_running_loop().time()
+    assert not subscriber.has_stalled(now + 1, 20)
+    assert subscriber.has_stalled(now + 21, 20)
+    subscriber.sink.read(1)
+    assert not subscriber.has_stalled(now + 30, 20), "it has taken a byte"
+    assert not subscriber.has_stalled(now + 50, 20)
+    assert subscriber.has_stalled(now + 51, 20)
+    subscriber.sink.read()
+    assert not subscriber.has_stalled(now + 99, 20), "nothing waits"

@@ -6,9 +6,10 @@ import re
 import uuid
 from datetime import timedelta
 
+from block_stream import BlockStream
 from gallery.notifications import store
 from gallery.notifications.feed import Feed
-from gallery.notifications.model import Event, EventFilter
+from gallery.notifications.model import Event
 from gallery.wiring import open_gallery
 
 IMAGE = str(uuid.uuid4())
@@ -27,9 +28,9 @@ async def test_a_slow_transaction_is_not_skipped(gallery):
         await store.add(slow, make_event('"slow"'))
         async with gallery.database.writing() as quick:
             await store.add(quick, make_event('"quick"'))
-        await gallery.events.assign_numbers()
+        await gallery.events.number_and_read(0)
         assert await read_numbers(gallery) == [(1, b'"quick"')]
-    await gallery.events.assign_numbers()
+    await gallery.events.number_and_read(0)
     assert await read_numbers(gallery) == [(1, b'"quick"'), (2, b'"slow"')]
 
 
@@ -46,7 +47,7 @@ async def test_many_writers_and_readers_see_one_order_without_gaps(gallery):
 
     async def sequence() -> None:
         while len(seen[0]) < total:
-            await gallery.events.assign_numbers()
+            await gallery.events.number_and_read(0)
             await asyncio.sleep(0.001)
 
     async def read(mine: list[int]) -> None:
@@ -73,11 +74,12 @@ async def test_fifty_writers_and_twenty_streams_in_two_processes(gallery, settin
 
     async def stream(feed: Feed) -> list[tuple[int, int]]:
         received, text = [], b""
-        async for block in feed.listen(EventFilter("everybody"), "0"):
+        async for block in (listening := BlockStream(feed, "0")):
             text += block
             received = [(int(n), int(data)) for n, data in re.findall(rb"id: (\d+)\nevent: .*\ndata: (\d+)\n", text)]
             if len(received) >= total:
                 break
+        await listening.aclose()
         return received
 
     async with open_gallery(settings) as other, asyncio.timeout(60):
@@ -97,12 +99,12 @@ async def test_expired_events_leave_the_numbers_rising(gallery):
     async with gallery.database.writing() as db:
         for _ in range(3):
             await store.add(db, make_event())
-    await gallery.events.assign_numbers()
+    await gallery.events.number_and_read(0)
     async with gallery.database.writing() as db:
         await db.execute("UPDATE event SET created_at = now() - interval '2 days'")
     await gallery.events.expire(timedelta(days=1))
     assert await gallery.events.bounds() == (3, 3)
     async with gallery.database.writing() as db:
         await store.add(db, make_event())
-    await gallery.events.assign_numbers()
+    await gallery.events.number_and_read(0)
     assert [number for number, _ in await read_numbers(gallery)] == [4]

@@ -61,7 +61,7 @@ async def test_a_photo_becomes_ready(gallery, processing):
 async def test_every_step_is_an_event_in_order(gallery, processing):
     image = await upload_image(gallery)
     await processing.process(image.id)
-    await gallery.events.assign_numbers()
+    await gallery.events.number_and_read(0)
     events = [e.event for e in await gallery.events.read_after(0)]
     assert [(e.type, e.version) for e in events] == [
         ("image.uploaded", 1),
@@ -226,7 +226,7 @@ async def test_a_delete_during_processing_wins(gallery, gated_worker):
 
 
 async def event_types(gallery):
-    await gallery.events.assign_numbers()
+    await gallery.events.number_and_read(0)
     return [e.event.type for e in await gallery.events.read_after(0)]
 
 

@@ -98,11 +98,14 @@ class Access:
 
     async def wait_until_expired(self, caller: Caller) -> None:
         """Returns when the caller's credential has expired or was revoked, at most some seconds late."""
-        while not _expired(caller) and not await self.is_revoked(caller):
+        while not self.has_expired(caller) and not await self.is_revoked(caller):
             left = REVOCATION_CHECK_SECONDS if caller.api_key_id or caller.signing_key_id else 3600.0
             if caller.expires_at is not None:
                 left = min(left, caller.expires_at - time.time())
             await asyncio.sleep(max(0.01, left))
+
+    def has_expired(self, caller: Caller) -> bool:
+        return caller.expires_at is not None and caller.expires_at <= time.time()
 
     async def is_revoked(self, caller: Caller) -> bool:
         """Whether the API key behind the caller is revoked, or the signing key dropped; false while the database is
@@ -122,10 +125,6 @@ class Access:
         if caller.api_key_id is not None and not await self.keys.is_valid(caller.api_key_id):
             raise CredentialNotValid(reason="key revoked or expired", key=caller.api_key_id, kind=caller.kind)
         return caller
-
-
-def _expired(caller: Caller) -> bool:
-    return caller.expires_at is not None and caller.expires_at <= time.time()
 
 
 def _tokens(settings: AccessSettings) -> Tokens | None:

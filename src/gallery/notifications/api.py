@@ -1,9 +1,10 @@
 """The notification stream: server-sent events over HTTP."""
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import AbstractContextManager
-from typing import Annotated, Any
+import random
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, asynccontextmanager
+from typing import Annotated, Any, NamedTuple
 from uuid import UUID
 
 import structlog
@@ -15,12 +16,13 @@ from litestar.response import Response
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from gallery.access.model import STREAM, Caller
-from gallery.access.service import Access
 from gallery.background import cancel_and_wait
 from gallery.errors import InvalidField
 from gallery.notifications.feed import Feed
 from gallery.notifications.model import EVENT_TYPES, EventFilter
-from gallery.settings import Settings
+from gallery.notifications.sinks import BufferedSink, Sink, TransportSink, make_block
+from gallery.notifications.subscriber import Subscriber
+from gallery.settings import NotificationsSettings, Settings
 from gallery.validation import not_among_message
 
 log = structlog.get_logger(__name__)
@@ -32,16 +34,25 @@ STREAM_HEADERS = [
 ]
 
 
+class Follow(NamedTuple):
+    """What a client asks for."""
+
+    event_filter: EventFilter
+    caller: Caller
+    last_event_id: str | None
+
+
 class EventStream(Response[None]):
-    """Sends each block as it comes. Ends when the client disconnects; aborts when it does not read for long."""
+    """The response that `Feed.listen` writes to. Ends when the client disconnects; aborts when it does not read."""
 
     def __init__(
-        self, blocks: AsyncGenerator[bytes, None], send_timeout: float, slot: AbstractContextManager[None]
+        self, feed: Feed, follow: Follow, settings: NotificationsSettings, slot: AbstractContextManager[None]
     ) -> None:
         """`slot` is held while the stream is open; it raises before the stream begins when there is none."""
         super().__init__(None)
-        self._blocks = blocks
-        self._send_timeout = send_timeout
+        self._feed = feed
+        self._follow = follow
+        self._settings = settings
         self._slot = slot
 
     def to_asgi_response(self, *_: Any, **__: Any) -> ASGIApp:  # type: ignore[override]  # no additions of Litestar's
@@ -50,29 +61,33 @@ class EventStream(Response[None]):
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
         with self._slot:
             _mark_streaming(scope)
-            await self._stream(scope, receive, send)
+            await send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS})
+            async with _open_sink(scope, send) as sink:
+                subscriber = Subscriber(self._follow.event_filter, self._follow.caller, sink, self._settings.backlog)
+                gone = asyncio.ensure_future(_wait_for_disconnect(receive))
+                gone.add_done_callback(lambda _: subscriber.end())
+                try:
+                    await self._feed.listen(subscriber, self._follow.last_event_id)
+                    if not gone.done():
+                        await self._end(subscriber, scope, send)
+                finally:
+                    await cancel_and_wait(gone)
 
-    async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
-        sending, gone = asyncio.ensure_future(self._send(send)), asyncio.ensure_future(_wait_for_disconnect(receive))
+    async def _end(self, subscriber: Subscriber, scope: Scope, send: Send) -> None:
+        """Close the response in order, or cut the connection of a client that does not read."""
         try:
-            await asyncio.wait({sending, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if sending.done():
-                await sending
+            if not subscriber.aborted:
+                async with asyncio.timeout(self._settings.patience):
+                    subscriber.sink.write(make_block(_closing_frame()))
+                    await subscriber.sink.drain()
+                    await send({"type": "http.response.body", "body": b"", "more_body": False})
+                return
         except TimeoutError:
-            log.info("stream.slow_reader")
-            abort = (scope.get("extensions") or {}).get("gallery.abort")
-            if abort is not None:
-                abort()  # type: ignore[operator]  # a function of Gallery's own server
-        finally:
-            await cancel_and_wait(sending, gone)
-            await self._blocks.aclose()  # else an aborted generator would only end when it is collected
-
-    async def _send(self, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS})
-        async for block in self._blocks:
-            async with asyncio.timeout(self._send_timeout):
-                await send({"type": "http.response.body", "body": block, "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+            pass
+        log.info("stream.slow_reader")
+        abort = (scope.get("extensions") or {}).get("gallery.abort")
+        if abort is not None:
+            abort()  # type: ignore[operator]  # a function of Gallery's own server
 
 
 @get(
@@ -86,7 +101,6 @@ class EventStream(Response[None]):
 async def stream(
     request: Request[Any, Any, Any],
     caller: NamedDependency[Caller],
-    access: NamedDependency[Access],
     feed: NamedDependency[Feed],
     stream_slot: NamedDependency[AbstractContextManager[None]],
     settings: NamedDependency[Settings],
@@ -109,10 +123,9 @@ async def stream(
     `addEventListener`, since `onmessage` is never called. URLs in events are relative, unless `GALLERY_PUBLIC_URL` is
     set.
     """
-    wanted = EventFilter(caller.owner, _types(types), _image(image))
-    last_event_id = request.headers.get("last-event-id", after)
-    blocks = feed.listen(wanted, last_event_id, until_expired=lambda: access.wait_until_expired(caller))
-    return EventStream(blocks, settings.notifications.patience, stream_slot)
+    event_filter = EventFilter(caller.owner, _types(types), _image(image))
+    follow = Follow(event_filter, caller, request.headers.get("last-event-id", after))
+    return EventStream(feed, follow, settings.notifications, stream_slot)
 
 
 def router() -> Router:
@@ -138,6 +151,34 @@ def _mark_streaming(scope: Scope) -> None:
     mark = (scope.get("extensions") or {}).get("gallery.stream")
     if mark is not None:
         mark()  # type: ignore[operator]  # a function of Gallery's own server
+
+
+@asynccontextmanager
+async def _open_sink(scope: Scope, send: Send) -> AsyncIterator[Sink]:
+    """A sink for the body of a response whose head has been sent; it must not be used after the block.
+
+    Gallery's server gives the transport of a chunked response (`web/protocol.py`). A test's client, HTTP/1.0 and `HEAD`
+    have none, and get the body through `send`.
+    """
+
+    async def send_body(body: bytes) -> None:
+        await send({"type": "http.response.body", "body": body, "more_body": True})
+
+    transport = (scope.get("extensions") or {}).get("gallery.transport")
+    if transport is not None:
+        yield TransportSink(transport, send_body)  # type: ignore[arg-type]  # of Gallery's own server
+        return
+    sink = BufferedSink(send_body)
+    try:
+        yield sink
+    finally:
+        if sink.sending is not None:
+            await cancel_and_wait(sink.sending)
+
+
+def _closing_frame() -> bytes:
+    """The pause before the client reconnects, random so that not all come back at once."""
+    return b"retry: %d\n\n" % random.randint(500, 3000)  # noqa: S311  not a secret
 
 
 async def _wait_for_disconnect(receive: Receive) -> None:

@@ -1,24 +1,27 @@
-"""The reader of events in this process, and its subscribers.
+"""The reader of events in this process, and its streams.
 
-The reader numbers new events, reads them once, awaits `before_publish` (which invalidates the cache) and hands them to
-the subscribers. A subscriber replays missed events from the table and then follows the reader; one that does not keep
+The reader has new events numbered, reads them once, awaits `before_publish` (which invalidates the cache) and writes
+them to the streams. A client is first replayed what it has missed and then follows the reader; one that does not keep
 up is closed, reconnects with its last id, and misses nothing.
 """
 
 import asyncio
-import random
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain
 from typing import NamedTuple, TypeAlias
 
 import structlog
 
+from gallery.access.service import Access
 from gallery.adapters.valkey.client import Valkey
-from gallery.background import cancel_and_wait
 from gallery.errors import DatabaseUnavailable, ValkeyUnavailable
-from gallery.notifications.model import Event, EventFilter, NumberedEvent, heartbeat_frame, reset_frame
+from gallery.notifications.model import Event, NumberedEvent
+from gallery.notifications.recent_events import MAX_EVENTS, RecentEvents
+from gallery.notifications.replays import Replays
+from gallery.notifications.sinks import make_block
 from gallery.notifications.store import PAGE_SIZE, EventStore
+from gallery.notifications.streams import Streams
 from gallery.notifications.subscriber import Subscriber, wait_until_caught_up
 from gallery.notifications.wake_ups import CHANNEL
 from gallery.ops import metrics
@@ -29,59 +32,40 @@ log = structlog.get_logger(__name__)
 BeforePublish: TypeAlias = Callable[[Sequence[Event]], Awaitable[None]]
 
 POLL_SECONDS = 1.0  # without a wake-up
-SEQUENCER_RETRY_SECONDS = 0.02  # while another process is numbering
-MAX_CONCURRENT_REPLAYS = 4  # pages read at once for reconnecting clients: requests need connections too
 
 
 class Feed:
     def __init__(
-        self, store: EventStore, valkey: Valkey, before_publish: BeforePublish, settings: NotificationsSettings
+        self,
+        store: EventStore,
+        valkey: Valkey,
+        before_publish: BeforePublish,
+        access: Access,
+        settings: NotificationsSettings,
     ) -> None:
         self._store = store
         self._valkey = valkey
         self._before_publish = before_publish
         self._settings = settings
-        self._subscribers: set[Subscriber] = set()
+        self._recent = RecentEvents()
+        self._replays = Replays(store, self._recent, settings.patience)
+        self._streams = Streams(self._recent, access, settings)
         self._waiters: dict[str, list[Waiter]] = {}
-        self._head = 0
-        self._replays = asyncio.Semaphore(MAX_CONCURRENT_REPLAYS)
         self._started = asyncio.Event()
         self._wake_up = asyncio.Event()
-        self._ended = False
 
-    async def listen(
-        self,
-        event_filter: EventFilter,
-        last_event_id: str | None,
-        until_expired: Callable[[], Awaitable[None]] | None = None,
-    ) -> AsyncGenerator[bytes, None]:
-        """Server-sent events for one client: blocks of bytes, each to be sent at once, until either side ends it.
-
-        The stream ends when `until_expired` returns: then the caller's credential is no longer valid.
-        """
-        async for block in self._wait_until_started():
-            yield block
-        subscriber = Subscriber(event_filter, self._head, self._settings.backlog)
-        self._subscribers.add(subscriber)
-        metrics.STREAMS.add(1)
-        watch = asyncio.ensure_future(until_expired()) if until_expired else None
-        if watch:
-            watch.add_done_callback(lambda _: subscriber.end())
-        if self._ended:
-            subscriber.end()
-        try:
-            yield _opening_frame(subscriber.seen if last_event_id is None else None)
-            if last_event_id is not None:
-                async for block in self._replay(subscriber, subscriber.seen, last_event_id):
-                    yield block
-            async for block in subscriber.blocks(self._settings.heartbeat):
-                yield block
-            yield _closing_frame()
-        finally:
-            self._subscribers.discard(subscriber)
-            metrics.STREAMS.add(-1)
-            if watch:
-                await cancel_and_wait(watch)
+    async def listen(self, subscriber: Subscriber, last_event_id: str | None) -> None:
+        """Write all events for one client, those after `last_event_id` first, until either side ends the stream."""
+        with self._streams.opened(subscriber):
+            await self._wait_until_started(subscriber)
+            if last_event_id is None:
+                subscriber.after = self._recent.head
+                subscriber.write(make_block(b"retry: 3000\nid: %d\n\n" % subscriber.after))
+            else:
+                subscriber.write(make_block(b"retry: 3000\n\n"))
+                await self._replays.replay(subscriber, last_event_id)
+            self._streams.follow(subscriber)
+            await subscriber.wait_until_ended()
 
     @contextmanager
     def waiter(self, image_id: str, types: frozenset[str]) -> Iterator[asyncio.Event]:
@@ -97,67 +81,54 @@ class Feed:
 
     def end(self) -> None:
         """End every stream, and new ones at once: the process is about to stop."""
-        self._ended = True
+        self._streams.end()
         self._started.set()
         self._wake_up.set()
-        for subscriber in self._subscribers:
-            subscriber.end()
         for waiter in chain.from_iterable(self._waiters.values()):
             waiter.woken.set()
 
     @property
     def ended(self) -> bool:
-        return self._ended
+        return self._streams.ended
 
     @property
     def subscriber_count(self) -> int:
-        return len(self._subscribers)
+        return len(self._streams)
 
-    async def _wait_until_started(self) -> AsyncIterator[bytes]:
+    async def _wait_until_started(self, subscriber: Subscriber) -> None:
         """Keep-alive comments until the reader has its starting number: events before it would be lost otherwise."""
-        while not self._started.is_set():
+        while not self._started.is_set() and not subscriber.ended:
             try:
                 async with asyncio.timeout(self._settings.heartbeat):
                     await self._started.wait()
             except TimeoutError:
-                yield b": waiting\n\n"
-
-    async def _replay(self, subscriber: Subscriber, until: int, last_event_id: str) -> AsyncIterator[bytes]:
-        """The events in the table between the client's last one and `until`, where the subscriber takes over."""
-        seen = _parse_number(last_event_id)
-        async with self._replays:
-            head, floor = await self._store.bounds()
-        if seen is None or seen < floor or seen > head:
-            yield reset_frame(until)
-            return
-        subscriber.after = seen  # another process may have sent it more than this reader has read
-        while seen < until and not subscriber.ended:
-            async with self._replays:
-                events = await self._store.replay(subscriber.event_filter.owner, seen, until)
-            seen = events[-1].number if len(events) == PAGE_SIZE else until
-            yield subscriber.event_filter.frames(events) + heartbeat_frame(seen)
+                subscriber.write(make_block(b": waiting\n\n"))
 
     async def run(self) -> None:
         """Read until the end; waits for unavailable servers."""
-        await self._start()
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._streams.run())
+            await self._start()
             tasks.create_task(self._listen_for_wake_ups())
             tasks.create_task(self._read())
 
     async def _start(self) -> None:
+        """Find the head, and read the events before it for clients that return after the process has started again."""
         while True:
             try:
-                self._head, _ = await self._store.bounds()
-                metrics.EVENTS_READ.set(self._head)
+                head, floor = await self._store.bounds()
+                newest = await self._store.read_after(max(floor, head - MAX_EVENTS), MAX_EVENTS)
             except DatabaseUnavailable as error:
                 log.warning("feed.waiting", error=str(error))
                 await asyncio.sleep(POLL_SECONDS)
             else:
+                self._recent.start(head, [e for e in newest if e.number <= head])
+                metrics.EVENTS_READ.set(head)
                 self._started.set()
                 return
 
     async def _read(self) -> None:
-        while not self._ended:
+        while not self.ended:
             with suppress(TimeoutError):
                 async with asyncio.timeout(POLL_SECONDS):
                     await self._wake_up.wait()
@@ -169,22 +140,23 @@ class Feed:
                 await asyncio.sleep(POLL_SECONDS)
 
     async def _catch_up(self) -> None:
-        if not await self._store.assign_numbers():
-            asyncio.get_running_loop().call_later(SEQUENCER_RETRY_SECONDS, self._wake_up.set)
         page = min(PAGE_SIZE, self._settings.backlog)  # a larger page would close clients that keep up
-        while events := await self._store.read_after(self._head, page):
-            await self._before_publish([e.event for e in events])
-            self._head = events[-1].number
-            self._wake_waiters(events)
-            framed = [(e, e.frame()) for e in events]
-            for subscriber in self._subscribers:
-                subscriber.push(framed)
-            metrics.EVENTS_READ.set(self._head)
-            for event in events:
-                metrics.EVENT_DELAY.observe(event.age)
+        while True:
+            events, floor = await self._store.number_and_read(self._recent.head, page)
+            self._recent.drop_until(floor)
+            if events:
+                await self._publish(events)
             if len(events) < page:
                 return
-            await wait_until_caught_up(self._subscribers)
+            await wait_until_caught_up(self._streams)
+
+    async def _publish(self, events: Sequence[NumberedEvent]) -> None:
+        await self._before_publish([e.event for e in events])
+        self._wake_waiters(events)
+        await self._streams.publish(events)
+        metrics.EVENTS_READ.set(self._recent.head)
+        for event in events:
+            metrics.EVENT_DELAY.observe(event.age)
 
     def _wake_waiters(self, events: Sequence[NumberedEvent]) -> None:
         for numbered in events:
@@ -193,10 +165,10 @@ class Feed:
                     waiter.woken.set()
 
     async def _listen_for_wake_ups(self) -> None:
-        while not self._ended:  # a client library has been seen to swallow a cancellation
+        while not self.ended:  # a client library has been seen to swallow a cancellation
             try:
                 async with self._valkey.subscription(CHANNEL) as receive:
-                    while not self._ended:
+                    while not self.ended:
                         if await receive(POLL_SECONDS * 10) is not None:
                             self._wake_up.set()
             except ValkeyUnavailable as error:
@@ -209,16 +181,3 @@ class Waiter(NamedTuple):
 
     types: frozenset[str]
     woken: asyncio.Event
-
-
-def _opening_frame(head: int | None) -> bytes:
-    return b"retry: 3000\n\n" if head is None else b"retry: 3000\nid: %d\n\n" % head
-
-
-def _closing_frame() -> bytes:
-    """The pause before the client reconnects, random so that not all come back at once."""
-    return b"retry: %d\n\n" % random.randint(500, 3000)  # noqa: S311  not a secret
-
-
-def _parse_number(text: str) -> int | None:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None

@@ -2,6 +2,7 @@
 
 Identity values are assigned before a commit, so a reader that follows them would skip the event of a slow transaction
 forever. Numbers are assigned by the first reader, to committed events only: they are the order that clients see.
+See decision 0005.
 """
 
 from datetime import timedelta
@@ -12,22 +13,11 @@ from gallery.adapters.postgres.database import Connection, Database
 from gallery.notifications.model import Event, NumberedEvent
 
 PAGE_SIZE = 500
-SEQUENCER_LOCK_ID = 7_261_002  # one sequencer at a time
 
 ADD = """
     INSERT INTO event (type, owner, image_id, version, data) VALUES ($1, $2, $3, $4, $5)
 """
-TRY_SEQUENCER_LOCK = f"SELECT pg_try_advisory_xact_lock({SEQUENCER_LOCK_ID})"
-HAS_UNNUMBERED = "SELECT EXISTS (SELECT FROM event WHERE number IS NULL)"
-ASSIGN_NUMBERS = """
-    WITH fresh AS MATERIALIZED (
-        SELECT id, row_number() OVER (ORDER BY id) AS position FROM event WHERE number IS NULL
-    ), raised AS (
-        UPDATE event_numbers SET head = head + (SELECT count(*) FROM fresh)
-        RETURNING head - (SELECT count(*) FROM fresh) AS base
-    )
-    UPDATE event SET number = raised.base + fresh.position FROM fresh, raised WHERE event.id = fresh.id
-"""
+NUMBER_AND_READ = "SELECT * FROM number_and_read_events($1, $2)"  # in the migrations
 COUNT_UNNUMBERED = "SELECT count(*) FROM (SELECT FROM event WHERE number IS NULL LIMIT $1) AS waiting"
 COLUMNS = """
     number, type, owner, image_id, version, data,
@@ -55,16 +45,14 @@ class EventStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def assign_numbers(self) -> bool:
-        """Number the committed events. False when another process is numbering: try again in a moment."""
+    async def number_and_read(self, number: int, limit: int = PAGE_SIZE) -> tuple[list[NumberedEvent], int]:
+        """Number the committed events; the next ones after `number`, at most `limit`, in order.
+
+        Also returns the number of the last event that is no longer kept, 0 for none.
+        """
         async with self._database.primary() as db:
-            if not await db.fetchval(HAS_UNNUMBERED):
-                return True
-        async with self._database.writing() as db:
-            if not await db.fetchval(TRY_SEQUENCER_LOCK):
-                return False
-            await db.execute(ASSIGN_NUMBERS)  # a separate statement: it must see all commits before the lock was taken
-            return True
+            rows = await db.fetch(NUMBER_AND_READ, number, limit)
+        return [_numbered_event(row) for row in rows if row["number"] is not None], rows[0]["floor"]
 
     async def bounds(self) -> tuple[int, int]:
         """The last number assigned, and the last one that is no longer kept."""

@@ -133,6 +133,8 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_headers_complete()  # raises for an invalid target, before the state of the head is reset
         if self.scope["http_version"] < "1.1":
             disable_chunking(self.cycle)
+        elif self.scope["method"] != "HEAD":  # the transport of a response with chunks
+            self.scope["extensions"]["gallery.transport"] = self.transport  # type: ignore[assignment]
         self._in_headers = False
         self._header_bytes = 0
         self._field_bytes = 0
