@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 import pytest
 
+from gallery.adapters.objects.files import SPOOL_FOLDER
+
 WATCHED = "trace=write,writev,sendto,sendmsg,read,recvfrom,fsync,fdatasync,link,linkat,rename,unlink,execve"
 STRACE_OPTIONS = ("-f", "-y", "-s", "300", "-e", WATCHED, "-e", "signal=none")
 LINE_PATTERN = re.compile(r"(\d+) +(?:<\.\.\. (\w+) resumed>|(\w+)\()(.*)")
@@ -53,14 +55,19 @@ class Record:
         """Checks each file linked below `root` before the call number `before`: it was synced before its link, and its
         folder and those above between the link and `before`. Returns the linked names.
         """
-        linked = [call for call in self.all("link", f'"{root}/') if call.end < before]
-        for call in linked:
+        names = []
+        for call in [*self.all("link", f'"{root}/'), *self.all("linkat", f'"{root}/')]:
             spool, target = (Path(path) for path in re.findall(r'"([^"]+)"', call.text)[:2])
-            assert self.first("fsync", f"<{spool}>").end < call.begin, f"{target} is there before its bytes"
+            if call.end > before or target.parent.name == SPOOL_FOLDER:  # the latter tries whether it may be linked
+                continue
+            unnamed = spool.parent == Path("/proc/self/fd")
+            synced = self.first("fsync", f"{spool.name}<" if unnamed else f"<{spool}>")
+            assert synced.end < call.begin, f"{target} is there before its bytes"
             for folder in _up_to(root, target.parent):
                 synced = self.first("fsync", f"<{folder}>)", after=call.end if folder == target.parent else -1)
                 assert synced.end < before, f"the name {target} is not synced before {before}: {folder}"
-        return [Path(re.findall(r'"([^"]+)"', call.text)[1]).relative_to(root).as_posix() for call in linked]
+            names.append(target.relative_to(root).as_posix())
+        return names
 
 
 @asynccontextmanager

@@ -34,7 +34,7 @@ async def wait_until_ready(url: str, *images: str) -> None:
 
 @pytest.mark.parametrize("size", ["small", "large"])
 async def test_the_bytes_are_on_the_disk_before_the_row_and_the_row_before_the_answer(tmp_path, size):
-    """A large upload is spooled to a file while it is received."""
+    """A large upload is received in a file without a name, which is then linked."""
     content = unique_photo() if size == "small" else photos.a_twelve_megapixel_photo() + b"!"
     async with dev(base_environment(), tmp_path) as stack:
         api, worker = stack.find_child("gallery", "serve"), stack.find_child("gallery", "worker")
@@ -46,6 +46,7 @@ async def test_the_bytes_are_on_the_disk_before_the_row_and_the_row_before_the_a
     calls = Record((tmp_path / "api").read_text())
     inserted = calls.first("write", "INSERT INTO image (")
     assert calls.check_durable(objects, before=inserted.begin) == [f"original/{image}"]
+    assert len(calls.all("linkat", f"original/{image}")) == (1 if size == "large" else 0)
     committed = calls.first("read", inserted.text.partition(",")[0], "SELECT 1", after=inserted.end)
     answered = calls.first("write", "HTTP/1.1 201")
     assert committed.end < answered.begin

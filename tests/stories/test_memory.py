@@ -75,7 +75,7 @@ async def test_32_large_uploads_and_32_slow_downloads_are_not_in_memory(store_en
     ):
         for _ in range(8):
             assert (await post(client)).status_code == 201
-        async with memory_limit(server, 150):
+        async with memory_limit(server, 70):
             images = await asyncio.gather(*(upload(server.url, number) for number in range(CONCURRENCY)))
         async with memory_limit(server, 100):
             for image in images:

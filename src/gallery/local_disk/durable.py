@@ -4,12 +4,15 @@ A name is an entry of its folder, and a new folder one of its parent: each new o
 """
 
 import errno
+import io
 import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
+
+from gallery.local_disk.space import DISK_FULL_ERRNOS
 
 BLOCK_BYTES = 1024 * 1024
 MAX_LINK_TRIES = 5  # another thread may remove the folder in between because it is empty
@@ -29,23 +32,54 @@ class FileDescriptor:
     __del__ = close
 
 
-class Spool(NamedTuple):
-    """A written file that has to be synced and linked to its final name."""
+class UnnamedFile(io.BufferedRandom):
+    """A file that has no name yet, in the file system where it may get one. It vanishes with its process."""
 
-    path: Path
+    def __init__(self, folder: Path) -> None:
+        """Raises `OSError` where the file system has no such files."""
+        super().__init__(io.FileIO(os.open(folder, os.O_TMPFILE | os.O_RDWR, 0o600), "r+"))
+
+
+class UnnamedDescriptor(FileDescriptor):
+    """The descriptor of an `UnnamedFile`."""
+
+
+class Spool(NamedTuple):
+    """A written file that has to be synced and linked to its final name; `path` is its temporary name, if any."""
+
     file: FileDescriptor
+    path: Path | None
 
     def sync(self) -> None:
         os.fsync(self.file.fd)
-        self.file.close()
+
+    def link(self, target: Path) -> None:
+        """Give it its final name, in a folder that is created if missing. Raises `FileExistsError`."""
+        for _ in range(MAX_LINK_TRIES):
+            with suppress(FileNotFoundError):
+                make_folder(target.parent)
+                if self.path is not None:
+                    os.link(self.path, target)
+                else:  # see linkat(2), AT_SYMLINK_FOLLOW; Python passes the flag only with a descriptor
+                    source = f"/proc/self/fd/{self.file.fd}"
+                    os.link(source, target, src_dir_fd=self.file.fd, follow_symlinks=True)
+                return
+        raise OSError(errno.ESTALE, "the spooled file is gone", str(self.path))
 
 
 @contextmanager
 def spooled(folder: Path, content: bytes | Path | FileDescriptor) -> Iterator[Spool]:
-    """A file in `folder` with that content; removed at the end of the block under its temporary name."""
+    """A file in `folder` with that content; removed at the end of the block under its temporary name.
+
+    An unnamed file is that file itself, without a copy.
+    """
+    if isinstance(content, UnnamedDescriptor):
+        yield Spool(content, None)
+        content.close()
+        return
     make_folder(folder)
     path = folder / secrets.token_hex(16)
-    spool = Spool(path, FileDescriptor(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)))
+    spool = Spool(FileDescriptor(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)), path)
     try:
         for block in _read_blocks(content):
             _write(spool.file.fd, block)
@@ -55,14 +89,23 @@ def spooled(folder: Path, content: bytes | Path | FileDescriptor) -> Iterator[Sp
         path.unlink(missing_ok=True)
 
 
-def link(spool: Path, target: Path) -> None:
-    """Give a spooled file its final name, in a folder that is created if missing. Raises `FileExistsError`."""
-    for _ in range(MAX_LINK_TRIES):
-        with suppress(FileNotFoundError):
-            make_folder(target.parent)
-            os.link(spool, target)
-            return
-    raise OSError(errno.ESTALE, "the spooled file is gone", str(spool))
+def can_link_unnamed(folder: Path) -> bool:
+    """Whether a file that is made without a name can be linked into `folder`: not on NFS, nor without /proc.
+
+    Raises `OSError` for a full disk.
+    """
+    if not hasattr(os, "O_TMPFILE"):
+        return False
+    trial = folder / secrets.token_hex(16)
+    try:
+        with UnnamedFile(folder) as file:
+            Spool(FileDescriptor(os.dup(file.fileno())), None).link(trial)
+    except OSError as error:
+        if error.errno in DISK_FULL_ERRNOS:
+            raise
+        return False
+    trial.unlink()
+    return True
 
 
 def make_folder(folder: Path) -> None:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import datetime
-from typing import TypeAlias
+from typing import BinaryIO, TypeAlias
 
 import structlog
 from msgspec import Struct
@@ -19,7 +19,7 @@ from gallery.failpoints import Failpoint
 from gallery.images import object_rows, timeline
 from gallery.images import store as images
 from gallery.images.jobs import enqueue, job_for, repeat_job
-from gallery.images.model import Image, ImageId, Status, UploadedFile, UploadMetadata, new_id
+from gallery.images.model import Image, ImageId, Status, UploadedFile, UploadMetadata, new_id, original_key
 from gallery.images.outbox import Outbox
 from gallery.images.timeline import Stage
 from gallery.jobs.queue import Queue
@@ -65,6 +65,13 @@ class NewImages:
         self._outbox = outbox
         self._limits = limits
         self._quota_bytes = quota_bytes
+
+    def make_file(self) -> BinaryIO:
+        """An empty file for an original of which the bytes are still arriving, in the store's file system if it can be.
+
+        Raises `NoRoom`, `ObjectStoreUnavailable`.
+        """
+        return self._objects.temporary_file(original_key(ImageId("new")))
 
     async def add(
         self, caller: Caller, upload: UploadedFile, metadata: UploadMetadata, in_transaction: TransactionHook = no_hook

@@ -42,7 +42,7 @@ async def upload(
     settings: NamedDependency[Settings],
 ) -> Response[bytes]:
     content_type, max_bytes = request.headers.get("content-type", ""), settings.upload.max_bytes
-    form = read_form(_body(request), content_type, _length(request), max_bytes, FORM_FIELDS)
+    form = read_form(_body(request), content_type, _length(request), max_bytes, FORM_FIELDS, uploads.make_file)
     key = parse_idempotency_key(request.headers.getall("idempotency-key", []))
     response = await uploads.receive(caller, key, form)
     headers = {"Idempotency-Replayed": "true"} if response.replayed else {}

@@ -1,16 +1,18 @@
 """An upload's multipart body (RFC 7578), read as it arrives: fields into memory, the file into a spool.
 
 The file is hashed and counted on the way and never whole in memory: beyond `MAX_BYTES_IN_MEMORY` bytes the spool is a
-temporary file without a name. An exceeded limit, a malformed or an aborted body closes the spool and leaves no file.
+temporary file of the object store. An exceeded limit, a malformed or an aborted body closes the spool and leaves no
+file.
 """
 
 import hashlib
+import io
 import re
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from email.message import Message
-from tempfile import SpooledTemporaryFile
-from typing import BinaryIO, cast
+from tempfile import TemporaryFile
+from typing import BinaryIO
 
 from multipart import MultipartError, MultipartSegment, PushMultipartParser
 
@@ -20,7 +22,7 @@ from gallery.uploads.multipart_rules import NO_BOUNDARY, NO_NAME, NOT_MULTIPART,
 from gallery.uploads.part_names import PartNames, part_names
 
 FILE_FIELD = "file"  # the field that holds the picture
-MAX_BYTES_IN_MEMORY = 1024 * 1024
+MAX_BYTES_IN_MEMORY = 256 * 1024
 MAX_PARTS = 100
 MAX_FIELD_BYTES = 16 * 1024
 MAX_NAME_LENGTH = 255  # characters
@@ -31,9 +33,9 @@ MAX_OTHER_BYTES = 256 * 1024  # of a body, beside its file
 class Form:
     """The text fields in the order of the body, and the one file."""
 
-    def __init__(self, spool: BinaryIO) -> None:
+    def __init__(self) -> None:
         self.fields: list[tuple[str, str]] = []
-        self.file = spool
+        self.file: BinaryIO = io.BytesIO()
         self.file_name = ""
         self.size = 0
         self.sha256 = ""
@@ -46,10 +48,12 @@ async def read_form(
     content_length: int | None,
     max_bytes: int,
     text_fields: Collection[str] = (),
+    make_file: Callable[[], BinaryIO] = TemporaryFile,
 ) -> AsyncIterator[Form]:
     """The form in `body`, whose file may have `max_bytes`; the file is closed at the end of the block.
 
     `text_fields` are the names of its text fields: for a picture under any other name, the error names the right field.
+    `make_file` makes the spool of a file that is too large for the memory.
 
     Raises `TooLarge` (before reading, if `content_length` is too large already), `MalformedBody`, `InvalidField`,
     `NoRoom`.
@@ -57,16 +61,22 @@ async def read_form(
     boundary = _boundary(content_type)
     if content_length is not None and content_length > max_bytes + MAX_OTHER_BYTES:
         raise TooLarge(length=content_length, limit=max_bytes)
-    with translate_disk_full(), SpooledTemporaryFile(max_size=MAX_BYTES_IN_MEMORY) as spool:
-        form = Form(cast("BinaryIO", spool))  # `SpooledTemporaryFile` is not declared as one
-        await _FormReader(form, max_bytes, text_fields).read(body, boundary)
-        spool.seek(0)
-        yield form
+    form = Form()
+    with translate_disk_full():
+        try:
+            await _FormReader(form, max_bytes, text_fields, make_file).read(body, boundary)
+            form.file.seek(0)
+            yield form
+        finally:
+            form.file.close()
 
 
 class _FormReader:
-    def __init__(self, form: Form, max_bytes: int, text_fields: Collection[str]) -> None:
+    def __init__(
+        self, form: Form, max_bytes: int, text_fields: Collection[str], make_file: Callable[[], BinaryIO]
+    ) -> None:
         self._form = form
+        self._make_file = make_file
         self._max_bytes = max_bytes
         self._text_fields = text_fields
         self._digest = hashlib.sha256()
@@ -119,12 +129,19 @@ class _FormReader:
             if self._form.size > self._max_bytes:
                 raise TooLarge(limit=self._max_bytes)
             self._digest.update(chunk)
+            if self._form.size > MAX_BYTES_IN_MEMORY and isinstance(self._form.file, io.BytesIO):
+                self._move_to_file(self._form.file)
             self._form.file.write(chunk)
             return
         self._value += chunk
         self._other_bytes += len(chunk)
         if len(self._value) > MAX_FIELD_BYTES or self._other_bytes > MAX_OTHER_BYTES:
             raise InvalidField(f"/{part.field if part else ''}", "is too long")
+
+    def _move_to_file(self, memory: io.BytesIO) -> None:
+        self._form.file = self._make_file()
+        self._form.file.write(memory.getvalue())
+        memory.close()
 
     def _end_part(self, part: PartNames | None) -> None:
         if part is None or part.field == FILE_FIELD:

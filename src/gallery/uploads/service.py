@@ -5,6 +5,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, suppress
+from typing import BinaryIO
 
 import msgspec
 from msgspec import Struct
@@ -58,6 +59,10 @@ class Uploads:
         self._idempotency = idempotency
         self._feed = feed
         self._base = base
+
+    def make_file(self) -> BinaryIO:
+        """An empty file for a photo that is being received. Raises `NoRoom`, `ObjectStoreUnavailable`."""
+        return self._new_images.make_file()
 
     async def receive(self, caller: Caller, key: str | None, body: AbstractAsyncContextManager[Form]) -> UploadResponse:
         """Add the photo in `body`, or return the stored response to its `key`.

@@ -1,6 +1,7 @@
 """Objects in files: failures that only a directory can have."""
 
 import asyncio
+import errno
 import io
 import os
 import stat
@@ -16,7 +17,7 @@ import pytest
 from gallery.adapters.objects.content import CHUNK_BYTES, PutRequest
 from gallery.adapters.objects.files import ABANDONED_SECONDS, SPOOL_FOLDER, FileBackend
 from gallery.adapters.objects.store import ObjectStore
-from gallery.errors import NoRoom, ObjectNotFound, ObjectStoreUnavailable
+from gallery.errors import NoRoom, ObjectNotFound, ObjectStoreUnavailable, ObjectTaken
 from gallery.local_disk import durable
 
 LARGE_CONTENT = os.urandom(3 * CHUNK_BYTES)
@@ -141,6 +142,48 @@ async def test_a_cancelled_put_stores_its_whole_file_or_nothing(objects, root, m
     assert (root / "a/b").read_bytes() == LARGE_CONTENT
     for other in others:
         os.close(other)
+
+
+async def test_a_file_that_was_received_in_the_store_is_linked_and_not_copied(objects, root):
+    with objects.temporary_file("original/new") as file:
+        file.write(LARGE_CONTENT)
+        await objects.put("original/x", file)
+        stored = (root / "original/x").stat()
+        assert stored.st_ino == os.fstat(file.fileno()).st_ino
+    assert (root / "original/x").read_bytes() == LARGE_CONTENT
+    assert (stat.S_IMODE(stored.st_mode), stored.st_nlink) == (0o600, 1)
+    with pytest.raises(ObjectTaken):
+        await objects.put("original/x", b"other bytes")
+
+
+async def test_a_small_file_that_was_received_in_the_store_is_stored_whole(objects, root):
+    with objects.temporary_file("original/new") as file:
+        file.write(b"x")
+        await objects.put("original/x", file)
+        await objects.put("original/x", file)  # again, because an answer was lost
+    assert (root / "original/x").read_bytes() == b"x"
+
+
+async def test_a_file_that_was_never_put_leaves_nothing(objects, root):
+    before = count_open_files()
+    with objects.temporary_file("original/new") as file:
+        file.write(LARGE_CONTENT)
+        assert not spooled_files(root), "a killed process would leave them"
+    assert count_open_files() == before
+
+
+async def test_where_no_unnamed_file_can_be_linked_it_is_copied(objects, root, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(errno.EOPNOTSUPP, "as NFS")
+
+    monkeypatch.setattr(durable.os, "link", refuse)
+    with objects.temporary_file("original/new") as file:
+        monkeypatch.undo()
+        file.write(LARGE_CONTENT)
+        await objects.put("original/x", file)
+        assert (root / "original/x").stat().st_ino != os.fstat(file.fileno()).st_ino
+    assert (root / "original/x").read_bytes() == LARGE_CONTENT
+    assert not spooled_files(root)
 
 
 async def test_a_reader_that_stops_early_leaves_no_file_open(objects):

@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from tempfile import TemporaryFile
+from typing import TYPE_CHECKING, BinaryIO
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, NotFoundError
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 LIST_BATCH_SIZE = 1000  # objects
 PART_BYTES = 5 * CHUNK_BYTES
 MAX_CONCURRENT_PARTS = 2  # per put, in memory
-LARGE_BUDGET_BYTES = 32 * CHUNK_BYTES  # in flight in all large puts of a process; further puts wait in their files
+LARGE_BUDGET_BYTES = 20 * CHUNK_BYTES  # in flight in all large puts of a process; further puts wait in their files
 SMALL_BUDGET_BYTES = 8 * CHUNK_BYTES  # the same for contents up to `CHUNK_BYTES`, which do not wait behind large ones
 
 
@@ -44,6 +45,9 @@ class CloudBackend:
             except AlreadyExistsError:
                 taken.add(put.key)
         return taken
+
+    def temporary_file(self, key: str) -> BinaryIO:  # noqa: ARG002  all keys are equal here
+        return TemporaryFile()
 
     async def replace(self, key: str, content: bytes) -> None:
         """Store `content` under `key`, over anything that is there."""

@@ -2,6 +2,7 @@
 
 import hashlib
 from datetime import datetime
+from mmap import mmap
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple, TypeAlias
 from urllib.parse import quote
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 Content: TypeAlias = bytes | Path | IO[bytes]
 
 CHUNK_BYTES = 1024 * 1024
+COPY_BYTES = 64 * 1024
 
 
 class DownloadHeaders(NamedTuple):
@@ -64,11 +66,24 @@ def content_size(content: Content) -> int:
     return end
 
 
-def read_all(content: Content) -> bytes:
-    """The whole content; a file is read from its current position."""
+def read_all(content: Content) -> bytes | mmap:
+    """The whole content; a file is read from its beginning.
+
+    The bytes of a large file are in pages of their own, which the system gets back with the last reference. Otherwise
+    megabytes would stay behind in the heap of each thread that reads.
+    """
     if isinstance(content, bytes):
         return content
-    return content.read_bytes() if isinstance(content, Path) else content.read()
+    if isinstance(content, Path):
+        with content.open("rb") as file:
+            return read_all(file)
+    size = content_size(content)
+    if size <= CHUNK_BYTES:
+        return content.read()
+    pages = mmap(-1, size)
+    while part := content.read(COPY_BYTES):
+        pages.write(part)
+    return pages
 
 
 def sha256(content: Content) -> str:

@@ -15,11 +15,21 @@ from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from tempfile import TemporaryFile
+from typing import BinaryIO, TypeVar
 
 from gallery.adapters.objects.content import CHUNK_BYTES, Content, ObjectInfo, PutRequest, content_size
 from gallery.local_disk import permissions
-from gallery.local_disk.durable import FileDescriptor, Spool, link, spooled, sync_folder
+from gallery.local_disk.durable import (
+    FileDescriptor,
+    Spool,
+    UnnamedDescriptor,
+    UnnamedFile,
+    can_link_unnamed,
+    make_folder,
+    spooled,
+    sync_folder,
+)
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -39,6 +49,7 @@ class FileBackend:
         self._syncers = ThreadPoolExecutor(WRITER_THREADS, "files-sync")
         self._readers = ThreadPoolExecutor(READER_THREADS, "files-read")
         self._synced_folders = {root}  # their names have reached the disk
+        self._links_unnamed: bool | None = None  # not known yet
 
     @property
     def location(self) -> str:
@@ -49,6 +60,14 @@ class FileBackend:
         files = [(self._path(put.key), _detached(put.content)) for put in puts]
         taken = await _run_in(self._writers, lambda: self._put(files))
         return {put.key for put, (path, _) in zip(puts, files, strict=True) if path in taken}
+
+    def temporary_file(self, key: str) -> BinaryIO:
+        """Where files without a name can be linked, a put of this one under such a key copies nothing."""
+        folder = self._spool_folder(self._path(key))
+        make_folder(folder)
+        if self._links_unnamed is None:
+            self._links_unnamed = can_link_unnamed(folder)
+        return UnnamedFile(folder) if self._links_unnamed else TemporaryFile()
 
     async def replace(self, key: str, content: bytes) -> None:
         """Store `content` under `key`, over anything that is there."""
@@ -110,7 +129,7 @@ class FileBackend:
             self._map_syncs(Spool.sync, [spool for spool, _ in spools])
             for spool, path in spools:
                 try:
-                    link(spool.path, path)
+                    spool.link(path)
                 except FileExistsError:
                     taken.add(path)
             self._sync_folders({path.parent for path, _ in files})
@@ -119,6 +138,7 @@ class FileBackend:
     def _replace(self, path: Path, content: bytes) -> None:
         with spooled(self._spool_folder(path), content) as spool:
             spool.sync()
+            assert spool.path is not None  # noqa: S101  bytes are written into a named file
             spool.path.replace(path)
             self._sync_folders({path.parent})
 
@@ -226,6 +246,9 @@ def _detached(content: Content) -> bytes | Path | FileDescriptor:
     """Content that a thread can still read after its sender has closed the file."""
     if isinstance(content, bytes | Path):
         return content
+    if isinstance(content, UnnamedFile):
+        content.flush()
+        return UnnamedDescriptor(os.dup(content.fileno()))
     if content_size(content) > CHUNK_BYTES:
         with suppress(io.UnsupportedOperation):
             return FileDescriptor(os.dup(content.fileno()))

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import IO, Protocol, TypeAlias, TypeVar
+from typing import IO, BinaryIO, Protocol, TypeAlias, TypeVar
 
 from obstore.exceptions import BaseError, NotFoundError
 from obstore.store import S3Store
@@ -56,6 +56,8 @@ class StoreBackend(Protocol):
     def location(self) -> str: ...
 
     async def put(self, puts: Sequence[PutRequest]) -> set[str]: ...
+
+    def temporary_file(self, key: str) -> BinaryIO: ...
 
     async def replace(self, key: str, content: bytes) -> None: ...
 
@@ -100,6 +102,14 @@ class ObjectStore:
         for put in puts:
             if put.key in taken and (await self.digest(put.key)).sha256 != await asyncio.to_thread(sha256, put.content):
                 raise ObjectTaken(key=put.key)
+
+    def temporary_file(self, key: str) -> BinaryIO:
+        """An empty file for a content that will be put under `key`, or another key with the same first part.
+
+        To be closed by the caller, after which it is gone. Raises `NoRoom`, `ObjectStoreUnavailable`.
+        """
+        with _translate_errors(key):
+            return self._store.temporary_file(key)
 
     async def open(self, key: str, start: int = 0, end: int | None = None) -> tuple[int, AsyncIterator[bytes]]:
         """Returns the object's size in bytes, and its bytes from `start` to before `end` (or the end), in chunks.
