@@ -12,7 +12,7 @@ from pathlib import Path
 from bench import results
 from bench.servers import Servers, Version, checked_out
 
-GROUPS = ("reads", "uploads", "events", "scale")
+GROUPS = ("reads", "uploads", "worker", "events", "scale")
 
 
 async def main() -> None:
