@@ -1,4 +1,4 @@
-"""Measures the cost of one operation in each part: `python bench/capacity.py` prints the table for docs/scaling.md.
+"""Measures the cost of one operation in each part: `python -m bench.capacity` prints the table for docs/scaling.md.
 
 It uses `gallery dev` over HTTP and reads the kernel's accounts of each process, so the figures hold on a busy machine
 too, if less exactly. CPU in milliseconds; bytes of the write-ahead log, of tables and of objects per image.
@@ -15,8 +15,6 @@ import asyncpg
 import httpx
 import msgspec
 import psutil
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 import photos
 from factories import listen, post

@@ -1,6 +1,6 @@
 """Measures the cost of metrics and traces: the API's CPU for each request, with and without them, alternating.
 
-`python bench/observing.py` compares traces off and on (sent to a collector in this process, every request sampled), and
+`python -m bench.observing` compares traces off and on (sent to a collector in this process, every request sampled), and
 one API process with two that share metrics. `--against BIN/gallery` adds another version's command, such as the one
 before metrics existed; it must use the same schema.
 
@@ -11,15 +11,12 @@ lowest tenth of the rounds counts.
 import argparse
 import asyncio
 import statistics
-import sys
 import tempfile
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import httpx
 import psutil
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 import gallery_processes
 import photos

@@ -1,6 +1,6 @@
 """Measures the memory of rendering each kind of picture, and compares it with the estimate of `rendering/memory.py`.
 
-    .venv/bin/python bench/picture_memory.py [WIDTH HEIGHT]
+    .venv/bin/python -m bench.picture_memory [WIDTH HEIGHT]
 
 Run it after an update of libvips, libheif or Pillow. It exits with 1 when a picture takes more than its estimate. By
 default pictures have 48 megapixels, and all kinds together take three minutes.
@@ -11,8 +11,6 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 import large_pictures
 from gallery.errors import TooMuchMemory
