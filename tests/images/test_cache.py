@@ -194,6 +194,21 @@ async def test_a_feed_invalidates_for_a_writer_that_died_after_its_commit(galler
         assert await titles(gallery) == ["Dawn"]
 
 
+async def test_a_feed_does_not_repeat_what_a_process_of_its_machine_has_invalidated(gallery, settings, monkeypatch):
+    image = await upload_image(gallery)
+    async with open_gallery(settings) as other:
+        changes = []
+
+        async def invalidate(given):
+            changes.extend(given)
+
+        monkeypatch.setattr(other.cache, "invalidate", invalidate)
+        uploaded = other.outbox.event("image.uploaded", image)
+        edited = other.outbox.event("image.updated", msgspec.structs.replace(image, version=2))
+        await other.outbox.invalidate_events([uploaded, edited])
+    assert [(change.image, change.version) for change in changes] == [(image.id, 2)]
+
+
 async def test_a_list_from_between_the_writers_and_the_feeds_invalidation_is_kept(gallery, settings):
     image = await upload_image(gallery)
     other_image = await upload_image(gallery)

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from block_stream import BlockStream
-from conftest import serve_api
+from conftest import running_application, serve_api
 from factories import CALLER, listen, post, upload_image
 from gallery.images.model import Edit
 from gallery.notifications import store
@@ -49,6 +49,17 @@ async def test_wake_ups_are_enough_without_polling(no_polling, gallery, client):
     async with listen(client) as maya:
         for _ in range(5):
             await upload_image(gallery)
+            await maya.next("image.uploaded")
+
+
+async def test_they_do_not_depend_on_a_cache_with_its_own_server(no_polling, environment):
+    """With one server for both, a wake-up is sent in the pipeline that invalidates the cache."""
+    async with (
+        running_application(environment, GALLERY_CACHE__URL="redis://127.0.0.1:1") as (_, client),
+        listen(client) as maya,
+    ):
+        for _ in range(5):
+            await post(client)
             await maya.next("image.uploaded")
 
 

@@ -73,6 +73,27 @@ async def test_an_upload_takes_two_statements(gallery, monkeypatch):
     assert statements == [store.RESERVE, store.ADD]
 
 
+async def test_an_upload_takes_two_requests_to_valkey(gallery):
+    """One invalidates the cache and wakes the feeds, one adds the job."""
+    await upload_image(gallery)  # the first one loads BullMQ's script
+    async with gallery.valkey._client.monitor() as monitor:
+        image = await upload_image(gallery)
+        await gallery.valkey.call(lambda server: server.echo(image.id))
+        assert await _sent_commands(monitor, until=image.id) == ["EVAL", "EVAL", "PUBLISH", "EVALSHA"]
+
+
+async def _sent_commands(monitor, until):
+    """The commands of Gallery's clients, other than those in scripts, until the text is echoed."""
+    names = []
+    async with asyncio.timeout(10):
+        while True:
+            found = await monitor.next_command()
+            if found["command"] == f"ECHO {until}":
+                return [name for name, its_database in names if its_database == found["db"]]
+            if found["client_type"] != "lua" and not found["command"].startswith("SELECT"):  # of a new connection
+                names.append((found["command"].split()[0], found["db"]))
+
+
 async def test_uploads_of_one_owner_do_not_wait_for_one_that_stores_its_answer(gallery):
     """The sum of the owner's bytes is locked from an insert to its commit, so the insert comes last."""
 

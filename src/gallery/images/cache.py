@@ -22,6 +22,7 @@ from gallery.adapters.valkey.client import Client, Valkey
 from gallery.errors import ValkeyUnavailable
 from gallery.images.change_tokens import Change, ChangeTokens
 from gallery.images.model import ImageId
+from gallery.notifications.wake_ups import WakeUps
 from gallery.ops import metrics
 from gallery.settings import CacheSettings
 
@@ -168,20 +169,28 @@ class ImageCache:
         except ValkeyUnavailable:
             log.debug("cache.unavailable")
 
-    async def invalidate(self, changes: Iterable[Change]) -> None:
+    async def invalidate(self, changes: Iterable[Change], then: WakeUps | None = None) -> None:
         """Drop every answer that is older than these changes: from Valkey, and from the memory of all processes here.
 
         To be called after the commit, before a notification. Where Valkey cannot be told, no process of this machine
-        reads from it until all entries of that time have expired.
+        reads from it until all entries of that time have expired. The feeds are woken by `then` in the same trip, if
+        they share the server.
         """
         newest = _newest(changes)
+        joined = then if then is not None and then.can_join(self._valkey) else None
         for start in range(0, len(newest), BATCH):
             try:
-                await self._valkey.call(partial(self._invalidate, newest[start : start + BATCH]))
+                await self._valkey.call(partial(self._invalidate, newest[start : start + BATCH], joined))
             except ValkeyUnavailable:
                 self._tokens.bypass_valkey(self._ttl_seconds)
                 break
         self._tokens.record(newest)
+        if then is not None and joined is None:
+            await then.notify()
+
+    def has_invalidated(self, change: Change) -> bool:
+        """Whether a process of this machine has called `invalidate` for this change a short time ago."""
+        return self._tokens.has_recorded(change)
 
     async def clear(self) -> int:
         """Delete all entries; returns how many keys held one. Raises `ValkeyUnavailable`.
@@ -194,13 +203,15 @@ class ImageCache:
         self._tokens.replace_all()
         return cleared
 
-    async def _invalidate(self, changes: Sequence[Change], server: Client) -> None:
+    async def _invalidate(self, changes: Sequence[Change], then: WakeUps | None, server: Client) -> None:
         async with server.pipeline(transaction=False) as pipe:
             for change in changes:
                 pipe.eval(PUT_NEWER, 1, self._image_key(change.image), change.version, b"", self._ttl_ms)
             for owner, versions in _versions_by_owner(changes).items():
                 token = secrets.token_hex(8)
                 pipe.eval(INVALIDATE_LISTS, 1, self._list_key(owner), token, self._ttl_ms, MAX_REMEMBERED, *versions)
+            if then is not None:
+                then.join(pipe)
             await pipe.execute()
 
     def _usable(self) -> bool:

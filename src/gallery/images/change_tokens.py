@@ -67,15 +67,18 @@ class ChangeTokens:
         finds no older answer anywhere. A change is recorded by its writer and by the feeds of all processes; only the
         first one counts, or the answers of the meantime would be lost though they are right.
         """
-        minute = int(time.time()) // FINGERPRINT_SECONDS
         for change in changes:
-            slot = SLOTS + _hash(change.image) % SLOTS
-            fingerprint = _hash(f"{change.image} {change.version} {minute}")
+            slot, fingerprint = _fingerprint(change)
             if self._words[slot] == fingerprint:
                 continue
             for subject in (image_subject(change.image), owner_subject(change.owner)):
                 self._words[_hash(subject) % SLOTS] = secrets.randbits(64)
             self._words[slot] = fingerprint
+
+    def has_recorded(self, change: Change) -> bool:
+        """Whether a process of this machine has recorded the change, and has therefore invalidated Valkey."""
+        slot, fingerprint = _fingerprint(change)
+        return self._words[slot] == fingerprint
 
     def replace_all(self) -> None:
         """Everything that was read before is too old."""
@@ -127,6 +130,12 @@ def image_subject(image: ImageId) -> str:
 def owner_subject(owner: Owner) -> str:
     """The subject of a read of one owner's images, for tokens and for `Database.read`."""
     return f"owner:{owner}"
+
+
+def _fingerprint(change: Change) -> tuple[int, int]:
+    """The slot of the image's last recorded change, and the word that stands for this one in it."""
+    minute = int(time.time()) // FINGERPRINT_SECONDS
+    return SLOTS + _hash(change.image) % SLOTS, _hash(f"{change.image} {change.version} {minute}")
 
 
 def _hash(text: str) -> int:

@@ -37,15 +37,24 @@ class Outbox:
 
     async def publish(self, image: Image) -> None:
         """Invalidate older answers and wake the feeds. To be called after the commit."""
-        await self.invalidate([Change(image.owner, image.id, image.version)])
-        await self._wake_ups.notify()
+        changes = [Change(image.owner, image.id, image.version)]
+        await self._record(changes)
+        await self._cache.invalidate(changes, then=self._wake_ups)
 
     async def invalidate_events(self, events: Sequence[Event]) -> None:
-        """Invalidate for the changes of these events, in case their writers died before they did."""
-        await self.invalidate([Change(Owner(e.owner), ImageId(e.image_id), e.version) for e in events])
+        """Invalidate for the changes of these events, in case their writers died before they did.
+
+        The cache needs it only for changes of other machines and of such writers.
+        """
+        changes = [Change(Owner(e.owner), ImageId(e.image_id), e.version) for e in events]
+        await self._record(changes)
+        await self._cache.invalidate([change for change in changes if not self._cache.has_invalidated(change)])
 
     async def invalidate(self, changes: Sequence[Change]) -> None:
         """From now on neither a replica nor the cache gives an answer that is older than these changes."""
+        await self._record(changes)
+        await self._cache.invalidate(changes)
+
+    async def _record(self, changes: Sequence[Change]) -> None:
         images, owners = {image_subject(c.image) for c in changes}, {owner_subject(c.owner) for c in changes}
         await self._database.record_changes(images | owners)
-        await self._cache.invalidate(changes)
