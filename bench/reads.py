@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from bench import library
-from bench.load import Operation, Sample, Target, measure_in_turns, median, run_load
+from bench.load import PEER, Operation, Sample, Target, measure_in_turns, median, run_load
 from bench.results import Goal, Plot, Result, Table, bar, number, ratio_range, with_range
 from bench.servers import Servers
 
@@ -44,7 +44,9 @@ async def measure(servers: Servers) -> Result:
         if peer := servers.peer():
             pairs += [(peer, operation) for operation in await _peer_operations(peer)]
         found = await measure_in_turns(pairs, servers.rounds, SECONDS)
-        latencies = await _latencies([pair for pair in pairs if pair[1].name in LATENCIES], found)
+        latencies = await _latencies(
+            [(t, o) for t, o in pairs if o.name in LATENCIES and (t.name, o.name) in found], found
+        )
     return _result(found, latencies, servers)
 
 
@@ -116,7 +118,7 @@ def _result(found: Found, latencies: list[list[str]], servers: Servers) -> Resul
     first = servers.versions[0].name
     bare = [sample.own_cpu for sample in found["bare", "bare answer"]]
     names = ["bare answer", *(operation for target, operation in found if target == first)]
-    others = [name for name in ("baseline", "peer", "nginx") if any(target == name for target, _ in found)]
+    others = [name for name in ("baseline", PEER, "nginx") if any(target == name for target, _ in found)]
     rows = [_row(name, found, "bare" if name == "bare answer" else first, bare, others) for name in names]
     multiples = {name: _multiple(found, first, name) for name in names[1:]}
     goals = [Goal(f"{name}, CPU in bare answers", limit, multiples[name], " ×") for name, limit in GOALS.items()]

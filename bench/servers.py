@@ -15,7 +15,7 @@ import psutil
 
 import gallery_processes
 from bench import ROOT
-from bench.load import Target
+from bench.load import PEER, Target
 from gallery.embedded.servers import open_servers
 from s3 import s3_server
 
@@ -143,7 +143,7 @@ class Servers:
         pids = [one.pid for one in psutil.net_connections("tcp") if one.status == "LISTEN" and one.laddr.port == port]
         if not pids or pids[0] is None:
             raise SystemExit(f"No process of this machine listens on port {port}, so its CPU cannot be measured.")
-        return Target("peer", port, {"API": pids[0]})
+        return Target(PEER, port, {"API": pids[0]})
 
     async def _create_database(self, name: str) -> str:
         connection = await asyncpg.connect(self.database_url)

@@ -111,7 +111,7 @@ def _result(found: Found, memory: list[tuple[str, list[float]]], servers: Server
     first = servers.versions[0].name
     quickness = min(median(s) / median(s, "load_cpu") for (target, _), s in found.items() if target.startswith(first))
     goals = [
-        *(goal for key in PAIR_GOALS for goal in _pair_goals(found, *key) if len(servers.versions) > 1),
+        *(goal for key in PAIR_GOALS if len(servers.versions) > 1 for goal in _pair_goals(found, *key)),
         *(
             Goal(f"32 uploads of 10 MB at once, {name.split()[1]}, more memory", MEMORY_GOAL, peak - before, " MB")
             for name, (before, peak, _) in memory
