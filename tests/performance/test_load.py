@@ -10,6 +10,7 @@ from bench.load import Operation, Target, UnexpectedAnswer, run_load
 
 pytestmark = pytest.mark.skipif(not shutil.which("cc"), reason="needs a C compiler")
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+LARGE_CHUNK = b"493E0\r\n" + bytes(300_000) + b"\r\n"
 Answer = Callable[[bytes, bytes], Awaitable[bytes]]
 
 
@@ -70,11 +71,12 @@ async def test_paths_take_turns_and_headers_are_sent() -> None:
     ("answer", "status"),
     [
         (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\nA;x=y\r\n0123456789\r\n0\r\n\r\n", 200),
+        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n%s0\r\n\r\n" % (2 * LARGE_CHUNK), 200),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 700000\r\n\r\n" + bytes(700_000), 200),
         (b"HTTP/1.1 304 Not Modified\r\nETag: x\r\n\r\n", 304),
         (b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok", 200),
     ],
-    ids=["chunked", "large", "no body", "closed after each"],
+    ids=["chunked", "large chunks", "large", "no body", "closed after each"],
 )
 async def test_every_framing_is_read_to_its_end(answer: bytes, status: int) -> None:
     requests = []
