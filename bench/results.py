@@ -71,7 +71,9 @@ class Result(Struct):
 
 def finish(result: Result, folder: Path, baseline: str | None, *, quiet: bool = False) -> None:
     """Stamps the result, writes it, and prints it."""
-    result.commit = _git("rev-parse", "--short", "HEAD") + ("-dirty" if _git("status", "--porcelain", "-uno") else "")
+    result.commit = _git("rev-parse", "--short", "HEAD") + (
+        "-dirty" if _git("status", "--porcelain", "-uno", ".", ":!bench/results") else ""
+    )
     result.date = f"{datetime.now(UTC):%Y-%m-%d}"
     result.machine = describe_machine()
     result.baseline = _git("rev-parse", "--short", baseline) if baseline else ""
