@@ -193,6 +193,7 @@ class GatedPool:
 
     def __init__(self, pool):
         self.started, self.released, self._pool = asyncio.Event(), asyncio.Event(), pool
+        self.slots = pool.slots
 
     async def run(self, *work):
         self.started.set()

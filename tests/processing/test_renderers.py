@@ -95,7 +95,7 @@ async def test_pools_that_all_fail_are_no_strike():
         stopped.join()
         return stopped
 
-    pool = RendererPool(make, deadline=5, memory=256 << 20)
+    pool = RendererPool(make, size=1, deadline=5, memory=256 << 20)
     with pytest.raises(RendererUnavailable):
         await pool.run(os.getpid)
 

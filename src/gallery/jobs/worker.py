@@ -8,6 +8,7 @@ import asyncio
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any, TypeAlias
 
 import structlog
@@ -16,10 +17,10 @@ from bullmq import Worker as BullWorker
 from redis.asyncio.cluster import RedisCluster
 
 from gallery.adapters.valkey.client import UNAVAILABLE_ERRORS, connect
-from gallery.background import RECANCEL_SECONDS
+from gallery.background import RECANCEL_SECONDS, run_in_background
 from gallery.errors import describe_error
 from gallery.jobs import progress
-from gallery.jobs.progress import Progress
+from gallery.jobs.progress import Progress, ProgressSender
 from gallery.jobs.queue import QUEUE_NAME, key_prefixes
 from gallery.ops import metrics, tracing
 from gallery.settings import RedisSettings
@@ -52,12 +53,14 @@ async def consume_jobs(
             await handlers[job.name](job.data["id"])
 
     async def process(job: BullJob, _token: str) -> None:
-        progress.reporter.set(_reporter(job))  # in the context of this job's own task
+        sender = ProgressSender(partial(_send_progress, job))
+        progress.reporter.set(sender.report)  # in the context of this job's own task
         with structlog.contextvars.bound_contextvars(job=job.id, image=job.data["id"]), _span(job):
-            task = asyncio.ensure_future(handle(job))
-            active.add(task)
-            await asyncio.wait([task])
-            active.discard(task)
+            async with run_in_background(sender.run(), "progress"):
+                task = asyncio.ensure_future(handle(job))
+                active.add(task)
+                await asyncio.wait([task])
+                active.discard(task)
             if not task.cancelled():
                 task.result()
 
@@ -146,16 +149,13 @@ def _span(job: BullJob) -> AbstractContextManager[tracing.Span]:
     )
 
 
-def _reporter(job: BullJob) -> progress.ProgressReporter:
-    async def report(state: Progress) -> None:
-        """Uses the keys that Bull Board shows. A lost update only makes a progress bar stale."""
-        try:
-            async with asyncio.timeout(REPORT_TIMEOUT_SECONDS):
-                await job.updateProgress({"stage": state.stage, "progress": state.percent})
-        except UNAVAILABLE_ERRORS as error:
-            log.debug("job.progress_not_reported", error=describe_error(error))
-
-    return report
+async def _send_progress(job: BullJob, state: Progress) -> None:
+    """Uses the keys that Bull Board shows. A lost update only makes a progress bar stale."""
+    try:
+        async with asyncio.timeout(REPORT_TIMEOUT_SECONDS):
+            await job.updateProgress({"stage": state.stage, "progress": state.percent})
+    except (*UNAVAILABLE_ERRORS, TypeError) as error:  # TypeError: BullMQ has no such job, since Valkey lost its data
+        log.debug("job.progress_not_reported", error=describe_error(error))
 
 
 def _log_failed(job: BullJob, error: Exception) -> None:

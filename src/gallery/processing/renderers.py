@@ -45,9 +45,12 @@ NICENESS = 5  # so that the API goes first on a small machine
 
 
 class RendererPool:
-    def __init__(self, make_pool: Callable[[], ProcessPool], deadline: float, memory: int) -> None:
+    """Children that render. A caller of `run` holds one of `slots`, as many as children: so its work starts at once."""
+
+    def __init__(self, make_pool: Callable[[], ProcessPool], size: int, deadline: float, memory: int) -> None:
         self._make_pool = make_pool
         self._pool = make_pool()
+        self.slots = asyncio.Semaphore(size)
         self._deadline = deadline
         self._memory = memory
 
@@ -109,7 +112,7 @@ def open_renderers(size: int, deadline: float, memory: int, scratch: Path, denie
             context=context,
         )
 
-    pool = RendererPool(make, deadline, memory)
+    pool = RendererPool(make, size, deadline, memory)
     try:
         yield pool
     finally:

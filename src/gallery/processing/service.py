@@ -11,8 +11,8 @@ fence: a worker that has lost its lease can change nothing any more. Each kind o
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -63,7 +63,15 @@ MAX_LOSSES = 10
 INITIAL_BACKOFF = timedelta(seconds=1)
 MAX_BACKOFF = timedelta(seconds=60)
 DATABASE_RETRY_SECONDS = (0.5, 1.0)  # a random pause in this range
+MIN_ATTEMPTS_AHEAD = 2
 REPLACED_RETENTION = timedelta(hours=24)  # for clients that still have the URLs of replaced renditions
+
+
+def max_attempts(renderers: int) -> int:
+    """How many attempts a worker makes at once: more than it has renderers, so that a renderer waits for no claim,
+    fetch or put. The others wait with their originals on disk.
+    """
+    return renderers + max(MIN_ATTEMPTS_AHEAD, renderers // 2)
 
 
 class WorkerResources(Struct, frozen=True):
@@ -166,13 +174,15 @@ class Processing:
         began = clock()
         with translate_disk_full(), work_folder(self._resources.scratch) as target:
             original = target / "original"
-            await progress.report("fetching", 5)
+            progress.report("fetching", 5)
             with step("fetch") as fetching:
                 await self._objects.fetch(image.original_key, original, size=image.size, sha256=image.sha256)
-            await progress.report("rendering", 20)
-            with step("render") as rendering:
-                rendered = await self._render(original, target)
-            await progress.report("storing", 80)
+            progress.report("waiting", 15)
+            async with self._renderer():
+                progress.report("rendering", 20)
+                with step("render") as rendering:
+                    rendered = await self._render(original, target)
+            progress.report("storing", 80)
             with step("put"):
                 await self._put(image, rendered, target)
         failpoints.hit(Failpoint.WORK_PUT)
@@ -186,6 +196,16 @@ class Processing:
             render=round(rendering.seconds, 3),
             seconds=round(clock() - began, 3),
         )
+
+    @asynccontextmanager
+    async def _renderer(self) -> AsyncIterator[None]:
+        """Waits for a free renderer, and holds it during the block."""
+        with step("wait"):
+            await self._resources.pool.slots.acquire()
+        try:
+            yield
+        finally:
+            self._resources.pool.slots.release()
 
     async def _render(self, original: Path, target: Path) -> Rendered:
         try:

@@ -14,6 +14,7 @@ from gallery.adapters.objects.budget import Budget
 from gallery.adapters.objects.content import CHUNK_BYTES, ObjectInfo, PutRequest, attributes, content_size, read_all
 from gallery.adapters.objects.failures import describe
 from gallery.adapters.objects.open import CloudClient
+from gallery.background import gather
 
 if TYPE_CHECKING:
     from obstore import GetOptions, GetResult  # types only: they do not exist at run time
@@ -38,13 +39,8 @@ class CloudBackend:
 
     async def put(self, puts: Sequence[PutRequest]) -> set[str]:
         """Store each object under its key, large ones in parts. Returns the keys that exist already."""
-        taken = set()
-        for put in puts:
-            try:
-                await self._put(put)
-            except AlreadyExistsError:
-                taken.add(put.key)
-        return taken
+        stored = await gather([self._put_new(put) for put in puts])
+        return {put.key for put, new in zip(puts, stored, strict=True) if not new}
 
     def temporary_file(self, key: str) -> BinaryIO:  # noqa: ARG002  all keys are equal here
         return TemporaryFile()
@@ -82,6 +78,14 @@ class CloudBackend:
 
     async def clean_up(self) -> None:
         """The store's own rules remove the parts of interrupted puts."""
+
+    async def _put_new(self, put: PutRequest) -> bool:
+        """False if the key exists already."""
+        try:
+            await self._put(put)
+        except AlreadyExistsError:
+            return False
+        return True
 
     async def _put(self, put: PutRequest) -> None:
         size = content_size(put.content)
