@@ -37,15 +37,17 @@ Figures = defaultdict[str, list[float]]
 
 
 async def measure(servers: Servers) -> Result:
-    rates, cpu, wal = Figures(list), defaultdict[str, Figures](lambda: Figures(list)), Figures(list)
+    rates, cpu = Figures(list), defaultdict[str, Figures](lambda: Figures(list))
+    working, wal = Figures(list), Figures(list)
     for _ in range(min(servers.rounds, MAX_ROUNDS)):
         for kind in ("render", "libvips"):
             rates[kind].append(await _loops(servers, kind))
         for version in servers.versions:
             for store in STORES:
                 name = f"{version.name} {store}"
-                rate, spent, written = await _depth(servers, version, store)
+                rate, busy, spent, written = await _depth(servers, version, store)
                 rates[name].append(rate)
+                working[name].append(busy * 100)
                 wal[name].append(written)
                 for process, milliseconds in spent.items():
                     cpu[name][process].append(milliseconds)
@@ -54,7 +56,7 @@ async def measure(servers: Servers) -> Result:
         for version in servers.versions
         for store in STORES
     }
-    return _result(rates, cpu, wal, times, servers.versions[0].name)
+    return _result(rates, working, cpu, wal, times, servers.versions[0].name)
 
 
 async def _loops(servers: Servers, kind: str) -> float:
@@ -81,8 +83,10 @@ async def _loops(servers: Servers, kind: str) -> float:
     return sum(float(out) for out, _ in found)
 
 
-async def _depth(servers: Servers, version: Version, store: str) -> tuple[float, Mapping[str, float], float]:
-    """Images a second from a long queue, ms of CPU for an image by process, and kB of write-ahead log for an image."""
+async def _depth(servers: Servers, version: Version, store: str) -> tuple[float, float, Mapping[str, float], float]:
+    """Images a second from a long queue, the part of the time that renderers render (firm also on a busy machine), ms
+    of CPU for an image by process, and kB of write-ahead log for an image.
+    """
     async with servers.api(version, store) as api:
         for content in _originals("12 MP"):
             upload = make_upload("12 MP", content + b"0" * DIGITS, connections=4)
@@ -99,8 +103,10 @@ async def _depth(servers: Servers, version: Version, store: str) -> tuple[float,
     log = (await database.fetchval(WAL_BYTES) - written) / 1000 / IMAGES
     await database.close()
     times = [row[0] for row in ready][EDGE - 1 : -EDGE]
+    seconds = times[-1] - times[0]
+    rendering = sum(line["render"] for line in worker.log_lines("image.ready")[EDGE : IMAGES - EDGE])
     spent = {name: (after[name] - before.get(name, 0)) * 1000 / IMAGES for name in after}
-    return (len(times) - 1) / (times[-1] - times[0]), spent, log
+    return (len(times) - 1) / seconds, rendering / seconds / RENDERERS, spent, log
 
 
 async def _latencies(servers: Servers, version: Version, store: str) -> dict[str, list[float]]:
@@ -131,7 +137,12 @@ def _originals(size: str) -> list[bytes]:
 
 
 def _result(
-    rates: Figures, cpu: Mapping[str, Figures], wal: Figures, times: Mapping[str, dict[str, list[float]]], first: str
+    rates: Figures,
+    working: Figures,
+    cpu: Mapping[str, Figures],
+    wal: Figures,
+    times: Mapping[str, dict[str, list[float]]],
+    first: str,
 ) -> Result:
     loop = rates["render"]
     goals = [
@@ -156,12 +167,13 @@ def _result(
         tables=[
             Table(
                 f"12 MP to six files, {RENDERERS} processes: images a second, and CPU for an image in ms",
-                ["", "a second", "of the loop", *processes, "log, kB"],
+                ["", "a second", "of the loop", "renderers work, %", *processes, "log, kB"],
                 [
                     [
                         titles.get(name, name),
                         with_range(values),
                         ratio_range(values, loop),
+                        with_range(working[name]) if name in working else "–",
                         *(with_range(cpu[name][p]) if name in cpu and p in cpu[name] else "–" for p in processes),
                         with_range(wal[name]) if name in wal else "–",
                     ]

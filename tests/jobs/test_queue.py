@@ -7,11 +7,13 @@ from datetime import timedelta
 import msgspec
 import pytest
 import redis.asyncio as redis
+from bullmq import Job as BullJob
+from structlog.testing import capture_logs
 
 from faults.proxy import Proxy
 from gallery.adapters.valkey.client import open_valkey
 from gallery.errors import ValkeyUnavailable
-from gallery.jobs import worker
+from gallery.jobs import progress, worker
 from gallery.jobs.queue import Job, open_queue
 from gallery.jobs.worker import consume_jobs
 
@@ -85,6 +87,50 @@ async def test_a_low_priority_waits(gallery, settings):
         while len(handled) < 21:
             await asyncio.sleep(0.01)
     assert handled[0] == "first"
+
+
+async def test_a_job_does_not_wait_for_its_progress_and_goes_on_after_valkey_has_lost_it(gallery, settings):
+    stages, handled = [], asyncio.Event()
+
+    async def active_stage():
+        return next((job.progress.stage for job in await gallery.queue.active(1) if job.progress), None)
+
+    async def handle(_subject):
+        progress.report("skipped", 1)
+        progress.report("begun", 2)  # overtakes the one before, which nothing has sent yet
+        while (stage := await active_stage()) is None:
+            await asyncio.sleep(0.01)
+        stages.append(stage)
+        async with redis.from_url(settings.redis.url) as valkey:
+            await valkey.flushdb()
+        progress.report("lost", 3)
+        await asyncio.sleep(0.3)
+        handled.set()
+
+    await gallery.queue.enqueue(Job("handle", "a"))
+    with capture_logs() as logs:
+        await work_until(settings, handled.is_set, handle=handle)
+    assert stages == ["begun"]
+    assert [line["event"] for line in logs if line["log_level"] == "error"] == []
+
+
+async def test_a_job_goes_on_while_its_progress_cannot_be_sent(gallery, settings, monkeypatch):
+    handled, loop = [], asyncio.get_running_loop()
+
+    async def hang(*_):
+        await asyncio.sleep(60)
+
+    async def handle(_subject):
+        began = loop.time()
+        for percent in range(3):
+            progress.report("working", percent)
+            await asyncio.sleep(0)
+        handled.append(loop.time() - began)
+
+    monkeypatch.setattr(BullJob, "updateProgress", hang)
+    await gallery.queue.enqueue(Job("handle", "a"))
+    await work_until(settings, lambda: handled, handle=handle)
+    assert handled[0] < worker.REPORT_TIMEOUT_SECONDS / 2
 
 
 async def test_a_failed_job_is_kept_with_its_reason(gallery, settings):

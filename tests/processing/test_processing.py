@@ -4,6 +4,7 @@ import asyncio
 import os
 import shutil
 import signal
+import time
 from datetime import timedelta
 
 import msgspec
@@ -17,6 +18,8 @@ from gallery.errors import ImageNotFound, ObjectStoreUnavailable
 from gallery.images import object_rows, store
 from gallery.images.model import Edit, Status
 from gallery.images.timeline import Stage
+from gallery.jobs import progress
+from gallery.processing.service import max_attempts
 from gallery.settings import Settings
 from gallery.wiring import open_gallery, open_processing
 
@@ -229,6 +232,58 @@ async def test_a_delete_during_processing_wins(gallery, gated_worker):
 async def event_types(gallery):
     await gallery.events.number_and_read(0)
     return [e.event.type for e in await gallery.events.read_after(0)]
+
+
+async def test_the_next_image_is_fetched_while_the_only_renderer_works(settings):
+    """It keeps its lease, and its deadline begins with its renderer."""
+    one = msgspec.structs.replace(settings.worker, concurrency=1, lease=0.6, deadline=1.5)
+    async with open_gallery(msgspec.structs.replace(settings, worker=one)) as gallery:
+        images = [await upload_image(gallery) for _ in range(3)]
+        async with open_processing(gallery, name="worker") as processing:
+            pool, run = processing._resources.pool, processing._resources.pool.run
+            running, stages = [], []
+
+            async def run_slowly(*work):
+                running.append(1)
+                assert len(running) == 1, "one renderer, one picture"
+                try:
+                    await run(time.sleep, 1)
+                    return await run(*work)
+                finally:
+                    running.pop()
+
+            pool.run = run_slowly
+            progress.reporter.set(stages.append)
+            working = [asyncio.create_task(processing.process(image.id)) for image in images]
+            while [state.stage for state in stages].count("waiting") < 3:
+                await asyncio.sleep(0.01)
+            assert [state.stage for state in stages].count("rendering") == 1
+            assert [await status(gallery, image) for image in images] == [Status.PROCESSING] * 3
+            originals = list(processing._resources.scratch.glob("*/original"))
+            assert [file.stat().st_size for file in originals] == [image.size for image in images]
+            await asyncio.gather(*working)
+        ready = [await gallery.images.get(CALLER, image.id) for image in images]
+    assert [(each.status, each.attempt, each.strikes) for each in ready] == [(Status.READY, 1, 0)] * 3
+
+
+@pytest.mark.parametrize(("renderers", "attempts"), [(1, 3), (2, 4), (4, 6), (16, 24)])
+def test_a_worker_makes_more_attempts_than_it_has_renderers(renderers, attempts):
+    assert max_attempts(renderers) == attempts
+
+
+async def test_a_stopped_worker_hands_back_the_images_that_wait_for_a_renderer(gallery, gated_worker):
+    processing, pool = gated_worker
+    images = [await upload_image(gallery) for _ in range(4)]
+    working = [asyncio.create_task(processing.process(image.id)) for image in images]
+    while [await status(gallery, image) for image in images] != [Status.PROCESSING] * 4:
+        await asyncio.sleep(0.01)
+    for task in working:
+        task.cancel()
+    await asyncio.gather(*working, return_exceptions=True)
+    assert [await status(gallery, image) for image in images] == [Status.PENDING] * 4
+    pool.released.set()
+    await asyncio.gather(*(processing.process(image.id) for image in images))
+    assert [await status(gallery, image) for image in images] == [Status.READY] * 4, "no renderer is held any more"
 
 
 async def test_an_edit_during_processing_is_kept(gallery, processing):

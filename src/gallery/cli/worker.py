@@ -23,7 +23,11 @@ log = structlog.get_logger(__name__)
 async def worker(settings: Settings) -> None:
     """Works until a signal; unfinished images are then given back."""
     exit_with_parent()
-    stop, every, renderers = asyncio.Event(), timedelta(seconds=settings.worker.sweep_every), settings.worker.concurrency
+    stop, every, renderers = (
+        asyncio.Event(),
+        timedelta(seconds=settings.worker.sweep_every),
+        settings.worker.concurrency,
+    )
     async with (
         worker_http(settings) as start_http,
         startup.instrumented_gallery(settings, "gallery-worker") as gallery,

@@ -40,7 +40,7 @@ ATTEMPTS = Counter("attempts_total", "Attempts to render an image, by outcome", 
 FAILURES = Counter("images_failed_total", "Images that became FAILED, by error code", "code")
 STEP_DURATION = Histogram(
     "attempt_step_seconds",
-    "Duration of each step of an attempt: fetch, render, put, settle",
+    "Duration of each step of an attempt: fetch, wait (for a renderer), render, put, settle",
     "step",
     buckets=SLOW_BUCKETS,
 )

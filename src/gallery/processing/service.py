@@ -10,13 +10,11 @@ fence: a worker that has lost its lease can change nothing any more. Each kind o
 """
 
 import asyncio
-import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import structlog
 from msgspec import Struct
@@ -49,6 +47,7 @@ from gallery.local_disk.space import translate_disk_full
 from gallery.ops import metrics
 from gallery.processing.lease import LeaseLost, run_under_lease
 from gallery.processing.renderers import RendererPool
+from gallery.processing.retries import backoff, retry_while_unavailable
 from gallery.processing.timing import step
 from gallery.rendering.pipeline import render
 from gallery.rendering.recipe import Recipe
@@ -56,13 +55,8 @@ from gallery.rendering.rendered import Rendered
 
 log = structlog.get_logger(__name__)
 
-T = TypeVar("T")
-
 MAX_STRIKES = 3
 MAX_LOSSES = 10
-INITIAL_BACKOFF = timedelta(seconds=1)
-MAX_BACKOFF = timedelta(seconds=60)
-DATABASE_RETRY_SECONDS = (0.5, 1.0)  # a random pause in this range
 MIN_ATTEMPTS_AHEAD = 2
 REPLACED_RETENTION = timedelta(hours=24)  # for clients that still have the URLs of replaced renditions
 
@@ -113,7 +107,7 @@ class Processing:
 
         Waits for an unavailable database: otherwise the image would wait for the sweep, or for the end of its lease.
         """
-        image = await _retry_while_unavailable(lambda: self._claim_shielded(image_id))
+        image = await retry_while_unavailable(lambda: self._claim_shielded(image_id))
         if image is not None:
             await self._run_attempt(image)
 
@@ -249,7 +243,7 @@ class Processing:
         await self._outbox.publish(ready)
 
     async def _fail(self, image: Image, error: GalleryError) -> None:
-        failed = await _retry_while_unavailable(partial(self._settle_failed, image, error))
+        failed = await retry_while_unavailable(partial(self._settle_failed, image, error))
         if failed is not None:
             metrics.ATTEMPTS.add(Stage.FAILED)
             metrics.FAILURES.add(error.code())
@@ -271,14 +265,14 @@ class Processing:
         if strikes >= MAX_STRIKES:
             await self._fail(image, error)
         else:
-            reschedule = Reschedule(Stage.STRIKE, strikes, image.deferrals, _backoff(strikes), error.code())
-            await _retry_while_unavailable(partial(self._reschedule, image, reschedule))
+            reschedule = Reschedule(Stage.STRIKE, strikes, image.deferrals, backoff(strikes), error.code())
+            await retry_while_unavailable(partial(self._reschedule, image, reschedule))
 
     async def _defer(self, image: Image, error: GalleryError) -> None:
         deferrals = image.deferrals + 1
         log.warning("image.deferred", image=image.id, attempt=image.attempt, deferrals=deferrals, error=str(error))
-        reschedule = Reschedule(Stage.DEFERRED, image.strikes, deferrals, _backoff(deferrals), error.code())
-        await _retry_while_unavailable(partial(self._reschedule, image, reschedule))
+        reschedule = Reschedule(Stage.DEFERRED, image.strikes, deferrals, backoff(deferrals), error.code())
+        await retry_while_unavailable(partial(self._reschedule, image, reschedule))
 
     async def _hand_back(self, image: Image) -> None:
         """Tries once only, since this process is about to end."""
@@ -302,28 +296,12 @@ class Processing:
         """Another worker has the image, or it was deleted: releases only the objects of this attempt."""
         metrics.ATTEMPTS.add("withdrawn")
         log.info("image.lost", image=image.id, attempt=image.attempt)
-        await _retry_while_unavailable(partial(self._release, image))
+        await retry_while_unavailable(partial(self._release, image))
 
     async def _release(self, image: Image) -> None:
         async with self._database.writing() as db:
             await object_rows.release(db, image.id, image.attempt)
 
 
-async def _retry_while_unavailable(step: Callable[[], Awaitable[T]]) -> T:
-    """Returns the result of `step`, repeated while the database is unavailable; `step` checks the lease itself."""
-    while True:
-        try:
-            return await step()
-        except DatabaseUnavailable as error:
-            log.warning("image.database_unavailable", error=str(error))
-        await asyncio.sleep(random.uniform(*DATABASE_RETRY_SECONDS))  # noqa: S311  no secret
-
-
 def _rendition_keys(image: Image, rendered: Rendered) -> list[str]:
     return [rendition_key(image.id, image.attempt, r.name, r.format) for r in rendered.renditions]
-
-
-def _backoff(failures: int) -> timedelta:
-    """Exponential backoff with jitter, so that images that failed together are not retried together."""
-    longest: timedelta = min(INITIAL_BACKOFF * 2 ** min(failures, 10), MAX_BACKOFF)
-    return longest * random.uniform(0.5, 1)  # noqa: S311  no secret

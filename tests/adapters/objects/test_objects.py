@@ -1,5 +1,6 @@
 """The object store: the same behaviour from a directory and from S3."""
 
+import asyncio
 import hashlib
 import io
 from datetime import timedelta
@@ -8,7 +9,7 @@ import httpx
 import pytest
 
 from gallery.adapters.objects.cloud import CloudBackend
-from gallery.adapters.objects.content import DownloadHeaders
+from gallery.adapters.objects.content import DownloadHeaders, PutRequest
 from gallery.adapters.objects.store import ObjectStore, open_objects
 from gallery.errors import (
     CannotStart,
@@ -56,6 +57,33 @@ async def test_a_range_can_be_read(objects, start, end):
     await objects.put("a", BIG_CONTENT)
     size, chunks = await objects.open("a", start, end)
     assert (size, b"".join([chunk async for chunk in chunks])) == (len(BIG_CONTENT), BIG_CONTENT[start:end])
+
+
+async def test_several_objects_are_put_together(objects):
+    puts = [PutRequest(f"a/{number}", f"{number}".encode()) for number in range(6)]
+    await objects.put_all(puts[:3])
+    await objects.put_all(puts)  # three of them again
+    assert [await read_content(objects, put.key) for put in puts] == [put.content for put in puts]
+    with pytest.raises(ObjectTaken) as taken:
+        await objects.put_all([PutRequest("a/6", b"6"), PutRequest("a/2", b"others")])
+    assert taken.value.facts == {"key": "a/2"}
+    assert await read_content(objects, "a/2") == b"2"
+
+
+async def test_the_cloud_gets_all_objects_of_a_put_at_the_same_time():
+    puts = [PutRequest(f"a/{number}", b"x") for number in range(6)]
+    arrived = asyncio.Barrier(len(puts))
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\nx")
+        await arrived.wait()
+        writer.write(b'HTTP/1.1 200 OK\r\nETag: "x"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n')
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        keys = {"S3_ENDPOINT": f"http://127.0.0.1:{port}", "S3_ACCESS_KEY": "k", "S3_SECRET_KEY": "s"}
+        assert await CloudBackend(bucket_client(keys, "bucket"), 5).put(puts) == set()
 
 
 async def test_a_missing_object_is_not_found(objects):
