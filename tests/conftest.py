@@ -22,7 +22,7 @@ from gallery.adapters.valkey.client import Valkey
 from gallery.cli.sockets import listen
 from gallery.embedded.servers import open_servers
 from gallery.errors import ValkeyUnavailable
-from gallery.ops import logs
+from gallery.ops import logs, request_log
 from gallery.processing.service import Processing
 from gallery.settings import VARIABLE_NAMES, Settings
 from gallery.web.app import make_app
@@ -183,3 +183,4 @@ def restore_logging() -> Iterator[None]:
     for name, previous in quiet.items():
         logging.getLogger(name).setLevel(previous)
     structlog.configure(**before)
+    request_log.use(None)

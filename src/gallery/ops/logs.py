@@ -7,7 +7,7 @@ from typing import Any
 import structlog
 
 from gallery.masking import masked_all
-from gallery.ops import tracing
+from gallery.ops import request_log, tracing
 from gallery.settings import LogsSettings
 
 MULTILINE_FIELDS = ("event", "exception", "stack")
@@ -29,7 +29,7 @@ def configure(settings: LogsSettings, **facts: str) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(_level(settings)),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = request_log.BatchingHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -37,15 +37,20 @@ def configure(settings: LogsSettings, **facts: str) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=_level(settings), force=True)
+    request_log.use(None if _is_text(settings) else request_log.RequestLog(handler, _level(settings), facts))
     for name in QUIET_LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _renderer(settings: LogsSettings) -> list[Any]:
-    if settings.format == "text" or (settings.format == "auto" and sys.stderr.isatty()):
+    if _is_text(settings):
         console = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
         return [structlog.processors.format_exc_info, _masked, _printable, console]
     return [structlog.processors.format_exc_info, _masked, structlog.processors.JSONRenderer()]
+
+
+def _is_text(settings: LogsSettings) -> bool:
+    return settings.format == "text" or (settings.format == "auto" and sys.stderr.isatty())
 
 
 def _masked(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

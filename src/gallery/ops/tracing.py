@@ -95,8 +95,12 @@ def record_statement(text: str, seconds: float, error: BaseException | None) -> 
         _traces.record_statement(text, seconds, error)
 
 
+def current_ids() -> dict[str, str]:
+    """`trace_id` and `span_id` of the current span, in hexadecimal digits; empty without one."""
+    return {} if _traces is None else _traces.current_ids()
+
+
 def add_trace_ids(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
     """A structlog processor that adds the ids of the current trace and span."""
-    if _traces is not None:
-        event.update(_traces.current_ids())
+    event.update(current_ids())
     return event

@@ -20,6 +20,7 @@ from gallery.settings import Settings, parse_origins
 from gallery.web.authentication import authenticated_caller
 from gallery.web.middleware.cors import may_write_from, same_origin
 from gallery.web.middleware.open_mode import SAFE_METHODS
+from gallery.web.routing import set_logged_caller
 
 Connection = ASGIConnection[Any, Any, Any, Any]
 
@@ -38,7 +39,9 @@ class AuthGuard:
             policy = RoutePolicy(None, authenticate=False)
         caller = connection.state.caller = await self._authorize(connection, policy)
         if caller.api_key_id:
-            structlog.contextvars.bind_contextvars(caller=f"key:{caller.api_key_id}")
+            logged = f"key:{caller.api_key_id}"
+            structlog.contextvars.bind_contextvars(caller=logged)
+            set_logged_caller(connection.scope, logged)
 
     async def _authorize(self, connection: Connection, policy: RoutePolicy) -> Caller:
         """Raises `CredentialsRequired`, `CredentialNotValid`, `ScopeMissing`, `LinkNotValid`, `Unavailable`."""

@@ -7,6 +7,7 @@ from litestar.types import HTTPScope, Scope
 
 ROUTE_KEY = "gallery.route"  # in the scope's extensions, which a copy of the scope shares
 DISCONNECTED_KEY = "gallery.gone"
+LOGGED_CALLER_KEY = "gallery.logged_caller"
 PUBLIC_URL_KEY = "gallery.public_url"
 QUIET = {"quiet": True}  # for `opt`: requested every few seconds, so that a success is logged at the level debug
 
@@ -40,6 +41,16 @@ def set_client_disconnected(scope: HTTPScope) -> None:
 def client_disconnected(scope: HTTPScope) -> bool:
     """Whether the client has closed its connection before its request was answered."""
     return DISCONNECTED_KEY in extensions(scope)
+
+
+def set_logged_caller(scope: Scope, caller: str) -> None:
+    extensions(scope)[LOGGED_CALLER_KEY] = caller
+
+
+def logged_caller(scope: HTTPScope) -> str | None:
+    """The caller as a log line names it, `key:` and the id of an API key; `None` for all others."""
+    caller: str | None = extensions(scope).get(LOGGED_CALLER_KEY)
+    return caller
 
 
 def extensions(scope: Scope) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """For each request an id that is echoed and logged, a span, and at its end one measurement and one log line."""
 
+import logging
 import re
 import secrets
 import time
@@ -9,10 +10,9 @@ import structlog
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
-from gallery.ops import metrics, tracing
-from gallery.web.routing import client_disconnected, route_of, set_client_disconnected
-
-log = structlog.get_logger(__name__)
+from gallery.ops import metrics, request_log, tracing
+from gallery.ops.request_log import RequestFacts
+from gallery.web.routing import client_disconnected, logged_caller, route_of, set_client_disconnected
 
 REQUEST_ID = re.compile(rb"[\w.:@/+=-]{1,128}")
 KNOWN_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -32,7 +32,7 @@ class RequestContext:
         request_id = _request_id(scope)
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request=request_id.decode())
-        record = RequestRecord(scope)
+        record = RequestRecord(scope, request_id.decode())
 
         async def receive_and_note() -> Any:  # a message, whose type Litestar does not export
             message = await receive()
@@ -58,8 +58,9 @@ class RequestContext:
 class RequestRecord:
     """The facts of a request for its metrics, span and log line."""
 
-    def __init__(self, scope: HTTPScope) -> None:
+    def __init__(self, scope: HTTPScope, request_id: str) -> None:
         self._scope = scope
+        self._request_id = request_id
         self._route = route_of(scope)
         self._started_at = time.perf_counter()
         self._measured_until = 0.0
@@ -92,13 +93,17 @@ class RequestRecord:
         self._log(round((now - self._started_at) * 1000, 1))
 
     def _log(self, milliseconds: float) -> None:
-        write = log.debug if self._route.opt.get("quiet") and self._status < 400 else log.info
-        write(
-            "request",
-            method=self._scope["method"],
-            path=self._scope["path"],
-            status=self._status or None,  # `None`: the client has disconnected before the response
-            ms=milliseconds,
+        level = logging.DEBUG if self._route.opt.get("quiet") and self._status < 400 else logging.INFO
+        request_log.write(
+            level,
+            RequestFacts(
+                request_id=self._request_id,
+                method=self._scope["method"],
+                path=self._scope["path"],
+                status=self._status or None,
+                milliseconds=milliseconds,
+                caller=logged_caller(self._scope),
+            ),
         )
 
 
