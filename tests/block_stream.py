@@ -1,7 +1,7 @@
 """A client of a feed without HTTP, which takes block after block."""
 
 import asyncio
-from typing import Self
+from typing import Any, Self
 
 from gallery.access.model import OPEN_MODE_CALLER, Caller
 from gallery.background import cancel_and_wait
@@ -25,10 +25,13 @@ class BlockStream:
     ) -> None:
         self._blocks: asyncio.Queue[bytes] = asyncio.Queue(1)
         event_filter = event_filter or EventFilter(caller.owner)
-        sink = BufferedSink(self._blocks.put)
+        sink = BufferedSink(self._send)
         self.subscriber = Subscriber(event_filter, caller, sink, feed._settings.backlog)
         self._listening = asyncio.create_task(feed.listen(self.subscriber, last_event_id))
         self._listening.add_done_callback(lambda _: asyncio.ensure_future(self._end()))
+
+    async def _send(self, message: Any) -> None:
+        await self._blocks.put(message["body"])
 
     async def _end(self) -> None:
         await self.subscriber.sink.drain()
@@ -46,3 +49,4 @@ class BlockStream:
 
     async def aclose(self) -> None:
         await cancel_and_wait(self._listening)
+        await self.subscriber.sink.close()

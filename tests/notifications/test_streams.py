@@ -67,7 +67,8 @@ def follow(streams):
             event_filter = event_filter or EventFilter(SHARED_OWNER)
             found = [Subscriber(event_filter, caller, RecordingSink(), 1000) for _ in range(count)]
             for subscriber in found:
-                stack.enter_context(streams.opened(subscriber))
+                streams.open(subscriber)
+                stack.callback(streams.close, subscriber)
                 streams.follow(subscriber)
             return found
 

@@ -2,8 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
-from contextlib import AbstractContextManager, asynccontextmanager
+from contextlib import AbstractContextManager
 from typing import Annotated, Any, NamedTuple
 from uuid import UUID
 
@@ -20,7 +19,7 @@ from gallery.background import cancel_and_wait
 from gallery.errors import InvalidField
 from gallery.notifications.feed import Feed
 from gallery.notifications.model import EVENT_TYPES, EventFilter
-from gallery.notifications.sinks import BufferedSink, Sink, TransportSink, make_block
+from gallery.notifications.sinks import make_block, open_sink
 from gallery.notifications.subscriber import Subscriber
 from gallery.settings import NotificationsSettings, Settings
 from gallery.validation import not_among_message
@@ -62,16 +61,17 @@ class EventStream(Response[None]):
         with self._slot:
             _mark_streaming(scope)
             await send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS})
-            async with _open_sink(scope, send) as sink:
-                subscriber = Subscriber(self._follow.event_filter, self._follow.caller, sink, self._settings.backlog)
-                gone = asyncio.ensure_future(_wait_for_disconnect(receive))
-                gone.add_done_callback(lambda _: subscriber.end())
-                try:
-                    await self._feed.listen(subscriber, self._follow.last_event_id)
-                    if not gone.done():
-                        await self._end(subscriber, scope, send)
-                finally:
-                    await cancel_and_wait(gone)
+            sink = open_sink(_extension(scope, "gallery.transport"), send)
+            subscriber = Subscriber(self._follow.event_filter, self._follow.caller, sink, self._settings.backlog)
+            gone = asyncio.ensure_future(_wait_for_disconnect(receive))
+            gone.add_done_callback(lambda _: subscriber.end())
+            try:
+                await self._feed.listen(subscriber, self._follow.last_event_id)
+                if not gone.done():
+                    await self._end(subscriber, scope, send)
+            finally:
+                await cancel_and_wait(gone)
+                await sink.close()
 
     async def _end(self, subscriber: Subscriber, scope: Scope, send: Send) -> None:
         """Close the response in order, or cut the connection of a client that does not read."""
@@ -85,9 +85,8 @@ class EventStream(Response[None]):
         except TimeoutError:
             pass
         log.info("stream.slow_reader")
-        abort = (scope.get("extensions") or {}).get("gallery.abort")
-        if abort is not None:
-            abort()  # type: ignore[operator]  # a function of Gallery's own server
+        if (abort := _extension(scope, "gallery.abort")) is not None:
+            abort()
 
 
 @get(
@@ -148,32 +147,13 @@ def _image(text: str | None) -> str | None:
 
 def _mark_streaming(scope: Scope) -> None:
     """From here on the connection counts as a stream, and no longer as an active request."""
-    mark = (scope.get("extensions") or {}).get("gallery.stream")
-    if mark is not None:
-        mark()  # type: ignore[operator]  # a function of Gallery's own server
+    if (mark := _extension(scope, "gallery.stream")) is not None:
+        mark()
 
 
-@asynccontextmanager
-async def _open_sink(scope: Scope, send: Send) -> AsyncIterator[Sink]:
-    """A sink for the body of a response whose head has been sent; it must not be used after the block.
-
-    Gallery's server gives the transport of a chunked response (`web/protocol.py`). A test's client, HTTP/1.0 and `HEAD`
-    have none, and get the body through `send`.
-    """
-
-    async def send_body(body: bytes) -> None:
-        await send({"type": "http.response.body", "body": body, "more_body": True})
-
-    transport = (scope.get("extensions") or {}).get("gallery.transport")
-    if transport is not None:
-        yield TransportSink(transport, send_body)  # type: ignore[arg-type]  # of Gallery's own server
-        return
-    sink = BufferedSink(send_body)
-    try:
-        yield sink
-    finally:
-        if sink.sending is not None:
-            await cancel_and_wait(sink.sending)
+def _extension(scope: Scope, name: str) -> Any:
+    """What Gallery's own server or a middleware has put into the scope; `None` without them."""
+    return (scope.get("extensions") or {}).get(name)
 
 
 def _closing_frame() -> bytes:

@@ -56,16 +56,23 @@ class Feed:
 
     async def listen(self, subscriber: Subscriber, last_event_id: str | None) -> None:
         """Write all events for one client, those after `last_event_id` first, until either side ends the stream."""
-        with self._streams.opened(subscriber):
-            await self._wait_until_started(subscriber)
-            if last_event_id is None:
-                subscriber.after = self._recent.head
-                subscriber.write(make_block(b"retry: 3000\nid: %d\n\n" % subscriber.after))
-            else:
-                subscriber.write(make_block(b"retry: 3000\n\n"))
-                await self._replays.replay(subscriber, last_event_id)
+        self._streams.open(subscriber)
+        try:
+            await self._begin(subscriber, last_event_id)
             self._streams.follow(subscriber)
             await subscriber.wait_until_ended()
+        finally:
+            self._streams.close(subscriber)
+
+    async def _begin(self, subscriber: Subscriber, last_event_id: str | None) -> None:
+        """The frames before the first new event. On return the client has all events that this process has read."""
+        await self._wait_until_started(subscriber)
+        if last_event_id is None:
+            subscriber.after = self._recent.head
+            subscriber.write(make_block(b"retry: 3000\nid: %d\n\n" % subscriber.after))
+        else:
+            subscriber.write(make_block(b"retry: 3000\n\n"))
+            await self._replays.replay(subscriber, last_event_id)
 
     @contextmanager
     def waiter(self, image_id: str, types: frozenset[str]) -> Iterator[asyncio.Event]:

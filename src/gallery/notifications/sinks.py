@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from msgspec import Struct
 
-SendBody: TypeAlias = Callable[[bytes], Awaitable[None]]
+from gallery.background import cancel_and_wait
+
+Send: TypeAlias = Callable[[Any], Awaitable[None]]  # of ASGI
 
 
 class Block(Struct, frozen=True):
@@ -36,14 +38,21 @@ class Sink(Protocol):
     async def drain(self) -> None:
         """Wait until few bytes are waiting, or the client has disconnected."""
 
+    async def close(self) -> None:
+        """To be awaited when the response has ended."""
+
+
+def open_sink(transport: asyncio.Transport | None, send: Send) -> Sink:
+    """A sink for the body of a response whose head has been sent.
+
+    Gallery's server gives the transport of a chunked response (`web/protocol.py`). HTTP/1.0, `HEAD` and other servers
+    have none.
+    """
+    return BufferedSink(send) if transport is None else TransportSink(transport, send)
+
 
 class TransportSink:
-    """Writes to the transport of a chunked response whose head has been sent.
-
-    `send` is the server's: it waits for a full transport even if it has nothing to send.
-    """
-
-    def __init__(self, transport: asyncio.Transport, send: SendBody) -> None:
+    def __init__(self, transport: asyncio.Transport, send: Send) -> None:
         self._transport = transport
         self._send = send
 
@@ -58,23 +67,26 @@ class TransportSink:
         return self._transport.get_write_buffer_size()
 
     async def drain(self) -> None:
-        await self._send(b"")
+        await self._send(_body(b""))  # uvicorn waits for a full transport even if there is nothing to send
+
+    async def close(self) -> None:
+        pass
 
 
 class BufferedSink:
-    """Keeps blocks until `send` has taken them, for a server or a request without a transport: HTTP/1.0, `HEAD`."""
+    """Keeps blocks until `send` has taken them."""
 
-    def __init__(self, send: SendBody) -> None:
+    def __init__(self, send: Send) -> None:
         self._send = send
         self._texts: list[bytes] = []
         self._waiting = 0
-        self.sending: asyncio.Task[None] | None = None  # to be cancelled when the response ends
+        self._sending: asyncio.Task[None] | None = None
 
     def write(self, block: Block) -> int:
         self._texts.append(block.text)
         self._waiting += len(block.text)
-        if self.sending is None or self.sending.done():
-            self.sending = asyncio.create_task(self._send_all())
+        if self._sending is None or self._sending.done():
+            self._sending = asyncio.create_task(self._send_all())
         return len(block.text)
 
     @property
@@ -82,12 +94,20 @@ class BufferedSink:
         return self._waiting
 
     async def drain(self) -> None:
-        if self.sending is not None:
-            await self.sending
+        if self._sending is not None:
+            await self._sending
+
+    async def close(self) -> None:
+        if self._sending is not None:
+            await cancel_and_wait(self._sending)
 
     async def _send_all(self) -> None:
         while self._texts:
             text = b"".join(self._texts)
             self._texts.clear()
-            await self._send(text)
+            await self._send(_body(text))
             self._waiting -= len(text)
+
+
+def _body(text: bytes) -> dict[str, Any]:
+    return {"type": "http.response.body", "body": text, "more_body": True}

@@ -6,7 +6,6 @@ All of this is done for all streams together: a stream has no timer and no queue
 import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import NamedTuple
 
 import structlog
@@ -45,21 +44,19 @@ class Streams:
         self._writing = asyncio.Lock()  # a heartbeat never comes between the head's move and its events
         self.ended = False
 
-    @contextmanager
-    def opened(self, subscriber: Subscriber) -> Iterator[None]:
-        """A stream during the block; it gets new events from `follow` on."""
+    def open(self, subscriber: Subscriber) -> None:
+        """Count a stream, until `close`; it gets new events from `follow` on."""
         self._open.add(subscriber)
         metrics.STREAMS.add(1)
         if self.ended:
             subscriber.end()
-        try:
-            yield
-        finally:
-            subscriber.end()  # no heartbeat behind the end of the response
-            self._open.discard(subscriber)
-            metrics.STREAMS.add(-1)
-            if subscriber.following:
-                self._unfollow(subscriber)
+
+    def close(self, subscriber: Subscriber) -> None:
+        subscriber.end()  # no heartbeat behind the end of the response
+        self._open.discard(subscriber)
+        metrics.STREAMS.add(-1)
+        if subscriber.following:
+            self._unfollow(subscriber)
 
     def follow(self, subscriber: Subscriber) -> None:
         """Write new events to the subscriber: those after the present head, and after `subscriber.after`."""

@@ -99,7 +99,7 @@ class Subscriber:
         return self._ended.done()
 
     async def wait_until_ended(self) -> None:
-        await asyncio.wait((self._ended,))
+        await self._ended
 
 
 async def wait_until_caught_up(subscribers: Iterable[Subscriber]) -> None:
