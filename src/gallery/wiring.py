@@ -125,7 +125,7 @@ def build_gallery(
     pictures = Pictures(images, objects)
     access = Access(settings, database)
     worker_registry = WorkerRegistry(database)
-    feed = Feed(events, valkey, outbox.invalidate_events, access, settings.notifications)
+    feed = Feed(events, valkey, outbox.invalidate_events, access, tokens.set_caught_up, settings.notifications)
     return Gallery(
         settings=settings,
         access=access,

@@ -23,7 +23,14 @@ async def do_nothing(events):
 
 
 async def test_a_swallowed_cancellation_does_not_keep_a_process_running(gallery):
-    feed = Feed(gallery.events, IgnoresCancellation(), do_nothing, gallery.access, gallery.settings.notifications)
+    feed = Feed(
+        gallery.events,
+        IgnoresCancellation(),
+        do_nothing,
+        gallery.access,
+        lambda _: None,
+        gallery.settings.notifications,
+    )
     running = asyncio.create_task(feed.run())
     await asyncio.sleep(0.1)
     feed.end()

@@ -87,6 +87,7 @@ async def test_few_replays_read_at_once(gallery_with_events):
         gallery_with_events.valkey,
         gallery_with_events.feed._before_publish,
         gallery_with_events.access,
+        gallery_with_events.change_tokens.set_caught_up,
         gallery_with_events.settings.notifications,
     )
     await feed._start()

@@ -89,6 +89,11 @@ class ApiKeys:
         api_key = await self._find(key_id)
         return api_key is not None and _is_valid(api_key)
 
+    def checked_until(self, key_id: str) -> float:
+        """Until when (`time.monotonic`) the key needs no other query; in the past for a key that is not valid."""
+        read_at, api_key = self._cached.get(key_id, (float("-inf"), None))
+        return read_at + CACHE_SECONDS if api_key is not None and _is_valid(api_key) else float("-inf")
+
     async def _find(self, key_id: str) -> ApiKey | None:
         now = time.monotonic()
         read_at, api_key = self._cached.get(key_id) or self._cached_missing.get(key_id) or (float("-inf"), None)

@@ -1,6 +1,7 @@
 """Authenticates callers by their credentials, and watches whether the credentials stay valid."""
 
 import asyncio
+import math
 import time
 from typing import NamedTuple
 
@@ -23,7 +24,8 @@ from gallery.settings import AccessSettings, Settings
 log = structlog.get_logger(__name__)
 
 MAX_VERIFIED = 10_000  # credentials per process that count as verified before
-REVOCATION_CHECK_SECONDS = 2.0  # between two checks of the keys behind an open stream
+REVOCATION_CHECK_SECONDS = 2.0  # between two checks of a caller that was verified
+WITHOUT_REVOCATION = (CredentialKind.OPEN_MODE, CredentialKind.ANONYMOUS, CredentialKind.LINK)
 
 
 class Credentials(Struct, frozen=True):
@@ -95,6 +97,19 @@ class Access:
     async def authenticate_ticket(self, text: str) -> Caller:
         """Raises `CredentialNotValid`, `DatabaseUnavailable`."""
         return await self._check_not_revoked(await self.sessions.verify_ticket(text))
+
+    def valid_until(self, caller: Caller, verified_at: float) -> float:
+        """Until when the caller may be taken for valid that was verified at that time, as long as by a query of its
+        keys; both `time.monotonic`. In the past for a caller that is not valid any more.
+        """
+        limits = [math.inf if caller.kind in WITHOUT_REVOCATION else verified_at + REVOCATION_CHECK_SECONDS]
+        if caller.expires_at is not None:
+            limits.append(time.monotonic() + caller.expires_at - time.time())
+        if caller.api_key_id is not None:
+            limits.append(self.keys.checked_until(caller.api_key_id))
+        if caller.signing_key_id is not None:
+            limits.append(self.signatures.checked_until(caller.signing_key_id))
+        return min(limits)
 
     async def wait_until_expired(self, caller: Caller) -> None:
         """Returns when the caller's credential has expired or was revoked, at most some seconds late."""

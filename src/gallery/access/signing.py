@@ -50,6 +50,12 @@ class Signatures:
         """Whether the key with this id still verifies. Raises `DatabaseUnavailable`."""
         return any(key.id == key_id for key in await self._current_keys())
 
+    def checked_until(self, key_id: str) -> float:
+        """Until when (`time.monotonic`) the key needs no other query; in the past for a dropped key."""
+        if not any(key.id == key_id for key in self._keys):
+            return float("-inf")
+        return float("inf") if self._configured_keys else self._read_at + CACHE_SECONDS
+
     async def rotate(self, *, at_once: bool = False) -> str:
         """A new key signs from now on; with `at_once` all others are dropped. Returns its id. Raises `CannotStart`."""
         if self._configured_keys:

@@ -16,8 +16,10 @@ from gallery.adapters.valkey.rates import RENDITIONS
 from gallery.conditions import byte_range, unchanged
 from gallery.delivery.service import Pictures
 from gallery.errors import RenditionNotFound
+from gallery.images.change_tokens import image_subject
 from gallery.images.model import Image, parse_id
 from gallery.images.openapi import NOT_MODIFIED, IfNoneMatchHeader
+from gallery.images.reusable import ResponseKind, declare_subject
 from gallery.images.service import Images
 
 MAX_BUFFERED_BYTES = 256 * 1024  # no more than the buffers of a stream to a slow reader hold
@@ -79,7 +81,9 @@ async def original(
     range_header: RangeHeader = None,
     if_range: IfRangeHeader = None,
 ) -> Response[Any]:
-    image = await images.get(caller, parse_id(image_id))
+    id_ = parse_id(image_id)
+    declare_subject(request.scope, ResponseKind.PICTURE, image_subject(id_))
+    image = await images.get(caller, id_)
     name = image.original_name or image.id
     representation = Representation(image.original_key, image.mime_type, image.size, image.sha256)
     headers = _headers(name, _cache_control(image, caller), disposition="inline" if download is None else "attachment")
@@ -111,7 +115,9 @@ async def rendition(
     range_header: RangeHeader = None,
     if_range: IfRangeHeader = None,
 ) -> Response[Any]:
-    image = await images.get(caller, parse_id(image_id))
+    id_ = parse_id(image_id)
+    declare_subject(request.scope, ResponseKind.PICTURE, image_subject(id_))
+    image = await images.get(caller, id_)
     name, _, format_ = file.partition(".")
     found = image.rendition(name, format_)
     if found is None:

@@ -15,8 +15,10 @@ from gallery.conditions import expected_versions, unchanged
 from gallery.images import list_query, schema
 from gallery.images.cache import CachedImage
 from gallery.images.cached_reads import CachedReads
+from gallery.images.change_tokens import image_subject, owner_subject
 from gallery.images.model import parse_id as _id
 from gallery.images.openapi import NOT_MODIFIED, PRECONDITION_FAILED, IfNoneMatchHeader, ListOperation
+from gallery.images.reusable import ResponseKind, declare_subject
 from gallery.images.schema import JSON, MAX_JSON_BYTES, ImageEdit, ImageView
 from gallery.images.service import Images
 from gallery.images.timeline import TimelineEntry
@@ -45,6 +47,7 @@ async def list_images(
     cached_reads: NamedDependency[CachedReads],
     settings: NamedDependency[Settings],
 ) -> Response[bytes]:
+    declare_subject(request.scope, ResponseKind.LIST, owner_subject(caller.owner))
     parameters = list(request.query_params.multi_items())
     result = await cached_reads.page(caller, list_query.parse(parameters))
     headers = {"Cache-Control": "private, no-cache"}
@@ -65,12 +68,15 @@ async def list_images(
     },
 )
 async def get_image(
+    request: HTTPRequest,
     image_id: FromPath[str],
     caller: NamedDependency[Caller],
     cached_reads: NamedDependency[CachedReads],
     if_none_match: IfNoneMatchHeader = None,
 ) -> Response[bytes]:
-    entry = await cached_reads.image(caller, _id(image_id))
+    id_ = _id(image_id)
+    declare_subject(request.scope, ResponseKind.IMAGE, image_subject(id_))
+    entry = await cached_reads.image(caller, id_)
     if unchanged(if_none_match, str(entry.version)):
         return Response(b"", status_code=304, headers=_validator_headers(entry))
     return _image_response(entry, 200)

@@ -27,6 +27,8 @@ SLOTS = 65_536
 WORD_BYTES = 8
 BYPASS_SLOT, CAUGHT_UP_SLOT = 2 * SLOTS, 2 * SLOTS + 1  # after the tokens and the fingerprints
 SIZE_BYTES = (2 * SLOTS + 2) * WORD_BYTES
+MAX_LAG_SECONDS = 3.0  # of the feed, which looks for events every second; a later one means a stalled database
+MAX_LAG_NS = int(MAX_LAG_SECONDS * 1e9)
 FINGERPRINT_SECONDS = 60  # for which a change counts as made already; a restored database may repeat its version
 
 
@@ -94,13 +96,13 @@ class ChangeTokens:
         return time.monotonic_ns() < self._words[BYPASS_SLOT]
 
     def set_caught_up(self, at_ns: int) -> None:
-        """A feed of this machine has recorded all changes that were published before this time (`monotonic_ns`)."""
+        """A feed of this machine has recorded all changes whose events were there at this time (`monotonic_ns`)."""
         self._words[CAUGHT_UP_SLOT] = max(at_ns, self._words[CAUGHT_UP_SLOT])
 
     @property
-    def caught_up_at(self) -> int:
-        """The latest time of `set_caught_up`."""
-        return self._words[CAUGHT_UP_SLOT]
+    def caught_up(self) -> bool:
+        """Whether the changes of other machines are recorded too, but for those of the last `MAX_LAG_SECONDS`."""
+        return time.monotonic_ns() - self._words[CAUGHT_UP_SLOT] < MAX_LAG_NS
 
 
 @contextmanager

@@ -6,6 +6,7 @@ up is closed, reconnects with its last id, and misses nothing.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain
@@ -41,11 +42,14 @@ class Feed:
         valkey: Valkey,
         before_publish: BeforePublish,
         access: Access,
+        on_caught_up: Callable[[int], None],
         settings: NotificationsSettings,
     ) -> None:
+        """`on_caught_up` gets the time (`monotonic_ns`) before which every event has passed `before_publish`."""
         self._store = store
         self._valkey = valkey
         self._before_publish = before_publish
+        self._on_caught_up = on_caught_up
         self._settings = settings
         self._recent = RecentEvents()
         self._replays = Replays(store, self._recent, settings.patience)
@@ -125,6 +129,7 @@ class Feed:
             try:
                 head, floor = await self._store.bounds()
                 newest = await self._store.read_after(max(floor, head - MAX_EVENTS), MAX_EVENTS)
+                await self._before_publish([e.event for e in newest[-PAGE_SIZE:]])  # others may not have done so yet
             except DatabaseUnavailable as error:
                 log.warning("feed.waiting", error=str(error))
                 await asyncio.sleep(POLL_SECONDS)
@@ -147,6 +152,7 @@ class Feed:
                 await asyncio.sleep(POLL_SECONDS)
 
     async def _catch_up(self) -> None:
+        started_at = time.monotonic_ns()
         page = min(PAGE_SIZE, self._settings.backlog)  # a larger page would close clients that keep up
         while True:
             events, floor = await self._store.number_and_read(self._recent.head, page)
@@ -154,8 +160,9 @@ class Feed:
             if events:
                 await self._publish(events)
             if len(events) < page:
-                return
+                break
             await wait_until_caught_up(self._streams)
+        self._on_caught_up(started_at)
 
     async def _publish(self, events: Sequence[NumberedEvent]) -> None:
         await self._before_publish([e.event for e in events])

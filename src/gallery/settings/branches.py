@@ -169,6 +169,9 @@ class CacheSettings(Struct, frozen=True):
     ] = None
     max_entry_bytes: Annotated[Count, Meta(description="The largest answer that is cached, in bytes")] = 512 * 1024
     seconds: Annotated[int, Meta(ge=1, le=60, description="The longest age of a cached answer, in seconds")] = 60
+    response_bytes: Annotated[
+        int, Meta(ge=0, description="Memory of each API process for finished responses, in bytes; 0 keeps none")
+    ] = 32 * MIB
 
 
 class NotificationsSettings(Struct, frozen=True):

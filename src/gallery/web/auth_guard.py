@@ -17,7 +17,7 @@ from gallery.access.model import ANONYMOUS, DEFAULT_POLICY, OPEN_MODE_CALLER, Ca
 from gallery.access.service import Access
 from gallery.errors import CredentialsRequired, ForeignOrigin, ImageNotFound, ScopeMissing
 from gallery.settings import Settings, parse_origins
-from gallery.web.authentication import authenticated_caller
+from gallery.web.authentication import authenticated_caller, set_authorized
 from gallery.web.middleware.cors import may_write_from, same_origin
 from gallery.web.middleware.open_mode import SAFE_METHODS
 from gallery.web.routing import set_logged_caller
@@ -38,6 +38,7 @@ class AuthGuard:
         if connection.scope.get("method") == "OPTIONS":
             policy = RoutePolicy(None, authenticate=False)
         caller = connection.state.caller = await self._authorize(connection, policy)
+        set_authorized(connection.scope, caller)
         if caller.api_key_id:
             logged = f"key:{caller.api_key_id}"
             structlog.contextvars.bind_contextvars(caller=logged)

@@ -12,6 +12,7 @@ from gallery.errors import Unauthorized, Unavailable
 from gallery.web.routing import extensions
 
 CALLER_KEY = "gallery.caller"  # in the scope's extensions
+AUTHORIZED_KEY = "gallery.authorized"
 
 
 async def authenticated_caller(access: Access, scope: Scope) -> Caller:
@@ -30,6 +31,23 @@ async def authenticated_caller(access: Access, scope: Scope) -> Caller:
     if isinstance(result, Caller):
         return result
     raise result
+
+
+def set_authorized(scope: Scope, caller: Caller) -> None:
+    """The auth guard lets this caller pass."""
+    extensions(scope)[AUTHORIZED_KEY] = caller
+
+
+def callers_of(scope: Scope) -> list[Caller]:
+    """The caller that the auth guard has let pass, and the one of the headers, under which the request was counted.
+
+    Empty for a refused request, and for one with a link and invalid credentials beside it.
+    """
+    found = extensions(scope)
+    if AUTHORIZED_KEY not in found:
+        return []
+    callers = [found[AUTHORIZED_KEY], found.get(CALLER_KEY, found[AUTHORIZED_KEY])]
+    return callers if all(isinstance(caller, Caller) for caller in callers) else []
 
 
 def credentials_of(scope: Scope) -> Credentials:

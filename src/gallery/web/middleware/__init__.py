@@ -17,6 +17,7 @@ from gallery.web.middleware.overload import ConcurrencyLimit
 from gallery.web.middleware.proxies import ProxyHeaders
 from gallery.web.middleware.rate_limit import RateLimiter, rate_limits_enabled
 from gallery.web.middleware.requests import RequestContext
+from gallery.web.middleware.response_cache import ResponseCache
 from gallery.web.middleware.routing import Routing
 from gallery.web.middleware.security_headers import SecurityHeaders
 from gallery.wiring import Gallery
@@ -27,8 +28,9 @@ def wrapped(litestar: Litestar, gallery: Gallery) -> ASGIApp:
     settings = gallery.settings
     allowed = parse_origins(settings.cors_origin)
     layers: list[Callable[[ASGIApp], ASGIApp]] = [  # outermost first
-        partial(Routing, litestar=litestar, public_url=settings.public_url),  # finds the route, for all others
         partial(ProxyHeaders, trusted=parse_networks(settings.proxies)),  # the client's address and scheme
+        *_response_cache(gallery),  # a response that was sent before
+        partial(Routing, litestar=litestar, public_url=settings.public_url),  # finds the route, for all others
         RequestContext,  # request id, span, log line, measurements
         partial(SecurityHeaders, cross_origin=bool(allowed)),
         partial(Cors, allowed=allowed),
@@ -45,3 +47,13 @@ def wrapped(litestar: Litestar, gallery: Gallery) -> ASGIApp:
     for layer in reversed(layers):
         app = layer(app)
     return app
+
+
+def _response_cache(gallery: Gallery) -> list[Callable[[ASGIApp], ASGIApp]]:
+    """Empty where responses are not kept: by a setting, or without memory that tells of other processes' changes."""
+    settings = gallery.settings.cache
+    if rate_limits_enabled(gallery.settings):
+        return []
+    if not (settings.enabled and settings.response_bytes and gallery.change_tokens.shared):
+        return []
+    return [partial(ResponseCache, tokens=gallery.change_tokens, access=gallery.access, settings=settings)]

@@ -29,7 +29,7 @@ class RequestContext:
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
-        request_id = _request_id(scope)
+        request_id = request_id_from(next((value for name, value in scope["headers"] if name == b"x-request-id"), None))
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request=request_id.decode())
         record = RequestRecord(scope, request_id.decode())
@@ -48,7 +48,7 @@ class RequestContext:
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id)]
             await send(message)
 
-        with tracing.span(record.method, "SERVER", _trace_headers(scope)) as span:
+        with tracing.span(record.method, "SERVER", trace_headers(scope)) as span:
             try:
                 await self._app(scope, receive_and_note, send_with_id)
             finally:
@@ -107,7 +107,7 @@ class RequestRecord:
         )
 
 
-def _trace_headers(scope: HTTPScope) -> dict[str, str]:
+def trace_headers(scope: HTTPScope) -> dict[str, str]:
     """The headers of the client's trace: https://www.w3.org/TR/trace-context/."""
     if not tracing.is_enabled():
         return {}
@@ -118,6 +118,6 @@ def _trace_headers(scope: HTTPScope) -> dict[str, str]:
     }
 
 
-def _request_id(scope: Scope) -> bytes:
-    given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-    return given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8).encode()
+def request_id_from(given: bytes | None) -> bytes:
+    """The id that the client has given, or a new one."""
+    return given if given is not None and REQUEST_ID.fullmatch(given) else secrets.token_hex(8).encode()

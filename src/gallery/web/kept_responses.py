@@ -1,0 +1,94 @@
+"""Responses in the memory of this process, up to a number of bytes; those used last stay."""
+
+from collections import OrderedDict
+from collections.abc import Hashable, Sequence
+from typing import TypeAlias
+
+from msgspec import Struct
+
+from gallery.conditions import unchanged
+from gallery.images.change_tokens import ChangeTokens, Reading
+from gallery.images.reusable import ResponseKind
+from gallery.web.request_key import RequestKey
+from gallery.web.routing import Route
+
+Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
+
+ENTRY_OVERHEAD_BYTES = 4_000  # of the objects of an entry and its key, beside the bytes of head and body
+MAX_SHARE = 8  # an entry is at most this part of all
+NOT_MODIFIED = 304
+
+
+class KeptResponse(Struct, frozen=True):
+    """A response as it went out, without the headers of one request, and what repeating it needs to know."""
+
+    status: int
+    headers: Headers
+    body: bytes
+    etag: bytes | None
+    kind: ResponseKind
+    reading: Reading  # of the subject's token, before it was read
+    valid_until: float  # `time.monotonic`
+    link_expires_at: float | None  # of a signed link, seconds since 1970, for how long clients may store the response
+    route: Route
+    path: str  # as the log has it
+    caller: str | None  # as the log has it
+
+    @property
+    def size(self) -> int:
+        fields = sum(len(name) + len(value) for name, value in self.headers)
+        return len(self.body) + fields + ENTRY_OVERHEAD_BYTES
+
+    def is_unchanged_for(self, if_none_match: bytes) -> bool:
+        """Whether a client with this header has the response already."""
+        if self.etag is None:
+            return False
+        return if_none_match == self.etag or unchanged(if_none_match.decode("latin-1"), self.etag.decode().strip('"'))
+
+
+class KeptResponses:
+    """For a request there may be two: the whole response, and the 304 for a client that has it."""
+
+    def __init__(self, tokens: ChangeTokens, max_bytes: int) -> None:
+        self._tokens = tokens
+        self._max_bytes = max_bytes
+        self._entries: OrderedDict[Hashable, KeptResponse] = OrderedDict()
+        self.max_entry_bytes = max_bytes // MAX_SHARE
+        self.size = 0  # bytes
+
+    def find(self, request: RequestKey, now: float) -> KeptResponse | None:
+        """The response to this request, if it is valid at `now` (`time.monotonic`)."""
+        if request.if_none_match is not None:
+            entry = self._find_valid((NOT_MODIFIED, request.key), now)
+            if entry is not None and entry.is_unchanged_for(request.if_none_match):
+                return entry
+        entry = self._find_valid((None, request.key), now)
+        if entry is None or request.if_none_match is None or not entry.is_unchanged_for(request.if_none_match):
+            return entry
+        return None
+
+    def put(self, request: RequestKey, entry: KeptResponse) -> None:
+        """Keep an entry that is not too large, in place of those that were not used for longest."""
+        key = (NOT_MODIFIED if entry.status == NOT_MODIFIED else None, request.key)
+        self._drop(key)
+        if entry.size > self.max_entry_bytes:
+            return
+        self._entries[key] = entry
+        self.size += entry.size
+        while self.size > self._max_bytes:
+            self._drop(next(iter(self._entries)))
+
+    def _find_valid(self, key: Hashable, now: float) -> KeptResponse | None:
+        entry = self._entries.get(key)
+        if entry is None:
+            return None
+        if now >= entry.valid_until or not self._tokens.is_current(entry.reading):
+            self._drop(key)
+            return None
+        self._entries.move_to_end(key)
+        return entry
+
+    def _drop(self, key: Hashable) -> None:
+        entry = self._entries.pop(key, None)
+        if entry is not None:
+            self.size -= entry.size

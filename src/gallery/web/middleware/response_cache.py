@@ -1,0 +1,213 @@
+"""Responses that this process has sent before, from its memory. A hit passes none of the other middlewares.
+
+A response is kept as it went out if its handler has declared what it depends on (`images/reusable.py`). It is sent
+again to a request with the same path, query and headers, so to the same caller, while the token of its subject is
+unchanged (`images/change_tokens.py`): a client that was told of a change is never answered from before it. Requests for
+the same response at the same time wait for the first one's. See decision 0109.
+"""
+
+import asyncio
+import time
+from collections.abc import Hashable, Iterable
+from enum import Enum, auto
+from typing import Any
+
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+
+from gallery.access.model import Caller, CredentialKind
+from gallery.access.service import Access
+from gallery.images.change_tokens import ChangeTokens, Reading
+from gallery.images.reusable import DECLARE_KEY, ResponseKind
+from gallery.ops import metrics, tracing
+from gallery.settings import CacheSettings
+from gallery.web.authentication import callers_of
+from gallery.web.kept_responses import NOT_MODIFIED, KeptResponse, KeptResponses
+from gallery.web.middleware.requests import RequestRecord, request_id_from, trace_headers
+from gallery.web.request_key import RequestKey
+from gallery.web.routing import ROUTE_KEY, extensions, route_of, set_logged_caller
+
+PREFIX = "/api/v1/images"  # of all routes whose handlers declare a subject
+MAX_PICTURE_BYTES = 64 * 1024
+WAIT_SECONDS = 2.0  # for the first one's response, before a request is answered by itself
+REQUEST_HEADERS = frozenset({b"x-request-id", b"ratelimit", b"ratelimit-policy"})  # of one request, never kept
+
+
+class Outcome(Enum):
+    KEPT = auto()
+    NOT_KEPT = auto()
+    FAILED = auto()  # without a response
+
+
+class ResponseCache:
+    def __init__(self, app: ASGIApp, tokens: ChangeTokens, access: Access, settings: CacheSettings) -> None:
+        self._app = app
+        self._tokens = tokens
+        self._access = access
+        self._lifetime = settings.seconds
+        self._responses = KeptResponses(tokens, settings.response_bytes)
+        self._max_json_bytes = min(settings.max_entry_bytes, self._responses.max_entry_bytes)
+        self._pending: dict[Hashable, asyncio.Future[Outcome]] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != ScopeType.HTTP or not _is_read(scope):
+            await self._app(scope, receive, send)
+            return
+        request = RequestKey.of(scope)
+        entry = self._find(request)
+        if entry is None and scope["method"] == "GET" and request.repeatable:
+            entry = await self._wait(request)
+            if entry is None:
+                await self._respond(request, scope, receive, send)
+                return
+        if entry is None:
+            await self._app(scope, receive, send)
+        else:
+            await _repeat(entry, request, scope, send)
+
+    def _find(self, request: RequestKey) -> KeptResponse | None:
+        return self._responses.find(request, time.monotonic()) if self._tokens.caught_up else None
+
+    async def _wait(self, request: RequestKey) -> KeptResponse | None:
+        """The response to the same request that is being answered, if there is one that can be kept.
+
+        When the first one fails without a response, the next one tries, and the others wait for that.
+        """
+        outcome = Outcome.FAILED
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                while outcome is Outcome.FAILED and (pending := self._pending.get(request)) is not None:
+                    outcome = await asyncio.shield(pending)  # a client that leaves does not cancel it for the others
+        except TimeoutError:
+            return None
+        return self._find(request) if outcome is Outcome.KEPT else None
+
+    async def _respond(self, request: RequestKey, scope: HTTPScope, receive: Receive, send: Send) -> None:
+        """Answer by the application, and keep the response before its last part is sent."""
+        pending = asyncio.get_running_loop().create_future()
+        self._pending.setdefault(request, pending)
+        recording = Recording(self._tokens, self._max_json_bytes)
+        extensions(scope)[DECLARE_KEY] = recording.declare
+
+        def settle(outcome: Outcome) -> None:
+            if self._pending.get(request) is pending:
+                del self._pending[request]
+                pending.set_result(outcome)
+
+        async def send_and_record(message: Message) -> None:
+            if recording.ends_with(message):
+                entry = self._make_entry(scope, recording)
+                if entry is not None:
+                    self._responses.put(request, entry)
+                settle(Outcome.NOT_KEPT if entry is None else Outcome.KEPT)
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_and_record)
+        finally:
+            settle(Outcome.FAILED)
+
+    def _make_entry(self, scope: HTTPScope, recording: "Recording") -> KeptResponse | None:
+        """The entry of a complete response, if nothing has changed since its subject was declared."""
+        callers = callers_of(scope)
+        if not recording.complete or recording.reading is None or not callers:
+            return None
+        started_at = recording.started_at
+        valid_until = min(started_at + self._lifetime, *(self._access.valid_until(c, started_at) for c in callers))
+        if time.monotonic() >= valid_until or not self._tokens.is_current(recording.reading):
+            return None
+        return recording.make_entry(scope, valid_until, callers[0])
+
+
+class Recording:
+    """A response while it is sent."""
+
+    def __init__(self, tokens: ChangeTokens, max_json_bytes: int) -> None:
+        self._tokens = tokens
+        self._max_json_bytes = max_json_bytes
+        self._kind: ResponseKind | None = None
+        self._start: Any = None  # the message with status and headers
+        self._body = b""
+        self.started_at = time.monotonic()
+        self.reading: Reading | None = None
+        self.complete = False
+        self._ended = False  # complete, or not to be kept
+
+    def declare(self, kind: ResponseKind, subject: str) -> None:
+        self._kind = kind
+        if self._tokens.caught_up:  # else a change of another machine may never be recorded here
+            self.reading = self._tokens.read(subject)
+        if kind is ResponseKind.PICTURE:
+            metrics.CACHE.add(kind, "miss")
+
+    def ends_with(self, message: Message) -> bool:
+        """Record the message; whether it completes the response, or shows that it will not be kept."""
+        if self._ended:
+            return False
+        if message["type"] == "http.response.start":
+            self._start = message
+            self._ended = self.reading is None or not _may_be_kept(message["status"], message["headers"])
+        elif message["type"] == "http.response.body":
+            self._body = message["body"]
+            max_bytes = MAX_PICTURE_BYTES if self._kind is ResponseKind.PICTURE else self._max_json_bytes
+            self.complete = not message.get("more_body") and len(self._body) <= max_bytes
+            self._ended = True
+        return self._ended
+
+    def make_entry(self, scope: HTTPScope, valid_until: float, caller: Caller) -> KeptResponse:
+        """The entry of a complete response to `caller`."""
+        assert self._kind is not None and self.reading is not None  # noqa: S101,PT018  for mypy; declared together
+        link_expires_at = caller.expires_at if caller.kind is CredentialKind.LINK and self._has_max_age() else None
+        dropped = REQUEST_HEADERS if link_expires_at is None else {*REQUEST_HEADERS, b"cache-control"}
+        headers = [(name, value) for name, value in self._start["headers"] if name not in dropped]
+        return KeptResponse(
+            status=self._start["status"],
+            headers=headers,
+            body=self._body,
+            etag=dict(headers).get(b"etag"),
+            kind=self._kind,
+            reading=self.reading,
+            valid_until=valid_until,
+            link_expires_at=link_expires_at,
+            route=route_of(scope),
+            path=scope["path"],
+            caller=f"key:{caller.api_key_id}" if caller.api_key_id else None,
+        )
+
+    def _has_max_age(self) -> bool:
+        return b"max-age" in dict(self._start["headers"]).get(b"cache-control", b"")
+
+
+async def _repeat(entry: KeptResponse, request: RequestKey, scope: HTTPScope, send: Send) -> None:
+    """Send a kept response, with the headers, measurements and log line of this request."""
+    request_id = request_id_from(request.request_id)
+    extensions(scope)[ROUTE_KEY] = entry.route
+    scope["path"] = entry.path
+    if entry.caller is not None:
+        set_logged_caller(scope, entry.caller)
+    record = RequestRecord(scope, request_id.decode())
+    headers = [*entry.headers, (b"x-request-id", request_id)]
+    if entry.link_expires_at is not None:
+        headers.append((b"cache-control", b"private, max-age=%d" % max(0, int(entry.link_expires_at - time.time()))))
+    metrics.CACHE.add(entry.kind, "memory")
+    with tracing.span(record.method, "SERVER", trace_headers(scope)) as span:
+        try:
+            record.start(entry.status, headers)
+            await send({"type": "http.response.start", "status": entry.status, "headers": headers})
+            body = b"" if scope["method"] == "HEAD" else entry.body
+            await send({"type": "http.response.body", "body": body, "more_body": False})
+        finally:
+            record.finish(span)
+
+
+def _is_read(scope: HTTPScope) -> bool:
+    return scope["method"] in ("GET", "HEAD") and scope["path"].startswith(PREFIX)
+
+
+def _may_be_kept(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    found = dict(headers)
+    return (
+        status in (200, NOT_MODIFIED)
+        and b"no-store" not in found.get(b"cache-control", b"")
+        and b"set-cookie" not in found
+    )
