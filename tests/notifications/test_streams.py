@@ -222,7 +222,8 @@ async def test_clients_that_return_after_a_restart_cost_no_query(gallery):
     await insert_events(gallery, 1500)
     await gallery.events.number_and_read(0)
     store = CountingEventStore(gallery.database)
-    feed = Feed(store, gallery.valkey, gallery.outbox.invalidate_events, gallery.access, gallery.settings.notifications)
+    notifications = gallery.settings.notifications
+    feed = Feed(store, gallery.valkey, gallery.outbox.invalidate_events, gallery.access, lambda _: None, notifications)
     await feed._start()
     before = store.queries
     for last in (0, 1, 700, 1499):

@@ -7,7 +7,7 @@ const gallery = request(process.env.GALLERY_URL);
 
 async function cacheHits() {
   const { text } = await gallery.get("/metrics").expect(200);
-  const hits = text.matchAll(/^gallery_cache_lookups_total\{.*kind="list".*result="hit".*\} (\S+)$/gm);
+  const hits = text.matchAll(/^gallery_cache_lookups_total\{.*kind="list".*result="(?:hit|memory)".*\} (\S+)$/gm);
   return [...hits].reduce((sum, [, value]) => sum + Number(value), 0);
 }
 

@@ -24,7 +24,7 @@ STREAMS_REFUSED = Counter(
 )
 OVERLOADED = Counter("overloaded_total", "Requests refused because this process handles too many")
 STREAMS = Gauge("sse_clients", "Clients connected to the notification stream", "livesum")
-CACHE = Counter("cache_lookups_total", "Cache lookups by result: hit, miss, off or away", "kind", "result")
+CACHE = Counter("cache_lookups_total", "Cache lookups by result: memory, hit, miss, off or away", "kind", "result")
 
 # --- images -----------------------------------------------------------------------------------------------------------
 
