@@ -236,7 +236,7 @@ async def event_types(gallery):
 
 async def test_the_next_image_is_fetched_while_the_only_renderer_works(settings):
     """It keeps its lease, and its deadline begins with its renderer."""
-    one = msgspec.structs.replace(settings.worker, concurrency=1, lease=0.6, deadline=1.5)
+    one = msgspec.structs.replace(settings.worker, concurrency=1, lease=2, deadline=6)
     async with open_gallery(msgspec.structs.replace(settings, worker=one)) as gallery:
         images = [await upload_image(gallery) for _ in range(3)]
         async with open_processing(gallery, name="worker") as processing:
@@ -247,7 +247,7 @@ async def test_the_next_image_is_fetched_while_the_only_renderer_works(settings)
                 running.append(1)
                 assert len(running) == 1, "one renderer, one picture"
                 try:
-                    await run(time.sleep, 1)
+                    await run(time.sleep, 2.5)
                     return await run(*work)
                 finally:
                     running.pop()
