@@ -18,6 +18,13 @@ from gallery.uploads import store
 from gallery.uploads.schema import parse_metadata
 from gallery.wiring import Gallery, open_gallery
 
+FILL_IMAGES = """
+    INSERT INTO image (id, owner, title, original_name, mime_type, size, sha256, animated, status, work_state)
+    SELECT gen_random_uuid(), i::text, 'x', 'x.jpg', 'image/jpeg', 1, i::text, false, 'READY', NULL
+    FROM generate_series(1, 3000) i
+"""
+FILL_OBJECTS = "INSERT INTO object (key, image_id) SELECT 'original/' || id, id FROM image ON CONFLICT DO NOTHING"
+
 
 async def rows(gallery: Gallery, query: str, *arguments: object) -> list[dict]:
     async with gallery.database.primary() as db:
@@ -71,6 +78,34 @@ async def test_an_upload_takes_two_statements(gallery, monkeypatch):
     monkeypatch.setattr(gallery.database, "primary", recording)
     await upload_image(gallery)
     assert statements == [store.RESERVE, store.ADD]
+
+
+class Plan(Exception):
+    """The plan of a statement that was not run."""
+
+
+class ExplainingConnection:
+    def __init__(self, db):
+        self._db = db
+
+    async def fetchrow(self, statement, *parameters):
+        raise Plan("\n".join(row[0] for row in await self._db.fetch(f"EXPLAIN {statement}", *parameters)))
+
+
+async def test_both_statements_find_each_row_by_an_index(gallery):
+    """An object by its key, whatever the statistics say: there may be far more removals than when they were made."""
+    image = await upload_image(gallery)
+    async with gallery.database.writing() as db:
+        await db.execute(FILL_IMAGES)
+        await db.execute(FILL_OBJECTS)
+        await db.execute("ANALYZE image, object")
+        explaining = ExplainingConnection(db)
+        with pytest.raises(Plan) as reserve:
+            await store.reserve(explaining, new_id(), CALLER.owner, "a hash", 1, 1000)
+        with pytest.raises(Plan) as add:
+            await store.add(explaining, image, gallery.outbox.event("image.uploaded", image))
+    assert "Seq Scan" not in f"{reserve.value}{add.value}", f"{reserve.value}{add.value}"
+    assert str(add.value).count("using object_pkey on object") == 2, str(add.value)
 
 
 async def test_an_upload_takes_two_requests_to_valkey(gallery):

@@ -5,12 +5,15 @@ import json
 
 import asyncpg
 import pytest
+from msgspec.structs import replace
 
 import photos
 from factories import CALLER, listen, make_photo, post, stored_keys, unique_photo, upload_image, wait_until_settled
 from gallery.access.model import Caller, Owner
+from gallery.errors import TooManyPixels
 from gallery.images.model import Status
 from gallery.uploads.schema import parse_metadata
+from gallery.wiring import open_gallery
 
 PHOTO = photos.a_jpeg(480, 360, seed=5)
 
@@ -42,6 +45,15 @@ async def test_other_bytes_are_another_image(client):
 async def test_invalid_metadata_is_refused_for_a_duplicate_too(client):
     await post(client, PHOTO)
     assert (await post(client, PHOTO, title="x" * 121)).status_code == 422
+
+
+async def test_a_duplicate_is_found_after_the_limits_were_lowered(settings):
+    async with open_gallery(settings) as gallery:
+        first = await upload_image(gallery, PHOTO)
+    async with open_gallery(replace(settings, upload=replace(settings.upload, max_pixels=1000))) as gallery:
+        assert (await upload_image(gallery, PHOTO)).id == first.id
+        with pytest.raises(TooManyPixels):
+            await upload_image(gallery, PHOTO + b"\0")
 
 
 async def test_another_owners_bytes_are_not_mine(gallery):

@@ -20,7 +20,8 @@ RESERVE = """
     INSERT INTO object (key, image_id, attempt, remove_after)
     SELECT unnest($1::text[]), $2, $3, now() + $4::interval
 """
-RESERVED = "remove_after > '-infinity' AND remove_again_at IS NULL"  # its object may still be kept
+# The object may still be kept. `coalesce`, so that the row is found by its key, never through the index of removals.
+RESERVED = "coalesce(remove_after > '-infinity', false) AND remove_again_at IS NULL"
 KEEP = f"UPDATE object SET remove_after = NULL WHERE key = ANY($1) AND {RESERVED} RETURNING key"
 RELEASE = """
     UPDATE object SET remove_after = least(remove_after, now() + $3::interval),

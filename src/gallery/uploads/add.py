@@ -14,7 +14,7 @@ from gallery.access.model import Caller
 from gallery.adapters.objects.content import DownloadHeaders
 from gallery.adapters.objects.store import ObjectStore
 from gallery.adapters.postgres.database import Connection, Database
-from gallery.errors import QuotaExceeded
+from gallery.errors import QuotaExceeded, Rejected
 from gallery.failpoints import Failpoint
 from gallery.images import object_rows, timeline
 from gallery.images import store as images
@@ -82,7 +82,13 @@ class NewImages:
         FAILED. `in_transaction` runs in the transaction that adds or finds the image. Raises `NotAPicture`,
         `TooManyPixels`, `SideTooLong`, `QuotaExceeded`, `Unavailable`.
         """
-        facts = await asyncio.to_thread(probe, upload.file, self._limits)
+        try:
+            facts = await asyncio.to_thread(probe, upload.file, self._limits)
+        except Rejected:
+            duplicate = await self._accept_duplicate(caller, upload, in_transaction)
+            if duplicate is None:
+                raise
+            return duplicate  # from before the limits were lowered
         image_id = new_id()
         while (reserved_at := await self._reserve(image_id, caller, upload)) is None:
             duplicate = await self._accept_duplicate(caller, upload, in_transaction)
@@ -103,13 +109,17 @@ class NewImages:
             await self._release(image_id)
             raise
         failpoints.hit(Failpoint.UPLOAD_COMMITTED)
+        await self._announce(added)
+        return UploadResult(added)
+
+    async def _announce(self, added: Image) -> None:
+        """What follows the commit."""
         await self._outbox.publish(added)
         await enqueue(self._queue, self._database, job_for(added))
         metrics.UPLOADED.add()
-        metrics.UPLOAD_SIZE.observe(upload.size)
+        metrics.UPLOAD_SIZE.observe(added.size)
         failpoints.hit(Failpoint.UPLOAD_ANSWER)
-        log.info("image.uploaded", image=image_id, size=upload.size, type=facts.mime_type)
-        return UploadResult(added)
+        log.info("image.uploaded", image=added.id, size=added.size, type=added.mime_type)
 
     async def _reserve(self, image_id: ImageId, caller: Caller, upload: UploadedFile) -> datetime | None:
         """The time of the reservation of the original's key; `None` if the caller has an image with the same bytes.
