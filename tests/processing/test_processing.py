@@ -1,10 +1,9 @@
 """Processing: claim, render, settle; and the outcome of each kind of failure."""
 
 import asyncio
-import os
 import shutil
-import signal
 import time
+from contextlib import suppress
 from datetime import timedelta
 
 import msgspec
@@ -342,9 +341,10 @@ async def kill_renderer(processing):
     async with asyncio.timeout(20):
         while True:
             for child in psutil.Process().children(recursive=True):
-                if any(file.path.startswith(str(processing._resources.scratch)) for file in child.open_files()):
-                    os.kill(child.pid, signal.SIGKILL)
-                    return
+                with suppress(psutil.NoSuchProcess):  # it has ended since
+                    if any(file.path.startswith(str(processing._resources.scratch)) for file in child.open_files()):
+                        child.kill()
+                        return
             await asyncio.sleep(0.01)
 
 
@@ -501,7 +501,7 @@ async def test_an_image_is_not_ready_when_its_renditions_are_being_removed(galle
 async def proxied_gallery(environment):
     """An application behind a proxy to PostgreSQL, its worker, and the proxy."""
     async with Proxy(environment["DATABASE_URL"]) as proxy:
-        given = {**environment, "DATABASE_URL": proxy.url, "GALLERY_DATABASE__TIMEOUT": "2"}
+        given = {**environment, "DATABASE_URL": proxy.url, "GALLERY_DATABASE__TIMEOUT": "10"}
         async with open_gallery(Settings.read(given)) as gallery, open_processing(gallery) as processing:
             yield gallery, processing, proxy
 
