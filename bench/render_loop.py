@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pyvips
 
-from gallery.processing.renderers import NICENESS
+from gallery.renderers.pool import NICENESS
 from gallery.rendering.pipeline import render
 from gallery.rendering.recipe import Recipe
 

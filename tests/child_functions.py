@@ -6,7 +6,7 @@ import socket
 from pathlib import Path
 
 from gallery.errors import DamagedPicture
-from gallery.processing.confinement import Confinement
+from gallery.renderers.confinement import Confinement
 
 MEMORY_BYTES = 512 * 1024 * 1024
 

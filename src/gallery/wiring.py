@@ -40,9 +40,9 @@ from gallery.notifications.store import EventStore
 from gallery.notifications.wake_ups import WakeUps
 from gallery.ops.health import Health
 from gallery.ops.readings import Readings
-from gallery.processing.renderers import open_renderers
 from gallery.processing.service import Processing, WorkerResources
 from gallery.processing.sweep import Sweep
+from gallery.renderers.pool import open_renderers
 from gallery.rendering.probe import Limits
 from gallery.rendering.recipe import Recipe
 from gallery.settings import RedisSettings, Settings

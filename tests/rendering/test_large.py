@@ -8,7 +8,7 @@ import pytest
 
 import large_pictures
 from gallery.errors import SideTooLong, TooManyPixels, TooMuchMemory
-from gallery.processing.renderers import open_renderers
+from gallery.renderers.pool import open_renderers
 from gallery.rendering.pipeline import render
 from gallery.rendering.probe import Limits, probe
 from gallery.rendering.recipe import Recipe

@@ -11,9 +11,9 @@ from gallery.cli import startup
 from gallery.cli.worker_http import worker_http
 from gallery.embedded.processes import exit_with_parent
 from gallery.jobs.worker import consume_jobs
-from gallery.processing.confinement import weakness
 from gallery.processing.handlers import handlers, sweep_regularly
 from gallery.processing.service import max_attempts
+from gallery.renderers.confinement import weakness
 from gallery.settings import Settings
 from gallery.wiring import open_processing
 

@@ -11,8 +11,8 @@ import httpx
 from gallery.access.open_mode import is_loopback, is_open
 from gallery.doctor.model import CheckContext, Verdict, notice, skipped, well, wrong
 from gallery.ops.capacity import capacity, file_limits
-from gallery.processing.confinement import examine
-from gallery.processing.renderers import open_renderers
+from gallery.renderers.confinement import examine
+from gallery.renderers.pool import open_renderers
 from gallery.settings import Settings, find_unknown_variables
 
 GIB = 1024**3

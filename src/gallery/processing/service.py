@@ -46,9 +46,9 @@ from gallery.local_disk.scratch import open_outputs, work_folder
 from gallery.local_disk.space import translate_disk_full
 from gallery.ops import metrics
 from gallery.processing.lease import LeaseLost, run_under_lease
-from gallery.processing.renderers import RendererPool
 from gallery.processing.retries import backoff, retry_while_unavailable
 from gallery.processing.timing import step
+from gallery.renderers.pool import RendererPool
 from gallery.rendering.pipeline import render
 from gallery.rendering.recipe import Recipe
 from gallery.rendering.rendered import Rendered

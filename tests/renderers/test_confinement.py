@@ -13,9 +13,9 @@ import pytest
 import photos
 from child_functions import MEMORY_BYTES, try_connect, try_read, try_signal, try_write
 from gallery.errors import RendererFailed
-from gallery.processing.confinement import examine, weakness
-from gallery.processing.interpreter import filtered_environment
-from gallery.processing.renderers import open_renderers
+from gallery.renderers.confinement import examine, weakness
+from gallery.renderers.interpreter import filtered_environment
+from gallery.renderers.pool import open_renderers
 from gallery.rendering.pipeline import render
 from gallery.rendering.recipe import Recipe
 from gallery_processes import GALLERY, RunningProcess
@@ -144,7 +144,7 @@ def refuse(*numbers):
     assert libc.prctl(22, 2, ctypes.c_char_p(program)) == 0
 """
 REFUSED = f"""{FILTER}
-from gallery.processing.confinement import confine, examine
+from gallery.renderers.confinement import confine, examine
 capset = {{"x86_64": 126, "aarch64": 91}}[platform.machine()]
 refuse(444, 445, 446, *([capset] if sys.argv[3] == "capset too" else []))
 confine(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]))

@@ -18,7 +18,7 @@ from gallery.errors import (
     RendererTimedOut,
     RendererUnavailable,
 )
-from gallery.processing.renderers import RendererPool, open_renderers
+from gallery.renderers.pool import RendererPool, open_renderers
 from gallery_processes import command_line
 
 
@@ -33,7 +33,7 @@ def children():
 
 
 def test_without_an_installed_distribution_the_error_explains_it(tmp_path, monkeypatch):
-    monkeypatch.setattr("gallery.processing.renderers.DISTRIBUTION", "gallery-that-is-not-installed")
+    monkeypatch.setattr("gallery.renderers.pool.DISTRIBUTION", "gallery-that-is-not-installed")
     with (
         pytest.raises(CannotStart, match="is not installed for this Python"),
         open_renderers(1, deadline=2, memory=MEMORY_BYTES, scratch=tmp_path, denied=tmp_path),

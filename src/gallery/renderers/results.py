@@ -18,7 +18,7 @@ ALLOWED_NAMES = {
     "pebble.pool.process": {"Acknowledgement", "TaskResult", "TaskProblem"},
     "pebble.common.types": {"Result", "ResultStatus", "RemoteException.rebuild_exception"},
     "gallery.errors": {"_rebuild"},
-    "gallery.processing.confinement": {"Confinement"},
+    "gallery.renderers.confinement": {"Confinement"},
     "gallery.rendering.rendered": {"Rendered", "Rendition"},
     "gallery.rendering.probe": {"Format"},
 }

@@ -30,8 +30,8 @@ from gallery.errors import (
     RendererTimedOut,
     RendererUnavailable,
 )
-from gallery.processing.confinement import confine
-from gallery.processing.results import RestrictedContext, UntrustedObject
+from gallery.renderers.confinement import confine
+from gallery.renderers.results import RestrictedContext, UntrustedObject
 
 log = structlog.get_logger(__name__)
 
@@ -98,7 +98,7 @@ class RendererPool:
 def open_renderers(size: int, deadline: float, memory: int, scratch: Path, denied: Path) -> Iterator[RendererPool]:
     """Yields a pool of `size` children, started when first needed, each with at most `memory` bytes of data.
 
-    They write below `scratch` only and read nothing below `denied` (processing/confinement.py). Raises `CannotStart`.
+    They write below `scratch` only and read nothing below `denied` (renderers/confinement.py). Raises `CannotStart`.
     """
     context = RestrictedContext()
     context.set_executable(_interpreter())
@@ -120,7 +120,7 @@ def open_renderers(size: int, deadline: float, memory: int, scratch: Path, denie
 
 
 def _interpreter() -> str:
-    """The path of the installed program of processing/interpreter.py. Raises `CannotStart`."""
+    """The path of the installed program of renderers/interpreter.py. Raises `CannotStart`."""
     try:
         files = distribution(DISTRIBUTION).files or []
     except PackageNotFoundError:
