@@ -212,7 +212,10 @@ def defined_names(body: list[ast.stmt]) -> Iterator[str]:
 
 def unknown_variables(text: str) -> Iterator[str]:
     known = {entry.variable for entry in all_settings()}
-    yield from (f"{variable} is no setting" for variable in VARIABLE.findall(text) if variable not in known)
+    open_ended = tuple(entry.variable.removesuffix(entry.name) for entry in all_settings() if entry.open_ended)
+    for variable in VARIABLE.findall(text):
+        if variable not in known and not f"{variable}__".startswith(open_ended):
+            yield f"{variable} is no setting"
 
 
 def broken_python(code: str) -> Iterator[str]:

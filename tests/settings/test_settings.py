@@ -9,7 +9,10 @@ from gallery.settings import (
     all_settings,
     find_unknown_variables,
     parse_origins,
+    parse_picture_formats,
     parse_postgres_urls,
+    parse_rendition_formats,
+    parse_widths,
 )
 
 
@@ -146,3 +149,59 @@ def test_an_unusable_url_is_explained(name, value, expected):
     with pytest.raises(Misconfigured, match=expected) as raised:
         Settings.read({name: value})
     assert raised.value.detail.startswith(f"{name} is '{value}': ")
+
+
+def test_widths_are_read_from_a_list():
+    assert parse_widths(Settings().renditions.widths) == (320, 960, 1920)
+    assert parse_widths(" 16, 8192") == (16, 8192)
+
+
+def test_formats_are_read_in_any_order_the_best_first():
+    assert parse_rendition_formats("JPEG, avif") == ("avif", "jpeg")
+    assert parse_picture_formats("png,jpeg,webp,avif,png") == ("avif", "webp", "jpeg", "png")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        *(
+            ("GALLERY_RENDITIONS__WIDTHS", value, "from 16 to 8192")
+            for value in ("15", "8193", "320,", "a", "1.5", "-1")
+        ),
+        ("GALLERY_RENDITIONS__WIDTHS", ",".join(str(width) for width in range(100, 113)), "up to 12"),
+        *(("GALLERY_RENDITIONS__WIDTHS", value, "ascending") for value in ("960,320", "320,320")),
+        *(("GALLERY_RENDITIONS__FORMATS", value, "avif, webp, jpeg,") for value in ("png", "webp,gif", ",")),
+        ("GALLERY_RENDITIONS__QUALITY_WEBP", "101", "<= 100"),
+        ("GALLERY_PICTURES__FORMATS", "webp jpeg", "avif, webp, jpeg, png,"),
+        ("GALLERY_PICTURES__ANONYMOUS", "all", "presets|any|none"),
+        ("GALLERY_PICTURES__BUDGET", "0", "> 0"),
+    ],
+)
+def test_an_invalid_setting_of_pictures_is_explained(name, value, expected):
+    with pytest.raises(Misconfigured) as raised:
+        Settings.read({name: value})
+    assert raised.value.detail.startswith(f"{name} is '{value}': ")
+    assert expected in raised.value.detail
+
+
+def test_presets_have_any_names_in_lower_case():
+    given = {"GALLERY_PRESETS__CARD_2": "w=400", "GALLERY_PRESETS__avatar": "w=96&h=96", "GALLERY_PRESETS__OLD": ""}
+    settings = Settings.read(given)
+    assert settings.presets == {"avatar": "w=96&h=96", "card_2": "w=400"}
+    assert find_unknown_variables(given) == {}
+    shown = {entry.variable: value for entry, value in settings.items()}
+    assert shown["GALLERY_PRESETS__AVATAR"] == "w=96&h=96"
+    assert shown["GALLERY_PRESETS__CARD_2"] == "w=400"
+    assert not any("<" in variable for variable in shown)
+
+
+@pytest.mark.parametrize("name", ["", "<NAME>", "ÄPFEL", "A B", "A.B", "A" * 65])
+def test_an_invalid_name_of_a_preset_is_explained(name):
+    with pytest.raises(Misconfigured, match="up to 64 letters") as raised:
+        Settings.read({f"GALLERY_PRESETS__{name}": "w=1"})
+    assert raised.value.detail.startswith(f"GALLERY_PRESETS__{name} is 'w=1': ")
+
+
+def test_a_preset_has_one_variable():
+    with pytest.raises(Misconfigured, match="one variable for the preset avatar"):
+        Settings.read({"GALLERY_PRESETS__AVATAR": "w=1", "GALLERY_PRESETS__Avatar": "w=2"})

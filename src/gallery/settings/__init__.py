@@ -45,6 +45,16 @@ from gallery.settings.branches import (
     UploadSettings,
     WorkerSettings,
 )
+from gallery.settings.pictures import (
+    PRESETS_PREFIX,
+    PicturesSettings,
+    RenditionsSettings,
+    check_preset_name,
+    find_presets,
+    parse_picture_formats,
+    parse_rendition_formats,
+    parse_widths,
+)
 
 __all__ = [
     "SECRETS",
@@ -60,8 +70,10 @@ __all__ = [
     "Network",
     "NotificationsSettings",
     "ObjectsSettings",
+    "PicturesSettings",
     "RateSettings",
     "RedisSettings",
+    "RenditionsSettings",
     "S3Settings",
     "ServeSettings",
     "Setting",
@@ -74,9 +86,13 @@ __all__ = [
     "find_unknown_variables",
     "parse_networks",
     "parse_origins",
+    "parse_picture_formats",
     "parse_postgres_urls",
+    "parse_rendition_formats",
+    "parse_widths",
 ]
 
+OPEN_NAME = "<NAME>"
 VARIABLE_NAMES = {
     "port": "PORT",
     "cors_origin": "CORS_ORIGIN",
@@ -136,6 +152,12 @@ class Settings(Struct, frozen=True):
     objects: ObjectsSettings = ObjectsSettings()
     s3: S3Settings = S3Settings()
     upload: UploadSettings = UploadSettings()
+    renditions: RenditionsSettings = RenditionsSettings()
+    pictures: PicturesSettings = PicturesSettings()
+    presets: Annotated[
+        dict[str, str],
+        Meta(description="A preset of pictures on demand, named in lower case, e.g. `w=96&h=96&fit=cover`"),
+    ] = {}
     worker: WorkerSettings = WorkerSettings()
     autoscale: AutoscaleSettings = AutoscaleSettings()
     serve: ServeSettings = ServeSettings()
@@ -155,29 +177,39 @@ class Settings(Struct, frozen=True):
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> Self:
         """The tree that `environment` describes. Raises `Misconfigured`."""
-        given = {entry.path: environment[entry.variable] for entry in all_settings() if environment.get(entry.variable)}
-        tree: dict[str, Any] = {}
+        tree: dict[str, Any] = {"presets": _read_presets(environment)}
         for entry in all_settings():
-            if entry.path in given:
+            if (text := environment.get(entry.variable)) and not entry.open_ended:
                 branch = tree.setdefault(entry.branch, {}) if entry.branch else tree
-                branch[entry.name] = entry.parse(given[entry.path])
+                branch[entry.name] = entry.parse(text)
         return msgspec.convert(tree, cls)
 
     def items(self) -> Iterator[tuple["Setting", Any]]:
         """Every setting with its value, secrets masked, as `gallery config` prints them."""
         for entry in all_settings():
+            if entry.open_ended:
+                for name, text in self.presets.items():
+                    yield msgspec.structs.replace(entry, name=name), entry.masked(text)
+                continue
             holder = getattr(self, entry.branch) if entry.branch else self
             value = getattr(holder, entry.name)
             yield entry, entry.masked(value) if isinstance(value, str) else value
 
 
 class Setting(Struct, frozen=True):
-    """One setting: its branch and name in the tree, its type and its default."""
+    """One setting: its branch and name in the tree, its type and its default.
+
+    A branch whose names are open has one entry, with `OPEN_NAME` as its name.
+    """
 
     branch: str
     name: str
     type: Any
     default: Any
+
+    @property
+    def open_ended(self) -> bool:
+        return self.name == OPEN_NAME
 
     @property
     def path(self) -> str:
@@ -216,6 +248,8 @@ def all_settings() -> Iterator[Setting]:
             hints = get_type_hints(branch, include_extras=True)
             for leaf in msgspec.structs.fields(branch):
                 yield Setting(field.name, leaf.name, hints[leaf.name], leaf.default)
+        elif field.default is msgspec.NODEFAULT:
+            yield Setting(field.name, OPEN_NAME, field.type, None)
         else:
             yield Setting("", field.name, field.type, field.default)
 
@@ -223,14 +257,29 @@ def all_settings() -> Iterator[Setting]:
 def find_unknown_variables(environment: Mapping[str, str]) -> dict[str, str]:
     """`GALLERY_` variables that are no setting, each with the nearest real name (or an empty string)."""
     known = [entry.variable for entry in all_settings()]
-    unknown = [name for name in environment if name.startswith("GALLERY_") and name not in known]
+    ours = [name for name in environment if name.startswith("GALLERY_") and not name.startswith(PRESETS_PREFIX)]
+    unknown = [name for name in ours if name not in known]
     return {name: next(iter(difflib.get_close_matches(name, known, n=1)), "") for name in unknown}
+
+
+def _read_presets(environment: Mapping[str, str]) -> dict[str, str]:
+    presets: dict[str, str] = {}
+    for variable, name, text in find_presets(environment):
+        try:
+            check_preset_name(name, taken=presets)
+        except ValueError as error:
+            raise Misconfigured(f"{variable} is {masked_url(text)!r}: {error}.") from None
+        presets[name] = text
+    return presets
 
 
 VALIDATORS: dict[str, Callable[[str], object]] = {  # checks beyond the type
     "proxies": parse_networks,
     "cors_origin": parse_origins,
     "fault": failpoints.parse,
+    "renditions.widths": parse_widths,
+    "renditions.formats": parse_rendition_formats,
+    "pictures.formats": parse_picture_formats,
     "database.url": check_postgres_url,
     "database.direct_url": check_postgres_url,
     "database.read_replica_url": parse_postgres_urls,
