@@ -12,7 +12,7 @@ from conftest import running_application
 from factories import post, wait_until_settled
 from faults.proxy import Proxy
 from gallery.conditions import byte_range
-from gallery.delivery.api import MAX_BUFFERED_BYTES
+from gallery.delivery.responses import MAX_BUFFERED_BYTES
 from gallery.errors import RangeOutside
 from gallery.web.app import make_app
 

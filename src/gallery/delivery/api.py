@@ -1,64 +1,33 @@
-"""The original and the renditions over HTTP, whole or in part (RFC 9110, section 14)."""
+"""The original and the renditions over HTTP."""
 
-import time
 from pathlib import PurePosixPath
-from typing import Annotated, Any, NamedTuple
-from urllib.parse import quote
+from typing import Annotated, Any
 
 from litestar import Request, get
 from litestar.di import NamedDependency
-from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import FromPath, HeaderParameter, QueryParameter
-from litestar.response import Response, Stream
+from litestar.params import FromPath, QueryParameter
+from litestar.response import Response
 
-from gallery.access.model import SERVE, SERVE_ORIGINAL, Caller, CredentialKind
-from gallery.adapters.valkey.rates import RENDITIONS
-from gallery.conditions import byte_range, unchanged
+from gallery.access.model import SERVE, SERVE_ORIGINAL, Caller
+from gallery.delivery.responses import (
+    PICTURE_OPTIONS,
+    RESPONSES,
+    ConditionalHeaders,
+    IfRangeHeader,
+    RangeHeader,
+    Representation,
+    cache_control,
+    cross_origin_headers,
+    object_headers,
+    respond,
+)
 from gallery.delivery.service import Pictures
 from gallery.errors import RenditionNotFound
 from gallery.images.change_tokens import image_subject
-from gallery.images.model import Image, parse_id
-from gallery.images.openapi import NOT_MODIFIED, IfNoneMatchHeader
+from gallery.images.model import parse_id
+from gallery.images.openapi import IfNoneMatchHeader
 from gallery.images.reusable import ResponseKind, declare_subject
 from gallery.images.service import Images
-
-MAX_BUFFERED_BYTES = 256 * 1024  # no more than the buffers of a stream to a slow reader hold
-HEAD_SCOPE_KEY = "gallery.head"  # in the ASGI scope of a HEAD request; see `web.middleware`
-PICTURE_OPTIONS = RENDITIONS | {"embeddable": True}  # for `opt`: pages of other origins of the same site may show it
-RESPONSES = {
-    200: ResponseSpec(
-        bytes, description="The picture, with a strong `ETag`", media_type="image/*", generate_examples=False
-    ),
-    206: ResponseSpec(bytes, description="The requested part", media_type="image/*", generate_examples=False),
-    304: NOT_MODIFIED,
-    416: ResponseSpec(None, description="The part begins after the picture's end; `Content-Range` has its size"),
-}
-
-
-class Representation(NamedTuple):
-    """A stored object as a response: its key in the object store, media type, size in bytes and strong `ETag`."""
-
-    key: str
-    type: str
-    size: int
-    etag: str
-
-
-class ConditionalHeaders(NamedTuple):
-    """The values of the request's conditional headers."""
-
-    if_none_match: str | None
-    range: str | None
-    if_range: str | None
-
-
-RangeHeader = Annotated[
-    str | None,
-    HeaderParameter(name="Range", description="One part, e.g. `bytes=0-1023`; for several, the answer is the whole"),
-]
-IfRangeHeader = Annotated[
-    str | None, HeaderParameter(name="If-Range", description="The `ETag` of the picture that the part belongs to")
-]
 
 
 @get(
@@ -86,9 +55,11 @@ async def original(
     image = await images.get(caller, id_)
     name = image.original_name or image.id
     representation = Representation(image.original_key, image.mime_type, image.size, image.sha256)
-    headers = _headers(name, _cache_control(image, caller), disposition="inline" if download is None else "attachment")
-    headers |= _cross_origin_headers(image, caller)
-    return await _respond(
+    headers = object_headers(
+        name, cache_control(image, caller), disposition="inline" if download is None else "attachment"
+    )
+    headers |= cross_origin_headers(image, caller)
+    return await respond(
         request, pictures, representation, headers, ConditionalHeaders(if_none_match, range_header, if_range)
     )
 
@@ -125,65 +96,10 @@ async def rendition(
     etag = f"{image.rendered_attempt}-{image.recipe}-{file}"
     representation = Representation(image.rendition_key(found), f"image/{found.format}", found.size, etag)
     file_name = f"{PurePosixPath(image.original_name).stem or image.id}-{file}"
-    headers = _headers(file_name, _cache_control(image, caller, v)) | _cross_origin_headers(image, caller)
-    return await _respond(
+    headers = object_headers(file_name, cache_control(image, caller, v)) | cross_origin_headers(image, caller)
+    return await respond(
         request, pictures, representation, headers, ConditionalHeaders(if_none_match, range_header, if_range)
     )
 
 
 HANDLERS = [original, rendition]
-
-
-async def _respond(
-    request: Request[Any, Any, Any],
-    pictures: Pictures,
-    representation: Representation,
-    headers: dict[str, str],
-    conditions: ConditionalHeaders,
-) -> Response[Any]:
-    """304 if the client has the picture, 206 for a valid range, else 200 with the whole picture."""
-    headers["ETag"] = f'"{representation.etag}"'
-    if unchanged(conditions.if_none_match, representation.etag):
-        return Response(b"", status_code=304, headers=headers)
-    if HEAD_SCOPE_KEY in request.scope:
-        return Response(
-            b"", media_type=representation.type, headers={**headers, "Content-Length": str(representation.size)}
-        )
-    limits = byte_range(conditions.range, conditions.if_range, representation.etag, representation.size)
-    start, end = limits or (0, representation.size)
-    if limits is not None:
-        headers["Content-Range"] = f"bytes {start}-{end - 1}/{representation.size}"
-    headers["Content-Length"] = str(end - start)
-    status = 206 if limits else 200
-    chunks = await pictures.open(representation.key, representation.size, start, end if limits else None)
-    if end - start > MAX_BUFFERED_BYTES:
-        return Stream(chunks, status_code=status, media_type=representation.type, headers=headers)
-    body = b"".join([chunk async for chunk in chunks])  # before the first byte is sent, since the store may still fail
-    return Response(body, status_code=status, media_type=representation.type, headers=headers)
-
-
-def _cache_control(image: Image, caller: Caller, recipe: str | None = None) -> str:
-    """`Cache-Control`: a URL with the current recipe's version never changes its content. Shared caches may store a
-    public image. A picture that was read by a signed link may be stored until the link expires.
-    """
-    scope = "public" if image.public else "private"
-    if recipe is None or recipe != image.recipe:
-        return f"{scope}, no-cache"
-    if caller.kind is CredentialKind.LINK:
-        return f"private, max-age={max(0, int((caller.expires_at or 0) - time.time()))}"
-    return f"{scope}, max-age=31536000, immutable"
-
-
-def _cross_origin_headers(image: Image, caller: Caller) -> dict[str, str]:
-    """Any site may embed a public image, and a picture by its signed link; else the middleware's header holds."""
-    embeddable_anywhere = image.public or caller.kind is CredentialKind.LINK
-    return {"Cross-Origin-Resource-Policy": "cross-origin"} if embeddable_anywhere else {}
-
-
-def _headers(name: str, cache_control: str, disposition: str = "inline") -> dict[str, str]:
-    return {
-        "Accept-Ranges": "bytes",
-        "Cache-Control": cache_control,
-        "Content-Disposition": f"{disposition}; filename*=UTF-8''{quote(name, safe='')}",
-        "Content-Security-Policy": "default-src 'none'; sandbox",
-    }

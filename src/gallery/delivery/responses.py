@@ -1,0 +1,110 @@
+"""Responses with the bytes of a stored object, whole or in part (RFC 9110, section 14), and their headers."""
+
+import time
+from typing import Annotated, Any, NamedTuple
+from urllib.parse import quote
+
+from litestar import Request
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import HeaderParameter
+from litestar.response import Response, Stream
+
+from gallery.access.model import Caller, CredentialKind
+from gallery.adapters.valkey.rates import RENDITIONS
+from gallery.conditions import byte_range, unchanged
+from gallery.delivery.service import Pictures
+from gallery.images.model import Image
+from gallery.images.openapi import NOT_MODIFIED
+
+MAX_BUFFERED_BYTES = 256 * 1024  # no more than the buffers of a stream to a slow reader hold
+HEAD_SCOPE_KEY = "gallery.head"  # in the ASGI scope of a HEAD request; see `web.middleware`
+PICTURE_OPTIONS = RENDITIONS | {"embeddable": True}  # for `opt`: pages of other origins of the same site may show it
+RESPONSES = {
+    200: ResponseSpec(
+        bytes, description="The picture, with a strong `ETag`", media_type="image/*", generate_examples=False
+    ),
+    206: ResponseSpec(bytes, description="The requested part", media_type="image/*", generate_examples=False),
+    304: NOT_MODIFIED,
+    416: ResponseSpec(None, description="The part begins after the picture's end; `Content-Range` has its size"),
+}
+
+
+class Representation(NamedTuple):
+    """A stored object as a response: its key in the object store, media type, size in bytes and strong `ETag`."""
+
+    key: str
+    type: str
+    size: int
+    etag: str
+
+
+class ConditionalHeaders(NamedTuple):
+    """The values of the request's conditional headers."""
+
+    if_none_match: str | None
+    range: str | None
+    if_range: str | None
+
+
+RangeHeader = Annotated[
+    str | None,
+    HeaderParameter(name="Range", description="One part, e.g. `bytes=0-1023`; for several, the answer is the whole"),
+]
+IfRangeHeader = Annotated[
+    str | None, HeaderParameter(name="If-Range", description="The `ETag` of the picture that the part belongs to")
+]
+
+
+async def respond(
+    request: Request[Any, Any, Any],
+    pictures: Pictures,
+    representation: Representation,
+    headers: dict[str, str],
+    conditions: ConditionalHeaders,
+) -> Response[Any]:
+    """304 if the client has the picture, 206 for a valid range, else 200 with the whole picture."""
+    headers["ETag"] = f'"{representation.etag}"'
+    if unchanged(conditions.if_none_match, representation.etag):
+        return Response(b"", status_code=304, headers=headers)
+    if HEAD_SCOPE_KEY in request.scope:
+        return Response(
+            b"", media_type=representation.type, headers={**headers, "Content-Length": str(representation.size)}
+        )
+    limits = byte_range(conditions.range, conditions.if_range, representation.etag, representation.size)
+    start, end = limits or (0, representation.size)
+    if limits is not None:
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{representation.size}"
+    headers["Content-Length"] = str(end - start)
+    status = 206 if limits else 200
+    chunks = await pictures.open(representation.key, representation.size, start, end if limits else None)
+    if end - start > MAX_BUFFERED_BYTES:
+        return Stream(chunks, status_code=status, media_type=representation.type, headers=headers)
+    body = b"".join([chunk async for chunk in chunks])  # before the first byte is sent, since the store may still fail
+    return Response(body, status_code=status, media_type=representation.type, headers=headers)
+
+
+def cache_control(image: Image, caller: Caller, recipe: str | None = None) -> str:
+    """`Cache-Control`: a URL with the current recipe's version never changes its content. Shared caches may store a
+    public image. A picture that was read by a signed link may be stored until the link expires.
+    """
+    scope = "public" if image.public else "private"
+    if recipe is None or recipe != image.recipe:
+        return f"{scope}, no-cache"
+    if caller.kind is CredentialKind.LINK:
+        return f"private, max-age={max(0, int((caller.expires_at or 0) - time.time()))}"
+    return f"{scope}, max-age=31536000, immutable"
+
+
+def cross_origin_headers(image: Image, caller: Caller) -> dict[str, str]:
+    """Any site may embed a public image, and a picture by its signed link; else the middleware's header holds."""
+    embeddable_anywhere = image.public or caller.kind is CredentialKind.LINK
+    return {"Cross-Origin-Resource-Policy": "cross-origin"} if embeddable_anywhere else {}
+
+
+def object_headers(name: str, cache_control: str, disposition: str = "inline") -> dict[str, str]:
+    return {
+        "Accept-Ranges": "bytes",
+        "Cache-Control": cache_control,
+        "Content-Disposition": f"{disposition}; filename*=UTF-8''{quote(name, safe='')}",
+        "Content-Security-Policy": "default-src 'none'; sandbox",
+    }
