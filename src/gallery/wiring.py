@@ -43,9 +43,10 @@ from gallery.ops.readings import Readings
 from gallery.processing.service import Processing, WorkerResources
 from gallery.processing.sweep import Sweep
 from gallery.renderers.pool import open_renderers
-from gallery.rendering.probe import Limits
+from gallery.rendering.memory import Output
+from gallery.rendering.probe import Format, Limits
 from gallery.rendering.recipe import Recipe
-from gallery.settings import RedisSettings, Settings
+from gallery.settings import RedisSettings, Settings, parse_rendition_formats, parse_widths
 from gallery.uploads.add import NewImages
 from gallery.uploads.idempotency import Idempotency, delete_expired
 from gallery.uploads.service import Uploads
@@ -61,6 +62,7 @@ class Gallery:
     """All services of a process. The process itself starts those that run (the feed, the processing)."""
 
     settings: Settings
+    recipe: Recipe
     access: Access
     database: Database
     valkey: Valkey
@@ -117,17 +119,19 @@ def build_gallery(
     tokens: ChangeTokens | None = None,
 ) -> Gallery:
     tokens = tokens or own_change_tokens()
+    recipe = read_recipe(settings)
     cache = ImageCache(cache_valkey or valkey, settings.cache, tokens)
     events = EventStore(database)
     outbox = Outbox(database, cache, WakeUps(valkey), settings.public_url)
     images = Images(database, queue, outbox)
-    new_images = NewImages(database, objects, queue, outbox, image_limits(settings), settings.upload.quota_bytes)
+    new_images = NewImages(database, objects, queue, outbox, recipe.limits, settings.upload.quota_bytes)
     pictures = Pictures(images, objects)
     access = Access(settings, database)
     worker_registry = WorkerRegistry(database)
     feed = Feed(events, valkey, outbox.invalidate_events, access, tokens.set_caught_up, settings.notifications)
     return Gallery(
         settings=settings,
+        recipe=recipe,
         access=access,
         database=database,
         valkey=valkey,
@@ -185,7 +189,7 @@ async def open_processing(gallery: Gallery, name: str | None = None) -> AsyncIte
             lease=timedelta(seconds=worker.lease),
             pool=pool,
             scratch=scratch,
-            recipe=Recipe(limits=image_limits(gallery.settings)),
+            recipe=gallery.recipe,
         )
         yield Processing(gallery.database, gallery.objects, gallery.queue, gallery.outbox, resources)
 
@@ -195,9 +199,24 @@ def cache_redis_settings(settings: Settings) -> RedisSettings:
     return msgspec.structs.replace(settings.redis, url=settings.cache.url or settings.redis.url)
 
 
-def image_limits(settings: Settings) -> Limits:
-    upload = settings.upload
-    return Limits(max_pixels=upload.max_pixels, max_side=upload.max_side, memory=settings.worker.memory)
+def read_recipe(settings: Settings) -> Recipe:
+    """The recipe of all renditions, with the limits of the pictures that it is made for."""
+    renditions, upload = settings.renditions, settings.upload
+    widths = parse_widths(renditions.widths)
+    formats = tuple(Format(name) for name in parse_rendition_formats(renditions.formats))
+    return Recipe(
+        widths=widths,
+        formats=formats,
+        avif_quality=renditions.quality_avif,
+        webp_quality=renditions.quality_webp,
+        jpeg_quality=renditions.quality_jpeg,
+        limits=Limits(
+            max_pixels=upload.max_pixels,
+            max_side=upload.max_side,
+            memory=settings.worker.memory,
+            output=Output(widths[-1], avif=Format.AVIF in formats),
+        ),
+    )
 
 
 async def _warn_of_eviction(valkey: Valkey) -> None:

@@ -17,7 +17,7 @@ from gallery.renderers.confinement import examine, weakness
 from gallery.renderers.interpreter import filtered_environment
 from gallery.renderers.pool import open_renderers
 from gallery.rendering.pipeline import render
-from gallery.rendering.recipe import Recipe
+from gallery.rendering.recipe import FORMATS, Recipe
 from gallery_processes import GALLERY, RunningProcess
 
 PICTURES = {
@@ -125,7 +125,7 @@ async def test_it_renders_all_accepted_formats(pool, folders, name):
     original, into = scratch / "original", scratch / "renditions"
     original.write_bytes(PICTURES[name]())
     into.mkdir()
-    rendered = await pool.run(render, original, into, Recipe())
+    rendered = await pool.run(render, original, into, Recipe(formats=FORMATS))
     assert {f"{r.name}.{r.format}" for r in rendered.renditions} == {path.name for path in into.iterdir()}
 
 

@@ -14,7 +14,8 @@ from PIL import Image, ImageCms
 
 import photos
 import thumbhashes
-from gallery.rendering.recipe import Recipe
+from gallery.rendering.probe import Format
+from gallery.rendering.recipe import FORMATS, Recipe
 
 MIN_SSIM = 0.9  # structural similarity; another photo, or the same one rotated, has less than 0.5
 
@@ -120,6 +121,28 @@ def test_the_recipe_is_followed(render_file):
     assert [size[0] for size in rendered.sizes] == ["100", "100", "300", "300"]
     better = render_file(photos.a_jpeg(600, 450), Recipe(widths=(100, 300)))
     assert all(a.size < 0.7 * b.size for a, b in zip(rendered.facts.renditions, better.facts.renditions, strict=True))
+
+
+def test_avif_can_be_in_the_recipe(render_file):
+    reference = photos.photo(600, 450)
+    rendered = render_file(photos.a_jpeg(600, 450), Recipe(widths=(300, 600), formats=FORMATS))
+    assert [size[:2] for size in rendered.sizes] == [(name, kind) for name in ("300", "600") for kind in FORMATS]
+    assert rendered.picture("600", "avif").format == "AVIF"
+    assert photos.likeness(rendered.picture("600", "avif"), reference) > MIN_SSIM - 0.05
+    plainer = render_file(photos.a_jpeg(600, 450), Recipe(widths=(600,), formats=(Format.AVIF,), avif_quality=10))
+    assert plainer.facts.renditions[0].size < 0.7 * len(rendered.file("600", "avif"))
+
+
+def test_avif_keeps_transparency(render_file):
+    picture = render_file(plain((200, 30, 40, 0), "RGBA"), Recipe(formats=(Format.AVIF,))).picture("320", "avif")
+    assert picture.mode == "RGBA"
+    assert picture.getchannel("A").getextrema() == (0, 0)
+
+
+@pytest.mark.parametrize("sides", [(2, 16_383), (2, 17_000)])
+def test_the_tallest_avif(render_file, sides):
+    rendered = render_file(plain((200, 30, 40), sides=sides), Recipe(formats=(Format.AVIF, Format.WEBP)))
+    assert {size[2:] for size in rendered.sizes} == {(2, 16_383)}
 
 
 # --- upright --------------------------------------------------------------------------------------------------------

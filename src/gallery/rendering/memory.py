@@ -4,11 +4,13 @@ The numbers are those of libvips 8.18.7, libaom and libheif 1.23.6 as `bench/pic
 up. Decoders that work row by row take little; others hold all pixels, and libaom ten bytes more for each.
 """
 
-MAX_RENDITION_WIDTH = 1_920  # px
-MAX_RENDITION_HEIGHT = 65_500  # px
+from typing import NamedTuple
+
+MAX_RENDITION_HEIGHT, MAX_AVIF_HEIGHT = 65_500, 16_383  # px
 BASE_BYTES = 128 << 20  # the interpreter, the libraries, transparency and encoders
 BYTES_PER_SIDE_PIXEL = 3 << 10  # for each pixel of the longer side: rows in work
 BYTES_PER_RENDERED_PIXEL = 9.0  # the largest rendition, rotated and upright, and the smaller ones
+BYTES_PER_AVIF_PIXEL = 48.0  # libaom's encoder, for the largest rendition with transparency
 FILE_COPIES = 2
 
 SEQUENTIAL = 0.75  # bytes a pixel
@@ -16,13 +18,27 @@ GIF_BYTES_PER_PIXEL = 5.0
 WEBP_BYTES_PER_PIXEL, ALPHA_WEBP_BYTES_PER_PIXEL = 13.0, 15.5
 
 
-def estimate(width: int, height: int, bytes_per_pixel: float, file_size: int) -> int:
+class Output(NamedTuple):
+    """What is made of each picture: the width of the largest rendition, in pixels, and whether it is made as AVIF."""
+
+    max_width: int = 1_920
+    avif: bool = False
+
+
+def estimate(width: int, height: int, bytes_per_pixel: float, file_size: int, output: Output) -> int:
     """The most bytes for a picture of these sides, whether upright or rotated."""
+    pixels = width * height * bytes_per_pixel
+    pixels += _rendered(width, height, output.max_width, MAX_RENDITION_HEIGHT) * BYTES_PER_RENDERED_PIXEL
+    if output.avif:
+        pixels += _rendered(width, height, output.max_width, MAX_AVIF_HEIGHT) * BYTES_PER_AVIF_PIXEL
+    return BASE_BYTES + round(pixels) + max(width, height) * BYTES_PER_SIDE_PIXEL + FILE_COPIES * file_size
+
+
+def _rendered(width: int, height: int, max_width: int, max_height: int) -> int:
+    """The pixels of the largest rendition, whether the picture is upright or rotated."""
     short, long = sorted((width, height))
-    wide = min(short, MAX_RENDITION_WIDTH)
-    rendered = wide * min(max(MAX_RENDITION_WIDTH, round(long * wide / short)), MAX_RENDITION_HEIGHT)
-    pixels = width * height * bytes_per_pixel + rendered * BYTES_PER_RENDERED_PIXEL
-    return BASE_BYTES + round(pixels) + long * BYTES_PER_SIDE_PIXEL + FILE_COPIES * file_size
+    wide = min(short, max_width)
+    return wide * min(max(max_width, round(long * wide / short)), max_height)
 
 
 def jpeg(samples: float, *, multi_scan: bool) -> float:

@@ -6,13 +6,14 @@ claims again before it decodes.
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import BinaryIO
 
 from gallery.errors import NotAPicture, SideTooLong, TooManyPixels, TooMuchMemory
 from gallery.rendering import file_headers, isobmff, memory
 from gallery.rendering.file_headers import Header
+from gallery.rendering.memory import Output
 
 MAX_JPEG_SIDE = 65_500  # px; the limit of libjpeg and of browsers
 
@@ -32,11 +33,12 @@ class Format(StrEnum):
 
 @dataclass(frozen=True)
 class Limits:
-    """`max_side` is in pixels, `memory` in bytes for one renderer."""
+    """`max_side` is in pixels, `memory` in bytes for one renderer, which makes `output` of a picture."""
 
     max_pixels: int = 200_000_000
     max_side: int = 65_535
     memory: int = 2_560 << 20
+    output: Output = field(default_factory=Output)
 
     def check(self, width: int, height: int) -> None:
         """Raises `TooManyPixels` or `SideTooLong`."""
@@ -78,7 +80,7 @@ def probe(file: BinaryIO, limits: Limits) -> ProbeResult:
         raise SideTooLong(
             width=header.width, height=header.height, limit=MAX_JPEG_SIDE, set_by="decoders read no longer JPEGs"
         )
-    needed = memory.estimate(header.width, header.height, header.bytes_per_pixel, size)
+    needed = memory.estimate(header.width, header.height, header.bytes_per_pixel, size, limits.output)
     if needed > limits.memory:
         raise TooMuchMemory(needed=needed, limit=limits.memory, width=header.width, height=header.height, format=kind)
     return ProbeResult(kind, header.width, header.height, header.animated)

@@ -9,8 +9,12 @@ from typing import NamedTuple
 from gallery.rendering.probe import Format, Limits
 
 REVISION = 2  # raise it when the code makes different pixels from the same numbers
-FORMATS = (Format.WEBP, Format.JPEG)  # the best first
-MAX_SIDES = {Format.WEBP: 16_383, Format.JPEG: 65_500}  # px: the limits of libwebp and libjpeg
+FORMATS = (Format.AVIF, Format.WEBP, Format.JPEG)  # that a recipe may have, the best first
+MAX_SIDES = {  # px: the limits of libwebp and libjpeg; AVIF's of 16,384 would be a size of its own
+    Format.AVIF: 16_383,
+    Format.WEBP: 16_383,
+    Format.JPEG: 65_500,
+}
 
 
 class Size(NamedTuple):
@@ -23,13 +27,16 @@ class Size(NamedTuple):
 
 @dataclass(frozen=True)
 class Recipe:
-    """Widths are nominal, in pixels, ascending.
+    """Widths are nominal, in pixels, ascending; formats have the order of `FORMATS`.
 
     JPEG is plain: at 1920 px, optimised coding takes 2.5 times as long for 1 % fewer bytes, progressive 5 times as long
     for 4 %.
     """
 
     widths: tuple[int, ...] = (320, 960, 1920)
+    formats: tuple[Format, ...] = (Format.WEBP, Format.JPEG)
+    avif_quality: int = 50
+    avif_effort: int = 0
     webp_quality: int = 80
     webp_effort: int = 2
     jpeg_quality: int = 82
@@ -37,14 +44,35 @@ class Recipe:
 
     @property
     def version(self) -> str:
-        """Eight hex digits that change whenever the same picture would be rendered differently."""
-        parts = (REVISION, self.widths, self.webp_quality, self.webp_effort, self.jpeg_quality)
-        return hashlib.sha256(f"{parts} libvips {version('pyvips-binary')}".encode()).hexdigest()[:8]
+        """Eight hex digits that change whenever the same picture would get other renditions.
+
+        The settings of a format without renditions do not count.
+        """
+        return self._digest(self.widths, self.formats)
+
+    @property
+    def pictures_version(self) -> str:
+        """As `version`, for pictures on demand: all formats count, the renditions' widths do not."""
+        return self._digest((), FORMATS)
+
+    def _digest(self, widths: tuple[int, ...], formats: tuple[Format, ...]) -> str:
+        encoders = [(str(kind), self.quality(kind), self._efforts.get(kind)) for kind in formats]
+        parts = f"{(REVISION, widths, encoders)} libvips {version('pyvips-binary')}"
+        return hashlib.sha256(parts.encode()).hexdigest()[:8]
+
+    @property
+    def _efforts(self) -> dict[Format, int]:
+        return {Format.AVIF: self.avif_effort, Format.WEBP: self.webp_effort}
+
+    def quality(self, kind: Format) -> int:
+        """From 1 to 100, for a lossy format; 100 for any other."""
+        lossy = {Format.AVIF: self.avif_quality, Format.WEBP: self.webp_quality, Format.JPEG: self.jpeg_quality}
+        return lossy.get(kind, 100)
 
     def includes(self, files: Iterable[tuple[str, Format]]) -> bool:
         """Whether each pair is the name and the format of a rendition of this recipe, so that it can name a file."""
         names = {str(nominal) for nominal in self.widths}
-        return all(name in names and kind in FORMATS for name, kind in files)
+        return all(name in names and kind in self.formats for name, kind in files)
 
     def sizes(self, width: int, height: int, kind: Format) -> list[Size]:
         """The renditions of an upright picture in this format, the smallest first; never larger than the picture.
@@ -61,7 +89,7 @@ class Recipe:
     def all_sizes(self, width: int, height: int) -> dict[Size, list[Format]]:
         """Each size of an upright picture's renditions, the smallest first, with its formats."""
         formats: dict[Size, list[Format]] = {}
-        for kind in FORMATS:
+        for kind in self.formats:
             for size in self.sizes(width, height, kind):
                 formats.setdefault(size, []).append(kind)
         return dict(sorted(formats.items(), key=lambda item: item[0].width * item[0].height))
