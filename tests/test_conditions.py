@@ -41,6 +41,8 @@ def test_unchanged(header, expected):
         ('"x"', []),
         ("", []),
         ('"99999999999999"', []),
+        ('"3-1764410400-k1"', [3]),
+        ('"3x", "-3", "3.5"', []),
     ],
 )
 def test_expected_versions(header, expected):

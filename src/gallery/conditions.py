@@ -5,6 +5,7 @@ import re
 from gallery.errors import RangeOutside
 
 ETAG_PATTERN = re.compile(r'\s*(W/)?"([^"]*)"\s*(?:,|$)')
+VERSION_PATTERN = re.compile(r"([0-9]{1,9})(?:-|$)")
 RANGE_PATTERN = re.compile(r"bytes[ \t]*=[ \t]*([0-9]{0,30})-([0-9]{0,30})[ \t]*", re.IGNORECASE)
 
 
@@ -16,13 +17,14 @@ def unchanged(if_none_match: str | None, etag: str) -> bool:
 
 
 def expected_versions(if_match: str | None) -> list[int] | None:
-    """The versions that `if_match` allows; `None` allows any. Weak and unknown tags allow none."""
+    """The versions that `if_match` allows; `None` allows any. Weak and unknown tags allow none.
+
+    A tag is a version, perhaps with a suffix that names the signature of the answer's URLs: `12` or `12-1764410400-k1`.
+    """
     if if_match is None or if_match.strip() == "*":
         return None
-    tags = ETAG_PATTERN.findall(if_match)
-    return [
-        int(opaque) for weak, opaque in tags if not weak and opaque.isascii() and opaque.isdigit() and len(opaque) < 10
-    ]
+    tags = [VERSION_PATTERN.match(opaque) for weak, opaque in ETAG_PATTERN.findall(if_match) if not weak]
+    return [int(tag[1]) for tag in tags if tag is not None]
 
 
 def byte_range(range_header: str | None, if_range: str | None, etag: str, size: int) -> tuple[int, int] | None:

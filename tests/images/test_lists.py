@@ -83,7 +83,7 @@ async def test_the_error_of_an_unknown_parameter_names_the_known_ones(client):
     assert answer.json()["errors"] == [
         {
             "pointer": "/page",
-            "detail": "is an unknown parameter; expected one of limit, cursor, sort, status, tag, search, ids",
+            "detail": "is an unknown parameter; expected one of limit, cursor, sort, status, tag, search, ids, signed",
         }
     ]
 
@@ -108,6 +108,7 @@ async def test_every_value_is_answered_or_refused(client, name, value):
 
 async def test_the_document_describes_every_parameter(client):
     listed = (await client.get("/api/openapi.json")).json()["paths"][IMAGES]["get"]
-    assert [p["name"] for p in listed["parameters"]] == ["limit", "cursor", "sort", "status", "tag", "search", "ids"]
+    names = [p["name"] for p in listed["parameters"]]
+    assert names == ["limit", "cursor", "sort", "status", "tag", "search", "ids", "signed"]
     assert all(p["description"] and p["in"] == "query" and not p["required"] for p in listed["parameters"])
     assert "default" in listed["responses"]

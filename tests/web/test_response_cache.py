@@ -160,6 +160,7 @@ async def make_images(keeping, client, **headers):
             ready = (await client.get(f"/api/v1/images/{image}", headers=headers)).json()
             small = min(ready["renditions"], key=lambda r: r["size"])["url"]
             paths += [f"/api/v1/images/{image}", f"/api/v1/images/{image}/original", small, small.partition("?")[0]]
+    paths += [f"{paths[4]}?signed=true", "/api/v1/images?limit=1&signed=true"]
     return [*paths, f"{paths[4]}/timeline", f"{paths[4]}/nothing.webp", "/api/v1/images/nothing", "/livez"]
 
 

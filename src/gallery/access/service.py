@@ -48,7 +48,7 @@ class Access:
         self.keys = ApiKeys(database)
         self.signatures = Signatures(database, settings.access.signing_keys)
         self.sessions = Sessions(self.signatures)
-        self.links = SignedLinks(self.signatures)
+        self.links = SignedLinks(self.signatures, settings.access.link_window)
         self._tokens = _tokens(settings.access)
         self._verified_credentials = RecentHashes(MAX_VERIFIED)
 

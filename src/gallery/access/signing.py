@@ -37,13 +37,17 @@ class Signatures:
 
     async def sign(self, purpose: Purpose, message: str) -> tuple[str, str]:
         """Returns the id of the key and the signature. Raises `DatabaseUnavailable`."""
-        key = (await self._current_keys())[0]
-        return key.id, _signature(key, purpose, message)
+        key = await self.current_key()
+        return key.id, signature_of(key, purpose, message)
+
+    async def current_key(self) -> SigningKey:
+        """The key that signs now. Raises `DatabaseUnavailable`."""
+        return (await self._current_keys())[0]
 
     async def verify(self, purpose: Purpose, message: str, key_id: str, signature: str) -> bool:
         """Whether the signature is valid; compares in constant time. Raises `DatabaseUnavailable`."""
         key = next((key for key in await self._current_keys() if key.id == key_id), None)
-        expected = _signature(key or _DUMMY_KEY, purpose, message)
+        expected = signature_of(key or _DUMMY_KEY, purpose, message)
         return hmac.compare_digest(expected.encode(), signature.encode()) and key is not None
 
     async def has_key(self, key_id: str) -> bool:
@@ -94,7 +98,8 @@ def base64url_decode(text: str) -> bytes:
     return base64.b64decode(text.encode() + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)
 
 
-def _signature(key: SigningKey, purpose: Purpose, message: str) -> str:
+def signature_of(key: SigningKey, purpose: Purpose, message: str) -> str:
+    """HMAC-SHA256 in base64url."""
     return base64url_encode(hmac.new(key.secret, f"gallery:{purpose}:1\n{message}".encode(), hashlib.sha256).digest())
 
 

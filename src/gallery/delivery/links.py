@@ -1,22 +1,35 @@
 """Signed URLs that read one image without a credential until they expire."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Any, TypeAlias
 
+import msgspec
 from msgspec import Meta, Struct
 
 from gallery.access.model import Caller, Purpose
-from gallery.access.signed_links import SignedLinks
+from gallery.access.signed_links import LinkSigner, SignedLinks
 from gallery.delivery.service import DOWNLOAD_TTL, Pictures
-from gallery.images.model import ImageId
-from gallery.images.schema import image_view
+from gallery.images.model import Image, ImageId, find_id
+from gallery.images.schema import image_view, original_url, srcset
 from gallery.images.service import Images
+
+MAX_IMAGES = 200  # of one request
+LinkLifetime: TypeAlias = Annotated[int, Meta(ge=1, le=7 * 24 * 3600)]  # seconds
 
 
 class LinksRequest(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     """`expiresIn`: for how many seconds the links are valid, at most seven days."""
 
-    expires_in: Annotated[int, Meta(ge=1, le=7 * 24 * 3600)] = 3600
+    expires_in: LinkLifetime = 3600
+
+
+class ManyLinksRequest(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """The ids of at most 200 images. `expiresIn`: for how many seconds the links are valid, at most seven days; without
+    it they are valid for one to two hours, and the same for all callers within one hour, so browsers may cache.
+    """
+
+    ids: Annotated[list[str], Meta(max_length=MAX_IMAGES)]
+    expires_in: LinkLifetime | None = None
 
 
 class SignedRendition(Struct, frozen=True):
@@ -35,6 +48,12 @@ class LinksView(Struct, frozen=True, rename="camel"):
     original: str
 
 
+class ImageLinksView(LinksView, frozen=True, rename="camel", kw_only=True):
+    """The same with the image's id."""
+
+    id: ImageId
+
+
 class DownloadView(Struct, frozen=True, rename="camel"):
     url: str
     expires_in: int
@@ -51,20 +70,32 @@ class ImageLinks:
 
     async def sign(self, caller: Caller, image_id: ImageId, request: LinksRequest) -> LinksView:
         """Raises `ImageNotFound`."""
-        image = image_view(await self._images.get(caller, image_id), self._base)
-        signed = await self._links.sign(image_id, timedelta(seconds=request.expires_in))
-        urls = {(r.name, r.format): signed.append_to(r.url) for r in image.renditions}
-        formats = dict.fromkeys(r.format for r in image.renditions)
-        return LinksView(
-            expires_at=datetime.fromtimestamp(int(signed["exp"]), UTC),
-            key_id=signed["kid"],
-            srcset={
-                f: ", ".join(f"{urls[r.name, f]} {r.width}w" for r in image.renditions if r.format == f)
-                for f in formats
-            },
-            renditions=[SignedRendition(name, format_, url) for (name, format_), url in urls.items()],
-            original=signed.append_to(f"{self._base}/api/v1/images/{image_id}/original"),
-        )
+        image = await self._images.get(caller, image_id)
+        signer = await self._links.signer(timedelta(seconds=request.expires_in))
+        return LinksView(**self._signed_fields(image, signer))
+
+    async def sign_many(self, caller: Caller, request: ManyLinksRequest) -> list[ImageLinksView]:
+        """Links to those of the images that the caller may see, each image once."""
+        ids = list(dict.fromkeys(id_ for text in request.ids if (id_ := find_id(text)) is not None))
+        images = await self._images.find_visible(caller, ids)
+        if request.expires_in is None:
+            signer = await self._links.window_signer()
+        else:
+            signer = await self._links.signer(timedelta(seconds=request.expires_in))
+        return [ImageLinksView(id=image.id, **self._signed_fields(image, signer)) for image in images]
+
+    def _signed_fields(self, image: Image, signer: LinkSigner) -> dict[str, Any]:
+        """The values of a `LinksView`."""
+        view = image_view(image, self._base)
+        signed = signer.sign(image.id)
+        renditions = [msgspec.structs.replace(r, url=signed.append_to(r.url)) for r in view.renditions]
+        return {
+            "expires_at": datetime.fromtimestamp(signer.expires, UTC),
+            "key_id": signer.key.id,
+            "srcset": srcset(renditions),
+            "renditions": [SignedRendition(r.name, r.format, r.url) for r in renditions],
+            "original": signed.append_to(view.original),
+        }
 
     async def download_url(self, caller: Caller, image_id: ImageId, request_base_url: str) -> str:
         """A URL that downloads the original: the object store's own, else a signed one below `base`, or below
@@ -73,4 +104,4 @@ class ImageLinks:
         if url := await self._pictures.download_url(caller, image_id):
             return url
         signed = await self._links.sign(image_id, DOWNLOAD_TTL, Purpose.DOWNLOAD)
-        return signed.append_to(f"{self._base or request_base_url}/api/v1/images/{image_id}/original")
+        return signed.append_to(original_url(image_id, self._base or request_base_url))

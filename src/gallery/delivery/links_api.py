@@ -8,7 +8,7 @@ from litestar.params import FromPath, JSONBody
 from litestar.response import Response
 
 from gallery.access.model import READ, Caller
-from gallery.delivery.links import DownloadView, ImageLinks, LinksRequest, LinksView
+from gallery.delivery.links import DownloadView, ImageLinks, ImageLinksView, LinksRequest, LinksView, ManyLinksRequest
 from gallery.delivery.service import DOWNLOAD_TTL
 from gallery.images.model import parse_id as _id
 from gallery.images.schema import MAX_JSON_BYTES
@@ -49,4 +49,19 @@ async def sign_links(
     return Response(view, headers={"Cache-Control": "no-store"})
 
 
-HANDLERS = [download, sign_links]
+@post(
+    "/links",
+    opt=READ,
+    status_code=200,
+    operation_id="signManyLinks",
+    summary="Get signed URLs of up to 200 images",
+    request_max_body_size=MAX_JSON_BYTES,
+)
+async def sign_many_links(
+    caller: NamedDependency[Caller], links: NamedDependency[ImageLinks], data: JSONBody[ManyLinksRequest]
+) -> Response[list[ImageLinksView]]:
+    """Ids of images that do not exist, or that the caller may not see, are left out."""
+    return Response(await links.sign_many(caller, data), headers={"Cache-Control": "no-store"})
+
+
+HANDLERS = [download, sign_links, sign_many_links]

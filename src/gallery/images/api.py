@@ -1,6 +1,5 @@
 """Images over HTTP. A handler reads the request, makes one call and returns a view."""
 
-from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
@@ -11,16 +10,19 @@ from litestar.params import FromPath, JSONBody
 from litestar.response import Response
 
 from gallery.access.model import READ, READ_PUBLIC, WRITE, Caller
+from gallery.access.service import Access
+from gallery.access.signed_links import LinkSigner
 from gallery.conditions import expected_versions, unchanged
 from gallery.images import list_query, schema
 from gallery.images.cache import CachedImage
 from gallery.images.cached_reads import CachedReads
 from gallery.images.change_tokens import image_subject, owner_subject
 from gallery.images.model import parse_id as _id
-from gallery.images.openapi import NOT_MODIFIED, PRECONDITION_FAILED, IfNoneMatchHeader, ListOperation
-from gallery.images.reusable import ResponseKind, declare_subject
+from gallery.images.openapi import NOT_MODIFIED, PRECONDITION_FAILED, IfNoneMatchHeader, ListOperation, SignedParameter
+from gallery.images.reusable import ResponseKind, declare_subject, end_reuse_at
 from gallery.images.schema import JSON, MAX_JSON_BYTES, ImageEdit, ImageView
 from gallery.images.service import Images
+from gallery.images.signed_views import sign_image, sign_list
 from gallery.images.timeline import TimelineEntry
 from gallery.settings import Settings
 
@@ -46,15 +48,19 @@ async def list_images(
     caller: NamedDependency[Caller],
     cached_reads: NamedDependency[CachedReads],
     settings: NamedDependency[Settings],
+    access: NamedDependency[Access],
 ) -> Response[bytes]:
     declare_subject(request.scope, ResponseKind.LIST, owner_subject(caller.owner))
     parameters = list(request.query_params.multi_items())
-    result = await cached_reads.page(caller, list_query.parse(parameters))
+    query = list_query.parse(parameters)
+    result = await cached_reads.page(caller, query)
+    signer = await _window_signer(request, access) if query.signed else None
+    body = result.body if signer is None else sign_list(result.body, signer, settings.public_url)
     headers = {"Cache-Control": "private, no-cache"}
     if result.next is not None:
-        query = urlencode([*(part for part in parameters if part[0] != "cursor"), ("cursor", result.next)])
-        headers["Link"] = f'<{settings.public_url}/api/v1/images?{query}>; rel="next"'
-    return Response(result.body, media_type=JSON, headers=headers)
+        next_page = urlencode([*(part for part in parameters if part[0] != "cursor"), ("cursor", result.next)])
+        headers["Link"] = f'<{settings.public_url}/api/v1/images?{next_page}>; rel="next"'
+    return Response(body, media_type=JSON, headers=headers)
 
 
 @get(
@@ -72,14 +78,20 @@ async def get_image(
     image_id: FromPath[str],
     caller: NamedDependency[Caller],
     cached_reads: NamedDependency[CachedReads],
+    settings: NamedDependency[Settings],
+    access: NamedDependency[Access],
+    signed: SignedParameter = False,
     if_none_match: IfNoneMatchHeader = None,
 ) -> Response[bytes]:
     id_ = _id(image_id)
     declare_subject(request.scope, ResponseKind.IMAGE, image_subject(id_))
     entry = await cached_reads.image(caller, id_)
-    if unchanged(if_none_match, str(entry.version)):
-        return Response(b"", status_code=304, headers=_validator_headers(entry))
-    return _image_response(entry, 200)
+    signer = await _window_signer(request, access) if signed else None
+    etag = str(entry.version) if signer is None else f"{entry.version}-{signer.tag}"
+    if unchanged(if_none_match, etag):
+        return Response(b"", status_code=304, headers=_validator_headers(etag))
+    body = entry.body if signer is None else sign_image(entry.body, signer, settings.public_url)
+    return Response(body, media_type=JSON, headers=_validator_headers(etag))
 
 
 @patch(
@@ -169,12 +181,17 @@ async def timeline(
 HANDLERS = [list_images, get_image, edit, delete_image, reprocess, timeline]
 
 
-def _image_response(entry: CachedImage, status: int, headers: Mapping[str, str] | None = None) -> Response[bytes]:
-    return Response(
-        entry.body, media_type=JSON, status_code=status, headers={**_validator_headers(entry), **(headers or {})}
-    )
+async def _window_signer(request: HTTPRequest, access: Access) -> LinkSigner:
+    """Signs URLs for the present window. The response is not repeated after it, nor with an older key."""
+    signer = await access.links.window_signer()
+    end_reuse_at(request.scope, signer.stable_until)
+    return signer
 
 
-def _validator_headers(entry: CachedImage) -> dict[str, str]:
-    """The `ETag` is the version alone, so no proxy and no middleware may transform the answer (`no-transform`)."""
-    return {"ETag": f'"{entry.version}"', "Cache-Control": "private, no-cache, no-transform"}
+def _image_response(entry: CachedImage, status: int) -> Response[bytes]:
+    return Response(entry.body, media_type=JSON, status_code=status, headers=_validator_headers(str(entry.version)))
+
+
+def _validator_headers(etag: str) -> dict[str, str]:
+    """The `ETag` is the same for all codings, so no proxy and no middleware may transform the answer."""
+    return {"ETag": f'"{etag}"', "Cache-Control": "private, no-cache, no-transform"}

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from gallery.errors import MAX_ECHOED, InvalidField
-from gallery.images.model import ImageId, Status
+from gallery.images.model import ImageId, Status, find_id
 from gallery.images.schema import LINE_PATTERN, Tag
 from gallery.paging import INVALID_CURSOR, Cursor
 from gallery.validation import invalid_field, pointer, unknown_message
@@ -20,6 +20,7 @@ MAX_LIMIT = 200  # images on one page
 DEFAULT_LIMIT = 50
 MAX_TAGS = 10
 MAX_SEARCH_LENGTH = 200  # characters
+BOOLEANS = {"true": True, "1": True, "false": False, "0": False}  # as Litestar reads them
 
 SortKey = datetime | str | int | None
 
@@ -51,6 +52,7 @@ class ListQuery(Struct, frozen=True, kw_only=True):
     words: list[str] = []  # an image has all of them, in any of its text fields
     limit: int = DEFAULT_LIMIT
     after: Cursor | None = None
+    signed: bool = False  # whether the URLs in the answer carry signatures
 
     @property
     def list_fingerprint(self) -> str:
@@ -59,8 +61,8 @@ class ListQuery(Struct, frozen=True, kw_only=True):
 
     @property
     def fingerprint(self) -> str:
-        """The same only for queries with the same answer."""
-        return _fingerprint(self)
+        """The same only for queries with the same answer but for the signatures of its URLs."""
+        return _fingerprint(msgspec.structs.replace(self, signed=False))
 
     @property
     def last_key(self) -> SortKey:
@@ -87,6 +89,7 @@ class ListParameters(Struct, frozen=True):
     tag: Annotated[list[Tag], Meta(max_length=MAX_TAGS)] = []
     search: Annotated[str, Meta(max_length=MAX_SEARCH_LENGTH, pattern=LINE_PATTERN)] = ""
     ids: list[str] | None = None
+    signed: bool = False
 
 
 def parse(parameters: Iterable[tuple[str, str]]) -> ListQuery:
@@ -97,13 +100,14 @@ def parse(parameters: Iterable[tuple[str, str]]) -> ListQuery:
     if not 1 <= limit <= MAX_LIMIT:
         raise InvalidField("/limit", _limit_error(checked.limit))
     if checked.ids is not None:
-        return ListQuery(ids=_parse_ids(checked.ids, given), limit=limit)
+        return ListQuery(ids=_parse_ids(checked.ids, given), limit=limit, signed=checked.signed)
     query = ListQuery(
         sort=checked.sort,
         statuses=sorted(set(checked.status)) if len(set(checked.status)) < len(Status) else [],
         tags=sorted(set(checked.tag)),
         words=sorted(set(checked.search.split())),
         limit=limit,
+        signed=checked.signed,
     )
     return query if checked.cursor is None else _with_cursor(query, checked.cursor)
 
@@ -117,6 +121,8 @@ def _collect(parameters: Iterable[tuple[str, str]]) -> dict[str, Any]:
             collected.setdefault("tag", []).append(value)
         elif name in collected:
             raise InvalidField(f"/{name}", "is given twice")
+        elif name == "signed":
+            collected[name] = BOOLEANS.get(value.lower(), value)
         else:
             collected[name] = value.split(",") if name in ("status", "ids") else value
     return collected
@@ -134,19 +140,11 @@ def _validate(given: dict[str, Any]) -> ListParameters:
 
 def _parse_ids(texts: list[str], given: dict[str, Any]) -> list[ImageId]:
     """Each id once, in the given order. A text that is no UUID cannot be an image's id and is left out."""
-    for other in given.keys() - {"ids", "limit"}:
+    for other in given.keys() - {"ids", "limit", "signed"}:
         raise InvalidField(f"/{other}", "cannot be combined with ids")
     if len(texts) > MAX_LIMIT:
         raise InvalidField("/ids", f"has {len(texts)} ids; at most {MAX_LIMIT} are allowed")
-    return list(dict.fromkeys(ImageId(str(UUID(text))) for text in texts if _is_id(text)))
-
-
-def _is_id(text: str) -> bool:
-    try:
-        UUID(text)
-    except ValueError:
-        return False
-    return True
+    return list(dict.fromkeys(id_ for text in texts if (id_ := find_id(text)) is not None))
 
 
 def _with_cursor(query: ListQuery, text: str) -> ListQuery:

@@ -134,10 +134,18 @@ def new_id() -> ImageId:
 
 def parse_id(text: str) -> ImageId:
     """Raises `ImageNotFound` for a text that is no UUID: no image can have it."""
+    found = find_id(text)
+    if found is None:
+        raise ImageNotFound(image=text)
+    return found
+
+
+def find_id(text: str) -> ImageId | None:
+    """The id in its usual form; `None` for a text that is no UUID."""
     try:
         return ImageId(str(UUID(text)))
     except ValueError:
-        raise ImageNotFound(image=text) from None
+        return None
 
 
 def original_key(image: ImageId) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Operation, Parameter, Schema
 from litestar.openapi.spec.enums import OpenAPIType
-from litestar.params import HeaderParameter
+from litestar.params import HeaderParameter, QueryParameter
 
 from gallery.images import list_query
 from gallery.images.list_query import Sort
@@ -15,10 +15,12 @@ from gallery.images.model import Status
 NOT_MODIFIED = ResponseSpec(None, description="Not modified: `If-None-Match` has the present `ETag`")
 PRECONDITION_FAILED = ResponseSpec(None, description="The image has changed: `If-Match` has an older `ETag`")
 
+SIGNED_DESCRIPTION = "true: the URLs in `renditions`, `srcset` and `original` need no credential for one to two hours"
 IfNoneMatchHeader = Annotated[
     str | None,
     HeaderParameter(name="If-None-Match", description="The `ETag` of your copy; 304 if it is still the present one"),
 ]
+SignedParameter = Annotated[bool, QueryParameter(description=SIGNED_DESCRIPTION)]
 
 
 @dataclass
@@ -50,6 +52,7 @@ class ListOperation(Operation):
             _query_parameter(
                 "ids", "These images, in this order", _array(Schema(type=text), list_query.MAX_LIMIT), explode=False
             ),
+            _query_parameter("signed", SIGNED_DESCRIPTION, Schema(type=OpenAPIType.BOOLEAN, default=False)),
         ]
 
 

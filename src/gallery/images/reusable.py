@@ -6,9 +6,11 @@ The handler makes it before it reads anything, so that a change in between is no
 
 from collections.abc import Callable, Mapping
 from enum import StrEnum
+from math import inf
 from typing import Any, TypeAlias
 
 DECLARE_KEY = "gallery.declare_subject"  # in the scope's extensions, with a `DeclareSubject`
+REUSE_UNTIL_KEY = "gallery.reuse_until"  # in the scope's extensions, in `time.monotonic`
 
 
 class ResponseKind(StrEnum):
@@ -26,3 +28,15 @@ def declare_subject(scope: Mapping[str, Any], kind: ResponseKind, subject: str) 
     declare: DeclareSubject | None = extensions.get(DECLARE_KEY)
     if declare is not None:
         declare(kind, subject)
+
+
+def end_reuse_at(scope: Mapping[str, Any], until: float) -> None:
+    """The response to this request is right until this time (`time.monotonic`) only."""
+    extensions = scope.get("extensions")
+    if extensions is not None:
+        extensions[REUSE_UNTIL_KEY] = until
+
+
+def reuse_ends_at(scope: Mapping[str, Any]) -> float:
+    until: float = (scope.get("extensions") or {}).get(REUSE_UNTIL_KEY, inf)
+    return until

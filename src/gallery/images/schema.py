@@ -80,6 +80,7 @@ class ImageView(Struct, frozen=True, kw_only=True, rename="camel"):
     visibility: Visibility
     renditions: list[RenditionView]
     srcset: dict[str, str]
+    original: str
     placeholder: Placeholder | None
     exif: dict[str, Any]
     created_at: datetime
@@ -124,14 +125,15 @@ def image_view(image: Image, base: str) -> ImageView:
         height=image.height,
         status=image.status,
         s3_key=image.original_key,
-        s3_url=_original_url(image, base),
+        s3_url=_s3_url(image, base),
         version=image.version,
         attempts=image.attempt,
         error=_error(image),
         animated=image.animated,
         visibility=image.visibility,
         renditions=renditions,
-        srcset=_srcset(renditions),
+        srcset=srcset(renditions),
+        original=original_url(image.id, base),
         placeholder=Placeholder(image.thumbhash, image.color) if image.thumbhash and image.color else None,
         exif=msgspec.json.decode(image.exif),
         created_at=image.created_at,
@@ -146,7 +148,7 @@ def event_view(image: Image, base: str) -> EventView:
         version=image.version,
         timestamp=image.updated_at,
         title=image.title,
-        s3_url=_original_url(image, base),
+        s3_url=_s3_url(image, base),
         error=_error(image),
     )
 
@@ -155,13 +157,18 @@ def _rendition(r: Rendition, root: str, recipe: str) -> RenditionView:
     return RenditionView(r.name, r.format, r.width, r.height, r.size, f"{root}/{r.name}.{r.format}?v={recipe}")
 
 
-def _srcset(renditions: Sequence[RenditionView]) -> dict[str, str]:
+def srcset(renditions: Sequence[RenditionView]) -> dict[str, str]:
+    """For each format the `srcset` attribute of its renditions."""
     formats = dict.fromkeys(r.format for r in renditions)
     return {f: ", ".join(f"{r.url} {r.width}w" for r in renditions if r.format == f) for f in formats}
 
 
-def _original_url(image: Image, base: str) -> str | None:
-    return f"{base}/api/v1/images/{image.id}/original" if image.status is Status.READY else None
+def original_url(image: str, base: str) -> str:
+    return f"{base}/api/v1/images/{image}/original"
+
+
+def _s3_url(image: Image, base: str) -> str | None:
+    return original_url(image.id, base) if image.status is Status.READY else None
 
 
 def _error(image: Image) -> ErrorView | None:

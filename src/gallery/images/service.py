@@ -1,5 +1,7 @@
 """Reading and changing images. Each call has its own transaction; the steps after its commit stand below it."""
 
+from collections.abc import Sequence
+
 import structlog
 
 from gallery import failpoints
@@ -41,6 +43,12 @@ class Images:
         async with self._database.primary() as db:
             image = await store.find(db, image_id)
         return _require_visible(caller, image_id, image)
+
+    async def find_visible(self, caller: Caller, image_ids: Sequence[ImageId]) -> list[Image]:
+        """Those of these images that exist and that the caller may see, in this order."""
+        async with self._database.primary() as db:
+            images = await store.find_many(db, image_ids)
+        return [image for image in images if caller.may_see(image.id, image.owner, public=image.public)]
 
     async def get_owned(self, caller: Caller, image_id: ImageId) -> Image:
         """The image, if the caller may change it; `images:read` is not needed. Raises `ImageNotFound`."""

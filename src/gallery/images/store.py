@@ -54,6 +54,10 @@ REPROCESS = f"""
 """
 STORED_BYTES = "SELECT bytes FROM storage WHERE owner = $1"
 FIND = f"SELECT {ALL_COLUMNS} FROM image WHERE id = $1 AND deleted_at IS NULL"
+FIND_MANY = f"""
+    SELECT {ALL_COLUMNS} FROM image JOIN unnest($1::uuid[]) WITH ORDINALITY AS wanted (id, position) USING (id)
+    WHERE deleted_at IS NULL ORDER BY position
+"""
 EDIT = f"""
     UPDATE image SET title = coalesce($3, title), description = coalesce($4, description), alt = coalesce($5, alt),
                      tags = coalesce($6, tags), version = version + 1, updated_at = now()
@@ -96,6 +100,11 @@ async def stored_bytes(db: Connection, owner: Owner) -> int:
 
 async def find(db: Connection, image: ImageId) -> Image | None:
     return _image_or_none(await db.fetchrow(FIND, image))
+
+
+async def find_many(db: Connection, images: Sequence[ImageId]) -> list[Image]:
+    """Those that exist, in this order."""
+    return [from_row(row) for row in await db.fetch(FIND_MANY, images)]
 
 
 async def edit(

@@ -244,6 +244,15 @@ class AccessSettings(Struct, frozen=True):
             "commas; the first signs, all verify. Not set: one is created in the database"
         ),
     ] = None
+    link_window: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=302_400,
+            description="How long the URLs of `signed=true` stay the same, in seconds; they are valid for one to two "
+            "of these",
+        ),
+    ] = 3600
 
 
 class BackupSettings(Struct, frozen=True):

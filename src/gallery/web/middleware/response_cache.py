@@ -18,7 +18,7 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 from gallery.access.model import Caller, CredentialKind
 from gallery.access.service import Access
 from gallery.images.change_tokens import ChangeTokens, Reading
-from gallery.images.reusable import DECLARE_KEY, ResponseKind
+from gallery.images.reusable import DECLARE_KEY, ResponseKind, reuse_ends_at
 from gallery.ops import metrics, tracing
 from gallery.settings import CacheSettings
 from gallery.web.authentication import callers_of
@@ -113,7 +113,8 @@ class ResponseCache:
         if not recording.complete or recording.reading is None or not callers:
             return None
         started_at = recording.started_at
-        valid_until = min(started_at + self._lifetime, *(self._access.valid_until(c, started_at) for c in callers))
+        credentials_until = min(self._access.valid_until(caller, started_at) for caller in callers)
+        valid_until = min(started_at + self._lifetime, credentials_until, reuse_ends_at(scope))
         if time.monotonic() >= valid_until or not self._tokens.is_current(recording.reading):
             return None
         return recording.make_entry(scope, valid_until, callers[0])
