@@ -49,21 +49,6 @@ async def test_renderers_end_with_their_killed_worker(environment, tmp_path):
         assert not alive
 
 
-async def test_a_stopped_worker_gives_images_back_without_a_strike(environment, tmp_path):
-    async with api(environment, tmp_path / "logs") as server, httpx.AsyncClient(base_url=server.url) as client:
-        async with worker(environment, tmp_path / "logs") as first:
-            image = (await post(client, photos.a_twelve_megapixel_photo())).json()["id"]
-            while (await client.get(f"/api/v1/images/{image}")).json()["status"] == "PENDING":
-                await asyncio.sleep(0.01)
-            assert await first.stop() == 0
-        assert "image.strike" not in first.log_text()
-        assert "Traceback" not in first.log_text()
-        async with worker(environment, tmp_path / "logs"):
-            assert (await wait_until_settled(client, image, seconds=10))["status"] == "READY", (
-                "at once, not after the lease"
-            )
-
-
 async def test_everything_pending_survives_a_flushall(environment, tmp_path):
     settings = Settings.read(environment)
     async with (
