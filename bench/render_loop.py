@@ -14,7 +14,8 @@ import pyvips
 
 from gallery.renderers.pool import NICENESS
 from gallery.rendering.pipeline import render
-from gallery.rendering.recipe import Recipe
+from gallery.rendering.probe import Format
+from gallery.rendering.recipe import EFFORTS, Recipe
 
 RECIPE = Recipe()
 
@@ -38,7 +39,7 @@ def make_files(original: Path, folder: Path) -> None:
     for width in reversed(RECIPE.widths):
         if width < picture.width:
             picture = picture.resize(width / picture.width).copy_memory()
-        picture.webpsave(str(folder / f"{width}.webp"), Q=RECIPE.webp_quality, effort=RECIPE.webp_effort, keep="none")
+        picture.webpsave(str(folder / f"{width}.webp"), Q=RECIPE.webp_quality, effort=EFFORTS[Format.WEBP], keep="none")
         picture.jpegsave(str(folder / f"{width}.jpeg"), Q=RECIPE.jpeg_quality, keep="none")
 
 

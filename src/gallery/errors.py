@@ -102,6 +102,10 @@ class RenditionNotFound(NotFound):
     """This image has no such rendition."""
 
 
+class PresetNotFound(NotFound):
+    """There is no preset of pictures with this name."""
+
+
 class ObjectNotFound(NotFound):
     """The object store does not hold this key."""
 
@@ -130,6 +134,12 @@ class StillInFlight(Conflict):
 
 class StillProcessing(Conflict):
     """The image is already being processed; try again when it is READY or FAILED."""
+
+
+class ImageNotReady(Conflict):
+    """The image has not been rendered, so no picture can be made from it."""
+
+    hint = "Its status is {status}."
 
 
 class ForeignStore(Conflict):
@@ -182,6 +192,12 @@ class ScopeMissing(Forbidden):
     def __init__(self, scope: str) -> None:
         super().__init__(scope=scope)
         self.scope = scope
+
+
+class PictureNotAllowed(Forbidden):
+    """Without credentials, pictures can only be requested by a preset."""
+
+    hint = "Send `preset` alone, or with `dpr` 1, 2 or 3 (GALLERY_PICTURES__ANONYMOUS={setting})."
 
 
 class LinkNotValid(Forbidden):
@@ -312,6 +328,12 @@ class TooManyStreams(Busy):
     hint = "The limit is {limit} (GALLERY_NOTIFICATIONS__MAX_STREAMS_PER_CALLER)."
 
 
+class PictureBudgetSpent(Busy):
+    """This caller's pictures on demand have taken all the rendering time that it has for now."""
+
+    hint = "It has {seconds:g} seconds of rendering a minute (GALLERY_PICTURES__BUDGET); try again in {retry} seconds."
+
+
 class NotAPicture(Rejected):
     """The file is not a supported picture: JPEG, PNG, GIF, WebP, AVIF or HEIC."""
 
@@ -372,6 +394,10 @@ class InvalidField(Rejected):
 
 class DamagedPicture(Rejected):
     """The picture is damaged or incomplete and cannot be read."""
+
+
+class PictureCannotBeMade(Rejected):
+    """This picture cannot be made: its renderer crashed, took too long or ran out of memory, three times."""
 
 
 class TooManyScans(DamagedPicture):
@@ -449,6 +475,14 @@ class RendererUnavailable(Unavailable):
     """No renderer can start at the moment; the picture will be tried again."""
 
     wire_code = "renderer_away"
+
+
+class PicturesBusy(Unavailable):
+    """As many new pictures as possible are waiting to be made; try again later."""
+
+
+class PictureNotMade(Unavailable):
+    """The picture could not be made; try again later."""
 
 
 class DumpFailed(Unavailable):

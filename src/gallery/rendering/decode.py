@@ -13,6 +13,7 @@ import pillow_heif
 from gallery.errors import DamagedPicture
 from gallery.rendering import abuse, file_headers, heif_colors, png_colors, transforms
 from gallery.rendering.color_space import ColorInfo
+from gallery.rendering.picture_spec import Rect
 from gallery.rendering.probe import Format, Limits
 from gallery.rendering.recipe import Size
 from gallery.rendering.vips import EXIF_FIELD, Picture, metadata_blob, translate_errors, with_profile
@@ -43,11 +44,18 @@ def open_picture(source: Path, kind: Format, limits: Limits) -> tuple[Picture, b
         return picture, metadata_blob(picture, EXIF_FIELD)
 
 
-def load_at_size(size: Size, picture: Picture, source: Path, kind: Format) -> Picture:
-    """The pixels in memory: upright, at this size, in sRGB. Raises `DamagedPicture`."""
+def load_at_size(size: Size, picture: Picture, source: Path, kind: Format, region: Rect | None = None) -> Picture:
+    """The pixels in memory: upright, at this size, in sRGB; of the whole, or of a region of the upright picture.
+
+    Raises `DamagedPicture`.
+    """
     with translate_errors(DamagedPicture):
         if kind is Format.JPEG:
-            picture = _load_jpeg(source, shrink=_jpeg_shrink(picture, size))
+            shrink = _jpeg_shrink(region or Size("", picture.width, picture.height), size)
+            picture = _load_jpeg(source, shrink=shrink)
+            region = region and transforms.shrunk_region(region, shrink, picture)
+        if region is not None:
+            picture = transforms.cut_upright(picture, region)
         if space := read_color_info(source, kind).space:
             return transforms.upright_srgb_from(picture, size, space).copy_memory()
         return transforms.upright_srgb(
@@ -101,7 +109,7 @@ def _load(source: Path, kind: Format, **options: int) -> Picture:
     return getattr(Picture, LOADERS[kind])(str(source), **LOAD_OPTIONS, **options)
 
 
-def _jpeg_shrink(picture: Picture, size: Size) -> int:
+def _jpeg_shrink(picture: Size | Rect, size: Size) -> int:
     """The factor by which libjpeg may shrink while it decodes, by the longer sides: the picture may be rotated.
 
     A side that is shorter than the factor would become 0.

@@ -30,7 +30,9 @@ def render(source: Path, target: Path, recipe: Recipe) -> Rendered:
     with vips.translate_errors(RendererFailed):
         pictures = transforms.shrink_all(largest, list(sizes))
         renditions = tuple(
-            Rendition(name, kind, wide, high, encode.write(picture, target / f"{name}.{kind}", kind, recipe))
+            Rendition(
+                name, kind, wide, high, encode.write(picture, target / f"{name}.{kind}", kind, recipe.quality(kind))
+            )
             for ((name, wide, high), formats), picture in zip(sizes.items(), pictures, strict=True)
             for kind in formats
         )

@@ -10,6 +10,7 @@ from gallery.rendering.probe import Format, Limits
 
 REVISION = 2  # raise it when the code makes different pixels from the same numbers
 FORMATS = (Format.AVIF, Format.WEBP, Format.JPEG)  # that a recipe may have, the best first
+EFFORTS = {Format.AVIF: 0, Format.WEBP: 2}  # the encoders' own scales: more finds fewer bytes and takes longer
 MAX_SIDES = {  # px: the limits of libwebp and libjpeg; AVIF's of 16,384 would be a size of its own
     Format.AVIF: 16_383,
     Format.WEBP: 16_383,
@@ -36,9 +37,7 @@ class Recipe:
     widths: tuple[int, ...] = (320, 960, 1920)
     formats: tuple[Format, ...] = (Format.WEBP, Format.JPEG)
     avif_quality: int = 50
-    avif_effort: int = 0
     webp_quality: int = 80
-    webp_effort: int = 2
     jpeg_quality: int = 82
     limits: Limits = field(default_factory=Limits)
 
@@ -56,13 +55,9 @@ class Recipe:
         return self._digest((), FORMATS)
 
     def _digest(self, widths: tuple[int, ...], formats: tuple[Format, ...]) -> str:
-        encoders = [(str(kind), self.quality(kind), self._efforts.get(kind)) for kind in formats]
+        encoders = [(str(kind), self.quality(kind), EFFORTS.get(kind)) for kind in formats]
         parts = f"{(REVISION, widths, encoders)} libvips {version('pyvips-binary')}"
         return hashlib.sha256(parts.encode()).hexdigest()[:8]
-
-    @property
-    def _efforts(self) -> dict[Format, int]:
-        return {Format.AVIF: self.avif_effort, Format.WEBP: self.webp_effort}
 
     def quality(self, kind: Format) -> int:
         """From 1 to 100, for a lossy format; 100 for any other."""

@@ -18,6 +18,14 @@ class Rendition:
 
 
 @dataclass(frozen=True)
+class RenderedPicture:
+    """The sides of a picture that was made on demand, in pixels."""
+
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
 class Rendered:
     """The result that the child process returns by pickle, while the pixels stay in files.
 

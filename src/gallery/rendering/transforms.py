@@ -10,6 +10,7 @@ from PIL import ImageCms
 
 from gallery.rendering.color_space import ColorInfo, ColorSpace
 from gallery.rendering.file_headers import GifCanvas
+from gallery.rendering.picture_spec import Rect
 from gallery.rendering.recipe import Size
 from gallery.rendering.to_srgb import to_srgb
 from gallery.rendering.vips import PROFILE_FIELD, Picture, VipsError, metadata_blob, with_profile
@@ -22,6 +23,32 @@ SIDEWAYS_ORIENTATIONS = frozenset({5, 6, 7, 8})  # EXIF orientations that swap t
 def upright_sides(picture: Picture) -> tuple[int, int]:
     sideways = picture.get_typeof("orientation") and picture.get("orientation") in SIDEWAYS_ORIENTATIONS
     return (picture.height, picture.width) if sideways else (picture.width, picture.height)
+
+
+def cut_upright(picture: Picture, region: Rect) -> Picture:
+    """The part of a picture as stored that is `region` of it when it is upright; its orientation stays."""
+    wide, high = picture.width, picture.height
+    x, y, width, height = region
+    right, bottom = x + width, y + height
+    orientation = picture.get("orientation") if picture.get_typeof("orientation") else 1
+    stored = {
+        2: (wide - right, y, width, height),
+        3: (wide - right, high - bottom, width, height),
+        4: (x, high - bottom, width, height),
+        5: (y, x, height, width),
+        6: (y, high - right, height, width),
+        7: (wide - bottom, high - right, height, width),
+        8: (wide - bottom, x, height, width),
+    }.get(orientation, region)
+    return picture.crop(*stored)
+
+
+def shrunk_region(region: Rect, factor: int, picture: Picture) -> Rect:
+    """`region` of an upright picture, in the picture that was loaded this many times smaller."""
+    wide, high = upright_sides(picture)
+    x, y = min(region.x // factor, wide - 1), min(region.y // factor, high - 1)
+    width, height = max(1, round(region.width / factor)), max(1, round(region.height / factor))
+    return Rect(x, y, min(width, wide - x), min(height, high - y))
 
 
 def on_canvas(frame: Picture, canvas: GifCanvas) -> Picture:

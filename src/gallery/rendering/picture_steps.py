@@ -1,0 +1,86 @@
+"""The steps from the shrunk pixels of an original to a picture on demand; each returns a picture."""
+
+from gallery.rendering.picture_spec import Color, Gravity, Layout, PictureSpec, crop_corner
+from gallery.rendering.probe import Format
+from gallery.rendering.vips import Picture
+
+TRANSPARENT = Color(0, 0, 0, 0)
+WHITE = Color(255, 255, 255)
+SHARPEN_SIGMA = 1.0  # px, of the unsharp mask
+
+
+def apply(picture: Picture, spec: PictureSpec, plan: Layout) -> Picture:
+    """`picture` is in 8-bit sRGB and has the size of the plan, before it is turned."""
+    picture = _cut(_turn(picture, spec), spec, plan)
+    if spec.blur is not None:
+        picture = _blur(picture, spec.blur)
+    if spec.sharpen is not None:
+        picture = _sharpen(picture, spec.sharpen)
+    picture = _on_background(_padded(picture, spec, plan), spec)
+    return _gray(picture) if spec.gray else picture
+
+
+def _turn(picture: Picture, spec: PictureSpec) -> Picture:
+    if spec.rotate:
+        picture = getattr(picture, f"rot{spec.rotate}")()
+    if "h" in spec.flip:
+        picture = picture.fliphor()
+    return picture.flipver() if "v" in spec.flip else picture
+
+
+def _cut(picture: Picture, spec: PictureSpec, plan: Layout) -> Picture:
+    if plan.crop is None:
+        return picture
+    if isinstance(spec.focus, Gravity):
+        return picture.copy_memory().smartcrop(*plan.crop, interesting=str(spec.focus))
+    return picture.crop(*crop_corner(plan.size, plan.crop, spec.focus), *plan.crop)
+
+
+def _blur(picture: Picture, sigma: float) -> Picture:
+    """A Gaussian blur of this standard deviation; transparent pixels do not colour their neighbours."""
+    if not picture.hasalpha():
+        return picture.gaussblur(sigma)
+    return _eight_bits(picture.premultiply().gaussblur(sigma).unpremultiply())
+
+
+def _sharpen(picture: Picture, amount: float) -> Picture:
+    """An unsharp mask: the difference to the blurred picture, times `amount`, is added. Alpha stays."""
+    colors = picture[: picture.bands - 1] if picture.hasalpha() else picture
+    sharp = _eight_bits(colors + (colors - colors.cast("float").gaussblur(SHARPEN_SIGMA)) * amount)
+    return sharp.bandjoin(picture[picture.bands - 1]) if picture.hasalpha() else sharp
+
+
+def _padded(picture: Picture, spec: PictureSpec, plan: Layout) -> Picture:
+    """In the middle of its canvas, on the background or on transparency."""
+    if plan.canvas is None:
+        return picture
+    color = spec.background or TRANSPARENT
+    if color.alpha < 255 and not picture.hasalpha():
+        picture = picture.addalpha()
+    left, top = (plan.canvas[0] - picture.width) // 2, (plan.canvas[1] - picture.height) // 2
+    return picture.embed(left, top, *plan.canvas, extend="background", background=list(color)[: picture.bands])
+
+
+def _on_background(picture: Picture, spec: PictureSpec) -> Picture:
+    """Transparency on the background, and on white where the format has none."""
+    if not picture.hasalpha():
+        return picture
+    if spec.background is not None:
+        picture = _over(picture, spec.background)
+    return picture.flatten(background=list(WHITE[:3])) if spec.format is Format.JPEG and picture.hasalpha() else picture
+
+
+def _over(picture: Picture, color: Color) -> Picture:
+    if color.alpha == 255:
+        return picture.flatten(background=list(color[:3]))
+    base = picture.new_from_image(list(color)).copy(interpretation="srgb").cast("uchar")
+    return _eight_bits(base.composite2(picture, "over"))
+
+
+def _gray(picture: Picture) -> Picture:
+    """The luminance of the linear light, as gray."""
+    return picture.colourspace("b-w")
+
+
+def _eight_bits(picture: Picture) -> Picture:
+    return picture.rint().cast("uchar").copy(interpretation="srgb")
