@@ -19,6 +19,8 @@ class Failpoint(StrEnum):
     WORK_CLAIMED = "work-claimed"
     WORK_PUT = "work-put"  # the renditions are stored, the row is not updated
     WORK_SETTLED = "work-settled"  # READY is committed, nothing is published
+    PICTURE_CLAIMED = "picture-claimed"  # a picture on demand has its claim, and no renderer
+    PICTURE_PUT = "picture-put"  # a picture on demand is stored, its row does not say so
     SWEEP_MARKED = "sweep-marked"  # keys are marked, their objects still exist
     SWEEP_REMOVED = "sweep-removed"  # objects are removed, their rows still exist
 

@@ -3,10 +3,11 @@
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 import msgspec
 import structlog
@@ -14,13 +15,18 @@ import structlog
 from gallery.access.service import Access
 from gallery.adapters.objects.store import ObjectStore, open_objects
 from gallery.adapters.postgres.database import Database, open_database
+from gallery.adapters.valkey.budgets import Budget, Budgets
 from gallery.adapters.valkey.client import Valkey, open_valkey
 from gallery.admin.autoscale import Rules
 from gallery.admin.console import Console
 from gallery.admin.image_detail import ImageDetails
 from gallery.admin.scaler import Scaler
 from gallery.backup.readings import backup_readings
+from gallery.delivery import picture_store
 from gallery.delivery.links import ImageLinks
+from gallery.delivery.picture_maker import PictureMaker
+from gallery.delivery.picture_requests import PictureRequests, read_presets
+from gallery.delivery.pictures import PicturesOnDemand
 from gallery.delivery.service import Pictures
 from gallery.errors import CannotStart, ObjectStoreUnavailable, ValkeyUnavailable
 from gallery.images.cache import ImageCache
@@ -42,6 +48,7 @@ from gallery.ops.health import Health
 from gallery.ops.readings import Readings
 from gallery.processing.service import Processing, WorkerResources
 from gallery.processing.sweep import Sweep
+from gallery.renderers.lazy import LazyRenderers, Renderers
 from gallery.renderers.pool import open_renderers
 from gallery.rendering.memory import Output
 from gallery.rendering.probe import Format, Limits
@@ -54,6 +61,7 @@ from gallery.waiting import StartupWait
 
 log = structlog.get_logger(__name__)
 
+BUDGET_PERIOD_SECONDS = 60  # of `GALLERY_PICTURES__BUDGET`
 STORE_TIMEOUT_SECONDS = 60  # for the object store to become available
 
 
@@ -74,6 +82,8 @@ class Gallery:
     images: Images
     new_images: NewImages
     pictures: Pictures
+    picture_requests: PictureRequests
+    pictures_on_demand: PicturesOnDemand
     uploads: Uploads
     cached_reads: CachedReads
     cache: ImageCache
@@ -106,7 +116,9 @@ async def open_gallery(settings: Settings) -> AsyncIterator[Gallery]:
         installation = await _installation(database)
         await _claim_store(objects, installation, _store_setting(settings))
         tokens = stack.enter_context(open_change_tokens(installation))
-        yield build_gallery(settings, database, valkey, queue, objects, cache_valkey, tokens)
+        gallery = build_gallery(settings, database, valkey, queue, objects, cache_valkey, tokens)
+        stack.push_async_callback(gallery.pictures_on_demand.close)
+        yield gallery
 
 
 def build_gallery(
@@ -143,6 +155,8 @@ def build_gallery(
         images=images,
         new_images=new_images,
         pictures=pictures,
+        picture_requests=PictureRequests(settings.pictures, read_presets(settings.presets), recipe),
+        pictures_on_demand=_pictures_on_demand(settings, database, valkey, objects),
         uploads=Uploads(
             images,
             new_images,
@@ -160,7 +174,12 @@ def build_gallery(
         worker_registry=worker_registry,
         links=ImageLinks(images, pictures, access.links, settings.public_url),
         sweep=Sweep(
-            database, objects, queue, events, timedelta(hours=settings.notifications.keep_hours), [delete_expired]
+            database,
+            objects,
+            queue,
+            events,
+            timedelta(hours=settings.notifications.keep_hours),
+            [delete_expired, partial(picture_store.evict, max_bytes=settings.pictures.max_bytes)],
         ),
         verify=Verify(database, objects, outbox),
         health=Health({"postgresql": database.ping, "valkey": valkey.ping, "objects": objects.ping}),
@@ -192,6 +211,29 @@ async def open_processing(gallery: Gallery, name: str | None = None) -> AsyncIte
             recipe=gallery.recipe,
         )
         yield Processing(gallery.database, gallery.objects, gallery.queue, gallery.outbox, resources)
+
+
+def _pictures_on_demand(
+    settings: Settings, database: Database, valkey: Valkey, objects: ObjectStore
+) -> PicturesOnDemand:
+    pictures, upload = settings.pictures, settings.upload
+    limits = Limits(max_pixels=upload.max_pixels, max_side=upload.max_side, memory=pictures.memory)
+    renderers = LazyRenderers(lambda: _picture_renderers(settings))
+    maker = PictureMaker(database, objects, renderers, limits, pictures.max_per_image)
+    budgets = Budgets(valkey, "pictures", Budget(pictures.budget, BUDGET_PERIOD_SECONDS))
+    return PicturesOnDemand(maker, budgets, pictures)
+
+
+@contextmanager
+def _picture_renderers(settings: Settings) -> Iterator[Renderers]:
+    pictures = settings.pictures
+    with (
+        open_scratch() as scratch,
+        open_renderers(
+            pictures.concurrency, pictures.deadline, pictures.memory, scratch, denied=settings.data_path
+        ) as pool,
+    ):
+        yield Renderers(pool, scratch)
 
 
 def cache_redis_settings(settings: Settings) -> RedisSettings:

@@ -49,6 +49,7 @@ AFTER_RESTORE = """
         work_state = CASE work_state WHEN 'claimed' THEN 'due' ELSE work_state END, lease_until = NULL,
         next_attempt_at = least(next_attempt_at, now()), enqueued_at = '-infinity'
     FROM (SELECT extract(epoch FROM now() - timestamptz '2026-01-01 00:00Z')::integer AS seconds) AS clock;
+    DELETE FROM object WHERE key LIKE 'pictures/%';
     DELETE FROM idempotency WHERE status IS NULL;
     UPDATE backup SET frozen_until = now() WHERE frozen_until > now();
     UPDATE installation SET swept_at = '-infinity';

@@ -17,10 +17,11 @@ from gallery.errors import DatabaseUnavailable, describe_error
 PREFETCH_ROWS = 1000
 ENCODER = msgspec.json.Encoder()
 
+# Pictures on demand are left out: they can be made again.
 NEEDED_OBJECTS = """
     SELECT object.key, object.created_at, image.size, image.sha256 FROM object
     LEFT JOIN image ON image.id = object.image_id AND object.attempt IS NULL
-    WHERE object.remove_after IS NULL ORDER BY object.key COLLATE "C"
+    WHERE object.remove_after IS NULL AND object.key NOT LIKE 'pictures/%' ORDER BY object.key COLLATE "C"
 """
 # Other extensions, added by an administrator, are not part of Gallery and may need an administrator to be restored.
 EXTENSIONS = """

@@ -35,7 +35,8 @@ MISSING_OR_DAMAGED = """
 """
 UNLISTED_OBJECTS = """
     SELECT key FROM object
-    WHERE remove_after IS NULL AND NOT EXISTS (SELECT FROM inventory_entry AS entry WHERE entry.key = object.key)
+    WHERE remove_after IS NULL AND key NOT LIKE 'pictures/%'
+      AND NOT EXISTS (SELECT FROM inventory_entry AS entry WHERE entry.key = object.key)
 """
 DAMAGED_ORIGINALS = """
     SELECT entry.key FROM inventory_entry AS entry

@@ -96,7 +96,9 @@ async def rendition(
     etag = f"{image.rendered_attempt}-{image.recipe}-{file}"
     representation = Representation(image.rendition_key(found), f"image/{found.format}", found.size, etag)
     file_name = f"{PurePosixPath(image.original_name).stem or image.id}-{file}"
-    headers = object_headers(file_name, cache_control(image, caller, v)) | cross_origin_headers(image, caller)
+    current = v is not None and v == image.recipe
+    headers = object_headers(file_name, cache_control(image, caller, current=current))
+    headers |= cross_origin_headers(image, caller)
     return await respond(
         request, pictures, representation, headers, ConditionalHeaders(if_none_match, range_header, if_range)
     )

@@ -83,12 +83,12 @@ async def respond(
     return Response(body, status_code=status, media_type=representation.type, headers=headers)
 
 
-def cache_control(image: Image, caller: Caller, recipe: str | None = None) -> str:
-    """`Cache-Control`: a URL with the current recipe's version never changes its content. Shared caches may store a
-    public image. A picture that was read by a signed link may be stored until the link expires.
+def cache_control(image: Image, caller: Caller, *, current: bool = False) -> str:
+    """`Cache-Control`: a URL with the current version never changes its content. Shared caches may store a public
+    image. A picture that was read by a signed link may be stored until the link expires.
     """
     scope = "public" if image.public else "private"
-    if recipe is None or recipe != image.recipe:
+    if not current:
         return f"{scope}, no-cache"
     if caller.kind is CredentialKind.LINK:
         return f"private, max-age={max(0, int((caller.expires_at or 0) - time.time()))}"

@@ -156,6 +156,11 @@ def rendition_key(image: ImageId, attempt: int, name: str, format: str) -> str: 
     return f"renditions/{image}/{attempt}/{name}.{format}"
 
 
+def picture_key(image: ImageId, id_: str, format: str) -> str:  # noqa: A002  the word of the contract
+    """The key of a picture that was made on demand; `id_` is new for each one."""
+    return f"pictures/{image}/{id_}.{format}"
+
+
 def from_row(row: Any) -> Image:
     """An image from a database row that has all of `COLUMNS`."""
     fields = {name: row[name] for name in COLUMNS}

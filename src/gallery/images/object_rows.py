@@ -30,6 +30,12 @@ RELEASE = """
     WHERE image_id = $1 AND ($2::integer IS NULL OR attempt = $2) AND remove_after IS DISTINCT FROM '-infinity'
       AND ($2 IS NULL OR NOT EXISTS (SELECT FROM image WHERE id = $1 AND rendered_attempt = $2))
 """
+RELEASE_KEYS = """
+    UPDATE object SET remove_after = least(remove_after, now()),
+        remove_again_at = CASE WHEN remove_after IS NOT NULL OR created_at > now() - $2::interval
+                             THEN coalesce(remove_again_at, now() + $2::interval) END
+    WHERE key = ANY($1) AND remove_after IS DISTINCT FROM '-infinity'
+"""
 NOT_FROZEN = "NOT EXISTS (SELECT FROM backup WHERE frozen_until > now())"  # a backup is copying what its snapshot shows
 MARK_FOR_REMOVAL = f"""
     UPDATE object SET remove_after = '-infinity'
@@ -59,6 +65,12 @@ async def keep(db: Connection, keys: Sequence[str]) -> bool:
 async def release(db: Connection, image: ImageId, attempt: int | None = None, after: timedelta = timedelta()) -> None:
     """The image no longer needs its objects (or those of `attempt`): the sweep removes them `after` that time."""
     await db.execute(RELEASE, image, attempt, after, MAX_PUT_DURATION)
+
+
+async def release_keys(db: Connection, keys: Sequence[str]) -> None:
+    """These objects are no longer needed: the sweep removes them."""
+    if keys:
+        await db.execute(RELEASE_KEYS, keys, MAX_PUT_DURATION)
 
 
 async def mark_for_removal(db: Connection, limit: int) -> list[str]:

@@ -23,7 +23,7 @@ BATCH = 500
 PROGRESS_INTERVAL = 500  # objects between two reports
 
 KNOWN_OBJECTS = """
-    SELECT key, object.image_id::text AS image, object.attempt, size, sha256, mime_type, original_name
+    SELECT key, object.image_id::text AS image, size, sha256, mime_type, original_name
     FROM object LEFT JOIN image ON image.id = object.image_id
     WHERE key > $1 AND remove_after IS DISTINCT FROM '-infinity'
       AND ($2::timestamptz IS NULL OR object.created_at >= $2)
@@ -121,7 +121,7 @@ class ObjectMigration:
 
 
 def _copy_request(row: Any) -> CopyRequest:
-    if row["attempt"] is not None:
+    if not row["key"].startswith("original/"):
         _, _, file = row["key"].rpartition("/")
         return CopyRequest(
             row["key"], headers=DownloadHeaders(f"image/{file.rpartition('.')[2]}", f"{row['image']}-{file}")

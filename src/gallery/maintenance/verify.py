@@ -5,7 +5,7 @@ before it is reported, since uploads and sweeps go on meanwhile. Renditions are 
 """
 
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -13,13 +13,14 @@ from msgspec import Struct
 
 from gallery.adapters.objects.store import ObjectStore
 from gallery.adapters.postgres.database import Connection, Database
+from gallery.delivery import picture_store
 from gallery.errors import ObjectNotFound
 from gallery.images import store, timeline
 from gallery.images.model import Image, ImageId, original_key
 from gallery.images.outbox import Outbox
 from gallery.images.timeline import Stage
 
-PREFIXES = ("original", "renditions")
+PREFIXES = ("original", "renditions", "pictures")
 BATCH = 500
 STATEMENT_TIMEOUT_SECONDS = 600.0  # for a statement over the whole library, for which no request waits
 UPLOAD_GRACE = timedelta(hours=1)  # an object may be older than its row by the duration of an upload
@@ -33,19 +34,21 @@ INSERT_STORED = """
     ON CONFLICT DO NOTHING
 """
 MISSING = """
-    SELECT object.key, object.image_id::text AS image, object.attempt FROM object
+    SELECT object.key, object.image_id::text AS image FROM object
     WHERE remove_after IS NULL AND created_at < $1
       AND NOT EXISTS (SELECT FROM stored_object AS stored WHERE stored.key = object.key)
       AND EXISTS (SELECT FROM image WHERE id = object.image_id AND deleted_at IS NULL)
     ORDER BY object.key
 """
 WRONG_SIZE = """
-    SELECT stored.key, image.id::text AS image, expected.attempt, expected.size
+    SELECT stored.key, image.id::text AS image, expected.size
     FROM image CROSS JOIN LATERAL (
-        SELECT 'original/' || image.id AS key, NULL::integer AS attempt, image.size::bigint AS size
+        SELECT 'original/' || image.id AS key, image.size::bigint AS size
         UNION ALL
-        SELECT concat('renditions/', image.id, '/', rendered_attempt, '/', name, '.', format), rendered_attempt, size
+        SELECT concat('renditions/', image.id, '/', rendered_attempt, '/', name, '.', format), size
         FROM jsonb_to_recordset(image.renditions) AS rendition (name text, format text, size bigint)
+        UNION ALL
+        SELECT picture.key, picture.size FROM picture WHERE image_id = image.id AND picture.key IS NOT NULL
     ) AS expected JOIN stored_object AS stored USING (key)
     WHERE image.deleted_at IS NULL AND stored.size <> expected.size
     ORDER BY stored.key
@@ -68,11 +71,27 @@ class FindingKind(StrEnum):
     MISSING_RENDITION = "missing-rendition"
     DAMAGED_ORIGINAL = "damaged-original"  # another size or hash than its upload had
     DAMAGED_RENDITION = "damaged-rendition"  # another size than in its row
+    MISSING_PICTURE = "missing-picture"  # made on demand, and made again when it is requested
+    DAMAGED_PICTURE = "damaged-picture"
     UNKNOWN_OBJECT = "unknown-object"
 
 
+MISSING_KINDS = {
+    "original": FindingKind.MISSING_ORIGINAL,
+    "renditions": FindingKind.MISSING_RENDITION,
+    "pictures": FindingKind.MISSING_PICTURE,
+}
+DAMAGED_KINDS = {
+    "original": FindingKind.DAMAGED_ORIGINAL,
+    "renditions": FindingKind.DAMAGED_RENDITION,
+    "pictures": FindingKind.DAMAGED_PICTURE,
+}
+
+
 class Finding(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """One difference. `mended`: the renditions are being rendered again, or the unknown object was removed."""
+    """One difference. `mended`: the renditions are being rendered again, the picture on demand is made again when it is
+    requested, or the unknown object was removed.
+    """
 
     found: FindingKind
     key: str
@@ -105,13 +124,13 @@ class Verify:
         rebuilt: dict[ImageId, bool] = {}
         for row in missing:
             if await self._exists(NEEDED_OBJECT, row["key"]) and await self._objects.size(row["key"]) is None:
-                yield await self._missing(row["key"], row["image"], row["attempt"], rebuilt)
+                yield await self._finding(MISSING_KINDS, row["key"], row["image"], rebuilt)
         for row in wrong_size:
             if await self._exists(NEEDED_OBJECT, row["key"]) and await self._objects.size(row["key"]) not in (
                 None,
                 row["size"],
             ):
-                yield await self._wrong_size(row["key"], row["image"], row["attempt"], rebuilt)
+                yield await self._finding(DAMAGED_KINDS, row["key"], row["image"], rebuilt)
         for row in unknown:
             if not await self._exists(KNOWN_OBJECT, row["key"]) and await self._objects.size(row["key"]) is not None:
                 if remove_unknown:
@@ -150,15 +169,19 @@ class Verify:
             async for batch in self._objects.list(prefix):
                 await db.execute(INSERT_STORED, *([listed[index] for listed in batch] for index in range(3)))
 
-    async def _missing(self, key: str, image: ImageId, attempt: int | None, rebuilt: dict[ImageId, bool]) -> Finding:
-        if attempt is None:
-            return Finding(FindingKind.MISSING_ORIGINAL, key, image)
-        return Finding(FindingKind.MISSING_RENDITION, key, image, mended=await self._rebuilt(image, rebuilt))
-
-    async def _wrong_size(self, key: str, image: ImageId, attempt: int | None, rebuilt: dict[ImageId, bool]) -> Finding:
-        if attempt is None:
-            return Finding(FindingKind.DAMAGED_ORIGINAL, key, image)
-        return Finding(FindingKind.DAMAGED_RENDITION, key, image, mended=await self._rebuilt(image, rebuilt))
+    async def _finding(
+        self, kinds: Mapping[str, FindingKind], key: str, image: ImageId, rebuilt: dict[ImageId, bool]
+    ) -> Finding:
+        """Mends what can be made again from the original."""
+        prefix = key.partition("/")[0]
+        mended = False
+        if prefix == "renditions":
+            mended = await self._rebuilt(image, rebuilt)
+        elif prefix == "pictures":
+            async with self._database.writing() as db:
+                await picture_store.forget(db, key)
+            mended = True
+        return Finding(kinds[prefix], key, image, mended=mended)
 
     async def _rebuilt(self, image: ImageId, rebuilt: dict[ImageId, bool]) -> bool:
         """Whether the image's renditions are being rendered again, which needs its original."""

@@ -49,6 +49,13 @@ SWEEPS = Counter("sweeps_total", "Completed sweeps")
 SWEPT = Counter("swept_total", "Results of sweeps: images enqueued, objects removed", "what")
 JOBS_FAILED = Counter("jobs_failed_total", "Jobs that ended with an unexpected error")
 
+PICTURES_MADE = Histogram(
+    "picture_render_seconds", "Rendering time of pictures on demand, by outcome", "outcome", buckets=SLOW_BUCKETS
+)
+PICTURES_REFUSED = Counter(
+    "pictures_refused_total", "New pictures on demand refused by the budget or the queue", "bound"
+)
+
 # --- events -----------------------------------------------------------------------------------------------------------
 
 EVENTS_READ = Gauge("events_read", "Number of the last event that every feed has delivered", "livemin")

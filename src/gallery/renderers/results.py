@@ -19,7 +19,7 @@ ALLOWED_NAMES = {
     "pebble.common.types": {"Result", "ResultStatus", "RemoteException.rebuild_exception"},
     "gallery.errors": {"_rebuild"},
     "gallery.renderers.confinement": {"Confinement"},
-    "gallery.rendering.rendered": {"Rendered", "Rendition"},
+    "gallery.rendering.rendered": {"Rendered", "RenderedPicture", "Rendition"},
     "gallery.rendering.probe": {"Format"},
 }
 

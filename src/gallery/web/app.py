@@ -10,11 +10,13 @@ import gallery.access.api
 import gallery.admin.api
 import gallery.delivery.api
 import gallery.delivery.links_api
+import gallery.delivery.pictures_api
 import gallery.images.api
 import gallery.notifications.api
 import gallery.uploads.api
 from gallery.web import docs, metrics, openapi, pages, probes, problems, queues
 from gallery.web.auth_guard import AuthGuard, caller_of
+from gallery.web.clients import client_of
 from gallery.web.middleware import wrapped
 from gallery.web.streams import stream_slots
 from gallery.wiring import Gallery
@@ -39,7 +41,10 @@ def make_app(application: Gallery) -> ASGIApp:
             "caller": Provide(caller_of, sync_to_thread=False),
             "access": _provide(application.access),
             "images": _provide(application.images),
+            "client": Provide(client_of, sync_to_thread=False),
             "pictures": _provide(application.pictures),
+            "picture_requests": _provide(application.picture_requests),
+            "pictures_on_demand": _provide(application.pictures_on_demand),
             "links": _provide(application.links),
             "uploads": _provide(application.uploads),
             "cached_reads": _provide(application.cached_reads),
@@ -65,8 +70,14 @@ def make_app(application: Gallery) -> ASGIApp:
 
 def _images_router() -> Router:
     """One router for all packages with calls below this path: Litestar does not accept a path from two routers."""
-    packages = gallery.uploads.api, gallery.images.api, gallery.delivery.api, gallery.delivery.links_api
-    handlers = [handler for package in packages for handler in package.HANDLERS]
+    modules = (
+        gallery.uploads.api,
+        gallery.images.api,
+        gallery.delivery.api,
+        gallery.delivery.links_api,
+        gallery.delivery.pictures_api,
+    )
+    handlers = [handler for module in modules for handler in module.HANDLERS]
     return Router("/api/v1/images", route_handlers=handlers, tags=["images"])
 
 

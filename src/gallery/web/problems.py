@@ -13,7 +13,7 @@ from litestar.exceptions import HTTPException, ValidationException
 from litestar.response import Response
 from litestar.types import HTTPScope, Send
 from litestar.typing import FieldDefinition
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType, field
 
 from gallery import errors
 from gallery.validation import invalid_field_at
@@ -58,7 +58,9 @@ class Detail(Struct, frozen=True):
 
 
 class Problem(Struct, frozen=True, rename="camel"):
-    """The body of an error: https://www.rfc-editor.org/rfc/rfc9457."""
+    """The body of an error: https://www.rfc-editor.org/rfc/rfc9457. `violated-policies` are the limits that refused the
+    request: https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/.
+    """
 
     type: str
     title: str
@@ -68,12 +70,13 @@ class Problem(Struct, frozen=True, rename="camel"):
     code: str
     request_id: str
     errors: list[Detail] = []
+    violated_policies: list[str] | UnsetType = field(default=UNSET, name="violated-policies")
 
 
 def from_gallery_error(request: Request[Any, Any, Any], error: errors.GalleryError) -> Response[bytes]:
     status = status_of(error)
     log.log(_log_level(status), "request.refused", error=str(error))
-    return _response(request, status, error.code(), error.message(), _fields(error), _headers(error))
+    return _response(request, status, error.code(), error.message(), _fields(error), _headers(error), _policies(error))
 
 
 def from_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
@@ -131,7 +134,9 @@ HANDLERS: Any = {
 async def send_problem(scope: HTTPScope, send: Send, error: errors.GalleryError, headers: Headers = ()) -> None:
     """Send a problem from a middleware, where there is no Litestar `Response`."""
     status = status_of(error)
-    body = encode_problem(status, error.code(), error.message(), scope["path"], public_url=public_url_of(scope))
+    body = encode_problem(
+        status, error.code(), error.message(), scope["path"], public_url=public_url_of(scope), policies=_policies(error)
+    )
     common_headers = [(b"content-type", b"application/problem+json"), (b"cache-control", b"no-store")]
     length = (b"content-length", b"%d" % len(body))
     retry_after = [(b"retry-after", RETRY_AFTER_SECONDS[status].encode())] if status in RETRY_AFTER_SECONDS else []
@@ -151,11 +156,19 @@ def status_of_type(error_type: type[errors.GalleryError]) -> int:
 
 
 def encode_problem(
-    status: int, code: str, sentence: str, path: str, details: Sequence[Detail] = (), *, public_url: str = ""
+    status: int,
+    code: str,
+    sentence: str,
+    path: str,
+    details: Sequence[Detail] = (),
+    *,
+    public_url: str = "",
+    policies: Sequence[str] = (),
 ) -> bytes:
     request_id = structlog.contextvars.get_contextvars().get("request", "")
     title, page = HTTPStatus(status).phrase, f"{public_url}/api/errors#{code}"
-    return msgspec.json.encode(Problem(page, title, status, sentence, path, code, request_id, list(details)))
+    violated = list(policies) or UNSET
+    return msgspec.json.encode(Problem(page, title, status, sentence, path, code, request_id, list(details), violated))
 
 
 def _response(
@@ -165,10 +178,12 @@ def _response(
     sentence: str,
     details: Sequence[Detail] = (),
     headers: dict[str, str] | None = None,
+    policies: Sequence[str] = (),
 ) -> Response[bytes]:
+    public_url, path = public_url_of(request.scope), request.scope["path"]
     extra = {"Retry-After": RETRY_AFTER_SECONDS[status]} if status in RETRY_AFTER_SECONDS else {}
     return Response(
-        encode_problem(status, code, sentence, request.scope["path"], details, public_url=public_url_of(request.scope)),
+        encode_problem(status, code, sentence, path, details, public_url=public_url, policies=policies),
         status_code=status,
         media_type="application/problem+json",
         headers={"Cache-Control": "no-store", **extra, **(headers or {})},
@@ -186,6 +201,17 @@ def _fields(error: errors.GalleryError) -> list[Detail]:
             return []
 
 
+def _policies(error: errors.GalleryError) -> list[str]:
+    """The names of the limits that have refused the request."""
+    match error:
+        case errors.TooManyRequests():
+            return [str(error.facts["kind"])]
+        case errors.PictureBudgetSpent():
+            return ["pictures"]
+        case _:
+            return []
+
+
 def _headers(error: errors.GalleryError) -> dict[str, str]:
     """Headers that only some errors have."""
     match error:
@@ -195,6 +221,8 @@ def _headers(error: errors.GalleryError) -> dict[str, str]:
             return {"Retry-After": str(random.randint(*STREAM_RETRY_SECONDS))}  # noqa: S311  no secret
         case errors.StillInFlight():
             return {"Retry-After": "1"}
+        case errors.PictureBudgetSpent():
+            return {"Retry-After": str(error.facts["retry"])}
         case errors.CredentialsRequired() | errors.Unauthorized() | errors.ScopeMissing():
             return {"WWW-Authenticate": _challenge(error)}
         case _:

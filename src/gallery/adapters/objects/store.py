@@ -122,14 +122,14 @@ class ObjectStore:
                 size, chunks = await self._store.open(key, start, end)
         return size, self._chunks(key, chunks)
 
-    async def fetch(self, key: str, target: Path, *, size: int, sha256: str) -> None:
+    async def fetch(self, key: str, target: Path, *, size: int, sha256: str | None = None) -> None:
         """Copy an object to the file `target`, which must not be a link.
 
-        Raises `ObjectDamaged` unless it has this size and this hash.
+        Raises `ObjectDamaged` unless it has this size and, if one is given, this hash.
         """
         with os.fdopen(os.open(target, NEW_FILE_FLAGS, 0o600), "wb") as file:
             read = await self.digest(key, file)
-        if read != Digest(size, sha256):
+        if read != Digest(size, sha256 or read.sha256):
             raise ObjectDamaged(key=key, size=size, received=read.size)
 
     async def digest(self, key: str, into: IO[bytes] | None = None) -> Digest:

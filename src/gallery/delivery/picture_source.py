@@ -1,0 +1,33 @@
+"""The file that a picture on demand is made from: a kept rendition where it is good enough, else the original."""
+
+from gallery.images.model import Image, Rendition
+from gallery.rendering.picture_spec import PictureSpec, layout
+from gallery.rendering.probe import Format
+
+MIN_OVERSAMPLING = 2  # a rendition has at least twice the sides of what is made from it
+
+
+def choose_source(image: Image, spec: PictureSpec) -> Rendition | None:
+    """The smallest rendition that is large enough; `None` for the original.
+
+    The original is taken for a part of the picture, for one that is sharpened, which would show the rendition's
+    artefacts, and for PNG, which is asked for where every pixel counts.
+    """
+    if image.width is None or image.height is None or spec.rect or spec.sharpen or spec.format is Format.PNG:
+        return None
+    wide, high = layout(spec, image.width, image.height).size
+    if spec.sideways:
+        wide, high = high, wide
+    large_enough = [
+        rendition
+        for rendition in image.renditions
+        if rendition.format == _source_format(image)
+        and rendition.width >= wide * MIN_OVERSAMPLING
+        and rendition.height >= high * MIN_OVERSAMPLING
+    ]
+    return min(large_enough, key=lambda rendition: rendition.width, default=None)
+
+
+def _source_format(image: Image) -> Format:
+    """JPEG is decoded in half the time, but has no transparency."""
+    return Format.JPEG if image.mime_type == Format.JPEG.mime_type else Format.WEBP

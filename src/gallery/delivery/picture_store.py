@@ -1,0 +1,139 @@
+"""The statements on the table `picture`: pictures made on demand, and claims of those that are being made."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from uuid import UUID
+
+from msgspec import Struct
+
+from gallery.adapters.postgres.database import Connection
+from gallery.images import object_rows
+from gallery.images.model import ImageId
+
+MAX_STRIKES = 3
+TOUCH_AFTER = timedelta(hours=1)  # so that a picture in use costs one write in that time
+FORGET_CLAIMS_AFTER = timedelta(hours=1)  # after which a picture that ended renderers may be tried again
+
+FIND = """
+    SELECT key, width, height, size, claim, strikes, coalesce(lease_until > now(), false) AS being_made,
+        used_at < now() - $3::interval AS untouched
+    FROM picture WHERE image_id = $1 AND digest = $2
+"""
+CLAIM = """
+    INSERT INTO picture (image_id, digest, claim, lease_until) VALUES ($1, $2, $3, now() + $4::interval)
+    ON CONFLICT (image_id, digest) DO UPDATE SET claim = $3, lease_until = excluded.lease_until, used_at = now()
+    WHERE picture.key IS NULL AND picture.strikes < $5 AND coalesce(picture.lease_until <= now(), true)
+    RETURNING true
+"""
+RENEW = """
+    UPDATE picture SET lease_until = now() + $4::interval
+    WHERE image_id = $1 AND digest = $2 AND claim = $3 AND key IS NULL AND lease_until IS NOT NULL
+"""
+GIVE_UP = """
+    UPDATE picture SET lease_until = NULL, strikes = strikes + $4
+    WHERE image_id = $1 AND digest = $2 AND claim = $3 AND key IS NULL
+"""
+LOCK_IMAGE = "SELECT true FROM image WHERE id = $1 AND deleted_at IS NULL FOR SHARE"
+KEEP = """
+    UPDATE picture SET key = $4, width = $5, height = $6, size = $7, lease_until = NULL, used_at = now()
+    WHERE image_id = $1 AND digest = $2 AND claim = $3 AND key IS NULL RETURNING true
+"""
+TOUCH = """
+    UPDATE picture SET used_at = now() WHERE image_id = $1 AND digest = $2 AND used_at < now() - $3::interval
+"""
+FORGET = "DELETE FROM picture WHERE key = $1 RETURNING key"
+EVICT_OF_IMAGE = """
+    DELETE FROM picture WHERE image_id = $1 AND digest IN (
+        SELECT digest FROM picture WHERE image_id = $1 AND key IS NOT NULL ORDER BY used_at DESC, digest OFFSET $2
+        FOR UPDATE SKIP LOCKED
+    ) RETURNING key
+"""
+EVICT = """
+    DELETE FROM picture USING (
+        SELECT image_id, digest, sum(size) OVER (ORDER BY used_at, image_id, digest) - size AS bytes_before FROM (
+            SELECT image_id, digest, size, used_at FROM picture WHERE key IS NOT NULL ORDER BY used_at LIMIT $2
+            FOR UPDATE SKIP LOCKED
+        ) AS longest_unused
+    ) AS candidate
+    WHERE picture.image_id = candidate.image_id AND picture.digest = candidate.digest AND picture.key IS NOT NULL
+      AND candidate.bytes_before < (SELECT bytes - $1 FROM picture_total)
+    RETURNING picture.key
+"""
+FORGET_CLAIMS = """
+    DELETE FROM picture WHERE (image_id, digest) IN (
+        SELECT image_id, digest FROM picture
+        WHERE used_at < now() - $1::interval AND key IS NULL AND coalesce(lease_until <= now(), true)
+        ORDER BY used_at LIMIT $2
+    )
+"""
+
+
+class PictureRow(Struct, frozen=True):
+    """A row: kept if it has a `key`; `untouched` means that its time of use is older than `TOUCH_AFTER`."""
+
+    key: str | None
+    width: int | None
+    height: int | None
+    size: int
+    claim: str
+    strikes: int
+    being_made: bool
+    untouched: bool
+
+
+async def find(db: Connection, image: ImageId, digest: str) -> PictureRow | None:
+    row = await db.fetchrow(FIND, image, digest, TOUCH_AFTER)
+    return PictureRow(*row.values()) if row else None
+
+
+async def claim(db: Connection, image: ImageId, digest: str, claim_id: UUID, lease: timedelta) -> bool:
+    """Whether this process may make the picture now, until the lease ends. False if it is kept, if another process
+    makes it, or if it has ended `MAX_STRIKES` renderers.
+    """
+    return bool(await db.fetchval(CLAIM, image, digest, claim_id, lease, MAX_STRIKES))
+
+
+async def renew(db: Connection, image: ImageId, digest: str, claim_id: UUID, lease: timedelta) -> None:
+    await db.execute(RENEW, image, digest, claim_id, lease)
+
+
+async def give_up(db: Connection, image: ImageId, digest: str, claim_id: UUID, *, strike: bool = False) -> None:
+    """End a claim without a picture."""
+    await db.execute(GIVE_UP, image, digest, claim_id, int(strike))
+
+
+async def keep(
+    db: Connection, image: ImageId, digest: str, claim_id: UUID, key: str, sides: tuple[int, int], size: int
+) -> bool:
+    """Keep the picture whose object is stored under `key`, in this transaction. False if the image was deleted, if
+    another process has made the picture meanwhile, or if the object is being removed.
+    """
+    if not await db.fetchval(LOCK_IMAGE, image):
+        return False
+    return await object_rows.keep(db, [key]) and bool(
+        await db.fetchval(KEEP, image, digest, claim_id, key, *sides, size)
+    )
+
+
+async def touch(db: Connection, image: ImageId, digest: str) -> None:
+    await db.execute(TOUCH, image, digest, TOUCH_AFTER)
+
+
+async def forget(db: Connection, key: str) -> None:
+    """The picture is no longer kept: its object is missing or damaged."""
+    await object_rows.release_keys(db, await _keys(db, FORGET, key))
+
+
+async def evict_of_image(db: Connection, image: ImageId, max_pictures: int) -> None:
+    """Keep no more than so many pictures of the image: the longest unused go."""
+    await object_rows.release_keys(db, await _keys(db, EVICT_OF_IMAGE, image, max_pictures))
+
+
+async def evict(db: Connection, limit: int, *, max_bytes: int) -> None:
+    """Keep no more than so many bytes in all: the longest unused go, at most `limit` now. Forgets old claims, too."""
+    await object_rows.release_keys(db, await _keys(db, EVICT, max_bytes, limit))
+    await db.execute(FORGET_CLAIMS, FORGET_CLAIMS_AFTER, limit)
+
+
+async def _keys(db: Connection, statement: str, *arguments: object) -> Sequence[str]:
+    return [row["key"] for row in await db.fetch(statement, *arguments)]
