@@ -71,7 +71,9 @@ async def test_a_name_of_nothing_but_joiners_is_no_title(client):
 
 @pytest.mark.parametrize("value", [b"", b"   ", b"\r\n"])
 async def test_a_field_that_was_not_filled_in_is_absent(client, value):
-    fields = [part(f'name="{name}"', value) for name in ("title", "description", "alt", "tags", "visibility", "lane")]
+    fields = [
+        part(f'name="{name}"', value) for name in ("title", "description", "alt", "tags", "visibility", "lane", "focus")
+    ]
     status, image = await post_form(client, *fields, part('name="file"; filename="lake.jpg"', a_photo()))
     assert status == 201
     assert (image["title"], image["description"], image["alt"], image["tags"]) == ("lake", "", "", [])

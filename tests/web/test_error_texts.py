@@ -40,7 +40,7 @@ def field_error(answer) -> tuple[str, str]:
         ("tag=" + "a" * 51, "/tag", "must have at most 50 characters"),
         ("tag=", "/tag", "must have at least 1 character"),
         ("tag=a%0Ab", "/tag", "must not contain control characters"),
-        ("q=a", "/q", "is an unknown parameter; expected one of limit, cursor, sort, status, tag, search, ids"),
+        ("q=a", "/q", "is an unknown parameter; expected one of limit, cursor, sort, status, tag, search, ids, signed"),
     ],
 )
 async def test_a_parameter_of_the_list(client, query, pointer, detail):
@@ -50,8 +50,8 @@ async def test_a_parameter_of_the_list(client, query, pointer, detail):
 async def test_a_field_of_an_edit(client):
     image = f"{IMAGES}/{(await post(client)).json()['id']}"
     for body, *expected in [
-        ({"name": 1}, "/name", "is an unknown field; expected one of title, description, alt, tags"),
-        ({"a/b": 1}, "/a~1b", "is an unknown field; expected one of title, description, alt, tags"),
+        ({"name": 1}, "/name", "is an unknown field; expected one of title, description, alt, tags, focus"),
+        ({"a/b": 1}, "/a~1b", "is an unknown field; expected one of title, description, alt, tags, focus"),
         ({"title": 1}, "/title", "must be a string, not an integer"),
         ({"title": "x" * 121}, "/title", "must have at most 120 characters"),
         ({"title": "a\nb"}, "/title", "must not contain control characters"),
@@ -78,7 +78,7 @@ async def test_a_field_of_an_edit(client):
         (
             {"name": "x"},
             "/name",
-            "is an unknown field; expected one of file, title, description, alt, tags, visibility, lane",
+            "is an unknown field; expected one of file, title, description, alt, tags, visibility, lane, focus",
         ),
     ],
 )

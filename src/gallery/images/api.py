@@ -98,7 +98,7 @@ async def get_image(
     "/{image_id:str}",
     opt=WRITE,
     operation_id="editImage",
-    summary="Change title, description, alt text or tags",
+    summary="Change title, description, alt text, tags or focus",
     responses={
         200: ResponseSpec(ImageView, description="The image as it is now", generate_examples=False),
         412: PRECONDITION_FAILED,

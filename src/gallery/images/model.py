@@ -7,7 +7,7 @@ from uuid import UUID
 
 import msgspec
 import uuid_utils
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from gallery.access.model import Owner
 from gallery.errors import ImageNotFound
@@ -45,6 +45,13 @@ class Rendition(Struct, frozen=True):
     size: int
 
 
+class Focus(Struct, frozen=True):
+    """The point that crops keep in sight, in fractions of the upright picture's width and height."""
+
+    x: float
+    y: float
+
+
 class Image(Struct, frozen=True, kw_only=True):
     """A row of the table `image`. The defaults are those of a new row."""
 
@@ -61,6 +68,7 @@ class Image(Struct, frozen=True, kw_only=True):
     size: int
     sha256: str
     animated: bool
+    focus: Focus | None = None
     width: int | None = None
     height: int | None = None
     status: Status = Status.PENDING
@@ -107,15 +115,17 @@ class UploadMetadata(Struct, frozen=True, kw_only=True):
     tags: list[str]
     visibility: Visibility
     lane: Lane
+    focus: Focus | None = None
 
 
 class Edit(Struct, frozen=True, kw_only=True):
-    """New values; `None` leaves a field as it is."""
+    """New values; `None` leaves a field as it is, but removes the focus, which `UNSET` leaves."""
 
     title: str | None = None
     description: str | None = None
     alt: str | None = None
     tags: list[str] | None = None
+    focus: Focus | UnsetType | None = UNSET
 
 
 class UploadedFile(Struct, frozen=True):
@@ -165,6 +175,7 @@ def from_row(row: Any) -> Image:
     """An image from a database row that has all of `COLUMNS`."""
     fields = {name: row[name] for name in COLUMNS}
     fields["renditions"] = _RENDITIONS.decode(fields["renditions"])
+    fields["focus"] = None if fields["focus"] is None else Focus(*fields["focus"])
     fields["exif"] = msgspec.Raw(fields["exif"])
     fields["status"] = Status(fields["status"])
     fields["visibility"] = Visibility(fields["visibility"])

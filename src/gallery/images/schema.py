@@ -1,5 +1,6 @@
 """The JSON of images, in requests and responses: names in camelCase, times as RFC 3339 in UTC."""
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any
@@ -7,13 +8,14 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from gallery.errors import InvalidField
-from gallery.images.model import Edit, Image, Rendition, Status, Visibility
+from gallery.errors import MAX_ECHOED, InvalidField
+from gallery.images.model import Edit, Focus, Image, Rendition, Status, Visibility
 
 LINE_PATTERN = r"^[^\x00-\x1f\x7f]*$"
 JSON = "application/json"
 MAX_JSON_BYTES = 64 * 1024  # bytes of a body
 
+FOCUS_PATTERN = re.compile(r"\s*([0-9]{0,9}\.?[0-9]{1,20})\s*,\s*([0-9]{0,9}\.?[0-9]{1,20})\s*")
 TEXT_PATTERN = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"
 
 Title = Annotated[str, Meta(min_length=1, max_length=120, pattern=LINE_PATTERN, description="One line of text")]
@@ -26,13 +28,24 @@ Tag = Annotated[str, Meta(min_length=1, max_length=50, pattern=LINE_PATTERN)]
 Tags = Annotated[list[Tag], Meta(max_length=50)]
 
 
+Fraction = Annotated[float, Meta(ge=0, le=1)]
+
+
+class FocusPoint(Struct, frozen=True, forbid_unknown_fields=True):
+    """The point that crops keep in sight: from 0 (left, top) to 1 (right, bottom) of the upright picture."""
+
+    x: Fraction
+    y: Fraction
+
+
 class ImageEdit(Struct, frozen=True, forbid_unknown_fields=True):
-    """The fields that a client may change; an absent field stays as it is."""
+    """The fields that a client may change; an absent field stays as it is, `null` removes the focus."""
 
     title: Title | UnsetType = UNSET
     description: Description | UnsetType = UNSET
     alt: Alt | UnsetType = UNSET
     tags: Tags | UnsetType = UNSET
+    focus: FocusPoint | UnsetType | None = UNSET
 
 
 class RenditionView(Struct, frozen=True):
@@ -77,6 +90,7 @@ class ImageView(Struct, frozen=True, kw_only=True, rename="camel"):
     attempts: int
     error: ErrorView | None
     animated: bool
+    focus: FocusPoint | None
     visibility: Visibility
     renditions: list[RenditionView]
     srcset: dict[str, str]
@@ -104,7 +118,20 @@ def parse_edit(body: ImageEdit) -> Edit:
     if body.title is not UNSET and not body.title.strip():
         raise InvalidField("/title", "is blank")
     fields = {name: getattr(body, name) for name in body.__struct_fields__}
-    return Edit(**{name: value for name, value in fields.items() if value is not UNSET})
+    given = {name: value for name, value in fields.items() if value is not UNSET}
+    if isinstance(body.focus, FocusPoint):
+        given["focus"] = Focus(body.focus.x, body.focus.y)
+    return Edit(**given)
+
+
+def parse_focus(text: str) -> Focus:
+    """The focus in `x,y`, as forms and queries have it. Raises `InvalidField`."""
+    match = FOCUS_PATTERN.fullmatch(text)
+    if match is None or not all(0 <= float(number) <= 1 for number in match.groups()):
+        raise InvalidField(
+            "/focus", f'is "{text[:MAX_ECHOED]}"; expected x,y from 0,0 (left, top) to 1,1 (right, bottom)'
+        )
+    return Focus(float(match[1]), float(match[2]))
 
 
 def image_view(image: Image, base: str) -> ImageView:
@@ -130,6 +157,7 @@ def image_view(image: Image, base: str) -> ImageView:
         attempts=image.attempt,
         error=_error(image),
         animated=image.animated,
+        focus=None if image.focus is None else FocusPoint(image.focus.x, image.focus.y),
         visibility=image.visibility,
         renditions=renditions,
         srcset=srcset(renditions),

@@ -10,11 +10,12 @@ from datetime import timedelta
 from typing import TypeAlias
 
 import msgspec
-from asyncpg import Record
+from asyncpg import Point, Record
+from msgspec import UNSET
 
 from gallery.access.model import Owner
 from gallery.adapters.postgres.database import Connection
-from gallery.images.model import COLUMNS, Edit, Image, ImageId, from_row
+from gallery.images.model import COLUMNS, Edit, Focus, Image, ImageId, from_row
 from gallery.jobs.pause import NOT_PAUSED
 from gallery.rendering.rendered import Rendered
 
@@ -60,9 +61,10 @@ FIND_MANY = f"""
 """
 EDIT = f"""
     UPDATE image SET title = coalesce($3, title), description = coalesce($4, description), alt = coalesce($5, alt),
-                     tags = coalesce($6, tags), version = version + 1, updated_at = now()
+                     tags = coalesce($6, tags), focus = CASE WHEN $7 THEN $8::point ELSE focus END,
+                     version = version + 1, updated_at = now()
     WHERE id = $1 AND ($2::text IS NULL OR owner = $2) AND deleted_at IS NULL
-      AND ($7::integer[] IS NULL OR version = ANY($7))
+      AND ($9::integer[] IS NULL OR version = ANY($9))
     RETURNING {ALL_COLUMNS}
 """
 DELETE = f"""
@@ -111,7 +113,8 @@ async def edit(
     db: Connection, image: ImageId, owner: Owner | None, edit: Edit, versions: ExpectedVersions
 ) -> Image | None:
     """The changed image; `None` if the owner (or, with `None`, any owner) has none with this id and these versions."""
-    fields = (edit.title, edit.description, edit.alt, edit.tags)
+    focus = None if edit.focus is UNSET else point(edit.focus)
+    fields = (edit.title, edit.description, edit.alt, edit.tags, edit.focus is not UNSET, focus)
     return _image_or_none(await db.fetchrow(EDIT, image, owner, *fields, versions))
 
 
@@ -205,6 +208,11 @@ async def settle_failed(db: Connection, image: Image, code: str, message: str) -
 async def reschedule(db: Connection, image: Image, strikes: int, deferrals: int, delay: timedelta) -> Image | None:
     """Make the image due again after `delay`; `None` if this worker has lost its lease."""
     return _image_or_none(await db.fetchrow(RESCHEDULE, image.id, image.attempt, strikes, deferrals, delay))
+
+
+def point(focus: Focus | None) -> Point | None:
+    """The focus as a value of the column."""
+    return None if focus is None else Point(focus.x, focus.y)
 
 
 def _image_or_none(row: Record | None) -> Image | None:

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from litestar.openapi.spec import OpenAPIMediaType, Operation, Parameter, Reference, RequestBody, Schema
 from litestar.openapi.spec.enums import OpenAPIType
 
+FOCUS_PATTERN = r"^(0|1|0?\.[0-9]{1,9}),(0|1|0?\.[0-9]{1,9})$"
+FOCUS_DESCRIPTION = "The point that crops keep in sight, as `x,y` from `0,0` (left, top) to `1,1` (right, bottom)"
+
 
 @dataclass
 class UploadOperation(Operation):
@@ -20,6 +23,7 @@ class UploadOperation(Operation):
             "tags": Schema(type=OpenAPIType.ARRAY, items=text, max_items=50),
             "visibility": Schema(type=OpenAPIType.STRING, enum=["private", "public"]),
             "lane": Schema(type=OpenAPIType.STRING, enum=["interactive", "bulk"]),
+            "focus": Schema(type=OpenAPIType.STRING, pattern=FOCUS_PATTERN, description=FOCUS_DESCRIPTION),
         }
         form = Schema(type=OpenAPIType.OBJECT, properties=fields, required=["file"])
         self.request_body = RequestBody({"multipart/form-data": OpenAPIMediaType(schema=form)}, required=True)

@@ -9,7 +9,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from gallery.errors import InvalidField
 from gallery.images.model import Image, Lane, UploadMetadata, Visibility
-from gallery.images.schema import Alt, Description, ImageView, Tags, Title, image_view
+from gallery.images.schema import Alt, Description, ImageView, Tags, Title, image_view, parse_focus
 from gallery.validation import invalid_field, pointer, unknown_message
 
 
@@ -22,6 +22,7 @@ class ImageForm(Struct, frozen=True, forbid_unknown_fields=True):
     tags: Tags = []
     visibility: Visibility = Visibility.PRIVATE
     lane: Literal["interactive", "bulk"] = "interactive"
+    focus: str | UnsetType = UNSET
 
 
 FORM_FIELDS = ImageForm.__struct_fields__
@@ -49,6 +50,7 @@ def parse_metadata(fields: Iterable[tuple[str, str]], file_name: str) -> UploadM
         tags=list(dict.fromkeys(form.tags)),
         visibility=form.visibility,
         lane=Lane(form.lane),
+        focus=None if form.focus is UNSET else parse_focus(form.focus),
     )
 
 

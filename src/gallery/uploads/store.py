@@ -15,7 +15,7 @@ from gallery.adapters.postgres.database import Connection
 from gallery.errors import ObjectStoreUnavailable
 from gallery.images.model import Image, ImageId, UploadedFile, UploadMetadata, original_key
 from gallery.images.object_rows import RESERVATION_PERIOD, RESERVED
-from gallery.images.store import queue_position
+from gallery.images.store import point, queue_position
 from gallery.images.timeline import Stage
 from gallery.notifications.model import Event
 from gallery.rendering.probe import ProbeResult
@@ -36,10 +36,11 @@ ADD = f"""
         SELECT key FROM object WHERE key = $16 AND {RESERVED} FOR UPDATE
     ), added AS (
         INSERT INTO image (id, owner, title, description, alt, tags, visibility, lane,
-                           original_name, mime_type, size, sha256, animated, created_at, updated_at, queue_position)
+                           original_name, mime_type, size, sha256, animated, created_at, updated_at, focus,
+                           queue_position)
         SELECT $1::uuid, $2::text, $3::text, $4::text, $5::text, $6::text[], $7::text, $8::text,
                $9::text, $10::text, $11::bigint, $12::text, $13::boolean, $14::timestamptz, $14,
-               {queue_position("$2", "$8")}
+               $18::point, {queue_position("$2", "$8")}
         FROM reserved
         ON CONFLICT (owner, sha256) WHERE deleted_at IS NULL DO NOTHING
         RETURNING id, owner, version, attempt, queue_position, next_attempt_at
@@ -97,6 +98,7 @@ def new_image(
         size=file.size,
         sha256=file.sha256,
         animated=facts.animated,
+        focus=metadata.focus,
         queue_position=1,
         next_attempt_at=at,
         created_at=at,
@@ -129,6 +131,7 @@ async def add(db: Connection, image: Image, uploaded: Event) -> Image | None:
         uploaded.data,
         image.original_key,
         uploaded.type,
+        point(image.focus),
     )
     assert row is not None  # noqa: S101  the statement has always one row
     if not row["reserved"]:

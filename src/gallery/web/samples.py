@@ -12,7 +12,13 @@ from msgspec import Struct
 
 Document = dict[str, Any]
 
-FIELD_EXAMPLES: dict[str, Any] = {"title": "Lake", "description": "", "alt": "A lake at dawn", "tags": ["lake"]}
+FIELD_EXAMPLES: dict[str, Any] = {
+    "title": "Lake",
+    "description": "",
+    "alt": "A lake at dawn",
+    "tags": ["lake"],
+    "focus": {"x": 0.5, "y": 0.4},
+}
 PATH_EXAMPLES = {"file": "960.webp"}  # for a path parameter that is not an id
 QUERY_EXAMPLES = {
     "listImages": {"limit": "20", "search": "lake"},
