@@ -15,11 +15,13 @@ SECRET_BYTES = b"pixels of a private picture"
 
 async def test_no_secret_and_no_body_is_logged_at_debug_level(environment, tmp_path):
     signing_key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+    link_key = signing_key[::-1].removeprefix("=") + "="
     closed = {
         **environment,
         "GALLERY_ACCESS__OPEN": "false",
         "GALLERY_ACCESS__JWT_SECRET": JWT_SECRET,
         "GALLERY_ACCESS__SIGNING_KEYS": f"one:{signing_key}",
+        "GALLERY_ACCESS__LINK_KEYS": f"two:{link_key}",
         "GALLERY_LOGS__LEVEL": "debug",
         "GALLERY_LOGS__FORMAT": "json",
     }
@@ -59,6 +61,7 @@ async def test_no_secret_and_no_body_is_logged_at_debug_level(environment, tmp_p
     hidden = {
         "API key": secret_of(key), "JWT": token.rpartition(".")[2], "signature of a link": signature,
         "its reverse": signature[::-1], "ticket": ticket, "session": session, "signing key": signing_key,
+        "link key": link_key,
         "secret of JWTs": JWT_SECRET, "password": environment["DATABASE_URL"].split("@")[0].rpartition(":")[2],
         "bytes": SECRET_BYTES.decode(), **metadata,
     }  # fmt: skip

@@ -41,6 +41,7 @@ class Caller(Struct, frozen=True, kw_only=True):
     expires_at: float | None = None  # seconds since 1970; then the credential and all streams opened by it end
     api_key_id: str | None = None  # all ends when this API key is revoked
     signing_key_id: str | None = None  # of a session, ticket or link: all ends when this signing key is dropped
+    link_key_id: str | None = None  # of a link that another server has signed: it ends when this link key is revoked
     image_id: str | None = None  # of a signed link: the only image that it serves
 
     def may(self, scope: Scope) -> bool:
@@ -85,6 +86,7 @@ class Purpose(StrEnum):
 
     LINK = "link"
     DOWNLOAD = "download"
+    PICTURE = "picture"
     SESSION = "session"
     TICKET = "ticket"
 
@@ -108,7 +110,7 @@ WRITE = _opt(RoutePolicy(Scope.WRITE))
 READ_PUBLIC = _opt(RoutePolicy(Scope.READ, allow_anonymous=True))
 SERVE = _opt(RoutePolicy(Scope.READ, allow_anonymous=True, link_purposes=(Purpose.LINK,)))
 SERVE_ORIGINAL = _opt(RoutePolicy(Scope.READ, allow_anonymous=True, link_purposes=(Purpose.LINK, Purpose.DOWNLOAD)))
-SERVE_PICTURE = _opt(RoutePolicy(Scope.READ, allow_anonymous=True))
+SERVE_PICTURE = _opt(RoutePolicy(Scope.READ, allow_anonymous=True, link_purposes=(Purpose.PICTURE,)))
 STREAM = _opt(RoutePolicy(Scope.READ, allow_ticket=True))
 ADMIN = _opt(RoutePolicy(Scope.ADMIN))
 AUTHENTICATED = _opt(RoutePolicy(None))

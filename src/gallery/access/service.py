@@ -11,6 +11,7 @@ from msgspec import Struct
 from gallery.access.hashes import RecentHashes
 from gallery.access.issuer import JwksClient
 from gallery.access.keys import ApiKeys, looks_like_api_key
+from gallery.access.link_keys import LinkKeys, check_separate
 from gallery.access.model import ANONYMOUS, OPEN_MODE_CALLER, Caller, CredentialKind
 from gallery.access.open_mode import has_jwt_settings, is_open
 from gallery.access.sessions import Sessions
@@ -48,7 +49,9 @@ class Access:
         self.keys = ApiKeys(database)
         self.signatures = Signatures(database, settings.access.signing_keys)
         self.sessions = Sessions(self.signatures)
-        self.links = SignedLinks(self.signatures, settings.access.link_window)
+        self.link_keys = LinkKeys(database, settings.access.link_keys)
+        check_separate(settings.access.link_keys, settings.access.signing_keys)
+        self.links = SignedLinks(self.signatures, self.link_keys, settings.access.link_window)
         self._tokens = _tokens(settings.access)
         self._verified_credentials = RecentHashes(MAX_VERIFIED)
 
@@ -109,6 +112,8 @@ class Access:
             limits.append(self.keys.checked_until(caller.api_key_id))
         if caller.signing_key_id is not None:
             limits.append(self.signatures.checked_until(caller.signing_key_id))
+        if caller.link_key_id is not None:
+            limits.append(self.link_keys.checked_until(caller.link_key_id))
         return min(limits)
 
     async def wait_until_expired(self, caller: Caller) -> None:

@@ -1,24 +1,29 @@
 """Signed links: a URL that serves one image's bytes without a credential until it expires.
 
 One signature is valid for the image's original and all its renditions; the signature of a download is valid for the
-original only, as a file to save.
+original only, as a file to save; that of a picture on demand for one query only. `docs/signed-links.md` has the form of
+the last, which other servers sign too.
 """
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
-from urllib.parse import quote, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
 from msgspec import Struct
 
+from gallery.access.link_keys import LinkKeys
 from gallery.access.model import NO_OWNER, Caller, CredentialKind, Purpose
-from gallery.access.signing import MAX_LIFETIME, Signatures, signature_of
+from gallery.access.signing import MAX_LIFETIME, Signatures, is_signature_of, signature_of
 from gallery.access.store import SigningKey
 from gallery.errors import LinkNotValid
 
 QUERY_PARAMETERS = ("kid", "exp", "sig")
 MAX_EXPIRY_DIGITS = 12
+NAME = re.compile(r"[A-Za-z]+")  # of a parameter of a picture
+VALUE = re.compile(r"[A-Za-z0-9.,_-]*")
 
 
 class SignedQuery(dict[str, str]):
@@ -29,7 +34,7 @@ class SignedQuery(dict[str, str]):
 
     @cached_property
     def _text(self) -> str:
-        return urlencode(self)
+        return urlencode(self, safe=",")
 
 
 class LinkSigner(Struct, frozen=True):
@@ -40,9 +45,17 @@ class LinkSigner(Struct, frozen=True):
     stable_until: float  # `time.monotonic`: when other links may have to be signed instead
 
     def sign(self, image: str, purpose: Purpose = Purpose.LINK) -> SignedQuery:
-        signature = signature_of(self.key, purpose, _message(image, self.expires))
         download = {"download": "1"} if purpose is Purpose.DOWNLOAD else {}
-        return SignedQuery(download | {"kid": self.key.id, "exp": str(self.expires), "sig": signature})
+        return SignedQuery(download | self._parameters(purpose, _message(image, self.expires)))
+
+    def sign_picture(self, image: str, parameters: Mapping[str, str]) -> SignedQuery:
+        """For the picture with exactly these parameters; they are part of the result. Raises `LinkNotValid`."""
+        message = picture_message(image, self.expires, parameters)
+        return SignedQuery(dict(sorted(parameters.items())) | self._parameters(Purpose.PICTURE, message))
+
+    def _parameters(self, purpose: Purpose, message: str) -> dict[str, str]:
+        signature = signature_of(self.key, purpose, message)
+        return {"kid": self.key.id, "exp": str(self.expires), "sig": signature}
 
     @property
     def tag(self) -> str:
@@ -51,9 +64,10 @@ class LinkSigner(Struct, frozen=True):
 
 
 class SignedLinks:
-    def __init__(self, signatures: Signatures, window: int) -> None:
+    def __init__(self, signatures: Signatures, link_keys: LinkKeys, window: int) -> None:
         """`window`: for how many seconds the links of `window_signer` stay the same."""
         self._signatures = signatures
+        self._link_keys = link_keys
         self._window = window
 
     async def sign(self, image: str, lifetime: timedelta, purpose: Purpose = Purpose.LINK) -> SignedQuery:
@@ -77,20 +91,69 @@ class SignedLinks:
 
     async def authenticate(self, image: str, query: Mapping[str, str], allowed: Sequence[Purpose]) -> Caller:
         """A caller that may read `image`, by its URL's parameters. Raises `LinkNotValid`, `DatabaseUnavailable`."""
-        key_id, expires, signature = (query.get(name, "") for name in QUERY_PARAMETERS)
-        purpose = Purpose.DOWNLOAD if "download" in query else Purpose.LINK
-        if purpose not in allowed or not (
-            expires.isascii() and expires.isdigit() and len(expires) <= MAX_EXPIRY_DIGITS
-        ):
+        key_id, text, signature = (query.get(name, "") for name in QUERY_PARAMETERS)
+        purpose, expires = Purpose.DOWNLOAD if "download" in query else Purpose.LINK, _parse_expiry(text)
+        if purpose not in allowed:
             raise LinkNotValid(reason="malformed")
-        if not await self._signatures.verify(purpose, _message(image, int(expires)), key_id, signature):
+        if not await self._signatures.verify(purpose, _message(image, expires), key_id, signature):
             raise LinkNotValid(reason="signature", key=key_id)
-        if int(expires) <= time.time():
-            raise LinkNotValid(reason="expired")
-        return Caller(
-            owner=NO_OWNER, kind=CredentialKind.LINK, expires_at=float(expires), signing_key_id=key_id, image_id=image
-        )
+        return _caller(image, expires, signing_key_id=key_id)
+
+    async def authenticate_picture(self, image: str, query_string: bytes) -> Caller:
+        """A caller that may read the picture of `image` with exactly this query. Raises as `authenticate` does."""
+        query = _parse_query(query_string)
+        key_id, text, signature = (query.pop(name, "") for name in QUERY_PARAMETERS)
+        expires = _parse_expiry(text)
+        message = picture_message(image, expires, query)
+        link_key = await self._link_keys.find(key_id)
+        if link_key is None and await self._signatures.verify(Purpose.PICTURE, message, key_id, signature):
+            return _caller(image, expires, signing_key_id=key_id)
+        if link_key is None or not is_signature_of(link_key, Purpose.PICTURE, message, signature):
+            raise LinkNotValid(reason="signature", key=key_id)
+        return _caller(image, expires, link_key_id=key_id)
+
+
+def picture_message(image: str, expires: int, parameters: Mapping[str, str]) -> str:
+    """What the signature of a picture signs: the image's id, the expiry, and the parameters sorted by name.
+
+    Raises `LinkNotValid` for a character of no picture's query.
+    """
+    if not all(NAME.fullmatch(name) and VALUE.fullmatch(value) for name, value in parameters.items()):
+        raise LinkNotValid(reason="malformed")
+    return f"{image}\n{expires}\n" + "&".join(f"{name}={value}" for name, value in sorted(parameters.items()))
 
 
 def _message(image: str, expires: int) -> str:
     return f"{image}\n{expires}"
+
+
+def _parse_expiry(text: str) -> int:
+    """Raises `LinkNotValid`."""
+    if not (text.isascii() and text.isdigit() and len(text) <= MAX_EXPIRY_DIGITS):
+        raise LinkNotValid(reason="malformed")
+    return int(text)
+
+
+def _parse_query(query_string: bytes) -> dict[str, str]:
+    """As the handler of pictures reads it. Raises `LinkNotValid`, also for a parameter that is given twice."""
+    try:
+        pairs = parse_qsl(query_string.decode("ascii"), keep_blank_values=True, errors="strict")
+    except ValueError:
+        raise LinkNotValid(reason="malformed") from None
+    if len(dict(pairs)) < len(pairs):
+        raise LinkNotValid(reason="malformed")
+    return dict(pairs)
+
+
+def _caller(image: str, expires: int, *, signing_key_id: str | None = None, link_key_id: str | None = None) -> Caller:
+    """The caller of a link with a valid signature. Raises `LinkNotValid` if it has expired."""
+    if expires <= time.time():
+        raise LinkNotValid(reason="expired")
+    return Caller(
+        owner=NO_OWNER,
+        kind=CredentialKind.LINK,
+        expires_at=float(expires),
+        signing_key_id=signing_key_id,
+        link_key_id=link_key_id,
+        image_id=image,
+    )

@@ -22,6 +22,7 @@ from gallery.errors import CannotStart
 MAX_LIFETIME = timedelta(days=7)  # of every signature
 CACHE_SECONDS = 2.0  # for which a process uses the keys without reading them again
 MIN_SECRET_BYTES = 32
+SIGNING_KEYS_VARIABLE = "GALLERY_ACCESS__SIGNING_KEYS"
 CONFIGURED_KEY = re.compile(r"([\w.-]{1,32}):([\w+/-]+=*)")
 
 
@@ -31,7 +32,7 @@ class Signatures:
     def __init__(self, database: Database, configured: str | None) -> None:
         """Raises `CannotStart` for invalid configured keys."""
         self._database = database
-        self._configured_keys = _parse_keys(configured) if configured else None
+        self._configured_keys = parse_keys(SIGNING_KEYS_VARIABLE, configured) if configured else None
         self._keys: list[SigningKey] = self._configured_keys or []
         self._read_at = float("-inf")
 
@@ -47,8 +48,7 @@ class Signatures:
     async def verify(self, purpose: Purpose, message: str, key_id: str, signature: str) -> bool:
         """Whether the signature is valid; compares in constant time. Raises `DatabaseUnavailable`."""
         key = next((key for key in await self._current_keys() if key.id == key_id), None)
-        expected = signature_of(key or _DUMMY_KEY, purpose, message)
-        return hmac.compare_digest(expected.encode(), signature.encode()) and key is not None
+        return is_signature_of(key or _DUMMY_KEY, purpose, message, signature) and key is not None
 
     async def has_key(self, key_id: str) -> bool:
         """Whether the key with this id still verifies. Raises `DatabaseUnavailable`."""
@@ -63,13 +63,11 @@ class Signatures:
     async def rotate(self, *, at_once: bool = False) -> str:
         """A new key signs from now on; with `at_once` all others are dropped. Returns its id. Raises `CannotStart`."""
         if self._configured_keys:
-            raise CannotStart(
-                "GALLERY_ACCESS__SIGNING_KEYS sets the signing keys: put a new key first in that variable."
-            )
+            raise CannotStart(f"{SIGNING_KEYS_VARIABLE} sets the signing keys: put a new key first in that variable.")
         verify_for = timedelta() if at_once else MAX_LIFETIME
         async with self._database.writing() as db:
             await store.retire_signing_keys(db, verify_for)
-            await store.add_signing_key(db, *_new_key())
+            await store.add_signing_key(db, secrets.token_hex(4), new_secret())
         self._read_at = float("-inf")
         return (await self._current_keys())[0].id
 
@@ -79,7 +77,7 @@ class Signatures:
         async with self._database.primary() as db:
             keys = await store.signing_keys(db, MAX_LIFETIME)
             if not keys or keys[0].retired:
-                await store.add_signing_key(db, *_new_key())
+                await store.add_signing_key(db, secrets.token_hex(4), new_secret())
                 keys = await store.signing_keys(db, MAX_LIFETIME)
         self._keys, self._read_at = keys, time.monotonic()
         return keys
@@ -103,18 +101,24 @@ def signature_of(key: SigningKey, purpose: Purpose, message: str) -> str:
     return base64url_encode(hmac.new(key.secret, f"gallery:{purpose}:1\n{message}".encode(), hashlib.sha256).digest())
 
 
-def _new_key() -> tuple[str, bytes]:
-    return secrets.token_hex(4), secrets.token_bytes(MIN_SECRET_BYTES)
+def is_signature_of(key: SigningKey, purpose: Purpose, message: str, signature: str) -> bool:
+    """Compares in constant time."""
+    return hmac.compare_digest(signature_of(key, purpose, message).encode(), signature.encode())
 
 
-def _parse_keys(text: str) -> list[SigningKey]:
-    keys = [_parse_key(part.strip(), first=not index) for index, part in enumerate(text.split(","))]
+def new_secret() -> bytes:
+    return secrets.token_bytes(MIN_SECRET_BYTES)
+
+
+def parse_keys(variable: str, text: str) -> list[SigningKey]:
+    """The keys in the value of that variable; all but the first are retired. Raises `CannotStart`."""
+    keys = [_parse_key(variable, part.strip(), first=not index) for index, part in enumerate(text.split(","))]
     if len({key.id for key in keys}) < len(keys):
-        raise CannotStart("GALLERY_ACCESS__SIGNING_KEYS has the same id twice.")
+        raise CannotStart(f"{variable} has the same id twice.")
     return keys
 
 
-def _parse_key(text: str, *, first: bool) -> SigningKey:
+def _parse_key(variable: str, text: str, *, first: bool) -> SigningKey:
     match = CONFIGURED_KEY.fullmatch(text)
     try:
         secret = base64url_decode(match[2].rstrip("=").replace("+", "-").replace("/", "_")) if match else b""
@@ -122,7 +126,7 @@ def _parse_key(text: str, *, first: bool) -> SigningKey:
         secret = b""
     if match is None or len(secret) < MIN_SECRET_BYTES:
         raise CannotStart(
-            "GALLERY_ACCESS__SIGNING_KEYS must be a list of `id:secret` separated by commas, each secret in base64 "
-            f"and of {MIN_SECRET_BYTES} bytes or more."
+            f"{variable} must be a list of `id:secret` separated by commas, each secret in base64 and of "
+            f"{MIN_SECRET_BYTES} bytes or more."
         )
     return SigningKey(match[1], secret, retired=not first)

@@ -1,4 +1,4 @@
-"""API keys and signing keys in PostgreSQL."""
+"""API keys, signing keys and link keys in PostgreSQL."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -99,3 +99,48 @@ async def retire_signing_keys(db: Connection, verify_for: timedelta) -> None:
     """Retires the key that signs, and drops the keys retired for `verify_for` or longer."""
     await db.execute(RETIRE_SIGNING_KEYS)
     await db.execute(DROP_RETIRED_SIGNING_KEYS, verify_for)
+
+
+# --- link keys ------------------------------------------------------------------------------------------------------
+
+
+class LinkKey(Struct, frozen=True, kw_only=True):
+    """A key that signs URLs of pictures elsewhere, without its secret."""
+
+    id: str
+    name: str
+    created_at: datetime
+    revoked_at: datetime | None
+
+
+LINK_KEY_COLUMNS = "id, name, created_at, revoked_at"
+ADD_LINK_KEY = f"INSERT INTO link_key (id, secret, name) VALUES ($1, $2, $3) RETURNING {LINK_KEY_COLUMNS}"
+LINK_KEYS = f"SELECT {LINK_KEY_COLUMNS} FROM link_key ORDER BY created_at, id"
+VALID_LINK_KEYS = "SELECT id, secret, false AS retired FROM link_key WHERE revoked_at IS NULL"
+REVOKE_LINK_KEY = f"""
+    UPDATE link_key SET revoked_at = now(), secret = NULL WHERE id = $1 AND revoked_at IS NULL
+    RETURNING {LINK_KEY_COLUMNS}
+"""
+
+
+async def add_link_key(db: Connection, key_id: str, secret: bytes, name: str) -> LinkKey:
+    return _link_key(await db.fetchrow(ADD_LINK_KEY, key_id, secret, name))
+
+
+async def link_keys(db: Connection) -> list[LinkKey]:
+    return [_link_key(row) for row in await db.fetch(LINK_KEYS)]
+
+
+async def valid_link_keys(db: Connection) -> list[SigningKey]:
+    """Those that are not revoked, with their secrets."""
+    return [SigningKey(**dict(row)) for row in await db.fetch(VALID_LINK_KEYS)]
+
+
+async def revoke_link_key(db: Connection, key_id: str) -> LinkKey | None:
+    """Deletes the secret too. `None` when there is no such key, or it is revoked already."""
+    row = await db.fetchrow(REVOKE_LINK_KEY, key_id)
+    return None if row is None else _link_key(row)
+
+
+def _link_key(row: object) -> LinkKey:
+    return LinkKey(**dict(row))  # type: ignore[call-overload]  # a record of asyncpg's is a mapping

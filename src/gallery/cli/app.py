@@ -20,8 +20,11 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-keys_app = typer.Typer(help="Manage API keys and signing keys.", no_args_is_help=True)
+keys_app = typer.Typer(help="Manage API keys, signing keys and link keys.", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
+
+link_keys_app = typer.Typer(help="Manage keys by which other servers sign URLs of pictures.", no_args_is_help=True)
+keys_app.add_typer(link_keys_app, name="links")
 
 backup_app = typer.Typer(help="Create and verify backups.", no_args_is_help=True)
 app.add_typer(backup_app, name="backup")
@@ -314,3 +317,39 @@ def keys_rotate(
     from gallery.cli import keys as command  # noqa: PLC0415
 
     run(lambda s: command.rotate(s, at_once=at_once, json=json), "keys")
+
+
+@link_keys_app.command("create")
+def link_keys_create(
+    name: Annotated[str, typer.Option(help="A note on its purpose")] = "",
+    json: JsonOption = False,
+) -> None:
+    """Create a link key, and print it once, as id:secret.
+
+    A server that has it can sign URLs of any picture on demand, and nothing else.
+    """
+    from gallery.cli import link_keys as command  # noqa: PLC0415
+
+    run(lambda s: command.create(s, name, json=json), "keys")
+
+
+@link_keys_app.command("list")
+def link_keys_list(json: JsonOption = False) -> None:
+    """List all link keys, without their secrets."""
+    from gallery.cli import link_keys as command  # noqa: PLC0415
+
+    run(lambda s: command.list_(s, json=json), "keys")
+
+
+@link_keys_app.command("revoke")
+def link_keys_revoke(
+    key: Annotated[str, typer.Argument(metavar="ID", help="The id, the part before the colon")],
+    json: JsonOption = False,
+) -> None:
+    """Revoke a link key.
+
+    The URLs that it has signed end within seconds.
+    """
+    from gallery.cli import link_keys as command  # noqa: PLC0415
+
+    run(lambda s: command.revoke(s, key, json=json), "keys")

@@ -28,9 +28,9 @@ async def create(settings: Settings, owner: str, scopes: Sequence[str], expires:
     allowed, lifetime = _parse_scopes(scopes), _parse_lifetime(expires)
     if not is_valid_owner(owner) or not (name == "" or is_valid_owner(name)):
         raise Misconfigured("--owner and --name must be 1 to 200 printable characters.")
-    async with _database(settings) as database:
+    async with open_keys_database(settings) as database:
         key, text = await ApiKeys(database).create(Owner(owner), name, allowed, lifetime)
-    _print_data_directory(settings)
+    print_data_directory(settings)
     if json:
         typer.echo(msgspec.json.encode({**_as_json(key), "key": text}))
     else:
@@ -39,9 +39,9 @@ async def create(settings: Settings, owner: str, scopes: Sequence[str], expires:
 
 
 async def list_(settings: Settings, *, json: bool) -> None:
-    async with _database(settings) as database:
+    async with open_keys_database(settings) as database:
         keys = await ApiKeys(database).list_all()
-    _print_data_directory(settings)
+    print_data_directory(settings)
     if json:
         for key in keys:
             typer.echo(msgspec.json.encode(_as_json(key)))
@@ -50,23 +50,20 @@ async def list_(settings: Settings, *, json: bool) -> None:
     if not keys:
         typer.echo("There are no API keys. Create one with gallery keys create.", err=True)
         return
-    lines = [COLUMNS, *map(_row, keys)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    print_table([COLUMNS, *map(_row, keys)])
 
 
 async def revoke(settings: Settings, key: str, *, json: bool) -> None:
     """Raises `KeyNotFound`."""
-    async with _database(settings) as database:
+    async with open_keys_database(settings) as database:
         revoked = await ApiKeys(database).revoke(key)
-    _print_data_directory(settings)
+    print_data_directory(settings)
     typer.echo(msgspec.json.encode(_as_json(revoked)) if json else f"The key {key} is revoked.")
 
 
 async def rotate(settings: Settings, *, at_once: bool, json: bool) -> None:
     """Raises `CannotStart`."""
-    async with _database(settings) as database:
+    async with open_keys_database(settings) as database:
         key = await Signatures(database, settings.access.signing_keys).rotate(at_once=at_once)
     if json:
         typer.echo(msgspec.json.encode({"id": key}))
@@ -75,15 +72,21 @@ async def rotate(settings: Settings, *, at_once: bool, json: bool) -> None:
         typer.echo(f"New signatures use the key {key}. {others}")
 
 
+def print_table(lines: Sequence[Sequence[str]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
 @asynccontextmanager
-async def _database(settings: Settings) -> AsyncIterator[Database]:
+async def open_keys_database(settings: Settings) -> AsyncIterator[Database]:
     async with startup.settings_with_servers(settings) as found:
         await startup.ensure_schema(found)
         async with open_database(found.database) as database:
             yield database
 
 
-def _print_data_directory(settings: Settings) -> None:
+def print_data_directory(settings: Settings) -> None:
     """Names the embedded database, which depends on the working directory."""
     if settings.database.url is None:
         typer.echo(f"Data directory: {settings.data_path.absolute()} (set GALLERY_DATA_DIR to change it).", err=True)

@@ -123,6 +123,7 @@ SECRETS = {
     "s3.secret_key",
     "access.jwt_secret",
     "access.signing_keys",
+    "access.link_keys",
     "backup.access_key",
     "backup.secret_key",
 }

@@ -244,6 +244,13 @@ class AccessSettings(Struct, frozen=True):
             "commas; the first signs, all verify. Not set: one is created in the database"
         ),
     ] = None
+    link_keys: Annotated[
+        str | None,
+        Meta(
+            description="Keys by which other servers sign URLs of pictures, in the same form, beside those of "
+            "`gallery keys links`"
+        ),
+    ] = None
     link_window: Annotated[
         int,
         Meta(

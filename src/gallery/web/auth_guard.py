@@ -4,6 +4,7 @@ A route's `opt` holds its policy (`access/model.py: RoutePolicy`); a route witho
 that the guard has found is the dependency `caller` of the handlers.
 """
 
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -13,7 +14,15 @@ from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.handlers.base import BaseRouteHandler
 
-from gallery.access.model import ANONYMOUS, DEFAULT_POLICY, OPEN_MODE_CALLER, Caller, CredentialKind, RoutePolicy
+from gallery.access.model import (
+    ANONYMOUS,
+    DEFAULT_POLICY,
+    OPEN_MODE_CALLER,
+    Caller,
+    CredentialKind,
+    Purpose,
+    RoutePolicy,
+)
 from gallery.access.service import Access
 from gallery.errors import CredentialsRequired, ForeignOrigin, ImageNotFound, ScopeMissing
 from gallery.settings import Settings, parse_origins
@@ -49,9 +58,7 @@ class AuthGuard:
         if not policy.authenticate:
             return OPEN_MODE_CALLER if self._access.open else ANONYMOUS
         if policy.link_purposes and "sig" in connection.query_params:
-            return await self._access.links.authenticate(
-                _image_id(connection), connection.query_params, policy.link_purposes
-            )
+            return await self._authenticate_link(connection, policy.link_purposes)
         if policy.allow_ticket and "ticket" in connection.query_params:
             return await self._access.authenticate_ticket(connection.query_params["ticket"])
         caller = await authenticated_caller(self._access, connection.scope)
@@ -63,6 +70,13 @@ class AuthGuard:
             raise ScopeMissing(policy.scope)
         self._check_origin(connection, caller)
         return caller
+
+    async def _authenticate_link(self, connection: Connection, purposes: Sequence[Purpose]) -> Caller:
+        """Raises `LinkNotValid`, `ImageNotFound`, `DatabaseUnavailable`."""
+        links, image = self._access.links, _image_id(connection)
+        if Purpose.PICTURE in purposes:
+            return await links.authenticate_picture(image, connection.scope["query_string"])
+        return await links.authenticate(image, connection.query_params, purposes)
 
     def _check_origin(self, connection: Connection, caller: Caller) -> None:
         """Browsers add the cookie to requests from any page; only Gallery's pages and allowed origins may write by it.

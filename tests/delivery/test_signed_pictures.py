@@ -1,0 +1,87 @@
+"""Pictures on demand of private images by signed links, of Gallery and of another server."""
+
+import asyncio
+import io
+
+import pytest
+from PIL import Image
+
+import photos
+from conftest import running_application
+from credentials import JWT_SECRET, bearer_headers, make_token
+from factories import post
+from gallery.access import link_keys
+from gallery.wiring import open_processing
+
+CLOSED = {"GALLERY_ACCESS__OPEN": "false", "GALLERY_ACCESS__JWT_SECRET": JWT_SECRET, "GALLERY_RATE__ENABLED": "false"}
+MAYA = bearer_headers(make_token("maya"))
+
+
+@pytest.fixture
+async def closed(environment):
+    async with running_application(environment, **CLOSED) as (gallery, client):
+        yield gallery, client
+
+
+async def ready_image(gallery, client):
+    """A private image of Maya's, of 120 × 90 pixels."""
+    image = (await post(client, photos.a_jpeg(width=120, height=90), headers=MAYA)).json()["id"]
+    async with open_processing(gallery) as processing:
+        await processing.process(image)
+    return image
+
+
+async def signed_elsewhere(gallery, image, **parameters):
+    """A URL as another server signs it, and the id of its link key."""
+    key, text = await gallery.access.link_keys.create("")
+    signing_key = await gallery.access.link_keys.find(key.id)
+    assert text.startswith(key.id)
+    signer = await gallery.access.links.window_signer()
+    signer = type(signer)(signing_key, signer.expires, signer.stable_until)
+    return signer.sign_picture(image, parameters).append_to(f"/api/v1/images/{image}/picture"), key.id
+
+
+async def test_another_servers_link_shows_exactly_the_picture_that_it_signs(closed):
+    gallery, client = closed
+    image = await ready_image(gallery, client)
+    url, _ = await signed_elsewhere(gallery, image, w="40", h="40", fit="cover", format="webp")
+    shown = await client.get(url)
+    assert (shown.status_code, Image.open(io.BytesIO(shown.content)).size) == (200, (40, 40))
+    assert shown.headers["cross-origin-resource-policy"] == "cross-origin"
+    *_, kid, exp, sig = url.split("&")
+    for other in (
+        url.replace("w=40", "w=41"),
+        url.replace("&w=40", ""),
+        f"{url}&q=5",
+        url.replace("picture?", "original?"),
+        url.replace("picture?", "320.webp?"),
+        f"/api/v1/images/{image}/picture?{kid}&{exp}&{sig}",
+    ):
+        refused = await client.get(other)
+        assert (refused.status_code, refused.json()["code"]) == (403, "link_not_valid"), other
+    assert (await client.get(url.partition("&kid")[0])).status_code == 401
+
+
+async def test_a_link_to_the_whole_image_is_not_good_for_pictures(closed):
+    gallery, client = closed
+    image = await ready_image(gallery, client)
+    links = (await client.post(f"/api/v1/images/{image}/links", headers=MAYA)).json()
+    query = links["original"].partition("?")[2]
+    assert (await client.get(links["original"])).status_code == 200
+    for path in (f"picture?{query}", f"picture?w=40&{query}"):
+        assert (await client.get(f"/api/v1/images/{image}/{path}")).json()["code"] == "link_not_valid"
+
+
+async def test_the_links_of_a_revoked_key_end(closed, monkeypatch):
+    """Also those whose answers are kept in the process's memory."""
+    monkeypatch.setattr(link_keys, "CACHE_SECONDS", 0.5)
+    gallery, client = closed
+    image = await ready_image(gallery, client)
+    url, key = await signed_elsewhere(gallery, image, w="40", format="jpeg")
+    for _ in range(3):
+        assert (await client.get(url)).status_code == 200
+    await gallery.access.link_keys.revoke(key)
+    async with asyncio.timeout(5):
+        while (answer := await client.get(url)).status_code == 200:
+            await asyncio.sleep(0.05)
+    assert (answer.status_code, answer.json()["code"]) == (403, "link_not_valid")
