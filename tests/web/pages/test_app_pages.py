@@ -15,7 +15,7 @@ ADDRESS = "http://127.0.0.1:3000"
 HTML = "<!doctype html><title>app</title><body></body>"
 STORY = """
     async (bytes) => {
-      const { follow, picture, upload, withLinks } = await import("/app.js");
+      const { follow, picture, privatePictures, upload } = await import("/app.js");
       const authorization = async () => "Bearer none"; // Gallery is open
       const heard = [];
       const stop = await new Promise((resolve) => {
@@ -32,8 +32,8 @@ STORY = """
         await new Promise((resolve) => setTimeout(resolve, 50));
       }
       stop();
-      const image = await (await fetch(`/api/v1/images/${uploaded.id}`)).json();
-      const shown = picture(await withLinks(location.origin, authorization, image), "100px");
+      const images = await privatePictures(location.origin, authorization);
+      const shown = picture(images.find(({ id }) => id === uploaded.id), "100px");
       document.body.append(shown);
       const img = shown.querySelector("img");
       img.loading = "eager";
