@@ -35,7 +35,9 @@ TABLE = {
     "POST /api/v1/images/{image_id}/reprocess": (401, 404, 403, 409, 409, 409, 401),
     "GET /api/v1/images/{image_id}/timeline": (401, 404, 200, 403, 200, 200, 401),
     "GET /api/v1/images/{image_id}/original": (401, 404, 200, 403, 200, 200, 401),
+    "GET /api/v1/images/{image_id}/picture": (401, 404, 200, 403, 200, 200, 401),
     "GET /api/v1/images/{image_id}/{file}": (401, 404, 200, 403, 200, 200, 401),
+    "GET /api/v1/presets":                 (200, 200, 200, 200, 200, 200, 401),
     "GET /api/v1/notifications/stream":    (401, 200, 200, 403, 200, 200, 401),
     "POST /api/v1/notifications/ticket":   (401, 201, 201, 403, 201, 201, 401),
     "POST /api/v1/session":                (401, 201, 201, 201, 201, 201, 401),
@@ -81,6 +83,7 @@ PUBLIC = {
     "POST /api/v1/images/{image_id}/reprocess": (401, 404, 403, 409, 409, 409, 401),
     "GET /api/v1/images/{image_id}/timeline": (401, 404, 200, 403, 200, 200, 401),
     "GET /api/v1/images/{image_id}/original": (200, 200, 200, 200, 200, 200, 401),
+    "GET /api/v1/images/{image_id}/picture": (403, 200, 200, 403, 200, 200, 401),
     "GET /api/v1/images/{image_id}/{file}": (200, 200, 200, 200, 200, 200, 401),
 }  # fmt: skip
 REQUEST_OPTIONS: dict[str, dict[str, Any]] = {

@@ -71,6 +71,24 @@ async def test_the_operator_may_open_or_close_pictures_for_anonymous_callers(wit
         assert (await pictures.get("preset=avatar", **HEADERS)).status_code == 200
 
 
+async def test_presets_are_listed_in_their_canonical_spelling(environment):
+    async with running_application(environment, **PRESETS) as (_, client):
+        listed = await client.get("/api/v1/presets")
+        assert listed.json() == [
+            {"name": "avatar", "query": "fit=cover&h=96&w=96"},
+            {"name": "banner", "query": "format=webp&w=800"},
+        ]
+
+
+async def test_presets_are_listed_to_those_who_may_use_them(environment):
+    closed = {**PRESETS, "GALLERY_PICTURES__ANONYMOUS": "none"}
+    async with running_application(environment, **closed) as (_, client):
+        assert (await client.get("/api/v1/presets")).status_code == 401
+        writer = bearer_headers(make_token("maya", "images:write"))
+        assert (await client.get("/api/v1/presets", headers=writer)).status_code == 403
+        assert len((await client.get("/api/v1/presets", headers=HEADERS)).json()) == 2
+
+
 async def test_a_private_image_is_shown_to_its_owner_only(with_settings):
     async with with_settings(visibility="private") as pictures:
         assert (await pictures.get("w=50", **HEADERS)).status_code == 200

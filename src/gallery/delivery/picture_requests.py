@@ -11,7 +11,15 @@ from gallery.access.model import Caller, CredentialKind, Scope
 from gallery.delivery import picture_query
 from gallery.delivery.picture_maker import PictureOrder
 from gallery.delivery.picture_query import PLACES, PictureQuery
-from gallery.errors import ImageNotReady, InvalidField, MalformedRequest, Misconfigured, PictureNotAllowed
+from gallery.errors import (
+    CredentialsRequired,
+    ImageNotReady,
+    InvalidField,
+    MalformedRequest,
+    Misconfigured,
+    PictureNotAllowed,
+    ScopeMissing,
+)
 from gallery.images.model import Image
 from gallery.negotiation import names_explicitly
 from gallery.rendering.picture_spec import CENTER, MAX_SIDE, Fit, Gravity, PictureSpec, Point, Rect, clip, turned
@@ -38,12 +46,25 @@ class RequestedPicture(Struct, frozen=True):
         return self.query.format in (None, AUTO)
 
 
+class PresetView(Struct, frozen=True):
+    """A preset: `?preset=<name>` asks for the same picture as `?<query>`."""
+
+    name: str
+    query: str
+
+
 class PictureRequests:
     def __init__(self, settings: PicturesSettings, presets: Mapping[str, PictureQuery], recipe: Recipe) -> None:
         self._presets = presets
         self._formats = [Format(name) for name in parse_picture_formats(settings.formats)]
         self._anonymous = settings.anonymous
         self._recipe = recipe
+
+    def presets(self, caller: Caller) -> list[PresetView]:
+        """All presets by name. Raises `CredentialsRequired`, `ScopeMissing` for a caller who may not use them."""
+        if self._anonymous == "none" and not caller.may(Scope.READ):
+            raise CredentialsRequired if caller.kind is CredentialKind.ANONYMOUS else ScopeMissing(Scope.READ)
+        return [PresetView(name, picture_query.canonical(query)) for name, query in sorted(self._presets.items())]
 
     def parse(self, query_string: bytes) -> RequestedPicture:
         """Raises `InvalidField`, `PresetNotFound`, `MalformedRequest`."""

@@ -11,6 +11,7 @@ import gallery.admin.api
 import gallery.delivery.api
 import gallery.delivery.links_api
 import gallery.delivery.pictures_api
+import gallery.delivery.presets_api
 import gallery.images.api
 import gallery.notifications.api
 import gallery.uploads.api
@@ -28,6 +29,7 @@ def make_app(application: Gallery) -> ASGIApp:
             gallery.access.api.router(),
             gallery.admin.api.router(),
             _images_router(),
+            gallery.delivery.presets_api.router(),
             gallery.notifications.api.router(),
             probes.health,
             probes.livez,
