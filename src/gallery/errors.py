@@ -283,6 +283,10 @@ class MalformedRequest(RuleBroken):
     """The request is not valid HTTP."""
 
 
+class IiifRequestInvalid(RuleBroken):
+    """The request does not follow the IIIF Image API 3.0."""
+
+
 class MalformedHost(MalformedRequest):
     """The request must name exactly one valid host."""
 
@@ -404,6 +408,15 @@ class TooManyScans(DamagedPicture):
     """The picture has more scans than any encoder writes."""
 
     hint = "At most {limit} are accepted; this limit cannot be changed."
+
+
+class IiifNotSupported(GalleryError):
+    """This server does not support this part of the IIIF Image API."""
+
+    hint = "{rule}"
+
+    def __init__(self, rule: str) -> None:
+        super().__init__(rule=rule)
 
 
 class RendererFailed(GalleryError):

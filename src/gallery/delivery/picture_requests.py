@@ -56,9 +56,9 @@ class PresetView(Struct, frozen=True):
 class PictureRequests:
     def __init__(self, settings: PicturesSettings, presets: Mapping[str, PictureQuery], recipe: Recipe) -> None:
         self._presets = presets
-        self._formats = [Format(name) for name in parse_picture_formats(settings.formats)]
         self._anonymous = settings.anonymous
-        self._recipe = recipe
+        self.recipe = recipe
+        self.formats = [Format(name) for name in parse_picture_formats(settings.formats)]
 
     def presets(self, caller: Caller) -> list[PresetView]:
         """All presets by name. Raises `CredentialsRequired`, `ScopeMissing` for a caller who may not use them."""
@@ -83,14 +83,16 @@ class PictureRequests:
         self._check_allowed(caller, requested.sent)
         if image.width is None or image.height is None:
             raise ImageNotReady(image=image.id, status=image.status)
-        spec = self._spec(requested.query, image.width, image.height, accept)
-        text = f"{self._recipe.pictures_version} ".encode() + msgspec.json.encode(spec)
+        return self.order_of(image, self._spec(requested.query, image.width, image.height, accept))
+
+    def order_of(self, image: Image, spec: PictureSpec) -> PictureOrder:
+        text = f"{self.recipe.pictures_version} ".encode() + msgspec.json.encode(spec)
         return PictureOrder(image, spec, hashlib.sha256(text).hexdigest()[:32])
 
     @property
     def version(self) -> str:
         """Eight hex digits that change whenever the same query would give another picture."""
-        return self._recipe.pictures_version
+        return self.recipe.pictures_version
 
     def _check_allowed(self, caller: Caller, sent: PictureQuery) -> None:
         """Raises `PictureNotAllowed`."""
@@ -105,7 +107,7 @@ class PictureRequests:
         kind = self._format(query.format, accept)
         spec = PictureSpec(
             format=kind,
-            quality=query.q if query.q is not None and kind is not Format.PNG else self._recipe.quality(kind),
+            quality=query.q if query.q is not None and kind is not Format.PNG else self.recipe.quality(kind),
             rect=_clipped(query.rect, width, height),
             rotate=query.rotate or 0,
             flip=query.flip or "",
@@ -121,12 +123,10 @@ class PictureRequests:
 
     def _format(self, name: str | None, accept: str) -> Format:
         if name in (None, AUTO):
-            named = (
-                kind for kind in AUTO_FORMATS if kind in self._formats and names_explicitly(accept, kind.mime_type)
-            )
+            named = (kind for kind in AUTO_FORMATS if kind in self.formats and names_explicitly(accept, kind.mime_type))
             return next(named, Format.JPEG)
-        if Format(name) not in self._formats:
-            enabled = ", ".join(self._formats)
+        if Format(name) not in self.formats:
+            enabled = ", ".join(self.formats)
             raise InvalidField("/format", f"is not enabled here; enabled are {enabled} (GALLERY_PICTURES__FORMATS)")
         return Format(name)
 

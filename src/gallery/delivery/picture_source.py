@@ -1,7 +1,7 @@
 """The file that a picture on demand is made from: a kept rendition where it is good enough, else the original."""
 
 from gallery.images.model import Image, Rendition
-from gallery.rendering.picture_spec import PictureSpec, layout
+from gallery.rendering.picture_spec import PictureSpec, Rect, layout
 from gallery.rendering.probe import Format
 
 MIN_OVERSAMPLING = 2  # a rendition has at least twice the sides of what is made from it
@@ -10,14 +10,12 @@ MIN_OVERSAMPLING = 2  # a rendition has at least twice the sides of what is made
 def choose_source(image: Image, spec: PictureSpec) -> Rendition | None:
     """The smallest rendition that is large enough; `None` for the original.
 
-    The original is taken for a part of the picture, for one that is sharpened, which would show the rendition's
-    artefacts, and for PNG, which is asked for where every pixel counts.
+    The original is taken for a picture that is sharpened, which would show the rendition's artefacts, and for PNG,
+    which is asked for where every pixel counts.
     """
-    if image.width is None or image.height is None or spec.rect or spec.sharpen or spec.format is Format.PNG:
+    if image.width is None or image.height is None or spec.sharpen or spec.format is Format.PNG:
         return None
-    wide, high = layout(spec, image.width, image.height).size
-    if spec.sideways:
-        wide, high = high, wide
+    wide, high = _size_of_whole(spec, image.width, image.height)
     large_enough = [
         rendition
         for rendition in image.renditions
@@ -26,6 +24,15 @@ def choose_source(image: Image, spec: PictureSpec) -> Rendition | None:
         and rendition.height >= high * MIN_OVERSAMPLING
     ]
     return min(large_enough, key=lambda rendition: rendition.width, default=None)
+
+
+def _size_of_whole(spec: PictureSpec, width: int, height: int) -> tuple[float, float]:
+    """The sides that the whole upright original would have at the scale of what is made of it, or of a part of it."""
+    wide, high = layout(spec, width, height).size
+    if spec.sideways:
+        wide, high = high, wide
+    part = spec.rect or Rect(0, 0, width, height)
+    return wide * width / part.width, high * height / part.height
 
 
 def _source_format(image: Image) -> Format:

@@ -63,15 +63,28 @@ async def picture(
     order = picture_requests.order(caller, image, query, request.headers.get("accept", ""))
     headers = _headers(image, caller, order, query, picture_requests.version)
     conditions = ConditionalHeaders(if_none_match, range_header, if_range)
+    return await respond_with_picture(request, pictures, pictures_on_demand, order, client, headers, conditions)
+
+
+HANDLERS = [picture]
+
+
+async def respond_with_picture(
+    request: Request[Any, Any, Any],
+    pictures: Pictures,
+    pictures_on_demand: PicturesOnDemand,
+    order: PictureOrder,
+    client: str,
+    headers: dict[str, str],
+    conditions: ConditionalHeaders,
+) -> Response[Any]:
+    """The kept picture, made now if need be. Raises as `PicturesOnDemand.get` does."""
     row = await pictures_on_demand.get(order, client)
     try:
         return await respond(request, pictures, _representation(order, row), headers, conditions)
     except (ObjectNotFound, ObjectDamaged):  # lost in the object store: it can be made again
         row = await pictures_on_demand.get_again(order, row, client)
         return await respond(request, pictures, _representation(order, row), headers, conditions)
-
-
-HANDLERS = [picture]
 
 
 def _representation(order: PictureOrder, row: PictureRow) -> Representation:

@@ -63,7 +63,8 @@ class PictureSpec(Struct, frozen=True, kw_only=True):
 
     `rect` is in pixels of the upright original, `rotate` in degrees clockwise, `flip` "", "h", "v" or "hv"; `width` and
     `height` are the box in pixels; `quality` from 1 to 100; `background` behind transparency and padding; `blur` is a
-    standard deviation in pixels, `sharpen` the amount of an unsharp mask.
+    standard deviation in pixels, `sharpen` the amount of an unsharp mask; `bitonal` means black and
+    white only.
     """
 
     format: Format
@@ -79,6 +80,7 @@ class PictureSpec(Struct, frozen=True, kw_only=True):
     blur: float | None = None
     sharpen: float | None = None
     gray: bool = False
+    bitonal: bool = False
 
     @property
     def sideways(self) -> bool:

@@ -17,7 +17,9 @@ def apply(picture: Picture, spec: PictureSpec, plan: Layout) -> Picture:
     if spec.sharpen is not None:
         picture = _sharpen(picture, spec.sharpen)
     picture = _on_background(_padded(picture, spec, plan), spec)
-    return _gray(picture) if spec.gray else picture
+    if spec.gray or spec.bitonal:
+        picture = _gray(picture)
+    return _black_and_white(picture) if spec.bitonal else picture
 
 
 def _turn(picture: Picture, spec: PictureSpec) -> Picture:
@@ -80,6 +82,12 @@ def _over(picture: Picture, color: Color) -> Picture:
 def _gray(picture: Picture) -> Picture:
     """The luminance of the linear light, as gray."""
     return picture.colourspace("b-w")
+
+
+def _black_and_white(gray: Picture) -> Picture:
+    """Of a gray picture: white from the middle of the scale on. Alpha stays."""
+    light = (gray[0] >= 128).copy(interpretation="b-w")
+    return light.bandjoin(gray[1]) if gray.hasalpha() else light
 
 
 def _eight_bits(picture: Picture) -> Picture:

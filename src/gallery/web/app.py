@@ -9,6 +9,7 @@ from litestar.types import ASGIApp
 import gallery.access.api
 import gallery.admin.api
 import gallery.delivery.api
+import gallery.delivery.iiif_api
 import gallery.delivery.links_api
 import gallery.delivery.pictures_api
 import gallery.delivery.presets_api
@@ -29,6 +30,7 @@ def make_app(application: Gallery) -> ASGIApp:
             gallery.access.api.router(),
             gallery.admin.api.router(),
             _images_router(),
+            gallery.delivery.iiif_api.router(),
             gallery.delivery.presets_api.router(),
             gallery.notifications.api.router(),
             probes.health,

@@ -24,6 +24,7 @@ log = structlog.get_logger(__name__)
 STATUS_BY_ERROR: dict[type[errors.GalleryError], int] = {
     errors.MalformedRequest: 400,
     errors.MalformedBody: 400,
+    errors.IiifRequestInvalid: 400,
     errors.Unauthorized: 401,
     errors.InvalidHeader: 400,
     errors.Forbidden: 403,
@@ -38,6 +39,7 @@ STATUS_BY_ERROR: dict[type[errors.GalleryError], int] = {
     errors.RangeOutside: 416,
     errors.Rejected: 422,
     errors.Busy: 429,
+    errors.IiifNotSupported: 501,
     errors.Unavailable: 503,
 }
 Headers: TypeAlias = Iterable[tuple[bytes, bytes]]

@@ -54,7 +54,10 @@ class Cors:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *headers]
+                own = message["headers"]
+                if allowed:  # a response that any origin may read has this header already, and it must not come twice
+                    own = [header for header in own if header[0].lower() != b"access-control-allow-origin"]
+                message["headers"] = [*own, *headers]
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
