@@ -313,19 +313,21 @@ async def test_a_revoked_key_is_refused_as_soon_as_without_it(closed):
     key, text = await gallery.access.keys.create(Owner("maya"), "key", [Scope.READ], None)
     headers = {"X-API-Key": text}
     await keep(client, "/api/v1/images", **headers)
-    started = time.monotonic()
     await gallery.access.keys.revoke(key.id)
-    async with asyncio.timeout(10):
+    revoked = sent = time.monotonic()
+    async with asyncio.timeout(20):
         while (await client.get("/api/v1/images", headers=headers)).status_code == 200:
+            assert sent - revoked < CACHE_SECONDS
             await asyncio.sleep(0.02)
-    assert time.monotonic() - started < CACHE_SECONDS + 0.3
+            sent = time.monotonic()
 
 
 async def test_a_response_is_kept_no_longer_than_its_token_is_valid(closed):
     _, client = closed
-    headers = {"Authorization": f"Bearer {make_token('maya', exp=int(time.time()) + 2)}"}
+    expires_at = math.ceil(time.time()) + 2
+    headers = {"Authorization": f"Bearer {make_token('maya', exp=expires_at)}"}
     await keep(client, "/api/v1/images", **headers)
-    await asyncio.sleep(2)
+    await asyncio.sleep(expires_at + 0.1 - time.time())
     assert (await client.get("/api/v1/images", headers=headers)).status_code == 401
 
 
