@@ -3,7 +3,9 @@
 from contextlib import asynccontextmanager
 
 import httpx
+import numpy as np
 import pytest
+from PIL import Image
 
 import photos
 from conftest import running_application
@@ -29,6 +31,10 @@ class Pictures:
     def __init__(self, client: httpx.AsyncClient, image: str) -> None:
         self._client = client
         self._path = f"/api/v1/images/{image}/picture"
+
+    async def set_focus(self, focus: dict[str, float], **headers: str) -> None:
+        path = self._path.removesuffix("/picture")
+        assert (await self._client.patch(path, json={"focus": focus}, headers=headers)).status_code == 200
 
     async def get(self, query: str, **headers: str) -> httpx.Response:
         return await self._client.get(f"{self._path}?{query}", headers=headers)
@@ -117,6 +123,24 @@ async def test_dpr_multiplies_and_a_rect_must_touch_the_picture(with_settings):
         assert photos.opened((await pictures.get("rect=1100,0,500,50", **HEADERS)).content).size == (100, 50)
         outside = await pictures.get("rect=1200,0,5,5", **HEADERS)
         assert (outside.status_code, outside.json()["errors"][0]["pointer"]) == (422, "/rect")
+
+
+async def test_the_images_own_focus_decides_what_a_crop_keeps(with_settings):
+    async with with_settings() as pictures:
+
+        async def crop(more=""):
+            answer = await pictures.get(f"w=100&h=300&fit=cover&format=png{more}", **HEADERS)
+            return np.asarray(photos.opened(answer.content), dtype=int)
+
+        whole = photos.photo(1200, 900).resize((400, 300), Image.Resampling.LANCZOS)
+        middle, left = (np.asarray(whole.crop((x, 0, x + 100, 300)), dtype=int) for x in (150, 0))
+        assert np.abs(await crop() - middle).mean() < 4
+        await pictures.set_focus({"x": 0.1, "y": 0.5}, **HEADERS)
+        assert np.abs(await crop() - left).mean() < 4
+        assert np.abs(await crop("&focus=center") - middle).mean() < 4
+        turned = await crop("&rotate=180")  # the focus turns with the picture
+        width = whole.width
+        assert np.abs(turned - np.asarray(whole.rotate(180).crop((width - 100, 0, width, 300)), dtype=int)).mean() < 4
 
 
 async def test_a_url_with_the_present_version_may_be_kept_for_ever(with_settings):

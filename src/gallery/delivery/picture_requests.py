@@ -83,16 +83,18 @@ class PictureRequests:
         self._check_allowed(caller, requested.sent)
         if image.width is None or image.height is None:
             raise ImageNotReady(image=image.id, status=image.status)
-        return self.order_of(image, self._spec(requested.query, image.width, image.height, accept))
+        spec = self._spec(requested.query, image.width, image.height, accept)
+        focus = _focus(requested.query.focus, image, spec)
+        return self.order_of(image, msgspec.structs.replace(spec, focus=focus))
 
     def order_of(self, image: Image, spec: PictureSpec) -> PictureOrder:
         text = f"{self.recipe.pictures_version} ".encode() + msgspec.json.encode(spec)
         return PictureOrder(image, spec, hashlib.sha256(text).hexdigest()[:32])
 
-    @property
-    def version(self) -> str:
-        """Eight hex digits that change whenever the same query would give another picture."""
-        return self.recipe.pictures_version
+    def version(self, image: Image) -> str:
+        """Eight hex digits that change whenever the same query would give another picture of the image."""
+        focus = "" if image.focus is None else f"{image.focus.x},{image.focus.y}"
+        return hashlib.sha256(f"{self.recipe.pictures_version} {focus}".encode()).hexdigest()[:8]
 
     def _check_allowed(self, caller: Caller, sent: PictureQuery) -> None:
         """Raises `PictureNotAllowed`."""
@@ -105,7 +107,7 @@ class PictureRequests:
 
     def _spec(self, query: PictureQuery, width: int, height: int, accept: str) -> PictureSpec:
         kind = self._format(query.format, accept)
-        spec = PictureSpec(
+        return PictureSpec(
             format=kind,
             quality=query.q if query.q is not None and kind is not Format.PNG else self.recipe.quality(kind),
             rect=_clipped(query.rect, width, height),
@@ -119,7 +121,6 @@ class PictureRequests:
             sharpen=query.sharpen,
             gray=bool(query.gray),
         )
-        return msgspec.structs.replace(spec, focus=_focus(query.focus, spec, width, height))
 
     def _format(self, name: str | None, accept: str) -> Format:
         if name in (None, AUTO):
@@ -161,13 +162,17 @@ def _clipped(rect: Rect | None, width: int, height: int) -> Rect | None:
     return inside
 
 
-def _focus(wanted: Point | str | None, spec: PictureSpec, width: int, height: int) -> Point | Gravity:
-    """The sent focus, which speaks of the turned picture. Only a crop has one, so that others are kept once."""
+def _focus(wanted: Point | str | None, image: Image, spec: PictureSpec) -> Point | Gravity:
+    """The sent focus, which speaks of the turned picture; else the image's own, which speaks of the upright original;
+    else the middle. Only a crop has one, so that others are kept once.
+    """
     if spec.fit is not Fit.COVER or spec.width is None or spec.height is None:
         return CENTER
     match wanted:
+        case None if image.focus is not None:
+            return turned(Point(image.focus.x, image.focus.y), spec, image.width or 0, image.height or 0)
         case None:
-            return turned(CENTER, spec, width, height)
+            return CENTER
         case Point():
             return wanted
         case _:

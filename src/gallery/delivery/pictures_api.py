@@ -61,7 +61,7 @@ async def picture(
     declare_subject(request.scope, ResponseKind.PICTURE, image_subject(id_))
     image = await images.get(caller, id_)
     order = picture_requests.order(caller, image, query, request.headers.get("accept", ""))
-    headers = _headers(image, caller, order, query, picture_requests.version)
+    headers = _headers(image, caller, order, query, picture_requests.version(image))
     conditions = ConditionalHeaders(if_none_match, range_header, if_range)
     return await respond_with_picture(request, pictures, pictures_on_demand, order, client, headers, conditions)
 
