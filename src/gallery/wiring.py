@@ -39,6 +39,7 @@ from gallery.jobs.queue import Queue, open_queue
 from gallery.jobs.readings import worker_readings
 from gallery.jobs.workers import WorkerRegistry
 from gallery.local_disk.scratch import open_scratch
+from gallery.maintenance.stale import Stale
 from gallery.maintenance.verify import Verify
 from gallery.notifications.feed import Feed
 from gallery.notifications.readings import event_readings
@@ -95,6 +96,7 @@ class Gallery:
     links: ImageLinks
     sweep: Sweep
     verify: Verify
+    stale: Stale
     health: Health
     readings: Readings
 
@@ -182,6 +184,7 @@ def build_gallery(
             [delete_expired, partial(picture_store.evict, max_bytes=settings.pictures.max_bytes)],
         ),
         verify=Verify(database, objects, outbox),
+        stale=Stale(database, queue, outbox, recipe.version),
         health=Health({"postgresql": database.ping, "valkey": valkey.ping, "objects": objects.ping}),
         readings=Readings(
             {

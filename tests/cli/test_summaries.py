@@ -8,6 +8,7 @@ SUMMARIES = {
     ("migrate",): {"schema", "before"},
     ("sweep",): {"rung", "removed"},
     ("verify",): {"findings", "mended", "originals"},
+    ("reprocess", "--stale"): {"recipe", "recipes", "stale", "rendered", "failed", "left"},
     ("doctor",): {"well", "notice", "wrong", "skipped", "unknown"},
     ("keys", "list"): {"keys"},
     ("config", "--changed"): {"settings"},

@@ -156,6 +156,25 @@ def verify(
     run(lambda s: command.verify(s, share, after, remove_unknown=remove_unknown, json=json), "verify")
 
 
+@app.command()
+def reprocess(
+    stale: Annotated[bool, typer.Option("--stale", help="All images whose renditions are of an older recipe")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print how many there are, by recipe")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Until all of them are rendered")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Render images again after a change of the recipe.
+
+    They wait in the maintenance lane, behind all uploads, and stay READY. The command can be stopped and started again
+    at any time. Exits with 1 if some could not be rendered.
+    """
+    from gallery.cli import reprocess as command  # noqa: PLC0415
+
+    if not stale:
+        raise typer.BadParameter("say which images: --stale")
+    run(lambda s: command.reprocess_stale(s, dry_run=dry_run, wait=wait, json=json), "reprocess")
+
+
 @backup_app.command("create")
 def backup_create(
     location: LocationArgument,

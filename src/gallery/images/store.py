@@ -53,6 +53,13 @@ REPROCESS = f"""
     WHERE id = $1 AND ($2::text IS NULL OR owner = $2) AND work_state IS NULL AND deleted_at IS NULL
     RETURNING {ALL_COLUMNS}
 """
+REPROCESS_OUTDATED = f"""
+    UPDATE image AS i SET {MAKE_DUE}, lane = 'maintenance',
+        queue_position = {queue_position("i.owner", "'maintenance'")}
+    WHERE id = ANY($1::uuid[]) AND status = 'READY' AND work_state IS NULL AND deleted_at IS NULL
+      AND recipe IS DISTINCT FROM $2
+    RETURNING {ALL_COLUMNS}
+"""
 STORED_BYTES = "SELECT bytes FROM storage WHERE owner = $1"
 FIND = f"SELECT {ALL_COLUMNS} FROM image WHERE id = $1 AND deleted_at IS NULL"
 FIND_MANY = f"""
@@ -91,6 +98,11 @@ async def reprocess(db: Connection, image: ImageId, owner: Owner | None) -> Imag
     `None` if the owner (or, with `None`, any owner) has no such image, or it is in flight.
     """
     return _image_or_none(await db.fetchrow(REPROCESS, image, owner))
+
+
+async def reprocess_outdated(db: Connection, images: Sequence[ImageId], recipe_version: str) -> list[Image]:
+    """Make those of the images due that are READY by another recipe and not in flight. Returns them."""
+    return [from_row(row) for row in await db.fetch(REPROCESS_OUTDATED, images, recipe_version)]
 
 
 async def stored_bytes(db: Connection, owner: Owner) -> int:
