@@ -17,6 +17,8 @@ from gallery.adapters.objects.store import ObjectStore, open_objects
 from gallery.adapters.postgres.database import Database, open_database
 from gallery.adapters.valkey.budgets import Budget, Budgets
 from gallery.adapters.valkey.client import Valkey, open_valkey
+from gallery.adapters.valkey.portions import RatePortions
+from gallery.adapters.valkey.rates import RateCounters
 from gallery.admin.autoscale import Rules
 from gallery.admin.console import Console
 from gallery.admin.image_detail import ImageDetails
@@ -75,6 +77,7 @@ class Gallery:
     access: Access
     database: Database
     valkey: Valkey
+    rates: RatePortions
     objects: ObjectStore
     queue: Queue
     events: EventStore
@@ -120,6 +123,7 @@ async def open_gallery(settings: Settings) -> AsyncIterator[Gallery]:
         tokens = stack.enter_context(open_change_tokens(installation))
         gallery = build_gallery(settings, database, valkey, queue, objects, cache_valkey, tokens)
         stack.push_async_callback(gallery.pictures_on_demand.close)
+        stack.push_async_callback(gallery.rates.close)
         yield gallery
 
 
@@ -149,6 +153,7 @@ def build_gallery(
         access=access,
         database=database,
         valkey=valkey,
+        rates=RatePortions(RateCounters(valkey)),
         objects=objects,
         queue=queue,
         events=events,

@@ -17,7 +17,7 @@ from gallery.adapters.valkey.client import open_valkey
 from gallery.adapters.valkey.rates import RateClass, RateCounters, RateLimit
 from gallery.errors import Misconfigured, ValkeyUnavailable
 from gallery.settings import Settings
-from gallery.web.middleware.rate_limit import rate_limits_enabled
+from gallery.web.request_limits import rate_limits_enabled
 
 PATIENT = {"GALLERY_REDIS__TIMEOUT": "30"}  # on a busy machine nothing would be limited after the default of a second
 LIMITS_ENABLED = {"GALLERY_RATE__ENABLED": "true", **PATIENT}
@@ -194,7 +194,7 @@ async def test_a_burst_is_the_limit_exactly(valkey, limit):
 
 async def test_counts_expire(valkey):
     await RateCounters(valkey).take(RateClass.REQUESTS, "maya", RateLimit(10, 3600))
-    life = await valkey.call(lambda server: server.pttl(f"{valkey.prefix}:rate:requests:{{maya}}"))
+    life = await valkey.call(lambda server: server.pttl(f"{valkey.prefix}:limit:requests:{{maya}}"))
     assert 300_000 < life <= 360_000, "as long as its request counts"
 
 

@@ -10,7 +10,7 @@ from conftest import running_application
 from gallery.errors import Misconfigured
 from gallery.settings import Settings
 from gallery.web.middleware.proxies import parse_address, parse_forwarded, resolve_client
-from gallery.web.middleware.rate_limit import client_address
+from gallery.web.request_limits import client_address
 
 LOCAL_PROXIES = {"GALLERY_PROXIES": "127.0.0.0/8, 10.0.0.0/8", "GALLERY_RATE__ENABLED": "true"}
 ONE_REQUEST = {**LOCAL_PROXIES, "GALLERY_RATE__STRANGER": "1 per 3600"}

@@ -6,7 +6,7 @@ from litestar import Request
 
 from gallery.access.model import CredentialKind
 from gallery.web.auth_guard import caller_of
-from gallery.web.middleware.rate_limit import client_address
+from gallery.web.request_limits import client_address
 
 
 def client_of(request: Request[Any, Any, Any]) -> str:

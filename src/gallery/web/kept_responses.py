@@ -10,6 +10,7 @@ from gallery.conditions import unchanged
 from gallery.images.change_tokens import ChangeTokens, Reading
 from gallery.images.reusable import ResponseKind
 from gallery.web.request_key import RequestKey
+from gallery.web.request_limits import Counter
 from gallery.web.routing import Route
 
 Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
@@ -33,6 +34,7 @@ class KeptResponse(Struct, frozen=True):
     route: Route
     path: str  # as the log has it
     caller: str | None  # as the log has it
+    counter: Counter | None = None  # of each request for it; `None`: unlimited
 
     @property
     def size(self) -> int:

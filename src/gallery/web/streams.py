@@ -9,7 +9,7 @@ from litestar import Request
 from gallery.notifications.stream_limits import StreamLimits
 from gallery.settings import Settings
 from gallery.web.auth_guard import caller_of
-from gallery.web.middleware.rate_limit import client_address, rate_limits_enabled
+from gallery.web.request_limits import client_address, rate_limits_enabled
 
 StreamSlot = AbstractContextManager[None]
 

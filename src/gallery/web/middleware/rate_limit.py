@@ -1,60 +1,26 @@
-"""Limits on the number of requests: per address for anonymous callers, per API key or owner for all others. The counts
-are those of all processes together.
-
-Each response carries the headers of https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/: the policy,
-and the requests that are left.
-"""
+"""Limits on the number of requests. Each response carries the policy, and the requests that are left."""
 
 import asyncio
-import contextlib
-import ipaddress
-from typing import NamedTuple
 
-import structlog
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
-from gallery.access.open_mode import is_loopback, is_open
 from gallery.access.service import Access
-from gallery.adapters.valkey.rates import RateClass, RateCounters, RateDecision, RateLimit
+from gallery.adapters.valkey.rates import RateClass
 from gallery.errors import TooManyRequests, Unauthorized, Unavailable, ValkeyUnavailable
 from gallery.ops import metrics
-from gallery.settings import Settings
 from gallery.web.authentication import authenticated_caller, credentials_of
 from gallery.web.problems import send_problem
-from gallery.web.routing import route_of
-
-log = structlog.get_logger(__name__)
-
-SETTING_NAMES = {
-    RateClass.REQUESTS: "GALLERY_RATE__STRANGER",
-    RateClass.UPLOADS: "GALLERY_RATE__UPLOADS",
-    RateClass.RENDITIONS: "GALLERY_RATE__RENDITIONS",
-}
-IPV6_PREFIX_BITS = 64  # the network of one subscriber, in which a client changes its address at no cost
-
-
-class CountedRequest(NamedTuple):
-    """`key` is the rate limit key of the caller, or the client's address."""
-
-    rate_class: RateClass
-    key: str
-    limit: RateLimit
-    verdict: RateDecision
-
-    @property
-    def headers(self) -> list[tuple[bytes, bytes]]:
-        policy = f'"{self.rate_class}";q={self.limit.requests};w={self.limit.seconds}'
-        left = f'"{self.rate_class}";r={self.verdict.remaining};t={self.verdict.reset_after}'
-        return [(b"ratelimit-policy", policy.encode()), (b"ratelimit", left.encode())]
-
-
-def rate_limits_enabled(settings: Settings) -> bool:
-    """By default yes, unless only clients on this machine can reach the server."""
-    if settings.rate.enabled is not None:
-        return settings.rate.enabled
-    local_only = is_loopback(settings.host) and is_open(settings) and settings.access.open is None
-    return not local_only or bool(settings.proxies)
+from gallery.web.request_limits import (
+    COUNT_KEY,
+    SETTING_NAMES,
+    CountedRequest,
+    Counter,
+    RequestLimits,
+    client_address,
+    set_counter,
+)
+from gallery.web.routing import extensions, route_of
 
 
 class RateLimiter:
@@ -62,19 +28,10 @@ class RateLimiter:
     auth guard reuses the result: `authenticated_caller`.
     """
 
-    def __init__(self, app: ASGIApp, rates: RateCounters, settings: Settings, access: Access) -> None:
-        rate = settings.rate
+    def __init__(self, app: ASGIApp, limits: RequestLimits, access: Access) -> None:
         self._app = app
-        self._rates = rates
+        self._limits = limits
         self._access = access
-        self._key_factor = rate.key_factor
-        self._fail_closed = rate.when_valkey_is_away == "closed"
-        self._limits = {
-            RateClass.REQUESTS: RateLimit.parse(rate.stranger),
-            RateClass.UPLOADS: RateLimit.parse(rate.uploads),
-            RateClass.RENDITIONS: RateLimit.parse(rate.renditions),
-        }
-        self._valkey_unavailable = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         rate_class = route_of(scope).opt.get("rate", RateClass.REQUESTS) if scope["type"] == ScopeType.HTTP else None
@@ -82,82 +39,69 @@ class RateLimiter:
             await self._app(scope, receive, send)
             return
         try:
-            count = await self._check(scope, rate_class)
+            count = await self._count(scope, rate_class)
         except ValkeyUnavailable as error:
-            await self._without_valkey(error, scope, receive, send)
-            return
-        self._valkey_unavailable = False
-        if not count.verdict.allowed:
-            retry_after = (b"retry-after", b"%d" % count.verdict.retry_after)
-            metrics.RATE_LIMITED.add(count.rate_class)
-            refused = TooManyRequests(
-                kind=count.rate_class,
-                who=count.key,
-                requests=count.limit.requests,
-                seconds=count.limit.seconds,
-                setting=SETTING_NAMES[count.rate_class],
-                retry=count.verdict.retry_after,
-            )
-            await send_problem(scope, send, refused, [*count.headers, retry_after])
-            return
-
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *count.headers]
-            await send(message)
-
-        await self._app(scope, receive, send_with_headers)
-
-    async def _check(self, scope: HTTPScope, rate_class: RateClass) -> CountedRequest:
-        """A credential that this process has not verified before first costs its address a request, since verifying it
-        costs a query or a signature. If it is valid, the address gets that request back. Raises `ValkeyUnavailable`.
-        """
-        key: str | None = None
-        if self._access.is_verified(credentials_of(scope)):
-            with contextlib.suppress(Unauthorized, Unavailable):  # raised again by the auth guard
-                key = (await authenticated_caller(self._access, scope)).rate_limit_key
-            return await self._take(scope, rate_class, key)
-        by_address = await self._take(scope, RateClass.REQUESTS, None)
-        if not by_address.verdict.allowed:
-            return by_address
-        try:
-            key = (await authenticated_caller(self._access, scope)).rate_limit_key
-        except (Unauthorized, Unavailable):  # raised again by the auth guard
-            return by_address
-        if key is None and rate_class is RateClass.REQUESTS:
-            return by_address
-        _, count = await asyncio.gather(
-            self._rates.refund(by_address.rate_class, by_address.key, by_address.limit),
-            self._take(scope, rate_class, key),
-        )
-        return count
-
-    async def _take(self, scope: HTTPScope, rate_class: RateClass, key: str | None) -> CountedRequest:
-        limit = self._limits[rate_class] if key is None else self._limits[rate_class].times(self._key_factor)
-        key_or_address = key or client_address(scope)
-        return CountedRequest(
-            rate_class, key_or_address, limit, await self._rates.take(rate_class, key_or_address, limit)
-        )
-
-    async def _without_valkey(self, error: ValkeyUnavailable, scope: HTTPScope, receive: Receive, send: Send) -> None:
-        if self._fail_closed:
             await send_problem(scope, send, error)
             return
-        if not self._valkey_unavailable:
-            log.warning("rate.unlimited", error=str(error))
-        self._valkey_unavailable = True
-        await self._app(scope, receive, send)
+        if count is None:
+            await self._app(scope, receive, send)
+        elif count.verdict.allowed:
+            await self._app(scope, receive, _with_headers(send, count))
+        else:
+            await _refuse(scope, send, count)
+
+    async def _count(self, scope: HTTPScope, rate_class: RateClass) -> CountedRequest | None:
+        """A credential that this process has not verified before first costs its address a request, since verifying it
+        costs a query or a signature. If it is valid, the address gets that request back.
+
+        The result is that of `RequestLimits.count`.
+        """
+        found = extensions(scope)
+        if COUNT_KEY in found:  # by the response cache
+            count: CountedRequest | None = found[COUNT_KEY]
+            return count
+        address = client_address(scope)
+        if self._access.is_verified(credentials_of(scope)):
+            counter = await self._find_counter(scope, rate_class)
+            return await self._limits.count(counter or Counter(rate_class, None), address)
+        guess = await self._limits.count_guess(address)
+        if guess is None or not guess.verdict.allowed:
+            return guess
+        counter = await self._find_counter(scope, rate_class)
+        if counter is None or counter == Counter(RateClass.REQUESTS, None):
+            return guess
+        _, counted = await asyncio.gather(self._limits.refund(guess), self._limits.count(counter, address))
+        return counted
+
+    async def _find_counter(self, scope: HTTPScope, rate_class: RateClass) -> Counter | None:
+        """`None` if the caller's credential is not valid or cannot be verified; the auth guard raises that again."""
+        try:
+            caller = await authenticated_caller(self._access, scope)
+        except (Unauthorized, Unavailable):
+            return None
+        counter = Counter(rate_class, caller.rate_limit_key)
+        set_counter(scope, counter)
+        return counter
 
 
-def client_address(scope: HTTPScope) -> str:
-    """The address of the client; of an IPv6 address its /64 network."""
-    text = scope["client"][0] if scope["client"] else ""
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
-        return text
-    if isinstance(address, ipaddress.IPv4Address):
-        return str(address)
-    if address.ipv4_mapped:
-        return str(address.ipv4_mapped)
-    return str(ipaddress.ip_network((int(address), IPV6_PREFIX_BITS), strict=False))
+def _with_headers(send: Send, count: CountedRequest) -> Send:
+    async def send_with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message["headers"], *count.headers]
+        await send(message)
+
+    return send_with_headers
+
+
+async def _refuse(scope: HTTPScope, send: Send, count: CountedRequest) -> None:
+    retry_after = (b"retry-after", b"%d" % count.verdict.retry_after)
+    metrics.RATE_LIMITED.add(count.rate_class)
+    refused = TooManyRequests(
+        kind=count.rate_class,
+        who=count.client,
+        requests=count.policy.limit.requests,
+        seconds=count.policy.limit.seconds,
+        setting=SETTING_NAMES[count.rate_class],
+        retry=count.verdict.retry_after,
+    )
+    await send_problem(scope, send, refused, [*count.headers, retry_after])

@@ -17,14 +17,16 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from gallery.access.model import Caller, CredentialKind
 from gallery.access.service import Access
+from gallery.errors import ValkeyUnavailable
 from gallery.images.change_tokens import ChangeTokens, Reading
 from gallery.images.reusable import DECLARE_KEY, ResponseKind, reuse_ends_at
 from gallery.ops import metrics, tracing
 from gallery.settings import CacheSettings
 from gallery.web.authentication import callers_of
-from gallery.web.kept_responses import NOT_MODIFIED, KeptResponse, KeptResponses
+from gallery.web.kept_responses import NOT_MODIFIED, Headers, KeptResponse, KeptResponses
 from gallery.web.middleware.requests import RequestRecord, request_id_from, trace_headers
 from gallery.web.request_key import RequestKey
+from gallery.web.request_limits import Counter, RequestLimits, client_address, counter_of, set_count
 from gallery.web.routing import ROUTE_KEY, extensions, route_of, set_logged_caller
 
 PREFIX = "/api/v1/images"  # of all routes whose handlers declare a subject
@@ -40,8 +42,16 @@ class Outcome(Enum):
 
 
 class ResponseCache:
-    def __init__(self, app: ASGIApp, tokens: ChangeTokens, access: Access, settings: CacheSettings) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        tokens: ChangeTokens,
+        access: Access,
+        settings: CacheSettings,
+        limits: RequestLimits | None = None,
+    ) -> None:
         self._app = app
+        self._limits = limits
         self._tokens = tokens
         self._access = access
         self._lifetime = settings.seconds
@@ -60,13 +70,36 @@ class ResponseCache:
             if entry is None:
                 await self._respond(request, scope, receive, send)
                 return
+        limit_headers: Headers = ()
+        if entry is not None and self._limits is not None and entry.counter is not None:
+            count = self._limits.try_count(entry.counter, client_address(scope))
+            if count is None:
+                entry, limit_headers = await self._count(self._limits, entry.counter, request, scope)
+            else:
+                limit_headers = count.headers
         if entry is None:
             await self._app(scope, receive, send)
         else:
-            await _repeat(entry, request, scope, send)
+            await _repeat(entry, request, limit_headers, scope, send)
 
     def _find(self, request: RequestKey) -> KeptResponse | None:
         return self._responses.find(request, time.monotonic()) if self._tokens.caught_up else None
+
+    async def _count(
+        self, limits: RequestLimits, counter: Counter, request: RequestKey, scope: HTTPScope
+    ) -> tuple[KeptResponse | None, Headers]:
+        """Count the request in Valkey; the response if it may still be repeated, and the headers of the limit.
+
+        Without a response the application has to answer. It does not count the request again.
+        """
+        try:
+            count = await limits.count(counter, client_address(scope))
+        except ValkeyUnavailable:  # raised again by the application
+            return None, ()
+        set_count(scope, count)
+        if count is None:
+            return self._find(request), ()
+        return (self._find(request) if count.verdict.allowed else None), count.headers
 
     async def _wait(self, request: RequestKey) -> KeptResponse | None:
         """The response to the same request that is being answered, if there is one that can be kept.
@@ -110,14 +143,17 @@ class ResponseCache:
     def _make_entry(self, scope: HTTPScope, recording: "Recording") -> KeptResponse | None:
         """The entry of a complete response, if nothing has changed since its subject was declared."""
         callers = callers_of(scope)
+        counter = counter_of(scope)
         if not recording.complete or recording.reading is None or not callers:
+            return None
+        if self._limits is not None and counter is None:  # the caller was not known before the application answered
             return None
         started_at = recording.started_at
         credentials_until = min(self._access.valid_until(caller, started_at) for caller in callers)
         valid_until = min(started_at + self._lifetime, credentials_until, reuse_ends_at(scope))
         if time.monotonic() >= valid_until or not self._tokens.is_current(recording.reading):
             return None
-        return recording.make_entry(scope, valid_until, callers[0])
+        return recording.make_entry(scope, valid_until, callers[0], counter)
 
 
 class Recording:
@@ -155,7 +191,7 @@ class Recording:
             self._ended = True
         return self._ended
 
-    def make_entry(self, scope: HTTPScope, valid_until: float, caller: Caller) -> KeptResponse:
+    def make_entry(self, scope: HTTPScope, valid_until: float, caller: Caller, counter: Counter | None) -> KeptResponse:
         """The entry of a complete response to `caller`."""
         assert self._kind is not None and self.reading is not None  # noqa: S101,PT018  for mypy; declared together
         link_expires_at = caller.expires_at if caller.kind is CredentialKind.LINK and self._has_max_age() else None
@@ -173,13 +209,16 @@ class Recording:
             route=route_of(scope),
             path=scope["path"],
             caller=f"key:{caller.api_key_id}" if caller.api_key_id else None,
+            counter=counter,
         )
 
     def _has_max_age(self) -> bool:
         return b"max-age" in dict(self._start["headers"]).get(b"cache-control", b"")
 
 
-async def _repeat(entry: KeptResponse, request: RequestKey, scope: HTTPScope, send: Send) -> None:
+async def _repeat(
+    entry: KeptResponse, request: RequestKey, limit_headers: Headers, scope: HTTPScope, send: Send
+) -> None:
     """Send a kept response, with the headers, measurements and log line of this request."""
     request_id = request_id_from(request.request_id)
     extensions(scope)[ROUTE_KEY] = entry.route
@@ -187,7 +226,7 @@ async def _repeat(entry: KeptResponse, request: RequestKey, scope: HTTPScope, se
     if entry.caller is not None:
         set_logged_caller(scope, entry.caller)
     record = RequestRecord(scope, request_id.decode())
-    headers = [*entry.headers, (b"x-request-id", request_id)]
+    headers = [*entry.headers, (b"x-request-id", request_id), *limit_headers]
     if entry.link_expires_at is not None:
         headers.append((b"cache-control", b"private, max-age=%d" % max(0, int(entry.link_expires_at - time.time()))))
     metrics.CACHE.add(entry.kind, "memory")
