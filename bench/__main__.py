@@ -12,7 +12,7 @@ from pathlib import Path
 from bench import results
 from bench.servers import Servers, Version, checked_out
 
-GROUPS = ("reads", "uploads", "worker", "events", "scale")
+GROUPS = ("reads", "uploads", "worker", "pictures", "events", "scale")
 
 
 async def main() -> None:

@@ -1,0 +1,179 @@
+"""Pictures on demand: what a new and a kept one cost, and what other callers feel of a flood of new ones."""
+
+import asyncio
+import statistics
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+import httpx
+
+import photos
+from bench import library
+from bench.load import Target, cpu_seconds
+from bench.results import Goal, Result, Table, number
+from bench.servers import Servers, Version
+
+SIDES = (4032, 3024)  # 12 megapixels
+NEW, KEPT = 25, 200  # requests
+QUERY = "w=800&h=600&fit=cover&format=webp"
+READS_PER_SECOND, READ_SECONDS = 50, 12
+FLOOD_CONNECTIONS = 16
+PAUSE_SECONDS = 1.0  # between two new pictures of the other caller
+NEW_GOAL_MS, FLOOD_GOAL = 60.0, 2.0
+NO_BUDGET = "100000"
+
+
+class Flooded(NamedTuple):
+    """What one caller's flood did: p99 of another's reads in ms, that one's new pictures in ms, and all answers."""
+
+    idle_p99: float
+    flooded_p99: float
+    new_pictures: list[float]
+    refused: Counter[int]
+    flood: Counter[int]
+
+
+async def measure(servers: Servers) -> Result:
+    version = servers.versions[0]
+    [image] = await library.fill(servers, version, [photos.a_jpeg(*SIDES, seed=1)])
+    path = f"/api/v1/images/{image['id']}"
+    async with servers.api(version, GALLERY_PICTURES__BUDGET=NO_BUDGET) as api, _client(api) as client:
+        await _get(client, f"{path}/picture?{QUERY}&q=1")  # starts the renderer
+        new, new_cpu = await _times(api, NEW, lambda n: _get(client, f"{path}/picture?{QUERY}&q={20 + n}"))
+        kept, kept_cpu = await _times(api, KEPT, lambda n: _get(client, f"{path}/picture?{QUERY}&q=20", f"c{n}"))
+        rendition = library.rendition_of([image], 60_000)["url"]
+        plain, plain_cpu = await _times(api, KEPT, lambda n: _get(client, rendition, f"c{n}"))
+    flooded = await _flood(servers, version, path)
+    return _result({"new": (new, new_cpu), "kept": (kept, kept_cpu), "rendition": (plain, plain_cpu)}, flooded)
+
+
+async def _times(api: Target, count: int, request: Callable[[int], Awaitable[object]]) -> tuple[list[float], float]:
+    """Milliseconds of each request, one at a time, and the CPU of one in ms, of the API and its renderer."""
+    processes = {"API": api.processes["API"]}
+    before, found = cpu_seconds(processes)["API"], []
+    for number_ in range(count):
+        began = time.perf_counter()
+        await request(number_)
+        found.append((time.perf_counter() - began) * 1000)
+    return found, (cpu_seconds(processes)["API"] - before) * 1000 / count
+
+
+async def _flood(servers: Servers, version: Version, path: str) -> Flooded:
+    """One caller asks for new pictures as fast as it can; another reads, and asks for a new picture now and then."""
+    keys = [await servers.make_key(version, "everybody") for _ in range(2)]
+    settings = {"GALLERY_RATE__ENABLED": "false", "GALLERY_ACCESS__OPEN": "false"}
+    async with (
+        servers.api(version, **settings) as api,
+        _client(api, keys[0]) as other,
+        _client(api, keys[1]) as flooder,
+    ):
+        idle, flood, refused = await _reads(other, path), Counter[int](), Counter[int]()
+        flooding = asyncio.create_task(_ask_for_new_pictures(flooder, path, flood))
+        asking = asyncio.create_task(_ask_now_and_then(other, path, refused))
+        under = await _reads(other, path)
+        flooding.cancel()
+        asking.cancel()
+        _, times = await asyncio.gather(flooding, asking, return_exceptions=True)
+        assert isinstance(times, list), times
+    return Flooded(_p99(idle), _p99(under), times, refused, flood)
+
+
+async def _reads(client: httpx.AsyncClient, path: str) -> list[float]:
+    """Milliseconds of reads of JSON from the time when each was due; answers from memory are avoided."""
+
+    async def one(number_: int) -> float:
+        due = began + number_ / READS_PER_SECOND
+        await asyncio.sleep(due - time.perf_counter())
+        await _get(client, path, f"r{number_}")
+        return (time.perf_counter() - due) * 1000
+
+    began = time.perf_counter() + 0.1
+    return await asyncio.gather(*(one(number_) for number_ in range(READS_PER_SECOND * READ_SECONDS)))
+
+
+async def _ask_for_new_pictures(client: httpx.AsyncClient, path: str, statuses: Counter[int]) -> None:
+    async def ask(first: int) -> None:
+        for width in range(first, 2000, FLOOD_CONNECTIONS):
+            statuses[(await client.get(f"{path}/picture?w={width}&format=webp&blur=1")).status_code] += 1
+
+    await asyncio.gather(*(ask(400 + number_) for number_ in range(FLOOD_CONNECTIONS)))
+
+
+async def _ask_now_and_then(client: httpx.AsyncClient, path: str, refused: Counter[int]) -> list[float]:
+    """Milliseconds of each new picture, until cancelled."""
+    found: list[float] = []
+    try:
+        for height in range(300, 900):
+            await asyncio.sleep(PAUSE_SECONDS)
+            began = time.perf_counter()
+            answer = await client.get(f"{path}/picture?h={height}&format=webp")
+            found.append((time.perf_counter() - began) * 1000)
+            if answer.status_code != 200:
+                refused[answer.status_code] += 1
+    except asyncio.CancelledError:
+        return found
+    return found
+
+
+def _client(api: Target, key: str = "") -> httpx.AsyncClient:
+    headers = {"X-API-Key": key} if key else {}
+    limits = httpx.Limits(max_connections=100)
+    return httpx.AsyncClient(base_url=f"http://127.0.0.1:{api.port}", timeout=60, headers=headers, limits=limits)
+
+
+async def _get(client: httpx.AsyncClient, path: str, other: str = "") -> bytes:
+    """`other` makes the request another one for the memory of finished responses."""
+    return (await client.get(path, headers={"X-Other": other} if other else {})).raise_for_status().content
+
+
+def _p99(values: list[float]) -> float:
+    return statistics.quantiles(values, n=100)[98]
+
+
+def _result(found: dict[str, tuple[list[float], float]], flooded: Flooded) -> Result:
+    names = {
+        "new": "new, 12 MP JPEG to 800 × 600 WebP",
+        "kept": "kept, from the store",
+        "rendition": "rendition of 60 kB, from the store",
+    }
+    answers = ", ".join(f"{count} × {status}" for status, count in sorted(flooded.flood.items()))
+    return Result(
+        group="pictures",
+        goals=[
+            Goal("new picture, 12 MP to 800 × 600 WebP, p50", NEW_GOAL_MS, statistics.median(found["new"][0]), " ms"),
+            Goal(
+                "reads under another caller's flood, p99 against idle",
+                FLOOD_GOAL,
+                flooded.flooded_p99 / flooded.idle_p99,
+                " ×",
+            ),
+            Goal("new pictures of others refused under a flood", 0, sum(flooded.refused.values())),
+        ],
+        tables=[
+            Table(
+                "One picture at a time, idle: ms from the request to its last byte, and CPU of API and renderer",
+                ["picture", "p50", "p95", "CPU, ms"],
+                [
+                    [
+                        names[name],
+                        number(statistics.median(times)),
+                        number(statistics.quantiles(times, n=20)[18]),
+                        number(cpu),
+                    ]
+                    for name, (times, cpu) in found.items()
+                ],
+            ),
+            Table(
+                f"A flood of new pictures by one caller ({FLOOD_CONNECTIONS} connections, answers: {answers})",
+                ["another caller", "idle", "under the flood"],
+                [
+                    ["reads of JSON, p99, ms", number(flooded.idle_p99), number(flooded.flooded_p99)],
+                    ["new pictures, p50, ms", "–", number(statistics.median(flooded.new_pictures))],
+                    ["new pictures, longest, ms", "–", number(max(flooded.new_pictures))],
+                ],
+            ),
+        ],
+        rounds={f"{name}, ms": times for name, (times, _) in found.items()},
+    )
