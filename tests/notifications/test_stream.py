@@ -295,6 +295,22 @@ async def test_a_client_that_connects_before_the_reader_starts_misses_nothing(ga
     assert [int(n) for n in re.findall(rb"id: (\d+)\nevent", text)] == [2, 3, 4, 5]
 
 
+async def test_changes_before_the_start_of_the_process_are_not_new_to_its_clients(gallery):
+    """They were made while no process ran, so nothing has numbered them yet."""
+    image = await upload_image(gallery)
+    await rename_image(gallery, image, 600)
+    feed = asyncio.create_task(gallery.feed.run())
+    stream = BlockStream(gallery.feed)
+    async with asyncio.timeout(20):
+        text = await anext(stream)
+        await rename_image(gallery, image, 1)
+        while b"event: " not in text:
+            text += await anext(stream)
+    feed.cancel()
+    await stream.aclose()
+    assert [int(n) for n in re.findall(rb"id: (\d+)\nevent", text)] == [602]
+
+
 async def test_a_client_gets_keep_alives_until_the_reader_starts(settings):
     soon = msgspec.structs.replace(settings.notifications, heartbeat=0.05)
     async with open_gallery(msgspec.structs.replace(settings, notifications=soon)) as gallery:

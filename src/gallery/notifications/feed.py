@@ -127,7 +127,7 @@ class Feed:
         """Find the head, and read the events before it for clients that return after the process has started again."""
         while True:
             try:
-                head, floor = await self._store.bounds()
+                head, floor = await self._number_older()
                 newest = await self._store.read_after(max(floor, head - MAX_EVENTS), MAX_EVENTS)
                 await self._before_publish([e.event for e in newest[-PAGE_SIZE:]])  # others may not have done so yet
             except DatabaseUnavailable as error:
@@ -138,6 +138,19 @@ class Feed:
                 metrics.EVENTS_READ.set(head)
                 self._started.set()
                 return
+
+    async def _number_older(self) -> tuple[int, int]:
+        """Number the events that were committed while no process ran; they are not new to the clients of this one.
+
+        Returns the last number, and the last one that is no longer kept.
+        """
+        head, _ = await self._store.bounds()
+        while True:
+            events, floor = await self._store.number_and_read(head)
+            await self._before_publish([e.event for e in events])
+            head = events[-1].number if events else head
+            if len(events) < PAGE_SIZE:
+                return head, floor
 
     async def _read(self) -> None:
         while not self.ended:
