@@ -1,6 +1,7 @@
 """Many streams at once: each event once and in order, while streams open, heartbeats are due and credentials expire."""
 
 import asyncio
+import gc
 import re
 import time
 from contextlib import ExitStack
@@ -9,6 +10,7 @@ import httptools
 import httpx
 import msgspec
 import pytest
+from litestar import Request
 
 from block_stream import BlockStream
 from conftest import serve_api
@@ -22,6 +24,7 @@ from gallery.notifications.sinks import make_block
 from gallery.notifications.store import EventStore
 from gallery.notifications.streams import WRITES_AT_ONCE, Streams
 from gallery.notifications.subscriber import Subscriber
+from gallery.web.middleware.requests import RequestRecord
 from gallery.wiring import open_gallery
 from raw_http import RawResponse
 
@@ -285,4 +288,19 @@ async def test_the_next_response_on_a_connection_follows_the_stream(settings):
         assert stream.body.count(b"event: ") == 1
         assert re.search(rb"\n\nretry: \d+\n\n$", stream.body)
         assert data[end:].startswith(b"HTTP/1.1 200 ")
+        writer.close()
+
+
+async def test_an_open_stream_keeps_nothing_of_its_request(settings):
+    """Ten thousand requests would take hundreds of megabytes."""
+    async with open_gallery(settings) as gallery, serve_api(gallery) as url:
+        reader, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(url).port)
+        writer.write(b"GET %b HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" % STREAM)
+        async with asyncio.timeout(10):
+            await reader.readuntil(b"retry: 3000\nid: 0\n\n")
+            gc.collect()
+            kept = [o for o in gc.get_objects() if isinstance(o, (Request, RequestRecord))]
+            await upload_image(gallery)
+            await reader.readuntil(b"event: image.uploaded")
+        assert kept == []
         writer.close()

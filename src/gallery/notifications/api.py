@@ -1,12 +1,8 @@
 """The notification stream: server-sent events over HTTP."""
 
-import asyncio
-import random
-from contextlib import AbstractContextManager
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 from uuid import UUID
 
-import structlog
 from litestar import Request, Router, get
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
@@ -15,16 +11,13 @@ from litestar.response import Response
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from gallery.access.model import STREAM, Caller
-from gallery.background import cancel_and_wait
 from gallery.errors import InvalidField
+from gallery.notifications.event_stream import Connection, Follow, StreamBody
 from gallery.notifications.feed import Feed
 from gallery.notifications.model import EVENT_TYPES, EventFilter
-from gallery.notifications.sinks import make_block, open_sink
-from gallery.notifications.subscriber import Subscriber
+from gallery.notifications.stream_limits import StreamSlot
 from gallery.settings import NotificationsSettings, Settings
 from gallery.validation import not_among_message
-
-log = structlog.get_logger(__name__)
 
 STREAM_HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -33,20 +26,10 @@ STREAM_HEADERS = [
 ]
 
 
-class Follow(NamedTuple):
-    """What a client asks for."""
-
-    event_filter: EventFilter
-    caller: Caller
-    last_event_id: str | None
-
-
 class EventStream(Response[None]):
-    """The response that `Feed.listen` writes to. Ends when the client disconnects; aborts when it does not read."""
+    """Sends the head; Gallery's server runs the rest when the request has left all layers (`web/long_responses.py`)."""
 
-    def __init__(
-        self, feed: Feed, follow: Follow, settings: NotificationsSettings, slot: AbstractContextManager[None]
-    ) -> None:
+    def __init__(self, feed: Feed, follow: Follow, settings: NotificationsSettings, slot: StreamSlot) -> None:
         """`slot` is held while the stream is open; it raises before the stream begins when there is none."""
         super().__init__(None)
         self._feed = feed
@@ -58,35 +41,18 @@ class EventStream(Response[None]):
         return self._respond
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self._slot:
+        self._slot.take()
+        try:
             _mark_streaming(scope)
             await send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS})
-            sink = open_sink(_extension(scope, "gallery.transport"), send)
-            subscriber = Subscriber(self._follow.event_filter, self._follow.caller, sink, self._settings.backlog)
-            gone = asyncio.ensure_future(_wait_for_disconnect(receive))
-            gone.add_done_callback(lambda _: subscriber.end())
-            try:
-                await self._feed.listen(subscriber, self._follow.last_event_id)
-                if not gone.done():
-                    await self._end(subscriber, scope, send)
-            finally:
-                await cancel_and_wait(gone)
-                await sink.close()
-
-    async def _end(self, subscriber: Subscriber, scope: Scope, send: Send) -> None:
-        """Close the response in order, or cut the connection of a client that does not read."""
-        try:
-            if not subscriber.aborted:
-                async with asyncio.timeout(self._settings.patience):
-                    subscriber.sink.write(make_block(_closing_frame()))
-                    await subscriber.sink.drain()
-                    await send({"type": "http.response.body", "body": b"", "more_body": False})
-                return
-        except TimeoutError:
-            pass
-        log.info("stream.slow_reader")
-        if (abort := _extension(scope, "gallery.abort")) is not None:
-            abort()
+        except BaseException:
+            self._slot.release()
+            raise
+        rest = StreamBody(self._feed, self._follow, self._settings, self._slot, _connection(scope))
+        if rest.connection.transport is None:
+            await rest(receive, send)
+        else:
+            scope["extensions"]["gallery.rest"] = rest  # type: ignore[index,assignment]  # Gallery's own
 
 
 @get(
@@ -101,7 +67,7 @@ async def stream(
     request: Request[Any, Any, Any],
     caller: NamedDependency[Caller],
     feed: NamedDependency[Feed],
-    stream_slot: NamedDependency[AbstractContextManager[None]],
+    stream_slot: NamedDependency[StreamSlot],
     settings: NamedDependency[Settings],
     types: Annotated[str | None, QueryParameter(description="Only events of these types, comma-separated")] = None,
     image: Annotated[str | None, QueryParameter(name="imageId", description="Only events of this image")] = None,
@@ -151,16 +117,10 @@ def _mark_streaming(scope: Scope) -> None:
         mark()
 
 
+def _connection(scope: Scope) -> Connection:
+    return Connection(_extension(scope, "gallery.transport"), _extension(scope, "gallery.abort"))
+
+
 def _extension(scope: Scope, name: str) -> Any:
     """What Gallery's own server or a middleware has put into the scope; `None` without them."""
     return (scope.get("extensions") or {}).get(name)
-
-
-def _closing_frame() -> bytes:
-    """The pause before the client reconnects, random so that not all come back at once."""
-    return b"retry: %d\n\n" % random.randint(500, 3000)  # noqa: S311  not a secret
-
-
-async def _wait_for_disconnect(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

@@ -1,8 +1,7 @@
 """The limits of open streams: per process and per caller."""
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import NamedTuple
 
 from gallery.errors import StreamsFull, TooManyStreams
 from gallery.ops import metrics
@@ -20,22 +19,34 @@ class StreamLimits:
         self._max_per_caller = None if unlimited else settings.max_streams_per_caller or default
         self._open: Counter[str] = Counter()
 
-    @contextmanager
-    def slot(self, caller: str) -> Iterator[None]:
-        """Hold one stream of `caller` while the block runs. Raises `TooManyStreams`, `StreamsFull`."""
-        self._check(caller)
-        self._open[caller] += 1
-        try:
-            yield
-        finally:
-            self._open[caller] -= 1
-            if not self._open[caller]:
-                del self._open[caller]
+    def slot(self, caller: str) -> "StreamSlot":
+        return StreamSlot(self, caller)
 
-    def _check(self, caller: str) -> None:
+    def take(self, caller: str) -> None:
+        """Count one more stream of `caller`. Raises `TooManyStreams`, `StreamsFull`."""
         if self._max_per_caller is not None and self._open[caller] >= self._max_per_caller:
             metrics.STREAMS_REFUSED.add("caller")
             raise TooManyStreams(caller=caller, limit=self._max_per_caller)
         if self._open.total() >= self._max_streams:
             metrics.STREAMS_REFUSED.add("process")
             raise StreamsFull(limit=self._max_streams)
+        self._open[caller] += 1
+
+    def release(self, caller: str) -> None:
+        self._open[caller] -= 1
+        if not self._open[caller]:
+            del self._open[caller]
+
+
+class StreamSlot(NamedTuple):
+    """A stream of a caller, counted from `take` until `release`."""
+
+    limits: StreamLimits
+    caller: str
+
+    def take(self) -> None:
+        """Raises `TooManyStreams`, `StreamsFull`."""
+        self.limits.take(self.caller)
+
+    def release(self) -> None:
+        self.limits.release(self.caller)

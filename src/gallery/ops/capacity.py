@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from msgspec import Struct
 
-MAX_STREAMS = 10_000  # measured in docs/performance.md; each takes about 30 KiB
+MAX_STREAMS = 10_000  # measured in docs/performance.md; each takes about 15 KiB
 MAX_FILES = 65_536  # the limit is raised to this; more than all of this needs
 
 

@@ -13,13 +13,14 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from gallery.errors import TooSlow
 from gallery.settings import STOP_TIMEOUT_SECONDS, ServeSettings
+from gallery.web.long_responses import run_rest
 from gallery.web.protocol import HttpProtocol
 
 log = structlog.get_logger(__name__)
 
 
 def with_slow_body_check(app: ASGIApp) -> ASGIApp:
-    """The application with a `receive` that raises `TooSlow` when a body arrives too slowly."""
+    """The application with a `receive` that raises `TooSlow` when a body arrives too slowly, and then its rest."""
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         async def receive_in_time() -> Any:  # a message, whose type Litestar does not export
@@ -28,7 +29,10 @@ def with_slow_body_check(app: ASGIApp) -> ASGIApp:
                 raise TooSlow
             return message
 
-        await app(scope, receive_in_time, send)
+        try:
+            await app(scope, receive_in_time, send)
+        finally:
+            await run_rest(scope, receive, send)
 
     return serve
 

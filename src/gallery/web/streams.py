@@ -1,17 +1,14 @@
 """The slot of an open stream, counted under the same rate limit key or address as the caller's requests."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Any
 
 from litestar import Request
 
-from gallery.notifications.stream_limits import StreamLimits
+from gallery.notifications.stream_limits import StreamLimits, StreamSlot
 from gallery.settings import Settings
 from gallery.web.auth_guard import caller_of
 from gallery.web.request_limits import client_address, rate_limits_enabled
-
-StreamSlot = AbstractContextManager[None]
 
 
 def stream_slots(settings: Settings) -> Callable[[Request[Any, Any, Any]], StreamSlot]:
