@@ -17,9 +17,9 @@ from gallery.delivery.responses import (
     RangeHeader,
     Representation,
     cache_control,
-    cross_origin_headers,
     object_headers,
     respond,
+    sharing_headers,
 )
 from gallery.delivery.service import Pictures
 from gallery.errors import RenditionNotFound
@@ -58,7 +58,7 @@ async def original(
     headers = object_headers(
         name, cache_control(image, caller), disposition="inline" if download is None else "attachment"
     )
-    headers |= cross_origin_headers(image, caller)
+    headers |= sharing_headers(image, caller)
     return await respond(
         request, pictures, representation, headers, ConditionalHeaders(if_none_match, range_header, if_range)
     )
@@ -98,7 +98,7 @@ async def rendition(
     file_name = f"{PurePosixPath(image.original_name).stem or image.id}-{file}"
     current = v is not None and v == image.recipe
     headers = object_headers(file_name, cache_control(image, caller, current=current))
-    headers |= cross_origin_headers(image, caller)
+    headers |= sharing_headers(image, caller)
     return await respond(
         request, pictures, representation, headers, ConditionalHeaders(if_none_match, range_header, if_range)
     )

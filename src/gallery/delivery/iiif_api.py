@@ -20,8 +20,8 @@ from gallery.delivery.responses import (
     IfRangeHeader,
     RangeHeader,
     cache_control,
-    cross_origin_headers,
     object_headers,
+    sharing_headers,
 )
 from gallery.delivery.service import Pictures
 from gallery.errors import IiifRequestInvalid, ImageNotReady
@@ -112,9 +112,7 @@ async def region_of_picture(
         raise IiifRequestInvalid("This format is not enabled here (GALLERY_PICTURES__FORMATS).")
     order = picture_requests.order_of(image, spec)
     address = f"{_address(request, settings, id_)}/{region}/{size}/{rotation}/{file}"
-    headers = object_headers(f"{image.id}.{format_}", cache_control(image, caller)) | cross_origin_headers(
-        image, caller
-    )
+    headers = object_headers(f"{image.id}.{format_}", cache_control(image, caller)) | sharing_headers(image, caller)
     headers |= _open_to_all(image) | {"Link": f'{PROFILE_LINK}, <{address}>; rel="canonical"'}
     conditions = ConditionalHeaders(if_none_match, range_header, if_range)
     return await respond_with_picture(request, pictures, pictures_on_demand, order, client, headers, conditions)

@@ -22,9 +22,9 @@ from gallery.delivery.responses import (
     RangeHeader,
     Representation,
     cache_control,
-    cross_origin_headers,
     object_headers,
     respond,
+    sharing_headers,
 )
 from gallery.delivery.service import Pictures
 from gallery.errors import ObjectDamaged, ObjectNotFound
@@ -99,4 +99,4 @@ def _headers(
     current = query.version == version
     headers = object_headers(f"{stem}.{order.spec.format}", cache_control(image, caller, current=current))
     vary = {"Vary": "Accept"} if query.varies else {}
-    return headers | cross_origin_headers(image, caller) | vary
+    return headers | sharing_headers(image, caller) | vary

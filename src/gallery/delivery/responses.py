@@ -95,10 +95,13 @@ def cache_control(image: Image, caller: Caller, *, current: bool = False) -> str
     return f"{scope}, max-age=31536000, immutable"
 
 
-def cross_origin_headers(image: Image, caller: Caller) -> dict[str, str]:
-    """Any site may embed a public image, and a picture by its signed link; else the middleware's header holds."""
+def sharing_headers(image: Image, caller: Caller) -> dict[str, str]:
+    """Any site may embed a public image, and a picture by its signed link; else the middleware's header holds. A CDN
+    that keeps a public image forgets it by its tag.
+    """
+    tags = {"Cache-Tag": image.id, "Surrogate-Key": image.id} if image.public else {}
     embeddable_anywhere = image.public or caller.kind is CredentialKind.LINK
-    return {"Cross-Origin-Resource-Policy": "cross-origin"} if embeddable_anywhere else {}
+    return tags | ({"Cross-Origin-Resource-Policy": "cross-origin"} if embeddable_anywhere else {})
 
 
 def object_headers(name: str, cache_control: str, disposition: str = "inline") -> dict[str, str]:
