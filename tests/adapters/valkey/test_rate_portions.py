@@ -274,6 +274,16 @@ async def test_a_portion_that_is_not_returned_counts_from_its_end(valkey):
     assert await processes.burst(1, 150) == 100
 
 
+async def test_requests_that_are_spent_late_count_from_then(valkey):
+    processes = Processes(valkey, RateLimit(100, 1))
+    assert await processes.burst(0, 12) == 12
+    left = processes.portions[0]._portions[RateClass.REQUESTS, processes.client].left
+    assert left == 8
+    processes.time.wait(PORTION_SECONDS - 0.01)
+    assert await processes.burst(0, left) == left
+    assert await processes.burst(0, 150) == 100 - left
+
+
 async def test_the_headers_of_leased_requests_go_on_from_those_of_the_lease(valkey):
     processes = Processes(valkey, HOURLY)
     portions = processes.portions[0]
