@@ -144,6 +144,7 @@ def build_gallery(
     images = Images(database, queue, outbox)
     new_images = NewImages(database, objects, queue, outbox, recipe.limits, settings.upload.quota_bytes)
     pictures = Pictures(images, objects)
+    picture_requests = PictureRequests(settings.pictures, read_presets(settings.presets), recipe)
     access = Access(settings, database)
     worker_registry = WorkerRegistry(database)
     feed = Feed(events, valkey, outbox.invalidate_events, access, tokens.set_caught_up, settings.notifications)
@@ -162,7 +163,7 @@ def build_gallery(
         images=images,
         new_images=new_images,
         pictures=pictures,
-        picture_requests=PictureRequests(settings.pictures, read_presets(settings.presets), recipe),
+        picture_requests=picture_requests,
         pictures_on_demand=_pictures_on_demand(settings, database, valkey, objects),
         uploads=Uploads(
             images,
@@ -179,7 +180,7 @@ def build_gallery(
         console=Console(database, queue, worker_registry, images),
         scaler=Scaler(database, Rules.from_settings(settings.autoscale)),
         worker_registry=worker_registry,
-        links=ImageLinks(images, pictures, access.links, settings.public_url),
+        links=ImageLinks(images, pictures, picture_requests, access.links, settings.public_url),
         sweep=Sweep(
             database,
             objects,

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from litestar import Litestar
 
@@ -17,8 +18,14 @@ from raw_http import RawConnection, RawResponse
 
 ID = "01990000-0000-7000-8000-000000000000"
 VALUES = {"image_id": ID, "job_id": "1", "file": "320.webp", "name": "home.js", "path": "nothing"}
+VALUES |= {"region": "full", "size": "max", "rotation": "0"}
 UPLOADS = {"POST /api/v1/images"}
-RENDITIONS = {"GET /api/v1/images/{image_id}/original", "GET /api/v1/images/{image_id}/{file}"}
+RENDITIONS = {
+    "GET /api/v1/images/{image_id}/original",
+    "GET /api/v1/images/{image_id}/{file}",
+    "GET /api/v1/images/{image_id}/picture",
+    "GET /iiif/3/{image_id}/{region}/{size}/{rotation}/{file}",
+}
 UNLIMITED = {"GET /livez", "GET /readyz", "GET /health", "GET /favicon.ico", "GET /static/{name}"}
 PROBES = {"GET /livez", "GET /readyz", "GET /health"}
 QUIET = PROBES | {"GET /metrics", "GET /static/{name}"}
@@ -182,3 +189,18 @@ async def test_a_path_that_is_not_there_offers_nothing(client, path):
     for method in ("OPTIONS", "TRACE", "PUT"):
         answer = await client.request(method, path)
         assert (answer.status_code, "allow" in answer.headers) == (404, False)
+
+
+async def test_no_field_of_a_body_has_the_name_of_a_dependency(gallery):
+    """Litestar would answer 500 instead of 422 for an invalid value of such a field."""
+    for name, handler in routes(make_app(gallery)):
+        body = handler.parsed_data_field
+        structs = [] if body is None else [kind for kind in (body.annotation, *body.args) if is_struct(kind)]
+        fields = {field.encode_name for kind in structs for field in msgspec.structs.fields(kind)}
+        assert not fields & handler.dependency_name_set, name
+        if name == "POST /api/v1/images/{image_id}/links":
+            assert "pictures" in fields
+
+
+def is_struct(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)

@@ -32,9 +32,12 @@ class SignedQuery(dict[str, str]):
     def append_to(self, url: str) -> str:
         return f"{url}{'&' if '?' in url else '?'}{self._text}"
 
+    def append_to_query(self, query: str) -> str:
+        return f"{query}&{self._text}" if query else self._text
+
     @cached_property
     def _text(self) -> str:
-        return urlencode(self, safe=",")
+        return urlencode(self)
 
 
 class LinkSigner(Struct, frozen=True):
@@ -48,10 +51,11 @@ class LinkSigner(Struct, frozen=True):
         download = {"download": "1"} if purpose is Purpose.DOWNLOAD else {}
         return SignedQuery(download | self._parameters(purpose, _message(image, self.expires)))
 
-    def sign_picture(self, image: str, parameters: Mapping[str, str]) -> SignedQuery:
-        """For the picture with exactly these parameters; they are part of the result. Raises `LinkNotValid`."""
-        message = picture_message(image, self.expires, parameters)
-        return SignedQuery(dict(sorted(parameters.items())) | self._parameters(Purpose.PICTURE, message))
+    def sign_picture(self, image: str, parameters: Mapping[str, str]) -> str:
+        """The query of the URL that shows the picture with exactly these parameters. Raises `LinkNotValid`."""
+        query = signed_query(parameters)
+        signed = SignedQuery(self._parameters(Purpose.PICTURE, _picture_message(image, self.expires, query)))
+        return signed.append_to_query(query)
 
     def _parameters(self, purpose: Purpose, message: str) -> dict[str, str]:
         signature = signature_of(self.key, purpose, message)
@@ -104,7 +108,7 @@ class SignedLinks:
         query = _parse_query(query_string)
         key_id, text, signature = (query.pop(name, "") for name in QUERY_PARAMETERS)
         expires = _parse_expiry(text)
-        message = picture_message(image, expires, query)
+        message = _picture_message(image, expires, signed_query(query))
         link_key = await self._link_keys.find(key_id)
         if link_key is None and await self._signatures.verify(Purpose.PICTURE, message, key_id, signature):
             return _caller(image, expires, signing_key_id=key_id)
@@ -113,14 +117,18 @@ class SignedLinks:
         return _caller(image, expires, link_key_id=key_id)
 
 
-def picture_message(image: str, expires: int, parameters: Mapping[str, str]) -> str:
-    """What the signature of a picture signs: the image's id, the expiry, and the parameters sorted by name.
+def signed_query(parameters: Mapping[str, str]) -> str:
+    """What the signature of a picture signs of its URL: the parameters sorted by name, without percent-encoding.
 
     Raises `LinkNotValid` for a character of no picture's query.
     """
     if not all(NAME.fullmatch(name) and VALUE.fullmatch(value) for name, value in parameters.items()):
         raise LinkNotValid(reason="malformed")
-    return f"{image}\n{expires}\n" + "&".join(f"{name}={value}" for name, value in sorted(parameters.items()))
+    return "&".join(f"{name}={value}" for name, value in sorted(parameters.items()))
+
+
+def _picture_message(image: str, expires: int, query: str) -> str:
+    return f"{_message(image, expires)}\n{query}"
 
 
 def _message(image: str, expires: int) -> str:

@@ -42,7 +42,7 @@ async def original(
     image_id: FromPath[str],
     caller: NamedDependency[Caller],
     images: NamedDependency[Images],
-    pictures: NamedDependency[Pictures],
+    stored_pictures: NamedDependency[Pictures],
     download: Annotated[
         str | None, QueryParameter(description="With any value, a browser saves the file instead of showing it")
     ] = None,
@@ -60,7 +60,7 @@ async def original(
     )
     headers |= sharing_headers(image, caller)
     return await respond(
-        request, pictures, representation, headers, ConditionalHeaders(if_none_match, range_header, if_range)
+        request, stored_pictures, representation, headers, ConditionalHeaders(if_none_match, range_header, if_range)
     )
 
 
@@ -77,7 +77,7 @@ async def rendition(
     file: FromPath[str],
     caller: NamedDependency[Caller],
     images: NamedDependency[Images],
-    pictures: NamedDependency[Pictures],
+    stored_pictures: NamedDependency[Pictures],
     v: Annotated[
         str | None,
         QueryParameter(description="The recipe's version; with the current one, the answer may be cached for ever"),
@@ -100,7 +100,7 @@ async def rendition(
     headers = object_headers(file_name, cache_control(image, caller, current=current))
     headers |= sharing_headers(image, caller)
     return await respond(
-        request, pictures, representation, headers, ConditionalHeaders(if_none_match, range_header, if_range)
+        request, stored_pictures, representation, headers, ConditionalHeaders(if_none_match, range_header, if_range)
     )
 
 

@@ -94,7 +94,7 @@ async def region_of_picture(
     caller: NamedDependency[Caller],
     client: NamedDependency[str],
     images: NamedDependency[Images],
-    pictures: NamedDependency[Pictures],
+    stored_pictures: NamedDependency[Pictures],
     picture_requests: NamedDependency[PictureRequests],
     pictures_on_demand: NamedDependency[PicturesOnDemand],
     settings: NamedDependency[Settings],
@@ -115,7 +115,7 @@ async def region_of_picture(
     headers = object_headers(f"{image.id}.{format_}", cache_control(image, caller)) | sharing_headers(image, caller)
     headers |= _open_to_all(image) | {"Link": f'{PROFILE_LINK}, <{address}>; rel="canonical"'}
     conditions = ConditionalHeaders(if_none_match, range_header, if_range)
-    return await respond_with_picture(request, pictures, pictures_on_demand, order, client, headers, conditions)
+    return await respond_with_picture(request, stored_pictures, pictures_on_demand, order, client, headers, conditions)
 
 
 def router() -> Router:

@@ -49,7 +49,7 @@ async def picture(
     caller: NamedDependency[Caller],
     client: NamedDependency[str],
     images: NamedDependency[Images],
-    pictures: NamedDependency[Pictures],
+    stored_pictures: NamedDependency[Pictures],
     picture_requests: NamedDependency[PictureRequests],
     pictures_on_demand: NamedDependency[PicturesOnDemand],
     if_none_match: IfNoneMatchHeader = None,
@@ -63,7 +63,7 @@ async def picture(
     order = picture_requests.order(caller, image, query, request.headers.get("accept", ""))
     headers = _headers(image, caller, order, query, picture_requests.version(image))
     conditions = ConditionalHeaders(if_none_match, range_header, if_range)
-    return await respond_with_picture(request, pictures, pictures_on_demand, order, client, headers, conditions)
+    return await respond_with_picture(request, stored_pictures, pictures_on_demand, order, client, headers, conditions)
 
 
 HANDLERS = [picture]

@@ -46,7 +46,7 @@ def make_app(application: Gallery) -> ASGIApp:
             "access": _provide(application.access),
             "images": _provide(application.images),
             "client": Provide(client_of, sync_to_thread=False),
-            "pictures": _provide(application.pictures),
+            "stored_pictures": _provide(application.pictures),
             "picture_requests": _provide(application.picture_requests),
             "pictures_on_demand": _provide(application.pictures_on_demand),
             "links": _provide(application.links),
