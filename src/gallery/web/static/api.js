@@ -16,6 +16,7 @@ const PASSING = [0, 408, 429, 502, 503, 504]; // statuses of refusals that end b
  * @property {number} size in bytes
  * @property {string} mimeType
  * @property {string} originalName
+ * @property {?{x: number, y: number}} focus
  * @property {"public" | "private"} visibility
  * @property {?{code: string, message: string}} error
  * @property {Array<{name: string, format: string, width: number, height: number, url: string}>} renditions

@@ -1,6 +1,7 @@
 /** Copies a photo's URLs: of this page with the photo opened, and of the picture itself. */
 
 import * as api from "./api.js";
+import { plainFormat } from "./sources.js";
 
 /** @typedef {import("./api.js").Image} Image */
 
@@ -22,9 +23,9 @@ export async function copyPicture(image) {
 
 const absolute = (url) => new URL(url, location.href).href;
 
-function best({ mimeType, renditions }, original) {
-  if (SHOWN.test(mimeType)) return original;
-  return renditions.filter(({ format }) => format === "jpeg").sort((a, b) => b.width - a.width)[0].url;
+function best(image, original) {
+  if (SHOWN.test(image.mimeType)) return original;
+  return image.renditions.filter(({ format }) => format === plainFormat(image)).sort((a, b) => b.width - a.width)[0].url;
 }
 
 async function write(text, done) {

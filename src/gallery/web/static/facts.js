@@ -1,5 +1,7 @@
 /** The facts of a photo as text. */
 
+import { inWords } from "./focus.js";
+
 /** @typedef {import("./api.js").Image} Image */
 
 const UNITS = ["bytes", "kB", "MB", "GB"];
@@ -26,6 +28,7 @@ export function facts(image) {
     ["Taken", takenAt && moment(takenAt.slice(0, 19))], // the camera's local time
     ["Added", moment(image.createdAt)],
     ["Name", image.originalName],
+    ["Focus", image.focus && inWords(image.focus)],
   ];
   return rows.filter(([, value]) => value);
 }

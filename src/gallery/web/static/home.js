@@ -54,13 +54,14 @@ function start() {
   addEventListener("beforeunload", (event) => uploads.busy && event.preventDefault());
   follow({ event: apply, fresh: reload, connection: (is) => connection.connected(is), signedOut: askToSignIn });
   setTimeout(() => isRead() || reading || later || reload(), OPEN_TIMEOUT_MS);
-  if (document.body.hasAttribute("data-closed")) linkForAdmins();
+  if (document.body.hasAttribute("data-closed")) applyScopes();
 }
 
-/** In open mode the template shows the link. Errors are ignored here: reading the list shows them. */
-async function linkForAdmins() {
+/** In open mode the template allows everything. Errors are ignored here: reading the list shows them. */
+async function applyScopes() {
   const { scopes } = await api.session().catch(() => ({ scopes: [] }));
   $("queues").hidden = !scopes.includes("admin");
+  document.body.toggleAttribute("data-writes", scopes.includes("images:write") || scopes.includes("admin"));
 }
 
 /** Read the list from its beginning: at the start, and when the page has missed events. */

@@ -1,6 +1,7 @@
 /** One photo on the wall: first the file that is uploaded, then the renditions of its image. */
 
 import { original } from "./api.js";
+import { plainFormat, plainSrcset, sources } from "./sources.js";
 import { paint } from "./thumbhash.js";
 
 /** @typedef {import("./api.js").Image} Image */
@@ -19,7 +20,6 @@ export class Tile {
     this.button = part(".open");
     this.hash = part(".hash");
     this.local = part(".local");
-    this.source = part("source");
     this.photo = part(".photo");
     this.word = part(".word");
     this.bar = part("progress");
@@ -98,7 +98,7 @@ export class Tile {
     this.photo.alt = image.alt || image.title;
     if (image.width) this.#shape(image.width, image.height);
     if (image.placeholder && image.placeholder.thumbhash !== before?.placeholder?.thumbhash) this.#place(image);
-    if (image.srcset.jpeg && image.srcset.jpeg !== before?.srcset.jpeg) this.#picture(image);
+    if (plainSrcset(image) && (!before || plainSrcset(image) !== plainSrcset(before))) this.#picture(image);
   }
 
   remove() {
@@ -131,12 +131,13 @@ export class Tile {
 
   /** `auto` where browsers know how wide a lazy picture is shown; else about as wide as a row is high, times its ratio. */
   #picture(image) {
-    this.source.sizes = this.photo.sizes = sizes(image.width / image.height);
-    this.source.srcset = image.srcset.webp ?? "";
-    this.photo.srcset = image.srcset.jpeg;
+    const wide = sizes(image.width / image.height);
+    this.photo.parentElement.replaceChildren(...sources(image, wide), this.photo);
+    this.photo.sizes = wide;
+    this.photo.srcset = plainSrcset(image);
     this.photo.width = image.width;
     this.photo.height = image.height;
-    this.photo.src = image.renditions.find(({ format }) => format === "jpeg")?.url ?? original(image.id);
+    this.photo.src = image.renditions.find(({ format }) => format === plainFormat(image))?.url ?? original(image.id);
   }
 
   #loaded() {

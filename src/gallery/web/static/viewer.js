@@ -3,7 +3,9 @@
 import * as api from "./api.js";
 import { copyPage, copyPicture } from "./copying.js";
 import { facts, row } from "./facts.js";
+import { Focus } from "./focus.js";
 import { isSet, set } from "./remembered.js";
+import { plainSrcset, sources } from "./sources.js";
 import { paint } from "./thumbhash.js";
 import { editable } from "./title.js";
 
@@ -32,6 +34,10 @@ export class Viewer {
     this.title = editable(this.part("[name=title]"), {
       change: (title) => this.#rename(title),
       leave: () => this.part(".stage").focus(),
+    });
+    this.focus = new Focus(this.part, {
+      save: (focus) => this.#refocus(focus),
+      say: (sentence) => messages.say(sentence),
     });
     this.#listen();
     this.#showFacts(!isSet(CLOSED_FACTS));
@@ -136,8 +142,9 @@ export class Viewer {
     this.part(".copy").href = `#${image.id}`;
     this.part(".newer").disabled = !this.wall.beside(image.id, -1);
     this.part(".older").disabled = !this.wall.beside(image.id, 1);
+    this.focus.show(image.focus);
     this.part(".facts").replaceChildren(...facts(image).flatMap(row));
-    if (before?.id !== image.id || before.srcset.jpeg !== image.srcset.jpeg) this.#picture(image);
+    if (before?.id !== image.id || plainSrcset(before) !== plainSrcset(image)) this.#picture(image);
     else this.part(".photo").alt = image.alt || image.title;
   }
 
@@ -152,22 +159,33 @@ export class Viewer {
     frame.style.setProperty("--color", image.placeholder?.color ?? "transparent");
     [canvas.width, canvas.height] = [1, 1]; // empties it
     if (image.placeholder && Math.max(image.width, image.height) > TINY) paint(canvas, image.placeholder.thumbhash);
-    const picture = old.cloneNode(true);
-    const [source, photo] = picture.children;
+    const picture = document.createElement("picture");
+    const photo = old.querySelector("img").cloneNode();
     photo.onload = () => frame.classList.add("loaded");
     photo.alt = image.alt || image.title;
     [photo.width, photo.height] = [image.width, image.height];
-    source.srcset = image.srcset.webp ?? "";
-    photo.srcset = image.srcset.jpeg;
+    picture.append(...sources(image, photo.sizes), photo);
+    photo.srcset = plainSrcset(image);
     photo.src = api.original(image.id);
     old.replaceWith(picture);
   }
 
-  async #rename(title) {
+  #rename(title) {
+    return this.#edit({ title }, "The title is saved.");
+  }
+
+  /** A click is easily made by mistake, so the message offers to take it back. */
+  #refocus(focus) {
+    const { id, focus: before } = this.image;
+    const undo = { label: "Undo", run: () => this.image?.id === id && this.#edit({ focus: before }, "The focus is as before.") };
+    return this.#edit({ focus }, focus ? "The focus is set." : "The focus is cleared.", { key: "focus", action: undo });
+  }
+
+  async #edit(changes, done, options = {}) {
     const image = this.image;
     try {
-      this.wall.put(await api.edit(image.id, image.version, { title }));
-      this.messages.show("The title is saved.");
+      this.wall.put(await api.edit(image.id, image.version, changes));
+      this.messages.show(done, options);
     } catch (problem) {
       this.part(".trouble").textContent = problem.message;
     }
