@@ -20,7 +20,8 @@ EXTRA_METRICS_DIR_VARIABLE = "_GALLERY_METRICS_BESIDE"  # the folder of processe
 MultiprocessMode: TypeAlias = Literal["livesum", "livemin"]  # combines the values of several processes
 
 if METRICS_DIR_VARIABLE in os.environ and SLOT_VARIABLE in os.environ:
-    values.ValueClass = values.MultiProcessValue(lambda: os.environ[SLOT_VARIABLE])  # type: ignore[no-untyped-call]
+    slot = os.environ[SLOT_VARIABLE]  # read once: prometheus_client asks at each count
+    values.ValueClass = values.MultiProcessValue(lambda: slot)  # type: ignore[no-untyped-call]
 prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
