@@ -115,6 +115,13 @@ async def wait_for_valkey(valkey: Valkey) -> None:
                 return await valkey.ping()
 
 
+async def wait_until_caught_up(gallery: Gallery) -> None:
+    """Until the feed has read all events: only then responses and rows are kept in memory."""
+    async with asyncio.timeout(10):
+        while not gallery.change_tokens.caught_up:
+            await asyncio.sleep(0.02)
+
+
 @pytest.fixture
 async def processing(gallery: Gallery) -> AsyncIterator[Processing]:
     async with open_processing(gallery, name="worker") as processing:

@@ -34,6 +34,7 @@ from gallery.errors import CannotStart, ObjectStoreUnavailable, ValkeyUnavailabl
 from gallery.images.cache import ImageCache
 from gallery.images.cached_reads import CachedReads
 from gallery.images.change_tokens import ChangeTokens, open_change_tokens, own_change_tokens
+from gallery.images.kept_images import KeptImages
 from gallery.images.outbox import Outbox
 from gallery.images.readings import image_readings, queue_readings
 from gallery.images.service import Images
@@ -84,6 +85,7 @@ class Gallery:
     feed: Feed
     outbox: Outbox
     images: Images
+    kept_images: KeptImages
     new_images: NewImages
     pictures: Pictures
     picture_requests: PictureRequests
@@ -161,6 +163,7 @@ def build_gallery(
         feed=feed,
         outbox=outbox,
         images=images,
+        kept_images=KeptImages(images, tokens, settings.cache),
         new_images=new_images,
         pictures=pictures,
         picture_requests=picture_requests,

@@ -14,7 +14,7 @@ import prometheus_client
 import pytest
 
 import photos
-from conftest import running_application
+from conftest import running_application, wait_until_caught_up
 from credentials import JWT_SECRET, make_token
 from factories import CALLER, listen, post, unique_photo, upload_image
 from gallery.access.keys import CACHE_SECONDS
@@ -51,12 +51,6 @@ def memory_hits(kind=None):
     kinds = [kind] if kind else ["image", "list", "picture"]
     samples = ({"kind": k, "result": "memory"} for k in kinds)
     return sum(prometheus_client.REGISTRY.get_sample_value("gallery_cache_lookups_total", s) or 0 for s in samples)
-
-
-async def wait_until_caught_up(gallery):
-    async with asyncio.timeout(10):
-        while not gallery.change_tokens.caught_up:
-            await asyncio.sleep(0.02)
 
 
 @pytest.fixture
@@ -419,8 +413,7 @@ def test_a_client_that_has_the_response_gets_a_304_and_no_other():
 
 
 async def test_large_pictures_are_not_kept(client):
-    large = unique_photo()
-    assert len(large) > MAX_PICTURE_BYTES
+    large = unique_photo() + bytes(MAX_PICTURE_BYTES)
     path = f"/api/v1/images/{(await post(client, large)).json()['id']}/original"
     await client.get(path)
     assert not (await is_from_memory(client, path))[0]

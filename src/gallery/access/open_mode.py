@@ -1,11 +1,13 @@
 """Open mode: callers need no credentials and have all scopes. By default only where just this machine can connect."""
 
 import ipaddress
+from functools import lru_cache
 
 from gallery.errors import CannotStart
 from gallery.settings import AccessSettings, Settings
 
 
+@lru_cache(256)  # asked of each request's `Host`
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach `host`: an address, or a name (RFC 6761, 6.3), which may end with a dot."""
     name = host.removesuffix(".")

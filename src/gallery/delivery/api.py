@@ -1,20 +1,20 @@
 """The original and the renditions over HTTP."""
 
 from pathlib import PurePosixPath
-from typing import Annotated, Any
+from typing import Any
 
 from litestar import Request, get
-from litestar.di import NamedDependency
-from litestar.params import FromPath, QueryParameter
-from litestar.response import Response
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath
+from litestar.types import ASGIApp
 
+from gallery.access.authorized import caller_of
 from gallery.access.model import SERVE, SERVE_ORIGINAL, Caller
+from gallery.delivery.openapi import OriginalOperation, RenditionOperation
 from gallery.delivery.responses import (
     PICTURE_OPTIONS,
     RESPONSES,
     ConditionalHeaders,
-    IfRangeHeader,
-    RangeHeader,
     Representation,
     cache_control,
     object_headers,
@@ -24,84 +24,60 @@ from gallery.delivery.responses import (
 from gallery.delivery.service import Pictures
 from gallery.errors import RenditionNotFound
 from gallery.images.change_tokens import image_subject
-from gallery.images.model import parse_id
-from gallery.images.openapi import IfNoneMatchHeader
+from gallery.images.kept_images import KeptImages
+from gallery.images.model import Image, parse_id
 from gallery.images.reusable import ResponseKind, declare_subject
-from gallery.images.service import Images
+
+HTTPRequest = Request[Any, Any, Any]
 
 
-@get(
-    "/{image_id:str}/original",
-    opt=SERVE_ORIGINAL | PICTURE_OPTIONS,
-    operation_id="readOriginal",
-    summary="Download the original file",
-    responses=RESPONSES,
-)
-async def original(
-    request: Request[Any, Any, Any],
-    image_id: FromPath[str],
-    caller: NamedDependency[Caller],
-    images: NamedDependency[Images],
-    stored_pictures: NamedDependency[Pictures],
-    download: Annotated[
-        str | None, QueryParameter(description="With any value, a browser saves the file instead of showing it")
-    ] = None,
-    if_none_match: IfNoneMatchHeader = None,
-    range_header: RangeHeader = None,
-    if_range: IfRangeHeader = None,
-) -> Response[Any]:
-    id_ = parse_id(image_id)
+def reads(images: KeptImages, pictures: Pictures) -> list[HTTPRouteHandler]:
+    """The reads of stored pictures, without injected services (decision 0121)."""
+
+    @get(
+        "/{image_id:str}/original",
+        opt=SERVE_ORIGINAL | PICTURE_OPTIONS,
+        operation_class=OriginalOperation,
+        operation_id="readOriginal",
+        summary="Download the original file",
+        responses=RESPONSES,
+    )
+    async def original(request: HTTPRequest, image_id: FromPath[str]) -> ASGIApp:
+        image, caller = await _find(request, images, image_id)
+        name = image.original_name or image.id
+        representation = Representation(image.original_key, image.mime_type, image.size, image.sha256)
+        disposition = "attachment" if "download" in request.query_params else "inline"
+        headers = object_headers(name, cache_control(image, caller), disposition=disposition)
+        headers |= sharing_headers(image, caller)
+        return await respond(request, pictures, representation, headers, ConditionalHeaders.of(request))
+
+    @get(
+        "/{image_id:str}/{file:str}",
+        opt=SERVE | PICTURE_OPTIONS,
+        operation_class=RenditionOperation,
+        operation_id="readRendition",
+        summary="Read a rendition, such as 960.webp",
+        responses=RESPONSES,
+    )
+    async def rendition(request: HTTPRequest, image_id: FromPath[str], file: FromPath[str]) -> ASGIApp:
+        image, caller = await _find(request, images, image_id)
+        name, _, format_ = file.partition(".")
+        found = image.rendition(name, format_)
+        if found is None:
+            raise RenditionNotFound(image=image.id, file=file)
+        etag = f"{image.rendered_attempt}-{image.recipe}-{file}"
+        representation = Representation(image.rendition_key(found), f"image/{found.format}", found.size, etag)
+        file_name = f"{PurePosixPath(image.original_name).stem or image.id}-{file}"
+        current = image.recipe is not None and request.query_params.get("v") == image.recipe
+        headers = object_headers(file_name, cache_control(image, caller, current=current))
+        headers |= sharing_headers(image, caller)
+        return await respond(request, pictures, representation, headers, ConditionalHeaders.of(request))
+
+    return [original, rendition]
+
+
+async def _find(request: HTTPRequest, images: KeptImages, image_id: str) -> tuple[Image, Caller]:
+    """The image of the path, and the caller, who may see it. Raises as `Images.get` does."""
+    id_, caller = parse_id(image_id), caller_of(request.scope)
     declare_subject(request.scope, ResponseKind.PICTURE, image_subject(id_))
-    image = await images.get(caller, id_)
-    name = image.original_name or image.id
-    representation = Representation(image.original_key, image.mime_type, image.size, image.sha256)
-    headers = object_headers(
-        name, cache_control(image, caller), disposition="inline" if download is None else "attachment"
-    )
-    headers |= sharing_headers(image, caller)
-    return await respond(
-        request, stored_pictures, representation, headers, ConditionalHeaders(if_none_match, range_header, if_range)
-    )
-
-
-@get(
-    "/{image_id:str}/{file:str}",
-    opt=SERVE | PICTURE_OPTIONS,
-    operation_id="readRendition",
-    summary="Read a rendition, such as 960.webp",
-    responses=RESPONSES,
-)
-async def rendition(
-    request: Request[Any, Any, Any],
-    image_id: FromPath[str],
-    file: FromPath[str],
-    caller: NamedDependency[Caller],
-    images: NamedDependency[Images],
-    stored_pictures: NamedDependency[Pictures],
-    v: Annotated[
-        str | None,
-        QueryParameter(description="The recipe's version; with the current one, the answer may be cached for ever"),
-    ] = None,
-    if_none_match: IfNoneMatchHeader = None,
-    range_header: RangeHeader = None,
-    if_range: IfRangeHeader = None,
-) -> Response[Any]:
-    id_ = parse_id(image_id)
-    declare_subject(request.scope, ResponseKind.PICTURE, image_subject(id_))
-    image = await images.get(caller, id_)
-    name, _, format_ = file.partition(".")
-    found = image.rendition(name, format_)
-    if found is None:
-        raise RenditionNotFound(image=image.id, file=file)
-    etag = f"{image.rendered_attempt}-{image.recipe}-{file}"
-    representation = Representation(image.rendition_key(found), f"image/{found.format}", found.size, etag)
-    file_name = f"{PurePosixPath(image.original_name).stem or image.id}-{file}"
-    current = v is not None and v == image.recipe
-    headers = object_headers(file_name, cache_control(image, caller, current=current))
-    headers |= sharing_headers(image, caller)
-    return await respond(
-        request, stored_pictures, representation, headers, ConditionalHeaders(if_none_match, range_header, if_range)
-    )
-
-
-HANDLERS = [original, rendition]
+    return await images.get(caller, id_), caller

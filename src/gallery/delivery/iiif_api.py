@@ -7,9 +7,11 @@ from litestar import Request, Router, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 from litestar.response import Response
+from litestar.types import ASGIApp
 
 from gallery.access.model import READ_PUBLIC, Caller
 from gallery.delivery.iiif import CONTEXT, IiifRequest, image_information, picture_spec
+from gallery.delivery.openapi import ConditionalOperation
 from gallery.delivery.picture_requests import PictureRequests
 from gallery.delivery.pictures import PicturesOnDemand
 from gallery.delivery.pictures_api import respond_with_picture
@@ -17,8 +19,6 @@ from gallery.delivery.responses import (
     PICTURE_OPTIONS,
     RESPONSES,
     ConditionalHeaders,
-    IfRangeHeader,
-    RangeHeader,
     cache_control,
     object_headers,
     sharing_headers,
@@ -27,7 +27,6 @@ from gallery.delivery.service import Pictures
 from gallery.errors import IiifRequestInvalid, ImageNotReady
 from gallery.images.change_tokens import image_subject
 from gallery.images.model import Image, parse_id
-from gallery.images.openapi import IfNoneMatchHeader
 from gallery.images.reusable import ResponseKind, declare_subject
 from gallery.images.service import Images
 from gallery.settings import Settings
@@ -80,6 +79,7 @@ async def information(
 @get(
     "/{image_id:str}/{region:str}/{size:str}/{rotation:str}/{file:str}",
     opt=READ_PUBLIC | PICTURE_OPTIONS,
+    operation_class=ConditionalOperation,
     operation_id="readRegion",
     summary="Read a region of the picture, such as full/max/0/default.jpg",
     responses=RESPONSES,
@@ -98,10 +98,7 @@ async def region_of_picture(
     picture_requests: NamedDependency[PictureRequests],
     pictures_on_demand: NamedDependency[PicturesOnDemand],
     settings: NamedDependency[Settings],
-    if_none_match: IfNoneMatchHeader = None,
-    range_header: RangeHeader = None,
-    if_range: IfRangeHeader = None,
-) -> Response[Any]:
+) -> ASGIApp:
     id_ = parse_id(image_id)
     declare_subject(request.scope, ResponseKind.PICTURE, image_subject(id_))
     image = _ready(await images.get(caller, id_))
@@ -114,7 +111,7 @@ async def region_of_picture(
     address = f"{_address(request, settings, id_)}/{region}/{size}/{rotation}/{file}"
     headers = object_headers(f"{image.id}.{format_}", cache_control(image, caller)) | sharing_headers(image, caller)
     headers |= _open_to_all(image) | {"Link": f'{PROFILE_LINK}, <{address}>; rel="canonical"'}
-    conditions = ConditionalHeaders(if_none_match, range_header, if_range)
+    conditions = ConditionalHeaders.of(request)
     return await respond_with_picture(request, stored_pictures, pictures_on_demand, order, client, headers, conditions)
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from litestar.openapi.spec import Operation, Parameter, Schema
 from litestar.openapi.spec.enums import OpenAPIType
 
+from gallery.images.openapi import IF_NONE_MATCH, optional_text
+
 NUMBER, WHOLE, TEXT, FLAG = OpenAPIType.NUMBER, OpenAPIType.INTEGER, OpenAPIType.STRING, OpenAPIType.BOOLEAN
 SIDE = Schema(type=WHOLE, minimum=1, maximum=8192)
 
@@ -34,15 +36,48 @@ PICTURE_PARAMETERS = (
     ("preset", "A name from `GET /api/v1/presets`; beside it only `dpr`, `format` and `v`", Schema(type=TEXT)),
     ("v", "The version of a given URL; with the current one, the answer may be cached for ever", Schema(type=TEXT)),
 )
+CONDITIONAL_HEADERS = (
+    IF_NONE_MATCH,
+    optional_text("Range", "header", "One part, e.g. `bytes=0-1023`; for several, the answer is the whole"),
+    optional_text("If-Range", "header", "The `ETag` of the picture that the part belongs to"),
+)
+DOWNLOAD = optional_text("download", "query", "With any value, a browser saves the file instead of showing it")
+RECIPE_VERSION = optional_text(
+    "v", "query", "The recipe's version; with the current one, the answer may be cached for ever"
+)
+
+
+@dataclass
+class ConditionalOperation(Operation):
+    """Documents the headers of conditional and partial requests."""
+
+    def __post_init__(self) -> None:
+        self.parameters = [*(self.parameters or []), *CONDITIONAL_HEADERS]
+
+
+@dataclass
+class OriginalOperation(Operation):
+    """Documents the query parameter and the headers that the read of an original reads."""
+
+    def __post_init__(self) -> None:
+        self.parameters = [*(self.parameters or []), DOWNLOAD, *CONDITIONAL_HEADERS]
+
+
+@dataclass
+class RenditionOperation(Operation):
+    """Documents the query parameter and the headers that the read of a rendition reads."""
+
+    def __post_init__(self) -> None:
+        self.parameters = [*(self.parameters or []), RECIPE_VERSION, *CONDITIONAL_HEADERS]
 
 
 @dataclass
 class PictureOperation(Operation):
-    """Documents the query parameters, which `picture_query.parse` reads, beside those of the signature."""
+    """Documents the query parameters, which `picture_query.parse` reads, and the headers."""
 
     def __post_init__(self) -> None:
         described = [
             Parameter(name, "query", schema=schema, description=description)
             for name, description, schema in PICTURE_PARAMETERS
         ]
-        self.parameters = [*(self.parameters or []), *described]
+        self.parameters = [*(self.parameters or []), *CONDITIONAL_HEADERS, *described]

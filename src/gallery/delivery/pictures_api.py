@@ -6,7 +6,7 @@ from typing import Any
 from litestar import Request, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
-from litestar.response import Response
+from litestar.types import ASGIApp
 
 from gallery.access.model import SERVE_PICTURE, Caller
 from gallery.delivery.openapi import PictureOperation
@@ -18,8 +18,6 @@ from gallery.delivery.responses import (
     PICTURE_OPTIONS,
     RESPONSES,
     ConditionalHeaders,
-    IfRangeHeader,
-    RangeHeader,
     Representation,
     cache_control,
     object_headers,
@@ -30,7 +28,6 @@ from gallery.delivery.service import Pictures
 from gallery.errors import ObjectDamaged, ObjectNotFound
 from gallery.images.change_tokens import image_subject
 from gallery.images.model import Image, parse_id
-from gallery.images.openapi import IfNoneMatchHeader
 from gallery.images.reusable import ResponseKind, declare_subject
 from gallery.images.service import Images
 
@@ -52,17 +49,14 @@ async def picture(
     stored_pictures: NamedDependency[Pictures],
     picture_requests: NamedDependency[PictureRequests],
     pictures_on_demand: NamedDependency[PicturesOnDemand],
-    if_none_match: IfNoneMatchHeader = None,
-    range_header: RangeHeader = None,
-    if_range: IfRangeHeader = None,
-) -> Response[Any]:
+) -> ASGIApp:
     id_ = parse_id(image_id)
     query = picture_requests.parse(request.scope["query_string"])
     declare_subject(request.scope, ResponseKind.PICTURE, image_subject(id_))
     image = await images.get(caller, id_)
     order = picture_requests.order(caller, image, query, request.headers.get("accept", ""))
     headers = _headers(image, caller, order, query, picture_requests.version(image))
-    conditions = ConditionalHeaders(if_none_match, range_header, if_range)
+    conditions = ConditionalHeaders.of(request)
     return await respond_with_picture(request, stored_pictures, pictures_on_demand, order, client, headers, conditions)
 
 
@@ -77,7 +71,7 @@ async def respond_with_picture(
     client: str,
     headers: dict[str, str],
     conditions: ConditionalHeaders,
-) -> Response[Any]:
+) -> ASGIApp:
     """The kept picture, made now if need be. Raises as `PicturesOnDemand.get` does."""
     row = await pictures_on_demand.get(order, client)
     try:

@@ -1,13 +1,13 @@
 """Responses with the bytes of a stored object, whole or in part (RFC 9110, section 14), and their headers."""
 
 import time
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from litestar import Request
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import HeaderParameter
-from litestar.response import Response, Stream
+from litestar.response.streaming import ASGIStreamingResponse
+from litestar.types import ASGIApp
 
 from gallery.access.model import Caller, CredentialKind
 from gallery.adapters.valkey.rates import RENDITIONS
@@ -15,6 +15,7 @@ from gallery.conditions import byte_range, unchanged
 from gallery.delivery.service import Pictures
 from gallery.images.model import Image
 from gallery.images.openapi import NOT_MODIFIED
+from gallery.responses import CompleteResponse
 
 MAX_BUFFERED_BYTES = 256 * 1024  # no more than the buffers of a stream to a slow reader hold
 HEAD_SCOPE_KEY = "gallery.head"  # in the ASGI scope of a HEAD request; see `web.middleware`
@@ -45,14 +46,10 @@ class ConditionalHeaders(NamedTuple):
     range: str | None
     if_range: str | None
 
-
-RangeHeader = Annotated[
-    str | None,
-    HeaderParameter(name="Range", description="One part, e.g. `bytes=0-1023`; for several, the answer is the whole"),
-]
-IfRangeHeader = Annotated[
-    str | None, HeaderParameter(name="If-Range", description="The `ETag` of the picture that the part belongs to")
-]
+    @classmethod
+    def of(cls, request: Request[Any, Any, Any]) -> "ConditionalHeaders":
+        headers = request.headers
+        return cls(headers.get("if-none-match"), headers.get("range"), headers.get("if-range"))
 
 
 async def respond(
@@ -61,15 +58,14 @@ async def respond(
     representation: Representation,
     headers: dict[str, str],
     conditions: ConditionalHeaders,
-) -> Response[Any]:
+) -> ASGIApp:
     """304 if the client has the picture, 206 for a valid range, else 200 with the whole picture."""
     headers["ETag"] = f'"{representation.etag}"'
     if unchanged(conditions.if_none_match, representation.etag):
-        return Response(b"", status_code=304, headers=headers)
+        return CompleteResponse(304, headers)
+    headers["Content-Type"] = representation.type
     if HEAD_SCOPE_KEY in request.scope:
-        return Response(
-            b"", media_type=representation.type, headers={**headers, "Content-Length": str(representation.size)}
-        )
+        return CompleteResponse(200, {**headers, "Content-Length": str(representation.size)})
     limits = byte_range(conditions.range, conditions.if_range, representation.etag, representation.size)
     start, end = limits or (0, representation.size)
     if limits is not None:
@@ -78,9 +74,9 @@ async def respond(
     status = 206 if limits else 200
     chunks = await pictures.open(representation.key, representation.size, start, end if limits else None)
     if end - start > MAX_BUFFERED_BYTES:
-        return Stream(chunks, status_code=status, media_type=representation.type, headers=headers)
+        return ASGIStreamingResponse(iterator=chunks, status_code=status, headers=headers)
     body = b"".join([chunk async for chunk in chunks])  # before the first byte is sent, since the store may still fail
-    return Response(body, status_code=status, media_type=representation.type, headers=headers)
+    return CompleteResponse(status, headers, body)
 
 
 def cache_control(image: Image, caller: Caller, *, current: bool = False) -> str:

@@ -5,10 +5,12 @@ from urllib.parse import urlencode
 
 from litestar import Request, delete, get, patch, post
 from litestar.di import NamedDependency
+from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, JSONBody
 from litestar.response import Response
 
+from gallery.access.authorized import caller_of
 from gallery.access.model import READ, READ_PUBLIC, WRITE, Caller
 from gallery.access.service import Access
 from gallery.access.signed_links import LinkSigner
@@ -18,80 +20,76 @@ from gallery.images.cache import CachedImage
 from gallery.images.cached_reads import CachedReads
 from gallery.images.change_tokens import image_subject, owner_subject
 from gallery.images.model import parse_id as _id
-from gallery.images.openapi import NOT_MODIFIED, PRECONDITION_FAILED, IfNoneMatchHeader, ListOperation, SignedParameter
+from gallery.images.openapi import NOT_MODIFIED, PRECONDITION_FAILED, ImageOperation, ListOperation
 from gallery.images.reusable import ResponseKind, declare_subject, end_reuse_at
 from gallery.images.schema import JSON, MAX_JSON_BYTES, ImageEdit, ImageView
 from gallery.images.service import Images
 from gallery.images.signed_views import sign_image, sign_list
 from gallery.images.timeline import TimelineEntry
-from gallery.settings import Settings
+from gallery.responses import CompleteResponse
 
 HTTPRequest = Request[Any, Any, Any]
 
 
-@get(
-    "/",
-    opt=READ,
-    operation_class=ListOperation,
-    operation_id="listImages",
-    summary="List and search images, newest first",
-    responses={
-        200: ResponseSpec(
-            list[ImageView],
-            description="One page; as long as there is a `Link` with `rel=next`, more may follow",
-            generate_examples=False,
-        )
-    },
-)
-async def list_images(
-    request: HTTPRequest,
-    caller: NamedDependency[Caller],
-    cached_reads: NamedDependency[CachedReads],
-    settings: NamedDependency[Settings],
-    access: NamedDependency[Access],
-) -> Response[bytes]:
-    declare_subject(request.scope, ResponseKind.LIST, owner_subject(caller.owner))
-    parameters = list(request.query_params.multi_items())
-    query = list_query.parse(parameters)
-    result = await cached_reads.page(caller, query)
-    signer = await _window_signer(request, access) if query.signed else None
-    body = result.body if signer is None else sign_list(result.body, signer, settings.public_url)
-    headers = {"Cache-Control": "private, no-cache"}
-    if result.next is not None:
-        next_page = urlencode([*(part for part in parameters if part[0] != "cursor"), ("cursor", result.next)])
-        headers["Link"] = f'<{settings.public_url}/api/v1/images?{next_page}>; rel="next"'
-    return Response(body, media_type=JSON, headers=headers)
+def reads(cached_reads: CachedReads, access: Access, public_url: str) -> list[HTTPRouteHandler]:
+    """The reads of a list and of one image, which clients request most.
 
+    They get no injected services: Litestar's injection costs as much as the read itself (decision 0121).
+    """
 
-@get(
-    "/{image_id:str}",
-    opt=READ_PUBLIC,
-    operation_id="getImage",
-    summary="Read an image",
-    responses={
-        200: ResponseSpec(ImageView, description="The image; its version is the `ETag`", generate_examples=False),
-        304: NOT_MODIFIED,
-    },
-)
-async def get_image(
-    request: HTTPRequest,
-    image_id: FromPath[str],
-    caller: NamedDependency[Caller],
-    cached_reads: NamedDependency[CachedReads],
-    settings: NamedDependency[Settings],
-    access: NamedDependency[Access],
-    signed: SignedParameter = False,
-    if_none_match: IfNoneMatchHeader = None,
-) -> Response[bytes]:
-    id_ = _id(image_id)
-    declare_subject(request.scope, ResponseKind.IMAGE, image_subject(id_))
-    entry = await cached_reads.image(caller, id_)
-    signer = await _window_signer(request, access) if signed else None
-    etag = str(entry.version) if signer is None else f"{entry.version}-{signer.tag}"
-    if unchanged(if_none_match, etag):
-        return Response(b"", status_code=304, headers=_validator_headers(etag))
-    body = entry.body if signer is None else sign_image(entry.body, signer, settings.public_url)
-    return Response(body, media_type=JSON, headers=_validator_headers(etag))
+    @get(
+        "/",
+        opt=READ,
+        operation_class=ListOperation,
+        operation_id="listImages",
+        summary="List and search images, newest first",
+        responses={
+            200: ResponseSpec(
+                list[ImageView],
+                description="One page; as long as there is a `Link` with `rel=next`, more may follow",
+                generate_examples=False,
+            )
+        },
+    )
+    async def list_images(request: HTTPRequest) -> CompleteResponse:
+        caller = caller_of(request.scope)
+        declare_subject(request.scope, ResponseKind.LIST, owner_subject(caller.owner))
+        parameters = list(request.query_params.multi_items())
+        query = list_query.parse(parameters)
+        result = await cached_reads.page(caller, query)
+        signer = await _window_signer(request, access) if query.signed else None
+        body = result.body if signer is None else sign_list(result.body, signer, public_url)
+        headers = {"Content-Type": JSON, "Cache-Control": "private, no-cache"}
+        if result.next is not None:
+            next_page = urlencode([*(part for part in parameters if part[0] != "cursor"), ("cursor", result.next)])
+            headers["Link"] = f'<{public_url}/api/v1/images?{next_page}>; rel="next"'
+        return CompleteResponse(200, headers, body)
+
+    @get(
+        "/{image_id:str}",
+        opt=READ_PUBLIC,
+        operation_class=ImageOperation,
+        operation_id="getImage",
+        summary="Read an image",
+        responses={
+            200: ResponseSpec(ImageView, description="The image; its version is the `ETag`", generate_examples=False),
+            304: NOT_MODIFIED,
+        },
+    )
+    async def get_image(request: HTTPRequest, image_id: FromPath[str]) -> CompleteResponse:
+        id_ = _id(image_id)
+        signed = list_query.parse_signed(request.query_params.getall("signed", []))
+        declare_subject(request.scope, ResponseKind.IMAGE, image_subject(id_))
+        entry = await cached_reads.image(caller_of(request.scope), id_)
+        signer = await _window_signer(request, access) if signed else None
+        etag = str(entry.version) if signer is None else f"{entry.version}-{signer.tag}"
+        headers = _validator_headers(etag)
+        if unchanged(request.headers.get("if-none-match"), etag):
+            return CompleteResponse(304, headers)
+        body = entry.body if signer is None else sign_image(entry.body, signer, public_url)
+        return CompleteResponse(200, {**headers, "Content-Type": JSON}, body)
+
+    return [list_images, get_image]
 
 
 @patch(
@@ -178,7 +176,7 @@ async def timeline(
     return Response(entries, headers={"Cache-Control": "private, no-cache"})
 
 
-HANDLERS = [list_images, get_image, edit, delete_image, reprocess, timeline]
+HANDLERS = [edit, delete_image, reprocess, timeline]
 
 
 async def _window_signer(request: HTTPRequest, access: Access) -> LinkSigner:

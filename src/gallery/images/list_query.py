@@ -1,7 +1,7 @@
 """The query of a list: parsed from the URL's query string and validated. Equal queries have the same fingerprint."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any
@@ -110,6 +110,11 @@ def parse(parameters: Iterable[tuple[str, str]]) -> ListQuery:
         signed=checked.signed,
     )
     return query if checked.cursor is None else _with_cursor(query, checked.cursor)
+
+
+def parse_signed(values: Sequence[str]) -> bool:
+    """The parameter `signed` of a call that has no others. Raises `InvalidField`."""
+    return _validate(_collect(("signed", value) for value in values)).signed
 
 
 def _collect(parameters: Iterable[tuple[str, str]]) -> dict[str, Any]:

@@ -1,12 +1,11 @@
 """The parts of the OpenAPI document that do not follow from the signatures in `api.py`."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Literal
 
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Operation, Parameter, Schema
 from litestar.openapi.spec.enums import OpenAPIType
-from litestar.params import HeaderParameter, QueryParameter
 
 from gallery.images import list_query
 from gallery.images.list_query import Sort
@@ -16,11 +15,26 @@ NOT_MODIFIED = ResponseSpec(None, description="Not modified: `If-None-Match` has
 PRECONDITION_FAILED = ResponseSpec(None, description="The image has changed: `If-Match` has an older `ETag`")
 
 SIGNED_DESCRIPTION = "true: the URLs in `renditions`, `srcset` and `original` need no credential for one to two hours"
-IfNoneMatchHeader = Annotated[
-    str | None,
-    HeaderParameter(name="If-None-Match", description="The `ETag` of your copy; 304 if it is still the present one"),
-]
-SignedParameter = Annotated[bool, QueryParameter(description=SIGNED_DESCRIPTION)]
+
+
+def optional_text(name: str, location: Literal["query", "header"], description: str) -> Parameter:
+    """A parameter that the handler reads from the request itself."""
+    text, missing = Schema(type=OpenAPIType.STRING), Schema(type=OpenAPIType.NULL)
+    schema = Schema(one_of=[text, missing], description=description)
+    return Parameter(name, location, schema=schema, description=description)
+
+
+IF_NONE_MATCH = optional_text("If-None-Match", "header", "The `ETag` of your copy; 304 if it is still the present one")
+
+
+@dataclass
+class ImageOperation(Operation):
+    """Documents the parameters that the read of an image reads."""
+
+    def __post_init__(self) -> None:
+        schema = Schema(type=OpenAPIType.BOOLEAN, default=False, description=SIGNED_DESCRIPTION)
+        signed = Parameter("signed", "query", schema=schema, description=SIGNED_DESCRIPTION)
+        self.parameters = [*(self.parameters or []), signed, IF_NONE_MATCH]
 
 
 @dataclass

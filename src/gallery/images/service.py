@@ -36,13 +36,13 @@ class Images:
         anonymous, `ScopeMissing` without `images:read`.
         """
         image = await self._database.read(lambda db: store.find(db, image_id), image_subject(image_id))
-        return _require_visible(caller, image_id, image)
+        return require_visible(caller, image_id, image)
 
     async def get_current(self, caller: Caller, image_id: ImageId) -> Image:
         """The same from the primary, so that it may be cached. Raises as `get` does."""
         async with self._database.primary() as db:
             image = await store.find(db, image_id)
-        return _require_visible(caller, image_id, image)
+        return require_visible(caller, image_id, image)
 
     async def find_visible(self, caller: Caller, image_ids: Sequence[ImageId]) -> list[Image]:
         """Those of these images that exist and that the caller may see, in this order."""
@@ -139,7 +139,8 @@ class Images:
         return VersionMismatch(image=image_id, version=image.version, wanted=versions)
 
 
-def _require_visible(caller: Caller, image_id: ImageId, image: Image | None) -> Image:
+def require_visible(caller: Caller, image_id: ImageId, image: Image | None) -> Image:
+    """Raises `ImageNotFound`, `CredentialsRequired` or `ScopeMissing`, as `Images.get` does."""
     if image is None or not caller.may_see(image_id, image.owner, public=image.public):
         raise caller.not_visible_error(image_id)
     return image

@@ -1,10 +1,11 @@
 """Puts the packages' routers into one ASGI application. The services themselves are built in `wiring.py`."""
 
+from functools import partial
 from typing import Any
 
 from litestar import Litestar, Router
 from litestar.di import Provide
-from litestar.types import ASGIApp
+from litestar.types import ASGIApp, Scope
 
 import gallery.access.api
 import gallery.admin.api
@@ -16,8 +17,10 @@ import gallery.delivery.presets_api
 import gallery.images.api
 import gallery.notifications.api
 import gallery.uploads.api
+from gallery.access.authorized import caller_of
+from gallery.access.model import Caller
 from gallery.web import docs, metrics, openapi, pages, probes, problems, queues
-from gallery.web.auth_guard import AuthGuard, caller_of
+from gallery.web.auth_guard import AuthGuard
 from gallery.web.clients import client_of
 from gallery.web.middleware import wrapped
 from gallery.web.streams import stream_slots
@@ -29,7 +32,7 @@ def make_app(application: Gallery) -> ASGIApp:
         route_handlers=[
             gallery.access.api.router(),
             gallery.admin.api.router(),
-            _images_router(),
+            _images_router(application),
             gallery.delivery.iiif_api.router(),
             gallery.delivery.presets_api.router(),
             gallery.notifications.api.router(),
@@ -42,7 +45,7 @@ def make_app(application: Gallery) -> ASGIApp:
             *pages.handlers(),
         ],
         dependencies={
-            "caller": Provide(caller_of, sync_to_thread=False),
+            "caller": Provide(_caller, sync_to_thread=False),
             "access": _provide(application.access),
             "images": _provide(application.images),
             "client": Provide(client_of, sync_to_thread=False),
@@ -62,7 +65,7 @@ def make_app(application: Gallery) -> ASGIApp:
             "health": _provide(application.health),
             "readings": _provide(application.readings),
         },
-        guards=[AuthGuard(application.access, application.settings)],
+        middleware=[partial(AuthGuard, access=application.access, settings=application.settings)],
         exception_handlers=problems.HANDLERS,
         openapi_config=openapi.config(*docs.pages(application.settings)),
         template_config=pages.templates(),
@@ -72,16 +75,16 @@ def make_app(application: Gallery) -> ASGIApp:
     return wrapped(app, application)
 
 
-def _images_router() -> Router:
+def _images_router(application: Gallery) -> Router:
     """One router for all packages with calls below this path: Litestar does not accept a path from two routers."""
-    modules = (
-        gallery.uploads.api,
-        gallery.images.api,
-        gallery.delivery.api,
-        gallery.delivery.links_api,
-        gallery.delivery.pictures_api,
-    )
-    handlers = [handler for module in modules for handler in module.HANDLERS]
+    handlers = [
+        *gallery.uploads.api.HANDLERS,
+        *gallery.images.api.reads(application.cached_reads, application.access, application.settings.public_url),
+        *gallery.images.api.HANDLERS,
+        *gallery.delivery.api.reads(application.kept_images, application.pictures),
+        *gallery.delivery.links_api.HANDLERS,
+        *gallery.delivery.pictures_api.HANDLERS,
+    ]
     return Router("/api/v1/images", route_handlers=handlers, tags=["images"])
 
 
@@ -90,13 +93,17 @@ def make_worker_app(application: Gallery) -> ASGIApp:
     app = Litestar(
         route_handlers=[probes.livez, probes.readyz, metrics.metrics],
         dependencies={"health": _provide(application.health), "readings": _provide(application.readings)},
-        guards=[AuthGuard(application.access, application.settings)],
+        middleware=[partial(AuthGuard, access=application.access, settings=application.settings)],
         exception_handlers=problems.HANDLERS,
         openapi_config=None,
         logging_config=None,
         debug=False,
     )
     return wrapped(app, application)
+
+
+def _caller(scope: Scope) -> Caller:
+    return caller_of(scope)
 
 
 def _provide(value: Any) -> Provide:

@@ -6,13 +6,15 @@ from litestar.connection import ASGIConnection
 from litestar.types import Scope
 
 from gallery.access.api import COOKIE
+from gallery.access.authorized import AUTHORIZED_KEY
 from gallery.access.model import Caller
 from gallery.access.service import Access, Credentials
 from gallery.errors import Unauthorized, Unavailable
 from gallery.web.routing import extensions
 
 CALLER_KEY = "gallery.caller"  # in the scope's extensions
-AUTHORIZED_KEY = "gallery.authorized"
+CREDENTIAL_HEADERS = frozenset({b"authorization", b"x-api-key", b"cookie"})
+NO_CREDENTIALS = Credentials(bearer=None, api_key=None, session=None)
 
 
 async def authenticated_caller(access: Access, scope: Scope) -> Caller:
@@ -51,6 +53,8 @@ def callers_of(scope: Scope) -> list[Caller]:
 
 
 def credentials_of(scope: Scope) -> Credentials:
+    if not any(name in CREDENTIAL_HEADERS for name, _ in scope["headers"]):
+        return NO_CREDENTIALS
     connection: ASGIConnection[Any, Any, Any, Any] = ASGIConnection(scope)
     scheme, _, text = connection.headers.get("authorization", "").partition(" ")
     return Credentials(

@@ -4,13 +4,13 @@ from typing import Any
 
 from litestar import Request
 
+from gallery.access.authorized import caller_of
 from gallery.access.model import CredentialKind
-from gallery.web.auth_guard import caller_of
 from gallery.web.request_limits import client_address
 
 
 def client_of(request: Request[Any, Any, Any]) -> str:
     """The key of the caller's rate limits; its address for a caller without one, and for a signed link."""
-    caller = caller_of(request)
+    caller = caller_of(request.scope)
     key = None if caller.kind is CredentialKind.LINK else caller.rate_limit_key
     return key or client_address(request.scope)

@@ -5,9 +5,9 @@ from typing import Any
 
 from litestar import Request
 
+from gallery.access.authorized import caller_of
 from gallery.notifications.stream_limits import StreamLimits, StreamSlot
 from gallery.settings import Settings
-from gallery.web.auth_guard import caller_of
 from gallery.web.request_limits import client_address, rate_limits_enabled
 
 
@@ -20,6 +20,6 @@ def stream_slots(settings: Settings) -> Callable[[Request[Any, Any, Any]], Strea
     )
 
     def stream_slot(request: Request[Any, Any, Any]) -> StreamSlot:
-        return limits.slot(caller_of(request).rate_limit_key or client_address(request.scope))
+        return limits.slot(caller_of(request.scope).rate_limit_key or client_address(request.scope))
 
     return stream_slot

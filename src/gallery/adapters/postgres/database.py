@@ -61,7 +61,8 @@ class Database:
         metrics.CONNECTIONS.add(1)
         try:
             with translate_errors():
-                connection = await self._pool.acquire(timeout=self._timeout)
+                async with asyncio.timeout(self._timeout):  # asyncpg's own time-out makes a task for each use
+                    connection = await self._pool.acquire()
                 try:
                     yield connection
                 finally:

@@ -44,16 +44,15 @@ class Compression:
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
-        codings = accepted_codings(b",".join(_header_values(scope["headers"], b"accept-encoding")).decode("latin-1"))
-        response = _CompressedResponse(codings, self._cache, send)
+        response = _CompressedResponse(scope["headers"], self._cache, send)
         await self._app(scope, receive, response.send)
 
 
 class _CompressedResponse:
     """Sends one response; delays the head until the first piece of the body, which decides the headers."""
 
-    def __init__(self, codings: list[str], cache: "CompressedCache", send: Send) -> None:
-        self._codings = codings
+    def __init__(self, request_headers: Iterable[tuple[bytes, bytes]], cache: "CompressedCache", send: Send) -> None:
+        self._request_headers = request_headers
         self._cache = cache
         self._send = send
         self._start: Message | None = None
@@ -77,9 +76,9 @@ class _CompressedResponse:
         if b"no-transform" in _cache_control(headers) or _has_strong_etag(headers):
             return body
         _add_vary(headers)
-        coding = self._codings[0] if self._codings else None
+        coding = self._find_coding()
         if (
-            coding
+            coding is not None
             and len(body) >= MIN_BYTES
             and start["status"] != 206
             and not _header_values(headers, b"content-encoding")
@@ -91,6 +90,11 @@ class _CompressedResponse:
                 _set_header(headers, b"content-length", b"%d" % len(body))
         start["headers"] = headers
         return body
+
+    def _find_coding(self) -> str | None:
+        """The best coding that the client accepts."""
+        accepted = b",".join(_header_values(self._request_headers, b"accept-encoding")).decode("latin-1")
+        return next(iter(accepted_codings(accepted)), None)
 
     async def _compress(self, coding: str, body: bytes, *, no_store: bool) -> bytes:
         shorter = None if no_store else self._cache.find(coding, body)

@@ -30,7 +30,7 @@ from gallery.web.request_limits import Counter, RequestLimits, client_address, c
 from gallery.web.routing import ROUTE_KEY, extensions, route_of, set_logged_caller
 
 PREFIX = "/api/v1/images"  # of all routes whose handlers declare a subject
-MAX_PICTURE_BYTES = 64 * 1024
+MAX_PICTURE_BYTES = 256 * 1024  # as much as a handler holds in memory in any case
 WAIT_SECONDS = 2.0  # for the first one's response, before a request is answered by itself
 REQUEST_HEADERS = frozenset({b"x-request-id", b"ratelimit", b"ratelimit-policy"})  # of one request, never kept
 
