@@ -15,7 +15,7 @@ import pyvips
 from gallery.renderers.pool import NICENESS
 from gallery.rendering.pipeline import render
 from gallery.rendering.probe import Format
-from gallery.rendering.recipe import EFFORTS, Recipe
+from gallery.rendering.recipe import ENCODERS, Recipe
 
 RECIPE = Recipe()
 
@@ -39,7 +39,7 @@ def make_files(original: Path, folder: Path) -> None:
     for width in reversed(RECIPE.widths):
         if width < picture.width:
             picture = picture.resize(width / picture.width).copy_memory()
-        picture.webpsave(str(folder / f"{width}.webp"), Q=RECIPE.webp_quality, effort=EFFORTS[Format.WEBP], keep="none")
+        picture.webpsave(str(folder / f"{width}.webp"), Q=RECIPE.webp_quality, keep="none", **ENCODERS[Format.WEBP])
         picture.jpegsave(str(folder / f"{width}.jpeg"), Q=RECIPE.jpeg_quality, keep="none")
 
 

@@ -50,12 +50,14 @@ def load_at_size(size: Size, picture: Picture, source: Path, kind: Format, regio
     Raises `DamagedPicture`.
     """
     with translate_errors(DamagedPicture):
+        stored = region and transforms.stored_region(region, picture)
         if kind is Format.JPEG:
-            shrink = _jpeg_shrink(region or Size("", picture.width, picture.height), size)
+            upright = (region.width, region.height) if region else transforms.upright_sides(picture)
+            shrink = _jpeg_shrink(*upright, size)
             picture = _load_jpeg(source, shrink=shrink)
-            region = region and transforms.shrunk_region(region, shrink, picture)
-        if region is not None:
-            picture = transforms.cut_upright(picture, region)
+            stored = stored and transforms.shrunk_region(stored, shrink, picture)
+        if stored is not None:
+            picture = picture.crop(*stored)
         if space := read_color_info(source, kind).space:
             return transforms.upright_srgb_from(picture, size, space).copy_memory()
         return transforms.upright_srgb(
@@ -109,13 +111,16 @@ def _load(source: Path, kind: Format, **options: int) -> Picture:
     return getattr(Picture, LOADERS[kind])(str(source), **LOAD_OPTIONS, **options)
 
 
-def _jpeg_shrink(picture: Size | Rect, size: Size) -> int:
-    """The factor by which libjpeg may shrink while it decodes, by the longer sides: the picture may be rotated.
+def _jpeg_shrink(width: int, height: int, size: Size) -> int:
+    """The factor by which libjpeg may shrink an upright picture while it decodes, so that each side stays long enough.
 
-    A side that is shorter than the factor would become 0.
+    The longer sides are compared, and both where the picture is stretched: `size` is rounded. A side that is shorter
+    than the factor would become 0.
     """
-    factor = max(picture.width, picture.height) / max(size.width, size.height)
-    shortest = min(picture.width, picture.height)
+    factor = min(
+        max(width, height) / max(size.width, size.height), width / (size.width - 0.5), height / (size.height - 0.5)
+    )
+    shortest = min(width, height)
     return next((shrink for shrink in (8, 4, 2) if factor >= shrink * MIN_OVERSAMPLING and shortest >= shrink), 1)
 
 

@@ -3,20 +3,16 @@
 from pathlib import Path
 
 from gallery.rendering.probe import Format
-from gallery.rendering.recipe import EFFORTS
+from gallery.rendering.recipe import ENCODERS
 from gallery.rendering.transforms import flatten
 from gallery.rendering.vips import Picture
+
+SAVERS = {Format.AVIF: "heifsave", Format.WEBP: "webpsave", Format.JPEG: "jpegsave", Format.PNG: "pngsave"}
 
 
 def write(picture: Picture, path: Path, kind: Format, quality: int) -> int:
     """Writes `picture` to `path` and returns the file's size in bytes. PNG has no quality."""
-    match kind:
-        case Format.AVIF:
-            picture.heifsave(str(path), Q=quality, effort=EFFORTS[kind], compression="av1", encoder="aom", keep="none")
-        case Format.WEBP:
-            picture.webpsave(str(path), Q=quality, effort=EFFORTS[kind], keep="none")
-        case Format.PNG:
-            picture.pngsave(str(path), keep="none")
-        case _:
-            flatten(picture).jpegsave(str(path), Q=quality, keep="none")
+    if kind is Format.JPEG:
+        picture = flatten(picture)
+    getattr(picture, SAVERS[kind])(str(path), Q=quality, keep="none", **ENCODERS[kind])
     return path.stat().st_size

@@ -11,6 +11,7 @@ BASE_BYTES = 128 << 20  # the interpreter, the libraries, transparency and encod
 BYTES_PER_SIDE_PIXEL = 3 << 10  # for each pixel of the longer side: rows in work
 BYTES_PER_RENDERED_PIXEL = 9.0  # the largest rendition, rotated and upright, and the smaller ones
 BYTES_PER_AVIF_PIXEL = 48.0  # libaom's encoder, for the largest rendition with transparency
+BYTES_PER_PICTURE_PIXEL = {"avif": 52.0, "webp": 25.0, "jpeg": 12.0, "png": 12.0}  # with transparency and all effects
 FILE_COPIES = 2
 
 SEQUENTIAL = 0.75  # bytes a pixel
@@ -24,13 +25,27 @@ class Output(NamedTuple):
     max_width: int = 1_920
     avif: bool = False
 
+    def most_bytes(self, width: int, height: int) -> float:
+        """For a picture of these sides, whether upright or rotated."""
+        most = _rendered(width, height, self.max_width, MAX_RENDITION_HEIGHT) * BYTES_PER_RENDERED_PIXEL
+        if self.avif:
+            most += _rendered(width, height, self.max_width, MAX_AVIF_HEIGHT) * BYTES_PER_AVIF_PIXEL
+        return most
 
-def estimate(width: int, height: int, bytes_per_pixel: float, file_size: int, output: Output) -> int:
+
+class PictureOutput(NamedTuple):
+    """One picture on demand, whose pixels are known; `format_name` is a key of `BYTES_PER_PICTURE_PIXEL`."""
+
+    pixels: int
+    format_name: str
+
+    def most_bytes(self, width: int, height: int) -> float:  # noqa: ARG002 - the source's sides do not matter
+        return self.pixels * BYTES_PER_PICTURE_PIXEL[self.format_name]
+
+
+def estimate(width: int, height: int, bytes_per_pixel: float, file_size: int, output: Output | PictureOutput) -> int:
     """The most bytes for a picture of these sides, whether upright or rotated."""
-    pixels = width * height * bytes_per_pixel
-    pixels += _rendered(width, height, output.max_width, MAX_RENDITION_HEIGHT) * BYTES_PER_RENDERED_PIXEL
-    if output.avif:
-        pixels += _rendered(width, height, output.max_width, MAX_AVIF_HEIGHT) * BYTES_PER_AVIF_PIXEL
+    pixels = width * height * bytes_per_pixel + output.most_bytes(width, height)
     return BASE_BYTES + round(pixels) + max(width, height) * BYTES_PER_SIDE_PIXEL + FILE_COPIES * file_size
 
 

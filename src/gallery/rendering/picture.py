@@ -3,13 +3,14 @@
 Importing this file loads no decoder, calling `render_picture` does.
 """
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
 from gallery.errors import RendererFailed
-from gallery.rendering.memory import Output
+from gallery.rendering.memory import PictureOutput
 from gallery.rendering.picture_spec import PictureSpec, Rect, clip, layout
-from gallery.rendering.probe import Format, Limits, probe
+from gallery.rendering.probe import Limits, probe
 from gallery.rendering.recipe import Size
 from gallery.rendering.rendered import RenderedPicture
 
@@ -25,7 +26,7 @@ def render_picture(
     from gallery.rendering import decode, encode, picture_steps, transforms, vips  # noqa: PLC0415 - not before they are needed
 
     plan = layout(spec, *sides)
-    output = Output(max_width=max(plan.result), avif=spec.format is Format.AVIF)
+    output = PictureOutput(max(math.prod(plan.size), math.prod(plan.result)), spec.format)
     with source.open("rb") as file:
         facts = probe(file, replace(limits, output=output))
     stored, _ = decode.open_picture(source, facts.format, limits)

@@ -13,7 +13,7 @@ from typing import BinaryIO
 from gallery.errors import NotAPicture, SideTooLong, TooManyPixels, TooMuchMemory
 from gallery.rendering import file_headers, isobmff, memory
 from gallery.rendering.file_headers import Header
-from gallery.rendering.memory import Output
+from gallery.rendering.memory import Output, PictureOutput
 
 MAX_JPEG_SIDE = 65_500  # px; the limit of libjpeg and of browsers
 
@@ -38,7 +38,7 @@ class Limits:
     max_pixels: int = 200_000_000
     max_side: int = 65_535
     memory: int = 2_560 << 20
-    output: Output = field(default_factory=Output)
+    output: Output | PictureOutput = field(default_factory=Output)
 
     def check(self, width: int, height: int) -> None:
         """Raises `TooManyPixels` or `SideTooLong`."""

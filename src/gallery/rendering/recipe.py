@@ -1,7 +1,7 @@
 """The renditions of a picture: their sizes, formats and qualities. Loads no libvips, so any process may import it."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import NamedTuple
@@ -10,7 +10,12 @@ from gallery.rendering.probe import Format, Limits
 
 REVISION = 2  # raise it when the code makes different pixels from the same numbers
 FORMATS = (Format.AVIF, Format.WEBP, Format.JPEG)  # that a recipe may have, the best first
-EFFORTS = {Format.AVIF: 0, Format.WEBP: 2}  # the encoders' own scales: more finds fewer bytes and takes longer
+ENCODERS: Mapping[Format, Mapping[str, str | int]] = {  # libvips' options: decision 0123
+    Format.AVIF: {"effort": 0, "compression": "av1", "encoder": "aom"},
+    Format.WEBP: {"effort": 2},
+    Format.JPEG: {},
+    Format.PNG: {},
+}
 MAX_SIDES = {  # px: the limits of libwebp and libjpeg; AVIF's of 16,384 would be a size of its own
     Format.AVIF: 16_383,
     Format.WEBP: 16_383,
@@ -55,7 +60,7 @@ class Recipe:
         return self._digest((), FORMATS)
 
     def _digest(self, widths: tuple[int, ...], formats: tuple[Format, ...]) -> str:
-        encoders = [(str(kind), self.quality(kind), EFFORTS.get(kind)) for kind in formats]
+        encoders = [(str(kind), self.quality(kind), sorted(ENCODERS[kind].items())) for kind in formats]
         parts = f"{(REVISION, widths, encoders)} libvips {version('pyvips-binary')}"
         return hashlib.sha256(parts.encode()).hexdigest()[:8]
 

@@ -25,8 +25,8 @@ def upright_sides(picture: Picture) -> tuple[int, int]:
     return (picture.height, picture.width) if sideways else (picture.width, picture.height)
 
 
-def cut_upright(picture: Picture, region: Rect) -> Picture:
-    """The part of a picture as stored that is `region` of it when it is upright; its orientation stays."""
+def stored_region(region: Rect, picture: Picture) -> Rect:
+    """The part of a picture as stored that is `region` when the picture is upright."""
     wide, high = picture.width, picture.height
     x, y, width, height = region
     right, bottom = x + width, y + height
@@ -40,15 +40,20 @@ def cut_upright(picture: Picture, region: Rect) -> Picture:
         7: (wide - bottom, high - right, height, width),
         8: (wide - bottom, x, height, width),
     }.get(orientation, region)
-    return picture.crop(*stored)
+    return Rect(*stored)
 
 
 def shrunk_region(region: Rect, factor: int, picture: Picture) -> Rect:
-    """`region` of an upright picture, in the picture that was loaded this many times smaller."""
-    wide, high = upright_sides(picture)
-    x, y = min(region.x // factor, wide - 1), min(region.y // factor, high - 1)
-    width, height = max(1, round(region.width / factor)), max(1, round(region.height / factor))
-    return Rect(x, y, min(width, wide - x), min(height, high - y))
+    """`region` of a picture as stored, in that picture loaded this many times smaller: to the nearest pixel."""
+    x, y = min(round(region.x / factor), picture.width - 1), min(round(region.y / factor), picture.height - 1)
+    right, bottom = (
+        min(max(round(end / factor), start + 1), side)
+        for end, start, side in (
+            (region.x + region.width, x, picture.width),
+            (region.y + region.height, y, picture.height),
+        )
+    )
+    return Rect(x, y, right - x, bottom - y)
 
 
 def on_canvas(frame: Picture, canvas: GifCanvas) -> Picture:
