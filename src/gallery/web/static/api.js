@@ -1,7 +1,9 @@
 /** Gallery's API as functions. Each failure is a `Problem` with a sentence to show. */
 
 const IMAGES = "/api/v1/images";
+const PRESETS = "/api/v1/presets";
 const SESSION = "/api/v1/session";
+const PICTURES = "image/avif,image/webp,*/*";
 const PASSING = [0, 408, 429, 502, 503, 504]; // statuses of refusals that end by themselves
 
 /**
@@ -83,6 +85,19 @@ export async function sign(id) {
 
 export const original = (id) => `${IMAGES}/${id}/original`;
 
+/** The URL of a picture on demand. @param {string} id @param {string} query */
+export const picture = (id, query) => `${IMAGES}/${id}/picture${query && `?${query}`}`;
+
+/** @param {string} url @param {AbortSignal} signal @returns {Promise<Blob>} in the best format that browsers show */
+export async function pictureFile(url, signal) {
+  return (await ask("GET", url, { Accept: PICTURES }, undefined, signal)).blob();
+}
+
+/** @returns {Promise<Array<{name: string, query: string}>>} */
+export async function presets() {
+  return (await ask("GET", PRESETS)).json();
+}
+
 /** @param {string} credential an API key or a token; the response sets a cookie */
 export async function signIn(credential) {
   if (!/^[\x21-\x7e]+$/.test(credential)) throw new Problem(401, { detail: "This is neither an API key nor a token." });
@@ -112,9 +127,9 @@ export async function refusal(url) {
   }
 }
 
-async function ask(method, url, headers = {}, body = undefined) {
+async function ask(method, url, headers = {}, body = undefined, signal = undefined) {
   const content = body ? { "Content-Type": "application/json" } : {};
-  const request = { method, headers: { Accept: "application/json", ...content, ...headers }, body: JSON.stringify(body) };
+  const request = { method, headers: { Accept: "application/json", ...content, ...headers }, body: JSON.stringify(body), signal };
   const response = await fetch(url, request).catch(() => {
     throw new Problem(0, null);
   });

@@ -28,7 +28,8 @@ function best(image, original) {
   return image.renditions.filter(({ format }) => format === plainFormat(image)).sort((a, b) => b.width - a.width)[0].url;
 }
 
-async function write(text, done) {
+/** @param {string} text @param {string} done @returns {Promise<string>} the message to show */
+export async function write(text, done) {
   if (!navigator.clipboard) return `This browser can copy only over HTTPS. The link: ${text}`;
   return navigator.clipboard.writeText(text).then(
     () => done,

@@ -4,6 +4,7 @@ import * as api from "./api.js";
 import { copyPage, copyPicture } from "./copying.js";
 import { facts, row } from "./facts.js";
 import { Focus } from "./focus.js";
+import { Playground } from "./playground.js";
 import { isSet, set } from "./remembered.js";
 import { plainSrcset, sources } from "./sources.js";
 import { paint } from "./thumbhash.js";
@@ -39,6 +40,7 @@ export class Viewer {
       save: (focus) => this.#refocus(focus),
       say: (sentence) => messages.say(sentence),
     });
+    this.playground = new Playground(document.getElementById("playground"), messages);
     this.#listen();
     this.#showFacts(!isSet(CLOSED_FACTS));
   }
@@ -78,6 +80,7 @@ export class Viewer {
     this.part(".close").onclick = () => this.dialog.close();
     this.part(".newer").onclick = () => this.#step(-1);
     this.part(".older").onclick = () => this.#step(1);
+    this.part(".try-sizes").onclick = () => this.playground.open(this.image);
     this.part(".delete").onclick = () => this.remove(this.image);
     this.part(".copy").onclick = (event) => this.#copy(event, copyPage);
     this.part(".copy-image").onclick = (event) => this.#copy(event, copyPicture);
