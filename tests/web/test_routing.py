@@ -114,7 +114,7 @@ def recorded_requests(monkeypatch) -> list[Any]:
 
 async def test_every_spelling_of_a_path_counts_as_the_route_that_answers(environment, recorded_requests):
     async with (
-        running_application(environment, **LIMITS) as (gallery, client),
+        running_application(environment, **LIMITS, GALLERY_CACHE__RESPONSE_BYTES="0") as (gallery, client),
         RawConnection(str(client.base_url)) as wire,
     ):
         for template, handler in routes(make_app(gallery)):
