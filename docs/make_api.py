@@ -80,7 +80,7 @@ def page() -> str:
 async def _document() -> dict[str, Any]:
     structlog.configure(logger_factory=structlog.ReturnLoggerFactory())  # no output
     application = MagicMock(settings=Settings.read({"GALLERY_RATE__ENABLED": "false"}))
-    transport = httpx.ASGITransport(make_app(application))
+    transport = httpx.ASGITransport(make_app(application).asgi)
     async with httpx.AsyncClient(transport=transport, base_url=ADDRESS) as client:
         answer = await client.get("/api/openapi.json")
         answer.raise_for_status()

@@ -145,7 +145,10 @@ async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[galle
 @asynccontextmanager
 async def serve_api(gallery: Gallery) -> AsyncIterator[str]:
     """Serves the application's API in this process, on a free port; yields its URL."""
-    server = Server(make_app(gallery), gallery.settings.serve, gallery.feed.end, gallery.health.start_draining)
+    app = make_app(gallery)
+    server = Server(
+        app.asgi, gallery.settings.serve, gallery.feed.end, gallery.health.start_draining, repeater=app.repeater
+    )
     with listen("127.0.0.1", 0) as sock:
         async with AsyncExitStack() as stack:
             tasks = await stack.enter_async_context(asyncio.TaskGroup())

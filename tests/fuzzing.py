@@ -205,7 +205,7 @@ async def fuzz_target(servers: Settings, folder: Path, **more: str) -> AsyncIter
         images = [await upload_image(gallery, photos.a_jpeg(64, 48, seed=seed), title=f"{seed}") for seed in range(2)]
         await processing.process(images[0].id)
         await fail_images(gallery, processing, "a", "b")
-        found = sorted(set(_routes(make_app(gallery))), key=lambda route: (route.template, route.method))
+        found = sorted(set(_routes(make_app(gallery).asgi)), key=lambda route: (route.template, route.method))
     there = {"image_id": images[0].id, "job_id": "1", "file": "320.webp", "name": "home.js", "path": "nothing"}
     async with gallery_processes.api(environment, folder, **{**FAST_SETTINGS, **more}) as api:
         target = Target(api.url, found, there)

@@ -109,7 +109,7 @@ def routes(app: Any) -> Iterator[str]:
 
 
 async def test_no_route_is_missing(gallery):
-    assert sorted(routes(make_app(gallery))) == sorted(TABLE), "add each route to the table"
+    assert sorted(routes(make_app(gallery).asgi)) == sorted(TABLE), "add each route to the table"
 
 
 @pytest.mark.parametrize(("table", "visibility"), [(TABLE, "private"), (PUBLIC, "public")])

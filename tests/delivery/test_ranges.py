@@ -67,7 +67,7 @@ async def test_a_picture_of_usual_size_is_sent_together_with_its_headers(gallery
     asked = {"type": "http", "method": "GET", "path": picture, "raw_path": picture.encode()}
     asked["headers"] = [(b"host", b"127.0.0.1")]
     about = {"scheme": "http", "http_version": "1.1", "asgi": {"version": "3.0"}, "extensions": {}, "state": {}}
-    await make_app(gallery)({**asked, **about, **nowhere}, receive, send)
+    await make_app(gallery).asgi({**asked, **about, **nowhere}, receive, send)
     await asyncio.sleep(0)
     assert happened[:3] == ["http.response.start", "http.response.body", "turn"]
 

@@ -127,6 +127,22 @@ async def test_addresses_behind_a_proxy_share_a_response_and_no_limit(environmen
         assert memory_hits() - before == 9
 
 
+async def test_the_same_bytes_count_for_the_address_that_they_come_from(environment):
+    request = b"GET %b HTTP/1.1\r\nHost: localhost\r\n\r\n" % LIST.encode()
+    async with running_application(environment, **limits(20)) as (gallery, client):
+        await wait_until_caught_up(gallery)
+        before = memory_hits()
+        for number in range(1, 6):
+            for address in ("127.0.0.2", "127.0.0.3"):
+                port = client.base_url.port
+                reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(address, 0))
+                writer.write(request)
+                head = await reader.readuntil(b"\r\n\r\n")
+                writer.close()
+                assert b'\r\nratelimit: "requests";r=%d;t=' % (20 - number) in head, address
+        assert memory_hits() - before == 9
+
+
 async def test_a_response_that_changes_while_valkey_is_asked_is_not_repeated(environment, monkeypatch):
     async with running_application(environment, **limits(1000)) as (gallery, client):
         await wait_until_caught_up(gallery)

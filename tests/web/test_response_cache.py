@@ -22,7 +22,7 @@ from gallery.access.model import Owner, Scope
 from gallery.errors import DatabaseUnavailable
 from gallery.images import store
 from gallery.images.cached_reads import CachedReads
-from gallery.images.change_tokens import SIZE_BYTES, ChangeTokens, Reading, image_subject, own_change_tokens
+from gallery.images.change_tokens import Reading, image_subject, own_change_tokens
 from gallery.images.model import Edit
 from gallery.images.reusable import ResponseKind, declare_subject
 from gallery.web.authentication import set_authorized
@@ -367,9 +367,15 @@ async def test_a_signed_link_is_kept_until_it_expires(closed):
 
 def a_response(body, status=200):
     return KeptResponse(
-        status=status, headers=[], body=body, etag=b'"1"', kind=ResponseKind.IMAGE, reading=Reading(0, 0),
+        status=status, headers=[], head=b"", body=body, etag=b'"1"', kind=ResponseKind.IMAGE, reading=Reading(0, 0),
         valid_until=math.inf, link_expires_at=None, route=NO_ROUTE, path="/", caller=None,
     )  # fmt: skip
+
+
+def tokens_that_are_caught_up():
+    tokens = own_change_tokens()
+    tokens.set_caught_up(time.monotonic_ns())
+    return tokens
 
 
 def a_request(path, if_none_match=None):
@@ -377,7 +383,7 @@ def a_request(path, if_none_match=None):
 
 
 def test_responses_take_no_more_memory_than_allowed():
-    responses = KeptResponses(own_change_tokens(), 100_000)
+    responses = KeptResponses(tokens_that_are_caught_up(), 100_000)
     for number in range(50):
         responses.put(a_request(number), a_response(b"x" * 5000))
         responses.find(a_request(0), 0)
@@ -391,7 +397,7 @@ def test_responses_take_no_more_memory_than_allowed():
 
 
 def test_a_response_that_is_too_old_is_dropped():
-    tokens = own_change_tokens()
+    tokens = tokens_that_are_caught_up()
     responses = KeptResponses(tokens, 100_000)
     responses.put(a_request("/"), msgspec.structs.replace(a_response(b"x"), valid_until=5.0))
     assert responses.find(a_request("/"), 4.9)
@@ -404,7 +410,7 @@ def test_a_response_that_is_too_old_is_dropped():
 
 
 def test_a_client_that_has_the_response_gets_a_304_and_no_other():
-    responses = KeptResponses(own_change_tokens(), 100_000)
+    responses = KeptResponses(tokens_that_are_caught_up(), 100_000)
     responses.put(a_request("/"), a_response(b"x"))
     assert responses.find(a_request("/", b'"1"'), 0) is None, "only the application knows the headers of a 304"
     responses.put(a_request("/", b'"1"'), a_response(b"", 304))
@@ -457,11 +463,11 @@ class SlowHandler:
 @pytest.fixture
 def crowd(gallery, settings):
     """Ten requests for the same response at once, to a slow handler behind the response cache."""
-    tokens = ChangeTokens(memoryview(bytearray(SIZE_BYTES)), shared=True)
-    tokens.set_caught_up(time.monotonic_ns())
+    tokens = tokens_that_are_caught_up()
 
     def start(handler):
-        cache = ResponseCache(handler, tokens, gallery.access, settings.cache)
+        responses = KeptResponses(tokens, 1_000_000)
+        cache = ResponseCache(handler, responses, tokens, gallery.access, settings.cache)
         return [asyncio.create_task(get(cache)) for _ in range(10)]
 
     return start
@@ -474,7 +480,14 @@ async def get(application):
     async def send(message):
         statuses.append(message.get("status"))
 
-    scope = {"type": "http", "method": "GET", "path": "/api/v1/images/lake", "query_string": b"", "scheme": "http"}
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/api/v1/images/lake",
+        "raw_path": b"/api/v1/images/lake",
+        "query_string": b"",
+        "scheme": "http",
+    }
     await application({**scope, "http_version": "1.1", "headers": [], "client": None}, None, send)
     return statuses[0]
 

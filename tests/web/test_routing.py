@@ -73,7 +73,7 @@ def spellings(path: str) -> Iterator[str]:
 
 
 def test_the_rate_class_of_each_route(gallery):
-    handlers = dict(routes(make_app(gallery)))
+    handlers = dict(routes(make_app(gallery).asgi))
     of = {route: handler.opt.get("rate", RateClass.REQUESTS) for route, handler in handlers.items()}
     assert {route for route, rate in of.items() if rate is RateClass.UPLOADS} == UPLOADS
     assert {route for route, rate in of.items() if rate is RateClass.RENDITIONS} == RENDITIONS
@@ -117,7 +117,7 @@ async def test_every_spelling_of_a_path_counts_as_the_route_that_answers(environ
         running_application(environment, **LIMITS, GALLERY_CACHE__RESPONSE_BYTES="0") as (gallery, client),
         RawConnection(str(client.base_url)) as wire,
     ):
-        for template, handler in routes(make_app(gallery)):
+        for template, handler in routes(make_app(gallery).asgi):
             method, path = template.split(" ")
             for target in spellings(path.format(**VALUES)):
                 recorded_requests.clear()
@@ -169,7 +169,7 @@ def allowed_methods(app: Any) -> dict[str, set[str]]:
 
 async def test_allow_names_all_methods_of_a_path(client, gallery):
     """To `OPTIONS`, and to a method that it does not have."""
-    for path, methods in allowed_methods(make_app(gallery)).items():
+    for path, methods in allowed_methods(make_app(gallery).asgi).items():
         for method in ("OPTIONS", "TRACE", *{"GET", "POST", "PUT", "PATCH", "DELETE"} - methods):
             answer = await client.request(method, path.format(**VALUES))
             assert answer.status_code == (204 if method == "OPTIONS" else 405), (method, path)
@@ -193,7 +193,7 @@ async def test_a_path_that_is_not_there_offers_nothing(client, path):
 
 async def test_no_field_of_a_body_has_the_name_of_a_dependency(gallery):
     """Litestar would answer 500 instead of 422 for an invalid value of such a field."""
-    for name, handler in routes(make_app(gallery)):
+    for name, handler in routes(make_app(gallery).asgi):
         body = handler.parsed_data_field
         structs = [] if body is None else [kind for kind in (body.annotation, *body.args) if is_struct(kind)]
         fields = {field.encode_name for kind in structs for field in msgspec.structs.fields(kind)}

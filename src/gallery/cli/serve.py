@@ -67,7 +67,10 @@ def _drop_metrics(folder: Path, processes: Collection[str]) -> None:
 
 
 async def _serve(gallery: Gallery, sock: socket.socket) -> None:
-    server = Server(make_app(gallery), gallery.settings.serve, gallery.feed.end, gallery.health.start_draining)
+    app = make_app(gallery)
+    server = Server(
+        app.asgi, gallery.settings.serve, gallery.feed.end, gallery.health.start_draining, repeater=app.repeater
+    )
     host, port = sock.getsockname()[:2]
     async with startup.stop_on_signals(server.stop), asyncio.TaskGroup() as tasks:
         feed = tasks.create_task(gallery.feed.run(), name="feed")

@@ -22,12 +22,12 @@ from gallery.access.model import Caller
 from gallery.web import docs, metrics, openapi, pages, probes, problems, queues
 from gallery.web.auth_guard import AuthGuard
 from gallery.web.clients import client_of
-from gallery.web.middleware import wrapped
+from gallery.web.middleware import Application, wrapped
 from gallery.web.streams import stream_slots
 from gallery.wiring import Gallery
 
 
-def make_app(application: Gallery) -> ASGIApp:
+def make_app(application: Gallery) -> Application:
     app = Litestar(
         route_handlers=[
             gallery.access.api.router(),
@@ -99,7 +99,7 @@ def make_worker_app(application: Gallery) -> ASGIApp:
         logging_config=None,
         debug=False,
     )
-    return wrapped(app, application)
+    return wrapped(app, application).asgi
 
 
 def _caller(scope: Scope) -> Caller:

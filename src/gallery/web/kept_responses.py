@@ -5,6 +5,7 @@ from collections.abc import Hashable, Sequence
 from typing import TypeAlias
 
 from msgspec import Struct
+from uvicorn.protocols.http.httptools_impl import HEADER_RE, HEADER_VALUE_RE, STATUS_LINE
 
 from gallery.conditions import unchanged
 from gallery.images.change_tokens import ChangeTokens, Reading
@@ -18,6 +19,7 @@ Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 ENTRY_OVERHEAD_BYTES = 4_000  # of the objects of an entry and its key, beside the bytes of head and body
 MAX_SHARE = 8  # an entry is at most this part of all
 NOT_MODIFIED = 304
+CONNECTION_HEADERS = (b"connection", b"transfer-encoding")
 
 
 class KeptResponse(Struct, frozen=True):
@@ -25,6 +27,7 @@ class KeptResponse(Struct, frozen=True):
 
     status: int
     headers: Headers
+    head: bytes | None  # `encode_head`
     body: bytes
     etag: bytes | None
     kind: ResponseKind
@@ -59,7 +62,9 @@ class KeptResponses:
         self.size = 0  # bytes
 
     def find(self, request: RequestKey, now: float) -> KeptResponse | None:
-        """The response to this request, if it is valid at `now` (`time.monotonic`)."""
+        """The response to this request, if there is one that is valid at `now` (`time.monotonic`)."""
+        if not request.repeatable or not self._tokens.caught_up:
+            return None
         if request.if_none_match is not None:
             entry = self._find_valid((NOT_MODIFIED, request.key), now)
             if entry is not None and entry.is_unchanged_for(request.if_none_match):
@@ -94,3 +99,16 @@ class KeptResponses:
         entry = self._entries.pop(key, None)
         if entry is not None:
             self.size -= entry.size
+
+
+def encode_head(status: int, headers: Headers, size: int) -> bytes | None:
+    """The head of a response with a body of `size` bytes, as uvicorn writes it, but for `Date` and the empty line.
+
+    `None` for a response to which it adds headers of its own, or that it refuses to send.
+    """
+    lengths = [value for name, value in headers if name == b"content-length"]
+    if lengths != ([] if status == NOT_MODIFIED else [b"%d" % size]):
+        return None
+    if any(name in CONNECTION_HEADERS or HEADER_RE.search(name) or HEADER_VALUE_RE.search(v) for name, v in headers):
+        return None
+    return b"".join([STATUS_LINE[status], *(b"%b: %b\r\n" % header for header in headers)])

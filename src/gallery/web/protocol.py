@@ -135,12 +135,15 @@ class HttpProtocol(HttpToolsProtocol):
             disable_chunking(self.cycle)
         elif self.scope["method"] != "HEAD":  # the transport of a response with chunks
             self.scope["extensions"]["gallery.transport"] = self.transport  # type: ignore[assignment]
+        self._end_head()
+        if self._draining():
+            self.cycle.keep_alive = False
+
+    def _end_head(self) -> None:
         self._in_headers = False
         self._header_bytes = 0
         self._field_bytes = 0
         self._framing_bytes = 0
-        if self._draining():
-            self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
         self._framing_bytes = 0

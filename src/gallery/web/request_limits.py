@@ -149,7 +149,11 @@ def set_count(scope: Scope, count: CountedRequest | None) -> None:
 
 def client_address(scope: HTTPScope) -> str:
     """The address of the client; of an IPv6 address its /64 network."""
-    return _counted_address(scope["client"][0]) if scope["client"] else ""
+    return counted_address(scope["client"])
+
+
+def counted_address(client: tuple[str, int] | None) -> str:
+    return _counted_address(client[0]) if client else ""
 
 
 @lru_cache(4096)

@@ -14,7 +14,8 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from gallery.errors import TooSlow
 from gallery.settings import STOP_TIMEOUT_SECONDS, ServeSettings
 from gallery.web.long_responses import run_rest
-from gallery.web.protocol import HttpProtocol
+from gallery.web.middleware.repeat import Repeater
+from gallery.web.repeating_protocol import RepeatingProtocol
 
 log = structlog.get_logger(__name__)
 
@@ -41,6 +42,7 @@ class Server(uvicorn.Server):
     """A server that `stop` ends; it handles no signals itself.
 
     `before_drain` makes the readiness probe fail; `before_stop` ends the streams, which would delay a graceful stop.
+    `repeater` answers what it can before the application is asked.
     """
 
     def __init__(
@@ -49,10 +51,12 @@ class Server(uvicorn.Server):
         settings: ServeSettings,
         before_stop: Callable[[], None],
         before_drain: Callable[[], None] = lambda: None,
+        repeater: Repeater | None = None,
     ) -> None:
-        super().__init__(_uvicorn_config(with_slow_body_check(app), settings, lambda: self._draining))
         self._drain = settings.drain
         self._draining = False
+        protocol = partial(RepeatingProtocol, repeater, settings, lambda: self._draining)
+        super().__init__(_uvicorn_config(with_slow_body_check(app), protocol))
         self._before_drain = before_drain
         self._before_stop = before_stop
 
@@ -76,10 +80,10 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
 
-def _uvicorn_config(app: ASGIApp, settings: ServeSettings, draining: Callable[[], bool]) -> uvicorn.Config:
+def _uvicorn_config(app: ASGIApp, protocol: Callable[..., RepeatingProtocol]) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http=partial(HttpProtocol, settings, draining),  # type: ignore[arg-type]  # uvicorn only calls it
+        http=protocol,  # type: ignore[arg-type]  # uvicorn only calls it
         ws="none",
         loop="uvloop",
         lifespan="off",

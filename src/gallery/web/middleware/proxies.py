@@ -23,32 +23,46 @@ FORWARDED_PAIR = re.compile(rf'[ \t]*({TOKEN})=({TOKEN}|"(?:[^"\\]|\\.)*")[ \t]*
 FORWARDED, FORWARDED_FOR, FORWARDED_PROTO = b"forwarded", b"x-forwarded-for", b"x-forwarded-proto"
 
 
-class ProxyHeaders:
-    """Puts the client's own address and scheme into the scope of a request from a trusted proxy."""
+class Proxies:
+    """The proxies that the operator trusts."""
 
-    def __init__(self, app: ASGIApp, trusted: Sequence[Network]) -> None:
-        self._app = app
+    def __init__(self, trusted: Sequence[Network]) -> None:
         self._trusted = trusted
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == ScopeType.HTTP and self._trusted:
-            self._apply_headers(scope)
-        await self._app(scope, receive, send)
+    @property
+    def any(self) -> bool:
+        return bool(self._trusted)
 
-    def _apply_headers(self, scope: HTTPScope) -> None:
-        peer = parse_address(scope["client"][0]) if scope["client"] else None
+    def resolve(self, scope: HTTPScope) -> tuple[tuple[str, int] | None, str]:
+        """The address and port of the client itself, and the scheme of its request."""
+        client, scheme = scope["client"], scope["scheme"]
+        peer = parse_address(client[0]) if client and self._trusted else None
         if peer is None or not is_trusted(self._trusted, peer):
-            return
+            return client, scheme
         elements = parse_forwarded(_header_value(scope, FORWARDED))
         lists = [element.get("for", "") for element in elements], _split_list(_header_value(scope, FORWARDED_FOR))
         clients = {resolve_client(peer, hops, self._trusted) for hops in lists if hops}
         if len(clients) == 1:
-            scope["client"] = (str(clients.pop()), 0)
+            client = (str(clients.pop()), 0)
         protocols = _split_list(_header_value(scope, FORWARDED_PROTO)) or [
             element.get("proto", "") for element in elements
         ]
         if protocols and protocols[-1].lower() in ("http", "https"):
-            scope["scheme"] = protocols[-1].lower()
+            scheme = protocols[-1].lower()
+        return client, scheme
+
+
+class ProxyHeaders:
+    """Puts the client's own address and scheme into the scope of a request from a trusted proxy."""
+
+    def __init__(self, app: ASGIApp, proxies: Proxies) -> None:
+        self._app = app
+        self._proxies = proxies
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == ScopeType.HTTP:
+            scope["client"], scope["scheme"] = self._proxies.resolve(scope)
+        await self._app(scope, receive, send)
 
 
 def resolve_client(peer: Address, hops: Sequence[str], trusted: Sequence[Network]) -> Address:

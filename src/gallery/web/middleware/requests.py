@@ -12,7 +12,7 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from gallery.ops import metrics, request_log, tracing
 from gallery.ops.request_log import RequestFacts
-from gallery.web.routing import client_disconnected, logged_caller, route_of, set_client_disconnected
+from gallery.web.routing import Route, client_disconnected, logged_caller, route_of, set_client_disconnected
 
 REQUEST_ID = re.compile(rb"[\w.:@/+=-]{1,128}")
 KNOWN_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -78,33 +78,33 @@ class RequestRecord:
 
     def finish(self, span: tracing.Span) -> None:
         now = time.perf_counter()
-        route = self._route.template
-        kind = f"{self._status // 100}xx" if self._status else "gone"
-        metrics.REQUESTS.observe((self._measured_until or now) - self._started_at, self.method, route, kind)
         if tracing.is_enabled():
-            span.update_name(f"{self.method} {route}")
+            span.update_name(f"{self.method} {self._route.template}")
             span.set_attribute("http.request.method", self.method)
-            span.set_attribute("http.route", route)
+            span.set_attribute("http.route", self._route.template)
             span.set_attribute("url.path", self._scope["path"])  # without its query, where tickets and signatures are
             if self.has_started:
                 span.set_attribute("http.response.status_code", self._status)
             if self._status >= 500:
                 tracing.mark_failed(span, str(self._status))
-        self._log(round((now - self._started_at) * 1000, 1))
-
-    def _log(self, milliseconds: float) -> None:
-        level = logging.DEBUG if self._route.opt.get("quiet") and self._status < 400 else logging.INFO
-        request_log.write(
-            level,
-            RequestFacts(
-                request_id=self._request_id,
-                method=self._scope["method"],
-                path=self._scope["path"],
-                status=self._status or None,
-                milliseconds=milliseconds,
-                caller=logged_caller(self._scope),
-            ),
+        facts = RequestFacts(
+            request_id=self._request_id,
+            method=self._scope["method"],
+            path=self._scope["path"],
+            status=self._status or None,
+            milliseconds=round((now - self._started_at) * 1000, 1),
+            caller=logged_caller(self._scope),
         )
+        measure_and_log(self._route, facts, (self._measured_until or now) - self._started_at)
+
+
+def measure_and_log(route: Route, request: RequestFacts, seconds: float) -> None:
+    """Record a request that has ended, and how long its answer took."""
+    kind = f"{request.status // 100}xx" if request.status else "gone"
+    method = request.method if request.method in KNOWN_METHODS else "OTHER"
+    metrics.REQUESTS.observe(seconds, method, route.template, kind)
+    is_quiet = route.opt.get("quiet") and (request.status or 0) < 400
+    request_log.write(logging.DEBUG if is_quiet else logging.INFO, request)
 
 
 def trace_headers(scope: HTTPScope) -> dict[str, str]:

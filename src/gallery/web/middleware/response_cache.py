@@ -20,16 +20,15 @@ from gallery.access.service import Access
 from gallery.errors import ValkeyUnavailable
 from gallery.images.change_tokens import ChangeTokens, Reading
 from gallery.images.reusable import DECLARE_KEY, ResponseKind, reuse_ends_at
-from gallery.ops import metrics, tracing
+from gallery.ops import metrics
 from gallery.settings import CacheSettings
 from gallery.web.authentication import callers_of
-from gallery.web.kept_responses import NOT_MODIFIED, Headers, KeptResponse, KeptResponses
-from gallery.web.middleware.requests import RequestRecord, request_id_from, trace_headers
+from gallery.web.kept_responses import NOT_MODIFIED, Headers, KeptResponse, KeptResponses, encode_head
+from gallery.web.middleware.repeat import TARGET_PREFIX, repeat
 from gallery.web.request_key import RequestKey
 from gallery.web.request_limits import Counter, RequestLimits, client_address, counter_of, set_count
-from gallery.web.routing import ROUTE_KEY, extensions, route_of, set_logged_caller
+from gallery.web.routing import extensions, route_of
 
-PREFIX = "/api/v1/images"  # of all routes whose handlers declare a subject
 MAX_PICTURE_BYTES = 256 * 1024  # as much as a handler holds in memory in any case
 WAIT_SECONDS = 2.0  # for the first one's response, before a request is answered by itself
 REQUEST_HEADERS = frozenset({b"x-request-id", b"ratelimit", b"ratelimit-policy"})  # of one request, never kept
@@ -45,6 +44,7 @@ class ResponseCache:
     def __init__(
         self,
         app: ASGIApp,
+        responses: KeptResponses,
         tokens: ChangeTokens,
         access: Access,
         settings: CacheSettings,
@@ -52,10 +52,10 @@ class ResponseCache:
     ) -> None:
         self._app = app
         self._limits = limits
+        self._responses = responses
         self._tokens = tokens
         self._access = access
         self._lifetime = settings.seconds
-        self._responses = KeptResponses(tokens, settings.response_bytes)
         self._max_json_bytes = min(settings.max_entry_bytes, self._responses.max_entry_bytes)
         self._pending: dict[Hashable, asyncio.Future[Outcome]] = {}
 
@@ -63,8 +63,8 @@ class ResponseCache:
         if scope["type"] != ScopeType.HTTP or not _is_read(scope):
             await self._app(scope, receive, send)
             return
-        request = RequestKey.of(scope)
-        entry = self._find(request)
+        request = RequestKey.of_scope(scope)
+        entry = self._responses.find(request, time.monotonic())
         if entry is None and scope["method"] == "GET" and request.repeatable:
             entry = await self._wait(request)
             if entry is None:
@@ -80,10 +80,7 @@ class ResponseCache:
         if entry is None:
             await self._app(scope, receive, send)
         else:
-            await _repeat(entry, request, limit_headers, scope, send)
-
-    def _find(self, request: RequestKey) -> KeptResponse | None:
-        return self._responses.find(request, time.monotonic()) if self._tokens.caught_up else None
+            await repeat(entry, request, limit_headers, scope, send)
 
     async def _count(
         self, limits: RequestLimits, counter: Counter, request: RequestKey, scope: HTTPScope
@@ -98,8 +95,8 @@ class ResponseCache:
             return None, ()
         set_count(scope, count)
         if count is None:
-            return self._find(request), ()
-        return (self._find(request) if count.verdict.allowed else None), count.headers
+            return self._responses.find(request, time.monotonic()), ()
+        return (self._responses.find(request, time.monotonic()) if count.verdict.allowed else None), count.headers
 
     async def _wait(self, request: RequestKey) -> KeptResponse | None:
         """The response to the same request that is being answered, if there is one that can be kept.
@@ -113,7 +110,7 @@ class ResponseCache:
                     outcome = await asyncio.shield(pending)  # a client that leaves does not cancel it for the others
         except TimeoutError:
             return None
-        return self._find(request) if outcome is Outcome.KEPT else None
+        return self._responses.find(request, time.monotonic()) if outcome is Outcome.KEPT else None
 
     async def _respond(self, request: RequestKey, scope: HTTPScope, receive: Receive, send: Send) -> None:
         """Answer by the application, and keep the response before its last part is sent."""
@@ -196,10 +193,11 @@ class Recording:
         assert self._kind is not None and self.reading is not None  # noqa: S101,PT018  for mypy; declared together
         link_expires_at = caller.expires_at if caller.kind is CredentialKind.LINK and self._has_max_age() else None
         dropped = REQUEST_HEADERS if link_expires_at is None else {*REQUEST_HEADERS, b"cache-control"}
-        headers = [(name, value) for name, value in self._start["headers"] if name not in dropped]
+        headers = [(name.lower(), value) for name, value in self._start["headers"] if name.lower() not in dropped]
         return KeptResponse(
             status=self._start["status"],
             headers=headers,
+            head=encode_head(self._start["status"], headers, len(self._body)),
             body=self._body,
             etag=dict(headers).get(b"etag"),
             kind=self._kind,
@@ -216,32 +214,8 @@ class Recording:
         return b"max-age" in dict(self._start["headers"]).get(b"cache-control", b"")
 
 
-async def _repeat(
-    entry: KeptResponse, request: RequestKey, limit_headers: Headers, scope: HTTPScope, send: Send
-) -> None:
-    """Send a kept response, with the headers, measurements and log line of this request."""
-    request_id = request_id_from(request.request_id)
-    extensions(scope)[ROUTE_KEY] = entry.route
-    scope["path"] = entry.path
-    if entry.caller is not None:
-        set_logged_caller(scope, entry.caller)
-    record = RequestRecord(scope, request_id.decode())
-    headers = [*entry.headers, (b"x-request-id", request_id), *limit_headers]
-    if entry.link_expires_at is not None:
-        headers.append((b"cache-control", b"private, max-age=%d" % max(0, int(entry.link_expires_at - time.time()))))
-    metrics.CACHE.add(entry.kind, "memory")
-    with tracing.span(record.method, "SERVER", trace_headers(scope)) as span:
-        try:
-            record.start(entry.status, headers)
-            await send({"type": "http.response.start", "status": entry.status, "headers": headers})
-            body = b"" if scope["method"] == "HEAD" else entry.body
-            await send({"type": "http.response.body", "body": body, "more_body": False})
-        finally:
-            record.finish(span)
-
-
 def _is_read(scope: HTTPScope) -> bool:
-    return scope["method"] in ("GET", "HEAD") and scope["path"].startswith(PREFIX)
+    return scope["method"] in ("GET", "HEAD") and scope["raw_path"].startswith(TARGET_PREFIX)
 
 
 def _may_be_kept(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bool:
