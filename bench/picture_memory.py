@@ -1,6 +1,8 @@
 """Measures the memory of rendering each kind of picture, and compares it with the estimate of `rendering/memory.py`.
 
-    .venv/bin/python -m bench.picture_memory [WIDTH HEIGHT]
+    .venv/bin/python -m bench.picture_memory [--avif] [WIDTH HEIGHT]
+
+With `--avif`, renditions are made as AVIF, too.
 
 Run it after an update of libvips, libheif or Pillow. It exits with 1 when a picture takes more than its estimate. By
 default pictures have 48 megapixels, and all kinds together take three minutes.
@@ -14,8 +16,11 @@ from pathlib import Path
 
 import large_pictures
 from gallery.errors import TooMuchMemory
+from gallery.rendering.memory import Output
 from gallery.rendering.probe import Limits, probe
 
+AVIF = sys.argv[1:2] == ["--avif"]
+SIDES = sys.argv[2:] if AVIF else sys.argv[1:]
 CHILD = """
 import sys, threading, time
 from pathlib import Path
@@ -34,13 +39,14 @@ peak = [0]
 threading.Thread(target=watch, daemon=True).start()
 began = time.monotonic()
 limits = probe.Limits(max_pixels=1 << 32, memory=1 << 40)
-pipeline.render(Path(sys.argv[1]), Path(sys.argv[2]), recipe.Recipe(limits=limits))
+formats = recipe.FORMATS if sys.argv[3:] else recipe.Recipe().formats
+pipeline.render(Path(sys.argv[1]), Path(sys.argv[2]), recipe.Recipe(formats=formats, limits=limits))
 print(peak[0], time.monotonic() - began)
 """
 
 
 def main() -> int:
-    width, height = (int(side) for side in sys.argv[1:3]) if len(sys.argv) > 2 else (8_000, 6_000)
+    width, height = (int(side) for side in SIDES) if SIDES else (8_000, 6_000)
     over = 0
     print(f"{width} × {height} px{'':22}MB used{'':5}estimated{'':6}seconds")
     for kind, make in large_pictures.KINDS.items():
@@ -57,7 +63,10 @@ def measure(file: bytes) -> tuple[int, float]:
         original = Path(folder) / "original"
         original.write_bytes(file)
         child = subprocess.run(
-            [sys.executable, "-c", CHILD, original, folder], capture_output=True, text=True, check=True
+            [sys.executable, "-c", CHILD, original, folder, *(["avif"] if AVIF else [])],
+            capture_output=True,
+            text=True,
+            check=True,
         )
     used, seconds = child.stdout.split()
     return int(used), float(seconds)
@@ -65,7 +74,7 @@ def measure(file: bytes) -> tuple[int, float]:
 
 def estimated_bytes(file: bytes) -> int:
     try:
-        probe(io.BytesIO(file), Limits(max_pixels=1 << 32, memory=0))
+        probe(io.BytesIO(file), Limits(max_pixels=1 << 32, memory=0, output=Output(avif=AVIF)))
     except TooMuchMemory as refusal:
         return int(str(refusal.facts["needed"]))
     raise AssertionError
