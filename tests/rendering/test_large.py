@@ -9,8 +9,10 @@ import pytest
 import large_pictures
 from gallery.errors import SideTooLong, TooManyPixels, TooMuchMemory
 from gallery.renderers.pool import open_renderers
+from gallery.rendering.picture import render_picture
+from gallery.rendering.picture_spec import Color, Fit, PictureSpec, Rect
 from gallery.rendering.pipeline import render
-from gallery.rendering.probe import Limits, probe
+from gallery.rendering.probe import Format, Limits, probe
 from gallery.rendering.recipe import Recipe
 from gallery.rendering.rendered import Rendered
 from gallery.settings.branches import UploadSettings, WorkerSettings
@@ -25,6 +27,9 @@ WHOLE_IMAGE_DECODERS = [
     "webp alpha",
     "avif 4:4:4",
 ]
+TURNED = {"rotate": 90, "flip": "hv"}
+PADDING = {"width": 4_000, "height": 4_000, "fit": Fit.CONTAIN}
+PICTURE_FORMATS = (Format.AVIF, Format.WEBP, Format.JPEG, Format.PNG)
 
 
 async def render_within(file: bytes, folder: Path, memory: int, limits: Limits | None = None) -> Rendered:
@@ -114,6 +119,25 @@ async def test_a_renderer_needs_no_more_memory_than_estimated(tmp_path, kind):
     """All kinds, and larger ones: `bench/picture_memory.py`."""
     file = large_pictures.KINDS[kind](5_000, 4_000)
     assert (await render_within(file, tmp_path, estimated_memory(file))).width == 5_000
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        *(PictureSpec(format=kind, quality=80, background=Color(1, 2, 3, 100), **TURNED) for kind in PICTURE_FORMATS),
+        PictureSpec(format=Format.WEBP, quality=80, rect=Rect(0, 0, 300, 200), **PADDING),
+    ],
+    ids=[*PICTURE_FORMATS, "padding"],
+)
+async def test_a_picture_on_demand_needs_no_more_memory_than_estimated(tmp_path, wanted):
+    source, sides = tmp_path / "source", (4_000, 3_000)
+    source.write_bytes(large_pictures.a_png(*sides, 4))
+    with pytest.raises(TooMuchMemory) as refusal:
+        render_picture(source, tmp_path / "picture", wanted, sides, Limits(memory=0))
+    needed = refusal.value.facts["needed"]
+    with open_renderers(1, deadline=60, memory=needed, scratch=tmp_path, denied=tmp_path / "data") as pool:
+        made = await pool.run(render_picture, source, tmp_path / "picture", wanted, sides, Limits(memory=needed))
+    assert (made.width, made.height) == ((4_000, 4_000) if wanted.rect else (3_000, 4_000))
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,7 @@ def test_the_version_is_short_and_the_same_in_every_process():
     assert int(Recipe().version, 16) >= 0
 
 
-ENCODERS = [{"avif_quality": 51}, {"webp_quality": 81}, {"jpeg_quality": 83}]
+ENCODERS = [{"avif_quality": 64}, {"webp_quality": 81}, {"jpeg_quality": 83}]
 
 
 @pytest.mark.parametrize("change", [{"widths": (320, 961)}, {"formats": (Format.JPEG,)}, *ENCODERS])
@@ -115,7 +115,7 @@ def test_the_version_changes_with_each_change_of_the_pixels(change):
 
 
 def test_an_encoder_of_no_rendition_is_not_in_the_version():
-    assert Recipe(avif_quality=51).version == Recipe().version
+    assert Recipe(avif_quality=64).version == Recipe().version
     assert Recipe(formats=(Format.WEBP,), jpeg_quality=1).version == Recipe(formats=(Format.WEBP,)).version
 
 

@@ -4,16 +4,19 @@ from gallery.images.model import Image, Rendition
 from gallery.rendering.picture_spec import PictureSpec, Rect, layout
 from gallery.rendering.probe import Format
 
-MIN_OVERSAMPLING = 2  # a rendition has at least twice the sides of what is made from it
+MIN_OVERSAMPLING = 2  # a rendition has at least twice the sides of what is made from it: decision 0123
+MAX_QUALITY = 85  # of a picture that is made from a rendition, which has lost something already
 
 
 def choose_source(image: Image, spec: PictureSpec) -> Rendition | None:
     """The smallest rendition that is large enough; `None` for the original.
 
-    The original is taken for a picture that is sharpened, which would show the rendition's artefacts, and for PNG,
-    which is asked for where every pixel counts.
+    The original is taken for a picture that is sharpened, which would show the rendition's artefacts, and for PNG and
+    high qualities, which are asked for where every pixel counts.
     """
-    if image.width is None or image.height is None or spec.sharpen or spec.format is Format.PNG:
+    if image.width is None or image.height is None:
+        return None
+    if spec.sharpen or spec.format is Format.PNG or spec.quality > MAX_QUALITY:
         return None
     wide, high = _size_of_whole(spec, image.width, image.height)
     large_enough = [

@@ -18,7 +18,7 @@ def apply(picture: Picture, spec: PictureSpec, plan: Layout) -> Picture:
     if spec.blur is not None:
         picture = _blur(picture, spec.blur)
     if spec.sharpen is not None:
-        picture = _sharpen(picture, spec.sharpen)
+        picture = _sharpen(picture.copy_memory(), spec.sharpen)  # is read twice
     picture = _on_background(_padded(picture, spec, plan), spec)
     if spec.gray or spec.bitonal:
         picture = _gray(picture)

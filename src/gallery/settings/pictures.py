@@ -23,7 +23,7 @@ class RenditionsSettings(Struct, frozen=True):
         str, Meta(description="The widths of every image's renditions, in pixels, ascending, with commas")
     ] = "320,960,1920"
     formats: Annotated[str, Meta(description="Their formats: `avif`, `webp`, `jpeg`, with commas")] = "webp,jpeg"
-    quality_avif: Annotated[Quality, Meta(description="The quality of AVIF, in renditions and pictures on demand")] = 50
+    quality_avif: Annotated[Quality, Meta(description="The quality of AVIF, in renditions and pictures on demand")] = 63
     quality_webp: Annotated[Quality, Meta(description="The quality of WebP, in the same places")] = 80
     quality_jpeg: Annotated[Quality, Meta(description="The quality of JPEG, in the same places")] = 82
 
