@@ -7,6 +7,7 @@ import pytest
 
 import photos
 from factories import post, wait_until_settled
+from page_actions import unique_name
 
 VIEWER = Path(__file__).parents[2] / "supertest/node_modules/openseadragon/build/openseadragon/openseadragon.min.js"
 OPEN = """
@@ -28,7 +29,8 @@ async def test_a_viewer_zooms_into_the_last_pixel(browser, stack, tmp_path):
     if not VIEWER.exists():
         pytest.skip("OpenSeadragon is not installed: tests/install-tools does that with npm")
     async with httpx.AsyncClient(base_url=stack.url, timeout=60) as client:
-        image = (await post(client, photos.a_jpeg(3000, 2000, seed=5), visibility="public")).json()["id"]
+        picture, title = photos.a_jpeg(3000, 2000, seed=5), unique_name("Zoom")  # the gallery is shared with others
+        image = (await post(client, picture, title=title, visibility="public")).json()["id"]
         await wait_until_settled(client, image, seconds=60)
     page = await browser.new_page(viewport={"width": 800, "height": 600})
     await page.set_content('<div id="viewer" style="width: 800px; height: 600px"></div>')
