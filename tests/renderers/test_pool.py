@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import time
+from concurrent.futures import Future
 
 import psutil
 import pytest
@@ -84,6 +85,21 @@ async def test_killed_idle_children_are_replaced(pool):
     async with asyncio.timeout(10):
         while len(children()) > 2:
             await asyncio.sleep(0.05)
+
+
+async def test_a_job_that_the_pool_has_lost_is_given_to_another_pool(monkeypatch):
+    monkeypatch.setattr("gallery.renderers.pool.START_SECONDS", 0.5)
+
+    class LosesItsJobs(ProcessPool):
+        def schedule(self, *_, **__):
+            return Future()
+
+    pools = iter([LosesItsJobs(max_workers=1), ProcessPool(max_workers=1)])
+    pool = RendererPool(lambda: next(pools), size=1, deadline=0.5, memory=256 << 20)
+    try:
+        assert await pool.run(abs, -1) == 1
+    finally:
+        await asyncio.to_thread(pool.close)
 
 
 async def test_pools_that_all_fail_are_no_strike():

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -41,6 +41,7 @@ T = TypeVar("T")
 DISTRIBUTION, PROGRAM = "gallery-api", "gallery-renderer"
 MAX_TASKS = 500
 MAX_POOLS = 5  # for one job
+START_SECONDS = 20  # in which a child starts on a busy machine; the deadline counts from then on
 NICENESS = 5  # so that the API goes first on a small machine
 
 
@@ -62,11 +63,15 @@ class RendererPool:
         """
         for _ in range(MAX_POOLS):
             try:
-                result = await asyncio.wrap_future(self._schedule(partial(work, *args, **kwargs)))
+                async with asyncio.timeout(self._deadline + START_SECONDS) as patience:
+                    result = await asyncio.wrap_future(self._schedule(partial(work, *args, **kwargs)))
             except BrokenProcessPool:  # an idle child died: not this job's fault
                 log.warning("renderers.pool_broken")
             except TimeoutError as error:
-                raise RendererTimedOut(seconds=self._deadline) from error
+                if not patience.expired():
+                    raise RendererTimedOut(seconds=self._deadline) from error
+                log.warning("renderers.job_lost")  # pebble can forget a job when an idle child dies at its start
+                self._replace_pool(_retire, self._deadline)
             except ProcessExpired as error:
                 raise RendererCrashed(exit_code=error.exitcode) from error
             except MemoryError as error:
@@ -89,9 +94,12 @@ class RendererPool:
     def _usable_pool(self) -> ProcessPool:
         """The pool, or a new one: pebble closes a pool when an idle child is killed."""
         if not self._pool.active:
-            threading.Thread(target=_stop, args=(self._pool,), name="ending pool").start()
-            self._pool = self._make_pool()
+            self._replace_pool(_stop)
         return self._pool
+
+    def _replace_pool(self, end: Callable[..., None], *arguments: float) -> None:
+        threading.Thread(target=end, args=(self._pool, *arguments), name="ending pool", daemon=True).start()
+        self._pool = self._make_pool()
 
 
 @contextmanager
@@ -137,6 +145,14 @@ def _interpreter() -> str:
 def _stop(pool: ProcessPool) -> None:
     pool.stop()
     pool.join(timeout=5)
+
+
+def _retire(pool: ProcessPool, deadline: float) -> None:
+    """Lets the jobs of others end before the pool does."""
+    pool.close()
+    with suppress(TimeoutError):  # of the lost job, which never ends
+        pool.join(timeout=deadline)
+    _stop(pool)
 
 
 def _prepare_child(parent: int, memory: int, scratch: Path, denied: Path) -> None:
