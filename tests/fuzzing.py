@@ -206,7 +206,16 @@ async def fuzz_target(servers: Settings, folder: Path, **more: str) -> AsyncIter
         await processing.process(images[0].id)
         await fail_images(gallery, processing, "a", "b")
         found = sorted(set(_routes(make_app(gallery).asgi)), key=lambda route: (route.template, route.method))
-    there = {"image_id": images[0].id, "job_id": "1", "file": "320.webp", "name": "home.js", "path": "nothing"}
+    there = {
+        "image_id": images[0].id,
+        "job_id": "1",
+        "file": "320.webp",
+        "region": "full",
+        "size": "max",
+        "rotation": "0",
+        "name": "home.js",
+        "path": "nothing",
+    }
     async with gallery_processes.api(environment, folder, **{**FAST_SETTINGS, **more}) as api:
         target = Target(api.url, found, there)
         if not more:
