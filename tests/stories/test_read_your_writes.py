@@ -46,6 +46,7 @@ class Reads:
         assert found.get(id_, 0) >= version, f"listed {found.get(id_)} after {version}"
 
 
+@pytest.mark.timeout(300)  # ten thousand reads, on a busy machine
 async def test_no_read_through_another_process_is_older_than_what_its_client_was_told(processes):
     one, other = processes
     reads = Reads()

@@ -62,7 +62,7 @@ async def test_a_field_of_an_edit(client):
     ]:
         assert field_error(await client.patch(image, json=body)) == tuple(expected)
     for body, *expected in [
-        ({"expires": 60}, "/expires", "is an unknown field; expected one of expiresIn"),
+        ({"expires": 60}, "/expires", "is an unknown field; expected one of expiresIn, pictures"),
         ({"expiresIn": 0}, "/expiresIn", "must be at least 1"),
         ({"expiresIn": 10**6}, "/expiresIn", "must be at most 604800"),
         ({"expiresIn": "1h"}, "/expiresIn", "must be an integer, not a string"),
