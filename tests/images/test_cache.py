@@ -104,10 +104,10 @@ async def test_every_key_of_a_whole_life_cycle_expires_but_the_mark(environment)
         keys = await gallery.valkey.call(lambda server: server.keys("*"))
         lives = {key.decode(): await gallery.valkey.call(lambda server, key=key: server.pttl(key)) for key in keys}
     ours = {key for key in lives if prefix in key}
-    assert {kind for key in ours for kind in ("cache:image", "cache:lists", "rate", "mark") if kind in key} == {
+    assert {kind for key in ours for kind in ("cache:image", "cache:lists", "limit", "mark") if kind in key} == {
         "cache:image",
         "cache:lists",
-        "rate",
+        "limit",
         "mark",
     }
     assert {key for key in ours if lives[key] == NO_EXPIRY} == {f"{prefix}:queue:mark"}
@@ -169,27 +169,29 @@ async def test_the_cache_is_bypassed_after_a_failed_invalidation(gallery, settin
 
 
 @asynccontextmanager
-async def feed_that_has_read(gallery, settings, image, type):  # noqa: A002  the event's field
-    """The feed of another process, which has read the event of this type about the image."""
+async def running_feed(settings):
+    """The feed of another process, which has read the events from before its start."""
     async with open_gallery(settings) as other:
-        with other.feed.waiter(image.id, {type}) as read:
-            feed = asyncio.create_task(other.feed.run())
-            try:
-                async with asyncio.timeout(10):
-                    await read.wait()
-                yield other
-            finally:
-                feed.cancel()
+        feed = asyncio.create_task(other.feed.run())
+        try:
+            async with asyncio.timeout(10):
+                await other.feed._started.wait()
+            yield other.feed
+        finally:
+            feed.cancel()
 
 
 async def test_a_feed_invalidates_for_a_writer_that_died_after_its_commit(gallery, settings):
     image = await upload_image(gallery, title="Lake")
-    await gallery.cached_reads.image(CALLER, image.id)
-    assert await titles(gallery) == ["Lake"]
-    async with gallery.database.writing() as db:
-        changed = await store.edit(db, image.id, CALLER.owner, Edit(title="Dawn"), None)
-        await gallery.outbox.add(db, "image.updated", changed)
-    async with feed_that_has_read(gallery, settings, image, "image.updated"):
+    async with running_feed(settings) as feed:
+        await gallery.cached_reads.image(CALLER, image.id)
+        assert await titles(gallery) == ["Lake"]
+        with feed.waiter(image.id, {"image.updated"}) as read:
+            async with gallery.database.writing() as db:
+                changed = await store.edit(db, image.id, CALLER.owner, Edit(title="Dawn"), None)
+                await gallery.outbox.add(db, "image.updated", changed)
+            async with asyncio.timeout(10):
+                await read.wait()
         assert msgspec.json.decode((await gallery.cached_reads.image(CALLER, image.id)).body)["title"] == "Dawn"
         assert await titles(gallery) == ["Dawn"]
 
@@ -216,7 +218,7 @@ async def test_a_list_from_between_the_writers_and_the_feeds_invalidation_is_kep
     await gallery.images.delete(CALLER, other_image.id)
     assert await titles(gallery) == ["Dawn"]
     await rename_bypassing_cache(gallery, image, "Hill")
-    async with feed_that_has_read(gallery, settings, other_image, "image.deleted"):
+    async with running_feed(settings):
         assert await titles(gallery) == ["Dawn"]
 
 
