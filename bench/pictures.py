@@ -5,20 +5,21 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import httpx
 
 import photos
 from bench import library
-from bench.load import Target, cpu_seconds
+from bench.load import Operation, Target, cpu_seconds, run_load
 from bench.results import Goal, Result, Table, number
 from bench.servers import Servers, Version
 
 SIDES = (4032, 3024)  # 12 megapixels
 NEW, KEPT = 25, 200  # requests
 QUERY = "w=800&h=600&fit=cover&format=webp"
-READS_PER_SECOND, READ_SECONDS = 50, 12
+READS_PER_SECOND, READ_SECONDS, READ_CONNECTIONS = 200, 12, 8
 FLOOD_CONNECTIONS = 16
 PAUSE_SECONDS = 1.0  # between two new pictures of the other caller
 NEW_GOAL_MS, FLOOD_GOAL = 60.0, 2.0
@@ -69,28 +70,22 @@ async def _flood(servers: Servers, version: Version, path: str) -> Flooded:
         _client(api, keys[0]) as other,
         _client(api, keys[1]) as flooder,
     ):
-        idle, flood, refused = await _reads(other, path), Counter[int](), Counter[int]()
+        idle, flood, refused = await _reads(api, keys[0], path), Counter[int](), Counter[int]()
         flooding = asyncio.create_task(_ask_for_new_pictures(flooder, path, flood))
         asking = asyncio.create_task(_ask_now_and_then(other, path, refused))
-        under = await _reads(other, path)
+        under = await _reads(api, keys[0], path)
         flooding.cancel()
         asking.cancel()
         _, times = await asyncio.gather(flooding, asking, return_exceptions=True)
         assert isinstance(times, list), times
-    return Flooded(_p99(idle), _p99(under), times, refused, flood)
+    return Flooded(idle, under, times, refused, flood)
 
 
-async def _reads(client: httpx.AsyncClient, path: str) -> list[float]:
-    """Milliseconds of reads of JSON from the time when each was due; answers from memory are avoided."""
-
-    async def one(number_: int) -> float:
-        due = began + number_ / READS_PER_SECOND
-        await asyncio.sleep(due - time.perf_counter())
-        await _get(client, path, f"r{number_}")
-        return (time.perf_counter() - due) * 1000
-
-    began = time.perf_counter() + 0.1
-    return await asyncio.gather(*(one(number_) for number_ in range(READS_PER_SECOND * READ_SECONDS)))
+async def _reads(api: Target, key: str, path: str) -> float:
+    """p99 in milliseconds of reads of JSON, from the time when each was due. A program of its own asks for them."""
+    target = replace(api, headers={"X-API-Key": key})
+    reads = Operation("read", [path], connections=READ_CONNECTIONS)
+    return (await run_load(target, reads, READS_PER_SECOND * READ_SECONDS, READS_PER_SECOND)).latency["p99"]
 
 
 async def _ask_for_new_pictures(client: httpx.AsyncClient, path: str, statuses: Counter[int]) -> None:
@@ -126,10 +121,6 @@ def _client(api: Target, key: str = "") -> httpx.AsyncClient:
 async def _get(client: httpx.AsyncClient, path: str, other: str = "") -> bytes:
     """`other` makes the request another one for the memory of finished responses."""
     return (await client.get(path, headers={"X-Other": other} if other else {})).raise_for_status().content
-
-
-def _p99(values: list[float]) -> float:
-    return statistics.quantiles(values, n=100)[98]
 
 
 def _result(found: dict[str, tuple[list[float], float]], flooded: Flooded) -> Result:

@@ -65,6 +65,7 @@ from gallery.waiting import StartupWait
 
 log = structlog.get_logger(__name__)
 
+PICTURE_NICENESS = 19  # reads go first
 BUDGET_PERIOD_SECONDS = 60  # of `GALLERY_PICTURES__BUDGET`
 STORE_TIMEOUT_SECONDS = 60  # for the object store to become available
 
@@ -242,7 +243,7 @@ def _picture_renderers(settings: Settings) -> Iterator[Renderers]:
     with (
         open_scratch() as scratch,
         open_renderers(
-            pictures.concurrency, pictures.deadline, pictures.memory, scratch, denied=settings.data_path
+            pictures.concurrency, pictures.deadline, pictures.memory, scratch, settings.data_path, PICTURE_NICENESS
         ) as pool,
     ):
         yield Renderers(pool, scratch)

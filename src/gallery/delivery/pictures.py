@@ -67,17 +67,20 @@ class PicturesOnDemand:
         key = order.image.id, order.digest
         task = self._under_way.get(key)
         if task is None:
+            self._check_room(client)
             await self._spend(client)
             task = self._under_way.get(key)
             if task is not None:  # another request has started it meanwhile
                 await self._give_back(client)
-            elif not self._slots.has_room(client):
-                metrics.PICTURES_REFUSED.add("queue")
-                await self._give_back(client)
-                raise PicturesBusy(waiting=self._slots.waiting)
             else:
                 task = self._start(order, client)
         return await asyncio.shield(task)
+
+    def _check_room(self, client: str) -> None:
+        """Raises `PicturesBusy`. A picture for which there is no room any more a moment later fails as it starts."""
+        if not self._slots.has_room(client):
+            metrics.PICTURES_REFUSED.add("queue")
+            raise PicturesBusy(waiting=self._slots.waiting)
 
     def _start(self, order: PictureOrder, client: str) -> "asyncio.Task[PictureRow]":
         key = order.image.id, order.digest

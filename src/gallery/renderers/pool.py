@@ -103,7 +103,9 @@ class RendererPool:
 
 
 @contextmanager
-def open_renderers(size: int, deadline: float, memory: int, scratch: Path, denied: Path) -> Iterator[RendererPool]:
+def open_renderers(
+    size: int, deadline: float, memory: int, scratch: Path, denied: Path, niceness: int = NICENESS
+) -> Iterator[RendererPool]:
     """Yields a pool of `size` children, started when first needed, each with at most `memory` bytes of data.
 
     They write below `scratch` only and read nothing below `denied` (renderers/confinement.py). Raises `CannotStart`.
@@ -116,7 +118,7 @@ def open_renderers(size: int, deadline: float, memory: int, scratch: Path, denie
             max_workers=size,
             max_tasks=MAX_TASKS,
             initializer=_prepare_child,
-            initargs=(os.getpid(), memory, scratch, denied),
+            initargs=(os.getpid(), memory, scratch, denied, niceness),
             context=context,
         )
 
@@ -155,10 +157,10 @@ def _retire(pool: ProcessPool, deadline: float) -> None:
     _stop(pool)
 
 
-def _prepare_child(parent: int, memory: int, scratch: Path, denied: Path) -> None:
+def _prepare_child(parent: int, memory: int, scratch: Path, denied: Path, niceness: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    os.nice(NICENESS)
+    os.nice(niceness)
     resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     confine(scratch, denied)
