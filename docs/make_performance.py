@@ -19,7 +19,7 @@ from bench.results import FOLDER, Bar, Plot, Result, Table, limit_text, number, 
 PAGE = ROOT / "docs" / "performance.md"
 PICTURES = ROOT / "docs" / "images"
 BEGIN, END = "<!-- Written by docs/make_performance.py from bench/results. -->", "<!-- The end of the results. -->"
-GROUPS = ("reads", "uploads", "worker", "events", "scale", "rendering", "encoders")
+GROUPS = ("reads", "uploads", "worker", "pictures", "peers", "events", "scale", "rendering", "encoders")
 WIDTH, LABEL, VALUES, ROW, TOP, MARGIN = 880, 300, 90, 24, 52, 20  # px
 STYLE = """
   svg { font: 13px system-ui, "Segoe UI", Roboto, "Noto Sans", sans-serif; }
