@@ -83,7 +83,7 @@ class SignedLinks:
         return LinkSigner(await self._signatures.current_key(), expires, time.monotonic())
 
     async def window_signer(self) -> LinkSigner:
-        """Signs the same links for all who ask within one window, so that browsers find them in their caches.
+        """Signs the same links for all callers within one window, so that browsers find them in their caches.
 
         They expire at the end of the next window. Raises `DatabaseUnavailable`.
         """

@@ -53,7 +53,7 @@ class Budgets:
         return await self._run(client, seconds, check=True) / MICROSECONDS
 
     async def correct(self, client: str, seconds: float) -> None:
-        """Take these seconds, whatever is left; negative ones are given back. Raises `ValkeyUnavailable`."""
+        """Take these seconds, even beyond the budget; negative seconds are given back. Raises `ValkeyUnavailable`."""
         await self._run(client, seconds, check=False)
 
     async def _run(self, client: str, seconds: float, *, check: bool) -> int:
