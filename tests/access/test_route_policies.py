@@ -30,6 +30,7 @@ TABLE = {
     "PATCH /api/v1/images/{image_id}":     (401, 404, 403, 200, 200, 200, 401),
     "DELETE /api/v1/images/{image_id}":    (401, 404, 403, 200, 200, 200, 401),
     "GET /api/v1/images/{image_id}/download": (401, 404, 200, 403, 200, 200, 401),
+    "POST /api/v1/images/check":           (401, 200, 200, 200, 200, 200, 401),
     "POST /api/v1/images/links":           (401, 200, 200, 403, 200, 200, 401),
     "POST /api/v1/images/{image_id}/links": (401, 404, 200, 403, 200, 200, 401),
     "POST /api/v1/images/{image_id}/reprocess": (401, 404, 403, 409, 409, 409, 401),
@@ -93,6 +94,7 @@ PUBLIC = {
 }  # fmt: skip
 REQUEST_OPTIONS: dict[str, dict[str, Any]] = {
     "PATCH /api/v1/images/{image_id}": {"json": {"title": "Dawn"}},
+    "POST /api/v1/images/check": {"json": []},
     "POST /api/v1/images/links": {"json": {"ids": []}},
     "GET /": {"headers": {"Accept": "text/html"}},
 }

@@ -1,12 +1,13 @@
 """PostgreSQL's plans at twenty thousand images: the cost of a page does not depend on their number."""
 
 import re
+from typing import Any, NamedTuple
 
 import pytest
 
 from databases import application_environment
 from gallery.access.model import SHARED_OWNER, Caller, Owner
-from gallery.images import listing
+from gallery.images import listing, store
 from gallery.images.list_query import ListQuery, Sort
 from gallery.images.listing import USE_FILTER_INDEX, USE_SORT_INDEX, ListStatements, SearchWords
 from gallery.images.model import Status, new_id
@@ -89,6 +90,17 @@ async def test_common_matches_are_found_by_the_first_scan(large_gallery):
     assert "using image_newest " in text, text
     assert "Sort" not in text.replace("Sort Key", ""), text
     assert "Rows Removed by Filter: 5" in text, "it stops when the page is full"
+
+
+async def test_images_are_found_by_their_content_in_one_scan_of_an_index(large_gallery):
+    class Question(NamedTuple):
+        parameters: list[Any]
+
+    question = Question([SHARED_OWNER, [f"{number}" for number in range(100)]])
+    text = await plan(large_gallery, "", store.FIND_BY_CONTENT, question)
+    assert "using image_unique_content " in text, text
+    assert "sha256 = ANY" in text.partition("Index Cond")[2], text
+    assert "Seq Scan" not in text, text
 
 
 @pytest.mark.parametrize("question", [ListQuery(), ListQuery(tags=["rare"]), ListQuery(sort=Sort.TITLE, tags=["rare"])])

@@ -81,6 +81,31 @@ async def test_a_preflight_is_answered_and_may_be_remembered(environment, path):
             assert name in taken
 
 
+SENT_BY_UPLOADS = (
+    "Tus-Resumable, Upload-Length, Upload-Offset, Upload-Metadata, Upload-Checksum, Upload-Defer-Length, "
+    "Upload-Complete, Upload-Draft-Interop-Version, Repr-Digest, Content-Digest, Content-Disposition, Idempotency-Key, "
+    "If-Match, X-HTTP-Method-Override"
+)
+READ_BY_UPLOADS = (
+    "Tus-Resumable, Tus-Version, Tus-Extension, Tus-Max-Size, Tus-Checksum-Algorithm, Upload-Offset, Upload-Length, "
+    "Upload-Expires, Upload-Metadata, Upload-Complete, Location, Content-Location, Gallery-Image, Gallery-Duplicate, "
+    "ETag, Link, RateLimit, RateLimit-Policy, Retry-After, Accept-Post"
+)
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "HEAD", "DELETE"])
+async def test_a_page_may_send_and_read_the_headers_of_every_upload(environment, method):
+    async with running_application(environment, **LISTED) as (_, client):
+        asked = preflight_headers(method, Access_Control_Request_Headers=SENT_BY_UPLOADS.lower())
+        preflight = await client.options("/api/v1/images", headers={"Origin": APP, **asked})
+        assert method in preflight.headers["access-control-allow-methods"].split(", ")
+        taken = preflight.headers["access-control-allow-headers"].lower().split(", ")
+        assert set(SENT_BY_UPLOADS.lower().split(", ")) <= set(taken)
+        answer = await client.get("/api/v1/images", headers={"Origin": APP})
+        shown = answer.headers["access-control-expose-headers"].lower().split(", ")
+        assert set(READ_BY_UPLOADS.lower().split(", ")) <= set(shown)
+
+
 async def test_errors_can_be_read_too(environment):
     given = {"GALLERY_RATE__ENABLED": "true", "GALLERY_RATE__STRANGER": "2 per 3600"}
     async with running_application(environment, **LISTED, **given) as (_, client):

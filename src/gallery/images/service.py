@@ -1,6 +1,6 @@
 """Reading and changing images. Each call has its own transaction; the steps after its commit stand below it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import structlog
 
@@ -49,6 +49,14 @@ class Images:
         async with self._database.primary() as db:
             images = await store.find_many(db, image_ids)
         return [image for image in images if caller.may_see(image.id, image.owner, public=image.public)]
+
+    async def find_by_content(self, caller: Caller, digests: Collection[str]) -> dict[str, ImageId]:
+        """The caller's own images whose originals have these SHA-256 (lower-case hex), by their SHA-256.
+
+        From the primary: a client may delete its own copy of a file that it is told is here.
+        """
+        async with self._database.primary() as db:
+            return await store.find_by_content(db, caller.owner, digests)
 
     async def get_owned(self, caller: Caller, image_id: ImageId) -> Image:
         """The image, if the caller may change it; `images:read` is not needed. Raises `ImageNotFound`."""

@@ -5,7 +5,7 @@ claim raises its `attempt`, and a worker changes only a row that still has its a
 image waits for a worker and `claimed` while a worker has it. `status` follows, but a READY image stays READY meanwhile.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from typing import TypeAlias
 
@@ -38,6 +38,7 @@ def queue_position(owner: str, lane: str) -> str:
 
 
 FIND_DUPLICATE = f"SELECT {ALL_COLUMNS} FROM image WHERE owner = $1 AND sha256 = $2 AND deleted_at IS NULL"
+FIND_BY_CONTENT = "SELECT sha256, id FROM image WHERE owner = $1 AND sha256 = ANY($2::text[]) AND deleted_at IS NULL"
 MAKE_DUE = """
     status = CASE status WHEN 'READY' THEN 'READY' ELSE 'PENDING' END, work_state = 'due',
     version = version + 1, updated_at = now(), error_code = NULL, error_message = NULL,
@@ -85,6 +86,12 @@ DELETE = f"""
 async def find_duplicate(db: Connection, owner: Owner, sha256: str) -> Image | None:
     """The owner's image with these bytes."""
     return _image_or_none(await db.fetchrow(FIND_DUPLICATE, owner, sha256))
+
+
+async def find_by_content(db: Connection, owner: Owner, digests: Collection[str]) -> dict[str, ImageId]:
+    """The owner's images with these SHA-256, by their SHA-256; those that it does not have are left out."""
+    rows = await db.fetch(FIND_BY_CONTENT, owner, list(digests))
+    return {row["sha256"]: ImageId(str(row["id"])) for row in rows}
 
 
 async def revive(db: Connection, image: ImageId) -> Image | None:

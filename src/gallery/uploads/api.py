@@ -12,6 +12,7 @@ from gallery.access.model import WRITE, Caller
 from gallery.adapters.valkey.rates import UPLOADS
 from gallery.images.schema import JSON
 from gallery.settings import Settings
+from gallery.uploads.check_api import check_files
 from gallery.uploads.form import read_form
 from gallery.uploads.openapi import UploadOperation
 from gallery.uploads.schema import FORM_FIELDS, UploadView
@@ -56,7 +57,7 @@ async def upload(
     return Response(response.body, media_type=JSON, status_code=response.status, headers=headers)
 
 
-HANDLERS = [upload]
+HANDLERS = [upload, check_files]
 
 
 async def _body(request: Request[Any, Any, Any]) -> AsyncIterator[bytes]:

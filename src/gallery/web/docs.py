@@ -132,6 +132,8 @@ def schemas(document: Document) -> list[SchemaDoc]:
 
 def _operation(document: Document, method: str, path: str, operation: Document) -> Operation:
     body_type, schema = _content(operation.get("requestBody", {}))
+    if schema.get("type") == "array":
+        body_type, schema = f"{body_type} (an array)", schema["items"]
     if "$ref" in schema:
         schema = document["components"]["schemas"][schema["$ref"].removeprefix(SCHEMA_REF_PREFIX)]
     responses = [_response(status, response) for status, response in operation["responses"].items()]

@@ -49,6 +49,8 @@ FRAMEWORK_DETAILS = {  # of errors that Litestar raises
     500: "An unexpected error occurred in the server.",
 }
 RETRY_AFTER_SECONDS = {503: "2"}
+# The path in a body that is an array, in msgspec's message; Litestar, which calls the body `data`, leaves it out.
+BODY_ITEM = re.compile(r" - at `\$\.data(\[.*)`$")
 STREAM_RETRY_SECONDS = (5, 15)  # at random between these, so that clients do not all come back at once
 
 
@@ -252,13 +254,18 @@ def _quoted_string(text: str) -> str:
 def _details(request: Request[Any, Any, Any], error: ValidationException) -> list[Detail]:
     found = error.extra if isinstance(error.extra, list) else []
     parameters = request.route_handler.parsed_fn_signature.parameters
-    return [_detail(parameters, str(e.get("key", "")), str(e.get("message", ""))) for e in found if isinstance(e, dict)]
+    item = BODY_ITEM.search(str(error.__cause__))
+    in_body = item[1] if item else ""
+    return [
+        _detail(parameters, in_body if e.get("key") == "data" else f".{e.get('key', '')}", str(e.get("message", "")))
+        for e in found
+        if isinstance(e, dict)
+    ]
 
 
-def _detail(parameters: Mapping[str, FieldDefinition], key: str, message: str) -> Detail:
-    """Litestar calls the body `data`, and a field of the body by the field's own name."""
+def _detail(parameters: Mapping[str, FieldDefinition], path: str, message: str) -> Detail:
     body = parameters["data"].annotation if "data" in parameters else None
-    error = invalid_field_at("" if key == "data" else f".{key}", message, body)
+    error = invalid_field_at(path, message, body)
     return Detail(error.pointer, error.detail)
 
 

@@ -18,6 +18,8 @@ FIELD_EXAMPLES: dict[str, Any] = {
     "alt": "A lake at dawn",
     "tags": ["lake"],
     "focus": {"x": 0.5, "y": 0.4},
+    "id": "photo.jpg",
+    "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
 }
 PATH_EXAMPLES = {"file": "960.webp"}  # for a path parameter that is not an id
 QUERY_EXAMPLES = {
@@ -41,7 +43,7 @@ class Call(Struct, frozen=True):
     method: str
     path: str
     query: dict[str, str]
-    json: dict[str, Any] | None
+    json: Any | None
     is_upload: bool
     response_type: str  # its media type
 
@@ -85,8 +87,10 @@ def call_of(document: Document, method: str, path: str, operation: Document) -> 
     )
 
 
-def _example(document: Document, schema: Document) -> dict[str, Any]:
-    """An example of a body: its required fields, else its first field."""
+def _example(document: Document, schema: Document) -> Any:
+    """An example of a body: its required fields, else its first field; of an array, one item."""
+    if schema.get("type") == "array":
+        return [_example(document, schema["items"])]
     schema = next((choice for choice in schema.get("oneOf", []) if "$ref" in choice), schema)
     if "$ref" in schema:
         schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
@@ -204,8 +208,10 @@ def _is_binary(media_type: str) -> bool:
     return bool(media_type) and "json" not in media_type and not media_type.startswith("text/")
 
 
-def _javascript_object(value: dict[str, Any]) -> str:
-    """An object literal; a field with the value `None` is written as a shorthand, for a variable of its name."""
+def _javascript_object(value: Any) -> str:
+    """A literal; a field with the value `None` is written as a shorthand, for a variable of its name."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_javascript_object, value))}]"
     fields = (name if inner is None else f"{name}: {json.dumps(inner)}" for name, inner in value.items())
     return "{ " + ", ".join(fields) + " }"
 

@@ -12,12 +12,17 @@ log = structlog.get_logger(__name__)
 
 ALLOWED_METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE"
 ALLOWED_HEADERS = (
-    b"Accept, Authorization, Content-Type, Idempotency-Key, If-Match, If-Modified-Since, If-None-Match, If-Range, "
-    b"Last-Event-ID, Prefer, Range, Traceparent, Tracestate, X-API-Key, X-Request-Id"
+    b"Accept, Authorization, Content-Digest, Content-Disposition, Content-Type, Idempotency-Key, If-Match, "
+    b"If-Modified-Since, If-None-Match, If-Range, Last-Event-ID, Prefer, Range, Repr-Digest, Traceparent, Tracestate, "
+    b"Tus-Resumable, Upload-Checksum, Upload-Complete, Upload-Defer-Length, Upload-Draft-Interop-Version, "
+    b"Upload-Length, Upload-Metadata, Upload-Offset, X-API-Key, X-HTTP-Method-Override, X-Request-Id"
 )
 EXPOSED_HEADERS = (
-    b"Accept-Ranges, Content-Disposition, Content-Range, ETag, Idempotency-Replayed, Last-Modified, Link, Location, "
-    b"RateLimit, RateLimit-Policy, Retry-After, X-Request-Id"
+    b"Accept-Post, Accept-Ranges, Content-Disposition, Content-Location, Content-Range, ETag, Gallery-Duplicate, "
+    b"Gallery-Image, Idempotency-Replayed, Last-Modified, Link, Location, RateLimit, RateLimit-Policy, Retry-After, "
+    b"Tus-Checksum-Algorithm, Tus-Extension, Tus-Max-Size, Tus-Resumable, Tus-Version, Upload-Complete, "
+    b"Upload-Defer-Length, Upload-Draft-Interop-Version, Upload-Expires, Upload-Length, Upload-Limit, Upload-Metadata, "
+    b"Upload-Offset, X-Request-Id"
 )
 MAX_AGE_SECONDS = b"7200"  # for which a browser keeps a preflight; the maximum of Chromium
 VARY_ORIGIN = (b"vary", b"Origin")
