@@ -1,6 +1,7 @@
 """Fixtures: PostgreSQL, Valkey and S3, started once for all tests, and a separate application for each test."""
 
 import asyncio
+import gc
 import logging
 import os
 import shutil
@@ -15,7 +16,7 @@ import pytest
 import structlog
 
 import gallery_processes
-from databases import TEMPLATE, application_environment, create_database
+from databases import TEMPLATE, application_environment, create_database, drop_database, server_folder, stop_syncing
 from gallery.access.model import OPEN_MODE_CALLER
 from gallery.adapters.postgres.migrations import migrate
 from gallery.adapters.valkey.client import Valkey
@@ -28,6 +29,7 @@ from gallery.settings import VARIABLE_NAMES, Settings
 from gallery.web.app import make_app
 from gallery.web.server import Server
 from gallery.wiring import Gallery, open_gallery, open_processing
+from http_clients import TLS_CONTEXT
 from s3 import s3_server
 
 CALLER = OPEN_MODE_CALLER
@@ -48,6 +50,11 @@ def pytest_report_header() -> list[str]:
     ]
 
 
+def pytest_collection_finish() -> None:
+    """Keeps the garbage collector from the thousands of tests and all modules, which it would search time and again."""
+    gc.freeze()
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Prints how long each recovery of tests/faults took, for docs/reliability.md."""
     for report in terminalreporter.getreports("passed"):
@@ -65,20 +72,20 @@ def clean_environment() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Settings]:
+async def servers() -> AsyncIterator[Settings]:
     """PostgreSQL with a migrated template database, and Valkey."""
-    folder = tmp_path_factory.mktemp("servers")
-    async with open_servers(folder) as running:
-        template = await create_database(str(running.database_url), TEMPLATE, template="template0")
-        await asyncio.to_thread(migrate, template)
-        settings = Settings(data_dir=str(folder))
-        replace = msgspec.structs.replace
-        yield replace(
-            settings,
-            database=replace(settings.database, url=running.database_url),
-            redis=replace(settings.redis, url=running.redis_url),
-        )
-    shutil.rmtree(folder)  # gigabytes of databases, which are not needed to examine a failed test
+    with server_folder() as folder:
+        async with open_servers(folder) as running:
+            await stop_syncing(str(running.database_url))
+            template = await create_database(str(running.database_url), TEMPLATE, template="template0")
+            await asyncio.to_thread(migrate, template)
+            settings = Settings(data_dir=str(folder))
+            replace = msgspec.structs.replace
+            yield replace(
+                settings,
+                database=replace(settings.database, url=running.database_url),
+                redis=replace(settings.redis, url=running.redis_url),
+            )
 
 
 @pytest.fixture(scope="session")
@@ -90,8 +97,10 @@ async def s3(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[dict[str
 
 
 @pytest.fixture
-async def environment(servers: Settings, tmp_path: Path) -> dict[str, str]:
-    return await application_environment(servers, tmp_path)
+async def environment(servers: Settings, tmp_path: Path) -> AsyncIterator[dict[str, str]]:
+    environment = await application_environment(servers, tmp_path)
+    yield environment
+    await drop_database(str(servers.database.url), environment["DATABASE_URL"])
 
 
 @pytest.fixture
@@ -131,7 +140,7 @@ async def processing(gallery: Gallery) -> AsyncIterator[Processing]:
 @pytest.fixture
 async def client(gallery: Gallery) -> AsyncIterator[httpx.AsyncClient]:
     """An HTTP client of the application, over a real socket; the feed is running."""
-    async with serve_api(gallery) as url, httpx.AsyncClient(base_url=url, timeout=20) as client:
+    async with serve_api(gallery) as url, httpx.AsyncClient(base_url=url, timeout=20, verify=TLS_CONTEXT) as client:
         yield client
 
 
@@ -172,7 +181,7 @@ async def running_application(
     async with (
         open_gallery(Settings.read({**environment, **more})) as gallery,
         serve_api(gallery) as url,
-        httpx.AsyncClient(base_url=url, timeout=20) as client,
+        httpx.AsyncClient(base_url=url, timeout=20, verify=TLS_CONTEXT) as client,
     ):
         yield gallery, client
 

@@ -19,6 +19,7 @@ from gallery.access.model import Owner, Scope
 from gallery.settings import Settings
 from gallery.wiring import Gallery, open_gallery
 from gallery_processes import GALLERY
+from http_clients import TLS_CONTEXT
 
 JWT_SECRET = "a secret of more than thirty-two bytes"
 READ_WRITE_SCOPES = "images:read images:write"
@@ -38,7 +39,7 @@ async def closed_application(settings: Settings, **access: Any) -> AsyncIterator
     async with (
         open_gallery(with_authentication(settings, **access)) as application,
         serve_api(application) as url,
-        httpx.AsyncClient(base_url=url, timeout=20) as client,
+        httpx.AsyncClient(base_url=url, timeout=20, verify=TLS_CONTEXT) as client,
     ):
         yield application, client
 

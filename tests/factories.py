@@ -18,6 +18,7 @@ from gallery.images import object_rows
 from gallery.images.model import Image, UploadedFile
 from gallery.uploads.schema import parse_metadata
 from gallery.wiring import Gallery
+from http_clients import TLS_CONTEXT
 
 AGE_PENDING_PUTS = """
     UPDATE object SET remove_after = remove_after - $1::interval, remove_again_at = remove_again_at - $1::interval
@@ -58,7 +59,7 @@ async def post(
 
 async def fetch_anonymously(url: str) -> httpx.Response:
     """The answer to a request without credentials to an absolute URL."""
-    async with httpx.AsyncClient(timeout=20) as client:
+    async with httpx.AsyncClient(timeout=20, verify=TLS_CONTEXT) as client:
         return await client.get(url)
 
 

@@ -16,6 +16,8 @@ from typing import Any
 import httpx
 import psutil
 
+from http_clients import TLS_CONTEXT
+
 PORTS = range(10_000, 20_000)  # below those from which the kernel takes one for each connection
 MAX_XDIST_WORKERS = 8  # of pytest-xdist, of which each has its own ports
 _given: set[int] = set()
@@ -145,7 +147,7 @@ async def worker(environment: Mapping[str, str], folder: Path, *words: str) -> A
 
 
 async def wait_until_ready(url: str, process: RunningProcess, seconds: float = 60) -> None:
-    async with httpx.AsyncClient(timeout=5) as client, asyncio.timeout(seconds):
+    async with httpx.AsyncClient(timeout=5, verify=TLS_CONTEXT) as client, asyncio.timeout(seconds):
         while True:
             if process.process.returncode is not None:
                 raise AssertionError(f"ended with {process.process.returncode}:\n{process.log_text()}")

@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 import httpx
 
 from factories import stored_keys
-from faults.load import TERMINAL_TYPES, TLS_CONTEXT, Load, ReceivedEvents
+from faults.load import TERMINAL_TYPES, Load, ReceivedEvents
 from gallery.maintenance.verify import VerifyProgress
 from gallery.settings import Settings
 from gallery.wiring import Gallery, open_gallery
+from http_clients import TLS_CONTEXT
 
 SETTLE_TIMEOUT_SECONDS = 90  # ten strikes with their backoff, on two cores
 UNSETTLED = """

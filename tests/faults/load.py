@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 import random
-import ssl
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -14,9 +13,9 @@ import httpx
 import msgspec
 
 import photos
+from http_clients import TLS_CONTEXT
 
 TERMINAL_TYPES = ("image.ready", "image.failed")
-TLS_CONTEXT = ssl.create_default_context()  # made once: each client would make its own, and TLS is not used here
 
 
 @dataclass

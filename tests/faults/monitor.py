@@ -6,6 +6,8 @@ from typing import Self
 import httpx
 import psutil
 
+from http_clients import TLS_CONTEXT
+
 INTERVAL_SECONDS = 0.25
 ANSWER_TIMEOUT_SECONDS = 10  # two cores run the whole deployment
 MAX_EXTRA_FILES = 150  # descriptors: pools may have grown to 20 connections to PostgreSQL and twice 50 to Valkey
@@ -51,7 +53,7 @@ class LivenessMonitor:
             assert memory <= memory_before + MAX_EXTRA_BYTES, f"{pid}: {memory_before} bytes, then {memory}"
 
     async def _run(self) -> None:
-        async with httpx.AsyncClient(timeout=ANSWER_TIMEOUT_SECONDS) as client:
+        async with httpx.AsyncClient(timeout=ANSWER_TIMEOUT_SECONDS, verify=TLS_CONTEXT) as client:
             while True:
                 await asyncio.sleep(INTERVAL_SECONDS)
                 if (target := self._target) is not None:

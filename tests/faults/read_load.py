@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 
-from faults.load import TLS_CONTEXT
+from http_clients import TLS_CONTEXT
 
 
 class ReadLoad:

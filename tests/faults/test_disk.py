@@ -12,7 +12,7 @@ import pytest
 
 import photos
 from faults.deployment import Deployment, check_survives
-from faults.load import TLS_CONTEXT
+from http_clients import TLS_CONTEXT
 
 DISK_BYTES = 24 * 1024 * 1024
 

@@ -7,9 +7,9 @@ import httpx
 import photos
 from credentials import JWT_SECRET, bearer_headers, make_token
 from faults.deployment import Deployment, check_survives
-from faults.load import TLS_CONTEXT
 from gallery.settings import Settings
 from gallery.wiring import Gallery, open_gallery
+from http_clients import TLS_CONTEXT
 
 RENDERER_MEMORY_BYTES = 256 * 1024 * 1024
 LARGE_COUNT = 5  # of forty megapixels

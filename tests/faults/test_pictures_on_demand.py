@@ -9,10 +9,10 @@ import psutil
 
 import photos
 from faults.deployment import Deployment
-from faults.load import TLS_CONTEXT
 from gallery.settings import Settings
 from gallery.wiring import open_gallery
 from gallery_processes import api, free_port
+from http_clients import TLS_CONTEXT
 
 CLIENTS = 200
 OBJECTS = "SELECT count(*) FROM object WHERE key LIKE 'pictures/%'"

@@ -12,8 +12,8 @@ import psutil
 
 import photos
 from faults.deployment import Deployment, check_survives, send_signal
-from faults.load import TLS_CONTEXT
 from gallery_processes import RunningProcess
+from http_clients import TLS_CONTEXT
 
 SECOND_TIME = ":2"
 NO_WORKER = "none"
