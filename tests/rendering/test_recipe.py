@@ -143,3 +143,12 @@ def test_other_limits_are_the_same_recipe():
 def test_other_file_names_are_not_in_the_recipe(file):
     assert Recipe().includes([("320", Format.WEBP), ("1920", Format.JPEG)])
     assert not Recipe().includes([("320", Format.WEBP), file])
+
+
+def test_the_versions_are_computed_once_since_they_read_the_installed_packages(monkeypatch):
+    read = []
+    monkeypatch.setattr(recipes, "version", lambda name: read.append(name) or "8.17")
+    recipe = Recipe()
+    for _ in range(3):
+        assert recipe.version != recipe.pictures_version
+    assert len(read) == 2

@@ -16,6 +16,7 @@ from gallery.embedded.processes import exit_with_parent
 from gallery.embedded.supervisor import Command, Supervisor
 from gallery.embedded.supervisor import gallery_command as command_line
 from gallery.local_disk.scratch import METRICS_PREFIX, open_scratch
+from gallery.ops import collector
 from gallery.ops.capacity import raise_file_limit
 from gallery.ops.instruments import mark_slot_dead, multiprocess_environment
 from gallery.settings import Settings
@@ -74,6 +75,7 @@ async def _serve(gallery: Gallery, sock: socket.socket) -> None:
     host, port = sock.getsockname()[:2]
     async with startup.stop_on_signals(server.stop), asyncio.TaskGroup() as tasks:
         feed = tasks.create_task(gallery.feed.run(), name="feed")
+        collector.freeze()
         log.info("api.serving", url=f"http://{host}:{port}")
         await server.serve(sockets=[sock])
         await cancel_and_wait(feed)

@@ -8,13 +8,12 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 from litestar.types import ASGIApp
 
-from gallery.access.authorized import caller_of
-from gallery.access.model import SERVE, SERVE_ORIGINAL, Caller
+from gallery.access.model import SERVE, SERVE_ORIGINAL
 from gallery.delivery.openapi import OriginalOperation, RenditionOperation
+from gallery.delivery.requested_image import find_requested
 from gallery.delivery.responses import (
     PICTURE_OPTIONS,
     RESPONSES,
-    ConditionalHeaders,
     Representation,
     cache_control,
     object_headers,
@@ -23,10 +22,7 @@ from gallery.delivery.responses import (
 )
 from gallery.delivery.service import Pictures
 from gallery.errors import RenditionNotFound
-from gallery.images.change_tokens import image_subject
 from gallery.images.kept_images import KeptImages
-from gallery.images.model import Image, parse_id
-from gallery.images.reusable import ResponseKind, declare_subject
 
 HTTPRequest = Request[Any, Any, Any]
 
@@ -43,13 +39,13 @@ def reads(images: KeptImages, pictures: Pictures) -> list[HTTPRouteHandler]:
         responses=RESPONSES,
     )
     async def original(request: HTTPRequest, image_id: FromPath[str]) -> ASGIApp:
-        image, caller = await _find(request, images, image_id)
+        image, caller = await find_requested(request.scope, images, image_id)
         name = image.original_name or image.id
         representation = Representation(image.original_key, image.mime_type, image.size, image.sha256)
         disposition = "attachment" if "download" in request.query_params else "inline"
         headers = object_headers(name, cache_control(image, caller), disposition=disposition)
         headers |= sharing_headers(image, caller)
-        return await respond(request, pictures, representation, headers, ConditionalHeaders.of(request))
+        return await respond(request, pictures, representation, headers)
 
     @get(
         "/{image_id:str}/{file:str}",
@@ -60,7 +56,7 @@ def reads(images: KeptImages, pictures: Pictures) -> list[HTTPRouteHandler]:
         responses=RESPONSES,
     )
     async def rendition(request: HTTPRequest, image_id: FromPath[str], file: FromPath[str]) -> ASGIApp:
-        image, caller = await _find(request, images, image_id)
+        image, caller = await find_requested(request.scope, images, image_id)
         name, _, format_ = file.partition(".")
         found = image.rendition(name, format_)
         if found is None:
@@ -71,13 +67,6 @@ def reads(images: KeptImages, pictures: Pictures) -> list[HTTPRouteHandler]:
         current = image.recipe is not None and request.query_params.get("v") == image.recipe
         headers = object_headers(file_name, cache_control(image, caller, current=current))
         headers |= sharing_headers(image, caller)
-        return await respond(request, pictures, representation, headers, ConditionalHeaders.of(request))
+        return await respond(request, pictures, representation, headers)
 
     return [original, rendition]
-
-
-async def _find(request: HTTPRequest, images: KeptImages, image_id: str) -> tuple[Image, Caller]:
-    """The image of the path, and the caller, who may see it. Raises as `Images.get` does."""
-    id_, caller = parse_id(image_id), caller_of(request.scope)
-    declare_subject(request.scope, ResponseKind.PICTURE, image_subject(id_))
-    return await images.get(caller, id_), caller

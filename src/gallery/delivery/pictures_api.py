@@ -1,23 +1,24 @@
 """Pictures on demand over HTTP: `GET /images/{id}/picture?w=800&h=600&fit=cover`."""
 
+from collections.abc import Callable
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, TypeAlias
 
 from litestar import Request, get
-from litestar.di import NamedDependency
+from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
-from litestar.types import ASGIApp
+from litestar.types import ASGIApp, HTTPScope
 
-from gallery.access.model import SERVE_PICTURE, Caller
+from gallery.access.model import SERVE_PICTURE
 from gallery.delivery.openapi import PictureOperation
 from gallery.delivery.picture_maker import PictureOrder
-from gallery.delivery.picture_requests import PictureRequests, RequestedPicture
+from gallery.delivery.picture_requests import PictureRequests
 from gallery.delivery.picture_store import PictureRow
 from gallery.delivery.pictures import PicturesOnDemand
+from gallery.delivery.requested_image import find_requested
 from gallery.delivery.responses import (
     PICTURE_OPTIONS,
     RESPONSES,
-    ConditionalHeaders,
     Representation,
     cache_control,
     object_headers,
@@ -26,71 +27,56 @@ from gallery.delivery.responses import (
 )
 from gallery.delivery.service import Pictures
 from gallery.errors import ObjectDamaged, ObjectNotFound
-from gallery.images.change_tokens import image_subject
-from gallery.images.model import Image, parse_id
-from gallery.images.reusable import ResponseKind, declare_subject
-from gallery.images.service import Images
+from gallery.images.kept_images import KeptImages
+
+HTTPRequest = Request[Any, Any, Any]
+ClientOf: TypeAlias = Callable[[HTTPScope], str]
 
 
-@get(
-    "/{image_id:str}/picture",
-    opt=SERVE_PICTURE | PICTURE_OPTIONS,
-    operation_id="readPicture",
-    operation_class=PictureOperation,
-    summary="Read the picture in any size, crop and format",
-    responses=RESPONSES,
-)
-async def picture(
-    request: Request[Any, Any, Any],
-    image_id: FromPath[str],
-    caller: NamedDependency[Caller],
-    client: NamedDependency[str],
-    images: NamedDependency[Images],
-    stored_pictures: NamedDependency[Pictures],
-    picture_requests: NamedDependency[PictureRequests],
-    pictures_on_demand: NamedDependency[PicturesOnDemand],
-) -> ASGIApp:
-    id_ = parse_id(image_id)
-    query = picture_requests.parse(request.scope["query_string"])
-    declare_subject(request.scope, ResponseKind.PICTURE, image_subject(id_))
-    image = await images.get(caller, id_)
-    order = picture_requests.order(caller, image, query, request.headers.get("accept", ""))
-    headers = _headers(image, caller, order, query, picture_requests.version(image))
-    conditions = ConditionalHeaders.of(request)
-    return await respond_with_picture(request, stored_pictures, pictures_on_demand, order, client, headers, conditions)
+class PictureResponses:
+    """Responses with a picture on demand. `client_of` names the client of a request, at whose expense it is made."""
+
+    def __init__(self, on_demand: PicturesOnDemand, pictures: Pictures, client_of: ClientOf) -> None:
+        self._on_demand = on_demand
+        self._pictures = pictures
+        self._client_of = client_of
+
+    async def respond(self, request: HTTPRequest, order: PictureOrder, headers: dict[str, str]) -> ASGIApp:
+        """The kept picture, made now if need be. Raises as `PicturesOnDemand.get` does."""
+        client = self._client_of(request.scope)
+        row = await self._on_demand.get(order, client)
+        try:
+            return await respond(request, self._pictures, _representation(order, row), headers)
+        except (ObjectNotFound, ObjectDamaged):  # lost in the object store: it can be made again
+            row = await self._on_demand.get_again(order, row, client)
+            return await respond(request, self._pictures, _representation(order, row), headers)
 
 
-HANDLERS = [picture]
+def reads(images: KeptImages, picture_requests: PictureRequests, responses: PictureResponses) -> list[HTTPRouteHandler]:
+    """The read of a picture on demand, without injected services (decision 0121)."""
 
+    @get(
+        "/{image_id:str}/picture",
+        opt=SERVE_PICTURE | PICTURE_OPTIONS,
+        operation_id="readPicture",
+        operation_class=PictureOperation,
+        summary="Read the picture in any size, crop and format",
+        responses=RESPONSES,
+    )
+    async def picture(request: HTTPRequest, image_id: FromPath[str]) -> ASGIApp:
+        query = picture_requests.parse(request.scope["query_string"])
+        image, caller = await find_requested(request.scope, images, image_id)
+        order = picture_requests.order(caller, image, query, request.headers.get("accept", ""))
+        name = f"{PurePosixPath(image.original_name).stem or image.id}.{order.spec.format}"
+        current = query.version == picture_requests.version(image)
+        headers = object_headers(name, cache_control(image, caller, current=current)) | sharing_headers(image, caller)
+        if query.varies:
+            headers["Vary"] = "Accept"
+        return await responses.respond(request, order, headers)
 
-async def respond_with_picture(
-    request: Request[Any, Any, Any],
-    pictures: Pictures,
-    pictures_on_demand: PicturesOnDemand,
-    order: PictureOrder,
-    client: str,
-    headers: dict[str, str],
-    conditions: ConditionalHeaders,
-) -> ASGIApp:
-    """The kept picture, made now if need be. Raises as `PicturesOnDemand.get` does."""
-    row = await pictures_on_demand.get(order, client)
-    try:
-        return await respond(request, pictures, _representation(order, row), headers, conditions)
-    except (ObjectNotFound, ObjectDamaged):  # lost in the object store: it can be made again
-        row = await pictures_on_demand.get_again(order, row, client)
-        return await respond(request, pictures, _representation(order, row), headers, conditions)
+    return [picture]
 
 
 def _representation(order: PictureOrder, row: PictureRow) -> Representation:
     """A picture that was evicted and is made again has another claim, and so another `ETag`."""
     return Representation(str(row.key), f"image/{order.spec.format}", row.size, row.claim)
-
-
-def _headers(
-    image: Image, caller: Caller, order: PictureOrder, query: RequestedPicture, version: str
-) -> dict[str, str]:
-    stem = PurePosixPath(image.original_name).stem or image.id
-    current = query.version == version
-    headers = object_headers(f"{stem}.{order.spec.format}", cache_control(image, caller, current=current))
-    vary = {"Vary": "Accept"} if query.varies else {}
-    return headers | sharing_headers(image, caller) | vary

@@ -57,9 +57,9 @@ async def respond(
     pictures: Pictures,
     representation: Representation,
     headers: dict[str, str],
-    conditions: ConditionalHeaders,
 ) -> ASGIApp:
     """304 if the client has the picture, 206 for a valid range, else 200 with the whole picture."""
+    conditions = ConditionalHeaders.of(request)
     headers["ETag"] = f'"{representation.etag}"'
     if unchanged(conditions.if_none_match, representation.etag):
         return CompleteResponse(304, headers)

@@ -23,6 +23,7 @@ import structlog
 from msgspec import Struct
 
 from gallery.errors import describe_error
+from gallery.ops import collector
 
 log = structlog.get_logger(__name__)
 
@@ -124,7 +125,7 @@ def _build_report() -> HeapReport:
 def _all_objects() -> Iterator[object]:
     """The collector's objects, and the untracked ones that they lead to: bytes, texts and other plain values."""
     seen: set[int] = set()
-    for tracked in gc.get_objects():
+    for tracked in collector.find_objects():
         ahead = [tracked]
         while ahead:
             one = ahead.pop()

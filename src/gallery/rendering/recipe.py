@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib.metadata import version
 from typing import NamedTuple
 
@@ -46,7 +47,7 @@ class Recipe:
     jpeg_quality: int = 82
     limits: Limits = field(default_factory=Limits)
 
-    @property
+    @cached_property  # it reads the installed packages' files
     def version(self) -> str:
         """Eight hex digits that change whenever the same picture would get other renditions.
 
@@ -54,7 +55,7 @@ class Recipe:
         """
         return self._digest(self.widths, self.formats)
 
-    @property
+    @cached_property
     def pictures_version(self) -> str:
         """As `version`, for pictures on demand: all formats count, the renditions' widths do not."""
         return self._digest((), FORMATS)

@@ -19,6 +19,7 @@ import gallery.notifications.api
 import gallery.uploads.api
 from gallery.access.authorized import caller_of
 from gallery.access.model import Caller
+from gallery.delivery.pictures_api import PictureResponses
 from gallery.web import docs, metrics, openapi, pages, probes, problems, queues
 from gallery.web.auth_guard import AuthGuard
 from gallery.web.clients import client_of
@@ -28,12 +29,14 @@ from gallery.wiring import Gallery
 
 
 def make_app(application: Gallery) -> Application:
+    pictures = PictureResponses(application.pictures_on_demand, application.pictures, client_of)
+    images, picture_requests = application.kept_images, application.picture_requests
     app = Litestar(
         route_handlers=[
             gallery.access.api.router(),
             gallery.admin.api.router(),
-            _images_router(application),
-            gallery.delivery.iiif_api.router(),
+            _images_router(application, pictures),
+            gallery.delivery.iiif_api.router(images, picture_requests, pictures, application.settings.public_url),
             gallery.delivery.presets_api.router(),
             gallery.notifications.api.router(),
             probes.health,
@@ -48,10 +51,7 @@ def make_app(application: Gallery) -> Application:
             "caller": Provide(_caller, sync_to_thread=False),
             "access": _provide(application.access),
             "images": _provide(application.images),
-            "client": Provide(client_of, sync_to_thread=False),
-            "stored_pictures": _provide(application.pictures),
             "picture_requests": _provide(application.picture_requests),
-            "pictures_on_demand": _provide(application.pictures_on_demand),
             "links": _provide(application.links),
             "uploads": _provide(application.uploads),
             "cached_reads": _provide(application.cached_reads),
@@ -75,7 +75,7 @@ def make_app(application: Gallery) -> Application:
     return wrapped(app, application)
 
 
-def _images_router(application: Gallery) -> Router:
+def _images_router(application: Gallery, pictures: PictureResponses) -> Router:
     """One router for all packages with calls below this path: Litestar does not accept a path from two routers."""
     handlers = [
         *gallery.uploads.api.HANDLERS,
@@ -83,7 +83,7 @@ def _images_router(application: Gallery) -> Router:
         *gallery.images.api.HANDLERS,
         *gallery.delivery.api.reads(application.kept_images, application.pictures),
         *gallery.delivery.links_api.HANDLERS,
-        *gallery.delivery.pictures_api.HANDLERS,
+        *gallery.delivery.pictures_api.reads(application.kept_images, application.picture_requests, pictures),
     ]
     return Router("/api/v1/images", route_handlers=handlers, tags=["images"])
 

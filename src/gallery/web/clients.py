@@ -1,16 +1,14 @@
-"""The client that a request is counted for, as a dependency of handlers."""
+"""The client that a request is counted for."""
 
-from typing import Any
-
-from litestar import Request
+from litestar.types import HTTPScope
 
 from gallery.access.authorized import caller_of
 from gallery.access.model import CredentialKind
 from gallery.web.request_limits import client_address
 
 
-def client_of(request: Request[Any, Any, Any]) -> str:
+def client_of(scope: HTTPScope) -> str:
     """The key of the caller's rate limits; its address for a caller without one, and for a signed link."""
-    caller = caller_of(request.scope)
+    caller = caller_of(scope)
     key = None if caller.kind is CredentialKind.LINK else caller.rate_limit_key
-    return key or client_address(request.scope)
+    return key or client_address(scope)
