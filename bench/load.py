@@ -102,13 +102,14 @@ async def measure_in_turns(
 ) -> dict[tuple[str, str], list[Sample]]:
     """Samples by target and operation. In each round every pair has its turn, forwards and backwards in alternation.
 
-    A turn has `count` requests, or as many as took `seconds` in a first run that does not count. What the peer does not
-    have is left out, with a line.
+    A turn has `count` requests, or as many as took `seconds` in a first run that does not count. Before each turn reads
+    have some requests that do not count either, so that no turn pays for what ran out in those between. What the peer
+    does not have is left out, with a line.
     """
     turns = []
     for target, operation in pairs:
         try:
-            warm = await run_load(target, operation, max(operation.connections, 16) * (1 if operation.body else 8))
+            warm = await _warm_up(target, operation)
         except UnexpectedAnswer as error:
             if target.name != PEER:
                 raise
@@ -118,10 +119,17 @@ async def measure_in_turns(
     found: dict[tuple[str, str], list[Sample]] = {(target.name, operation.name): [] for target, operation, _ in turns}
     for number in range(rounds):
         for target, operation, requests in turns if number % 2 else reversed(turns):
+            if operation.body is None:
+                await _warm_up(target, operation)
             found[target.name, operation.name].append(await run_load(target, operation, requests))
             print(".", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     return found
+
+
+async def _warm_up(target: Target, operation: Operation) -> Sample:
+    """Requests that do not count: each read's path several times."""
+    return await run_load(target, operation, max(operation.connections, 16) * (1 if operation.body else 8))
 
 
 def cpu_seconds(processes: Mapping[str, int]) -> dict[str, float]:

@@ -214,15 +214,18 @@ async def test_a_link_key_of_the_database_signs_until_it_is_revoked(gallery, mon
         assert await db.fetchval("SELECT secret FROM link_key WHERE id = $1", key.id) is None
 
 
-async def test_an_answer_to_a_link_is_kept_no_longer_than_its_key_was_checked(gallery):
+async def test_an_answer_to_a_link_is_kept_no_longer_than_its_key_was_checked(gallery, monkeypatch):
     access = gallery.access
     key, text = await access.link_keys.create("")
     caller = await access.links.authenticate_picture(IMAGE, await sign_by(text, w=800))
+    (check,) = access.key_checks(caller)
     now = time.monotonic()
-    assert now < access.valid_until(caller, now) <= now + link_keys.CACHE_SECONDS
+    assert check.holds(now)
+    assert not check.holds(now + link_keys.CACHE_SECONDS), "at most until the next query"
     await access.link_keys.revoke(key.id)
-    monotonic_soon = now + link_keys.CACHE_SECONDS
-    assert access.valid_until(caller, monotonic_soon) <= monotonic_soon, "at most until the next query"
+    monkeypatch.setattr(link_keys, "CACHE_SECONDS", 0.0)
+    assert not await check.repeat()
+    assert not check.holds(time.monotonic())
 
 
 async def test_a_configured_link_key_counts_beside_those_of_the_database(settings):

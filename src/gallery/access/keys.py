@@ -1,6 +1,6 @@
 """API keys: `gk_<id>_<secret>`. The secret has 256 random bits, so a plain SHA-256 of it is enough to store.
 
-Each process caches a key for `CACHE_SECONDS`, so a revocation takes effect at most that much later.
+Each process caches a key as `access/key_checks.py` tells. No statement changes a key but a revocation.
 """
 
 import hashlib
@@ -11,11 +11,13 @@ import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 from typing import TypeAlias, TypeVar
 
 import structlog
 
 from gallery.access import store
+from gallery.access.key_checks import CACHE_SECONDS, KeyReads
 from gallery.access.model import Caller, CredentialKind, Owner, Scope
 from gallery.access.store import ApiKey
 from gallery.adapters.postgres.database import Database
@@ -23,11 +25,11 @@ from gallery.errors import CredentialNotValid, KeyNotFound
 
 log = structlog.get_logger(__name__)
 
-CACHE_SECONDS = 2.0
 MAX_CACHED_KEYS = 5_000
 MAX_CACHED_MISSING = 500  # ids that no key has: a client can invent any number of them
 T = TypeVar("T")
 CachedEntries: TypeAlias = OrderedDict[str, tuple[float, T]]  # by a key's id: the time of the read, and its result
+NEVER_READ = (float("-inf"), None)
 KEY_PATTERN = re.compile(r"gk_([0-9a-f]{16})_([A-Za-z0-9_-]{43})")
 
 
@@ -40,6 +42,7 @@ class ApiKeys:
         self._database = database
         self._cached: CachedEntries[ApiKey] = OrderedDict()
         self._cached_missing: CachedEntries[None] = OrderedDict()
+        self._reads: KeyReads[ApiKey | None] = KeyReads()
 
     async def create(
         self, owner: Owner, name: str, scopes: Sequence[Scope], lifetime: timedelta | None
@@ -90,15 +93,23 @@ class ApiKeys:
         return api_key is not None and _is_valid(api_key)
 
     def checked_until(self, key_id: str) -> float:
-        """Until when (`time.monotonic`) the key needs no other query; in the past for a key that is not valid."""
-        read_at, api_key = self._cached.get(key_id, (float("-inf"), None))
-        return read_at + CACHE_SECONDS if api_key is not None and _is_valid(api_key) else float("-inf")
+        """As `key_checks.CheckedKeys` tells."""
+        read_at, api_key = self._cached.get(key_id, NEVER_READ)
+        if api_key is None or not _is_valid(api_key):
+            return float("-inf")
+        self._reads.renew(key_id, read_at, partial(self._read, key_id))
+        return read_at + CACHE_SECONDS
 
     async def _find(self, key_id: str) -> ApiKey | None:
+        read_at, api_key = self._cached.get(key_id) or self._cached_missing.get(key_id) or NEVER_READ
+        if time.monotonic() - read_at >= CACHE_SECONDS:
+            return await self._reads.read(key_id, partial(self._read, key_id))
+        if api_key is not None:
+            self._reads.renew(key_id, read_at, partial(self._read, key_id))
+        return api_key
+
+    async def _read(self, key_id: str) -> ApiKey | None:
         now = time.monotonic()
-        read_at, api_key = self._cached.get(key_id) or self._cached_missing.get(key_id) or (float("-inf"), None)
-        if now - read_at < CACHE_SECONDS:
-            return api_key
         async with self._database.primary() as db:
             api_key = await store.find(db, key_id)
         if api_key is None:

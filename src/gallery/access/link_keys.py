@@ -1,8 +1,8 @@
 """Link keys: with one of them, an app's own server signs URLs of pictures without calling Gallery.
 
 They are good for pictures on demand and nothing else, and apart from the keys of sessions, tickets and Gallery's own
-links. Keys of the setting and of the database count side by side. Each process caches those of the database for
-`CACHE_SECONDS`, so a revocation takes effect at most that much later.
+links. Keys of the setting and of the database count side by side. Each process caches those of the database as
+`access/key_checks.py` tells.
 """
 
 import math
@@ -12,7 +12,8 @@ import time
 import structlog
 
 from gallery.access import store
-from gallery.access.signing import CACHE_SECONDS, SIGNING_KEYS_VARIABLE, base64url_encode, new_secret, parse_keys
+from gallery.access.key_checks import CACHE_SECONDS, KeyReads
+from gallery.access.signing import SIGNING_KEYS_VARIABLE, base64url_encode, new_secret, parse_keys
 from gallery.access.store import LinkKey, SigningKey
 from gallery.adapters.postgres.database import Database
 from gallery.errors import CannotStart, KeyNotFound
@@ -31,6 +32,7 @@ class LinkKeys:
         self._configured = {key.id: key for key in keys}
         self._stored: dict[str, SigningKey] = {}
         self._read_at = float("-inf")
+        self._reads: KeyReads[None] = KeyReads()
 
     async def create(self, name: str) -> tuple[LinkKey, str]:
         """A new key, and `id:secret` as in the setting, which cannot be shown again."""
@@ -68,16 +70,29 @@ class LinkKeys:
         if not key_id.startswith(PREFIX):
             return None
         if time.monotonic() - self._read_at >= CACHE_SECONDS:
-            async with self._database.primary() as db:
-                keys = await store.valid_link_keys(db)
-            self._stored, self._read_at = {key.id: key for key in keys}, time.monotonic()
+            await self._reads.read("all", self._read)
+        else:
+            self._reads.renew("all", self._read_at, self._read)
         return self._stored.get(key_id)
 
+    async def is_valid(self, key_id: str) -> bool:
+        """Raises `DatabaseUnavailable`."""
+        return await self.find(key_id) is not None
+
     def checked_until(self, key_id: str) -> float:
-        """Until when (`time.monotonic`) the key needs no other query; in the past for a key that is not valid."""
+        """As `key_checks.CheckedKeys` tells."""
         if key_id in self._configured:
             return math.inf
-        return self._read_at + CACHE_SECONDS if key_id in self._stored else -math.inf
+        if key_id not in self._stored:
+            return -math.inf
+        self._reads.renew("all", self._read_at, self._read)
+        return self._read_at + CACHE_SECONDS
+
+    async def _read(self) -> None:
+        now = time.monotonic()
+        async with self._database.primary() as db:
+            keys = await store.valid_link_keys(db)
+        self._stored, self._read_at = {key.id: key for key in keys}, now
 
 
 def check_separate(link_keys: str | None, signing_keys: str | None) -> None:

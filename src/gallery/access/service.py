@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from gallery.access.hashes import RecentHashes
 from gallery.access.issuer import JwksClient
+from gallery.access.key_checks import CheckedKeys, KeyCheck
 from gallery.access.keys import ApiKeys, looks_like_api_key
 from gallery.access.link_keys import LinkKeys, check_separate
 from gallery.access.model import ANONYMOUS, OPEN_MODE_CALLER, Caller, CredentialKind
@@ -26,7 +27,6 @@ log = structlog.get_logger(__name__)
 
 MAX_VERIFIED = 10_000  # credentials per process that count as verified before
 REVOCATION_CHECK_SECONDS = 2.0  # between two checks of a caller that was verified
-WITHOUT_REVOCATION = (CredentialKind.OPEN_MODE, CredentialKind.ANONYMOUS, CredentialKind.LINK)
 
 
 class Credentials(Struct, frozen=True):
@@ -102,19 +102,22 @@ class Access:
         return await self._check_not_revoked(await self.sessions.verify_ticket(text))
 
     def valid_until(self, caller: Caller, verified_at: float) -> float:
-        """Until when the caller may be taken for valid that was verified at that time, as long as by a query of its
-        keys; both `time.monotonic`. In the past for a caller that is not valid any more.
+        """Until when the caller that was verified at that time is valid, while its `key_checks` hold; both
+        `time.monotonic`. In the past for a caller that has expired.
         """
-        limits = [math.inf if caller.kind in WITHOUT_REVOCATION else verified_at + REVOCATION_CHECK_SECONDS]
+        limits = [verified_at + REVOCATION_CHECK_SECONDS if caller.kind is CredentialKind.TOKEN else math.inf]
         if caller.expires_at is not None:
             limits.append(time.monotonic() + caller.expires_at - time.time())
-        if caller.api_key_id is not None:
-            limits.append(self.keys.checked_until(caller.api_key_id))
-        if caller.signing_key_id is not None:
-            limits.append(self.signatures.checked_until(caller.signing_key_id))
-        if caller.link_key_id is not None:
-            limits.append(self.link_keys.checked_until(caller.link_key_id))
         return min(limits)
+
+    def key_checks(self, caller: Caller) -> list[KeyCheck]:
+        """The keys on which the caller's credential depends."""
+        named: list[tuple[CheckedKeys, str | None]] = [
+            (self.keys, caller.api_key_id),
+            (self.signatures, caller.signing_key_id),
+            (self.link_keys, caller.link_key_id),
+        ]
+        return [KeyCheck(keys, key_id) for keys, key_id in named if key_id is not None]
 
     async def wait_until_expired(self, caller: Caller) -> None:
         """Returns when the caller's credential has expired or was revoked, at most some seconds late."""
@@ -128,18 +131,11 @@ class Access:
         return caller.expires_at is not None and caller.expires_at <= time.time()
 
     async def is_revoked(self, caller: Caller) -> bool:
-        """Whether the API key behind the caller is revoked, or the signing key dropped; false while the database is
-        unavailable.
-        """
+        """Whether a key behind the caller is revoked or dropped; false while the database is unavailable."""
         try:
-            return not await self._keys_are_valid(caller)
+            return not all([await check.repeat() for check in self.key_checks(caller)])
         except DatabaseUnavailable:
             return False
-
-    async def _keys_are_valid(self, caller: Caller) -> bool:
-        if caller.signing_key_id is not None and not await self.signatures.has_key(caller.signing_key_id):
-            return False
-        return caller.api_key_id is None or await self.keys.is_valid(caller.api_key_id)
 
     async def _check_not_revoked(self, caller: Caller) -> Caller:
         if caller.api_key_id is not None and not await self.keys.is_valid(caller.api_key_id):

@@ -14,13 +14,13 @@ import time
 from datetime import timedelta
 
 from gallery.access import store
+from gallery.access.key_checks import CACHE_SECONDS, KeyReads
 from gallery.access.model import Purpose
 from gallery.access.store import SigningKey
 from gallery.adapters.postgres.database import Database
 from gallery.errors import CannotStart
 
 MAX_LIFETIME = timedelta(days=7)  # of every signature
-CACHE_SECONDS = 2.0  # for which a process uses the keys without reading them again
 MIN_SECRET_BYTES = 32
 SIGNING_KEYS_VARIABLE = "GALLERY_ACCESS__SIGNING_KEYS"
 CONFIGURED_KEY = re.compile(r"([\w.-]{1,32}):([\w+/-]+=*)")
@@ -35,6 +35,7 @@ class Signatures:
         self._configured_keys = parse_keys(SIGNING_KEYS_VARIABLE, configured) if configured else None
         self._keys: list[SigningKey] = self._configured_keys or []
         self._read_at = float("-inf")
+        self._reads: KeyReads[list[SigningKey]] = KeyReads()
 
     async def sign(self, purpose: Purpose, message: str) -> tuple[str, str]:
         """Returns the id of the key and the signature. Raises `DatabaseUnavailable`."""
@@ -50,15 +51,18 @@ class Signatures:
         key = next((key for key in await self._current_keys() if key.id == key_id), None)
         return is_signature_of(key or _DUMMY_KEY, purpose, message, signature) and key is not None
 
-    async def has_key(self, key_id: str) -> bool:
+    async def is_valid(self, key_id: str) -> bool:
         """Whether the key with this id still verifies. Raises `DatabaseUnavailable`."""
         return any(key.id == key_id for key in await self._current_keys())
 
     def checked_until(self, key_id: str) -> float:
-        """Until when (`time.monotonic`) the key needs no other query; in the past for a dropped key."""
+        """As `key_checks.CheckedKeys` tells."""
         if not any(key.id == key_id for key in self._keys):
             return float("-inf")
-        return float("inf") if self._configured_keys else self._read_at + CACHE_SECONDS
+        if self._configured_keys:
+            return float("inf")
+        self._reads.renew("all", self._read_at, self._read)
+        return self._read_at + CACHE_SECONDS
 
     async def rotate(self, *, at_once: bool = False) -> str:
         """A new key signs from now on; with `at_once` all others are dropped. Returns its id. Raises `CannotStart`."""
@@ -68,18 +72,25 @@ class Signatures:
         async with self._database.writing() as db:
             await store.retire_signing_keys(db, verify_for)
             await store.add_signing_key(db, secrets.token_hex(4), new_secret())
-        self._read_at = float("-inf")
-        return (await self._current_keys())[0].id
+        return (await self._read())[0].id
 
     async def _current_keys(self) -> list[SigningKey]:
-        if self._configured_keys or time.monotonic() - self._read_at < CACHE_SECONDS:
-            return self._keys
+        if self._configured_keys:
+            return self._configured_keys
+        if time.monotonic() - self._read_at >= CACHE_SECONDS:
+            return await self._reads.read("all", self._read)
+        self._reads.renew("all", self._read_at, self._read)
+        return self._keys
+
+    async def _read(self) -> list[SigningKey]:
+        now = time.monotonic()
         async with self._database.primary() as db:
             keys = await store.signing_keys(db, MAX_LIFETIME)
             if not keys or keys[0].retired:
                 await store.add_signing_key(db, secrets.token_hex(4), new_secret())
                 keys = await store.signing_keys(db, MAX_LIFETIME)
-        self._keys, self._read_at = keys, time.monotonic()
+        if now > self._read_at:  # not before a rotation by this process
+            self._keys, self._read_at = keys, now
         return keys
 
 

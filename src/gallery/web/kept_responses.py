@@ -7,6 +7,7 @@ from typing import TypeAlias
 from msgspec import Struct
 from uvicorn.protocols.http.httptools_impl import HEADER_RE, HEADER_VALUE_RE, STATUS_LINE
 
+from gallery.access.key_checks import KeyCheck
 from gallery.conditions import unchanged
 from gallery.images.change_tokens import ChangeTokens, Reading
 from gallery.images.reusable import ResponseKind
@@ -37,6 +38,7 @@ class KeptResponse(Struct, frozen=True):
     route: Route
     path: str  # as the log has it
     caller: str | None  # as the log has it
+    key_checks: Sequence[KeyCheck] = ()  # of its caller; while one does not hold, the response is not repeated
     counter: Counter | None = None  # of each request for it; `None`: unlimited
 
     @property
@@ -63,6 +65,13 @@ class KeptResponses:
 
     def find(self, request: RequestKey, now: float) -> KeptResponse | None:
         """The response to this request, if there is one that is valid at `now` (`time.monotonic`)."""
+        entry = self.find_unchecked(request, now)
+        if entry is not None and entry.key_checks and not all(check.holds(now) for check in entry.key_checks):
+            return None
+        return entry
+
+    def find_unchecked(self, request: RequestKey, now: float) -> KeptResponse | None:
+        """The same, whether or not its key checks hold."""
         if not request.repeatable or not self._tokens.caught_up:
             return None
         if request.if_none_match is not None:

@@ -8,16 +8,17 @@ the same response at the same time wait for the first one's. See decision 0109.
 
 import asyncio
 import time
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from enum import Enum, auto
 from typing import Any
 
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
+from gallery.access.key_checks import KeyCheck
 from gallery.access.model import Caller, CredentialKind
 from gallery.access.service import Access
-from gallery.errors import ValkeyUnavailable
+from gallery.errors import DatabaseUnavailable, ValkeyUnavailable
 from gallery.images.change_tokens import ChangeTokens, Reading
 from gallery.images.reusable import DECLARE_KEY, ResponseKind, reuse_ends_at
 from gallery.ops import metrics
@@ -64,7 +65,7 @@ class ResponseCache:
             await self._app(scope, receive, send)
             return
         request = RequestKey.of_scope(scope)
-        entry = self._responses.find(request, time.monotonic())
+        entry = await self._find(request)
         if entry is None and scope["method"] == "GET" and request.repeatable:
             entry = await self._wait(request)
             if entry is None:
@@ -81,6 +82,17 @@ class ResponseCache:
             await self._app(scope, receive, send)
         else:
             await repeat(entry, request, limit_headers, scope, send)
+
+    async def _find(self, request: RequestKey) -> KeptResponse | None:
+        """The kept response. A check of a key that has run out is repeated first, and not the whole request."""
+        entry = self._responses.find_unchecked(request, time.monotonic())
+        if entry is None:
+            return None
+        try:
+            valid = all([await check.repeat() for check in entry.key_checks])
+        except DatabaseUnavailable:  # raised again by the application
+            return None
+        return self._responses.find(request, time.monotonic()) if valid else None
 
     async def _count(
         self, limits: RequestLimits, counter: Counter, request: RequestKey, scope: HTTPScope
@@ -150,7 +162,8 @@ class ResponseCache:
         valid_until = min(started_at + self._lifetime, credentials_until, reuse_ends_at(scope))
         if time.monotonic() >= valid_until or not self._tokens.is_current(recording.reading):
             return None
-        return recording.make_entry(scope, valid_until, callers[0], counter)
+        checks = [check for caller in dict.fromkeys(callers) for check in self._access.key_checks(caller)]
+        return recording.make_entry(scope, valid_until, callers[0], checks, counter)
 
 
 class Recording:
@@ -188,7 +201,14 @@ class Recording:
             self._ended = True
         return self._ended
 
-    def make_entry(self, scope: HTTPScope, valid_until: float, caller: Caller, counter: Counter | None) -> KeptResponse:
+    def make_entry(
+        self,
+        scope: HTTPScope,
+        valid_until: float,
+        caller: Caller,
+        key_checks: Sequence[KeyCheck],
+        counter: Counter | None,
+    ) -> KeptResponse:
         """The entry of a complete response to `caller`."""
         assert self._kind is not None and self.reading is not None  # noqa: S101,PT018  for mypy; declared together
         link_expires_at = caller.expires_at if caller.kind is CredentialKind.LINK and self._has_max_age() else None
@@ -207,6 +227,7 @@ class Recording:
             route=route_of(scope),
             path=scope["path"],
             caller=f"key:{caller.api_key_id}" if caller.api_key_id else None,
+            key_checks=key_checks,
             counter=counter,
         )
 
