@@ -132,6 +132,12 @@ class StillInFlight(Conflict):
     """A request with this idempotency key is still in progress; try again in a moment."""
 
 
+class PartsMissing(Conflict):
+    """Some parts of this upload have not arrived."""
+
+    hint = "Missing: {missing}. Send them, and complete the upload again."
+
+
 class StillProcessing(Conflict):
     """The image is already being processed; try again when it is READY or FAILED."""
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from gallery.local_disk.space import DISK_FULL_ERRNOS
 
 BLOCK_BYTES = 1024 * 1024
+KERNEL_COPY_BYTES = 64 * BLOCK_BYTES  # in one call
 MAX_LINK_TRIES = 5  # another thread may remove the folder in between because it is empty
 
 
@@ -119,6 +120,23 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(mode=0o700, exist_ok=True)
 
 
+def copy_at(target: int, start: int, content: bytes | Path | FileDescriptor) -> int:
+    """Write `content` into an open file at the offset `start`. Returns its size; closes it.
+
+    Between two files, the kernel copies; where it cannot, or stops, this process does.
+    """
+    if isinstance(content, bytes):
+        _write_at(target, start, content)
+        return len(content)
+    source = FileDescriptor(os.open(content, os.O_RDONLY)) if isinstance(content, Path) else content
+    copied = _copy_in_kernel(source.fd, target, start)
+    while block := os.pread(source.fd, BLOCK_BYTES, copied):
+        _write_at(target, start + copied, block)
+        copied += len(block)
+    source.close()
+    return copied
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names in a folder survive a power cut."""
     descriptor = FileDescriptor(os.open(folder, os.O_RDONLY | os.O_DIRECTORY))
@@ -142,3 +160,24 @@ def _write(descriptor: int, block: bytes | memoryview) -> None:
     rest = memoryview(block)
     while rest:
         rest = rest[os.write(descriptor, rest) :]
+
+
+def _write_at(descriptor: int, start: int, block: bytes) -> None:
+    rest = memoryview(block)
+    while rest:
+        written = os.pwrite(descriptor, rest, start)
+        start, rest = start + written, rest[written:]
+
+
+def _copy_in_kernel(source: int, target: int, start: int) -> int:
+    """Copies as much as the kernel can. Returns the number of bytes, possibly 0. Raises `OSError` for a full disk."""
+    copied = 0
+    if not hasattr(os, "copy_file_range"):
+        return copied
+    try:
+        while block := os.copy_file_range(source, target, KERNEL_COPY_BYTES, copied, start + copied):
+            copied += block
+    except OSError as error:
+        if error.errno in DISK_FULL_ERRNOS:
+            raise
+    return copied

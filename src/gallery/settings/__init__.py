@@ -101,6 +101,7 @@ VARIABLE_NAMES = {
     "database.read_replica_url": "DATABASE_READ_REPLICA_URL",
     "redis.url": "REDIS_URL",
     "s3.endpoint": "S3_ENDPOINT",
+    "s3.public_endpoint": "S3_PUBLIC_ENDPOINT",
     "s3.bucket": "S3_BUCKET",
     "s3.access_key": "S3_ACCESS_KEY",
     "s3.secret_key": "S3_SECRET_KEY",
@@ -290,6 +291,7 @@ VALIDATORS: dict[str, Callable[[str], object]] = {  # checks beyond the type
 NORMALIZERS: dict[str, Callable[[str], str]] = {  # return the form of a URL that the code uses
     "public_url": parse_base_url,
     "s3.endpoint": parse_base_url,
+    "s3.public_endpoint": parse_base_url,
     "backup.endpoint": parse_base_url,
     "access.jwks_url": parse_web_url,
     "tracing.endpoint": parse_base_url,

@@ -48,6 +48,10 @@ class RedisSettings(Struct, frozen=True):
 
 class S3Settings(Struct, frozen=True):
     endpoint: Annotated[str | None, Meta(description="The S3 server; not needed for AWS")] = None
+    public_endpoint: Annotated[
+        str | None,
+        Meta(description="The S3 server as clients reach it, in URLs signed for uploads; not set: `S3_ENDPOINT`"),
+    ] = None
     bucket: Annotated[str | None, Meta(description="The bucket; not set: objects are files in the data directory")] = (
         None
     )

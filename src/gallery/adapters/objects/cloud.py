@@ -13,7 +13,9 @@ from obstore.exceptions import AlreadyExistsError, NotFoundError
 from gallery.adapters.objects.budget import Budget
 from gallery.adapters.objects.content import CHUNK_BYTES, ObjectInfo, PutRequest, attributes, content_size, read_all
 from gallery.adapters.objects.failures import describe
+from gallery.adapters.objects.joined_parts import JoinedParts
 from gallery.adapters.objects.open import CloudClient
+from gallery.adapters.objects.parts import PartsBackend
 from gallery.background import gather
 
 if TYPE_CHECKING:
@@ -27,7 +29,9 @@ SMALL_BUDGET_BYTES = 8 * CHUNK_BYTES  # the same for contents up to `CHUNK_BYTES
 
 
 class CloudBackend:
-    def __init__(self, store: CloudClient, timeout: float) -> None:
+    def __init__(self, store: CloudClient, timeout: float, parts: PartsBackend | None = None) -> None:
+        """`parts` are the store's own uploads in parts, if Gallery can use them."""
+        self.parts = parts or JoinedParts(store)
         self._store = store
         self._timeout = timeout
         self._small_budget = Budget(SMALL_BUDGET_BYTES)

@@ -1,11 +1,16 @@
 """Contents of objects: bytes or a file, with size, hash and the headers that the store sends with them."""
 
 import hashlib
+import io
+import os
+from contextlib import suppress
 from datetime import datetime
 from mmap import mmap
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple, TypeAlias
 from urllib.parse import quote
+
+from gallery.local_disk.durable import FileDescriptor, UnnamedDescriptor, UnnamedFile
 
 if TYPE_CHECKING:
     from obstore import Attributes  # a type only: it does not exist at run time
@@ -84,6 +89,19 @@ def read_all(content: Content) -> bytes | mmap:
     while part := content.read(COPY_BYTES):
         pages.write(part)
     return pages
+
+
+def detached(content: Content) -> bytes | Path | FileDescriptor:
+    """Content that a thread can still read after its sender has closed the file."""
+    if isinstance(content, bytes | Path):
+        return content
+    if isinstance(content, UnnamedFile):
+        content.flush()
+        return UnnamedDescriptor(os.dup(content.fileno()))
+    if content_size(content) > CHUNK_BYTES:
+        with suppress(io.UnsupportedOperation):
+            return FileDescriptor(os.dup(content.fileno()))
+    return content.read()
 
 
 def sha256(content: Content) -> str:

@@ -4,35 +4,31 @@ A file is written into the folder `.spool` of its key's first part, which lies i
 to its final path: a link overwrites nothing. No call blocks the event loop.
 """
 
-import asyncio
-import io
 import os
 import stat
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO
 
-from gallery.adapters.objects.content import CHUNK_BYTES, Content, ObjectInfo, PutRequest, content_size
+from gallery.adapters.objects.content import CHUNK_BYTES, ObjectInfo, PutRequest, detached
+from gallery.adapters.objects.file_layout import FileLayout, run_in
+from gallery.adapters.objects.file_parts import FileParts
 from gallery.local_disk import permissions
 from gallery.local_disk.durable import (
     FileDescriptor,
     Spool,
-    UnnamedDescriptor,
     UnnamedFile,
     can_link_unnamed,
     make_folder,
     spooled,
     sync_folder,
 )
-
-S = TypeVar("S")
-T = TypeVar("T")
 
 SPOOL_FOLDER = ".spool"
 ABANDONED_SECONDS = 3600.0  # after this time no put uses a spooled file any more
@@ -44,26 +40,25 @@ PARTIAL_MARK = "#"  # in the names of half-written files of the library used bef
 
 class FileBackend:
     def __init__(self, root: Path) -> None:
-        self._root = root
+        self._layout = FileLayout(root)
         self._writers = ThreadPoolExecutor(WRITER_THREADS, "files-write")
-        self._syncers = ThreadPoolExecutor(WRITER_THREADS, "files-sync")
         self._readers = ThreadPoolExecutor(READER_THREADS, "files-read")
-        self._synced_folders = {root}  # their names have reached the disk
+        self.parts = FileParts(self._layout, self._writers, self._readers)
         self._links_unnamed: bool | None = None  # not known yet
 
     @property
     def location(self) -> str:
-        return f"the directory {self._root}"
+        return f"the directory {self._layout.root}"
 
     async def put(self, puts: Sequence[PutRequest]) -> set[str]:
         """Store each object under its key. Returns the keys that exist already."""
-        files = [(self._path(put.key), _detached(put.content)) for put in puts]
-        taken = await _run_in(self._writers, lambda: self._put(files))
+        files = [(self._layout.path(put.key), detached(put.content)) for put in puts]
+        taken = await run_in(self._writers, lambda: self._put(files))
         return {put.key for put, (path, _) in zip(puts, files, strict=True) if path in taken}
 
     def temporary_file(self, key: str) -> BinaryIO:
         """Where files without a name can be linked, a put of this one under such a key copies nothing."""
-        folder = self._spool_folder(self._path(key))
+        folder = self._layout.hidden_folder(self._layout.path(key), SPOOL_FOLDER)
         make_folder(folder)
         if self._links_unnamed is None:
             self._links_unnamed = can_link_unnamed(folder)
@@ -71,91 +66,65 @@ class FileBackend:
 
     async def replace(self, key: str, content: bytes) -> None:
         """Store `content` under `key`, over anything that is there."""
-        path = self._path(key)
-        await _run_in(self._writers, lambda: self._replace(path, content))
+        path = self._layout.path(key)
+        await run_in(self._writers, lambda: self._replace(path, content))
 
     async def open(self, key: str, start: int, end: int | None) -> tuple[int, AsyncIterator[bytes]]:
         """Returns the size of the whole object, and its bytes from `start` to before `end`."""
-        path = self._path(key)
-        size, first, rest = await _run_in(self._readers, lambda: _open(path, start, end))
+        path = self._layout.path(key)
+        size, first, rest = await run_in(self._readers, lambda: _open(path, start, end))
         return size, self._chunks(first, rest)
 
     async def size(self, key: str) -> int:
-        path = self._path(key)
-        return await _run_in(self._readers, lambda: _require_file(path.stat()).st_size)
+        path = self._layout.path(key)
+        return await run_in(self._readers, lambda: _require_file(path.stat()).st_size)
 
     async def list(self, prefix: str) -> AsyncIterator[list[ObjectInfo]]:
-        found = self._walk(self._path(prefix.rstrip("/")) if prefix else self._root)
-        while batch := await _run_in(self._readers, lambda: list(islice(found, LIST_BATCH_SIZE))):
+        found = self._walk(self._layout.path(prefix.rstrip("/")) if prefix else self._layout.root)
+        while batch := await run_in(self._readers, lambda: list(islice(found, LIST_BATCH_SIZE))):
             yield batch
 
     async def delete(self, keys: Sequence[str]) -> None:
         """Delete the objects and the folders that become empty; a missing object is no error."""
-        paths = [self._path(key) for key in keys]
-        await _run_in(self._writers, lambda: self._delete(paths))
+        paths = [self._layout.path(key) for key in keys]
+        await run_in(self._writers, lambda: self._delete(paths))
 
     async def sign(self, key: str, expires: timedelta) -> None:
         """Returns `None`: files have no server that could serve a URL."""
 
     async def clean_up(self) -> None:
-        await _run_in(self._writers, self._clean_up)
+        await run_in(self._writers, self._clean_up)
 
     async def _chunks(self, first: bytes, rest: "_Remainder | None") -> AsyncIterator[bytes]:
         if first:
             yield first
-        while rest is not None and (chunk := await _run_in(self._readers, rest.read)):
+        while rest is not None and (chunk := await run_in(self._readers, rest.read)):
             yield chunk
-
-    def _path(self, key: str) -> Path:
-        """Raises `ValueError` for an invalid key: it would lead outside the store, or to files that are not objects."""
-        parts = key.split("/")
-        if "\0" in key or any(not part or part.startswith(".") for part in parts):
-            raise ValueError(f"{key!r} is not a valid object key.")
-        return self._root.joinpath(*parts)
-
-    def _spool_folder(self, path: Path) -> Path:
-        first, *more = path.relative_to(self._root).parts
-        return self._root / first / SPOOL_FOLDER if more else self._root / SPOOL_FOLDER
 
     def _put(self, files: Sequence[tuple[Path, bytes | Path | FileDescriptor]]) -> set[Path]:
         """All files are synced before the first is linked, so that each folder is synced only once."""
         taken = {path for path, _ in files if path.exists()}
         with ExitStack() as stack:
             spools = [
-                (stack.enter_context(spooled(self._spool_folder(path), content)), path)
+                (stack.enter_context(spooled(self._layout.hidden_folder(path, SPOOL_FOLDER), content)), path)
                 for path, content in files
                 if path not in taken
             ]
-            self._map_syncs(Spool.sync, [spool for spool, _ in spools])
+            self._layout.map_syncs(Spool.sync, [spool for spool, _ in spools])
             for spool, path in spools:
                 try:
                     spool.link(path)
                 except FileExistsError:
                     taken.add(path)
-            self._sync_folders({path.parent for path, _ in files})
+            self._layout.sync_folders({path.parent for path, _ in files})
         return taken
 
     def _replace(self, path: Path, content: bytes) -> None:
-        with spooled(self._spool_folder(path), content) as spool:
+        with spooled(self._layout.hidden_folder(path, SPOOL_FOLDER), content) as spool:
             spool.sync()
             assert spool.path is not None  # noqa: S101  bytes are written into a named file
             spool.path.replace(path)
-            self._sync_folders({path.parent})
-
-    def _sync_folders(self, folders: set[Path]) -> None:
-        """Sync the folders, and the parents of those that may be new, so that their names survive a power cut."""
-        wanted = set(folders)
-        while folders := {folder.parent for folder in folders if folder not in self._synced_folders}:
-            wanted |= folders
-        self._map_syncs(sync_folder, list(wanted))
-        self._synced_folders |= {folder for folder in wanted if folder.parent == self._root}
-
-    def _map_syncs(self, sync: Callable[[S], None], items: Sequence[S]) -> None:
-        """In parallel: the file system writes its journal once for all of them."""
-        if len(items) == 1:
-            sync(items[0])
-        else:
-            list(self._syncers.map(sync, items))
+            self._layout.sync_folders({path.parent})
 
     def _delete(self, paths: Sequence[Path]) -> None:
         changed = set()
@@ -169,7 +138,7 @@ class FileBackend:
 
     def _remove_empty(self, folder: Path) -> Path:
         """Remove empty folders upwards. Returns the first that stays: not empty, or of a key's first part."""
-        while self._root not in (folder, folder.parent):
+        while self._layout.root not in (folder, folder.parent):
             try:
                 folder.rmdir()
             except OSError:
@@ -191,14 +160,15 @@ class FileBackend:
                     continue
                 with suppress(FileNotFoundError):
                     found = entry.stat()
-                    key = Path(entry).relative_to(self._root).as_posix()
+                    key = Path(entry).relative_to(self._layout.root).as_posix()
                     yield ObjectInfo(key, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
 
     def _clean_up(self) -> None:
         """Remove files left in the spools by killed processes, and restrict files that an earlier version left open."""
-        permissions.finish_restricting(self._root)
+        permissions.finish_restricting(self._layout.root)
+        self.parts.clean_up()
         before = time.time() - ABANDONED_SECONDS
-        for spool in [*self._root.glob(f"{SPOOL_FOLDER}/*"), *self._root.glob(f"*/{SPOOL_FOLDER}/*")]:
+        for spool in self._layout.hidden_files(SPOOL_FOLDER):
             with suppress(FileNotFoundError):
                 if spool.stat().st_mtime < before:
                     spool.unlink()
@@ -222,10 +192,6 @@ class _Remainder:
         return block
 
 
-async def _run_in(threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
-    return await asyncio.get_running_loop().run_in_executor(threads, work)
-
-
 def _open(path: Path, start: int, end: int | None) -> tuple[int, bytes, _Remainder | None]:
     """Returns the file's size, its first block and the rest, `None` if there is no more."""
     source = FileDescriptor(os.open(path, os.O_RDONLY))
@@ -240,16 +206,3 @@ def _require_file(found: os.stat_result) -> os.stat_result:
     if not stat.S_ISREG(found.st_mode):
         raise FileNotFoundError
     return found
-
-
-def _detached(content: Content) -> bytes | Path | FileDescriptor:
-    """Content that a thread can still read after its sender has closed the file."""
-    if isinstance(content, bytes | Path):
-        return content
-    if isinstance(content, UnnamedFile):
-        content.flush()
-        return UnnamedDescriptor(os.dup(content.fileno()))
-    if content_size(content) > CHUNK_BYTES:
-        with suppress(io.UnsupportedOperation):
-            return FileDescriptor(os.dup(content.fileno()))
-    return content.read()

@@ -68,7 +68,7 @@ def store_at(url: str, s3: S3Settings) -> StoreTarget:
 
 
 def s3_store(s3: S3Settings, bucket: str, prefix: str | None = None) -> S3Store:
-    virtual = not _path_style(s3)
+    virtual = not path_style(s3)
     given: dict[str, Any] = {
         "endpoint": _with_bucket(s3.endpoint, bucket) if s3.endpoint and virtual else s3.endpoint,
         "access_key_id": s3.access_key,
@@ -105,7 +105,7 @@ def _without_environment(prefix: str) -> Iterator[None]:
         os.environ.update(hidden)
 
 
-def _path_style(s3: S3Settings) -> bool:
+def path_style(s3: S3Settings) -> bool:
     return s3.endpoint is not None if s3.path_style is None else s3.path_style
 
 

@@ -8,39 +8,36 @@ permissions that a person has to correct, `ObjectStoreUnavailable` for all other
 import asyncio
 import hashlib
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import IO, BinaryIO, Protocol, TypeAlias, TypeVar
+from typing import IO, BinaryIO, Protocol, TypeAlias
 
-from obstore.exceptions import BaseError, NotFoundError
 from obstore.store import S3Store
 
+from gallery.adapters.objects.calls import next_item, span, translate_errors
 from gallery.adapters.objects.cloud import CloudBackend
 from gallery.adapters.objects.content import Content, Digest, DownloadHeaders, ObjectInfo, PutRequest, sha256
-from gallery.adapters.objects.failures import classify, create_bucket, is_bucket_missing, translate_startup_errors
+from gallery.adapters.objects.failures import create_bucket, is_bucket_missing, translate_startup_errors
 from gallery.adapters.objects.files import FileBackend
+from gallery.adapters.objects.multipart import MultipartUploads
 from gallery.adapters.objects.open import StoreTarget, make_store, store_at
+from gallery.adapters.objects.parts import PartsBackend
+from gallery.adapters.objects.reader import buffered_reader
+from gallery.adapters.objects.s3_parts import S3Parts
 from gallery.errors import (
     BucketMissing,
     CannotStart,
     ForeignStore,
-    NoRoom,
     ObjectDamaged,
     ObjectNotFound,
     ObjectStoreRefused,
-    ObjectStoreUnavailable,
     ObjectTaken,
     StoreClosed,
-    describe_error,
 )
-from gallery.local_disk.space import DISK_FULL_ERRNOS
-from gallery.ops import metrics, tracing
 from gallery.settings import Settings
 
-T = TypeVar("T")
 MakeBucket: TypeAlias = Callable[[], Awaitable[None]]
 
 INSTALLATION_KEY = "installation"  # holds the id of the installation that owns the store
@@ -54,6 +51,9 @@ class StoreBackend(Protocol):
 
     @property
     def location(self) -> str: ...
+
+    @property
+    def parts(self) -> PartsBackend: ...
 
     async def put(self, puts: Sequence[PutRequest]) -> set[str]: ...
 
@@ -76,6 +76,7 @@ class StoreBackend(Protocol):
 
 class ObjectStore:
     def __init__(self, store: StoreBackend, timeout: float, make_bucket: MakeBucket | None = None) -> None:
+        self.multipart = MultipartUploads(store.parts, timeout)
         self._store = store
         self._timeout = timeout
         self._make_bucket = make_bucket
@@ -96,7 +97,7 @@ class ObjectStore:
 
     async def put_all(self, puts: Sequence[PutRequest]) -> None:
         """Like `put` for several objects, cheaper together. When it raises, some may have been stored."""
-        with _span("put", puts[0].key, len(puts)), _translate_errors(puts[0].key):
+        with span("put", puts[0].key, len(puts)), translate_errors(puts[0].key):
             async with asyncio.timeout(self._timeout * 4 * len(puts)):
                 taken = await self._store.put(puts)
         for put in puts:
@@ -108,7 +109,7 @@ class ObjectStore:
 
         To be closed by the caller, after which it is gone. Raises `NoRoom`, `ObjectStoreUnavailable`.
         """
-        with _translate_errors(key):
+        with translate_errors(key):
             return self._store.temporary_file(key)
 
     async def open(self, key: str, start: int = 0, end: int | None = None) -> tuple[int, AsyncIterator[bytes]]:
@@ -117,7 +118,7 @@ class ObjectStore:
         Raises `ObjectNotFound`; `ObjectStoreUnavailable` also later, between chunks. A range must not be empty or begin
         beyond the end.
         """
-        with _span("get", key), _translate_errors(key):
+        with span("get", key), translate_errors(key):
             async with asyncio.timeout(self._timeout):
                 size, chunks = await self._store.open(key, start, end)
         return size, self._chunks(key, chunks)
@@ -146,23 +147,30 @@ class ObjectStore:
                 into.write(chunk)
         return Digest(size, digest.hexdigest())
 
+    def reader(self, key: str, size: int) -> BinaryIO:
+        """A seekable file over an object of `size` bytes, for use in threads beside the running event loop.
+
+        It asks for 64 KiB at a time, or more if more is wanted. Its reads raise the errors of `open`.
+        """
+        return buffered_reader(partial(self._read_range, key), size)
+
     async def delete(self, keys: Sequence[str]) -> None:
         """Delete objects; a missing one is no error. Raises `ObjectStoreUnavailable`."""
         if keys:
-            with _translate_errors(keys[0]):
+            with translate_errors(keys[0]):
                 async with asyncio.timeout(self._timeout * len(keys)):
                     await self._store.delete(keys)
 
     async def list(self, prefix: str) -> AsyncIterator[list[ObjectInfo]]:
         """All objects under a prefix, in batches and unordered. Raises `ObjectStoreUnavailable`."""
         batches = aiter(self._store.list(prefix))
-        while (batch := await self._next(prefix, batches)) is not None:
+        while (batch := await next_item(prefix, batches, self._timeout)) is not None:
             yield batch
 
     async def size(self, key: str) -> int | None:
         """An object's size in bytes; `None` if it is missing. Raises `ObjectStoreUnavailable`."""
         try:
-            with _translate_errors(key):
+            with translate_errors(key):
                 async with asyncio.timeout(self._timeout):
                     return await self._store.size(key)
         except ObjectNotFound:
@@ -170,12 +178,12 @@ class ObjectStore:
 
     async def sign(self, key: str, expires: timedelta) -> str | None:
         """A URL that reads `key` without credentials until it expires; `None` if the store cannot sign."""
-        with _translate_errors(key):
+        with translate_errors(key):
             return await self._store.sign(key, expires)
 
     async def clean_up(self) -> None:
         """Finish the work of killed processes in the store. Raises `ObjectStoreUnavailable`."""
-        with _translate_errors(self.location):
+        with translate_errors(self.location):
             await self._store.clean_up()
 
     async def take_ownership(self, installation: str, *, reopen: bool = False) -> None:
@@ -241,14 +249,13 @@ class ObjectStore:
             async with asyncio.timeout(self._timeout):
                 await self._store.replace(INSTALLATION_KEY, owner.encode())
 
-    async def _chunks(self, key: str, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        while (chunk := await self._next(key, chunks)) is not None:
-            yield chunk
+    async def _read_range(self, key: str, start: int, end: int) -> bytes:
+        _, chunks = await self.open(key, start, end)
+        return b"".join([chunk async for chunk in chunks])
 
-    async def _next(self, key: str, items: AsyncIterator[T]) -> T | None:
-        with _translate_errors(key):
-            async with asyncio.timeout(self._timeout):
-                return await anext(items, None)
+    async def _chunks(self, key: str, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        while (chunk := await next_item(key, chunks, self._timeout)) is not None:
+            yield chunk
 
 
 def open_objects(settings: Settings) -> ObjectStore:
@@ -269,26 +276,8 @@ def closed_marker(installation: str) -> str:
 def _wrap(store: StoreTarget, settings: Settings) -> ObjectStore:
     if isinstance(store, Path):
         return ObjectStore(FileBackend(store), settings.s3.timeout)
-    make_bucket = None
-    if isinstance(store, S3Store) and settings.s3.create_bucket:
-        make_bucket = partial(create_bucket, settings.s3, store.config["bucket"])
-    return ObjectStore(CloudBackend(store, settings.s3.timeout), settings.s3.timeout, make_bucket)
-
-
-@contextmanager
-def _translate_errors(key: str) -> Iterator[None]:
-    try:
-        yield
-    except (NotFoundError, FileNotFoundError) as error:
-        raise ObjectNotFound(key=key) from error
-    except (BaseError, OSError, TimeoutError) as error:
-        failure = classify(error)
-        (metrics.REFUSED if failure.permanent else metrics.UNAVAILABLE).add("objects")
-        if isinstance(error, OSError) and error.errno in DISK_FULL_ERRNOS:
-            raise NoRoom(key=key, cause=describe_error(error)) from error
-        kind = ObjectStoreRefused if failure.permanent else ObjectStoreUnavailable
-        raise kind(key=key, cause=failure.sentence) from error
-
-
-def _span(operation: str, key: str, count: int = 1) -> AbstractContextManager[tracing.Span]:
-    return tracing.span(f"objects {operation}", "CLIENT", gallery__object__key=key, gallery__object__count=count)
+    timeout = settings.s3.timeout
+    if not isinstance(store, S3Store):
+        return ObjectStore(CloudBackend(store, timeout), timeout)
+    make_bucket = partial(create_bucket, settings.s3, store.config["bucket"]) if settings.s3.create_bucket else None
+    return ObjectStore(CloudBackend(store, timeout, S3Parts(settings.s3, store)), timeout, make_bucket)
