@@ -21,7 +21,10 @@ help:  ## Print the targets
 	@touch $@
 
 .PHONY: setup
-setup: .venv/dev.stamp  ## Set up everything for working on Gallery, in .venv
+setup: .venv/dev.stamp tools  ## Set up everything for working on Gallery, in .venv
+
+.PHONY: tools
+tools:
 	@tests/install-tools
 
 .PHONY: run
@@ -30,7 +33,7 @@ run: .venv/run.stamp  ## Serve Gallery at http://127.0.0.1:3000 with its own ser
 
 .PHONY: test
 test: setup  ## Start the real servers for the tests and run the whole suite
-	$(BIN)/pytest --numprocesses=3 --dist=worksteal
+	$(BIN)/pytest --numprocesses=4 --dist=worksteal
 
 .PHONY: faults
 faults: setup  ## The long run of tests/faults: dozens of kills, freezes of 90 s; ten to fifteen minutes
@@ -55,7 +58,9 @@ wheels: .venv/dev.stamp  ## Check that no supported Python and machine needs a c
 	$(BIN)/python tests/check_wheels.py
 
 .PHONY: check
-check: lint wheels test  ## Lint, wheels, then test, as in CI
+check:  ## Lint, wheels, then test, as in CI
+	@$(MAKE) --no-print-directory --jobs=3 lint wheels setup  # waits for the network and for the processor side by side
+	@$(MAKE) --no-print-directory test
 
 .PHONY: fix
 fix: .venv/dev.stamp  ## Format, and apply automatic fixes

@@ -33,7 +33,7 @@ from http_clients import TLS_CONTEXT
 from s3 import s3_server
 
 CALLER = OPEN_MODE_CALLER
-NEEDED_DISK_GB = 15  # GB that a run takes at most, with three processes
+NEEDED_DISK_GB = 8  # GB that a run takes at most, with four processes
 
 
 def pytest_report_header() -> list[str]:
