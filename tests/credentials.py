@@ -97,3 +97,14 @@ async def run_command(environment: dict[str, str], *words: str) -> tuple[int, st
     )
     out, err = await process.communicate()
     return process.returncode or 0, out.decode(), err.decode()
+
+
+async def create_upload_ticket(client: httpx.AsyncClient, headers: dict[str, str] | None = None, **wanted: Any) -> Any:
+    """The answer to the creation: `ticket`, `expiresIn`, `id`."""
+    answer = await client.post("/api/v1/uploads/ticket", json=wanted, headers=headers)
+    assert (answer.status_code, answer.headers["cache-control"]) == (201, "no-store"), answer.text
+    return answer.json()
+
+
+def upload_headers(ticket: str) -> dict[str, str]:
+    return {"Authorization": f"Upload {ticket}"}

@@ -206,6 +206,14 @@ class PictureNotAllowed(Forbidden):
     hint = "Send `preset` alone, or with `dpr` 1, 2 or 3 (GALLERY_PICTURES__ANONYMOUS={setting})."
 
 
+class UploadTicketNotEnough(Forbidden):
+    """An upload ticket does not allow this call: it uploads, and reads what it has uploaded."""
+
+
+class UploadTicketUsedUp(Forbidden):
+    """The upload ticket has no uses left; it still reads what it has uploaded."""
+
+
 class LinkNotValid(Forbidden):
     """The link is not valid or has expired."""
 
@@ -272,6 +280,10 @@ class KeyNotFound(NotFound):
     """There is no active API key with this id."""
 
 
+class UploadTicketNotFound(NotFound):
+    """There is no upload ticket with this id."""
+
+
 # --- rejected requests and uploads -------------------------------------------------------------------------------
 
 
@@ -304,7 +316,13 @@ class MalformedBody(RuleBroken):
 class TooLarge(Rejected):
     """The file or the request body is too large."""
 
-    hint = "A file may have at most {limit:,} bytes (GALLERY_UPLOAD__MAX_BYTES={limit})."
+    hint = "A file may have at most {limit:,} bytes ({set_by})."
+
+    def __init__(self, **facts: object) -> None:
+        """`limit` in bytes, if that of a file is meant; `set_by`, if it is not the setting."""
+        if "limit" in facts:
+            facts = {"set_by": f"GALLERY_UPLOAD__MAX_BYTES={facts['limit']}", **facts}
+        super().__init__(**facts)
 
     def message(self) -> str:
         return super().message() if "limit" in self.facts else self.sentence()
@@ -346,6 +364,12 @@ class PictureBudgetSpent(Busy):
 
 class NotAPicture(Rejected):
     """The file is not a supported picture: JPEG, PNG, GIF, WebP, AVIF or HEIC."""
+
+
+class TypeNotAccepted(Rejected):
+    """The upload ticket does not accept pictures of this type."""
+
+    hint = "The file is {type}; the ticket accepts {accepted}."
 
 
 class TooManyPixels(Rejected):

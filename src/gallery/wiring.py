@@ -12,6 +12,7 @@ from functools import partial
 import msgspec
 import structlog
 
+from gallery.access import ticket_rows
 from gallery.access.service import Access
 from gallery.adapters.objects.store import ObjectStore, open_objects
 from gallery.adapters.postgres.database import Database, open_database
@@ -51,7 +52,7 @@ from gallery.notifications.wake_ups import WakeUps
 from gallery.ops.health import Health
 from gallery.ops.readings import Readings
 from gallery.processing.service import Processing, WorkerResources
-from gallery.processing.sweep import Sweep
+from gallery.processing.sweep import Chore, Sweep
 from gallery.renderers.lazy import LazyRenderers, Renderers
 from gallery.renderers.pool import open_renderers
 from gallery.rendering.memory import Output
@@ -151,6 +152,8 @@ def build_gallery(
     access = Access(settings, database)
     worker_registry = WorkerRegistry(database)
     feed = Feed(events, valkey, outbox.invalidate_events, access, tokens.set_caught_up, settings.notifications)
+    evict_pictures = partial(picture_store.evict, max_bytes=settings.pictures.max_bytes)
+    chores: list[Chore] = [delete_expired, ticket_rows.delete_expired, evict_pictures]
     return Gallery(
         settings=settings,
         recipe=recipe,
@@ -185,14 +188,7 @@ def build_gallery(
         scaler=Scaler(database, Rules.from_settings(settings.autoscale)),
         worker_registry=worker_registry,
         links=ImageLinks(images, pictures, picture_requests, access.links, settings.public_url),
-        sweep=Sweep(
-            database,
-            objects,
-            queue,
-            events,
-            timedelta(hours=settings.notifications.keep_hours),
-            [delete_expired, partial(picture_store.evict, max_bytes=settings.pictures.max_bytes)],
-        ),
+        sweep=Sweep(database, objects, queue, events, timedelta(hours=settings.notifications.keep_hours), chores),
         verify=Verify(database, objects, outbox),
         stale=Stale(database, queue, outbox, recipe.version),
         health=Health({"postgresql": database.ping, "valkey": valkey.ping, "objects": objects.ping}),

@@ -8,7 +8,14 @@ import httpx
 import pytest
 from litestar import Litestar
 
-from credentials import bearer_headers, closed_application, make_token, unique_photo
+from credentials import (
+    bearer_headers,
+    closed_application,
+    create_upload_ticket,
+    make_token,
+    unique_photo,
+    upload_headers,
+)
 from factories import post
 from gallery.web.app import make_app
 from gallery.wiring import open_processing
@@ -41,6 +48,8 @@ TABLE = {
     "GET /api/v1/presets":                 (200, 200, 200, 200, 200, 200, 401),
     "GET /api/v1/notifications/stream":    (401, 200, 200, 403, 200, 200, 401),
     "POST /api/v1/notifications/ticket":   (401, 201, 201, 403, 201, 201, 401),
+    "POST /api/v1/uploads/ticket":        (401, 201, 403, 201, 201, 201, 401),
+    "DELETE /api/v1/uploads/tickets/{ticket_id}": (401, 404, 403, 204, 204, 204, 401),
     "POST /api/v1/session":                (401, 201, 201, 201, 201, 201, 401),
     "DELETE /api/v1/session":              (204, 204, 204, 204, 204, 204, 204),
     "GET /api/v1/session":                 (401, 200, 200, 200, 200, 200, 401),
@@ -92,6 +101,25 @@ PUBLIC = {
     "GET /iiif/3/{image_id}/info.json":    (200, 200, 200, 200, 200, 200, 401),
     "GET /iiif/3/{image_id}/{region}/{size}/{rotation}/{file}": (200, 200, 200, 200, 200, 200, 401),
 }  # fmt: skip
+# Upload tickets: one that has uploaded nothing, and the one that has uploaded the image of the path. Every other route
+# that reads a credential refuses both.
+TICKETS = {
+    "GET /api/v1/images":                  (200, 200),
+    "POST /api/v1/images":                 (201, 201),
+    "POST /api/v1/images/check":           (200, 200),
+    "GET /api/v1/images/{image_id}":       (404, 200),
+    "GET /api/v1/images/{image_id}/original": (404, 200),
+    "GET /api/v1/images/{image_id}/picture": (404, 200),
+    "GET /api/v1/images/{image_id}/{file}": (404, 200),
+    "GET /api/v1/presets":                 (200, 200),
+    "GET /api/v1/notifications/stream":    (200, 200),
+    "GET /iiif/3/{image_id}":              (303, 303),
+    "GET /iiif/3/{image_id}/info.json":    (404, 200),
+    "GET /iiif/3/{image_id}/{region}/{size}/{rotation}/{file}": (404, 200),
+}  # fmt: skip
+TICKETS_FOR_PUBLIC = {route: (200, 200) for route in PUBLIC if route in TICKETS} | {
+    "GET /api/v1/images/{image_id}/picture": (403, 200),  # without a preset, as anonymous callers
+}
 REQUEST_OPTIONS: dict[str, dict[str, Any]] = {
     "PATCH /api/v1/images/{image_id}": {"json": {"title": "Dawn"}},
     "POST /api/v1/images/check": {"json": []},
@@ -118,6 +146,7 @@ async def test_no_route_is_missing(gallery):
 async def test_every_caller_gets_the_status_in_the_table(settings, table, visibility):
     async with closed_application(settings) as (application, client):
         ready = await an_image(client, visibility)
+        ticket_id = (await create_upload_ticket(client, CALLERS["owner"]))["id"]
         async with open_processing(application, name="worker") as processing:
             await processing.process(ready)
         got = {}
@@ -125,9 +154,27 @@ async def test_every_caller_gets_the_status_in_the_table(settings, table, visibi
             answers = []
             for headers in CALLERS.values():
                 image = await an_image(client, visibility) if route in CHANGES_THE_IMAGE else ready
-                answers.append(await status(client, route, image, headers))
+                answers.append((await answer(client, route, image, headers, ticket_id)).status_code)
             got[route] = tuple(answers)
         assert got == table
+
+
+@pytest.mark.parametrize(
+    ("table", "by_ticket", "visibility"), [(TABLE, TICKETS, "private"), (PUBLIC, TICKETS_FOR_PUBLIC, "public")]
+)
+async def test_an_upload_ticket_reaches_what_it_has_uploaded_and_nothing_else(settings, table, by_ticket, visibility):
+    async with closed_application(settings) as (application, client):
+        ticket, uploader = [await a_ticket(client) for _ in range(2)]
+        image = (await post(client, unique_photo(), headers=uploader, visibility=visibility)).json()["id"]
+        async with open_processing(application, name="worker") as processing:
+            await processing.process(image)
+        ticket_id = (await create_upload_ticket(client, CALLERS["owner"]))["id"]
+        for route, (*_, expired) in table.items():
+            answers = [await answer(client, route, image, headers, ticket_id) for headers in (ticket, uploader)]
+            refused = (403, 403) if expired == 401 else (expired, expired)
+            assert tuple(a.status_code for a in answers) == by_ticket.get(route, refused), route
+            if expired == 401 and route not in by_ticket:
+                assert answers[1].json()["code"] == "upload_ticket_not_enough", route
 
 
 async def test_a_refusal_names_the_authentication_scheme(settings):
@@ -147,14 +194,14 @@ async def test_a_refusal_names_the_authentication_scheme(settings):
 async def test_another_owners_image_looks_like_a_missing_one(settings):
     async with closed_application(settings) as (_, client):
         private, none = await an_image(client, "private"), "01990000-0000-7000-8000-000000000000"
+        ticket = await a_ticket(client)
+        for route in (r for r in TICKETS if TICKETS[r][0] == 404):
+            await assert_same_refusal(client, route, private, none, ticket)
         for name in ("anonymous", "another", "writer"):
             for route in (r for r in TABLE if "{image_id}" in r):
                 if TABLE[route][list(CALLERS).index(name)] in (200, 201, 303, 409):
                     continue
-                one, other = [await answer(client, route, image, CALLERS[name]) for image in (private, none)]
-                assert one.status_code == other.status_code, (route, name)
-                same = [{**a.json(), "instance": "", "requestId": ""} for a in (one, other)]
-                assert same[0] == same[1], (route, name)
+                await assert_same_refusal(client, route, private, none, CALLERS[name])
 
 
 async def an_image(client: httpx.AsyncClient, visibility: str) -> str:
@@ -164,17 +211,35 @@ async def an_image(client: httpx.AsyncClient, visibility: str) -> str:
     return image
 
 
-async def status(client: httpx.AsyncClient, route: str, image: str, headers: dict[str, str]) -> int:
-    return (await answer(client, route, image, headers)).status_code
+async def a_ticket(client: httpx.AsyncClient) -> dict[str, str]:
+    return upload_headers((await create_upload_ticket(client, CALLERS["owner"], uses=10))["ticket"])
 
 
-async def answer(client: httpx.AsyncClient, route: str, image: str, headers: dict[str, str]) -> httpx.Response:
+async def assert_same_refusal(
+    client: httpx.AsyncClient, route: str, private: str, none: str, headers: dict[str, str]
+) -> None:
+    one, other = [await answer(client, route, image, headers) for image in (private, none)]
+    assert one.status_code == other.status_code, (route, headers)
+    same = [{**a.json(), "instance": "", "requestId": ""} for a in (one, other)]
+    assert same[0] == same[1], (route, headers)
+
+
+async def answer(
+    client: httpx.AsyncClient, route: str, image: str, headers: dict[str, str], ticket_id: str = ""
+) -> httpx.Response:
     method, path = route.split(" ")
     sent = dict(REQUEST_OPTIONS.get(route, {}))
     if route == "POST /api/v1/images":
         sent = {"files": {"file": ("a.jpg", unique_photo())}}
     sent["headers"] = {**sent.get("headers", {}), **headers}
-    values = {"image_id": image, "job_id": "1", "file": "320.webp", "name": "home.js", "path": "nothing"}
+    values = {
+        "image_id": image,
+        "ticket_id": ticket_id,
+        "job_id": "1",
+        "file": "320.webp",
+        "name": "home.js",
+        "path": "nothing",
+    }
     if path.startswith("/iiif"):
         values |= {"region": "full", "size": "80,", "rotation": "0", "file": "default.jpg"}
     url = path.format(**values)

@@ -151,6 +151,25 @@ async def test_a_small_gallery_does_not_pay_for_a_large_one(large_gallery):
     assert "Rows Removed" not in text, text
 
 
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        (ListQuery(), []),
+        (ListQuery(sort=Sort.TITLE), []),
+        (ListQuery(statuses=[Status.READY, Status.FAILED]), ["lake"]),
+    ],
+)
+async def test_a_list_of_few_images_reads_only_these(large_gallery, query, words):
+    """An upload ticket's list costs the same in a library of any size."""
+    async with large_gallery.database.primary() as db:
+        few = [str(row["id"]) for row in await db.fetch("SELECT id FROM image LIMIT 100")]
+    look = ListStatements(SHARED_OWNER, query, SearchWords(words), 51, few)
+    text = await plan(large_gallery, "", look.sort_few(), look)
+    assert "image_pkey" in text, text
+    assert not set(INDEX.values()) & set(re.findall(r"\w+", text)), text
+    assert "Seq Scan" not in text, text
+
+
 async def test_ids_are_read_by_key(large_gallery):
     ids = await insert_images(large_gallery, *(str(n) for n in range(50)))
     async with large_gallery.database.primary() as db:

@@ -7,7 +7,7 @@ import httpx
 
 import gallery_processes
 import photos
-from credentials import JWT_SECRET, bearer_headers, make_token, run_command, secret_of
+from credentials import JWT_SECRET, bearer_headers, make_token, run_command, secret_of, upload_headers
 from factories import wait_until_settled
 
 SECRET_BYTES = b"pixels of a private picture"
@@ -53,6 +53,15 @@ async def test_no_secret_and_no_body_is_logged_at_debug_level(environment, tmp_p
         async with other_client.stream("GET", "/api/v1/notifications/stream", params={"ticket": ticket}) as stream:
             assert stream.status_code == 200
         assert (await other_client.get(f"/api/v1/notifications/stream?ticket={ticket}x")).status_code == 401
+        upload_ticket = (await client.post("/api/v1/uploads/ticket")).json()["ticket"]
+        by_ticket = upload_headers(upload_ticket)
+        assert (await other_client.get("/api/v1/images", headers=by_ticket)).status_code == 200
+        assert (await other_client.get(f"/api/v1/images?ticket={upload_ticket}")).status_code == 401
+        for headers in (upload_headers(upload_ticket + "x"), bearer_headers(upload_ticket)):
+            assert (await other_client.get("/api/v1/images", headers=headers)).status_code == 401
+        stream_url = f"/api/v1/notifications/stream?ticket={upload_ticket}"
+        async with other_client.stream("GET", stream_url) as stream:
+            assert stream.status_code == 200
         cookie = (await other_client.post("/api/v1/session", headers=bearer_headers(token))).headers["set-cookie"]
         session = re.match(r"[^=]+=([^;]+)", cookie)[1]
     logged = api.log_text() + worker.log_text()
@@ -61,7 +70,7 @@ async def test_no_secret_and_no_body_is_logged_at_debug_level(environment, tmp_p
     hidden = {
         "API key": secret_of(key), "JWT": token.rpartition(".")[2], "signature of a link": signature,
         "its reverse": signature[::-1], "ticket": ticket, "session": session, "signing key": signing_key,
-        "link key": link_key,
+        "link key": link_key, "upload ticket": upload_ticket.rpartition("_")[2],
         "secret of JWTs": JWT_SECRET, "password": environment["DATABASE_URL"].split("@")[0].rpartition(":")[2],
         "bytes": SECRET_BYTES.decode(), **metadata,
     }  # fmt: skip

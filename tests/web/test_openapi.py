@@ -54,6 +54,15 @@ async def test_the_document_is_valid(client):
     assert [error.message for error in OpenAPIV31SpecValidator(document).iter_errors()] == []
 
 
+async def test_operations_that_take_upload_tickets_say_so(client):
+    document = await the_document(client)
+    operations = [operation for item in document["paths"].values() for operation in item.values()]
+    by_ticket = {o["operationId"] for o in operations if {"uploadTicket": []} in o.get("security", [])}
+    assert {"uploadImage", "checkFiles", "listImages", "getImage", "readOriginal", "streamNotifications"} <= by_ticket
+    assert not {"createUploadTicket", "revokeUploadTicket", "editImage", "signLinks", "deleteImage"} & by_ticket
+    assert {"bearer": []} in document["paths"]["/api/v1/images"]["get"]["security"]
+
+
 async def test_every_operation_has_a_name_and_documents_its_errors(client):
     document = await the_document(client)
     operations = [operation for item in document["paths"].values() for operation in item.values()]

@@ -1,5 +1,6 @@
 """Callers, owners and scopes, and the policies of routes."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any, NewType
 
@@ -28,8 +29,30 @@ class CredentialKind(StrEnum):
     TOKEN = "token"  # noqa: S105  not a secret
     SESSION = "session"
     TICKET = "ticket"
+    UPLOAD_TICKET = "upload ticket"
     LINK = "link"
     ANONYMOUS = "anonymous"
+
+
+class UploadRules(Struct, frozen=True, kw_only=True):
+    """What an upload ticket demands of each upload: at most `max_bytes`, one of these MIME types (empty: any), and
+    these values of fields (`None`: any). The image has the tags in any case.
+    """
+
+    max_bytes: int | None = None
+    types: Sequence[str] = ()
+    visibility: str | None = None
+    tags: Sequence[str] = ()
+    lane: str | None = None
+
+
+class UploadTicket(Struct, frozen=True, kw_only=True):
+    """An upload ticket as it was when its request began; `image_ids` are the images that it has uploaded."""
+
+    id: str
+    uses_left: int
+    rules: UploadRules
+    image_ids: frozenset[str]
 
 
 class Caller(Struct, frozen=True, kw_only=True):
@@ -43,20 +66,41 @@ class Caller(Struct, frozen=True, kw_only=True):
     signing_key_id: str | None = None  # of a session, ticket or link: all ends when this signing key is dropped
     link_key_id: str | None = None  # of a link that another server has signed: it ends when this link key is revoked
     image_id: str | None = None  # of a signed link: the only image that it serves
+    upload_ticket: UploadTicket | None = None  # it may upload for its owner, and read what the ticket has uploaded
 
     def may(self, scope: Scope) -> bool:
         return scope in self.scopes or Scope.ADMIN in self.scopes
 
     def acts_for(self, owner: Owner) -> bool:
         """Whether the caller may change images of `owner`: its own, or all as an admin."""
-        return owner == self.owner != NO_OWNER or Scope.ADMIN in self.scopes
+        return (owner == self.owner != NO_OWNER and self.upload_ticket is None) or Scope.ADMIN in self.scopes
+
+    @property
+    def ticket_id(self) -> str | None:
+        return None if self.upload_ticket is None else self.upload_ticket.id
+
+    @property
+    def only_images(self) -> frozenset[str] | None:
+        """Of its owner's images, those that the caller may read; `None`: all of them, if it has `images:read`."""
+        return None if self.upload_ticket is None else self.upload_ticket.image_ids
+
+    def has_uploaded(self, image: str) -> bool:
+        """Whether its upload ticket has uploaded the image."""
+        return self.upload_ticket is not None and image in self.upload_ticket.image_ids
 
     @property
     def rate_limit_key(self) -> str | None:
         """The key under which its requests and streams are counted; `None`: they are counted by client address."""
         if self.kind in (CredentialKind.OPEN_MODE, CredentialKind.ANONYMOUS):
             return None
+        if self.upload_ticket is not None:
+            return f"ticket:{self.upload_ticket.id}"
         return f"key:{self.api_key_id}" if self.api_key_id else f"owner:{self.owner}"
+
+    @property
+    def logged_as(self) -> str | None:
+        """The credential's name in log lines, if it has one."""
+        return self.rate_limit_key if self.api_key_id or self.upload_ticket else None
 
     @property
     def owner_filter(self) -> Owner | None:
@@ -65,13 +109,15 @@ class Caller(Struct, frozen=True, kw_only=True):
 
     def may_see(self, image: str, owner: Owner, *, public: bool) -> bool:
         """Whether the caller may see the image; checked before any part of it is returned."""
-        return public or image == self.image_id or (self.may(Scope.READ) and self.acts_for(owner))
+        if public or image == self.image_id or self.has_uploaded(image):
+            return True
+        return self.may(Scope.READ) and self.acts_for(owner)
 
     def not_visible_error(self, image: str) -> GalleryError:
         """The error for an image the caller may not see: the same as for a missing one, to hide that it exists."""
         if self.kind is CredentialKind.ANONYMOUS:
             return CredentialsRequired(image=image)
-        if self.kind is not CredentialKind.LINK and not self.may(Scope.READ):
+        if self.kind not in (CredentialKind.LINK, CredentialKind.UPLOAD_TICKET) and not self.may(Scope.READ):
             return ScopeMissing(Scope.READ)
         return ImageNotFound(image=image)
 
@@ -99,20 +145,28 @@ class RoutePolicy(Struct, frozen=True):
     allow_anonymous: bool = False  # for routes that also serve public images
     link_purposes: tuple[Purpose, ...] = ()  # accepts links signed for one of these
     allow_ticket: bool = False
+    allow_upload_ticket: bool = False  # without `scope`; handlers serve it what it has uploaded
 
 
 def _opt(policy: RoutePolicy) -> dict[str, Any]:
     return {"policy": policy}
 
 
+def _serve(*link_purposes: Purpose) -> dict[str, Any]:
+    return _opt(RoutePolicy(Scope.READ, allow_anonymous=True, link_purposes=link_purposes, allow_upload_ticket=True))
+
+
 READ = _opt(RoutePolicy(Scope.READ))
 WRITE = _opt(RoutePolicy(Scope.WRITE))
-READ_PUBLIC = _opt(RoutePolicy(Scope.READ, allow_anonymous=True))
-SERVE = _opt(RoutePolicy(Scope.READ, allow_anonymous=True, link_purposes=(Purpose.LINK,)))
-SERVE_ORIGINAL = _opt(RoutePolicy(Scope.READ, allow_anonymous=True, link_purposes=(Purpose.LINK, Purpose.DOWNLOAD)))
-SERVE_PICTURE = _opt(RoutePolicy(Scope.READ, allow_anonymous=True, link_purposes=(Purpose.PICTURE,)))
-STREAM = _opt(RoutePolicy(Scope.READ, allow_ticket=True))
+READ_UPLOADED = _opt(RoutePolicy(Scope.READ, allow_upload_ticket=True))
+UPLOAD = _opt(RoutePolicy(Scope.WRITE, allow_upload_ticket=True))
+READ_PUBLIC = _serve()
+SERVE = _serve(Purpose.LINK)
+SERVE_ORIGINAL = _serve(Purpose.LINK, Purpose.DOWNLOAD)
+SERVE_PICTURE = _serve(Purpose.PICTURE)
+STREAM = _opt(RoutePolicy(Scope.READ, allow_ticket=True, allow_upload_ticket=True))
 ADMIN = _opt(RoutePolicy(Scope.ADMIN))
+CHECK = _opt(RoutePolicy(None, allow_upload_ticket=True))
 AUTHENTICATED = _opt(RoutePolicy(None))
 PUBLIC = _opt(RoutePolicy(None, authenticate=False))
 DEFAULT_POLICY = RoutePolicy(Scope.ADMIN)  # of a route without a policy

@@ -19,6 +19,7 @@ from gallery.access.sessions import Sessions
 from gallery.access.signed_links import SignedLinks
 from gallery.access.signing import Signatures
 from gallery.access.tokens import KeySource, StaticKey, Tokens
+from gallery.access.upload_tickets import UploadTickets, looks_like_upload_ticket
 from gallery.adapters.postgres.database import Database
 from gallery.errors import CredentialNotValid, DatabaseUnavailable
 from gallery.settings import AccessSettings, Settings
@@ -35,6 +36,7 @@ class Credentials(Struct, frozen=True):
     bearer: str | None = None
     api_key: str | None = None
     session: str | None = None
+    upload_ticket: str | None = None
 
 
 class Credential(NamedTuple):
@@ -49,6 +51,7 @@ class Access:
         self.keys = ApiKeys(database)
         self.signatures = Signatures(database, settings.access.signing_keys)
         self.sessions = Sessions(self.signatures)
+        self.upload_tickets = UploadTickets(database)
         self.link_keys = LinkKeys(database, settings.access.link_keys)
         check_separate(settings.access.link_keys, settings.access.signing_keys)
         self.links = SignedLinks(self.signatures, self.link_keys, settings.access.link_window)
@@ -79,7 +82,9 @@ class Access:
         return credential is None or credential.text in self._verified_credentials
 
     def _find_credential(self, credentials: Credentials) -> Credential | None:
-        """The credential that decides: an API key, else a token, else a session."""
+        """The credential that decides: an upload ticket, which may do least; else an API key, a token, a session."""
+        if credentials.upload_ticket is not None:
+            return Credential(CredentialKind.UPLOAD_TICKET, credentials.upload_ticket)
         headers = [text for text in (credentials.bearer, credentials.api_key) if text is not None]
         for text in headers:
             if looks_like_api_key(text):
@@ -93,18 +98,34 @@ class Access:
     async def _verify(self, credential: Credential) -> Caller:
         if credential.kind is CredentialKind.TOKEN and self._tokens is not None:
             return await self._tokens.authenticate(credential.text)
+        if credential.kind is CredentialKind.UPLOAD_TICKET:
+            return await self._authenticate_upload_ticket(credential.text)
         if credential.kind is CredentialKind.SESSION:
             return await self._check_not_revoked(await self.sessions.verify_session(credential.text))
         return await self.keys.authenticate(credential.text)
 
     async def authenticate_ticket(self, text: str) -> Caller:
-        """Raises `CredentialNotValid`, `DatabaseUnavailable`."""
+        """The caller with a ticket in a URL, for the stream alone or for uploads.
+
+        Raises `CredentialNotValid`, `DatabaseUnavailable`.
+        """
+        if looks_like_upload_ticket(text):
+            return await self._authenticate_upload_ticket(text)
         return await self._check_not_revoked(await self.sessions.verify_ticket(text))
+
+    async def _authenticate_upload_ticket(self, text: str) -> Caller:
+        caller = await self.upload_tickets.authenticate(text)
+        if not await self._keys_are_valid(caller):
+            raise CredentialNotValid(reason="key behind the upload ticket revoked", ticket=caller.ticket_id)
+        return caller
 
     def valid_until(self, caller: Caller, verified_at: float) -> float:
         """Until when the caller that was verified at that time is valid, while its `key_checks` hold; both
-        `time.monotonic`. In the past for a caller that has expired.
+        `time.monotonic`. In the past for a caller that has expired, and for one with an upload ticket, which is read
+        again for each request.
         """
+        if caller.kind is CredentialKind.UPLOAD_TICKET:
+            return -math.inf
         limits = [verified_at + REVOCATION_CHECK_SECONDS if caller.kind is CredentialKind.TOKEN else math.inf]
         if caller.expires_at is not None:
             limits.append(time.monotonic() + caller.expires_at - time.time())
@@ -122,7 +143,8 @@ class Access:
     async def wait_until_expired(self, caller: Caller) -> None:
         """Returns when the caller's credential has expired or was revoked, at most some seconds late."""
         while not self.has_expired(caller) and not await self.is_revoked(caller):
-            left = REVOCATION_CHECK_SECONDS if caller.api_key_id or caller.signing_key_id else 3600.0
+            can_end = caller.api_key_id or caller.signing_key_id or caller.upload_ticket
+            left = REVOCATION_CHECK_SECONDS if can_end else 3600.0
             if caller.expires_at is not None:
                 left = min(left, caller.expires_at - time.time())
             await asyncio.sleep(max(0.01, left))
@@ -131,11 +153,18 @@ class Access:
         return caller.expires_at is not None and caller.expires_at <= time.time()
 
     async def is_revoked(self, caller: Caller) -> bool:
-        """Whether a key behind the caller is revoked or dropped; false while the database is unavailable."""
+        """Whether the upload ticket or a key behind the caller is revoked or dropped; false while the database is
+        unavailable.
+        """
         try:
-            return not all([await check.repeat() for check in self.key_checks(caller)])
+            if caller.ticket_id is not None and await self.upload_tickets.is_revoked(caller.ticket_id):
+                return True
+            return not await self._keys_are_valid(caller)
         except DatabaseUnavailable:
             return False
+
+    async def _keys_are_valid(self, caller: Caller) -> bool:
+        return all([await check.repeat() for check in self.key_checks(caller)])
 
     async def _check_not_revoked(self, caller: Caller) -> Caller:
         if caller.api_key_id is not None and not await self.keys.is_valid(caller.api_key_id):

@@ -80,7 +80,7 @@ class PictureRequests:
 
     def order(self, caller: Caller, image: Image, requested: RequestedPicture, accept: str) -> PictureOrder:
         """Raises `PictureNotAllowed`, `ImageNotReady`, `InvalidField` for a rect outside, or a format that is off."""
-        self._check_allowed(caller, requested.sent)
+        self._check_allowed(caller, image, requested.sent)
         if image.width is None or image.height is None:
             raise ImageNotReady(image=image.id, status=image.status)
         spec = self._spec(requested.query, image.width, image.height, accept)
@@ -96,9 +96,11 @@ class PictureRequests:
         focus = "" if image.focus is None else f"{image.focus.x},{image.focus.y}"
         return hashlib.sha256(f"{self.recipe.pictures_version} {focus}".encode()).hexdigest()[:8]
 
-    def _check_allowed(self, caller: Caller, sent: PictureQuery) -> None:
+    def _check_allowed(self, caller: Caller, image: Image, sent: PictureQuery) -> None:
         """Raises `PictureNotAllowed`."""
-        if caller.may(Scope.READ) or caller.kind is CredentialKind.LINK or self._anonymous == "any":
+        if caller.may(Scope.READ) or caller.has_uploaded(image.id) or caller.kind is CredentialKind.LINK:
+            return
+        if self._anonymous == "any":
             return
         plain_preset = msgspec.structs.replace(sent, dpr=None) == PictureQuery(preset=sent.preset)
         by_preset = sent.preset is not None and sent.dpr in ANONYMOUS_DPRS and plain_preset

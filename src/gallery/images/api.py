@@ -11,7 +11,7 @@ from litestar.params import FromPath, JSONBody
 from litestar.response import Response
 
 from gallery.access.authorized import caller_of
-from gallery.access.model import READ, READ_PUBLIC, WRITE, Caller
+from gallery.access.model import READ, READ_PUBLIC, READ_UPLOADED, WRITE, Caller
 from gallery.access.service import Access
 from gallery.access.signed_links import LinkSigner
 from gallery.conditions import expected_versions, unchanged
@@ -39,7 +39,7 @@ def reads(cached_reads: CachedReads, access: Access, public_url: str) -> list[HT
 
     @get(
         "/",
-        opt=READ,
+        opt=READ_UPLOADED,
         operation_class=ListOperation,
         operation_id="listImages",
         summary="List and search images, newest first",

@@ -30,8 +30,12 @@ class CachedReads:
 
     async def page(self, caller: Caller, query: ListQuery) -> CachedList:
         """Raises `InvalidField`."""
-        if query.words and self._images.has_replicas:  # a search is expensive and rarely repeated: read a replica
+        if (
+            query.words and self._images.has_replicas and caller.only_images is None
+        ):  # a search is expensive and rarely repeated: read a replica
             return self._encode_page(await self._images.page(caller, query))
+        if caller.only_images is not None:  # another list than its owner's
+            return self._encode_page(await self._images.current_page(caller, query))
         entry, token = await self._cache.find_list(caller.owner, query.fingerprint)
         if entry is None and token is None:
             entry = self._encode_page(await self._images.page(caller, query))

@@ -14,7 +14,7 @@ words are so common that step 2, which collects all matches from the index, is l
 from constants; every value of the client is a bound parameter.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -86,11 +86,12 @@ ORDERS = {
 }
 
 
-async def page(db: Connection, owner: Owner, query: ListQuery) -> Page[Image]:
-    """A page of the owner's images that match the query. Raises `InvalidField`."""
+async def page(db: Connection, owner: Owner, query: ListQuery, only: Collection[str] | None = None) -> Page[Image]:
+    """A page of the owner's images that match the query, and that are among `only` if given. Raises `InvalidField`."""
     if query.ids is not None:
-        return Page([from_row(row) for row in await db.fetch(FIND_BY_IDS, owner, query.ids)])
-    statements = ListStatements(owner, query, await _normalized_words(db, query), query.limit + 1)
+        ids = [id_ for id_ in query.ids if only is None or id_ in only]
+        return Page([from_row(row) for row in await db.fetch(FIND_BY_IDS, owner, ids)])
+    statements = ListStatements(owner, query, await _normalized_words(db, query), query.limit + 1, only)
     rows, scanned_until = await _fetch(db, statements, query.limit + 1)
     last = rows[query.limit - 1] if len(rows) > query.limit else scanned_until
     images = [from_row(row) for row in rows[: query.limit]]
@@ -111,6 +112,8 @@ async def _normalized_words(db: Connection, query: ListQuery) -> "SearchWords":
 
 async def _fetch(db: Connection, statements: "ListStatements", limit: int) -> tuple[Sequence[Record], Record | None]:
     """At most `limit` rows, and the row at which the scan ended if there may be more rows after it."""
+    if statements.few:
+        return await db.fetch(statements.sort_few(), *statements.parameters), None
     if statements.simple:
         return await db.fetch(statements.all(), *statements.parameters), None
 
@@ -152,8 +155,14 @@ class SearchWords(Struct, frozen=True):
 class ListStatements:
     """The SQL statements of one query; all but one take the same `parameters`."""
 
-    def __init__(self, owner: Owner, query: ListQuery, words: SearchWords, limit: int) -> None:
+    def __init__(
+        self, owner: Owner, query: ListQuery, words: SearchWords, limit: int, only: Collection[str] | None = None
+    ) -> None:
         self.parameters: list[Any] = [owner, limit]
+        self.few = only is not None  # they are read by their ids, before all else
+        self._images = "image"
+        if only is not None:
+            self._images = f"(SELECT * FROM image WHERE id = ANY({self._bind(list(only))}::uuid[]) OFFSET 0) image"
         self._order = ORDERS[query.sort]
         self._columns = f"{ALL_COLUMNS}, image.{self._order.column} AS key"
         scope = ["owner = $1", "deleted_at IS NULL", *self._after_cursor(query)]
@@ -174,6 +183,11 @@ class ListStatements:
     def simple(self) -> bool:
         """Whether PostgreSQL needs no planner options: it has one obvious plan."""
         return not self.filters and len(self._scopes) == 1
+
+    def sort_few(self) -> str:
+        """A page of few images: all of them are read, then filtered and sorted."""
+        matches = f" WHERE {_conjunction(self.filters)}" if self.filters else ""
+        return self._page(f"{self._source()}{matches}")
 
     def all(self) -> str:
         """A page without filters."""
@@ -220,7 +234,7 @@ class ListStatements:
 
     def _source(self, suffix: str = "") -> str:
         """The owner's images with their sort key. PostgreSQL merges several scopes, each in order, in that order."""
-        images = f"SELECT *, {self._order.sort_key} AS sort_key FROM image"
+        images = f"SELECT *, {self._order.sort_key} AS sort_key FROM {self._images}"
         return f"({' UNION ALL '.join(f'({images} WHERE {scope} {suffix})' for scope in self._scopes)}) image"
 
     def _after_cursor(self, query: ListQuery) -> list[str]:

@@ -53,28 +53,34 @@ class Images:
     async def find_by_content(self, caller: Caller, digests: Collection[str]) -> dict[str, ImageId]:
         """The caller's own images whose originals have these SHA-256 (lower-case hex), by their SHA-256.
 
-        From the primary: a client may delete its own copy of a file that it is told is here.
+        From the primary: a client may delete its own copy of a file that it is told is here. Of an upload ticket, those
+        that it has uploaded.
         """
         async with self._database.primary() as db:
-            return await store.find_by_content(db, caller.owner, digests)
+            found = await store.find_by_content(db, caller.owner, digests)
+        only = caller.only_images
+        return {digest: image for digest, image in found.items() if only is None or image in only}
 
     async def get_owned(self, caller: Caller, image_id: ImageId) -> Image:
-        """The image, if the caller may change it; `images:read` is not needed. Raises `ImageNotFound`."""
+        """The image, if the caller may change it or has uploaded it by its ticket; `images:read` is not needed.
+
+        Raises `ImageNotFound`.
+        """
         async with self._database.primary() as db:
             image = await store.find(db, image_id)
-        if image is None or not caller.acts_for(image.owner):
+        if image is None or not (caller.acts_for(image.owner) or caller.has_uploaded(image_id)):
             raise ImageNotFound(image=image_id)
         return image
 
     async def page(self, caller: Caller, query: ListQuery) -> Page[Image]:
         """A page of the caller's images that match the query, perhaps from a replica. Raises `InvalidField`."""
-        owner = caller.owner
-        return await self._database.read(lambda db: listing.page(db, owner, query), owner_subject(owner))
+        owner, only = caller.owner, caller.only_images
+        return await self._database.read(lambda db: listing.page(db, owner, query, only), owner_subject(owner))
 
     async def current_page(self, caller: Caller, query: ListQuery) -> Page[Image]:
         """The same from the primary, so that it may be cached. Raises `InvalidField`."""
         async with self._database.primary() as db:
-            return await listing.page(db, caller.owner, query)
+            return await listing.page(db, caller.owner, query, caller.only_images)
 
     @property
     def has_replicas(self) -> bool:

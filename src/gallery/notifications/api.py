@@ -77,7 +77,9 @@ async def stream(
     ] = None,
     ticket: Annotated[  # noqa: ARG001  the auth guard reads it; here it is documented
         str | None,
-        QueryParameter(description="From `POST /notifications/ticket`, for clients that cannot send headers"),
+        QueryParameter(
+            description="From `POST /notifications/ticket`, for clients that cannot send headers; or an upload ticket"
+        ),
     ] = None,
 ) -> EventStream:
     """A browser's `EventSource` cannot send headers: put a ticket into the URL, or use the session cookie.
@@ -88,7 +90,7 @@ async def stream(
     `addEventListener`, since `onmessage` is never called. URLs in events are relative, unless `GALLERY_PUBLIC_URL` is
     set.
     """
-    event_filter = EventFilter(caller.owner, _types(types), _image(image))
+    event_filter = EventFilter(caller.owner, _types(types), _image(image), caller.only_images)
     follow = Follow(event_filter, caller, request.headers.get("last-event-id", after))
     return EventStream(feed, follow, settings.notifications, stream_slot)
 

@@ -71,6 +71,7 @@ class Feed:
     async def _begin(self, subscriber: Subscriber, last_event_id: str | None) -> None:
         """The frames before the first new event. On return the client has all events that this process has read."""
         await self._wait_until_started(subscriber)
+        await self._streams.load_images(subscriber)
         if last_event_id is None:
             subscriber.after = self._recent.head
             subscriber.write(make_block(b"retry: 3000\nid: %d\n\n" % subscriber.after))

@@ -41,17 +41,21 @@ class NumberedEvent(Struct, frozen=True):
 
 
 class EventFilter(Struct, frozen=True):
-    """The events that a subscriber wants; an empty set of types means all of them."""
+    """The events that a subscriber wants; an empty set of types means all of them. `only_images` are those of its
+    owner's that it may read, if not all.
+    """
 
     owner: str
     types: frozenset[str] = frozenset()
     image_id: str | None = None
+    only_images: frozenset[str] | None = None
 
     def matches(self, event: Event) -> bool:
         return (
             event.owner == self.owner
             and (not self.types or event.type in self.types)
             and (self.image_id is None or event.image_id == self.image_id)
+            and (self.only_images is None or event.image_id in self.only_images)
         )
 
     def frames(self, events: Sequence[NumberedEvent]) -> bytes:

@@ -10,11 +10,13 @@ from typing import NamedTuple
 
 import structlog
 
+from gallery.access.model import Caller
 from gallery.access.service import REVOCATION_CHECK_SECONDS, Access
 from gallery.notifications.model import EventFilter, NumberedEvent, heartbeat_frame
 from gallery.notifications.recent_events import RecentEvents
 from gallery.notifications.sinks import Block, make_block
 from gallery.notifications.subscriber import Subscriber
+from gallery.notifications.ticket_streams import TicketStreams
 from gallery.ops import metrics
 from gallery.settings import NotificationsSettings
 
@@ -40,6 +42,7 @@ class Streams:
         self._patience = settings.patience
         self._pause = min(MAX_PAUSE_SECONDS, settings.heartbeat / 4, settings.patience / 4)
         self._open: set[Subscriber] = set()
+        self._by_ticket = TicketStreams(access.upload_tickets)
         self._followers: dict[str, dict[EventFilter, set[Subscriber]]] = {}  # by owner
         self._writing = asyncio.Lock()  # a heartbeat never comes between the head's move and its events
         self.ended = False
@@ -47,6 +50,7 @@ class Streams:
     def open(self, subscriber: Subscriber) -> None:
         """Count a stream, until `close`; it gets new events from `follow` on."""
         self._open.add(subscriber)
+        self._by_ticket.add(subscriber)
         metrics.STREAMS.add(1)
         if self.ended:
             subscriber.end()
@@ -54,9 +58,14 @@ class Streams:
     def close(self, subscriber: Subscriber) -> None:
         subscriber.end()  # no heartbeat behind the end of the response
         self._open.discard(subscriber)
+        self._by_ticket.discard(subscriber)
         metrics.STREAMS.add(-1)
         if subscriber.following:
             self._unfollow(subscriber)
+
+    async def load_images(self, subscriber: Subscriber) -> None:
+        """Before a replay: the images of the upload ticket of an open stream. Raises `DatabaseUnavailable`."""
+        await self._by_ticket.load(subscriber)
 
     def follow(self, subscriber: Subscriber) -> None:
         """Write new events to the subscriber: those after the present head, and after `subscriber.after`."""
@@ -71,6 +80,13 @@ class Streams:
             del filters[subscriber.event_filter]
         if not filters:
             del self._followers[subscriber.event_filter.owner]
+
+    def _widen(self, subscriber: Subscriber, event_filter: EventFilter) -> None:
+        if subscriber.following:
+            self._unfollow(subscriber)
+        subscriber.event_filter = event_filter
+        if subscriber.following:
+            self.follow(subscriber)
 
     def end(self) -> None:
         """End all streams, and new ones at once."""
@@ -88,7 +104,10 @@ class Streams:
         """Move the head behind these events, and write them to all followers.
 
         The followers are those of the moment in which the head moves: a later one gets the events by its replay.
+        Raises `DatabaseUnavailable` before the head moves.
         """
+        for subscriber, event_filter in await self._by_ticket.find_wider(events):
+            self._widen(subscriber, event_filter)
         async with self._writing:
             before = self._recent.head
             self._recent.append(events)
@@ -142,14 +161,20 @@ class Streams:
                 await asyncio.sleep(0)
 
     async def _end_revoked(self) -> None:
-        """End streams whose API key was revoked, or whose signing key was dropped. Each key is looked up once."""
+        """End streams whose API key or upload ticket was revoked, or whose signing key was dropped. Each is looked up
+        once.
+        """
         while not self.ended:
             await asyncio.sleep(REVOCATION_CHECK_SECONDS)
-            callers = {(s.caller.api_key_id, s.caller.signing_key_id): s.caller for s in self._open}
+            callers = {_revocable(s.caller): s.caller for s in self._open}
             revoked = {keys for keys, caller in callers.items() if await self._access.is_revoked(caller)}
             for subscriber in self._open:
-                if (subscriber.caller.api_key_id, subscriber.caller.signing_key_id) in revoked:
+                if _revocable(subscriber.caller) in revoked:
                     subscriber.end()
+
+
+def _revocable(caller: Caller) -> tuple[str | None, ...]:
+    return caller.api_key_id, caller.signing_key_id, caller.ticket_id
 
 
 def _deliver(delivery: Delivery, subscriber: Subscriber, before: int) -> None:

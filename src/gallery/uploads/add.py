@@ -14,7 +14,7 @@ from gallery.access.model import Caller
 from gallery.adapters.objects.content import DownloadHeaders
 from gallery.adapters.objects.store import ObjectStore
 from gallery.adapters.postgres.database import Connection, Database
-from gallery.errors import QuotaExceeded, Rejected
+from gallery.errors import Forbidden, QuotaExceeded, Rejected
 from gallery.failpoints import Failpoint
 from gallery.images import object_rows, timeline
 from gallery.images import store as images
@@ -79,8 +79,8 @@ class NewImages:
         """Store a photo and its metadata; the image is PENDING until a worker has rendered it.
 
         If the caller has an image with the same bytes, the result is that image with its own metadata, retried if it is
-        FAILED. `in_transaction` runs in the transaction that adds or finds the image. Raises `NotAPicture`,
-        `TooManyPixels`, `SideTooLong`, `QuotaExceeded`, `Unavailable`.
+        FAILED. `in_transaction` runs in the transaction that adds or finds the image, and may refuse it. Raises
+        `NotAPicture`, `TooManyPixels`, `SideTooLong`, `QuotaExceeded`, `Unavailable`.
         """
         try:
             facts = await asyncio.to_thread(probe, upload.file, self._limits)
@@ -105,7 +105,7 @@ class NewImages:
                 if duplicate is not None:  # another upload of the same bytes was faster
                     await self._release(image_id)
                     return duplicate
-        except QuotaExceeded:
+        except (Rejected, Forbidden):  # by the quota or by `in_transaction`
             await self._release(image_id)
             raise
         failpoints.hit(Failpoint.UPLOAD_COMMITTED)

@@ -8,7 +8,7 @@ from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.response import Response
 
-from gallery.access.model import WRITE, Caller
+from gallery.access.model import UPLOAD, Caller
 from gallery.adapters.valkey.rates import UPLOADS
 from gallery.images.schema import JSON
 from gallery.settings import Settings
@@ -17,6 +17,7 @@ from gallery.uploads.form import read_form
 from gallery.uploads.openapi import UploadOperation
 from gallery.uploads.schema import FORM_FIELDS, UploadView
 from gallery.uploads.service import Uploads, parse_idempotency_key, preferred_wait_seconds
+from gallery.uploads.tickets import size_limit
 
 CREATED_DESCRIPTION = (
     "Stored, at `Location`; a worker renders it now. `Idempotency-Replayed: true`: the answer to an earlier request"
@@ -25,7 +26,7 @@ CREATED_DESCRIPTION = (
 
 @post(
     "/",
-    opt=WRITE | UPLOADS,
+    opt=UPLOAD | UPLOADS,
     operation_class=UploadOperation,
     operation_id="uploadImage",
     summary="Upload a photo",
@@ -42,7 +43,7 @@ async def upload(
     uploads: NamedDependency[Uploads],
     settings: NamedDependency[Settings],
 ) -> Response[bytes]:
-    content_type, max_bytes = request.headers.get("content-type", ""), settings.upload.max_bytes
+    content_type, max_bytes = request.headers.get("content-type", ""), size_limit(caller, settings.upload.max_bytes)
     form = read_form(_body(request), content_type, _length(request), max_bytes, FORM_FIELDS, uploads.make_file)
     key = parse_idempotency_key(request.headers.getall("idempotency-key", []))
     response = await uploads.receive(caller, key, form)

@@ -10,7 +10,7 @@ from litestar.params import Body
 from litestar.response import Response
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from gallery.access.model import AUTHENTICATED, Caller, Scope
+from gallery.access.model import CHECK, Caller, Scope
 from gallery.errors import ScopeMissing
 from gallery.images.model import ImageId
 from gallery.images.service import Images
@@ -38,7 +38,7 @@ class CheckedFile(Struct, frozen=True):
 
 @post(
     "/check",
-    opt=AUTHENTICATED,
+    opt=CHECK,
     status_code=200,
     operation_id="checkFiles",
     summary="Find which files are uploaded already",
@@ -50,8 +50,11 @@ async def check_files(
     images: NamedDependency[Images],
     data: Annotated[list[FileToCheck], Body(media_type=RequestEncodingType.JSON, max_items=MAX_FILES)],
 ) -> Response[list[CheckedFile]]:
-    """Up to 5,000 files, each by its SHA-256; needs the scope `images:read` or `images:write`."""
-    if not (caller.may(Scope.READ) or caller.may(Scope.WRITE)):
+    """Up to 5,000 files, each by its SHA-256; needs the scope `images:read` or `images:write`.
+
+    An upload ticket is told of the files that it has uploaded.
+    """
+    if not (caller.may(Scope.READ) or caller.may(Scope.WRITE) or caller.upload_ticket):
         raise ScopeMissing(Scope.READ)
     found = await images.find_by_content(caller, {file.sha256.lower() for file in data})
     checked = [CheckedFile(file.id, found.get(file.sha256.lower(), UNSET)) for file in data]

@@ -80,6 +80,11 @@ class KeyLock:
     def parameters(self) -> tuple[str, ...]:
         return () if self._key is None else (self._key.owner, self._key.route, self._key.value, self._holder)
 
+    @property
+    def answered(self) -> bool:
+        """Whether there is a stored answer, perhaps to a different request."""
+        return self._stored is not None
+
     def find_response(self, fingerprint: str) -> StoredResponse | None:
         """The stored answer, if there is one. Raises `IdempotencyKeyReused` if it belongs to a different request."""
         if self._stored is not None and self._stored.fingerprint != fingerprint:

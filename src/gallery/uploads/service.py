@@ -18,7 +18,7 @@ from gallery.errors import CredentialNotValid, ImageNotFound, InvalidHeader, Una
 from gallery.images.model import Image, ImageId, Status, UploadedFile
 from gallery.images.service import Images
 from gallery.notifications.feed import Feed
-from gallery.uploads import schema
+from gallery.uploads import schema, tickets
 from gallery.uploads.add import NewImages, TransactionHook, UploadResult, no_hook
 from gallery.uploads.form import Form
 from gallery.uploads.idempotency import Idempotency, IdempotencyKey, KeyLock, StoredResponse
@@ -68,13 +68,16 @@ class Uploads:
         """Add the photo in `body`, or return the stored response to its `key`.
 
         Raises `StillInFlight`, `IdempotencyKeyReused`, `CredentialNotValid` if the credential was revoked while the
-        body arrived, and the errors of `read_form` and `NewImages.add`.
+        body arrived, `UploadTicketUsedUp`, `TypeNotAccepted`, and the errors of `read_form` and `NewImages.add`.
         """
-        idempotency_key = IdempotencyKey(caller.owner, ROUTE, key) if key is not None else None
-        async with self._idempotency.lock(idempotency_key) as lock, body as form:
+        idempotency_key = None if key is None else IdempotencyKey(caller.owner, _key_route(caller), key)
+        async with (
+            self._idempotency.lock(idempotency_key) as lock,
+            tickets.checked_body(caller, body, answered=lock.answered) as form,
+        ):
             if await self._access.is_revoked(caller):
                 raise CredentialNotValid(reason="revoked during the upload", key=caller.api_key_id)
-            metadata = schema.parse_metadata(form.fields, form.file_name)
+            metadata = schema.parse_metadata(tickets.apply_rules(caller, form.fields), form.file_name)
             stored = lock.find_response(_fingerprint(form))
             if stored is not None:
                 await self._new_images.ensure_enqueued(stored.image)
@@ -82,6 +85,7 @@ class Uploads:
                 return UploadResponse(stored.status, stored.image, stored.body, state, replayed=True)
             upload = UploadedFile(form.file, form.file_name, form.size, form.sha256)
             hook = self._store_response_hook(lock, _fingerprint(form)) if idempotency_key else no_hook
+            hook = tickets.with_use(caller, hook)
             return self._response_for(await self._new_images.add(caller, upload, metadata, hook))
 
     async def wait_until_settled(self, caller: Caller, response: UploadResponse, seconds: int) -> UploadResponse:
@@ -89,6 +93,7 @@ class Uploads:
 
         If the image is deleted or the caller's credential expires meanwhile, the last response before that.
         """
+        caller = tickets.having_uploaded(caller, response.image)
         expired = asyncio.ensure_future(self._access.wait_until_expired(caller))
         try:
             with self._feed.waiter(response.image, SETTLED_EVENTS) as changed, suppress(ImageNotFound):
@@ -148,6 +153,11 @@ def preferred_wait_seconds(headers: Sequence[str]) -> int | None:
     """The seconds of `wait` in the values of `Prefer` (RFC 7240), at most 60; `None` if there is no valid one."""
     match = WAIT_PATTERN.search(",".join(headers))
     return None if match is None else min(int(match[1]), MAX_WAIT_SECONDS)
+
+
+def _key_route(caller: Caller) -> str:
+    """The route of an idempotency key: a ticket's keys are its own, so it finds no other answers of its owner."""
+    return ROUTE if caller.ticket_id is None else f"{ROUTE} {caller.ticket_id}"
 
 
 def _fingerprint(form: Form) -> str:

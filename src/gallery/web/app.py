@@ -17,6 +17,7 @@ import gallery.delivery.presets_api
 import gallery.images.api
 import gallery.notifications.api
 import gallery.uploads.api
+import gallery.uploads.tickets_api
 from gallery.access.authorized import caller_of
 from gallery.access.model import Caller
 from gallery.delivery.pictures_api import PictureResponses
@@ -39,6 +40,7 @@ def make_app(application: Gallery) -> Application:
             gallery.delivery.iiif_api.router(images, picture_requests, pictures, application.settings.public_url),
             gallery.delivery.presets_api.router(),
             gallery.notifications.api.router(),
+            gallery.uploads.tickets_api.router(),
             probes.health,
             probes.livez,
             probes.readyz,

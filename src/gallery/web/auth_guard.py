@@ -23,7 +23,7 @@ from gallery.access.model import (
     RoutePolicy,
 )
 from gallery.access.service import Access
-from gallery.errors import CredentialsRequired, ForeignOrigin, ImageNotFound, ScopeMissing
+from gallery.errors import CredentialsRequired, ForeignOrigin, ImageNotFound, ScopeMissing, UploadTicketNotEnough
 from gallery.settings import Settings, parse_origins
 from gallery.web.authentication import authenticated_caller, set_authorized
 from gallery.web.middleware.cors import may_write_from, same_origin
@@ -52,14 +52,16 @@ class AuthGuard:
             policy = RoutePolicy(None, authenticate=False)
         caller = await self._authorize(ASGIConnection(scope), policy)
         set_authorized(scope, caller)
-        if caller.api_key_id:
-            logged = f"key:{caller.api_key_id}"
+        logged = caller.logged_as
+        if logged is not None:
             structlog.contextvars.bind_contextvars(caller=logged)
             set_logged_caller(scope, logged)
         await self._app(scope, receive, send)
 
     async def _authorize(self, connection: Connection, policy: RoutePolicy) -> Caller:
-        """Raises `CredentialsRequired`, `CredentialNotValid`, `ScopeMissing`, `LinkNotValid`, `Unavailable`."""
+        """Raises `CredentialsRequired`, `CredentialNotValid`, `ScopeMissing`, `UploadTicketNotEnough`, `LinkNotValid`,
+        `Unavailable`.
+        """
         if not policy.authenticate:
             return OPEN_MODE_CALLER if self._access.open else ANONYMOUS
         if policy.link_purposes and "sig" in connection.query_params:
@@ -67,6 +69,8 @@ class AuthGuard:
         if policy.allow_ticket and "ticket" in connection.query_params:
             return await self._access.authenticate_ticket(connection.query_params["ticket"])
         caller = await authenticated_caller(self._access, connection.scope)
+        if caller.upload_ticket is not None:
+            return _check_upload_ticket(caller, policy)
         if policy.allow_anonymous:
             return caller  # `Caller.may_see` decides for each image
         if caller.kind is CredentialKind.ANONYMOUS:
@@ -95,6 +99,13 @@ class AuthGuard:
             return
         if not may_write_from(self._allowed_origins, connection.scope, origin):
             raise ForeignOrigin(origin=origin)
+
+
+def _check_upload_ticket(caller: Caller, policy: RoutePolicy) -> Caller:
+    """Raises `UploadTicketNotEnough`."""
+    if not policy.allow_upload_ticket:
+        raise UploadTicketNotEnough(ticket=caller.ticket_id)
+    return caller
 
 
 def _image_id(connection: Connection) -> str:

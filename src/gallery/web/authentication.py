@@ -14,7 +14,7 @@ from gallery.web.routing import extensions
 
 CALLER_KEY = "gallery.caller"  # in the scope's extensions
 CREDENTIAL_HEADERS = frozenset({b"authorization", b"x-api-key", b"cookie"})
-NO_CREDENTIALS = Credentials(bearer=None, api_key=None, session=None)
+NO_CREDENTIALS = Credentials()
 
 
 async def authenticated_caller(access: Access, scope: Scope) -> Caller:
@@ -61,4 +61,5 @@ def credentials_of(scope: Scope) -> Credentials:
         bearer=text.strip() if scheme.lower() == "bearer" else None,
         api_key=connection.headers.get("x-api-key"),
         session=connection.cookies.get(COOKIE),
+        upload_ticket=text.strip() if scheme.lower() == "upload" else None,
     )

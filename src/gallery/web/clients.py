@@ -8,7 +8,9 @@ from gallery.web.request_limits import client_address
 
 
 def client_of(scope: HTTPScope) -> str:
-    """The key of the caller's rate limits; its address for a caller without one, and for a signed link."""
+    """The key of the caller's rate limits; its address for a caller without one, and for a credential that others have
+    given to it: a signed link, an upload ticket.
+    """
     caller = caller_of(scope)
-    key = None if caller.kind is CredentialKind.LINK else caller.rate_limit_key
+    key = None if caller.kind in (CredentialKind.LINK, CredentialKind.UPLOAD_TICKET) else caller.rate_limit_key
     return key or client_address(scope)

@@ -1,18 +1,21 @@
 """The OpenAPI document at `/api/openapi.json`; the pages for people are in `docs`."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
-from litestar import Request, Router
+from litestar import Litestar, Request, Router
 from litestar.enums import MediaType
 from litestar.exceptions import NotFoundException
+from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import OpenAPIRenderPlugin
 from litestar.openapi.spec import Components, Reference, SecurityScheme
 from litestar.response import Response
+from litestar.routes import HTTPRoute
 
 from gallery import __version__
-from gallery.access.model import PUBLIC
+from gallery.access.model import DEFAULT_POLICY, PUBLIC, RoutePolicy
 from gallery.web.pages import NO_CACHE, content_security_policy
 from gallery.web.problems import Problem
 
@@ -24,7 +27,11 @@ DESCRIPTION = (
 SECURITY_SCHEMES: dict[str, SecurityScheme | Reference] = {
     "bearer": SecurityScheme("http", "An API key (gk_…) or a JWT", scheme="bearer"),
     "apiKey": SecurityScheme("apiKey", "An API key", name="X-Api-Key", security_scheme_in="header"),
+    "uploadTicket": SecurityScheme(
+        "apiKey", "An upload ticket, as `Upload gt_…`", name="Authorization", security_scheme_in="header"
+    ),
 }
+SECURITY: list[dict[str, list[str]]] = [{"bearer": []}, {"apiKey": []}, {}]  # of operations without one of their own
 SCHEMA_REF_PREFIX = "#/components/schemas/"
 
 
@@ -34,7 +41,7 @@ def config(*pages: OpenAPIRenderPlugin) -> OpenAPIConfig:
         title="Gallery",
         version=__version__,
         description=DESCRIPTION,
-        security=[{"bearer": []}, {"apiKey": []}, {}],
+        security=SECURITY,
         components=Components(security_schemes=SECURITY_SCHEMES),
         openapi_router=Router(
             "/api", route_handlers=[], opt=PUBLIC, include_in_schema=False, after_request=_after_request
@@ -58,7 +65,32 @@ class JsonPlugin(OpenAPIRenderPlugin):
         super().__init__(path="/openapi.json", media_type=MediaType.JSON)
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: Document) -> bytes:
-        return self.render_json(request, with_problems(openapi_schema))
+        return self.render_json(request, with_upload_tickets(with_problems(openapi_schema), request.app))
+
+
+def with_upload_tickets(document: Document, app: Litestar) -> Document:
+    """The document, in which operations that take upload tickets say so."""
+    allowed = {handler.operation_id for handler in _handlers(app) if _allows_upload_ticket(handler)}
+    security = {"security": [*SECURITY, {"uploadTicket": []}]}
+    paths = {
+        path: {
+            method: operation | security if operation["operationId"] in allowed else operation
+            for method, operation in item.items()
+        }
+        for path, item in document["paths"].items()
+    }
+    return document | {"paths": paths}
+
+
+def _handlers(app: Litestar) -> Iterator[HTTPRouteHandler]:
+    for route in app.routes:
+        if isinstance(route, HTTPRoute):
+            yield from route.route_handlers
+
+
+def _allows_upload_ticket(handler: HTTPRouteHandler) -> bool:
+    policy: RoutePolicy = handler.opt.get("policy", DEFAULT_POLICY)
+    return policy.allow_upload_ticket
 
 
 def with_problems(document: Document) -> Document:

@@ -36,6 +36,7 @@ STATUS_BY_ERROR: dict[type[errors.GalleryError], int] = {
     errors.TooLarge: 413,
     errors.QuotaExceeded: 413,
     errors.NotAPicture: 415,
+    errors.TypeNotAccepted: 415,
     errors.RangeOutside: 416,
     errors.Rejected: 422,
     errors.Busy: 429,
@@ -199,7 +200,7 @@ def _fields(error: errors.GalleryError) -> list[Detail]:
     match error:
         case errors.InvalidField():
             return [Detail(error.pointer, error.detail)]
-        case errors.TooManyPixels() | errors.SideTooLong() | errors.TooMuchMemory():
+        case errors.TypeNotAccepted() | errors.TooManyPixels() | errors.SideTooLong() | errors.TooMuchMemory():
             return [Detail("/file", error.message())]
         case _:
             return []

@@ -48,7 +48,7 @@ def set_logged_caller(scope: Scope, caller: str) -> None:
 
 
 def logged_caller(scope: HTTPScope) -> str | None:
-    """The caller as a log line names it, `key:` and the id of an API key; `None` for all others."""
+    """The caller as a log line names it: `key:` or `ticket:`, and the id; `None` for all others."""
     caller: str | None = extensions(scope).get(LOGGED_CALLER_KEY)
     return caller
 

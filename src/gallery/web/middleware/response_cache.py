@@ -226,7 +226,7 @@ class Recording:
             link_expires_at=link_expires_at,
             route=route_of(scope),
             path=scope["path"],
-            caller=f"key:{caller.api_key_id}" if caller.api_key_id else None,
+            caller=caller.logged_as,
             key_checks=key_checks,
             counter=counter,
         )
