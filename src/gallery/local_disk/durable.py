@@ -120,6 +120,13 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(mode=0o700, exist_ok=True)
 
 
+def size_of(content: bytes | Path | FileDescriptor) -> int:
+    """In bytes."""
+    if isinstance(content, bytes):
+        return len(content)
+    return (content.stat() if isinstance(content, Path) else os.fstat(content.fd)).st_size
+
+
 def copy_at(target: int, start: int, content: bytes | Path | FileDescriptor) -> int:
     """Write `content` into an open file at the offset `start`. Returns its size; closes it.
 

@@ -136,11 +136,12 @@ async def test_an_upload_that_has_ended_is_gone(objects):
 async def test_nothing_is_overwritten(objects):
     handle = await objects.multipart.begin(KEY)
     parts = await put_all(objects, handle)
-    await objects.put(KEY, b"others")
+    others = bytes(len(CONTENT))
+    await objects.put(KEY, others)
     with pytest.raises(ObjectTaken):
         await objects.multipart.complete(KEY, handle, parts)
     await objects.multipart.abort(KEY, handle)
-    assert (await objects.digest(KEY)).sha256 == hashlib.sha256(b"others").hexdigest()
+    assert (await objects.digest(KEY)).sha256 == hashlib.sha256(others).hexdigest()
 
 
 async def test_all_unfinished_uploads_are_listed(objects):

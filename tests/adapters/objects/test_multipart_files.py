@@ -1,13 +1,15 @@
 """Parts in a directory: what a killed process leaves behind, and what a disk can do."""
 
 import asyncio
+import fcntl
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -109,6 +111,19 @@ async def test_a_whole_part_that_was_being_replaced_does_not_count(objects, root
     assert await objects.multipart.list_parts(KEY, handle) == []
 
 
+async def test_a_later_part_over_the_same_bytes_replaces_the_earlier_one(objects):
+    """An upload goes on with another number when the answer to a part was lost; its first writer may come back."""
+    handle = await objects.multipart.begin(KEY)
+    first = await objects.multipart.put_part(KEY, handle, 1, 0, b"first")
+    await objects.multipart.put_part(KEY, handle, 2, 5, b"lost answer")
+    third = await objects.multipart.put_part(KEY, handle, 3, 5, b"again")
+    with pytest.raises(ObjectTaken):
+        await objects.multipart.put_part(KEY, handle, 2, 5, b"lost answer")
+    assert await objects.multipart.list_parts(KEY, handle) == [first, third]
+    await objects.multipart.complete(KEY, handle, [first, third])
+    assert await content_of(objects) == b"firstagain"
+
+
 @pytest.mark.parametrize("step", ["after the link", "after the journal is removed"])
 async def test_a_completion_that_was_killed_is_finished_when_it_is_repeated(objects, root, step):
     handle = await objects.multipart.begin(KEY)
@@ -173,17 +188,15 @@ async def test_an_invalid_handle_is_an_upload_that_is_gone(objects, handle):
 
 
 async def test_writers_of_one_upload_leave_threads_to_others(objects, root):
-    """A hundred parts of one upload wait outside the threads while another process writes it."""
+    """A hundred parts of one upload wait outside the threads while another writer holds it."""
     handle, other = await objects.multipart.begin(KEY), await objects.multipart.begin("original/b/two")
     journal = next(path for path in upload_files(root) if path.name.startswith(handle))
-    holder = await asyncio.create_subprocess_exec("flock", str(journal), "sleep", "30")
-    await asyncio.sleep(0.3)
-    waiting = [asyncio.create_task(objects.multipart.put_part(KEY, handle, n, n, b"x")) for n in range(1, 101)]
-    async with asyncio.timeout(5):
-        await objects.multipart.put_part("original/b/two", other, 1, 0, PART)
-    assert not any(task.done() for task in waiting)
-    holder.terminate()
-    await holder.wait()
+    with journal.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        waiting = [asyncio.create_task(objects.multipart.put_part(KEY, handle, n, n, b"x")) for n in range(1, 101)]
+        async with asyncio.timeout(5):
+            await objects.multipart.put_part("original/b/two", other, 1, 0, PART)
+        assert not any(task.done() for task in waiting)
     await asyncio.gather(*waiting)
     assert len(await objects.multipart.list_parts(KEY, handle)) == 100
 
@@ -212,6 +225,32 @@ async def test_a_part_that_is_not_synced_does_not_count(objects, monkeypatch):
         with pytest.raises(ObjectStoreUnavailable):
             await objects.multipart.put_part(KEY, handle, 1, 0, PART)
     assert await objects.multipart.list_parts(KEY, handle) == []
+
+
+async def test_each_step_reaches_the_disk_before_the_next(objects, root, monkeypatch):
+    """The part before its line in the journal; the whole file before its name; each new name before the answer."""
+    steps: list[tuple[str, str]] = []
+    monkeypatch.setattr(os, "fsync", recorded(steps, os.fsync))
+    monkeypatch.setattr(os, "pwrite", recorded(steps, os.pwrite))
+    handle = await objects.multipart.begin(KEY)
+    journal, file, folder = f"{handle}{JOURNAL_SUFFIX}", handle.partition(".")[0], UPLOADS_FOLDER
+    assert steps[:2] == [("pwrite", journal), ("fsync", journal)]
+    assert set(steps[2:]) == {("fsync", name) for name in (folder, "original", root.name)}
+    steps.clear()
+    part = await objects.multipart.put_part(KEY, handle, 1, 0, PART)
+    assert steps == [("pwrite", file), ("fsync", file), ("pwrite", journal), ("fsync", journal)]
+    steps.clear()
+    await objects.multipart.complete(KEY, handle, [part])
+    assert steps[0] == ("fsync", file)
+    assert ("fsync", "a") in steps
+
+
+def recorded(steps: list[tuple[str, str]], call: Callable[..., Any]) -> Callable[..., Any]:
+    def record(file: int, *arguments: object) -> Any:
+        steps.append((call.__name__, Path(f"/proc/self/fd/{file}").readlink().name))
+        return call(file, *arguments)
+
+    return record
 
 
 @pytest.fixture

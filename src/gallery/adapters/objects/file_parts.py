@@ -25,7 +25,7 @@ from gallery.adapters.objects.content import DownloadHeaders, detached
 from gallery.adapters.objects.file_layout import FileLayout, run_in
 from gallery.adapters.objects.parts import StoredPart, UnfinishedUpload
 from gallery.errors import PartsMissing
-from gallery.local_disk.durable import FileDescriptor, Spool, copy_at, make_folder
+from gallery.local_disk.durable import FileDescriptor, Spool, copy_at, make_folder, size_of
 
 T = TypeVar("T")
 
@@ -166,14 +166,20 @@ class _Upload:
         return parts
 
     def put_part(self, number: int, start: int, content: bytes | Path | FileDescriptor) -> StoredPart:
+        """Raises `FileExistsError` for bytes that a later part has replaced: their writer was suspended meanwhile."""
         if self.is_linked:
             raise FileNotFoundError
-        if b"\n[%d," % number in b"".join(_lines(self._journal.fd)):
-            self._note(number)  # not whole while it is written over
+        for other in self._overlapping(start, size_of(content)):
+            if other.number > number:
+                raise FileExistsError
+            self._note(other.number)  # not whole while it is written over
         size = copy_at(self._file.fd, start, content)
         os.fsync(self._file.fd)
         self._note(number, start, size)
         return StoredPart(number, start, size)
+
+    def _overlapping(self, start: int, size: int) -> list[StoredPart]:
+        return [part for part in self.parts().values() if part.start < start + size and start < part.start + part.size]
 
     def finish(self, parts: Sequence[StoredPart]) -> Spool:
         """Cut the file to the size of the parts and sync it. Raises `PartsMissing`."""

@@ -13,7 +13,7 @@ from typing import IO
 
 import msgspec
 import obstore
-from obstore.exceptions import NotFoundError
+from obstore.exceptions import BaseError, NotFoundError
 
 from gallery.adapters.objects.content import DownloadHeaders, attributes, content_size
 from gallery.adapters.objects.open import CloudClient
@@ -66,13 +66,11 @@ class JoinedParts:
     async def complete(self, key: str, handle: str, parts: Sequence[StoredPart]) -> None:
         """Streams the parts into the object. Looks first whether the key is free: such a put takes no condition."""
         if not await self._is_completed(key, handle):
-            headers = (await self._beginning(handle)).headers
-            sizes = await self._sizes(handle)
-            missing = [str(part.number) for part in parts if sizes.get(part.number) != part.size]
-            if missing:
-                raise PartsMissing(missing=f"the parts {', '.join(missing)}")
-            marked = {**(attributes(headers) or {}), HANDLE_METADATA: handle}
-            await self._put(key, self._joined(handle, parts), marked)
+            try:
+                await self._join(key, handle, parts)
+            except (BaseError, OSError):  # perhaps another request has completed it, and deletes the parts
+                if not await self._is_completed(key, handle):
+                    raise
         await self.abort(key, handle)
 
     async def abort(self, key: str, handle: str) -> None:  # noqa: ARG002
@@ -98,6 +96,15 @@ class JoinedParts:
         found = await obstore.get_async(self._store, _begun_key(handle))
         return msgspec.json.decode(bytes(await found.bytes_async()), type=_Beginning)
 
+    async def _join(self, key: str, handle: str, parts: Sequence[StoredPart]) -> None:
+        headers = (await self._beginning(handle)).headers
+        sizes = await self._sizes(handle)
+        missing = [str(part.number) for part in parts if sizes.get(part.number) != part.size]
+        if missing:
+            raise PartsMissing(missing=f"the parts {', '.join(missing)}")
+        marked = {**(attributes(headers) or {}), HANDLE_METADATA: handle}
+        await self._put(key, self._read_all(handle, parts), marked)
+
     async def _is_completed(self, key: str, handle: str) -> bool:
         """Raises `FileExistsError` if the object there is not that of the upload."""
         try:
@@ -118,7 +125,7 @@ class JoinedParts:
                     sizes[int(name)] = found["size"]
         return sizes
 
-    async def _joined(self, handle: str, parts: Sequence[StoredPart]) -> AsyncIterator[bytes]:
+    async def _read_all(self, handle: str, parts: Sequence[StoredPart]) -> AsyncIterator[bytes]:
         for part in parts:
             found = await obstore.get_async(self._store, _part_key(handle, part.number))
             async for chunk in found.stream(min_chunk_size=READ_BYTES):

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
+from functools import partial
 from typing import IO
 
 from botocore.exceptions import ClientError
@@ -60,10 +61,6 @@ class S3Calls:
         except (FileNotFoundError, FileExistsError):  # another request has completed it meanwhile, or it is gone
             if not self._is_completed(key, parts):
                 raise
-        except OSError as error:
-            if _code(error) in MISSING_CODES:
-                raise PartsMissing(missing="parts, or their bytes have changed", cause=str(error)) from error
-            raise
 
     def abort(self, key: str, handle: str) -> None:
         with suppress(FileNotFoundError), translate_s3_errors():
@@ -90,10 +87,19 @@ class S3Calls:
 
     def _complete(self, key: str, handle: str, parts: Sequence[StoredPart]) -> None:
         entries = [{"PartNumber": part.number, "ETag": part.etag} for part in parts]
-        with translate_s3_errors():
-            self._client.complete_multipart_upload(
-                **self._upload(key, handle), MultipartUpload={"Parts": entries}, IfNoneMatch="*"
-            )
+        complete = partial(
+            self._client.complete_multipart_upload, **self._upload(key, handle), MultipartUpload={"Parts": entries}
+        )
+        try:
+            with translate_s3_errors():
+                complete(IfNoneMatch="*")
+        except OSError as error:
+            if _code(error) in MISSING_CODES:
+                raise PartsMissing(missing="parts, or they have been sent again", cause=str(error)) from error
+            if _code(error) != "NotImplemented":
+                raise
+            with translate_s3_errors():  # a server that has no such condition, but was asked whether the key is free
+                complete()
 
     def _is_completed(self, key: str, parts: Sequence[StoredPart]) -> bool:
         """Whether the object is there already. Raises `FileExistsError` if it is not made of these parts.
