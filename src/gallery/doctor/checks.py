@@ -1,6 +1,6 @@
 """All checks, in the order of the output."""
 
-from gallery.doctor import machine, postgres, replicas, rows, store, valkey
+from gallery.doctor import machine, postgres, replicas, rows, store, uploads, valkey
 from gallery.doctor.model import Check
 from gallery.doctor.workers import workers
 
@@ -32,5 +32,7 @@ CHECKS = (
     Check("objects", "store", store.store, timeout_seconds=15),
     Check("objects", "ownership", store.ownership, needs=("store", "migrations")),
     Check("objects", "permissions", store.permissions, needs=("store",), timeout_seconds=20),
+    Check("objects", "parts", uploads.parts, needs=("permissions",), timeout_seconds=20),
+    Check("objects", "browser-uploads", uploads.browsers, needs=("parts",), timeout_seconds=20),
     Check("objects", "store-clock", store.clock),
 )

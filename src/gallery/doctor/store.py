@@ -56,7 +56,7 @@ async def ownership(context: CheckContext) -> Verdict:
 
 async def permissions(context: CheckContext) -> Verdict:
     """Puts, puts again, reads, lists and deletes a small object."""
-    objects = _get_objects(context)
+    objects = get_objects(context)
     key = f"doctor/{uuid.uuid4()}"
     action, began = "put objects", perf_counter()
     try:
@@ -110,6 +110,6 @@ async def _refuses_overwrite(objects: ObjectStore, key: str) -> bool:
     return False
 
 
-def _get_objects(context: CheckContext) -> ObjectStore:
+def get_objects(context: CheckContext) -> ObjectStore:
     assert context.objects is not None, "the check store has opened it"  # noqa: S101
     return context.objects

@@ -21,13 +21,11 @@ from gallery.adapters.objects.store import ObjectStore
 from gallery.errors import ObjectStoreRefused, ObjectStoreUnavailable, ObjectTaken
 from multipart_stores import PART_BYTES, open_bucket
 from s3 import create_bucket, environment_of
+from s3_proxy import error_answer, proxy
 
 KEY = "original/a/one"
 FIRST, LAST = os.urandom(PART_BYTES), os.urandom(1000)
-NOT_IMPLEMENTED = (
-    b"HTTP/1.1 501 Not Implemented\r\nContent-Length: 42\r\nConnection: close\r\n\r\n"
-    b"<Error><Code>NotImplemented</Code></Error>"
-)
+NOT_IMPLEMENTED = error_answer(501, "NotImplemented")
 KEYS = {"S3_ACCESS_KEY": "k", "S3_SECRET_KEY": "s"}
 
 
@@ -186,7 +184,7 @@ async def test_a_completion_is_sent_again_when(s3, bucket, answer):
 
 
 async def test_a_completion_may_be_repeated_where_the_parts_etags_are_no_md5(objects):
-    """As with some encryptions, and with R2."""
+    """As AWS's are with some encryptions."""
     handle = await objects.multipart.begin(KEY)
     parts = [await objects.multipart.put_part(KEY, handle, 1, 0, FIRST)]
     parts.append(await objects.multipart.put_part(KEY, handle, 2, len(FIRST), LAST))
@@ -228,43 +226,3 @@ async def silent_server() -> AsyncIterator[str]:
     """Takes connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
-
-
-@asynccontextmanager
-async def proxy(url: str, pattern: bytes, answer: bytes | None = None) -> AsyncIterator[tuple[str, list[bytes]]]:
-    """A proxy before the server. The first request of that pattern gets `answer` instead of being forwarded; without
-    one it is forwarded and its answer is dropped. Yields its URL, and a list that will hold that request.
-    """
-    server = urlsplit(url)
-    found: list[bytes] = []
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        back, upstream = await asyncio.open_connection(server.hostname, server.port)
-        drops = asyncio.Event()
-
-        async def send() -> None:
-            while data := await reader.read(65536):
-                if not found and re.match(pattern, data, re.DOTALL):
-                    found.append(data)
-                    drops.set()
-                    if answer is not None:
-                        writer.write(answer)
-                        await writer.drain()
-                        return
-                upstream.write(data)
-
-        async def receive() -> None:
-            while (data := await back.read(65536)) and not drops.is_set():
-                writer.write(data)
-
-        pumps = [asyncio.create_task(send()), asyncio.create_task(receive())]
-        await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
-        upstream.transport.abort()
-        writer.close() if answer else writer.transport.abort()
-        await asyncio.wait(pumps)
-        for pump in pumps:
-            pump.exception()
-
-    listener = await asyncio.start_server(serve, "127.0.0.1", 0)
-    yield f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}", found
-    listener.close()
