@@ -113,10 +113,10 @@ ABUSIVE_FILES = {
 @pytest.mark.parametrize("trick", ABUSIVE_FILES)
 def test_endless_structures_are_not_walked(trick):
     watched = CountingFile(ABUSIVE_FILES[trick])
-    begin = time.perf_counter()
+    begin = time.process_time()
     with contextlib.suppress(*REFUSALS):
         probe(watched, Limits())
-    assert time.perf_counter() - begin < 0.5
+    assert time.process_time() - begin < 0.5
     assert watched.reads <= 2_010
     assert watched.bytes_read <= 1_100_000
 
