@@ -29,6 +29,7 @@ from gallery.delivery import picture_store
 from gallery.delivery.links import ImageLinks
 from gallery.delivery.picture_maker import PictureMaker
 from gallery.delivery.picture_requests import PictureRequests, read_presets
+from gallery.delivery.picture_rows import PictureRows
 from gallery.delivery.pictures import PicturesOnDemand
 from gallery.delivery.service import Pictures
 from gallery.errors import CannotStart, ObjectStoreUnavailable, ValkeyUnavailable
@@ -230,7 +231,7 @@ def _pictures_on_demand(
     renderers = LazyRenderers(lambda: _picture_renderers(settings))
     maker = PictureMaker(database, objects, renderers, limits, pictures.max_per_image)
     budgets = Budgets(valkey, "pictures", Budget(pictures.budget, BUDGET_PERIOD_SECONDS))
-    return PicturesOnDemand(maker, budgets, pictures)
+    return PicturesOnDemand(PictureRows(database, settings.cache), maker, budgets, pictures)
 
 
 @contextmanager

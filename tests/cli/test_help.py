@@ -60,3 +60,13 @@ async def test_config_shows_only_changed_settings(tmp_path):
     assert summary == {"settings": len(lines)}
     assert (code, {line["name"]: line["value"] for line in lines}["PORT"]) == (0, 4321)
     assert {line["name"] for line in lines} <= {*environment}
+
+
+@pytest.mark.parametrize("words", [("config",), ("doctor",), ("serve",)])
+async def test_an_invalid_preset_is_refused_with_the_same_sentence(tmp_path, words):
+    environment = {**ENVIRONMENT, "GALLERY_DATA_DIR": str(tmp_path), "GALLERY_PRESETS__AVATAR": "w=0"}
+    code, output, errors = await run_command(environment, *words)
+    assert code != 0
+    assert "GALLERY_PRESETS__AVATAR='w=0': w is not a whole number from 1 to 8192." in " ".join(
+        (output + errors).split()
+    )

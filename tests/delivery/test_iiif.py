@@ -10,6 +10,8 @@ from conftest import running_application
 from credentials import JWT_SECRET, bearer_headers, make_token
 from factories import upload_image
 from gallery.access.model import Caller, Owner, Scope
+from gallery.delivery.iiif import image_information
+from gallery.rendering.probe import Format
 from gallery.wiring import open_processing
 
 OWNER = Caller(owner=Owner("maya"), scopes=frozenset({Scope.READ, Scope.WRITE}))
@@ -69,6 +71,23 @@ async def test_the_information_says_what_can_be_asked(iiif):
     assert response.headers["content-type"] == "application/json"
     as_json_ld = await client.get(f"{public}/info.json", headers={"Accept": "application/ld+json"})
     assert as_json_ld.headers["content-type"].startswith("application/ld+json")
+
+
+@pytest.mark.parametrize(
+    ("enabled", "preferred", "extra"),
+    [
+        ("jpeg", ["jpg"], []),
+        ("jpeg,png", ["jpg"], []),
+        ("png,avif", [], ["avif"]),
+        ("avif,webp,jpeg,png", ["webp", "jpg"], ["webp", "avif"]),
+    ],
+)
+async def test_only_enabled_formats_are_named(gallery, enabled, preferred, extra):
+    image = await upload_image(gallery, squares())
+    document = image_information(
+        image, "https://img.example.org/iiif/3/1", [Format(name) for name in enabled.split(",")]
+    )
+    assert (document["preferredFormats"], document["extraFormats"]) == (preferred, extra)
 
 
 async def test_the_address_leads_to_the_information(iiif):

@@ -24,6 +24,13 @@ async def image(gallery, processing):
     return await gallery.images.get(CALLER, uploaded.id)
 
 
+@pytest.fixture
+async def forgetful(environment, image):
+    """A client of another application on the same data, which keeps nothing in memory."""
+    async with running_application(environment, GALLERY_CACHE__RESPONSE_BYTES="0") as (_, client):
+        yield client
+
+
 def path(image, query: str = "w=200") -> str:
     return f"/api/v1/images/{image.id}/picture?{query}"
 
@@ -213,28 +220,28 @@ async def test_a_picture_of_an_image_that_is_not_ready_is_409(gallery, client):
     assert (response.status_code, response.json()["code"]) == (409, "image_not_ready")
 
 
-async def test_a_claim_of_a_dead_process_ends_with_its_lease(gallery, client, image):
-    await client.get(path(image))
+async def test_a_claim_of_a_dead_process_ends_with_its_lease(gallery, forgetful, image):
+    await forgetful.get(path(image))
     [key] = await kept(gallery, image)
     await execute(
         gallery,
         "UPDATE picture SET key = NULL, size = 0, claim = gen_random_uuid(), lease_until = now() + interval '1 second'",
     )
     began = time.monotonic()
-    response = await client.get(path(image), headers={"Cache-Control": "no-cache", "X-Other": "1"})
+    response = await forgetful.get(path(image))
     assert response.status_code == 200
     assert time.monotonic() - began > 0.5
     assert [*await kept(gallery, image)] != [key]
 
 
-async def test_after_three_strikes_a_picture_is_refused_and_forgotten_in_time(gallery, client, image):
-    await client.get(path(image))
+async def test_after_three_strikes_a_picture_is_refused_and_forgotten_in_time(gallery, forgetful, image):
+    await forgetful.get(path(image))
     await execute(gallery, "UPDATE picture SET key = NULL, size = 0, strikes = 3, lease_until = NULL")
-    refused = await client.get(path(image), headers={"X-Other": "1"})
+    refused = await forgetful.get(path(image))
     assert (refused.status_code, refused.json()["code"]) == (422, "picture_cannot_be_made")
     await execute(gallery, "UPDATE picture SET used_at = now() - interval '2 hours'")
     await gallery.sweep.run()
-    assert (await client.get(path(image), headers={"X-Other": "1"})).status_code == 200
+    assert (await forgetful.get(path(image))).status_code == 200
 
 
 async def test_verify_finds_lost_and_damaged_pictures_and_mends_them(gallery, client, image):

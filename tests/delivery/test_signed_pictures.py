@@ -4,12 +4,13 @@ import asyncio
 import io
 import itertools
 import re
+import time
 
 import pytest
 from PIL import Image
 
 import photos
-from conftest import running_application
+from conftest import running_application, wait_until_caught_up
 from credentials import JWT_SECRET, bearer_headers, make_token
 from factories import post
 from gallery.access import link_keys
@@ -34,13 +35,14 @@ async def ready_image(gallery, client):
     return image
 
 
-async def signed_elsewhere(gallery, image, **parameters):
-    """A URL as another server signs it, and the id of its link key."""
+async def signed_elsewhere(gallery, image, *, seconds=None, **parameters):
+    """A URL as another server signs it, for so long or to the end of the next window, and the id of its link key."""
     key, text = await gallery.access.link_keys.create("")
     signing_key = await gallery.access.link_keys.find(key.id)
     assert text.startswith(key.id)
     signer = await gallery.access.links.window_signer()
-    signer = type(signer)(signing_key, signer.expires, signer.stable_until)
+    expires = signer.expires if seconds is None else int(time.time()) + seconds
+    signer = type(signer)(signing_key, expires, signer.stable_until)
     return f"/api/v1/images/{image}/picture?{signer.sign_picture(image, parameters)}", key.id
 
 
@@ -88,6 +90,20 @@ async def test_the_links_of_a_revoked_key_end(closed, monkeypatch):
         while (answer := await client.get(url)).status_code == 200:
             await asyncio.sleep(0.05)
     assert (answer.status_code, answer.json()["code"]) == (403, "link_not_valid")
+
+
+@pytest.mark.parametrize(("seconds", "longest"), [(900, 900), (10 * 365 * 86_400, 3600)])
+async def test_a_browser_keeps_a_picture_without_a_version_for_an_hour_at_most(closed, seconds, longest):
+    """Also when its response is repeated from memory."""
+    gallery, client = closed
+    image = await ready_image(gallery, client)
+    await wait_until_caught_up(gallery)
+    url, _ = await signed_elsewhere(gallery, image, seconds=seconds, w="40")
+    for _ in range(3):
+        answer = await client.get(url)
+        assert answer.status_code == 200
+        age = re.fullmatch(r"private, max-age=(\d+)", answer.headers["cache-control"])
+        assert longest - 60 <= int(age[1]) <= longest
 
 
 # --- signed by Gallery ------------------------------------------------------------------------------------------------

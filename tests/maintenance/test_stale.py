@@ -172,3 +172,26 @@ async def test_the_command_prints_the_recipes_and_a_summary(environment):
     code, _, errors = await run_command(environment, "reprocess")
     assert code == 2
     assert "--stale" in errors
+
+
+async def test_waiting_without_a_worker_is_said_once(environment):
+    """And when one runs again."""
+    async with gallery_with(environment) as old:
+        await library(old, 2)
+    narrow = {**environment, **NARROW}
+    async with gallery_with(narrow) as new:
+        waiting = asyncio.create_task(run_command(narrow, "reprocess", "--stale", "--wait", "--json"))
+        async with asyncio.timeout(60):
+            while not await _due(new):
+                await asyncio.sleep(0.05)
+        await asyncio.sleep(2.5)  # it looks once a second
+        async with new.worker_registry.registered("worker", "1", 1), worker(new):
+            code, output, errors = await waiting
+    sentences = [line for line in errors.splitlines() if "orker" in line]
+    assert sentences == ["No worker runs: 2 images wait until one is started (gallery worker).", "A worker runs now."]
+    assert (code, json.loads(output.splitlines()[-1])["rendered"]) == (0, 2)
+
+
+async def _due(gallery):
+    async with gallery.database.primary() as db:
+        return await db.fetchval("SELECT count(*) FROM image WHERE work_state = 'due'")

@@ -1,17 +1,18 @@
-"""The commands and their options. `cli/runner.py` runs them; each command's code is in the file of its name."""
+"""The commands and their options; those of keys are in `cli/key_commands.py`. `cli/runner.py` runs them, and each
+command's code is in the file of its name.
+"""
 
-# Long on purpose: one function for each command, whose docstring and options are the text of `--help`.
 import os
 from datetime import datetime
 from typing import Annotated
 
-import msgspec
 import typer
 
 from gallery import __version__
+from gallery.cli.key_commands import keys_app
+from gallery.cli.options import JsonOption
 from gallery.cli.runner import export_settings, read_settings, run
 from gallery.errors import Misconfigured
-from gallery.settings import Settings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -20,18 +21,13 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-keys_app = typer.Typer(help="Manage API keys, signing keys and link keys.", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
-
-link_keys_app = typer.Typer(help="Manage keys by which other servers sign URLs of pictures.", no_args_is_help=True)
-keys_app.add_typer(link_keys_app, name="links")
 
 backup_app = typer.Typer(help="Create and verify backups.", no_args_is_help=True)
 app.add_typer(backup_app, name="backup")
 
 LocationArgument = Annotated[str, typer.Argument(metavar="DIR", help="A directory, or s3://bucket/prefix")]
 BackupOption = Annotated[str | None, typer.Option("--backup", metavar="ID", help="This backup, not the newest")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON lines; the last one is a summary")]
 
 
 def main() -> None:
@@ -238,7 +234,7 @@ def doctor(
     if heap is not None:
         run(lambda _: command.show_heap(heap, json=json), "doctor")
     try:
-        settings = Settings.read(os.environ)
+        settings = command.read_settings(os.environ)
     except Misconfigured as error:
         raise typer.Exit(command.report_bad_settings(error, json=json)) from None
     run(lambda s: command.doctor(s, os.environ, json=json), "doctor", settings)
@@ -275,100 +271,12 @@ def config(
     json: JsonOption = False,
 ) -> None:
     """Print every setting in force, secrets masked."""
-    settings = read_settings()
-    shown = [(entry, value) for entry, value in settings.items() if not changed or value != entry.default]
-    for entry, value in shown:
-        if json:
-            typer.echo(msgspec.json.encode({"name": entry.variable, "value": value}))
-        else:
-            typer.echo(f"{entry.variable:36} {'' if value is None else value!s:24} {entry.description}")
-    if json:
-        typer.echo(msgspec.json.encode({"settings": len(shown)}))
+    from gallery.cli import config as command  # noqa: PLC0415
+
+    run(lambda s: command.config(s, changed=changed, json=json), "config")
 
 
 @app.command()
 def version() -> None:
     """Print the version."""
     typer.echo(__version__)
-
-
-@keys_app.command("create")
-def keys_create(
-    owner: Annotated[str, typer.Option(help="The owner of the images that the key reads and writes")],
-    scope: Annotated[list[str], typer.Option(help="images:read, images:write, admin; repeatable")],
-    expires: Annotated[str, typer.Option(help="When it expires: 90d, 12h, never")] = "90d",
-    name: Annotated[str, typer.Option(help="A note on its purpose")] = "",
-    json: JsonOption = False,
-) -> None:
-    """Create an API key, and print it once."""
-    from gallery.cli import keys as command  # noqa: PLC0415
-
-    run(lambda s: command.create(s, owner, scope, expires, name, json=json), "keys")
-
-
-@keys_app.command("list")
-def keys_list(json: JsonOption = False) -> None:
-    """List all API keys, without their secrets."""
-    from gallery.cli import keys as command  # noqa: PLC0415
-
-    run(lambda s: command.list_(s, json=json), "keys")
-
-
-@keys_app.command("revoke")
-def keys_revoke(
-    key: Annotated[str, typer.Argument(metavar="ID", help="The id, not the key itself")], json: JsonOption = False
-) -> None:
-    """Revoke an API key.
-
-    Its event streams and sessions end within seconds.
-    """
-    from gallery.cli import keys as command  # noqa: PLC0415
-
-    run(lambda s: command.revoke(s, key, json=json), "keys")
-
-
-@keys_app.command("rotate")
-def keys_rotate(
-    at_once: Annotated[bool, typer.Option("--at-once", help="Delete the old keys: their signatures end now")] = False,
-    json: JsonOption = False,
-) -> None:
-    """Sign links, cookies and tickets with a new key."""
-    from gallery.cli import keys as command  # noqa: PLC0415
-
-    run(lambda s: command.rotate(s, at_once=at_once, json=json), "keys")
-
-
-@link_keys_app.command("create")
-def link_keys_create(
-    name: Annotated[str, typer.Option(help="A note on its purpose")] = "",
-    json: JsonOption = False,
-) -> None:
-    """Create a link key, and print it once, as id:secret.
-
-    A server that has it can sign URLs of any picture on demand, and nothing else.
-    """
-    from gallery.cli import link_keys as command  # noqa: PLC0415
-
-    run(lambda s: command.create(s, name, json=json), "keys")
-
-
-@link_keys_app.command("list")
-def link_keys_list(json: JsonOption = False) -> None:
-    """List all link keys, without their secrets."""
-    from gallery.cli import link_keys as command  # noqa: PLC0415
-
-    run(lambda s: command.list_(s, json=json), "keys")
-
-
-@link_keys_app.command("revoke")
-def link_keys_revoke(
-    key: Annotated[str, typer.Argument(metavar="ID", help="The id, the part before the colon")],
-    json: JsonOption = False,
-) -> None:
-    """Revoke a link key.
-
-    The URLs that it has signed end within seconds.
-    """
-    from gallery.cli import link_keys as command  # noqa: PLC0415
-
-    run(lambda s: command.revoke(s, key, json=json), "keys")

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
+from gallery.delivery.picture_requests import read_presets
 from gallery.doctor.checks import CHECKS
 from gallery.doctor.model import Finding, State
 from gallery.doctor.runner import run_checks
@@ -40,6 +41,13 @@ async def doctor(settings: Settings, environment: Mapping[str, str], *, json: bo
     else:
         console.print(_summary(found))
     return exit_code(found)
+
+
+def read_settings(environment: Mapping[str, str]) -> Settings:
+    """Raises `Misconfigured` for a setting that a start refuses."""
+    settings = Settings.read(environment)
+    read_presets(settings.presets)
+    return settings
 
 
 def report_bad_settings(error: Misconfigured, *, json: bool) -> int:

@@ -25,17 +25,33 @@ class Summary(Struct, frozen=True, rename="camel"):
     left: int
 
 
+class MissingWorkers:
+    """Says once that no worker runs, and once that one does again."""
+
+    def __init__(self) -> None:
+        self._missing = False
+
+    def report(self, done: StaleProgress) -> None:
+        missing = done.queued > 0 and not done.workers
+        if missing and not self._missing:
+            typer.echo(f"No worker runs: {done.queued} images wait until one is started (gallery worker).", err=True)
+        elif self._missing and done.workers:
+            typer.echo("A worker runs now.", err=True)
+        self._missing = missing
+
+
 async def reprocess_stale(settings: Settings, *, dry_run: bool, wait: bool, json: bool) -> int:
     """Returns 0, or 1 if an image could not be rendered, or was rendered by another recipe than this process has."""
     async with startup.ready_gallery(settings) as gallery:
         recipe, recipes = gallery.stale.recipe, await gallery.stale.count()
         if not json:
             _print_recipes(recipes, recipe)
-        done = StaleProgress(sum(recipes.values()))
+        done, workers = StaleProgress(sum(recipes.values())), MissingWorkers()
         if not dry_run:
             with Console(stderr=True).status("Reading …") as status:
                 async for done in gallery.stale.reprocess(wait=wait):
                     status.update(_line(done))
+                    workers.report(done)
                     if json:
                         typer.echo(msgspec.json.encode(done))
     if json:

@@ -15,10 +15,10 @@ from gallery import failpoints
 from gallery.adapters.objects.content import DownloadHeaders, content_size
 from gallery.adapters.objects.store import ObjectStore
 from gallery.adapters.postgres.database import Database
-from gallery.background import run_in_background
+from gallery.background import cancel_and_wait, run_in_background
 from gallery.delivery import picture_store
 from gallery.delivery.picture_source import choose_source
-from gallery.delivery.picture_store import PictureRow
+from gallery.delivery.picture_store import PictureId, PictureRow
 from gallery.errors import (
     DatabaseUnavailable,
     GalleryError,
@@ -56,6 +56,10 @@ class PictureOrder(Struct, frozen=True):
     spec: PictureSpec
     digest: str
 
+    @property
+    def id(self) -> PictureId:
+        return PictureId(self.image.id, self.digest)
+
 
 class RenderTime:
     """The seconds that a job has kept a renderer busy, also when it failed."""
@@ -90,13 +94,6 @@ class PictureMaker:
         self._limits = limits
         self._max_per_image = max_per_image
 
-    async def find(self, order: PictureOrder) -> PictureRow | None:
-        async with self._database.primary() as db:
-            row = await picture_store.find(db, order.image.id, order.digest)
-            if row is not None and row.key and row.untouched:
-                await picture_store.touch(db, order.image.id, order.digest)
-        return row
-
     @property
     def renderers_opened(self) -> bool:
         return self._renderers.opened
@@ -104,26 +101,21 @@ class PictureMaker:
     async def close(self) -> None:
         await self._renderers.close()
 
-    async def forget(self, key: str) -> None:
-        """The object of a kept picture is missing or damaged."""
-        log.warning("picture.object_lost", key=key)
-        async with self._database.writing() as db:
-            await picture_store.forget(db, key)
-
-    async def make(self, order: PictureOrder, render_time: RenderTime) -> None:
-        """Makes the picture, unless it is kept already or another process makes it. A failed renderer is a strike.
+    async def make(self, order: PictureOrder, render_time: RenderTime) -> PictureRow | None:
+        """Makes the picture and returns its row; `None` if it is kept already, if another process makes it, or if it
+        has failed too often. A failed renderer is a strike.
 
         Raises `PictureNotMade` when a renderer has failed, `Rejected` for an original that cannot be rendered as asked,
         `ImageNotFound` when the image was deleted meanwhile, `Unavailable`.
         """
         claim_id = uuid4()
         async with self._database.primary() as db:
-            if not await picture_store.claim(db, order.image.id, order.digest, claim_id, LEASE):
-                return
+            if not await picture_store.claim(db, order.id, claim_id, LEASE):
+                return None
         failpoints.hit(Failpoint.PICTURE_CLAIMED)
         try:
             async with run_in_background(self._keep_renewing(order, claim_id), "picture lease"):
-                await self._make(order, claim_id, render_time)
+                return await self._make(order, claim_id, render_time)
         except RendererFailed as error:
             await self._give_up(order, claim_id, strike=True)
             log.warning("picture.renderer_failed", image=order.image.id, error=str(error))
@@ -137,20 +129,34 @@ class PictureMaker:
             await asyncio.sleep(RENEW_SECONDS)
             with suppress(DatabaseUnavailable):  # then another process may make the picture, too
                 async with self._database.primary() as db:
-                    await picture_store.renew(db, order.image.id, order.digest, claim_id, LEASE)
+                    await picture_store.renew(db, order.id, claim_id, LEASE)
 
     async def _give_up(self, order: PictureOrder, claim_id: UUID, *, strike: bool = False) -> None:
         with suppress(DatabaseUnavailable):  # then the lease ends
             async with self._database.primary() as db:
-                await picture_store.give_up(db, order.image.id, order.digest, claim_id, strike=strike)
+                await picture_store.give_up(db, order.id, claim_id, strike=strike)
 
-    async def _make(self, order: PictureOrder, claim_id: UUID, render_time: RenderTime) -> None:
+    async def _make(self, order: PictureOrder, claim_id: UUID, render_time: RenderTime) -> PictureRow:
+        key = picture_key(order.image.id, str(claim_id), order.spec.format)
         renderers = await self._renderers.get()
         with translate_disk_full(), work_folder(renderers.scratch) as folder:
-            await self._fetch(order, folder / SOURCE)
-            with measured(render_time):
-                made = await self._render(renderers.pool, order, folder)
-            await self._store(order, claim_id, made, folder)
+            room = asyncio.create_task(self._make_room(order.image, key), name="room for a picture")
+            try:
+                await self._fetch(order, folder / SOURCE)
+                with measured(render_time):
+                    made = await self._render(renderers.pool, order, folder)
+                await room  # a key is reserved before its put
+            finally:
+                await cancel_and_wait(room)
+            size = await self._put(key, order, folder)
+        await self._keep(order, claim_id, key, made, size)
+        return PictureRow(key, made.width, made.height, size, str(claim_id))
+
+    async def _make_room(self, image: Image, key: str) -> None:
+        """Reserves the key, and evicts what would be too many pictures with this one."""
+        await object_rows.reserve(self._database, image.id, None, [key])
+        async with self._database.writing() as db:
+            await picture_store.evict_of_image(db, image.id, self._max_per_image - 1)
 
     async def _fetch(self, order: PictureOrder, target: Path) -> None:
         """Copies a kept rendition if it is good enough, else the original."""
@@ -175,20 +181,28 @@ class PictureMaker:
             log.warning("picture.unexpected_error", exc_info=error)
             raise RendererFailed(reason=describe_error(error)[:200]) from error
 
-    async def _store(self, order: PictureOrder, claim_id: UUID, made: RenderedPicture, folder: Path) -> None:
-        image, format_ = order.image, order.spec.format
-        key = picture_key(image.id, str(claim_id), format_)
-        await object_rows.reserve(self._database, image.id, None, [key])
+    async def _put(self, key: str, order: PictureOrder, folder: Path) -> int:
+        """Stores the picture; returns its size in bytes."""
         with open_outputs(folder, [OUTPUT]) as [file]:
             size = content_size(file)
-            await self._objects.put(key, file, DownloadHeaders(f"image/{format_}", f"{image.id}.{format_}"))
+            format_ = order.spec.format
+            await self._objects.put(key, file, DownloadHeaders(f"image/{format_}", f"{order.image.id}.{format_}"))
         failpoints.hit(Failpoint.PICTURE_PUT)
+        return size
+
+    async def _keep(self, order: PictureOrder, claim_id: UUID, key: str, made: RenderedPicture, size: int) -> None:
+        """Raises `ImageNotFound`."""
         async with self._database.writing() as db:
-            kept = await picture_store.keep(db, image.id, order.digest, claim_id, key, (made.width, made.height), size)
+            kept = await picture_store.keep(db, order.id, claim_id, key, (made.width, made.height), size)
             if not kept:
                 await object_rows.release_keys(db, [key])
         if not kept:
-            raise ImageNotFound(image=image.id)
-        async with self._database.writing() as db:
-            await picture_store.evict_of_image(db, image.id, self._max_per_image)
-        log.info("picture.made", image=image.id, format=format_, width=made.width, height=made.height, size=size)
+            raise ImageNotFound(image=order.image.id)
+        log.info(
+            "picture.made",
+            image=order.image.id,
+            format=order.spec.format,
+            width=made.width,
+            height=made.height,
+            size=size,
+        )

@@ -1,7 +1,8 @@
 """The statements on the table `picture`: pictures made on demand, and claims of those that are being made."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
+from typing import NamedTuple
 from uuid import UUID
 
 from msgspec import Struct
@@ -15,9 +16,9 @@ TOUCH_AFTER = timedelta(hours=1)  # so that a picture in use costs one write in 
 FORGET_CLAIMS_AFTER = timedelta(hours=1)  # after which a picture that ended renderers may be tried again
 
 FIND = """
-    SELECT key, width, height, size, claim, strikes, coalesce(lease_until > now(), false) AS being_made,
-        used_at < now() - $3::interval AS untouched
-    FROM picture WHERE image_id = $1 AND digest = $2
+    SELECT image_id, digest, key, width, height, size, claim, strikes,
+        coalesce(lease_until > now(), false) AS being_made, used_at < now() - $3::interval AS untouched
+    FROM picture JOIN unnest($1::uuid[], $2::text[]) AS wanted (image_id, digest) USING (image_id, digest)
 """
 CLAIM = """
     INSERT INTO picture (image_id, digest, claim, lease_until) VALUES ($1, $2, $3, now() + $4::interval)
@@ -39,7 +40,11 @@ KEEP = """
     WHERE image_id = $1 AND digest = $2 AND claim = $3 AND key IS NULL RETURNING true
 """
 TOUCH = """
-    UPDATE picture SET used_at = now() WHERE image_id = $1 AND digest = $2 AND used_at < now() - $3::interval
+    UPDATE picture SET used_at = now() WHERE (image_id, digest) IN (
+        SELECT image_id, digest FROM picture
+        JOIN unnest($1::uuid[], $2::text[]) AS used (image_id, digest) USING (image_id, digest)
+        WHERE used_at < now() - $3::interval FOR UPDATE OF picture SKIP LOCKED
+    )
 """
 FORGET = "DELETE FROM picture WHERE key = $1 RETURNING key"
 EVICT_OF_IMAGE = """
@@ -68,6 +73,13 @@ FORGET_CLAIMS = """
 """
 
 
+class PictureId(NamedTuple):
+    """A picture among all: its image, and the digest of what was asked for."""
+
+    image: ImageId
+    digest: str
+
+
 class PictureRow(Struct, frozen=True):
     """A row: kept if it has a `key`; `untouched` means that its time of use is older than `TOUCH_AFTER`."""
 
@@ -76,47 +88,44 @@ class PictureRow(Struct, frozen=True):
     height: int | None
     size: int
     claim: str
-    strikes: int
-    being_made: bool
-    untouched: bool
+    strikes: int = 0
+    being_made: bool = False
+    untouched: bool = False
 
 
-async def find(db: Connection, image: ImageId, digest: str) -> PictureRow | None:
-    row = await db.fetchrow(FIND, image, digest, TOUCH_AFTER)
-    return PictureRow(*row.values()) if row else None
+async def find(db: Connection, pictures: Collection[PictureId]) -> dict[PictureId, PictureRow]:
+    """The rows of those that are kept, being made, or have failed; the kept ones count as used now."""
+    rows = await db.fetch(FIND, *_columns(pictures), TOUCH_AFTER)
+    found = {PictureId(image, digest): PictureRow(*values) for image, digest, *values in rows}
+    used = [picture for picture, row in found.items() if row.key and row.untouched]
+    if used:
+        await db.execute(TOUCH, *_columns(used), TOUCH_AFTER)
+    return found
 
 
-async def claim(db: Connection, image: ImageId, digest: str, claim_id: UUID, lease: timedelta) -> bool:
+async def claim(db: Connection, picture: PictureId, claim_id: UUID, lease: timedelta) -> bool:
     """Whether this process may make the picture now, until the lease ends. False if it is kept, if another process
     makes it, or if it has ended `MAX_STRIKES` renderers.
     """
-    return bool(await db.fetchval(CLAIM, image, digest, claim_id, lease, MAX_STRIKES))
+    return bool(await db.fetchval(CLAIM, *picture, claim_id, lease, MAX_STRIKES))
 
 
-async def renew(db: Connection, image: ImageId, digest: str, claim_id: UUID, lease: timedelta) -> None:
-    await db.execute(RENEW, image, digest, claim_id, lease)
+async def renew(db: Connection, picture: PictureId, claim_id: UUID, lease: timedelta) -> None:
+    await db.execute(RENEW, *picture, claim_id, lease)
 
 
-async def give_up(db: Connection, image: ImageId, digest: str, claim_id: UUID, *, strike: bool = False) -> None:
+async def give_up(db: Connection, picture: PictureId, claim_id: UUID, *, strike: bool = False) -> None:
     """End a claim without a picture."""
-    await db.execute(GIVE_UP, image, digest, claim_id, int(strike))
+    await db.execute(GIVE_UP, *picture, claim_id, int(strike))
 
 
-async def keep(
-    db: Connection, image: ImageId, digest: str, claim_id: UUID, key: str, sides: tuple[int, int], size: int
-) -> bool:
+async def keep(db: Connection, picture: PictureId, claim_id: UUID, key: str, sides: tuple[int, int], size: int) -> bool:
     """Keep the picture whose object is stored under `key`, in this transaction. False if the image was deleted, if
     another process has made the picture meanwhile, or if the object is being removed.
     """
-    if not await db.fetchval(LOCK_IMAGE, image):
+    if not await db.fetchval(LOCK_IMAGE, picture.image):
         return False
-    return await object_rows.keep(db, [key]) and bool(
-        await db.fetchval(KEEP, image, digest, claim_id, key, *sides, size)
-    )
-
-
-async def touch(db: Connection, image: ImageId, digest: str) -> None:
-    await db.execute(TOUCH, image, digest, TOUCH_AFTER)
+    return await object_rows.keep(db, [key]) and bool(await db.fetchval(KEEP, *picture, claim_id, key, *sides, size))
 
 
 async def forget(db: Connection, key: str) -> None:
@@ -133,6 +142,10 @@ async def evict(db: Connection, limit: int, *, max_bytes: int) -> None:
     """Keep no more than so many bytes in all: the longest unused go, at most `limit` now. Forgets old claims, too."""
     await object_rows.release_keys(db, await _keys(db, EVICT, max_bytes, limit))
     await db.execute(FORGET_CLAIMS, FORGET_CLAIMS_AFTER, limit)
+
+
+def _columns(pictures: Collection[PictureId]) -> tuple[list[ImageId], list[str]]:
+    return [picture.image for picture in pictures], [picture.digest for picture in pictures]
 
 
 async def _keys(db: Connection, statement: str, *arguments: object) -> Sequence[str]:

@@ -6,7 +6,8 @@ once, so many waiting.
 """
 
 import asyncio
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import structlog
 
@@ -14,7 +15,8 @@ from gallery.adapters.valkey.budgets import Budgets
 from gallery.background import cancel_and_wait
 from gallery.delivery.fair_slots import FairSlots
 from gallery.delivery.picture_maker import PictureMaker, PictureOrder, RenderTime
-from gallery.delivery.picture_store import MAX_STRIKES, PictureRow
+from gallery.delivery.picture_rows import PictureRows
+from gallery.delivery.picture_store import MAX_STRIKES, PictureId, PictureRow
 from gallery.errors import PictureBudgetSpent, PictureCannotBeMade, PictureNotMade, PicturesBusy, ValkeyUnavailable
 from gallery.ops import metrics
 from gallery.settings import PicturesSettings
@@ -28,13 +30,15 @@ MAX_ROUNDS = 3  # of waiting for another process that then gives up
 
 
 class PicturesOnDemand:
-    def __init__(self, maker: PictureMaker, budgets: Budgets, settings: PicturesSettings) -> None:
+    def __init__(self, rows: PictureRows, maker: PictureMaker, budgets: Budgets, settings: PicturesSettings) -> None:
+        self._rows = rows
         self._maker = maker
         self._budgets = budgets
         self._seconds = settings.budget
         self._deadline = settings.deadline
         self._slots = FairSlots(settings.concurrency, settings.queue)
-        self._under_way: dict[tuple[str, str], asyncio.Task[PictureRow]] = {}
+        self._under_way: dict[PictureId, asyncio.Task[PictureRow]] = {}
+        self._corrections: set[asyncio.Task[None]] = set()
 
     async def get(self, order: PictureOrder, client: str) -> PictureRow:
         """The row of the kept picture, made now if need be at the expense of `client`.
@@ -42,15 +46,17 @@ class PicturesOnDemand:
         Raises `PictureBudgetSpent`, `PicturesBusy`, `PictureNotMade`, `PictureCannotBeMade`, other `Rejected` errors of
         the original, `ImageNotFound` when it was deleted meanwhile, `Unavailable`.
         """
-        row = await self._maker.find(order)
+        row = await self._rows.find(order.id)
         if row is not None and row.key:
             return row
         _check_strikes(row)
-        return await self._make_once(order, client)
+        with _counted_refusals():
+            return await self._make_once(order, client)
 
     async def get_again(self, order: PictureOrder, lost: PictureRow, client: str) -> PictureRow:
         """The same after the object of the row `lost` was found to be missing or damaged. Raises as `get` does."""
-        await self._maker.forget(str(lost.key))
+        log.warning("picture.object_lost", key=lost.key)
+        await self._rows.forget(order.id, lost)
         return await self.get(order, client)
 
     @property
@@ -60,32 +66,26 @@ class PicturesOnDemand:
     async def close(self) -> None:
         """Ends the work under way, and the renderers."""
         await cancel_and_wait(*self._under_way.values())
+        await cancel_and_wait(*self._corrections)
         await self._maker.close()
 
     async def _make_once(self, order: PictureOrder, client: str) -> PictureRow:
         """Joins the task that makes this picture, or starts one. It goes on when its clients leave."""
-        key = order.image.id, order.digest
-        task = self._under_way.get(key)
+        task = self._under_way.get(order.id)
         if task is None:
-            self._check_room(client)
+            if not self._slots.has_room(client):
+                raise PicturesBusy(waiting=self._slots.waiting)
             await self._spend(client)
-            task = self._under_way.get(key)
+            task = self._under_way.get(order.id)
             if task is not None:  # another request has started it meanwhile
-                await self._give_back(client)
+                self._correct(client, -ESTIMATED_SECONDS)
             else:
                 task = self._start(order, client)
         return await asyncio.shield(task)
 
-    def _check_room(self, client: str) -> None:
-        """Raises `PicturesBusy`. A picture for which there is no room any more a moment later fails as it starts."""
-        if not self._slots.has_room(client):
-            metrics.PICTURES_REFUSED.add("queue")
-            raise PicturesBusy(waiting=self._slots.waiting)
-
     def _start(self, order: PictureOrder, client: str) -> "asyncio.Task[PictureRow]":
-        key = order.image.id, order.digest
-        task = self._under_way[key] = asyncio.create_task(self._make_at_expense_of(client, order))
-        task.add_done_callback(lambda _: self._under_way.pop(key))
+        task = self._under_way[order.id] = asyncio.create_task(self._make_at_expense_of(client, order))
+        task.add_done_callback(lambda _: self._under_way.pop(order.id))
         task.add_done_callback(_retrieve_exception)
         return task
 
@@ -94,12 +94,15 @@ class PicturesOnDemand:
         try:
             return await self._make(order, client, render_time)
         finally:
-            await self._correct(client, render_time.seconds - ESTIMATED_SECONDS)
+            self._correct(client, render_time.seconds - ESTIMATED_SECONDS)
 
     async def _make(self, order: PictureOrder, client: str, render_time: RenderTime) -> PictureRow:
         for _ in range(MAX_ROUNDS):
             async with self._slots.hold(client, MAX_WAIT_SECONDS):
-                await self._maker.make(order, render_time)
+                row = await self._maker.make(order, render_time)
+            if row is not None:
+                self._rows.keep(order.id, row)
+                return row
             row = await self._wait_for_others(order)
             if row is not None and row.key:
                 return row
@@ -115,7 +118,7 @@ class PicturesOnDemand:
             raise PicturesBusy(image=order.image.id) from error
 
     async def _poll(self, order: PictureOrder) -> PictureRow | None:
-        while (row := await self._maker.find(order)) is not None and row.being_made:  # noqa: ASYNC110  made elsewhere
+        while (row := await self._rows.read(order.id)) is not None and row.being_made:  # noqa: ASYNC110  made elsewhere
             await asyncio.sleep(POLL_SECONDS)
         return row
 
@@ -124,15 +127,31 @@ class PicturesOnDemand:
         with suppress(ValkeyUnavailable):
             wait = await self._budgets.try_spend(client, ESTIMATED_SECONDS)
             if wait:
-                metrics.PICTURES_REFUSED.add("budget")
                 raise PictureBudgetSpent(seconds=self._seconds, retry=max(1, round(wait + 0.5)), client=client)
 
-    async def _give_back(self, client: str) -> None:
-        await self._correct(client, -ESTIMATED_SECONDS)
+    def _correct(self, client: str, seconds: float) -> None:
+        """Corrects what the client has spent, while its request is answered."""
 
-    async def _correct(self, client: str, seconds: float) -> None:
-        with suppress(ValkeyUnavailable):
-            await self._budgets.correct(client, seconds)
+        async def correct() -> None:
+            with suppress(ValkeyUnavailable):
+                await self._budgets.correct(client, seconds)
+
+        task = asyncio.create_task(correct(), name="budget of pictures")
+        self._corrections.add(task)
+        task.add_done_callback(self._corrections.discard)
+
+
+@contextmanager
+def _counted_refusals() -> Iterator[None]:
+    """Counts the requests that are refused in the block."""
+    try:
+        yield
+    except PicturesBusy:
+        metrics.PICTURES_REFUSED.add("queue")
+        raise
+    except PictureBudgetSpent:
+        metrics.PICTURES_REFUSED.add("budget")
+        raise
 
 
 def _check_strikes(row: PictureRow | None) -> None:

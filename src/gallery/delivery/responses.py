@@ -18,6 +18,7 @@ from gallery.images.openapi import NOT_MODIFIED
 from gallery.responses import CompleteResponse
 
 MAX_BUFFERED_BYTES = 256 * 1024  # no more than the buffers of a stream to a slow reader hold
+MAX_UNVERSIONED_SECONDS = 3600  # for which a browser may show a picture that has another focus or recipe meanwhile
 HEAD_SCOPE_KEY = "gallery.head"  # in the ASGI scope of a HEAD request; see `web.middleware`
 PICTURE_OPTIONS = RENDITIONS | {"embeddable": True}  # for `opt`: pages of other origins of the same site may show it
 RESPONSES = {
@@ -81,14 +82,13 @@ async def respond(
 
 def cache_control(image: Image, caller: Caller, *, current: bool = False) -> str:
     """`Cache-Control`: a URL with the current version never changes its content. Shared caches may store a public
-    image. A picture that was read by a signed link may be stored until the link expires.
+    image. What was read by a signed link may be stored until the link expires, without a version for an hour at most.
     """
-    scope = "public" if image.public else "private"
-    if not current:
-        return f"{scope}, no-cache"
     if caller.kind is CredentialKind.LINK:
-        return f"private, max-age={max(0, int((caller.expires_at or 0) - time.time()))}"
-    return f"{scope}, max-age=31536000, immutable"
+        left = max(0, int((caller.expires_at or 0) - time.time()))
+        return f"private, max-age={left if current else min(left, MAX_UNVERSIONED_SECONDS)}"
+    scope = "public" if image.public else "private"
+    return f"{scope}, max-age=31536000, immutable" if current else f"{scope}, no-cache"
 
 
 def sharing_headers(image: Image, caller: Caller) -> dict[str, str]:

@@ -20,7 +20,9 @@ from gallery.images.model import ImageId
 from gallery.images.outbox import Outbox
 from gallery.images.timeline import Stage
 from gallery.jobs import pause
+from gallery.jobs import workers as registry
 from gallery.jobs.queue import Queue
+from gallery.jobs.workers import WorkerState
 
 MAX_SCANNED = 10_000  # rows read by one statement
 BATCH = 100  # images made due in one transaction
@@ -51,8 +53,9 @@ PRESENT = "SELECT id FROM image WHERE id = ANY($1::uuid[]) AND deleted_at IS NUL
 
 class StaleProgress(Struct, frozen=True, rename="camel"):
     """`stale` images had an older recipe at the start; `queued` wait for a worker now, `rendered` have new renditions,
-    `failed` could not be rendered and keep their old ones. `etaSeconds` is null while it cannot be told. `otherRecipe`
-    is the version by which a worker has rendered an image, if it is not the present one: then the run has ended.
+    `failed` could not be rendered and keep their old ones; `workers` are alive. `etaSeconds` is null while it cannot be
+    told. `otherRecipe` is the version by which a worker has rendered an image, if it is not the present one: then the
+    run has ended.
     """
 
     stale: int
@@ -60,6 +63,7 @@ class StaleProgress(Struct, frozen=True, rename="camel"):
     rendered: int = 0
     failed: int = 0
     paused: bool = False
+    workers: int = 0
     eta_seconds: int | None = None
     other_recipe: str | None = None
 
@@ -132,6 +136,7 @@ class Stale:
             settled = await db.fetch(SETTLED, list(run.waiting))
             present = {row["id"] for row in await db.fetch(PRESENT, list(run.waiting))}
             run.paused = await pause.since(db) is not None
+            run.workers = sum(each.presence is WorkerState.ALIVE for each in await registry.workers(db))
         for gone in run.waiting.keys() - present:
             del run.waiting[gone]
             run.stale -= 1
@@ -162,6 +167,7 @@ class _Run:
         self.stale = stale
         self.rendered = self.failed = 0
         self.paused = False
+        self.workers = 0
         self.other_recipe: str | None = None
         self.waiting: dict[ImageId, int | None] = {}
         self._began = time.monotonic()
@@ -170,5 +176,12 @@ class _Run:
         done, seconds = self.rendered + self.failed, time.monotonic() - self._began
         eta = round(seconds / done * max(0, self.stale - done)) if done else None
         return StaleProgress(
-            self.stale, len(self.waiting), self.rendered, self.failed, self.paused, eta, self.other_recipe
+            self.stale,
+            len(self.waiting),
+            self.rendered,
+            self.failed,
+            self.paused,
+            self.workers,
+            eta,
+            self.other_recipe,
         )

@@ -34,7 +34,7 @@ class KeptResponse(Struct, frozen=True):
     kind: ResponseKind
     reading: Reading  # of the subject's token, before it was read
     valid_until: float  # `time.monotonic`
-    link_expires_at: float | None  # of a signed link, seconds since 1970, for how long clients may store the response
+    link_expires_at: float | None  # of a signed link, seconds since 1970: clients may store the response until then
     route: Route
     path: str  # as the log has it
     caller: str | None  # as the log has it

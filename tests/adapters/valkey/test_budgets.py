@@ -52,3 +52,20 @@ async def test_a_budget_comes_back_with_time(valkey):
     assert wait > 0
     await asyncio.sleep(wait + 0.05)
     assert await budgets.try_spend("maya", 0.1) == 0
+
+
+async def test_a_refused_client_is_refused_again_without_asking_valkey(settings):
+    async with open_valkey(settings.redis) as valkey:
+        budgets = Budgets(valkey, "pictures", Budget(10, 10))
+        await budgets.correct("maya", 10.5)
+        first = await budgets.try_spend("maya", 0.1)
+    assert 0 < await budgets.try_spend("maya", 0.1) < first  # the connection is closed
+
+
+async def test_a_refused_client_may_spend_again_when_it_was_told(valkey):
+    budgets = Budgets(valkey, "pictures", Budget(10, 10))
+    await budgets.correct("maya", 10.2)
+    wait = await budgets.try_spend("maya", 0.1)
+    assert 0.2 < wait < 0.4
+    await asyncio.sleep(wait)
+    assert await budgets.try_spend("maya", 0.1) == 0

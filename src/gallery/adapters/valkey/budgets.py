@@ -6,6 +6,7 @@ What the work has really taken is corrected afterwards, and may exceed it: that 
 """
 
 import hashlib
+import time
 from typing import NamedTuple
 
 from redis.exceptions import NoScriptError
@@ -13,6 +14,7 @@ from redis.exceptions import NoScriptError
 from gallery.adapters.valkey.client import Client, Valkey
 
 MICROSECONDS = 1_000_000
+MAX_REFUSED_CLIENTS = 10_000  # that are remembered
 SPEND = """
     local budget, period, cost = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
     local clock = redis.call('TIME')
@@ -45,12 +47,22 @@ class Budgets:
         self._valkey = valkey
         self._kind = kind
         self._budget = budget
+        self._refused_until: dict[str, float] = {}  # `time.monotonic`, by client
 
     async def try_spend(self, client: str, seconds: float) -> float:
         """Take these seconds from the client's budget and return 0; or take nothing, and return in how many seconds
-        the client may try again. Raises `ValkeyUnavailable`.
+        the client may try again. Until then it is refused without asking Valkey. Raises `ValkeyUnavailable`.
         """
-        return await self._run(client, seconds, check=True) / MICROSECONDS
+        now = time.monotonic()
+        until = self._refused_until.get(client, now)
+        if now < until:
+            return until - now
+        wait = await self._run(client, seconds, check=True) / MICROSECONDS
+        if wait:
+            if len(self._refused_until) >= MAX_REFUSED_CLIENTS:
+                self._refused_until.clear()
+            self._refused_until[client] = now + wait
+        return wait
 
     async def correct(self, client: str, seconds: float) -> None:
         """Take these seconds, even beyond the budget; negative seconds are given back. Raises `ValkeyUnavailable`."""

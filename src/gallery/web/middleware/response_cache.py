@@ -7,6 +7,7 @@ the same response at the same time wait for the first one's. See decision 0109.
 """
 
 import asyncio
+import re
 import time
 from collections.abc import Hashable, Iterable, Sequence
 from enum import Enum, auto
@@ -31,6 +32,7 @@ from gallery.web.request_limits import Counter, RequestLimits, client_address, c
 from gallery.web.routing import extensions, route_of
 
 MAX_PICTURE_BYTES = 256 * 1024  # as much as a handler holds in memory in any case
+MAX_AGE = re.compile(rb"\bmax-age=(\d+)")
 WAIT_SECONDS = 2.0  # for the first one's response, before a request is answered by itself
 REQUEST_HEADERS = frozenset({b"x-request-id", b"ratelimit", b"ratelimit-policy"})  # of one request, never kept
 
@@ -211,8 +213,8 @@ class Recording:
     ) -> KeptResponse:
         """The entry of a complete response to `caller`."""
         assert self._kind is not None and self.reading is not None  # noqa: S101,PT018  for mypy; declared together
-        link_expires_at = caller.expires_at if caller.kind is CredentialKind.LINK and self._has_max_age() else None
-        dropped = REQUEST_HEADERS if link_expires_at is None else {*REQUEST_HEADERS, b"cache-control"}
+        fresh_until = self._fresh_until() if caller.kind is CredentialKind.LINK else None
+        dropped = REQUEST_HEADERS if fresh_until is None else {*REQUEST_HEADERS, b"cache-control"}
         headers = [(name.lower(), value) for name, value in self._start["headers"] if name.lower() not in dropped]
         return KeptResponse(
             status=self._start["status"],
@@ -223,7 +225,7 @@ class Recording:
             kind=self._kind,
             reading=self.reading,
             valid_until=valid_until,
-            link_expires_at=link_expires_at,
+            link_expires_at=fresh_until,
             route=route_of(scope),
             path=scope["path"],
             caller=caller.logged_as,
@@ -231,8 +233,10 @@ class Recording:
             counter=counter,
         )
 
-    def _has_max_age(self) -> bool:
-        return b"max-age" in dict(self._start["headers"]).get(b"cache-control", b"")
+    def _fresh_until(self) -> float | None:
+        """The end of the response's `max-age`, in seconds since 1970."""
+        max_age = MAX_AGE.search(dict(self._start["headers"]).get(b"cache-control", b""))
+        return None if max_age is None else time.time() + int(max_age[1])
 
 
 def _is_read(scope: HTTPScope) -> bool:
