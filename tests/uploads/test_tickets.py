@@ -25,10 +25,14 @@ from credentials import (
 )
 from factories import listen, post
 from gallery.access import keys, service, ticket_rows
+from gallery.access.authorized import AUTHORIZED_KEY
+from gallery.background import cancel_and_wait
+from gallery.errors import CredentialNotValid
 from gallery.images import object_rows
 from gallery.notifications.model import EventFilter
 from gallery.rendering.probe import Format
 from gallery.uploads.tickets_api import PictureType
+from gallery.web.clients import client_of
 from gallery.wiring import open_processing
 from raw_http import RawConnection
 
@@ -597,6 +601,8 @@ async def test_a_revoked_ticket_ends_with_its_streams(closed):
     ticket = upload_headers(made["ticket"])
     image = await image_of(client, ticket)
     streaming = asyncio.create_task(stream_seconds(client, made["ticket"]))
+    other = (await create_upload_ticket(client, MAYA))["ticket"]
+    staying = asyncio.create_task(stream_seconds(client, other))
     await asyncio.sleep(0.5)
     where = f"/api/v1/uploads/tickets/{made['id']}"
     for headers, status in ((NILS, 404), ({}, 401), (ticket, 403), (MAYA, 204), (MAYA, 204)):
@@ -606,6 +612,8 @@ async def test_a_revoked_ticket_ends_with_its_streams(closed):
     assert (await upload(client, ticket)).status_code == 401
     await streaming
     assert time.monotonic() - revoked_at < service.REVOCATION_CHECK_SECONDS + 1
+    assert not staying.done(), "the stream of another ticket goes on"
+    await cancel_and_wait(staying)
     assert (await client.get(f"/api/v1/images/{image['id']}", headers=MAYA)).status_code == 200, "its images stay"
 
 
@@ -632,6 +640,7 @@ async def test_a_ticket_ends_with_the_api_key_of_its_creator(closed, monkeypatch
     await asyncio.sleep(0.5)
     await gallery.access.keys.revoke(key)
     assert (await upload(client, upload_headers(made["ticket"]))).status_code == 401
+    assert (await client.get("/api/v1/images", headers=upload_headers(made["ticket"]))).status_code == 401
     assert await streaming < service.REVOCATION_CHECK_SECONDS + 2
 
 
@@ -644,6 +653,7 @@ async def test_a_ticket_of_a_session_ends_with_the_signing_key(closed, monkeypat
     assert (await upload(client, ticket)).status_code == 201
     await gallery.access.signatures.rotate(at_once=True)
     assert (await upload(client, ticket)).status_code == 401
+    assert (await client.get("/api/v1/images", headers=ticket)).status_code == 401
 
 
 async def test_a_ticket_that_is_revoked_while_the_body_arrives_adds_nothing(closed):
@@ -663,6 +673,34 @@ async def test_a_ticket_that_is_revoked_while_the_body_arrives_adds_nothing(clos
     sent.set()
     assert code(await uploading) == (401, "credential_not_valid")
     assert (await client.get("/api/v1/images", headers=MAYA)).json() == []
+
+
+async def test_a_ticket_that_is_revoked_before_the_commit_adds_nothing(closed):
+    gallery, client = closed
+    made = await create_upload_ticket(client, MAYA)
+    await client.delete(f"/api/v1/uploads/tickets/{made['id']}", headers=MAYA)
+    async with gallery.database.writing() as db:
+        with pytest.raises(CredentialNotValid):
+            await ticket_rows.take_use(db, made["id"])
+        assert await db.fetchval("SELECT uses_left FROM upload_ticket") == 1
+
+
+async def test_a_use_that_is_given_back_can_be_taken_once_more(closed):
+    gallery, client = closed
+    made = await create_upload_ticket(client, MAYA)
+    async with gallery.database.writing() as db:
+        await ticket_rows.take_use(db, made["id"])
+        for _ in range(2):
+            await ticket_rows.give_back_use(db, made["id"])
+        assert await db.fetchval("SELECT uses_left FROM upload_ticket") == 1
+
+
+async def test_pictures_on_demand_count_for_the_address_of_the_browser(closed):
+    """Otherwise a caller would have a new budget with each ticket that it makes."""
+    gallery, client = closed
+    text = (await create_upload_ticket(client, MAYA))["ticket"]
+    caller = await gallery.access.authenticate_ticket(text)
+    assert client_of({"extensions": {AUTHORIZED_KEY: caller}, "client": ("192.0.2.1", 1)}) == "192.0.2.1"
 
 
 async def test_an_upload_that_began_in_time_is_finished(closed):
