@@ -7,7 +7,9 @@ scope. `code` is the class name in snake case, or `wire_code`. All other `facts`
 
 import re
 from enum import Enum
-from typing import ClassVar
+from typing import Any, ClassVar
+
+from msgspec import Struct
 
 from gallery.masking import masked
 
@@ -50,6 +52,31 @@ def describe_error(error: BaseException) -> str:
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", type(error).__name__)
     kind, text = words.removesuffix("Error").strip().lower(), " ".join(str(error).split())
     return ": ".join(part for part in ("" if type(error) is OSError else kind, text) if part)
+
+
+class SavedError(Struct, frozen=True):
+    """An error in JSON: its code and its facts."""
+
+    code: str
+    facts: dict[str, Any]
+
+
+def saved_error(error: GalleryError) -> SavedError:
+    return SavedError(error.code(), {name: _plain(value) for name, value in error.facts.items()})
+
+
+def restore_error(saved: SavedError) -> GalleryError:
+    """The same error again. Raises `LookupError` for a code that this Gallery does not know."""
+    return _rebuild(_by_code(saved.code), saved.facts)
+
+
+def _by_code(code: str) -> type[GalleryError]:
+    kinds: list[type[GalleryError]] = [GalleryError]
+    for kind in kinds:  # grows meanwhile
+        if kind.code() == code:
+            return kind
+        kinds += kind.__subclasses__()
+    raise LookupError(code)
 
 
 def _plain(value: object) -> object:
@@ -114,6 +141,10 @@ class BackupNotFound(NotFound):
     """There is no such backup at this location."""
 
 
+class UploadNotFound(NotFound):
+    """There is no upload with this id, or it has ended more than a day ago."""
+
+
 class JobNotFound(NotFound):
     """There is no failed job with this id."""
 
@@ -130,6 +161,16 @@ class VersionMismatch(Conflict):
 
 class StillInFlight(Conflict):
     """A request with this idempotency key is still in progress; try again in a moment."""
+
+
+class UploadBusy(Conflict):
+    """Another request is writing this upload; try again in a moment."""
+
+
+class OffsetMismatch(Conflict):
+    """The upload does not continue at this offset."""
+
+    hint = "It has {received} bytes; ask for its offset, and go on from there."
 
 
 class PartsMissing(Conflict):
@@ -326,6 +367,43 @@ class TooLarge(Rejected):
 
     def message(self) -> str:
         return super().message() if "limit" in self.facts else self.sentence()
+
+
+class LongerThanSaid(TooLarge):
+    """More bytes arrived than the upload was said to have."""
+
+    hint = "It was said to have {size:,} bytes."
+
+    def message(self) -> str:
+        return GalleryError.message(self)
+
+
+class EmptyFile(Rejected):
+    """The file is empty."""
+
+
+class NotAChunk(Rejected):
+    """The bytes of an upload must have the content type application/offset+octet-stream."""
+
+
+class ChecksumMismatch(Rejected):
+    """The bytes of this request do not have the checksum that it names; none of them were kept."""
+
+
+class TusVersionNotSupported(Rejected):
+    """The request must name a version of tus that this server supports."""
+
+    hint = "Send Tus-Resumable: {version}."
+
+
+class MethodNotOverridable(Rejected):
+    """X-HTTP-Method-Override must be PATCH or DELETE here."""
+
+
+class DigestMismatch(Rejected):
+    """The bytes that arrived are not those that the digest was made of."""
+
+    hint = "They have the SHA-256 {received}; the request says {expected}."
 
 
 class QuotaExceeded(Rejected):

@@ -15,6 +15,9 @@ class Failpoint(StrEnum):
     UPLOAD_PUT = "upload-put"  # the original is stored, there is no row yet
     UPLOAD_COMMITTED = "upload-committed"  # the row is committed, nothing is published or enqueued
     UPLOAD_ANSWER = "upload-answer"  # only the answer is missing
+    UPLOAD_PART_PUT = "upload-part-put"  # a part of an upload is stored, its row does not say so
+    UPLOAD_PART_ADDED = "upload-part-added"  # the row says so, the answer is missing
+    UPLOAD_ASSEMBLED = "upload-assembled"  # all parts are one object, its row does not say so
     DELETE_COMMITTED = "delete-committed"
     WORK_CLAIMED = "work-claimed"
     WORK_PUT = "work-put"  # the renditions are stored, the row is not updated

@@ -61,7 +61,11 @@ from gallery.rendering.probe import Format, Limits
 from gallery.rendering.recipe import Recipe
 from gallery.settings import RedisSettings, Settings, parse_rendition_formats, parse_widths
 from gallery.uploads.add import NewImages
+from gallery.uploads.cleaning import UploadCleaning
+from gallery.uploads.direct import DirectUploads
+from gallery.uploads.finishing import Finishing
 from gallery.uploads.idempotency import Idempotency, delete_expired
+from gallery.uploads.resumable import ResumableUploads
 from gallery.uploads.service import Uploads
 from gallery.waiting import StartupWait
 
@@ -94,6 +98,8 @@ class Gallery:
     picture_requests: PictureRequests
     pictures_on_demand: PicturesOnDemand
     uploads: Uploads
+    resumable_uploads: ResumableUploads
+    direct_uploads: DirectUploads
     cached_reads: CachedReads
     cache: ImageCache
     change_tokens: ChangeTokens
@@ -128,6 +134,7 @@ async def open_gallery(settings: Settings) -> AsyncIterator[Gallery]:
         tokens = stack.enter_context(open_change_tokens(installation))
         gallery = build_gallery(settings, database, valkey, queue, objects, cache_valkey, tokens)
         stack.push_async_callback(gallery.pictures_on_demand.close)
+        stack.push_async_callback(gallery.direct_uploads.close)
         stack.push_async_callback(gallery.rates.close)
         yield gallery
 
@@ -153,8 +160,15 @@ def build_gallery(
     access = Access(settings, database)
     worker_registry = WorkerRegistry(database)
     feed = Feed(events, valkey, outbox.invalidate_events, access, tokens.set_caught_up, settings.notifications)
+    idempotency = Idempotency(database, timedelta(seconds=settings.upload.key_lease))
+    uploads = Uploads(images, new_images, idempotency, feed, access, settings.public_url)
+    finishing = Finishing(database, objects, uploads)
+    resumable_uploads = ResumableUploads(
+        database, objects, finishing, settings.upload.max_bytes, settings.upload.quota_bytes
+    )
     evict_pictures = partial(picture_store.evict, max_bytes=settings.pictures.max_bytes)
-    chores: list[Chore] = [delete_expired, ticket_rows.delete_expired, evict_pictures]
+    clean_uploads = UploadCleaning(objects, resumable_uploads, access.upload_tickets)
+    chores: list[Chore] = [delete_expired, ticket_rows.delete_expired, evict_pictures, clean_uploads]
     return Gallery(
         settings=settings,
         recipe=recipe,
@@ -173,14 +187,9 @@ def build_gallery(
         pictures=pictures,
         picture_requests=picture_requests,
         pictures_on_demand=_pictures_on_demand(settings, database, valkey, objects),
-        uploads=Uploads(
-            images,
-            new_images,
-            Idempotency(database, timedelta(seconds=settings.upload.key_lease)),
-            feed,
-            access,
-            settings.public_url,
-        ),
+        uploads=uploads,
+        resumable_uploads=resumable_uploads,
+        direct_uploads=DirectUploads(database, objects, resumable_uploads, access.signatures, settings.public_url),
         cached_reads=CachedReads(images, cache, settings.public_url),
         cache=cache,
         change_tokens=tokens,

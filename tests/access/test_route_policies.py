@@ -8,6 +8,7 @@ import httpx
 import pytest
 from litestar import Litestar
 
+import tus_requests
 from credentials import (
     bearer_headers,
     closed_application,
@@ -45,6 +46,14 @@ TABLE = {
     "GET /api/v1/images/{image_id}/original": (401, 404, 200, 403, 200, 200, 401),
     "GET /api/v1/images/{image_id}/picture": (401, 404, 200, 403, 200, 200, 401),
     "GET /api/v1/images/{image_id}/{file}": (401, 404, 200, 403, 200, 200, 401),
+    "POST /api/v1/uploads":                (401, 201, 403, 201, 201, 201, 401),
+    "GET /api/v1/uploads/{upload_id}":     (401, 404, 403, 404, 404, 404, 401),
+    "PATCH /api/v1/uploads/{upload_id}":   (401, 404, 403, 404, 404, 404, 401),
+    "POST /api/v1/uploads/{upload_id}":    (401, 405, 403, 405, 405, 405, 401),
+    "DELETE /api/v1/uploads/{upload_id}":  (401, 404, 403, 404, 404, 404, 401),
+    "POST /api/v1/uploads/direct":         (401, 201, 403, 201, 201, 201, 401),
+    "PUT /api/v1/uploads/{upload_id}/parts/{number}": (403, 403, 403, 403, 403, 403, 403),
+    "POST /api/v1/uploads/{upload_id}/complete": (401, 404, 403, 404, 404, 404, 401),
     "GET /api/v1/presets":                 (200, 200, 200, 200, 200, 200, 401),
     "GET /api/v1/notifications/stream":    (401, 200, 200, 403, 200, 200, 401),
     "POST /api/v1/notifications/ticket":   (401, 201, 201, 403, 201, 201, 401),
@@ -124,6 +133,11 @@ REQUEST_OPTIONS: dict[str, dict[str, Any]] = {
     "PATCH /api/v1/images/{image_id}": {"json": {"title": "Dawn"}},
     "POST /api/v1/images/check": {"json": []},
     "POST /api/v1/images/links": {"json": {"ids": []}},
+    "POST /api/v1/uploads": {"headers": {**tus_requests.VERSION, "Upload-Length": "9"}},
+    "PATCH /api/v1/uploads/{upload_id}": {
+        "headers": {**tus_requests.VERSION, **tus_requests.CHUNK, "Upload-Offset": "0"}
+    },
+    "POST /api/v1/uploads/direct": {"json": {"size": 9}},
     "GET /": {"headers": {"Accept": "text/html"}},
 }
 # Each caller gets an image of its own: the first call would delete it, or leave it PENDING (hence 409).
@@ -239,6 +253,8 @@ async def answer(
         "file": "320.webp",
         "name": "home.js",
         "path": "nothing",
+        "upload_id": image,
+        "number": "1",
     }
     if path.startswith("/iiif"):
         values |= {"region": "full", "size": "80,", "rotation": "0", "file": "default.jpg"}

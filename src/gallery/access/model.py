@@ -133,6 +133,7 @@ class Purpose(StrEnum):
     LINK = "link"
     DOWNLOAD = "download"
     PICTURE = "picture"
+    PART = "part"
     SESSION = "session"
     TICKET = "ticket"
 

@@ -83,6 +83,14 @@ class UploadTickets:
             raise CredentialNotValid(reason="upload ticket revoked or expired", ticket=id_)
         return _caller(row)
 
+    async def find(self, ticket_id: str) -> Caller:
+        """The caller of a ticket, which may have expired: an upload that began in time may end. Raises as above."""
+        async with self._database.primary() as db:
+            row = await ticket_rows.find(db, ticket_id)
+        if row is None or row.revoked:
+            raise CredentialNotValid(reason="upload ticket revoked", ticket=ticket_id)
+        return _caller(row)
+
     async def is_revoked(self, ticket_id: str) -> bool:
         """Raises `DatabaseUnavailable`."""
         async with self._database.primary() as db:

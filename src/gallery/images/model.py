@@ -129,12 +129,15 @@ class Edit(Struct, frozen=True, kw_only=True):
 
 
 class UploadedFile(Struct, frozen=True):
-    """A received file: `size` in bytes, `sha256` in hex."""
+    """A received file: `size` in bytes, `sha256` in hex. `stored_as` is the image under whose reserved key the object
+    store has the bytes already; `file` reads them from there.
+    """
 
     file: BinaryIO
     name: str
     size: int
     sha256: str
+    stored_as: ImageId | None = None
 
 
 def new_id() -> ImageId:
@@ -169,6 +172,11 @@ def rendition_key(image: ImageId, attempt: int, name: str, format: str) -> str: 
 def picture_key(image: ImageId, id_: str, format: str) -> str:  # noqa: A002  the word of the contract
     """The key of a picture that was made on demand; `id_` is new for each one."""
     return f"pictures/{image}/{id_}.{format}"
+
+
+def tail_key(upload: ImageId, holder: str) -> str:
+    """The key of the bytes that wait for the rest of their part, written by one request of an upload."""
+    return f"uploads/{upload}/{holder}"
 
 
 def from_row(row: Any) -> Image:

@@ -15,6 +15,7 @@ from gallery.rendering import file_headers, isobmff, memory
 from gallery.rendering.file_headers import Header
 from gallery.rendering.memory import Output, PictureOutput
 
+SIGNATURE_BYTES = 12
 MAX_JPEG_SIDE = 65_500  # px; the limit of libjpeg and of browsers
 
 
@@ -86,23 +87,40 @@ def probe(file: BinaryIO, limits: Limits) -> ProbeResult:
     return ProbeResult(kind, header.width, header.height, header.animated)
 
 
-def _identify(file: BinaryIO) -> tuple[Format, Header]:
-    file.seek(0)
-    magic = file.read(12)
-    for kind, signature, read in SIGNATURES:
+def sniff(begin: bytes) -> Format:
+    """The format of a file by its first `SIGNATURE_BYTES`; AVIF and HEIC, which look alike there, are both AVIF.
+
+    Raises `NotAPicture`.
+    """
+    magic = begin[:SIGNATURE_BYTES]
+    for kind, signature in SIGNATURES:
         if magic.startswith(signature):
-            return kind, read(file)
+            return kind
     if magic[:4] == b"RIFF" and magic[8:] == b"WEBP":
-        return Format.WEBP, file_headers.webp(file)
+        return Format.WEBP
     if magic[4:8] == b"ftyp":
-        codec, header = isobmff.read_header(file)
-        return Format(codec), header
+        return Format.AVIF
     raise NotAPicture(begins=magic.hex())
 
 
-SIGNATURES: tuple[tuple[Format, bytes, Callable[[BinaryIO], Header]], ...] = (
-    (Format.JPEG, b"\xff\xd8\xff", file_headers.jpeg),
-    (Format.PNG, b"\x89PNG\r\n\x1a\n", file_headers.png),
-    (Format.GIF, b"GIF87a", file_headers.gif),
-    (Format.GIF, b"GIF89a", file_headers.gif),
+def _identify(file: BinaryIO) -> tuple[Format, Header]:
+    file.seek(0)
+    kind = sniff(file.read(SIGNATURE_BYTES))
+    if kind is Format.AVIF:
+        codec, header = isobmff.read_header(file)
+        return Format(codec), header
+    return kind, READERS[kind](file)
+
+
+SIGNATURES = (
+    (Format.JPEG, b"\xff\xd8\xff"),
+    (Format.PNG, b"\x89PNG\r\n\x1a\n"),
+    (Format.GIF, b"GIF87a"),
+    (Format.GIF, b"GIF89a"),
 )
+READERS: dict[Format, Callable[[BinaryIO], Header]] = {
+    Format.JPEG: file_headers.jpeg,
+    Format.PNG: file_headers.png,
+    Format.GIF: file_headers.gif,
+    Format.WEBP: file_headers.webp,
+}

@@ -89,6 +89,12 @@ class NewImages:
             if duplicate is None:
                 raise
             return duplicate  # from before the limits were lowered
+        if upload.stored_as is not None:
+            duplicate = await self._accept_duplicate(caller, upload, in_transaction)
+            if duplicate is not None:
+                return duplicate
+            image = new_image(upload.stored_as, caller.owner, metadata, upload, facts, await self._database_time())
+            return await self._add_stored(caller, image, upload, in_transaction)
         image_id = new_id()
         while (reserved_at := await self._reserve(image_id, caller, upload)) is None:
             duplicate = await self._accept_duplicate(caller, upload, in_transaction)
@@ -99,14 +105,20 @@ class NewImages:
             image.original_key, upload.file, DownloadHeaders(facts.mime_type, upload.name or image_id)
         )
         failpoints.hit(Failpoint.UPLOAD_PUT)
+        return await self._add_stored(caller, image, upload, in_transaction)
+
+    async def _add_stored(
+        self, caller: Caller, image: Image, upload: UploadedFile, in_transaction: TransactionHook
+    ) -> UploadResult:
+        """Add the image of which the original is in the store; the original is released where there is no new image."""
         try:
             while (added := await self._insert(image, in_transaction)) is None:
                 duplicate = await self._accept_duplicate(caller, upload, in_transaction)
                 if duplicate is not None:  # another upload of the same bytes was faster
-                    await self._release(image_id)
+                    await self._release(image.id)
                     return duplicate
         except (Rejected, Forbidden):  # by the quota or by `in_transaction`
-            await self._release(image_id)
+            await self._release(image.id)
             raise
         failpoints.hit(Failpoint.UPLOAD_COMMITTED)
         await self._announce(added)
@@ -186,6 +198,11 @@ class NewImages:
         if image.status is Status.PENDING:
             job = repeat_job(image.id, image.attempt, image.lane, image.queue_position)
             await enqueue(self._queue, self._database, job)
+
+    async def _database_time(self) -> datetime:
+        async with self._database.primary() as db:
+            now: datetime = await db.fetchval("SELECT now()")
+        return now
 
     async def _release(self, image_id: ImageId) -> None:
         async with self._database.writing() as db:

@@ -17,6 +17,7 @@ from typing import BinaryIO
 from multipart import MultipartError, MultipartSegment, PushMultipartParser
 
 from gallery.errors import InvalidField, MalformedBody, TooLarge
+from gallery.images.model import ImageId
 from gallery.local_disk.space import translate_disk_full
 from gallery.uploads.multipart_rules import NO_BOUNDARY, NO_NAME, NOT_MULTIPART, broken_rule
 from gallery.uploads.part_names import PartNames, part_names
@@ -31,7 +32,7 @@ MAX_OTHER_BYTES = 256 * 1024  # of a body, beside its file
 
 
 class Form:
-    """The text fields in the order of the body, and the one file."""
+    """The text fields in the order of the body, and the one file; see `UploadedFile` for `stored_as`."""
 
     def __init__(self) -> None:
         self.fields: list[tuple[str, str]] = []
@@ -39,6 +40,7 @@ class Form:
         self.file_name = ""
         self.size = 0
         self.sha256 = ""
+        self.stored_as: ImageId | None = None
 
 
 @asynccontextmanager
@@ -118,7 +120,7 @@ class _FormReader:
             if self._has_file:
                 raise InvalidField("/file", "is given twice; send one picture at a time")
             self._has_file = True
-            self._form.file_name = _clean_name(part.file or "")
+            self._form.file_name = clean_name(part.file or "")
         elif part.field not in self._text_fields and (part.file is not None or _is_picture(segment)):
             raise InvalidField(f"/{part.field}", f'is an unknown field; send the picture as "{FILE_FIELD}"')
         return part
@@ -153,7 +155,7 @@ class _FormReader:
         self._value.clear()
 
 
-def _clean_name(sent: str) -> str:
+def clean_name(sent: str) -> str:
     """The name without control characters; a name that is too long keeps its beginning and its end."""
     name = CONTROL_CHARACTERS.sub("", sent)
     return name if len(name) <= MAX_NAME_LENGTH else f"{name[: MAX_NAME_LENGTH - 17]}…{name[-16:]}"

@@ -2,9 +2,56 @@
 
 from dataclasses import dataclass
 
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import OpenAPIMediaType, Operation, Parameter, Reference, RequestBody, Schema
-from litestar.openapi.spec.enums import OpenAPIType
+from litestar.openapi.spec.enums import OpenAPIFormat, OpenAPIType
 
+TUS_VERSION = Parameter(
+    "Tus-Resumable",
+    "header",
+    required=True,
+    schema=Schema(type=OpenAPIType.STRING, enum=["1.0.0"]),
+    description="The version of tus",
+)
+OFFSET = Parameter(
+    "Upload-Offset",
+    "header",
+    required=True,
+    schema=Schema(type=OpenAPIType.INTEGER, minimum=0),
+    description="The offset of the first byte of this request",
+)
+CHECKSUM = Parameter(
+    "Upload-Checksum",
+    "header",
+    schema=Schema(type=OpenAPIType.STRING),
+    description="`sha256` or `sha1`, a space and the sum of this request's bytes in base64",
+)
+LENGTH = Parameter(
+    "Upload-Length",
+    "header",
+    required=True,
+    schema=Schema(type=OpenAPIType.INTEGER, minimum=1),
+    description="The size of the file in bytes",
+)
+METADATA = Parameter(
+    "Upload-Metadata",
+    "header",
+    schema=Schema(type=OpenAPIType.STRING),
+    description="Pairs of a key and a value in base64: filename, sha256, idempotencyKey, and the fields of an upload",
+)
+NO_PICTURE = ResponseSpec(None, description="The file is not a picture in an accepted format")
+TOO_LARGE = ResponseSpec(None, description="The file is too large, or beyond the owner's quota")
+NOT_VALID = ResponseSpec(None, description="A field or the file is not valid")
+BUSY = ResponseSpec(None, description="Another request is writing this upload")
+IN_FLIGHT = ResponseSpec(None, description="A request with this idempotency key is still being answered")
+REFUSALS = {409: IN_FLIGHT, 413: TOO_LARGE, 415: NO_PICTURE, 422: NOT_VALID, 423: BUSY}  # of an upload that ends
+TUS_ERRORS = {
+    409: ResponseSpec(None, description="The upload does not continue at this offset"),
+    412: ResponseSpec(None, description="Another version of tus"),
+    460: ResponseSpec(None, description="The bytes do not have this checksum"),
+}
+CHUNK = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY)
+CHUNK_TYPE = "application/offset+octet-stream"
 FOCUS_PATTERN = r"^(0|1|0?\.[0-9]{1,9}),(0|1|0?\.[0-9]{1,9})$"
 FOCUS_DESCRIPTION = "The point that crops keep in sight, as `x,y` from `0,0` (left, top) to `1,1` (right, bottom)"
 
@@ -41,3 +88,21 @@ class UploadOperation(Operation):
                 description="`wait=10` delays the answer until READY or FAILED, for at most 10 seconds; up to 60",
             ),
         ]
+
+
+@dataclass
+class TusCreation(Operation):
+    """Documents the headers of a creation; bytes in its body are the first of the file."""
+
+    def __post_init__(self) -> None:
+        self.parameters = [TUS_VERSION, LENGTH, METADATA, CHECKSUM]
+        self.request_body = RequestBody({CHUNK_TYPE: OpenAPIMediaType(schema=CHUNK)}, required=False)
+
+
+@dataclass
+class TusPatch(Operation):
+    """Documents the headers and the body of the next bytes."""
+
+    def __post_init__(self) -> None:
+        self.parameters = [*(self.parameters or []), TUS_VERSION, OFFSET, CHECKSUM]
+        self.request_body = RequestBody({CHUNK_TYPE: OpenAPIMediaType(schema=CHUNK)}, required=True)

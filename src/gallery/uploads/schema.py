@@ -1,15 +1,17 @@
 """The text fields of an upload's form, and the JSON of its answer."""
 
 from collections.abc import Iterable
+from datetime import datetime
 from pathlib import PurePosixPath
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from gallery.errors import InvalidField
 from gallery.images.model import Image, Lane, UploadMetadata, Visibility
 from gallery.images.schema import Alt, Description, ImageView, Tags, Title, image_view, parse_focus
+from gallery.uploads.model import Upload
 from gallery.validation import invalid_field, pointer, unknown_message
 
 
@@ -35,6 +37,59 @@ class UploadView(ImageView, frozen=True, kw_only=True, rename="camel"):
     duplicate: bool
 
 
+class UnfinishedUploadView(Struct, frozen=True, kw_only=True, rename="camel"):
+    """An upload in several requests: bytes that are safe, and the id of its image once it has one."""
+
+    id: str
+    received: int
+    size: int | UnsetType
+    expires_at: datetime
+    image: str | UnsetType = UNSET
+
+
+class DirectUploadRequest(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """A file that will be put directly into the store: its size in bytes, its SHA-256 in hex, and the fields of an
+    upload.
+    """
+
+    name: Annotated[str, Meta(max_length=255)] = ""
+    size: Annotated[int, Meta(ge=0)]
+    sha256: str | UnsetType = UNSET
+    title: str | UnsetType = UNSET
+    description: str | UnsetType = UNSET
+    alt: str | UnsetType = UNSET
+    tags: list[str] = []
+    visibility: str | UnsetType = UNSET
+    lane: str | UnsetType = UNSET
+    focus: str | UnsetType = UNSET
+
+    @property
+    def fields(self) -> list[tuple[str, str]]:
+        """As a form would have them."""
+        values = ((name, getattr(self, name)) for name in FORM_FIELDS if name != "tags")
+        return [(name, value) for name, value in values if value is not UNSET] + [("tags", tag) for tag in self.tags]
+
+
+class PartView(Struct, frozen=True, rename={"start": "from", "end": "to"}):
+    """The request that puts the bytes from `from` to before `to`."""
+
+    url: str
+    method: str
+    headers: dict[str, str]
+    start: int
+    end: int
+
+
+class DirectUploadView(Struct, frozen=True, kw_only=True, rename="camel"):
+    """An upload that has begun: its parts, and the URL that completes it once they are all there."""
+
+    id: str
+    parts: list[PartView]
+    expires_at: datetime
+    complete: str
+    image: str | UnsetType = UNSET
+
+
 def parse_metadata(fields: Iterable[tuple[str, str]], file_name: str) -> UploadMetadata:
     """The validated metadata. Without a title, the file's name becomes the title. Raises `InvalidField`.
 
@@ -56,6 +111,22 @@ def parse_metadata(fields: Iterable[tuple[str, str]], file_name: str) -> UploadM
 
 def upload_view(image: Image, base: str, duplicate: bool) -> UploadView:
     return UploadView(**msgspec.structs.asdict(image_view(image, base)), duplicate=duplicate)
+
+
+def encode_upload_view(image: Image, base: str, duplicate: bool) -> bytes:
+    return msgspec.json.encode(upload_view(image, base, duplicate))
+
+
+def unfinished_view(upload: Upload) -> bytes:
+    image = upload.outcome.image if upload.outcome is not None else None
+    view = UnfinishedUploadView(
+        id=upload.id,
+        received=upload.received,
+        size=UNSET if upload.size is None else upload.size,
+        expires_at=upload.expires_at,
+        image=UNSET if image is None else image,
+    )
+    return msgspec.json.encode(view)
 
 
 def _collect_fields(fields: Iterable[tuple[str, str]]) -> dict[str, str | list[str]]:

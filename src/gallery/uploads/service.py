@@ -64,11 +64,18 @@ class Uploads:
         """An empty file for a photo that is being received. Raises `NoRoom`, `ObjectStoreUnavailable`."""
         return self._new_images.make_file()
 
-    async def receive(self, caller: Caller, key: str | None, body: AbstractAsyncContextManager[Form]) -> UploadResponse:
+    async def receive(
+        self,
+        caller: Caller,
+        key: str | None,
+        body: AbstractAsyncContextManager[Form],
+        in_transaction: TransactionHook = no_hook,
+    ) -> UploadResponse:
         """Add the photo in `body`, or return the stored response to its `key`.
 
-        Raises `StillInFlight`, `IdempotencyKeyReused`, `CredentialNotValid` if the credential was revoked while the
-        body arrived, `UploadTicketUsedUp`, `TypeNotAccepted`, and the errors of `read_form` and `NewImages.add`.
+        `in_transaction` runs in the transaction that adds or finds the image, unless the response was stored. Raises
+        `StillInFlight`, `IdempotencyKeyReused`, `CredentialNotValid` if the credential was revoked while the body
+        arrived, `UploadTicketUsedUp`, `TypeNotAccepted`, and the errors of `read_form` and `NewImages.add`.
         """
         idempotency_key = None if key is None else IdempotencyKey(caller.owner, _key_route(caller), key)
         async with (
@@ -83,8 +90,10 @@ class Uploads:
                 await self._new_images.ensure_enqueued(stored.image)
                 state = msgspec.json.decode(stored.body, type=ResponseState)
                 return UploadResponse(stored.status, stored.image, stored.body, state, replayed=True)
-            upload = UploadedFile(form.file, form.file_name, form.size, form.sha256)
-            hook = self._store_response_hook(lock, _fingerprint(form)) if idempotency_key else no_hook
+            upload = UploadedFile(form.file, form.file_name, form.size, form.sha256, form.stored_as)
+            hook = in_transaction
+            if idempotency_key is not None:
+                hook = self._store_response_hook(lock, _fingerprint(form), hook)
             hook = tickets.with_use(caller, hook)
             return self._response_for(await self._new_images.add(caller, upload, metadata, hook))
 
@@ -125,8 +134,9 @@ class Uploads:
             image, response.status, duplicate=response.state.duplicate, replayed=response.replayed
         )
 
-    def _store_response_hook(self, lock: KeyLock, fingerprint: str) -> TransactionHook:
+    def _store_response_hook(self, lock: KeyLock, fingerprint: str, in_transaction: TransactionHook) -> TransactionHook:
         async def store(db: Connection, uploaded: UploadResult) -> None:
+            await in_transaction(db, uploaded)
             response = self._response_for(uploaded)
             await lock.store_response(db, StoredResponse(fingerprint, response.status, response.image, response.body))
 
@@ -136,7 +146,7 @@ class Uploads:
         return self._build_response(result.image, 200 if result.duplicate else 201, duplicate=result.duplicate)
 
     def _build_response(self, image: Image, status: int, *, duplicate: bool, replayed: bool = False) -> UploadResponse:
-        body = msgspec.json.encode(schema.upload_view(image, self._base, duplicate))
+        body = schema.encode_upload_view(image, self._base, duplicate)
         return UploadResponse(status, image.id, body, ResponseState(image.status, image.version, duplicate), replayed)
 
 

@@ -19,11 +19,14 @@ from gallery.images.store import point, queue_position
 from gallery.images.timeline import Stage
 from gallery.notifications.model import Event
 from gallery.rendering.probe import ProbeResult
+from gallery.uploads.upload_rows import under_way
 
-RESERVE = """
+RESERVE = f"""
     WITH found AS (
         SELECT EXISTS (SELECT FROM image WHERE owner = $3 AND sha256 = $4 AND deleted_at IS NULL) AS duplicate,
-               coalesce((SELECT bytes FROM storage WHERE owner = $3), 0) AS stored_bytes
+               CASE WHEN $6::bigint = 0 THEN 0 ELSE
+                   coalesce((SELECT bytes FROM storage WHERE owner = $3), 0) + {under_way("$3")}
+               END AS stored_bytes
     ), reserved AS (
         INSERT INTO object (key, image_id, remove_after) SELECT $1::text, $2::uuid, now() + $7::interval FROM found
         WHERE NOT duplicate AND ($6::bigint = 0 OR stored_bytes + $5::bigint <= $6)
@@ -59,7 +62,8 @@ ADD = f"""
 
 class Reservation(Struct, frozen=True):
     """`at` is the time of the reservation; `None` if there is none, because the owner has an image with the same bytes
-    (`duplicate`) or the quota has no space. `stored_bytes` are those of the owner's originals.
+    (`duplicate`) or the quota has no space. `stored_bytes` are those of the owner's originals and of its uploads under
+    way, where there is a quota.
     """
 
     at: datetime | None

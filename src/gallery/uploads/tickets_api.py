@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, TypeAlias
 
-from litestar import Router, delete, post
+from litestar import delete, post
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, JSONBody
@@ -82,8 +82,7 @@ async def revoke_upload_ticket(
     await access.upload_tickets.revoke(caller, ticket_id)
 
 
-def router() -> Router:
-    return Router("/api/v1/uploads", route_handlers=[create_upload_ticket, revoke_upload_ticket], tags=["uploads"])
+HANDLERS = [create_upload_ticket, revoke_upload_ticket]
 
 
 def _rules(wanted: TicketRequest) -> UploadRules:

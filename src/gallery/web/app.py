@@ -17,7 +17,9 @@ import gallery.delivery.presets_api
 import gallery.images.api
 import gallery.notifications.api
 import gallery.uploads.api
+import gallery.uploads.direct_api
 import gallery.uploads.tickets_api
+import gallery.uploads.tus_api
 from gallery.access.authorized import caller_of
 from gallery.access.model import Caller
 from gallery.delivery.pictures_api import PictureResponses
@@ -40,7 +42,7 @@ def make_app(application: Gallery) -> Application:
             gallery.delivery.iiif_api.router(images, picture_requests, pictures, application.settings.public_url),
             gallery.delivery.presets_api.router(),
             gallery.notifications.api.router(),
-            gallery.uploads.tickets_api.router(),
+            _uploads_router(),
             probes.health,
             probes.livez,
             probes.readyz,
@@ -56,6 +58,8 @@ def make_app(application: Gallery) -> Application:
             "picture_requests": _provide(application.picture_requests),
             "links": _provide(application.links),
             "uploads": _provide(application.uploads),
+            "resumable_uploads": _provide(application.resumable_uploads),
+            "direct_uploads": _provide(application.direct_uploads),
             "cached_reads": _provide(application.cached_reads),
             "image_details": _provide(application.image_details),
             "console": _provide(application.console),
@@ -88,6 +92,12 @@ def _images_router(application: Gallery, pictures: PictureResponses) -> Router:
         *gallery.delivery.pictures_api.reads(application.kept_images, application.picture_requests, pictures),
     ]
     return Router("/api/v1/images", route_handlers=handlers, tags=["images"])
+
+
+def _uploads_router() -> Router:
+    uploads = gallery.uploads
+    handlers = [*uploads.tickets_api.HANDLERS, *uploads.tus_api.HANDLERS, *uploads.direct_api.HANDLERS]
+    return Router("/api/v1/uploads", route_handlers=handlers, tags=["uploads"])
 
 
 def make_worker_app(application: Gallery) -> ASGIApp:

@@ -30,6 +30,7 @@ STATUS_BY_ERROR: dict[type[errors.GalleryError], int] = {
     errors.Forbidden: 403,
     errors.NotFound: 404,
     errors.VersionMismatch: 412,
+    errors.UploadBusy: 423,
     errors.Conflict: 409,
     errors.TooSlow: 408,
     errors.HeadersTooLarge: 431,
@@ -37,6 +38,10 @@ STATUS_BY_ERROR: dict[type[errors.GalleryError], int] = {
     errors.QuotaExceeded: 413,
     errors.NotAPicture: 415,
     errors.TypeNotAccepted: 415,
+    errors.NotAChunk: 415,
+    errors.TusVersionNotSupported: 412,
+    errors.MethodNotOverridable: 405,
+    errors.ChecksumMismatch: 460,
     errors.RangeOutside: 416,
     errors.Rejected: 422,
     errors.Busy: 429,
@@ -49,6 +54,7 @@ FRAMEWORK_DETAILS = {  # of errors that Litestar raises
     405: "This path does not support this method.",
     500: "An unexpected error occurred in the server.",
 }
+TITLES = {460: "Checksum Mismatch"}  # of statuses that only tus knows
 RETRY_AFTER_SECONDS = {503: "2"}
 # The path in a body that is an array, in msgspec's message; Litestar, which calls the body `data`, leaves it out.
 BODY_ITEM = re.compile(r" - at `\$\.data(\[.*)`$")
@@ -171,7 +177,7 @@ def encode_problem(
     policies: Sequence[str] = (),
 ) -> bytes:
     request_id = structlog.contextvars.get_contextvars().get("request", "")
-    title, page = HTTPStatus(status).phrase, f"{public_url}/api/errors#{code}"
+    title, page = TITLES.get(status) or HTTPStatus(status).phrase, f"{public_url}/api/errors#{code}"
     violated = list(policies) or UNSET
     return msgspec.json.encode(Problem(page, title, status, sentence, path, code, request_id, list(details), violated))
 
@@ -224,7 +230,7 @@ def _headers(error: errors.GalleryError) -> dict[str, str]:
             return {"Content-Range": f"bytes */{error.facts['size']}", "Accept-Ranges": "bytes"}
         case errors.TooManyStreams() | errors.StreamsFull():
             return {"Retry-After": str(random.randint(*STREAM_RETRY_SECONDS))}  # noqa: S311  no secret
-        case errors.StillInFlight():
+        case errors.StillInFlight() | errors.UploadBusy():
             return {"Retry-After": "1"}
         case errors.PictureBudgetSpent():
             return {"Retry-After": str(error.facts["retry"])}

@@ -22,6 +22,7 @@ from gallery.web.middleware.requests import RequestContext
 from gallery.web.middleware.response_cache import ResponseCache
 from gallery.web.middleware.routing import Routing
 from gallery.web.middleware.security_headers import SecurityHeaders
+from gallery.web.middleware.tus import TusVersion
 from gallery.web.request_limits import RequestLimits, rate_limits_enabled
 from gallery.wiring import Gallery
 
@@ -47,6 +48,7 @@ def wrapped(litestar: Litestar, gallery: Gallery) -> Application:
         RequestContext,  # request id, span, log line, measurements
         partial(SecurityHeaders, cross_origin=bool(allowed)),
         partial(Cors, allowed=allowed),
+        TusVersion,  # in the responses to requests of tus
         RequestValidation,  # one valid Host, and no transfer coding but chunked
         partial(OpenModeGuard, settings=settings),  # in open mode: a loopback Host, and writes from own pages only
         HeadMethod,  # HEAD as a GET without its body

@@ -1,0 +1,110 @@
+"""The end of an upload in several requests: its parts become one object, and the object an image as by any other way.
+
+Each step may run again after a crash: the parts are joined once, and the image and the end of the upload are committed
+together.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import structlog
+
+from gallery import failpoints
+from gallery.access.model import Caller
+from gallery.adapters.objects.store import ObjectStore
+from gallery.adapters.postgres.database import Connection, Database
+from gallery.errors import DigestMismatch, GalleryError, ObjectNotFound, PartsMissing, Rejected, UploadNotFound
+from gallery.failpoints import Failpoint
+from gallery.images import object_rows
+from gallery.uploads import upload_rows
+from gallery.uploads.add import TransactionHook, UploadResult
+from gallery.uploads.form import Form
+from gallery.uploads.model import Hold, Outcome, Upload, replace
+from gallery.uploads.service import Uploads
+
+log = structlog.get_logger(__name__)
+
+
+class Finishing:
+    def __init__(self, database: Database, objects: ObjectStore, uploads: Uploads) -> None:
+        self._database = database
+        self._objects = objects
+        self._uploads = uploads
+
+    async def finish(self, caller: Caller, hold: Hold, sha256: str | None) -> Upload:
+        """End the upload, whose bytes are all there, with its image or with the error that refuses it.
+
+        `sha256` is that of the bytes, if it is known already. Raises `PartsMissing`, `UploadBusy`, `StillInFlight`,
+        `CredentialNotValid`, `Unavailable`: then the upload has not ended, and this may be tried again.
+        """
+        upload = await self._assemble(hold)
+        try:
+            response = await self._uploads.receive(
+                caller, upload.idempotency_key, self._form(upload, sha256), self._end_hook(hold)
+            )
+        except Rejected as error:
+            return await self.refuse(hold, error)
+        if not response.replayed:  # else the image was committed by an earlier upload, and this one has not ended
+            return await self._find(hold)
+        return await self._end(hold, Outcome(response.image, response.state.duplicate))
+
+    async def refuse(self, hold: Hold, error: GalleryError) -> Upload:
+        """End the upload with this error."""
+        log.info("upload.refused", upload=hold.upload.id, error=str(error))
+        return await self._end(hold, Outcome(refusal=error))
+
+    async def _assemble(self, hold: Hold) -> Upload:
+        """The upload with all its bytes in one object."""
+        upload = hold.upload
+        if upload.stored:
+            return upload
+        if upload.handle is None:
+            raise PartsMissing(missing="all parts")
+        async with self._database.primary() as db:
+            parts = await upload_rows.parts_of(db, upload.id)
+        try:
+            await self._objects.multipart.complete(upload.key, upload.handle, parts)
+        except ObjectNotFound as error:  # the store has dropped the parts
+            raise UploadNotFound(upload=upload.id, cause=str(error)) from error
+        failpoints.hit(Failpoint.UPLOAD_ASSEMBLED)
+        async with self._database.primary() as db:
+            await upload_rows.set_stored(db, hold, upload.received)
+        return replace(upload, stored=True)
+
+    @asynccontextmanager
+    async def _form(self, upload: Upload, sha256: str | None) -> AsyncIterator[Form]:
+        """The upload as a form of which the file is in the store. Raises `DigestMismatch`."""
+        assert upload.size is not None  # noqa: S101  all bytes are there
+        if sha256 is None:
+            sha256 = (await self._objects.digest(upload.key)).sha256
+        if upload.sha256 not in (None, sha256):
+            raise DigestMismatch(received=sha256, expected=upload.sha256)
+        form = Form()
+        form.fields, form.file_name, form.size, form.sha256 = upload.fields, upload.file_name, upload.size, sha256
+        form.stored_as = upload.id
+        form.file = self._objects.reader(upload.key, upload.size)
+        try:
+            yield form
+        finally:
+            form.file.close()
+
+    def _end_hook(self, hold: Hold) -> TransactionHook:
+        async def end(db: Connection, added: UploadResult) -> None:
+            await upload_rows.end(db, hold, Outcome(added.image.id, added.duplicate))
+            if added.duplicate:
+                await object_rows.release(db, hold.upload.id)
+
+        return end
+
+    async def _end(self, hold: Hold, outcome: Outcome) -> Upload:
+        async with self._database.writing() as db:
+            await upload_rows.end(db, hold, outcome)
+            await object_rows.release(db, hold.upload.id)
+        return replace(hold.upload, stored=True, outcome=outcome)
+
+    async def _find(self, hold: Hold) -> Upload:
+        async with self._database.primary() as db:
+            found = await upload_rows.find(db, hold.upload.id)
+        if found is None:
+            raise UploadNotFound(upload=hold.upload.id)
+        return found

@@ -1,0 +1,96 @@
+"""An upload that arrives in several requests, by tus or directly in the object store."""
+
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+from msgspec import Struct
+
+from gallery.access.model import Owner
+from gallery.errors import GalleryError, UploadNotFound
+from gallery.images.model import ImageId, find_id, original_key
+
+MIB = 1024 * 1024
+SMALLEST_PART_BYTES = 8 * MIB
+MAX_PARTS = 9_000  # of the 10,000 that S3 takes: a part that was put in vain keeps its number
+
+
+class Protocol(StrEnum):
+    TUS = "tus"
+    DIRECT = "direct"
+
+
+class NewUpload(Struct, frozen=True, kw_only=True):
+    """What a sender says of a file before its bytes: `size` in bytes (`None`: it is said later), `sha256` in hex."""
+
+    protocol: Protocol
+    size: int | None
+    file_name: str = ""
+    fields: list[tuple[str, str]] = []
+    sha256: str | None = None
+    idempotency_key: str | None = None
+    metadata: str = ""  # the header of tus, which is sent back as it came
+
+
+class Outcome(Struct, frozen=True):
+    """How an upload has ended: with an image, or with the error that refused it."""
+
+    image: ImageId | None = None
+    duplicate: bool = False
+    refusal: GalleryError | None = None
+
+
+class Upload(Struct, frozen=True, kw_only=True):
+    """A row of the table `upload`; sizes in bytes. `received` bytes are safe, and never have to be sent again."""
+
+    id: ImageId
+    owner: Owner
+    ticket_id: str | None
+    protocol: Protocol
+    size: int | None
+    received: int
+    file_name: str
+    fields: list[tuple[str, str]]
+    sha256: str | None
+    idempotency_key: str | None
+    metadata: str
+    part_bytes: int
+    handle: str | None
+    tail_key: str | None
+    stored: bool
+    created_at: datetime
+    expires_at: datetime
+    outcome: Outcome | None
+
+    @property
+    def key(self) -> str:
+        return original_key(self.id)
+
+    @property
+    def complete(self) -> bool:
+        """All bytes are there; there may be no image yet."""
+        return self.received == self.size
+
+
+class Hold(Struct, frozen=True):
+    """The right of one request to write an upload: `upload` as it was when the right was given to `holder`."""
+
+    upload: Upload
+    holder: str
+
+
+def part_size(size: int) -> int:
+    """The bytes of each part but the last one, for an upload of `size` bytes."""
+    return max(SMALLEST_PART_BYTES, -(-size // (MAX_PARTS * MIB)) * MIB)
+
+
+def parse_upload_id(text: str) -> ImageId:
+    """Raises `UploadNotFound` for a text that is no UUID: no upload can have it."""
+    id_ = find_id(text)
+    if id_ is None:
+        raise UploadNotFound(upload=text)
+    return id_
+
+
+def replace(upload: Upload, **changes: object) -> Upload:
+    return msgspec.structs.replace(upload, **changes)

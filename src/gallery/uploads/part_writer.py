@@ -1,0 +1,160 @@
+"""Writes the bytes of one request to the object store in parts, each recorded in its row once it is safe.
+
+A part has `Upload.part_bytes`. What is left over when the request ends, or breaks off, is the tail: an object of its
+own, with which the next request begins. So one machine holds at most one part of an upload, and only during a request.
+"""
+
+import hashlib
+import os
+from typing import BinaryIO
+
+from gallery import failpoints
+from gallery.adapters.objects.content import DownloadHeaders
+from gallery.adapters.objects.parts import StoredPart
+from gallery.adapters.objects.store import ObjectStore
+from gallery.adapters.postgres.database import Connection, Database
+from gallery.errors import LongerThanSaid
+from gallery.failpoints import Failpoint
+from gallery.images import object_rows
+from gallery.images.model import tail_key
+from gallery.rendering.probe import SIGNATURE_BYTES, sniff
+from gallery.uploads import upload_rows
+from gallery.uploads.model import Hold, replace
+
+
+class PartWriter:
+    """Writes at the end of `hold.upload`; `upload` is its state so far.
+
+    With `at_once`, nothing is recorded before `finish`: for a request whose checksum is known only at its end.
+    """
+
+    def __init__(self, database: Database, objects: ObjectStore, hold: Hold, *, at_once: bool = False) -> None:
+        self.upload = hold.upload
+        self._database = database
+        self._objects = objects
+        self._hold = hold
+        self._at_once = at_once
+        self._parts: list[StoredPart] = []  # in the store, not recorded yet
+        self._part: BinaryIO = objects.temporary_file(hold.upload.key)
+        self._start = hold.upload.received  # of the part in the file
+        self._digest = hashlib.sha256()
+        self._digested_from = hold.upload.received
+
+    @property
+    def position(self) -> int:
+        """The offset at which the next byte belongs."""
+        return self._start + self._part.tell()
+
+    @property
+    def sha256(self) -> str | None:
+        """The hash of the whole file, if all of it came through this writer."""
+        return None if self._digested_from else self._digest.hexdigest()
+
+    async def begin(self) -> None:
+        """Read the tail that the last request left. Raises `ObjectNotFound`, `ObjectStoreUnavailable`."""
+        if self.upload.tail_key is None:
+            return
+        size, blocks = await self._objects.open(self.upload.tail_key)
+        async for block in blocks:
+            self._part.write(block)
+            self._digest.update(block)
+        self._start -= size
+        self._digested_from = self._start
+
+    async def write(self, block: bytes) -> None:
+        """Raises `LongerThanSaid`, `NotAPicture`, `UploadBusy`, `NoRoom`, `ObjectStoreUnavailable`."""
+        size = self.upload.size
+        if size is not None and self.position + len(block) > size:
+            raise LongerThanSaid(size=size)
+        self._digest.update(block)
+        view = memoryview(block)
+        while view:
+            room = self.upload.part_bytes - self._part.tell()
+            self._part.write(view[:room])
+            view = view[room:]
+            if self._part.tell() == self.upload.part_bytes:
+                await self._put_part()
+
+    async def finish(self) -> None:
+        """Make all bytes safe that have been written. Raises as `write` does."""
+        whole = self.position == self.upload.size
+        if whole and self.upload.handle is None and not self._parts:
+            await self._put_whole()
+        elif self._part.tell() and (whole or self._parts_may_be_small()):
+            await self._put_part()
+        await self._record()
+        if self._part.tell() and not self.upload.complete:
+            await self._put_tail()
+
+    def close(self) -> None:
+        self._part.close()
+
+    def _parts_may_be_small(self) -> bool:
+        """Whether this store takes parts of any size; the first one must show the format of the picture."""
+        return self._objects.multipart.min_part_bytes == 1 and self.position >= SIGNATURE_BYTES
+
+    async def _put_whole(self) -> None:
+        """A file that is smaller than a part is put as any other object."""
+        size = self.position  # a put moves the file's position
+        await self._objects.put(self.upload.key, self._part, self._headers())
+        failpoints.hit(Failpoint.UPLOAD_PART_PUT)
+        async with self._database.writing() as db:
+            await upload_rows.set_stored(db, self._hold, size)
+            await self._release_tail(db)
+        self.upload = replace(self.upload, received=size, stored=True, tail_key=None)
+
+    async def _put_part(self) -> None:
+        handle = self.upload.handle or await self._begin_object()
+        async with self._database.primary() as db:
+            number = await upload_rows.take_number(db, self._hold)
+        size = self._part.tell()
+        part = await self._objects.multipart.put_part(self.upload.key, handle, number, self._start, self._part)
+        failpoints.hit(Failpoint.UPLOAD_PART_PUT)
+        self._parts.append(part)
+        self._start += size
+        self._part.seek(0)
+        self._part.truncate()
+        if not self._at_once:
+            await self._record()
+
+    async def _begin_object(self) -> str:
+        handle = await self._objects.multipart.begin(self.upload.key, self._headers())
+        async with self._database.primary() as db:
+            await upload_rows.set_handle(db, self._hold, handle)
+        self.upload = replace(self.upload, handle=handle)
+        return handle
+
+    async def _put_tail(self) -> None:
+        """All bytes after the last part, in an object of their own."""
+        key, received = tail_key(self.upload.id, self._hold.holder), self.position
+        async with self._database.primary() as db:
+            await upload_rows.reserve_tail(db, self._hold, key)
+        await self._objects.put(key, self._part)
+        failpoints.hit(Failpoint.UPLOAD_PART_PUT)
+        async with self._database.writing() as db:
+            await upload_rows.set_tail(db, self._hold, key, received)
+            await self._release_tail(db)
+        failpoints.hit(Failpoint.UPLOAD_PART_ADDED)
+        self.upload = replace(self.upload, received=received, tail_key=key)
+
+    async def _record(self) -> None:
+        """The parts that are in the store are part of the upload, and the tail is in them."""
+        if not self._parts:
+            return
+        async with self._database.writing() as db:
+            await upload_rows.add_parts(db, self._hold, self._parts, self._start)
+            await self._release_tail(db)
+        failpoints.hit(Failpoint.UPLOAD_PART_ADDED)
+        self._parts = []
+        self.upload = replace(self.upload, received=self._start, tail_key=None)
+
+    async def _release_tail(self, db: Connection) -> None:
+        if self.upload.tail_key is not None:
+            await object_rows.release_keys(db, [self.upload.tail_key])
+
+    def _headers(self) -> DownloadHeaders:
+        """By the first bytes. Raises `NotAPicture`, so that gigabytes of something else are not received."""
+        self._part.seek(0)
+        kind = sniff(self._part.read(SIGNATURE_BYTES))
+        self._part.seek(0, os.SEEK_END)
+        return DownloadHeaders(kind.mime_type, self.upload.file_name or self.upload.id)

@@ -1,0 +1,248 @@
+"""Uploads in several requests: any process takes the next bytes, and what has been acknowledged is never sent again.
+
+The state is in PostgreSQL (`upload_rows`), the bytes are in the object store (`part_writer`), and the end is that of
+any other upload (`finishing`).
+"""
+
+import asyncio
+import typing
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from time import monotonic
+
+import structlog
+
+from gallery.access.model import Caller
+from gallery.adapters.objects.store import ObjectStore
+from gallery.adapters.postgres.database import Database
+from gallery.background import run_in_background
+from gallery.errors import (
+    DatabaseUnavailable,
+    EmptyFile,
+    NotAPicture,
+    ObjectNotFound,
+    ObjectStoreUnavailable,
+    OffsetMismatch,
+    TooLarge,
+    UploadBusy,
+    UploadNotFound,
+)
+from gallery.images.model import ImageId, new_id
+from gallery.uploads import schema, tickets, upload_rows
+from gallery.uploads.finishing import Finishing
+from gallery.uploads.model import Hold, NewUpload, Protocol, Upload, replace
+from gallery.uploads.part_writer import PartWriter
+
+log = structlog.get_logger(__name__)
+
+RENEW_SECONDS = upload_rows.HOLD_PERIOD.total_seconds() / 3
+STALLED_SECONDS = 2 * RENEW_SECONDS  # after this time without a byte, another request may take the upload over
+BUSY_SECONDS = 20.0  # to wait for another request that is finishing the upload
+POLL_SECONDS = 0.25
+
+
+class Activity:
+    """Whether a request that holds an upload waits for its client."""
+
+    def __init__(self) -> None:
+        self._waiting_since: float | None = None
+
+    @property
+    def stalled(self) -> bool:
+        return self._waiting_since is not None and monotonic() - self._waiting_since > STALLED_SECONDS
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        self._waiting_since = monotonic()
+        try:
+            yield
+        finally:
+            self._waiting_since = None
+
+
+class Body(typing.Protocol):
+    """The bytes of a request. `check` raises once all have been read and are not those that their sender meant."""
+
+    at_once: bool  # nothing counts before `check`
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+    def check(self) -> None: ...
+
+
+class ResumableUploads:
+    def __init__(
+        self, database: Database, objects: ObjectStore, finishing: Finishing, max_bytes: int, quota_bytes: int
+    ) -> None:
+        self._database = database
+        self._objects = objects
+        self._finishing = finishing
+        self._max_bytes = max_bytes
+        self._quota_bytes = quota_bytes
+
+    async def create(self, caller: Caller, new: NewUpload) -> Upload:
+        """Begin an upload, or return the one that this caller has begun with the same idempotency key.
+
+        Raises `InvalidField`, `EmptyFile`, `TooLarge`, `QuotaExceeded`, `UploadTicketUsedUp`, `DatabaseUnavailable`.
+        """
+        schema.parse_metadata(tickets.apply_rules(caller, new.fields), new.file_name)
+        self._check_size(caller, new.size)
+        tickets.check_use_left(caller)
+        async with self._database.writing() as db:
+            upload = await upload_rows.create(db, new_id(), caller, new, self._max_bytes, self._quota_bytes)
+        log.info("upload.created", upload=upload.id, protocol=upload.protocol, size=upload.size)
+        return upload
+
+    async def find(self, caller: Caller, id_: ImageId) -> Upload:
+        """The caller's upload, also for a day after its end. Raises `UploadNotFound`, `DatabaseUnavailable`."""
+        async with self._database.primary() as db:
+            upload = await upload_rows.find(db, id_)
+        if upload is None or upload.owner != caller.owner or caller.ticket_id not in (None, upload.ticket_id):
+            raise UploadNotFound(upload=id_)
+        return upload
+
+    async def append(self, caller: Caller, id_: ImageId, offset: int, body: Body, size: int | None = None) -> Upload:
+        """Write the bytes of `body` from `offset`; with the last one, the upload ends. `size` is the file's, said now.
+
+        The bytes that arrived before the client disconnected are kept, and its error is raised again. Raises
+        `OffsetMismatch`, `UploadBusy`, `UploadNotFound`, the errors of `PartWriter.write` and of `settle`.
+        """
+        upload = await self.find(caller, id_)
+        if upload.outcome is not None:
+            return self._ended(upload)
+        async with self.hold(upload) as (held, activity):
+            if offset != held.upload.received:
+                raise OffsetMismatch(received=held.upload.received)
+            hold = held if size is None else await self._set_size(caller, held, size)
+            sha256 = None
+            if not hold.upload.complete:
+                hold, sha256 = await self._receive(hold, body, activity)
+            if hold.upload.complete:
+                return self._ended(await self._finishing.finish(caller, hold, sha256))
+            return hold.upload
+
+    async def settle(self, caller: Caller, id_: ImageId) -> Upload:
+        """The upload; one with all its bytes is ended first, if the process that took the last one did not get there.
+
+        Raises the error that has refused it, `UploadBusy`, `UploadNotFound`, `Unavailable`.
+        """
+        deadline = monotonic() + BUSY_SECONDS
+        while True:
+            upload = await self.find(caller, id_)
+            if upload.outcome is not None:
+                return self._ended(upload)
+            if not upload.complete:
+                return await self._counted(upload)
+            try:
+                async with self.hold(upload) as (hold, _):
+                    return self._ended(await self._finishing.finish(caller, hold, None))
+            except UploadBusy:
+                if monotonic() > deadline:
+                    raise
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def cancel(self, caller: Caller, id_: ImageId) -> None:
+        """Forget an upload and its bytes; of one that has ended, the image stays. Raises `UploadNotFound`."""
+        upload = await self.find(caller, id_)
+        async with self._database.writing() as db:
+            forgotten = await upload_rows.forget(db, upload.id)
+        if forgotten is not None and forgotten.handle is not None:
+            with suppress(ObjectStoreUnavailable):  # the sweep finds what the store still has
+                await self._objects.multipart.abort(forgotten.key, forgotten.handle)
+        log.info("upload.cancelled", upload=upload.id)
+
+    @asynccontextmanager
+    async def hold(self, upload: Upload) -> AsyncIterator[tuple[Hold, Activity]]:
+        """Holds the upload for the block, as long as there is activity. Raises `UploadBusy`."""
+        async with self._database.primary() as db:
+            hold = await upload_rows.hold(db, upload.id)
+        if hold is None:
+            raise UploadBusy(upload=upload.id)
+        try:
+            activity = Activity()
+            async with run_in_background(self._renew(hold, activity), "upload"):
+                yield hold, activity
+        finally:
+            await asyncio.shield(self._let_go(hold))
+
+    async def _counted(self, upload: Upload) -> Upload:
+        """Of an upload directly to the store, only the store knows how much has arrived."""
+        if upload.protocol is not Protocol.DIRECT or upload.handle is None:
+            return upload
+        parts = await self._objects.multipart.list_parts(upload.key, upload.handle)
+        return replace(upload, received=sum(part.size for part in parts))
+
+    async def _receive(self, hold: Hold, body: Body, activity: Activity) -> tuple[Hold, str | None]:
+        """The hold on the longer upload, and the SHA-256 of the file if all of it was in this body."""
+        writer = PartWriter(self._database, self._objects, hold, at_once=body.at_once)
+        try:
+            await writer.begin()
+            async for block in _blocks(body, writer, activity):
+                await writer.write(block)
+            body.check()
+            await writer.finish()
+        except NotAPicture as error:
+            await self._finishing.refuse(hold, error)
+            raise
+        except ObjectNotFound as error:
+            raise UploadNotFound(upload=hold.upload.id, cause=str(error)) from error  # its objects have gone
+        finally:
+            writer.close()
+        return Hold(writer.upload, hold.holder), writer.sha256
+
+    async def _set_size(self, caller: Caller, hold: Hold, size: int) -> Hold:
+        """An upload whose size is known already keeps it."""
+        if hold.upload.size is not None:
+            return hold
+        self._check_size(caller, size)
+        async with self._database.primary() as db:
+            await upload_rows.set_size(db, hold, size)
+        return Hold(replace(hold.upload, size=size), hold.holder)
+
+    def _check_size(self, caller: Caller, size: int | None) -> None:
+        if size == 0:
+            raise EmptyFile
+        limit = tickets.size_limit(caller, self._max_bytes)
+        if size is not None and size > limit:
+            with tickets.size_limit_named(caller):
+                raise TooLarge(length=size, limit=limit)
+
+    async def _renew(self, hold: Hold, activity: Activity) -> None:
+        while True:
+            await asyncio.sleep(RENEW_SECONDS)
+            if activity.stalled:
+                continue
+            try:
+                async with self._database.primary() as db:
+                    await upload_rows.renew(db, hold)
+            except DatabaseUnavailable as error:
+                log.warning("upload.not_renewed", upload=hold.upload.id, error=str(error))
+
+    async def _let_go(self, hold: Hold) -> None:
+        try:
+            async with self._database.primary() as db:
+                await upload_rows.let_go(db, hold)
+        except DatabaseUnavailable as error:
+            log.warning("upload.not_let_go", upload=hold.upload.id, error=str(error))  # the hold ends by itself
+
+    def _ended(self, upload: Upload) -> Upload:
+        """Raises the error that has refused the upload."""
+        if upload.outcome is not None and upload.outcome.refusal is not None:
+            raise upload.outcome.refusal
+        return upload
+
+
+async def _blocks(body: Body, writer: PartWriter, activity: Activity) -> AsyncIterator[bytes]:
+    """The blocks of the body. When it breaks off, what has arrived is made safe before the error is raised again."""
+    blocks = aiter(body)
+    while True:
+        try:
+            with activity.waiting():
+                block = await anext(blocks, None)
+        except BaseException:
+            if not body.at_once:
+                await asyncio.shield(writer.finish())
+            raise
+        if block is None:
+            return
+        yield block

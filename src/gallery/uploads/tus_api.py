@@ -1,0 +1,191 @@
+"""Uploads by tus 1.0.0: `POST /uploads`, then `PATCH`, `HEAD` and `DELETE` of what it returns."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from litestar import HttpMethod, Request, delete, get, patch, post, route
+from litestar.datastructures import Headers
+from litestar.di import NamedDependency
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import FromPath
+from litestar.response import Response
+
+from gallery.access.model import PUBLIC, UPLOAD, Caller
+from gallery.adapters.valkey.rates import UPLOADS
+from gallery.errors import InvalidHeader, MethodNotOverridable, NotAChunk, TusVersionNotSupported
+from gallery.images.model import ImageId
+from gallery.images.schema import JSON
+from gallery.settings import Settings
+from gallery.uploads import tus
+from gallery.uploads.model import Upload, parse_upload_id
+from gallery.uploads.openapi import REFUSALS, TUS_ERRORS, TusCreation, TusPatch
+from gallery.uploads.resumable import ResumableUploads
+from gallery.uploads.schema import UnfinishedUploadView, unfinished_view
+
+CHUNK_TYPE = "application/offset+octet-stream"
+NO_STORE = {"Cache-Control": "no-store"}
+
+HTTPRequest = Request[Any, Any, Any]
+
+
+@route(
+    "/",
+    http_method=HttpMethod.OPTIONS,
+    opt=PUBLIC,
+    status_code=204,
+    operation_id="describeTus",
+    summary="What this server knows of tus",
+)
+async def describe(settings: NamedDependency[Settings]) -> Response[None]:
+    headers = {
+        "Tus-Resumable": tus.VERSION,
+        "Tus-Version": tus.VERSION,
+        "Tus-Extension": tus.EXTENSIONS,
+        "Tus-Checksum-Algorithm": ",".join(tus.ALGORITHMS),
+        "Tus-Max-Size": str(settings.upload.max_bytes),
+        "Allow": "OPTIONS, POST",
+    }
+    return Response(None, status_code=204, headers=headers)
+
+
+@post(
+    "/",
+    opt=UPLOAD | UPLOADS,
+    operation_class=TusCreation,
+    operation_id="createUpload",
+    summary="Begin a resumable upload (tus)",
+    responses={
+        201: ResponseSpec(None, description="Begun, at `Location`; with bytes in the body, as much as arrived"),
+        **REFUSALS,
+        **TUS_ERRORS,
+    },
+    request_max_body_size=None,
+)
+async def create(
+    request: HTTPRequest,
+    caller: NamedDependency[Caller],
+    resumable_uploads: NamedDependency[ResumableUploads],
+    settings: NamedDependency[Settings],
+) -> Response[None]:
+    headers = request.headers
+    _check_version(headers)
+    if "upload-defer-length" in headers:
+        raise InvalidHeader("Upload-Length", "with the file's size when the upload begins")
+    new = tus.parse_creation(headers.get("upload-length"), headers.get("upload-metadata"))
+    upload = await resumable_uploads.create(caller, new)
+    if headers.get("content-type", "") == CHUNK_TYPE and not upload.received and upload.outcome is None:
+        upload = await resumable_uploads.append(caller, upload.id, 0, _chunk(request))
+    location = {"Location": f"{settings.public_url}/api/v1/uploads/{upload.id}"}
+    return _response(upload, settings, 201, location)
+
+
+@patch(
+    "/{upload_id:str}",
+    opt=UPLOAD,
+    status_code=204,
+    operation_class=TusPatch,
+    operation_id="continueUpload",
+    summary="Send the next bytes of an upload (tus)",
+    responses={
+        204: ResponseSpec(None, description="All bytes are safe; with the last one, the image is there"),
+        **REFUSALS,
+        **TUS_ERRORS,
+    },
+    request_max_body_size=None,
+)
+async def append(
+    request: HTTPRequest,
+    upload_id: FromPath[str],
+    caller: NamedDependency[Caller],
+    resumable_uploads: NamedDependency[ResumableUploads],
+    settings: NamedDependency[Settings],
+) -> Response[None]:
+    upload = await _append(request, parse_upload_id(upload_id), caller, resumable_uploads)
+    return _response(upload, settings, 204)
+
+
+@get(
+    "/{upload_id:str}",
+    opt=UPLOAD,
+    operation_id="readUpload",
+    summary="Read how far an upload is",
+    responses={
+        200: ResponseSpec(UnfinishedUploadView, description="Its state", generate_examples=False),
+        **REFUSALS,
+    },
+)
+async def read(
+    upload_id: FromPath[str],
+    caller: NamedDependency[Caller],
+    resumable_uploads: NamedDependency[ResumableUploads],
+    settings: NamedDependency[Settings],
+) -> Response[bytes]:
+    """`HEAD` says the same in the headers of tus. An upload that was refused answers with the refusal, for a day."""
+    upload = await resumable_uploads.settle(caller, parse_upload_id(upload_id))
+    headers = tus.upload_headers(upload, settings.public_url) | NO_STORE
+    if upload.metadata:
+        headers["Upload-Metadata"] = upload.metadata
+    return Response(unfinished_view(upload), media_type=JSON, headers=headers)
+
+
+@delete(
+    "/{upload_id:str}",
+    opt=UPLOAD,
+    operation_id="cancelUpload",
+    summary="Cancel an upload",
+)
+async def cancel(
+    upload_id: FromPath[str], caller: NamedDependency[Caller], resumable_uploads: NamedDependency[ResumableUploads]
+) -> None:
+    """What has arrived is removed. The image of an upload that has ended stays."""
+    await resumable_uploads.cancel(caller, parse_upload_id(upload_id))
+
+
+@post("/{upload_id:str}", opt=UPLOAD, status_code=204, include_in_schema=False, request_max_body_size=None)
+async def overridden(
+    request: HTTPRequest,
+    upload_id: FromPath[str],
+    caller: NamedDependency[Caller],
+    resumable_uploads: NamedDependency[ResumableUploads],
+    settings: NamedDependency[Settings],
+) -> Response[None]:
+    """For clients behind proxies that pass only `GET` and `POST`: `X-HTTP-Method-Override` names the method."""
+    match request.headers.get("x-http-method-override", "").upper():
+        case "PATCH":
+            upload = await _append(request, parse_upload_id(upload_id), caller, resumable_uploads)
+            return _response(upload, settings, 204)
+        case "DELETE":
+            await resumable_uploads.cancel(caller, parse_upload_id(upload_id))
+            return Response(None, status_code=204)
+        case _:
+            raise MethodNotOverridable
+
+
+HANDLERS = [describe, create, append, read, cancel, overridden]
+
+
+async def _append(request: HTTPRequest, id_: ImageId, caller: Caller, uploads: ResumableUploads) -> Upload:
+    _check_version(request.headers)
+    if request.headers.get("content-type", "") != CHUNK_TYPE:
+        raise NotAChunk
+    offset = tus.parse_number("Upload-Offset", request.headers.get("upload-offset"))
+    return await uploads.append(caller, id_, offset, _chunk(request))
+
+
+def _check_version(headers: Headers) -> None:
+    if headers.get("tus-resumable") != tus.VERSION:
+        raise TusVersionNotSupported(version=tus.VERSION)
+
+
+def _chunk(request: HTTPRequest) -> tus.Chunk:
+    return tus.Chunk(_body(request), request.headers.get("upload-checksum"))
+
+
+async def _body(request: HTTPRequest) -> AsyncIterator[bytes]:
+    async for block in request.stream():
+        yield block
+
+
+def _response(upload: Upload, settings: Settings, status: int, headers: dict[str, str] | None = None) -> Response[None]:
+    all_headers = tus.upload_headers(upload, settings.public_url) | NO_STORE | (headers or {})
+    return Response(None, status_code=status, headers=all_headers)

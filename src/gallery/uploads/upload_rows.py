@@ -1,0 +1,274 @@
+"""The rows of uploads that arrive in several requests.
+
+One request at a time holds an upload. The hold is a lease: the request renews it while bytes arrive, and one that has
+heard nothing for `HOLD_PERIOD` can lose it to another. Every change checks the hold, so the loser changes nothing.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+from asyncpg import Record
+
+from gallery.access.model import Caller, Owner
+from gallery.adapters.objects.parts import StoredPart
+from gallery.adapters.postgres.database import Connection
+from gallery.errors import GalleryError, QuotaExceeded, SavedError, UploadBusy, restore_error, saved_error
+from gallery.images import object_rows
+from gallery.images.model import ImageId, original_key
+from gallery.uploads.model import Hold, NewUpload, Outcome, Protocol, Upload, part_size
+
+RETENTION = timedelta(hours=24)  # after the last byte that arrived, and after the end
+HOLD_PERIOD = timedelta(seconds=10)
+ABANDONED_AFTER = timedelta(minutes=1)
+
+LOCK_OWNER = "SELECT pg_advisory_xact_lock(hashtextextended('upload of ' || $1, 0))"
+
+
+def under_way(owner: str) -> str:
+    """SQL: the bytes that the uploads under way of `owner` have or will have."""
+    return f"""
+        coalesce((SELECT sum(coalesce(size, received)) FROM upload
+                  WHERE owner = {owner} AND ended_at IS NULL AND expires_at > now()), 0)::bigint
+    """
+
+
+USED_BYTES = f"SELECT coalesce((SELECT bytes FROM storage WHERE owner = $1), 0) + {under_way('$1')}"
+INSERT = """
+    INSERT INTO upload (id, owner, ticket_id, protocol, size, file_name, fields, sha256, idempotency_key, metadata,
+                        part_bytes, expires_at)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, now() + $12::interval) RETURNING *
+"""
+WITH_KEY = "owner = $1 AND ticket_id IS NOT DISTINCT FROM $2::uuid AND idempotency_key = $3"
+FREE_KEY = f"UPDATE upload SET idempotency_key = NULL WHERE {WITH_KEY} AND expires_at <= now()"
+FIND = "SELECT * FROM upload WHERE id = $1 AND expires_at > now()"
+FIND_BY_KEY = f"SELECT * FROM upload WHERE {WITH_KEY} AND refusal IS NULL"
+# Until the upload ends, its object is reserved without a term: `delete_expired` releases it.
+RESERVE = "INSERT INTO object (key, image_id, remove_after) VALUES ($1, $2, 'infinity')"
+HOLD = """
+    UPDATE upload SET holder = $2, held_until = now() + $3::interval
+    WHERE id = $1 AND ended_at IS NULL AND expires_at > now() AND (holder IS NULL OR held_until <= now()) RETURNING *
+"""
+HELD = "id = $1 AND holder = $2 AND ended_at IS NULL"
+RENEW = f"UPDATE upload SET held_until = now() + $3::interval WHERE {HELD}"
+LET_GO = f"UPDATE upload SET holder = NULL, held_until = NULL WHERE {HELD}"
+SET_SIZE = f"UPDATE upload SET size = $3 WHERE {HELD} AND size IS NULL RETURNING id"
+SET_HANDLE = f"UPDATE upload SET handle = $3 WHERE {HELD} RETURNING id"
+TAKE_NUMBER = f"""
+    UPDATE upload SET next_part = next_part + 1, held_until = now() + $3::interval WHERE {HELD} RETURNING next_part - 1
+"""
+ADD_PARTS = f"""
+    WITH held AS (
+        UPDATE upload SET received = $3, tail_key = NULL, held_until = now() + $4::interval,
+                          expires_at = now() + $5::interval
+        WHERE {HELD} RETURNING id
+    ), added AS (
+        INSERT INTO upload_part (upload_id, number, start, size, etag)
+        SELECT id, part.* FROM held, unnest($6::int[], $7::bigint[], $8::bigint[], $9::text[]) AS part
+    )
+    SELECT id FROM held
+"""
+SET_TAIL = f"""
+    UPDATE upload SET received = $3, tail_key = $4, held_until = now() + $5::interval, expires_at = now() + $6::interval
+    WHERE {HELD} RETURNING id
+"""
+SET_STORED = f"""
+    UPDATE upload SET stored = true, received = $3, tail_key = NULL, held_until = now() + $4::interval,
+                      expires_at = now() + $5::interval
+    WHERE {HELD} RETURNING id
+"""
+PARTS = "SELECT number, start, size, etag FROM upload_part WHERE upload_id = $1 ORDER BY start"
+END = f"""
+    UPDATE upload SET ended_at = now(), image_id = $3, duplicate = $4, refusal = $5, holder = NULL, held_until = NULL,
+                      expires_at = now() + $6::interval
+    WHERE {HELD} RETURNING id
+"""
+FORGET = "DELETE FROM upload WHERE id = $1 AND ended_at IS NULL RETURNING *"
+EXPIRED = "SELECT * FROM upload WHERE expires_at <= now() ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED"
+ABANDONED = """
+    SELECT * FROM upload
+    WHERE ended_at IS NULL AND received = size AND (holder IS NULL OR held_until <= now())
+      AND expires_at BETWEEN now() AND now() + $1::interval ORDER BY expires_at LIMIT $2
+"""
+DELETE = "DELETE FROM upload WHERE id = $1"
+KNOWN_HANDLES = "SELECT handle FROM upload WHERE handle = ANY($1::text[])"
+
+
+async def create(
+    db: Connection, id_: ImageId, caller: Caller, new: NewUpload, max_bytes: int, quota_bytes: int
+) -> Upload:
+    """Add the upload, in a transaction; or return the one that this owner has begun with the same idempotency key.
+
+    What is under way counts for the quota. Raises `QuotaExceeded`.
+    """
+    await db.execute(LOCK_OWNER, caller.owner)
+    if new.idempotency_key is not None:
+        key = (caller.owner, caller.ticket_id, new.idempotency_key)
+        await db.execute(FREE_KEY, *key)
+        known = await db.fetchrow(FIND_BY_KEY, *key)
+        if known is not None:
+            return _from_row(known)
+    size = max_bytes if new.size is None else new.size
+    if quota_bytes:
+        used = await db.fetchval(USED_BYTES, caller.owner)
+        if used + (new.size or 0) > quota_bytes:
+            raise QuotaExceeded(size=new.size or 0, used=used, limit=quota_bytes)
+    row = await db.fetchrow(
+        INSERT,
+        id_,
+        caller.owner,
+        caller.ticket_id,
+        new.protocol,
+        new.size,
+        new.file_name,
+        msgspec.json.encode(new.fields),
+        new.sha256,
+        new.idempotency_key,
+        new.metadata,
+        part_size(size),
+        RETENTION,
+    )
+    assert row is not None  # noqa: S101  an INSERT without a condition
+    await db.execute(RESERVE, original_key(id_), id_)
+    return _from_row(row)
+
+
+async def find(db: Connection, id_: ImageId) -> Upload | None:
+    """The upload, ended ones included; `None` if there is none or it has expired."""
+    row = await db.fetchrow(FIND, id_)
+    return None if row is None else _from_row(row)
+
+
+async def hold(db: Connection, id_: ImageId) -> Hold | None:
+    """Take the upload for one request; `None` if it has ended or expired, or another request holds it."""
+    holder = str(uuid4())
+    row = await db.fetchrow(HOLD, id_, holder, HOLD_PERIOD)
+    return None if row is None else Hold(_from_row(row), holder)
+
+
+async def renew(db: Connection, hold: Hold) -> None:
+    """Keep the hold for another `HOLD_PERIOD`, unless another request has taken it."""
+    await db.execute(RENEW, *_held(hold), HOLD_PERIOD)
+
+
+async def let_go(db: Connection, hold: Hold) -> None:
+    await db.execute(LET_GO, *_held(hold))
+
+
+async def set_size(db: Connection, hold: Hold, size: int) -> None:
+    """Raises `UploadBusy`."""
+    _require(await db.fetchval(SET_SIZE, *_held(hold), size), hold)
+
+
+async def set_handle(db: Connection, hold: Hold, handle: str) -> None:
+    """Raises `UploadBusy`."""
+    _require(await db.fetchval(SET_HANDLE, *_held(hold), handle), hold)
+
+
+async def take_number(db: Connection, hold: Hold) -> int:
+    """The number of the next part, which no other put of this upload has. Raises `UploadBusy`."""
+    number: int = _require(await db.fetchval(TAKE_NUMBER, *_held(hold), HOLD_PERIOD), hold)
+    return number
+
+
+async def add_parts(db: Connection, hold: Hold, parts: Sequence[StoredPart], received: int) -> None:
+    """These parts are in the store, with all bytes before `received`; the tail is in them. Raises `UploadBusy`."""
+    columns = [[part[i] for part in parts] for i in range(4)]
+    _require(await db.fetchval(ADD_PARTS, *_held(hold), received, HOLD_PERIOD, RETENTION, *columns), hold)
+
+
+async def reserve_tail(db: Connection, hold: Hold, key: str) -> None:
+    await db.execute(RESERVE, key, hold.upload.id)
+
+
+async def set_tail(db: Connection, hold: Hold, key: str | None, received: int) -> None:
+    """The bytes after the last part are in this object. Raises `UploadBusy`."""
+    _require(await db.fetchval(SET_TAIL, *_held(hold), received, key, HOLD_PERIOD, RETENTION), hold)
+
+
+async def set_stored(db: Connection, hold: Hold, size: int) -> None:
+    """All bytes are in the object with the original's key. Raises `UploadBusy`."""
+    _require(await db.fetchval(SET_STORED, *_held(hold), size, HOLD_PERIOD, RETENTION), hold)
+
+
+async def parts_of(db: Connection, id_: ImageId) -> list[StoredPart]:
+    """The parts in the order of their bytes."""
+    return [StoredPart(*row) for row in await db.fetch(PARTS, id_)]
+
+
+async def end(db: Connection, hold: Hold, outcome: Outcome) -> None:
+    """Record how the upload has ended. Raises `UploadBusy`."""
+    refusal = None if outcome.refusal is None else msgspec.json.encode(saved_error(outcome.refusal))
+    _require(await db.fetchval(END, *_held(hold), outcome.image, outcome.duplicate, refusal, RETENTION), hold)
+
+
+async def forget(db: Connection, id_: ImageId) -> Upload | None:
+    """Delete an upload that has not ended, and release its objects. Returns it, or `None` if there is none."""
+    row = await db.fetchrow(FORGET, id_)
+    if row is None:
+        return None
+    await object_rows.release(db, id_)
+    return _from_row(row)
+
+
+async def lock_expired(db: Connection, limit: int) -> list[Upload]:
+    """Uploads that have expired, ended ones included, locked until the transaction ends."""
+    return [_from_row(row) for row in await db.fetch(EXPIRED, limit)]
+
+
+async def find_abandoned(db: Connection, limit: int) -> list[Upload]:
+    """Uploads with all their bytes that no request has ended for `ABANDONED_AFTER`."""
+    return [_from_row(row) for row in await db.fetch(ABANDONED, RETENTION - ABANDONED_AFTER, limit)]
+
+
+async def delete(db: Connection, upload: Upload) -> None:
+    """Delete the row; the objects of an upload that has not ended are released."""
+    if upload.outcome is None:
+        await object_rows.release(db, upload.id)
+    await db.execute(DELETE, upload.id)
+
+
+async def known_handles(db: Connection, handles: Sequence[str]) -> set[str]:
+    return {row["handle"] for row in await db.fetch(KNOWN_HANDLES, handles)}
+
+
+def _held(hold: Hold) -> tuple[ImageId, str]:
+    return hold.upload.id, hold.holder
+
+
+def _require(found: Any, hold: Hold) -> Any:
+    if found is None:
+        raise UploadBusy(upload=hold.upload.id)
+    return found
+
+
+def _from_row(row: Record) -> Upload:
+    return Upload(
+        id=ImageId(row["id"]),
+        owner=Owner(row["owner"]),
+        ticket_id=row["ticket_id"],
+        protocol=Protocol(row["protocol"]),
+        size=row["size"],
+        received=row["received"],
+        file_name=row["file_name"],
+        fields=msgspec.json.decode(row["fields"], type=list[tuple[str, str]]),
+        sha256=row["sha256"],
+        idempotency_key=row["idempotency_key"],
+        metadata=row["metadata"],
+        part_bytes=row["part_bytes"],
+        handle=row["handle"],
+        tail_key=row["tail_key"],
+        stored=row["stored"],
+        created_at=row["created_at"],
+        expires_at=row["expires_at"],
+        outcome=None if row["ended_at"] is None else _outcome(row),
+    )
+
+
+def _outcome(row: Record) -> Outcome:
+    refusal: GalleryError | None = None
+    if row["refusal"] is not None:
+        refusal = restore_error(msgspec.json.decode(row["refusal"], type=SavedError))
+    return Outcome(row["image_id"], row["duplicate"], refusal)
