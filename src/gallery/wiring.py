@@ -1,6 +1,5 @@
 """Composes the application. The API, the worker, the commands and the tests all start from these functions."""
 
-import asyncio
 import os
 import socket
 from collections.abc import AsyncIterator, Iterator
@@ -14,6 +13,7 @@ import structlog
 
 from gallery.access import ticket_rows
 from gallery.access.service import Access
+from gallery.adapters.objects.claim import claim_store
 from gallery.adapters.objects.store import ObjectStore, open_objects
 from gallery.adapters.postgres.database import Database, open_database
 from gallery.adapters.valkey.budgets import Budget, Budgets
@@ -32,7 +32,7 @@ from gallery.delivery.picture_requests import PictureRequests, read_presets
 from gallery.delivery.picture_rows import PictureRows
 from gallery.delivery.pictures import PicturesOnDemand
 from gallery.delivery.service import Pictures
-from gallery.errors import CannotStart, ObjectStoreUnavailable, ValkeyUnavailable
+from gallery.errors import ValkeyUnavailable
 from gallery.images.cache import ImageCache
 from gallery.images.cached_reads import CachedReads
 from gallery.images.change_tokens import ChangeTokens, open_change_tokens, own_change_tokens
@@ -67,13 +67,11 @@ from gallery.uploads.finishing import Finishing
 from gallery.uploads.idempotency import Idempotency, delete_expired
 from gallery.uploads.resumable import ResumableUploads
 from gallery.uploads.service import Uploads
-from gallery.waiting import StartupWait
 
 log = structlog.get_logger(__name__)
 
 PICTURE_NICENESS = 19  # reads go first
 BUDGET_PERIOD_SECONDS = 60  # of `GALLERY_PICTURES__BUDGET`
-STORE_TIMEOUT_SECONDS = 60  # for the object store to become available
 
 
 @dataclass(frozen=True)
@@ -130,7 +128,7 @@ async def open_gallery(settings: Settings) -> AsyncIterator[Gallery]:
         await _warn_of_eviction(valkey)
         objects = open_objects(settings)
         installation = await _installation(database)
-        await _claim_store(objects, installation, _store_setting(settings))
+        await claim_store(objects, installation, settings)
         tokens = stack.enter_context(open_change_tokens(installation))
         gallery = build_gallery(settings, database, valkey, queue, objects, cache_valkey, tokens)
         stack.push_async_callback(gallery.pictures_on_demand.close)
@@ -287,34 +285,6 @@ async def _warn_of_eviction(valkey: Valkey) -> None:
             log.warning("valkey.may_evict", server=server, policy=policy, wanted="noeviction")
     except ValkeyUnavailable as error:
         log.warning("valkey.policy_not_checked", error=str(error))
-
-
-async def _claim_store(objects: ObjectStore, installation: str, setting: str) -> None:
-    """Marks the store as this installation's as soon as it answers.
-
-    Raises `CannotStart` after `STORE_TIMEOUT_SECONDS`, `ForeignStore` for another installation's store.
-    """
-    waiting = StartupWait("objects.waiting", setting, STORE_TIMEOUT_SECONDS)
-    while True:
-        try:
-            return await objects.take_ownership(installation)
-        except ObjectStoreUnavailable as error:
-            if waiting.expired:
-                raise CannotStart(
-                    f"The object store {objects.location} was not available within {STORE_TIMEOUT_SECONDS} s: {error}. "
-                    f"Check {setting}."
-                ) from error
-            waiting.log(str(error), location=objects.location)
-            await asyncio.sleep(1)
-
-
-def _store_setting(settings: Settings) -> str:
-    """The setting that names the object store."""
-    if settings.objects.url is not None:
-        return "GALLERY_OBJECTS__URL"
-    if settings.s3.bucket is not None:
-        return "S3_ENDPOINT" if settings.s3.endpoint else "S3_BUCKET"
-    return "GALLERY_DATA_DIR"
 
 
 async def _installation(database: Database) -> str:

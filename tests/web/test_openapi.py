@@ -31,6 +31,7 @@ CHECKS = [
     response_headers_conformance,
     response_schema_conformance,
 ]
+schemathesis.serializer.alias("application/offset+octet-stream", "application/octet-stream")
 STREAMING = {"streamNotifications"}  # see test_the_stream_is_as_described
 GENERATOR_SETTINGS = settings(
     max_examples=25,

@@ -33,10 +33,10 @@ HTTPRequest = Request[Any, Any, Any]
     http_method=HttpMethod.OPTIONS,
     opt=PUBLIC,
     status_code=204,
-    operation_id="describeTus",
-    summary="What this server knows of tus",
+    include_in_schema=False,
 )
 async def describe(settings: NamedDependency[Settings]) -> Response[None]:
+    """What this server knows of tus."""
     headers = {
         "Tus-Resumable": tus.VERSION,
         "Tus-Version": tus.VERSION,
