@@ -95,7 +95,7 @@ async def test_gallery_verify_by_hand(environment, tmp_path):
     assert '{"rung":1,"removed":0}' in planned.log_text()
 
 
-async def test_dev_restarts_every_process_that_dies(environment, tmp_path):
+async def test_dev_restarts_every_process_that_dies(tmp_path):
     """PostgreSQL, Valkey, the API, the worker and a renderer, one after another; then a photo is rendered."""
     async with (
         dev(base_environment(), tmp_path) as stack,
@@ -134,7 +134,7 @@ async def wait_ready(client):
             await asyncio.sleep(0.05)
 
 
-async def test_dev_ends_on_ctrl_c_without_a_traceback(environment, tmp_path):
+async def test_dev_ends_on_ctrl_c_without_a_traceback(tmp_path):
     async with dev(base_environment(), tmp_path) as stack, httpx.AsyncClient(base_url=stack.url) as client:
         async with listen(client):
             assert await stack.stop(signal.SIGINT, seconds=15) == 0
@@ -144,7 +144,7 @@ async def test_dev_ends_on_ctrl_c_without_a_traceback(environment, tmp_path):
         assert "child.exited" not in stack.log_text()
 
 
-async def test_dev_recovers_after_a_kill_and_keeps_everything(environment, tmp_path):
+async def test_dev_recovers_after_a_kill_and_keeps_everything(tmp_path):
     async with dev(base_environment(), tmp_path) as stack, httpx.AsyncClient(base_url=stack.url) as client:
         image = (await post(client)).json()["id"]
         await wait_until_settled(client, image)
@@ -155,8 +155,8 @@ async def test_dev_recovers_after_a_kill_and_keeps_everything(environment, tmp_p
         assert (await client.get(found["renditions"][0]["url"])).status_code == 200
 
 
-async def test_a_second_command_attaches_to_running_servers(environment, tmp_path):
-    async with dev(base_environment(), tmp_path) as stack, httpx.AsyncClient(base_url=stack.url) as client:
+async def test_a_second_command_attaches_to_running_servers(stack, tmp_path):
+    async with httpx.AsyncClient(base_url=stack.url) as client:
         await post(client)
         beside = {**base_environment(), "GALLERY_DATA_DIR": str(stack.data)}
         async with run_gallery(beside, tmp_path / "logs", "sweep", "--json") as sweep:
@@ -164,48 +164,46 @@ async def test_a_second_command_attaches_to_running_servers(environment, tmp_pat
         assert (await client.get("/readyz")).status_code == 200
 
 
-async def run_failing_dev(environment, tmp_path, **more):
+async def run_failing_dev(tmp_path, **more):
     """The output of a `gallery dev` that cannot start, and its exit code."""
     async with run_gallery({**base_environment(), **more}, tmp_path / "logs", "dev") as process:
         code = await process.stop(0, seconds=30)
     return code, process.log_text()
 
 
-async def test_a_port_in_use_is_one_clear_sentence(environment, tmp_path):
-    async with dev(base_environment(), tmp_path) as stack:
-        port = stack.url.rpartition(":")[2]
-        code, text = await run_failing_dev(environment, tmp_path, PORT=port, GALLERY_DATA_DIR=str(tmp_path / "other"))
+async def test_a_port_in_use_is_one_clear_sentence(stack, tmp_path):
+    port = stack.url.rpartition(":")[2]
+    code, text = await run_failing_dev(tmp_path, PORT=port, GALLERY_DATA_DIR=str(tmp_path / "other"))
     assert code == 2
     assert text == f"gallery: Cannot listen on 127.0.0.1:{port}: Address already in use. Set PORT to a free port.\n"
 
 
-async def test_a_broken_data_directory_is_one_clear_sentence(environment, tmp_path):
+async def test_a_broken_data_directory_is_one_clear_sentence(tmp_path):
     file = tmp_path / "file"
     file.write_text("not a directory")
-    code, text = await run_failing_dev(environment, tmp_path, PORT="0", GALLERY_DATA_DIR=str(file))
+    code, text = await run_failing_dev(tmp_path, PORT="0", GALLERY_DATA_DIR=str(file))
     assert (code, text.count("\n")) == (2, 1)
     assert text.startswith(f"gallery: The data directory {file} is not a directory.")
 
 
-async def test_a_bad_setting_is_one_clear_sentence(environment, tmp_path):
-    code, text = await run_failing_dev(environment, tmp_path, PORT="many")
+async def test_a_bad_setting_is_one_clear_sentence(tmp_path):
+    code, text = await run_failing_dev(tmp_path, PORT="many")
     assert (code, text) == (2, "gallery: PORT is 'many': Expected int, got str.\n")
 
 
-async def test_open_mode_on_a_public_address_needs_a_setting(environment, tmp_path):
-    code, text = await run_failing_dev(environment, tmp_path, GALLERY_HOST="0.0.0.0", PORT="0")
+async def test_open_mode_on_a_public_address_needs_a_setting(tmp_path):
+    code, text = await run_failing_dev(tmp_path, GALLERY_HOST="0.0.0.0", PORT="0")
     assert code == 2
     assert "GALLERY_ACCESS__OPEN=true to give everyone full access" in text
 
 
-async def test_a_second_dev_on_the_same_data_names_the_first(environment, tmp_path):
-    async with dev(base_environment(), tmp_path) as stack:
-        code, text = await run_failing_dev(environment, tmp_path, PORT="0", GALLERY_DATA_DIR=str(stack.data))
+async def test_a_second_dev_on_the_same_data_names_the_first(stack, tmp_path):
+    code, text = await run_failing_dev(tmp_path, PORT="0", GALLERY_DATA_DIR=str(stack.data))
     assert code == 2
     assert text.startswith(f"gallery: Gallery already runs in {stack.data}, on port {stack.url.rpartition(':')[2]}")
 
 
-async def test_dev_can_be_started_on_its_port_right_after_a_kill(environment, tmp_path):
+async def test_dev_can_be_started_on_its_port_right_after_a_kill(tmp_path):
     port = str(free_port())
     for _ in range(2):
         async with dev(base_environment(), tmp_path, PORT=port) as stack:
