@@ -5,11 +5,13 @@ import hashlib
 import io
 import os
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import httpx
 import pytest
 
 from gallery.adapters.objects.content import DownloadHeaders
+from gallery.adapters.objects.joined_parts import JoinedParts
 from gallery.adapters.objects.parts import StoredPart
 from gallery.adapters.objects.store import ObjectStore
 from gallery.errors import ObjectNotFound, ObjectTaken, PartsMissing
@@ -23,6 +25,11 @@ KEY = "original/a/one"
 @pytest.fixture(params=store_kinds())
 def objects(request, tmp_path) -> ObjectStore:
     return open_store(request, request.param, tmp_path)
+
+
+@pytest.fixture
+def joined(request, tmp_path) -> ObjectStore:
+    return open_store(request, "joined", tmp_path)
 
 
 def part_of(start: int) -> bytes:
@@ -173,9 +180,23 @@ async def test_the_object_is_sent_as_an_attachment_of_its_type(objects):
     assert answer.headers["content-disposition"] == "attachment; filename*=UTF-8''lake%20%C3%A9.png"
 
 
-async def test_no_part_is_left_behind(objects, request):
-    if "joined" not in request.node.callspec.id:
-        pytest.skip("the parts of others are no objects")
-    handle = await objects.multipart.begin(KEY)
-    await objects.multipart.complete(KEY, handle, await put_all(objects, handle))
-    assert [found.key async for batch in objects.list("") for found in batch] == [KEY]
+async def test_parts_that_another_completion_deletes_are_not_missed(joined, monkeypatch):
+    """Both have looked whether the key is free."""
+    handle = await joined.multipart.begin(KEY)
+    parts = await put_all(joined, handle)
+    original = JoinedParts._join
+
+    async def join_behind_another(backend: JoinedParts, *arguments: Any) -> None:
+        monkeypatch.setattr(JoinedParts, "_join", original)
+        await joined.multipart.complete(KEY, handle, parts)
+        await original(backend, *arguments)
+
+    monkeypatch.setattr(JoinedParts, "_join", join_behind_another)
+    await joined.multipart.complete(KEY, handle, parts)
+    assert await is_whole(joined)
+
+
+async def test_no_part_is_left_behind(joined):
+    handle = await joined.multipart.begin(KEY)
+    await joined.multipart.complete(KEY, handle, await put_all(joined, handle))
+    assert [found.key async for batch in joined.list("") for found in batch] == [KEY]

@@ -5,20 +5,27 @@ import hashlib
 import os
 import re
 import socket
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from urllib3 import HTTPResponse
 
 from gallery.adapters.objects.parts import PartRequest
+from gallery.adapters.objects.s3_calls import S3Calls
 from gallery.adapters.objects.store import ObjectStore
 from gallery.errors import ObjectStoreRefused, ObjectStoreUnavailable, ObjectTaken
+from gallery.settings import Settings
 from multipart_stores import PART_BYTES, open_bucket
 from s3 import create_bucket, environment_of
 from s3_proxy import error_answer, proxy
@@ -83,6 +90,22 @@ async def test_a_signed_part_expires(objects):
     assert await objects.multipart.list_parts(KEY, handle) == []
 
 
+def test_the_hash_of_a_part_is_in_its_signature_also_with_tls():
+    """And no checksum that servers other than AWS do not know."""
+    calls = S3Calls(Settings.read(KEYS).s3, "photos", "", "https://s3.test")
+    sent = []
+
+    def answer(request: AWSPreparedRequest, **_: object) -> AWSResponse:
+        sent.append(request.headers)
+        return AWSResponse(request.url, 200, {"ETag": "x"}, HTTPResponse(BytesIO(), preload_content=False))
+
+    calls._client.meta.events.register("before-send.s3", answer)
+    calls.put_part(KEY, "some-upload", 1, 0, BytesIO(LAST))
+    headers = {name.lower(): value for name, value in sent[0].items()}
+    assert headers["x-amz-content-sha256"] == hashlib.sha256(LAST).hexdigest().encode()
+    assert not [name for name in headers if "checksum" in name or "trailer" in name]
+
+
 async def test_clients_get_the_public_endpoint(s3, bucket):
     server = urlsplit(s3["S3_ENDPOINT"])
     objects = open_bucket(s3, bucket, S3_PUBLIC_ENDPOINT=f"http://localhost:{server.port}/")
@@ -127,27 +150,39 @@ async def test_without_keys_the_clouds_own_credentials_sign(monkeypatch, tmp_pat
     assert query["X-Amz-Security-Token"] == ["t"]
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("AWS_SESSION_TOKEN", "of-another-login"),
-        ("AWS_PROFILE", "missing"),
-        ("AWS_ENDPOINT_URL", "http://127.0.0.1:1"),
-        ("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1"),
-        ("AWS_DEFAULT_REGION", "eu-west-9"),
-        ("AWS_CA_BUNDLE", "/nowhere"),
-        ("AWS_CONFIG_FILE", "/dev/full"),
-        ("AWS_REQUEST_CHECKSUM_CALCULATION", "WHEN_SUPPORTED"),
-        ("AWS_USE_FIPS_ENDPOINT", "true"),
-        ("AWS_RETRY_MODE", "nonsense"),
-    ],
-)
-async def test_with_keys_in_the_settings_variables_of_aws_are_ignored(s3, bucket, monkeypatch, name, value):
-    monkeypatch.setenv(name, value)
+async def test_missing_credentials_are_named(monkeypatch):
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with pytest.raises(ObjectStoreUnavailable, match="There are no credentials: set S3_ACCESS_KEY and S3_SECRET_KEY"):
+        await open_bucket({"S3_ENDPOINT": "http://127.0.0.1:1"}, "photos").multipart.begin(KEY)
+
+
+async def test_with_keys_in_the_settings_variables_of_aws_are_ignored(s3, bucket, monkeypatch):
+    variables = {
+        "AWS_SESSION_TOKEN": "of-another-login",
+        "AWS_PROFILE": "missing",
+        "AWS_DEFAULT_REGION": "eu-west-9",
+        "AWS_CA_BUNDLE": "/nowhere",
+        "AWS_CONFIG_FILE": "/dev/full",
+        "AWS_DATA_PATH": "/nowhere",
+        "AWS_REQUEST_CHECKSUM_CALCULATION": "WHEN_SUPPORTED",
+        "AWS_RETRY_MODE": "nonsense",
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
     objects = open_bucket(s3, bucket)
     handle = await objects.multipart.begin(KEY)
     part = await objects.multipart.put_part(KEY, handle, 1, 0, LAST)
     await objects.multipart.complete(KEY, handle, [part])
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_USE_DUALSTACK_ENDPOINT", "AWS_USE_FIPS_ENDPOINT"],
+)
+async def test_with_keys_in_the_settings_no_variable_changes_the_address(monkeypatch, name):
+    monkeypatch.setenv(name, "https://elsewhere.test" if "URL" in name else "true")
+    signed = await sign(open_bucket(KEYS, "photos"), "some-upload", 1, LAST)
+    assert urlsplit(signed.url).netloc == "photos.s3.amazonaws.com"
 
 
 @pytest.mark.parametrize("hangs", [True, False])
@@ -163,6 +198,27 @@ async def test_an_absent_store_costs_a_bounded_time(hangs):
             await objects.multipart.put_part(KEY, "some-upload", 1, 0, LAST)
         with pytest.raises(ObjectStoreUnavailable, match=r"did not answer in time|Nothing listens"):
             [found async for found in objects.multipart.list_unfinished(datetime.now(UTC))]
+
+
+async def test_a_process_ends_although_the_store_does_not_answer():
+    script = """
+import asyncio, sys
+from multipart_stores import open_bucket
+
+async def main(endpoint):
+    objects = open_bucket({"S3_ENDPOINT": endpoint, "S3_ACCESS_KEY": "k", "S3_SECRET_KEY": "s"}, "photos")
+    task = asyncio.create_task(objects.multipart.begin("a"))
+    await asyncio.sleep(2)
+    task.cancel()
+
+asyncio.run(main(sys.argv[1]))
+"""
+    async with silent_server() as endpoint, asyncio.timeout(15):
+        tests = str(Path(__file__).parents[2])
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", script, endpoint), env={**os.environ, "PYTHONPATH": tests}
+        )
+        assert await process.wait() == 0
 
 
 async def test_a_key_that_may_only_read_is_refused(s3, bucket):
@@ -181,6 +237,21 @@ async def test_a_completion_is_sent_again_when(s3, bucket, answer):
         assert len(requests) == 1
         await objects.multipart.complete(KEY, handle, parts)
         assert (await objects.digest(KEY)).sha256 == hashlib.sha256(FIRST + LAST).hexdigest()
+
+
+async def test_a_completion_is_well_when_another_one_was_first(objects, monkeypatch):
+    """Both have looked whether the key is free."""
+    handle = await objects.multipart.begin(KEY)
+    parts = [await objects.multipart.put_part(KEY, handle, 1, 0, FIRST)]
+    original = S3Calls._complete
+
+    def complete_twice(calls: S3Calls, *arguments: Any) -> None:
+        original(calls, *arguments)
+        original(calls, *arguments)
+
+    monkeypatch.setattr(S3Calls, "_complete", complete_twice)
+    await objects.multipart.complete(KEY, handle, parts)
+    assert (await objects.digest(KEY)).sha256 == hashlib.sha256(FIRST).hexdigest()
 
 
 async def test_a_completion_may_be_repeated_where_the_parts_etags_are_no_md5(objects):

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -52,5 +52,5 @@ class FileLayout:
             list(self._syncers.map(sync, items))
 
 
-async def run_in(threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+async def run_in(threads: Executor, work: Callable[[], T]) -> T:
     return await asyncio.get_running_loop().run_in_executor(threads, work)

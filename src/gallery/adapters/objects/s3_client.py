@@ -1,4 +1,4 @@
-"""A client of botocore for the calls that obstore has not: uploads in parts, and the bucket's CORS rules.
+"""A client of botocore for the calls that obstore has not: those of multipart uploads.
 
 It finds credentials where obstore does: in the settings, else in AWS's variables, a web identity, the role of a
 container or an instance; never in the files of AWS's command line, nor, with keys in the settings, in any variable.

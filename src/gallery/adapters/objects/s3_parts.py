@@ -5,7 +5,6 @@ A part is streamed from its file, and its SHA-256 is in the signature of the req
 
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from functools import partial
 from typing import IO, TYPE_CHECKING, TypeVar
@@ -13,6 +12,7 @@ from typing import IO, TYPE_CHECKING, TypeVar
 from obstore.store import S3Store
 
 from gallery.adapters.objects.content import DownloadHeaders
+from gallery.adapters.objects.daemon_threads import DaemonThreads
 from gallery.adapters.objects.file_layout import run_in
 from gallery.adapters.objects.parts import PartRequest, StoredPart, UnfinishedUpload
 from gallery.settings import S3Settings
@@ -33,7 +33,7 @@ class S3Parts:
     def __init__(self, s3: S3Settings, store: S3Store) -> None:
         self._s3 = s3
         self._store = store
-        self._threads = ThreadPoolExecutor(THREADS, "s3-parts")
+        self._threads = DaemonThreads(THREADS, "s3-parts")
         self._lock = threading.Lock()
         self._calls: S3Calls | None = None
 
