@@ -354,6 +354,15 @@ class MalformedBody(RuleBroken):
     """The request body cannot be read."""
 
 
+class UnsupportedContentType(MalformedBody):
+    """The request body cannot be read.
+
+    `accepted` are the media types for `Accept-Post`. The code is that of any other body that cannot be read.
+    """
+
+    wire_code = "malformed_body"
+
+
 class TooLarge(Rejected):
     """The file or the request body is too large."""
 

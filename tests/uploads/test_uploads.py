@@ -122,7 +122,7 @@ async def test_memory_stays_flat_while_a_gigabyte_is_refused(stack):
 @pytest.mark.parametrize(
     ("body", "content_type", "status", "pointer"),
     [
-        (b"{}", "application/json", 400, None),
+        (b"{}", "application/json", 415, None),
         (b"", "", 400, None),
         (b"", "multipart/form-data", 400, None),
         (b"", "multipart/form-data; boundary=x", 400, None),

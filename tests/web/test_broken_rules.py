@@ -31,8 +31,6 @@ CRLF = "ends with CR and LF"
 
 BODIES = {
     "no content type": (None, b"x", NO_MULTIPART),
-    "JSON": ("application/json", b'{"file": "pa55w0rd"}', NO_MULTIPART),
-    "a form of another kind": ("application/x-www-form-urlencoded", b"file=pa55w0rd", NO_MULTIPART),
     "no boundary": ("multipart/form-data", FILE, NO_BOUNDARY),
     "an empty boundary": ('multipart/form-data; boundary=""', FILE, NO_BOUNDARY),
     "nothing": (FORM, b"", UNFINISHED),
@@ -65,9 +63,9 @@ BODIES = {
 }
 
 
-def broken(answer_: httpx.Response, code: str, rule: str) -> bool:
+def broken(answer_: httpx.Response, code: str, rule: str, status: int = 400) -> bool:
     problem = answer_.json()
-    assert (answer_.status_code, problem["code"]) == (400, code)
+    assert (answer_.status_code, problem["code"]) == (status, code)
     assert rule in problem["detail"], problem["detail"]
     assert problem["detail"].endswith((".", "?"))
     assert SECRET not in answer_.text
@@ -79,6 +77,23 @@ async def test_a_form(client, kind):
     content_type, body, rule = BODIES[kind]
     headers = {"Content-Type": content_type} if content_type else {}
     assert broken(await client.post("/api/v1/images", content=body, headers=headers), "malformed_body", rule)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        ("application/json", b'{"file": "pa55w0rd"}'),
+        ("application/x-www-form-urlencoded", b"file=pa55w0rd"),
+        ("multipart/mixed; boundary=x", FILE + PHOTO + END),
+        ("text/plain", PHOTO),
+        ("image", PHOTO),
+        ("pa55w0rd", b""),
+    ],
+)
+async def test_a_body_of_another_type(client, content_type, body):
+    answer_ = await client.post("/api/v1/images", content=body, headers={"Content-Type": content_type})
+    assert broken(answer_, "malformed_body", NO_MULTIPART, 415)
+    assert answer_.headers["accept-post"] == "multipart/form-data, image/*, application/octet-stream"
 
 
 def test_the_number_of_parts_is_the_one_that_holds():

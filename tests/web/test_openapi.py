@@ -32,6 +32,7 @@ CHECKS = [
     response_schema_conformance,
 ]
 schemathesis.serializer.alias("application/offset+octet-stream", "application/octet-stream")
+RAW_TYPES = ("image/*", "application/octet-stream")
 STREAMING = {"streamNotifications"}  # see test_the_stream_is_as_described
 GENERATOR_SETTINGS = settings(
     max_examples=25,
@@ -120,11 +121,33 @@ def send_all(strategy, url: str, *, valid: bool, sent_counts: Counter[str]) -> N
             case.path_parameters["image_id"] = image
         if photo < 6 and isinstance(case.body, dict) and "file" in case.body:
             case.body["file"] = photos.a_jpeg(32, 24, seed=photo)
+        elif photo < 6 and case.media_type in RAW_TYPES:
+            case.body = photos.a_jpeg(32, 24, seed=photo)
         response = case.call(base_url=url, timeout=20)
         sent_counts[case.operation.label] += 1
         case.validate_response(response, checks=CHECKS)
 
     once()
+
+
+async def test_each_body_of_an_upload_works_with_the_documented_examples(client):
+    operation = (await the_document(client))["paths"]["/api/v1/images"]["post"]
+    assert list(operation["requestBody"]["content"]) == ["multipart/form-data", *RAW_TYPES]
+    examples = {p["name"]: p["examples"]["example"]["value"] for p in operation["parameters"] if "examples" in p}
+    digest = examples.pop("Repr-Digest")
+    disposition = {"Content-Disposition": examples.pop("Content-Disposition")}
+    answers = [await post(client, photos.a_jpeg(32, 24, seed=7), **examples)]
+    for seed_, media_type in enumerate(RAW_TYPES):
+        headers, photo = {**disposition, "Content-Type": media_type}, photos.a_jpeg(32, 24, seed=seed_)
+        answers.append(await client.post("/api/v1/images", params=examples, content=photo, headers=headers))
+        assert answers[-1].json()["originalName"] == "Zürich.jpg"
+        refused = await client.post("/api/v1/images", content=photo, headers={**headers, "Repr-Digest": digest})
+        assert refused.json()["code"] == "digest_mismatch", "valid, but that of another file"
+    for answer in answers:
+        image = answer.json()
+        assert answer.status_code == 201
+        assert (image["title"], image["alt"], image["tags"]) == ("Lake", "A lake at dawn", ["lake", "summer"])
+        assert image["focus"] == {"x": 0.5, "y": 0.4}
 
 
 async def test_the_stream_is_as_described(client):

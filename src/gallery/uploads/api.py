@@ -1,7 +1,8 @@
 """Uploads over HTTP."""
 
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any, BinaryIO
 
 from litestar import Request, post
 from litestar.di import NamedDependency
@@ -13,8 +14,10 @@ from gallery.adapters.valkey.rates import UPLOADS
 from gallery.images.schema import JSON
 from gallery.settings import Settings
 from gallery.uploads.check_api import check_files
-from gallery.uploads.form import read_form
+from gallery.uploads.digests import DIGEST_HEADERS
+from gallery.uploads.form import Form, read_form
 from gallery.uploads.openapi import UploadOperation
+from gallery.uploads.raw import is_raw, parse_head, read_raw
 from gallery.uploads.schema import FORM_FIELDS, UploadView
 from gallery.uploads.service import Uploads, parse_idempotency_key, preferred_wait_seconds
 from gallery.uploads.tickets import size_limit
@@ -35,7 +38,7 @@ CREATED_DESCRIPTION = (
         200: ResponseSpec(UploadView, description="Your image with the same bytes", generate_examples=False),
         409: ResponseSpec(None, description="A request with this idempotency key is still being answered"),
     },
-    request_max_body_size=None,  # `read_form` counts while the body streams
+    request_max_body_size=None,  # `_read` counts while the body streams
 )
 async def upload(
     request: Request[Any, Any, Any],
@@ -43,8 +46,10 @@ async def upload(
     uploads: NamedDependency[Uploads],
     settings: NamedDependency[Settings],
 ) -> Response[bytes]:
-    content_type, max_bytes = request.headers.get("content-type", ""), size_limit(caller, settings.upload.max_bytes)
-    form = read_form(_body(request), content_type, _length(request), max_bytes, FORM_FIELDS, uploads.make_file)
+    """As a form, or as the bytes alone: `Content-Type: image/*` or `application/octet-stream`, the fields in the query,
+    and the name in `Content-Disposition`.
+    """
+    form = _read(request, size_limit(caller, settings.upload.max_bytes), uploads.make_file)
     key = parse_idempotency_key(request.headers.getall("idempotency-key", []))
     response = await uploads.receive(caller, key, form)
     headers = {"Idempotency-Replayed": "true"} if response.replayed else {}
@@ -59,6 +64,22 @@ async def upload(
 
 
 HANDLERS = [upload, check_files]
+
+
+def _read(
+    request: Request[Any, Any, Any], max_bytes: int, make_file: Callable[[], BinaryIO]
+) -> AbstractAsyncContextManager[Form]:
+    """The form in the request: a multipart body, or a raw one with its fields in the query.
+
+    Raises `InvalidField`, `InvalidHeader` for a raw body's query and headers.
+    """
+    headers, body, length = request.headers, _body(request), _length(request)
+    content_type = headers.get("content-type", "")
+    if not is_raw(content_type):
+        return read_form(body, content_type, length, max_bytes, FORM_FIELDS, make_file)
+    digests = {name: headers.getall(name, []) for name in DIGEST_HEADERS}
+    form = parse_head(request.scope["query_string"], headers.getall("content-disposition", []), digests, FORM_FIELDS)
+    return read_raw(body, form, length, max_bytes, make_file)
 
 
 async def _body(request: Request[Any, Any, Any]) -> AsyncIterator[bytes]:

@@ -1,29 +1,27 @@
 """An upload's multipart body (RFC 7578), read as it arrives: fields into memory, the file into a spool.
 
-The file is hashed and counted on the way and never whole in memory: beyond `MAX_BYTES_IN_MEMORY` bytes the spool is a
-temporary file of the object store. An exceeded limit, a malformed or an aborted body closes the spool and leaves no
-file.
+An exceeded limit, a malformed or an aborted body closes the spool and leaves no file.
 """
 
-import hashlib
 import io
 import re
 from collections.abc import AsyncIterator, Callable, Collection
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from email.message import Message
 from tempfile import TemporaryFile
 from typing import BinaryIO
 
 from multipart import MultipartError, MultipartSegment, PushMultipartParser
 
-from gallery.errors import InvalidField, MalformedBody, TooLarge
+from gallery.errors import DigestMismatch, InvalidField, MalformedBody, TooLarge, UnsupportedContentType
 from gallery.images.model import ImageId
 from gallery.local_disk.space import translate_disk_full
-from gallery.uploads.multipart_rules import NO_BOUNDARY, NO_NAME, NOT_MULTIPART, broken_rule
+from gallery.uploads.digests import SHA256_FIELD, parse_sha256
+from gallery.uploads.multipart_rules import ACCEPTED_TYPES, NO_BOUNDARY, NO_NAME, NOT_MULTIPART, broken_rule
 from gallery.uploads.part_names import PartNames, part_names
+from gallery.uploads.spool import Spool
 
 FILE_FIELD = "file"  # the field that holds the picture
-MAX_BYTES_IN_MEMORY = 256 * 1024
 MAX_PARTS = 100
 MAX_FIELD_BYTES = 16 * 1024
 MAX_NAME_LENGTH = 255  # characters
@@ -32,7 +30,9 @@ MAX_OTHER_BYTES = 256 * 1024  # of a body, beside its file
 
 
 class Form:
-    """The text fields in the order of the body, and the one file; see `UploadedFile` for `stored_as`."""
+    """The text fields in the order sent, and the one file; see `UploadedFile` for `stored_as`. `claimed_sha256` is what
+    the client says of the file.
+    """
 
     def __init__(self) -> None:
         self.fields: list[tuple[str, str]] = []
@@ -41,6 +41,30 @@ class Form:
         self.size = 0
         self.sha256 = ""
         self.stored_as: ImageId | None = None
+        self.claimed_sha256: str | None = None
+
+    def add_field(self, name: str, value: str) -> None:
+        """Raises `InvalidField` for a SHA-256 that is none, or differs from another claim."""
+        if name != SHA256_FIELD:
+            self.fields.append((name, value))
+        elif value.strip():
+            self.claim(parse_sha256(value.strip()))
+
+    def claim(self, sha256: str | None) -> None:
+        """The client says that the file has this SHA-256. Raises `InvalidField` if it also says another one."""
+        if None not in (sha256, self.claimed_sha256) and sha256 != self.claimed_sha256:
+            raise InvalidField(f"/{SHA256_FIELD}", "is given twice, with different values")
+        self.claimed_sha256 = sha256 or self.claimed_sha256
+
+    def set_file(self, spool: Spool) -> None:
+        """The spool has all bytes of the file."""
+        self.file, self.size, self.sha256 = spool.file, spool.size, spool.sha256
+        self.file.seek(0)
+
+    def check_digest(self) -> None:
+        """Raises `DigestMismatch` if the file has not the SHA-256 that the client says."""
+        if self.claimed_sha256 not in (None, self.sha256):
+            raise DigestMismatch(received=self.sha256, expected=self.claimed_sha256)
 
 
 @asynccontextmanager
@@ -64,24 +88,18 @@ async def read_form(
     if content_length is not None and content_length > max_bytes + MAX_OTHER_BYTES:
         raise TooLarge(length=content_length, limit=max_bytes)
     form = Form()
-    with translate_disk_full():
-        try:
-            await _FormReader(form, max_bytes, text_fields, make_file).read(body, boundary)
-            form.file.seek(0)
-            yield form
-        finally:
-            form.file.close()
+    with translate_disk_full(), closing(Spool(max_bytes, make_file)) as spool:
+        await _FormReader(form, spool, max_bytes, text_fields).read(body, boundary)
+        form.set_file(spool)
+        yield form
 
 
 class _FormReader:
-    def __init__(
-        self, form: Form, max_bytes: int, text_fields: Collection[str], make_file: Callable[[], BinaryIO]
-    ) -> None:
+    def __init__(self, form: Form, spool: Spool, max_bytes: int, text_fields: Collection[str]) -> None:
         self._form = form
-        self._make_file = make_file
+        self._spool = spool
         self._max_bytes = max_bytes
         self._text_fields = text_fields
-        self._digest = hashlib.sha256()
         self._value = bytearray()
         self._received_bytes = 0
         self._other_bytes = 0
@@ -104,7 +122,6 @@ class _FormReader:
             raise MalformedBody(broken_rule(error, MAX_PARTS), cause=str(error)) from error
         if not self._has_file:
             raise InvalidField("/file", f'is missing: send the picture as the multipart field "{FILE_FIELD}"')
-        self._form.sha256 = self._digest.hexdigest()
 
     def _check_size(self, chunk: bytes) -> None:
         """Count every byte, also those outside of parts: before the first boundary, in boundaries, after the last."""
@@ -121,37 +138,27 @@ class _FormReader:
                 raise InvalidField("/file", "is given twice; send one picture at a time")
             self._has_file = True
             self._form.file_name = clean_name(part.file or "")
-        elif part.field not in self._text_fields and (part.file is not None or _is_picture(segment)):
+        elif part.field not in (*self._text_fields, SHA256_FIELD) and (part.file is not None or _is_picture(segment)):
             raise InvalidField(f"/{part.field}", f'is an unknown field; send the picture as "{FILE_FIELD}"')
         return part
 
     def _write(self, part: PartNames | None, chunk: bytes | bytearray) -> None:
         if part is not None and part.field == FILE_FIELD:
-            self._form.size += len(chunk)
-            if self._form.size > self._max_bytes:
-                raise TooLarge(limit=self._max_bytes)
-            self._digest.update(chunk)
-            if self._form.size > MAX_BYTES_IN_MEMORY and isinstance(self._form.file, io.BytesIO):
-                self._move_to_file(self._form.file)
-            self._form.file.write(chunk)
+            self._spool.write(chunk)
             return
         self._value += chunk
         self._other_bytes += len(chunk)
         if len(self._value) > MAX_FIELD_BYTES or self._other_bytes > MAX_OTHER_BYTES:
             raise InvalidField(f"/{part.field if part else ''}", "is too long")
 
-    def _move_to_file(self, memory: io.BytesIO) -> None:
-        self._form.file = self._make_file()
-        self._form.file.write(memory.getvalue())
-        memory.close()
-
     def _end_part(self, part: PartNames | None) -> None:
         if part is None or part.field == FILE_FIELD:
             return
         try:
-            self._form.fields.append((part.field, self._value.decode()))
+            value = self._value.decode()
         except UnicodeDecodeError:
             raise InvalidField(f"/{part.field}", "is not valid UTF-8") from None
+        self._form.add_field(part.field, value)
         self._value.clear()
 
 
@@ -166,11 +173,13 @@ def _is_picture(part: MultipartSegment) -> bool:
 
 
 def _boundary(content_type: str) -> str:
+    if not content_type:
+        raise MalformedBody(NOT_MULTIPART)
     message = Message()
     message["content-type"] = content_type
     boundary = message.get_boundary()
     if message.get_content_type() != "multipart/form-data":
-        raise MalformedBody(NOT_MULTIPART, content_type=content_type)
+        raise UnsupportedContentType(NOT_MULTIPART, content_type=content_type, accepted=ACCEPTED_TYPES)
     if not boundary:
         raise MalformedBody(NO_BOUNDARY, content_type=content_type)
     return boundary

@@ -2,9 +2,11 @@
 
 from multipart import MultipartError
 
+ACCEPTED_TYPES = "multipart/form-data, image/*, application/octet-stream"  # for `Accept-Post`
 NOT_MULTIPART = (
     'Send the picture as multipart/form-data, in the field "file". Libraries set the Content-Type with its boundary '
-    "themselves when they are given a form: do not set it by hand."
+    "themselves when they are given a form: do not set it by hand. Or send its bytes alone, with the Content-Type "
+    "image/jpeg (or another image type) or application/octet-stream."
 )
 NO_BOUNDARY = (
     "The Content-Type has no boundary. Libraries add one themselves when they are given a form: do not set the "

@@ -1,9 +1,9 @@
-"""The OpenAPI description of an upload's body and headers, which the handler parses itself."""
+"""The OpenAPI description of an upload's bodies, query and headers, which the handler parses itself."""
 
 from dataclasses import dataclass
 
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.openapi.spec import OpenAPIMediaType, Operation, Parameter, Reference, RequestBody, Schema
+from litestar.openapi.spec import Example, OpenAPIMediaType, Operation, Parameter, Reference, RequestBody, Schema
 from litestar.openapi.spec.enums import OpenAPIFormat, OpenAPIType
 
 TUS_VERSION = Parameter(
@@ -56,38 +56,79 @@ FOCUS_PATTERN = r"^(0|1|0?\.[0-9]{1,9}),(0|1|0?\.[0-9]{1,9})$"
 FOCUS_DESCRIPTION = "The point that crops keep in sight, as `x,y` from `0,0` (left, top) to `1,1` (right, bottom)"
 
 
+SHA256_PATTERN = "^[0-9a-fA-F]{64}$"
+DISPOSITION_EXAMPLE = "attachment; filename*=UTF-8''Z%C3%BCrich.jpg"
+DIGEST_EXAMPLE = "sha-256=:n4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg=:"
+
+TEXT = Schema(type=OpenAPIType.STRING)
+FIELDS: dict[str, Schema] = {
+    "title": Schema(type=OpenAPIType.STRING, min_length=1, max_length=120),
+    "description": Schema(type=OpenAPIType.STRING, max_length=500),
+    "alt": Schema(type=OpenAPIType.STRING, max_length=500),
+    "tags": Schema(type=OpenAPIType.ARRAY, items=TEXT, max_items=50),
+    "visibility": Schema(type=OpenAPIType.STRING, enum=["private", "public"]),
+    "lane": Schema(type=OpenAPIType.STRING, enum=["interactive", "bulk"]),
+    "focus": Schema(type=OpenAPIType.STRING, pattern=FOCUS_PATTERN, description=FOCUS_DESCRIPTION),
+    "sha256": Schema(
+        type=OpenAPIType.STRING,
+        pattern=SHA256_PATTERN,
+        description="The SHA-256 of the file, in hex: a file with another one is refused",
+    ),
+}
+EXAMPLES = {"title": "Lake", "alt": "A lake at dawn", "tags": ["lake", "summer"], "focus": "0.5,0.4"}
+
+
 @dataclass
 class UploadOperation(Operation):
-    """Documents the multipart body and the headers."""
+    """Documents the multipart body, the raw bodies with their fields in the query, and the headers."""
 
     def __post_init__(self) -> None:
-        text = Schema(type=OpenAPIType.STRING)
-        fields: dict[str, Reference | Schema] = {
-            "file": Schema(type=OpenAPIType.STRING, content_media_type="application/octet-stream"),
-            "title": Schema(type=OpenAPIType.STRING, min_length=1, max_length=120),
-            "description": Schema(type=OpenAPIType.STRING, max_length=500),
-            "alt": Schema(type=OpenAPIType.STRING, max_length=500),
-            "tags": Schema(type=OpenAPIType.ARRAY, items=text, max_items=50),
-            "visibility": Schema(type=OpenAPIType.STRING, enum=["private", "public"]),
-            "lane": Schema(type=OpenAPIType.STRING, enum=["interactive", "bulk"]),
-            "focus": Schema(type=OpenAPIType.STRING, pattern=FOCUS_PATTERN, description=FOCUS_DESCRIPTION),
+        form: dict[str, Reference | Schema] = {"file": _file("application/octet-stream"), **FIELDS}
+        content = {
+            "multipart/form-data": OpenAPIMediaType(
+                schema=Schema(type=OpenAPIType.OBJECT, properties=form, required=["file"])
+            ),
+            "image/*": OpenAPIMediaType(schema=_file("image/*")),
+            "application/octet-stream": OpenAPIMediaType(schema=_file("application/octet-stream")),
         }
-        form = Schema(type=OpenAPIType.OBJECT, properties=fields, required=["file"])
-        self.request_body = RequestBody({"multipart/form-data": OpenAPIMediaType(schema=form)}, required=True)
-        self.parameters = [
-            Parameter(
-                "Idempotency-Key",
-                "header",
-                schema=Schema(type=OpenAPIType.STRING, min_length=1, max_length=255, pattern="^[!-~]+$"),
-                description="Makes the upload safe to repeat for 24 hours: a repeated request gets the first answer",
-            ),
-            Parameter(
-                "Prefer",
-                "header",
-                schema=Schema(type=OpenAPIType.STRING),
-                description="`wait=10` delays the answer until READY or FAILED, for at most 10 seconds; up to 60",
-            ),
-        ]
+        self.request_body = RequestBody(content, required=True)
+        self.parameters = [*map(_query_parameter, FIELDS), *_HEADERS]
+
+
+def _file(media_type: str) -> Schema:
+    """Bytes, as generators of today (`contentMediaType`) and of before (`format`) recognize them."""
+    return Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY, content_media_type=media_type)
+
+
+def _query_parameter(name: str) -> Parameter:
+    examples = {"example": Example(value=EXAMPLES[name])} if name in EXAMPLES else None
+    about = f"{FIELDS[name].description}. " if FIELDS[name].description else ""
+    return Parameter(
+        name,
+        "query",
+        schema=FIELDS[name],
+        description=f"{about}Beside a raw body; a form has it as a field",
+        examples=examples,
+    )
+
+
+def _header(name: str, description: str, example: str = "", schema: Schema = TEXT) -> Parameter:
+    examples = {"example": Example(value=example)} if example else None
+    return Parameter(name, "header", schema=schema, description=description, examples=examples)
+
+
+_HEADERS = [
+    _header("Content-Disposition", "The name of the file in a raw body (RFC 6266)", DISPOSITION_EXAMPLE),
+    _header(
+        "Repr-Digest", "The SHA-256 of the file in a raw body (RFC 9530); `Content-Digest` counts, too", DIGEST_EXAMPLE
+    ),
+    _header(
+        "Idempotency-Key",
+        "Makes the upload safe to repeat for 24 hours: a repeated request gets the first answer",
+        schema=Schema(type=OpenAPIType.STRING, min_length=1, max_length=255, pattern="^[!-~]+$"),
+    ),
+    _header("Prefer", "`wait=10` delays the answer until READY or FAILED, for at most 10 seconds; up to 60"),
+]
 
 
 @dataclass

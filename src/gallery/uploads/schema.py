@@ -144,7 +144,7 @@ def _collect_fields(fields: Iterable[tuple[str, str]]) -> dict[str, str | list[s
 
 def _validate(fields: dict[str, str | list[str]]) -> ImageForm:
     if unknown_fields := [name for name in fields if name not in FORM_FIELDS]:
-        raise InvalidField(pointer(unknown_fields[0]), unknown_message("field", ["file", *FORM_FIELDS]))
+        raise InvalidField(pointer(unknown_fields[0]), unknown_message("field", ["file", *FORM_FIELDS, "sha256"]))
     try:
         return msgspec.convert(fields, ImageForm)
     except msgspec.ValidationError as error:

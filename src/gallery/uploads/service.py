@@ -84,6 +84,7 @@ class Uploads:
         ):
             if await self._access.is_revoked(caller):
                 raise CredentialNotValid(reason="revoked during the upload", key=caller.api_key_id)
+            form.check_digest()
             metadata = schema.parse_metadata(tickets.apply_rules(caller, form.fields), form.file_name)
             stored = lock.find_response(_fingerprint(form))
             if stored is not None:

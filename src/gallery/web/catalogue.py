@@ -56,6 +56,8 @@ REMEDIES: dict[type[GalleryError], str] = {
     errors.TokenClaimMissing: "Add the claim at the identity provider, or name another claim in the settings.",
     errors.TokenClaimInvalid: "Correct the claim at the identity provider, or name another claim in the settings.",
     errors.RuleBroken: "Correct the request as the detail says; an unchanged one will be refused again.",
+    errors.MalformedBody: "Correct the request as the detail says. For a wrong Content-Type the status is 415.",
+    errors.DigestMismatch: "Send the file again; if that does not help, compute the SHA-256 of its bytes anew.",
     errors.TooLarge: "Send a smaller file. The operator can raise GALLERY_UPLOAD__MAX_BYTES.",
     errors.QuotaExceeded: "Delete images. The operator can raise GALLERY_UPLOAD__QUOTA_BYTES.",
     errors.TooManyPixels: "Send a smaller picture. The operator can raise GALLERY_UPLOAD__MAX_PIXELS.",
@@ -100,9 +102,13 @@ def _subclasses(kind: type[GalleryError]) -> Iterator[type[GalleryError]]:
 
 
 def _is_public(kind: type[GalleryError]) -> bool:
-    """Whether clients can receive the code: not a branch of the tree, which is never raised itself, nor a command's."""
+    """Whether clients can receive the code: not a branch of the tree, which is never raised itself, nor a command's.
+
+    A code of several classes is the entry of the first.
+    """
     branch = (GalleryError in kind.__bases__ and kind in STATUS_BY_ERROR) or kind is errors.RuleBroken
-    return kind.__module__ == errors.__name__ and not branch and not issubclass(kind, COMMAND_ERRORS)
+    shared = any(base.code() == kind.code() for base in kind.__bases__ if issubclass(base, GalleryError))
+    return kind.__module__ == errors.__name__ and not (branch or shared or issubclass(kind, COMMAND_ERRORS))
 
 
 def _entry(kind: type[GalleryError]) -> Entry:

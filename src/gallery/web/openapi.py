@@ -126,7 +126,9 @@ def _errors(path: str, operation: Document) -> dict[str, str]:
     if body:
         responses |= {"400": "The body cannot be read", "413": "The body is too large"}
     if "multipart/form-data" in body:
-        responses |= {"415": "The file is not a picture in an accepted format"}
+        responses |= {
+            "415": "The file is not a picture in an accepted format, or the body's type is not in `Accept-Post`"
+        }
     return responses
 
 

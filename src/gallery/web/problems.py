@@ -24,6 +24,7 @@ log = structlog.get_logger(__name__)
 STATUS_BY_ERROR: dict[type[errors.GalleryError], int] = {
     errors.MalformedRequest: 400,
     errors.MalformedBody: 400,
+    errors.UnsupportedContentType: 415,
     errors.IiifRequestInvalid: 400,
     errors.Unauthorized: 401,
     errors.InvalidHeader: 400,
@@ -230,10 +231,10 @@ def _headers(error: errors.GalleryError) -> dict[str, str]:
             return {"Content-Range": f"bytes */{error.facts['size']}", "Accept-Ranges": "bytes"}
         case errors.TooManyStreams() | errors.StreamsFull():
             return {"Retry-After": str(random.randint(*STREAM_RETRY_SECONDS))}  # noqa: S311  no secret
-        case errors.StillInFlight() | errors.UploadBusy():
-            return {"Retry-After": "1"}
-        case errors.PictureBudgetSpent():
-            return {"Retry-After": str(error.facts["retry"])}
+        case errors.UnsupportedContentType():
+            return {"Accept-Post": str(error.facts["accepted"])}
+        case errors.StillInFlight() | errors.UploadBusy() | errors.PictureBudgetSpent():
+            return {"Retry-After": str(error.facts.get("retry", 1))}
         case errors.CredentialsRequired() | errors.Unauthorized() | errors.ScopeMissing():
             return {"WWW-Authenticate": _challenge(error)}
         case _:
