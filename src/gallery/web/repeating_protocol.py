@@ -86,8 +86,7 @@ class RepeatingProtocol(HttpProtocol):
             return False
         self._end_head()
         self.cycle = self._active_cycle = CompletedCycle()  # type: ignore[assignment]
-        for part in response:
-            self.transport.write(part)
+        self.transport.writelines(response)  # head and body by one system call, and one packet for the client
         if self.timeout_keep_alive_task is None:
             self.on_response_complete()
         else:

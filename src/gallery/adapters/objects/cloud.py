@@ -4,14 +4,21 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from datetime import timedelta
-from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, BinaryIO
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, NotFoundError
 
 from gallery.adapters.objects.budget import Budget
-from gallery.adapters.objects.content import CHUNK_BYTES, ObjectInfo, PutRequest, attributes, content_size, read_all
+from gallery.adapters.objects.content import (
+    CHUNK_BYTES,
+    ObjectInfo,
+    PrivateFile,
+    PutRequest,
+    attributes,
+    content_size,
+    read_all,
+)
 from gallery.adapters.objects.failures import describe
 from gallery.adapters.objects.joined_parts import JoinedParts
 from gallery.adapters.objects.open import CloudClient
@@ -47,7 +54,7 @@ class CloudBackend:
         return {put.key for put, new in zip(puts, stored, strict=True) if not new}
 
     def temporary_file(self, key: str) -> BinaryIO:  # noqa: ARG002  all keys are equal here
-        return TemporaryFile()
+        return PrivateFile()
 
     async def replace(self, key: str, content: bytes) -> None:
         """Store `content` under `key`, over anything that is there."""

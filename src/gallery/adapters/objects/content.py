@@ -5,8 +5,10 @@ import io
 import os
 from contextlib import suppress
 from datetime import datetime
-from mmap import mmap
+from io import BufferedRandom
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING, NamedTuple, TypeAlias
 from urllib.parse import quote
 
@@ -51,6 +53,16 @@ class ObjectInfo(NamedTuple):
     modified_at: datetime
 
 
+class PrivateFile(BufferedRandom):
+    """An empty file without a name, which no other process can open.
+
+    So it may be mapped: a file that another process shortens meanwhile would end this one by a signal.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(TemporaryFile(buffering=0))  # noqa: SIM115  closed with this file
+
+
 def attributes(headers: DownloadHeaders | None) -> "Attributes | None":
     """The headers that the store sends. `attachment` keeps browsers from running content under the store's name."""
     if headers is None:
@@ -75,7 +87,7 @@ def read_all(content: Content) -> bytes | mmap:
     """The whole content; a file is read from its beginning.
 
     The bytes of a large file are in pages of their own, which the system gets back with the last reference. Otherwise
-    megabytes would stay behind in the heap of each thread that reads.
+    megabytes would stay behind in the heap of each thread that reads. A `PrivateFile` is mapped, others are copied.
     """
     if isinstance(content, bytes):
         return content
@@ -85,6 +97,8 @@ def read_all(content: Content) -> bytes | mmap:
     size = content_size(content)
     if size <= CHUNK_BYTES:
         return content.read()
+    if isinstance(content, PrivateFile):
+        return mmap(content.fileno(), size, access=ACCESS_READ)
     pages = mmap(-1, size)
     while part := content.read(COPY_BYTES):
         pages.write(part)
