@@ -168,6 +168,16 @@ def make_old(root: Path) -> None:
         os.utime(path, (time.time() - 2 * ABANDONED_SECONDS,) * 2)
 
 
+async def test_a_backup_by_hard_links_does_not_disturb_an_upload(objects, root):
+    handle = await objects.multipart.begin(KEY)
+    first = await objects.multipart.put_part(KEY, handle, 1, 0, b"first")
+    for number, path in enumerate(upload_files(root)):
+        os.link(path, root / f"backup-{number}")
+    second = await objects.multipart.put_part(KEY, handle, 2, 5, b"second")
+    await objects.multipart.complete(KEY, handle, [first, second])
+    assert await content_of(objects) == b"firstsecond"
+
+
 async def test_an_upload_of_another_key_is_not_taken_for_ones_own(objects):
     handle = await objects.multipart.begin(KEY)
     part = await objects.multipart.put_part(KEY, handle, 1, 0, PART)

@@ -52,8 +52,8 @@ class FileParts:
         return await run_in(self._writers, lambda: self._begin(folder, key))
 
     async def put_part(self, key: str, handle: str, number: int, start: int, content: IO[bytes] | bytes) -> StoredPart:
-        source = detached(content)
-        return await self._change(key, handle, lambda upload: upload.put_part(number, start, source))
+        source, target = detached(content), self._layout.path(key)
+        return await self._change(key, handle, lambda upload: upload.put_part(target, number, start, source))
 
     async def list_parts(self, key: str, handle: str) -> list[StoredPart]:
         folder = self._folder(key)
@@ -111,7 +111,7 @@ class FileParts:
         return handle
 
     def _complete(self, upload: "_Upload", target: Path, parts: Sequence[StoredPart]) -> None:
-        if not upload.is_linked:  # else a process was killed after this
+        if not upload.is_at(target):  # else a process was killed after this
             upload.finish(parts).link(target)
         self._layout.sync_folders({target.parent})
         upload.remove()
@@ -143,10 +143,9 @@ class _Upload:
         self._file.close()
         self._journal.close()
 
-    @property
-    def is_linked(self) -> bool:
+    def is_at(self, target: Path) -> bool:
         """Whether it has its final path already, so that nothing may be written any more."""
-        return os.fstat(self._file.fd).st_nlink > 1
+        return target.exists() and os.path.samestat(target.stat(), os.fstat(self._file.fd))
 
     def lock(self) -> None:
         """Lock it until it is closed. Raises `BlockingIOError` while another writer holds it."""
@@ -165,9 +164,9 @@ class _Upload:
                     parts[number] = StoredPart(number, start, size)
         return parts
 
-    def put_part(self, number: int, start: int, content: bytes | Path | FileDescriptor) -> StoredPart:
+    def put_part(self, target: Path, number: int, start: int, content: bytes | Path | FileDescriptor) -> StoredPart:
         """Raises `FileExistsError` for bytes that a later part has replaced: their writer was suspended meanwhile."""
-        if self.is_linked:
+        if self.is_at(target):
             raise FileNotFoundError
         for other in self._overlapping(start, size_of(content)):
             if other.number > number:
