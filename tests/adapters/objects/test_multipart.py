@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from gallery.adapters.objects.cloud import LARGE_BUDGET_BYTES
 from gallery.adapters.objects.content import DownloadHeaders
 from gallery.adapters.objects.joined_parts import JoinedParts
 from gallery.adapters.objects.parts import StoredPart
@@ -194,6 +195,16 @@ async def test_parts_that_another_completion_deletes_are_not_missed(joined, monk
     monkeypatch.setattr(JoinedParts, "_join", join_behind_another)
     await joined.multipart.complete(KEY, handle, parts)
     assert await is_whole(joined)
+
+
+async def test_parts_wait_for_the_memory_of_other_puts(joined):
+    handle = await joined.multipart.begin(KEY)
+    backend = joined._store
+    async with backend._large_budget.acquire(LARGE_BUDGET_BYTES):
+        part = asyncio.create_task(joined.multipart.put_part(KEY, handle, 1, 0, b"part"))
+        await asyncio.wait([part], timeout=1)
+        assert not part.done()
+    assert (await part).size == 4
 
 
 async def test_no_part_is_left_behind(joined):

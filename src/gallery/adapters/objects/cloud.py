@@ -38,11 +38,11 @@ SMALL_BUDGET_BYTES = 8 * CHUNK_BYTES  # the same for contents up to `CHUNK_BYTES
 class CloudBackend:
     def __init__(self, store: CloudClient, timeout: float, parts: PartsBackend | None = None) -> None:
         """`parts` are the store's own uploads in parts, if Gallery can use them."""
-        self.parts = parts or JoinedParts(store)
         self._store = store
         self._timeout = timeout
         self._small_budget = Budget(SMALL_BUDGET_BYTES)
         self._large_budget = Budget(LARGE_BUDGET_BYTES)
+        self.parts = parts or JoinedParts(store, self._large_budget)
 
     @property
     def location(self) -> str:

@@ -15,6 +15,7 @@ import msgspec
 import obstore
 from obstore.exceptions import BaseError, NotFoundError
 
+from gallery.adapters.objects.budget import Budget
 from gallery.adapters.objects.content import DownloadHeaders, attributes, content_size
 from gallery.adapters.objects.open import CloudClient
 from gallery.adapters.objects.parts import PartRequest, StoredPart, UnfinishedUpload
@@ -34,12 +35,14 @@ class JoinedParts:
     max_parts = 10_000
     can_sign = False
 
-    def __init__(self, store: CloudClient) -> None:
+    def __init__(self, store: CloudClient, budget: Budget) -> None:
+        """`budget` is that of all large puts of the process."""
         self._store = store
+        self._budget = budget
 
     async def begin(self, key: str, headers: DownloadHeaders | None) -> str:
         handle = secrets.token_hex(16)
-        await self._put(_begun_key(handle), msgspec.json.encode(_Beginning(key, headers)))
+        await obstore.put_async(self._store, _begun_key(handle), msgspec.json.encode(_Beginning(key, headers)))
         return handle
 
     async def put_part(
@@ -52,7 +55,7 @@ class JoinedParts:
     ) -> StoredPart:
         await self._beginning(handle)
         size = await asyncio.to_thread(content_size, content)
-        await self._put(_part_key(handle, number), content)
+        await self._put(_part_key(handle, number), content, size)
         return StoredPart(number, start, size)
 
     async def list_parts(self, key: str, handle: str) -> list[StoredPart]:  # noqa: ARG002
@@ -103,7 +106,7 @@ class JoinedParts:
         if missing:
             raise PartsMissing(missing=f"the parts {', '.join(missing)}")
         marked = {**(attributes(headers) or {}), HANDLE_METADATA: handle}
-        await self._put(key, self._read_all(handle, parts), marked)
+        await self._put(key, self._read_all(handle, parts), sum(sizes.values()), marked)
 
     async def _is_completed(self, key: str, handle: str) -> bool:
         """Raises `FileExistsError` if the object there is not that of the upload."""
@@ -132,16 +135,21 @@ class JoinedParts:
                 yield bytes(chunk)
 
     async def _put(
-        self, key: str, content: IO[bytes] | bytes | AsyncIterator[bytes], marked: dict[str, str] | None = None
+        self,
+        key: str,
+        content: IO[bytes] | bytes | AsyncIterator[bytes],
+        size: int,
+        marked: dict[str, str] | None = None,
     ) -> None:
-        await obstore.put_async(
-            self._store,
-            key,
-            content,
-            attributes=marked,
-            chunk_size=CHUNK_BYTES,
-            max_concurrency=MAX_CONCURRENT_CHUNKS,
-        )
+        async with self._budget.acquire(min(size, CHUNK_BYTES * MAX_CONCURRENT_CHUNKS)):
+            await obstore.put_async(
+                self._store,
+                key,
+                content,
+                attributes=marked,
+                chunk_size=CHUNK_BYTES,
+                max_concurrency=MAX_CONCURRENT_CHUNKS,
+            )
 
 
 class _Beginning(msgspec.Struct):
