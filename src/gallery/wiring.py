@@ -160,12 +160,12 @@ def build_gallery(
     feed = Feed(events, valkey, outbox.invalidate_events, access, tokens.set_caught_up, settings.notifications)
     idempotency = Idempotency(database, timedelta(seconds=settings.upload.key_lease))
     uploads = Uploads(images, new_images, idempotency, feed, access, settings.public_url)
-    finishing = Finishing(database, objects, uploads)
+    finishing = Finishing(database, objects, uploads, access.upload_tickets)
     resumable_uploads = ResumableUploads(
         database, objects, finishing, settings.upload.max_bytes, settings.upload.quota_bytes
     )
     evict_pictures = partial(picture_store.evict, max_bytes=settings.pictures.max_bytes)
-    clean_uploads = UploadCleaning(objects, resumable_uploads, access.upload_tickets)
+    clean_uploads = UploadCleaning(objects, resumable_uploads)
     chores: list[Chore] = [delete_expired, ticket_rows.delete_expired, evict_pictures, clean_uploads]
     return Gallery(
         settings=settings,

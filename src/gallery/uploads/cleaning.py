@@ -7,7 +7,6 @@ from time import monotonic
 import structlog
 
 from gallery.access.model import Caller, Scope
-from gallery.access.upload_tickets import UploadTickets
 from gallery.adapters.objects.store import ObjectStore
 from gallery.adapters.postgres.database import Connection
 from gallery.errors import GalleryError, ObjectStoreUnavailable
@@ -26,10 +25,9 @@ UNKNOWN_EVERY_SECONDS = 3600.0
 class UploadCleaning:
     """A chore of the sweep."""
 
-    def __init__(self, objects: ObjectStore, uploads: ResumableUploads, tickets: UploadTickets) -> None:
+    def __init__(self, objects: ObjectStore, uploads: ResumableUploads) -> None:
         self._objects = objects
         self._uploads = uploads
-        self._tickets = tickets
         self._next_search = 0.0
 
     async def __call__(self, db: Connection, limit: int) -> None:
@@ -47,10 +45,8 @@ class UploadCleaning:
             log.warning("uploads.not_cleaned", error=str(error))
 
     async def _finish(self, upload: Upload) -> None:
+        caller = Caller(owner=upload.owner, scopes=frozenset({Scope.WRITE}))
         try:
-            caller = Caller(owner=upload.owner, scopes=frozenset({Scope.WRITE}))
-            if upload.ticket_id is not None:
-                caller = await self._tickets.find(upload.ticket_id)
             await self._uploads.settle(caller, upload.id)
         except GalleryError as error:  # it was refused, or a later sweep tries again
             log.info("upload.not_finished", upload=upload.id, error=str(error))

@@ -21,6 +21,7 @@ from gallery.uploads.model import NewUpload, Protocol, parse_upload_id
 from gallery.uploads.openapi import BUSY, REFUSALS
 from gallery.uploads.schema import DirectUploadRequest, DirectUploadView, UploadView
 from gallery.uploads.service import parse_idempotency_key
+from gallery.uploads.tickets import having_uploaded
 from gallery.uploads.tus import parse_sha256
 
 NO_STORE = {"Cache-Control": "no-store"}
@@ -119,7 +120,7 @@ async def complete(
     if upload is None or upload.outcome is None or upload.outcome.image is None:
         location = {"Location": f"{settings.public_url}/api/v1/uploads/{id_}", "Retry-After": "1"}
         return Response(b"", status_code=202, headers=location | NO_STORE)
-    image = await images.get_owned(caller, upload.outcome.image)
+    image = await images.get_owned(having_uploaded(caller, upload.outcome.image), upload.outcome.image)
     body = schema.encode_upload_view(image, settings.public_url, upload.outcome.duplicate)
     headers = {
         "Location": f"{settings.public_url}/api/v1/images/{image.id}",

@@ -11,6 +11,7 @@ import structlog
 
 from gallery import failpoints
 from gallery.access.model import Caller
+from gallery.access.upload_tickets import UploadTickets
 from gallery.adapters.objects.store import ObjectStore
 from gallery.adapters.postgres.database import Connection, Database
 from gallery.errors import DigestMismatch, GalleryError, ObjectNotFound, PartsMissing, Rejected, UploadNotFound
@@ -26,10 +27,13 @@ log = structlog.get_logger(__name__)
 
 
 class Finishing:
-    def __init__(self, database: Database, objects: ObjectStore, uploads: Uploads) -> None:
+    def __init__(
+        self, database: Database, objects: ObjectStore, uploads: Uploads, upload_tickets: UploadTickets
+    ) -> None:
         self._database = database
         self._objects = objects
         self._uploads = uploads
+        self._upload_tickets = upload_tickets
 
     async def finish(self, caller: Caller, hold: Hold, sha256: str | None) -> Upload:
         """End the upload, whose bytes are all there, with its image or with the error that refuses it.
@@ -38,10 +42,11 @@ class Finishing:
         `CredentialNotValid`, `Unavailable`: then the upload has not ended, and this may be tried again.
         """
         upload = await self._assemble(hold)
+        if upload.ticket_id != caller.ticket_id and upload.ticket_id is not None:  # its owner, or the sweep
+            caller = await self._upload_tickets.find(upload.ticket_id)
+        form, end = self._form(upload, sha256), self._end_hook(hold)
         try:
-            response = await self._uploads.receive(
-                caller, upload.idempotency_key, self._form(upload, sha256), self._end_hook(hold)
-            )
+            response = await self._uploads.receive(caller, upload.idempotency_key, form, end, use_taken=True)
         except Rejected as error:
             return await self.refuse(hold, error)
         if not response.replayed:  # else the image was committed by an earlier upload, and this one has not ended
@@ -99,6 +104,7 @@ class Finishing:
     async def _end(self, hold: Hold, outcome: Outcome) -> Upload:
         async with self._database.writing() as db:
             await upload_rows.end(db, hold, outcome)
+            await upload_rows.give_back_use(db, hold.upload)
             await object_rows.release(db, hold.upload.id)
         return replace(hold.upload, stored=True, outcome=outcome)
 

@@ -87,7 +87,6 @@ class ResumableUploads:
         """
         schema.parse_metadata(tickets.apply_rules(caller, new.fields), new.file_name)
         self._check_size(caller, new.size)
-        tickets.check_use_left(caller)
         async with self._database.writing() as db:
             upload = await upload_rows.create(db, new_id(), caller, new, self._max_bytes, self._quota_bytes)
         log.info("upload.created", upload=upload.id, protocol=upload.protocol, size=upload.size)

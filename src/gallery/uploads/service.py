@@ -70,17 +70,20 @@ class Uploads:
         key: str | None,
         body: AbstractAsyncContextManager[Form],
         in_transaction: TransactionHook = no_hook,
+        *,
+        use_taken: bool = False,
     ) -> UploadResponse:
         """Add the photo in `body`, or return the stored response to its `key`.
 
-        `in_transaction` runs in the transaction that adds or finds the image, unless the response was stored. Raises
-        `StillInFlight`, `IdempotencyKeyReused`, `CredentialNotValid` if the credential was revoked while the body
-        arrived, `UploadTicketUsedUp`, `TypeNotAccepted`, and the errors of `read_form` and `NewImages.add`.
+        `in_transaction` runs in the transaction that adds or finds the image, unless the response was stored.
+        `use_taken`: the upload has taken its use of an upload ticket as it began. Raises `StillInFlight`,
+        `IdempotencyKeyReused`, `CredentialNotValid` if the credential was revoked while the body arrived,
+        `UploadTicketUsedUp`, `TypeNotAccepted`, and the errors of `read_form` and `NewImages.add`.
         """
         idempotency_key = None if key is None else IdempotencyKey(caller.owner, _key_route(caller), key)
         async with (
             self._idempotency.lock(idempotency_key) as lock,
-            tickets.checked_body(caller, body, answered=lock.answered) as form,
+            tickets.checked_body(caller, body, takes_use=not (use_taken or lock.answered)) as form,
         ):
             if await self._access.is_revoked(caller):
                 raise CredentialNotValid(reason="revoked during the upload", key=caller.api_key_id)
@@ -95,7 +98,7 @@ class Uploads:
             hook = in_transaction
             if idempotency_key is not None:
                 hook = self._store_response_hook(lock, _fingerprint(form), hook)
-            hook = tickets.with_use(caller, hook)
+            hook = tickets.with_use(caller, hook, taken=use_taken)
             return self._response_for(await self._new_images.add(caller, upload, metadata, hook))
 
     async def wait_until_settled(self, caller: Caller, response: UploadResponse, seconds: int) -> UploadResponse:

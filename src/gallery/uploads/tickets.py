@@ -1,6 +1,7 @@
 """What an upload ticket demands of an upload, whichever way the upload comes. All functions take any caller.
 
-A use is taken in the transaction that adds the image, so that a failed upload takes none.
+A use is taken in the transaction that adds the image, so that a failed upload takes none. Only an upload in several
+requests takes its use as it begins, and gives it back if it ends without an image (`upload_rows`).
 """
 
 from collections.abc import AsyncIterator, Iterable, Iterator
@@ -43,9 +44,9 @@ def check_use_left(caller: Caller) -> None:
 
 
 @asynccontextmanager
-async def checked_body(caller: Caller, body: AbstractAsyncContextManager[T], *, answered: bool) -> AsyncIterator[T]:
-    """Reads `body`, if the ticket has a use left, or the request was `answered` before and takes none."""
-    if not answered:
+async def checked_body(caller: Caller, body: AbstractAsyncContextManager[T], *, takes_use: bool) -> AsyncIterator[T]:
+    """Reads `body`, if the ticket has a use left or the request takes none."""
+    if takes_use:
         check_use_left(caller)
     with size_limit_named(caller):
         async with body as received:
@@ -72,8 +73,8 @@ def _without(fields: list[tuple[str, str]], name: str, value: str) -> Iterator[t
             raise InvalidField(f"/{name}", f'is "{sent[:MAX_ECHOED]}"; this upload ticket sets it to "{value}"')
 
 
-def with_use(caller: Caller, hook: TransactionHook) -> TransactionHook:
-    """A hook that also takes a use of the caller's ticket, and lets the ticket read the image.
+def with_use(caller: Caller, hook: TransactionHook, *, taken: bool = False) -> TransactionHook:
+    """A hook that also takes a use of the caller's ticket, unless it is `taken`, and lets the ticket read the image.
 
     It raises `UploadTicketUsedUp`, `TypeNotAccepted`, `CredentialNotValid` for a ticket that was revoked.
     """
@@ -82,7 +83,8 @@ def with_use(caller: Caller, hook: TransactionHook) -> TransactionHook:
         return hook
 
     async def take_use(db: Connection, uploaded: UploadResult) -> None:
-        await ticket_rows.take_use(db, ticket.id)
+        if not taken:
+            await ticket_rows.take_use(db, ticket.id)
         await record(db, ticket, uploaded.image)
         await hook(db, uploaded)
 

@@ -12,6 +12,7 @@ from uuid import uuid4
 import msgspec
 from asyncpg import Record
 
+from gallery.access import ticket_rows
 from gallery.access.model import Caller, Owner
 from gallery.adapters.objects.parts import StoredPart
 from gallery.adapters.postgres.database import Connection
@@ -101,7 +102,8 @@ async def create(
 ) -> Upload:
     """Add the upload, in a transaction; or return the one that this owner has begun with the same idempotency key.
 
-    What is under way counts for the quota. Raises `QuotaExceeded`.
+    What is under way counts for the quota. Takes a use of the caller's upload ticket. Raises `QuotaExceeded`,
+    `UploadTicketUsedUp`.
     """
     await db.execute(LOCK_OWNER, caller.owner)
     if new.idempotency_key is not None:
@@ -115,6 +117,8 @@ async def create(
         used = await db.fetchval(USED_BYTES, caller.owner)
         if used + (new.size or 0) > quota_bytes:
             raise QuotaExceeded(size=new.size or 0, used=used, limit=quota_bytes)
+    if caller.ticket_id is not None:
+        await ticket_rows.take_use(db, caller.ticket_id)
     row = await db.fetchrow(
         INSERT,
         id_,
@@ -204,13 +208,21 @@ async def end(db: Connection, hold: Hold, outcome: Outcome) -> None:
     _require(await db.fetchval(END, *_held(hold), outcome.image, outcome.duplicate, refusal, RETENTION), hold)
 
 
+async def give_back_use(db: Connection, upload: Upload) -> None:
+    """Give back the use of an upload ticket that the upload took as it began: it has added no image."""
+    if upload.ticket_id is not None:
+        await ticket_rows.give_back_use(db, upload.ticket_id)
+
+
 async def forget(db: Connection, id_: ImageId) -> Upload | None:
     """Delete an upload that has not ended, and release its objects. Returns it, or `None` if there is none."""
     row = await db.fetchrow(FORGET, id_)
     if row is None:
         return None
+    upload = _from_row(row)
     await object_rows.release(db, id_)
-    return _from_row(row)
+    await give_back_use(db, upload)
+    return upload
 
 
 async def lock_expired(db: Connection, limit: int) -> list[Upload]:
@@ -227,6 +239,7 @@ async def delete(db: Connection, upload: Upload) -> None:
     """Delete the row; the objects of an upload that has not ended are released."""
     if upload.outcome is None:
         await object_rows.release(db, upload.id)
+        await give_back_use(db, upload)
     await db.execute(DELETE, upload.id)
 
 
