@@ -9,6 +9,7 @@ import httpx
 import msgspec
 import pytest
 
+import tus_requests
 from backup.commands import empty_environment, ignore_progress, run_gallery, run_successfully, served_images
 from conftest import running_application
 from factories import listen, post, unique_photo, upload_image, wait_until_settled
@@ -197,3 +198,24 @@ async def test_a_laptops_backup_is_restored_into_another_data_directory(stack, t
     await run_successfully(there, "restore", str(tmp_path / "backups"))
     code, lines, output = await run_gallery(there, "verify", "--bytes", "1")
     assert (code, lines[-1]["originals"] >= 1) == (0, True), output
+
+
+async def test_uploads_under_way_begin_again(environment, tmp_path, location):
+    """Their parts are in no backup; those that have ended are told again."""
+    async with running_application(environment) as (gallery, client):
+        content = unique_photo()
+        half = await tus_requests.created(client, len(content))
+        await tus_requests.patch(client, half, 0, content[:1000])
+        ended = await tus_requests.send(client, unique_photo())
+        await BackupCreator(gallery.database, gallery.objects, str(gallery.settings.database.url)).run(
+            location, 7, ignore_progress
+        )
+    fresh = await empty_environment(environment, tmp_path)
+    await run_successfully(fresh, "restore", location.name)
+    async with running_application(fresh) as (gallery, client):
+        assert (await tus_requests.head(client, half)).status_code == 404
+        assert (await client.get(ended.headers["Content-Location"])).status_code == 200
+        assert (await tus_requests.send(client, content)).status_code == 204
+        await gallery.sweep.run()
+        async with gallery.database.primary() as db:
+            assert await db.fetchval("SELECT count(*) FROM object WHERE remove_after = 'infinity'") == 0

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from factories import CALLER, upload_image
+import tus_requests
+from conftest import running_application
+from factories import CALLER, unique_photo, upload_image
 from gallery.adapters.objects.store import ObjectStore, open_objects_at
 from gallery.errors import CannotStart, ForeignStore, StoreClosed
 from gallery.images import object_rows
@@ -155,3 +157,18 @@ async def output_when_ended(command, code: int) -> str:
     async with asyncio.timeout(60):
         assert await command.process.wait() == code, command.log_text()
     return command.log_text()
+
+
+async def test_an_upload_in_parts_begins_again_in_the_new_store(environment, s3_environment, target):
+    """Its parts stay where they are, and its sender is told that it is gone."""
+    content = unique_photo()
+    async with running_application(environment) as (old, client):
+        url = await tus_requests.created(client, len(content))
+        await tus_requests.patch(client, url, 0, content[:1000])
+        moved = await migrate(old, target, close=True)
+        assert moved[-1].failed == 0
+    async with running_application(s3_environment) as (new, client):
+        answer = await tus_requests.patch(client, url, 1000, content[1000:])
+        assert (answer.status_code, answer.json()["code"]) == (404, "upload_not_found")
+        assert (await tus_requests.send(client, content)).status_code == 204
+        assert await is_consistent(new)

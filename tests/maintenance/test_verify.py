@@ -3,6 +3,7 @@
 import asyncio
 import os
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -11,12 +12,15 @@ import pytest
 from factories import CALLER, upload_image
 from gallery.errors import ForeignStore, ObjectDamaged
 from gallery.images import object_rows
-from gallery.images.model import Status, rendition_key
+from gallery.images.model import Status, new_id, original_key, rendition_key
+from gallery.maintenance import verify
 from gallery.maintenance.verify import Finding, FindingKind, VerifyProgress
 from gallery.settings import Settings
+from gallery.uploads.model import NewUpload, Protocol
 from gallery.wiring import open_gallery, open_processing
 
 OLD = time.time() - 7200
+FUTURE = datetime(2100, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture(params=["files", "s3"])
@@ -195,3 +199,20 @@ async def test_a_dry_run_of_the_sweep_reports_its_work(gallery, settings):
     assert await gallery.sweep.plan() == planned, "nothing was done"
     assert await gallery.sweep.run() == planned
     assert (await gallery.sweep.plan()).removed == 0
+
+
+async def test_parts_of_uploads_that_no_row_knows(gallery_with_image, monkeypatch):
+    """A process died after the store had begun the upload, and before its row said so."""
+    gallery, _, _ = gallery_with_image
+    monkeypatch.setattr(verify, "UPLOAD_GRACE", timedelta(hours=-1))
+    new = NewUpload(protocol=Protocol.DIRECT, size=100)
+    known, _ = await gallery.direct_uploads.create(CALLER, new)
+    key = original_key(new_id())
+    handle = await gallery.objects.multipart.begin(key)
+    await gallery.objects.multipart.put_part(key, handle, 1, 0, b"x")
+    unknown = Finding(FindingKind.UNKNOWN_UPLOAD, key)
+    assert await differences(gallery) == [unknown]
+    assert await differences(gallery, remove_unknown=True) == [msgspec.structs.replace(unknown, mended=True)]
+    assert await differences(gallery) == []
+    [left] = [u async for batch in gallery.objects.multipart.list_unfinished(FUTURE) for u in batch]
+    assert left.key == known.key

@@ -50,6 +50,12 @@ AFTER_RESTORE = """
         next_attempt_at = least(next_attempt_at, now()), enqueued_at = '-infinity'
     FROM (SELECT extract(epoch FROM now() - timestamptz '2026-01-01 00:00Z')::integer AS seconds) AS clock;
     DELETE FROM object WHERE key LIKE 'pictures/%';
+    DO $$ BEGIN
+        IF to_regclass('upload') IS NOT NULL THEN  -- their parts are in no backup
+            DELETE FROM upload WHERE ended_at IS NULL;
+        END IF;
+    END $$;
+    UPDATE object SET remove_after = now() WHERE remove_after = 'infinity';
     DELETE FROM idempotency WHERE status IS NULL;
     UPDATE backup SET frozen_until = now() WHERE frozen_until > now();
     UPDATE installation SET swept_at = '-infinity';

@@ -19,8 +19,9 @@ from gallery.images import store, timeline
 from gallery.images.model import Image, ImageId, original_key
 from gallery.images.outbox import Outbox
 from gallery.images.timeline import Stage
+from gallery.uploads import upload_rows
 
-PREFIXES = ("original", "renditions", "pictures")
+PREFIXES = ("original", "renditions", "pictures", "uploads")
 BATCH = 500
 STATEMENT_TIMEOUT_SECONDS = 600.0  # for a statement over the whole library, for which no request waits
 UPLOAD_GRACE = timedelta(hours=1)  # an object may be older than its row by the duration of an upload
@@ -74,6 +75,7 @@ class FindingKind(StrEnum):
     MISSING_PICTURE = "missing-picture"  # made on demand, and made again when it is requested
     DAMAGED_PICTURE = "damaged-picture"
     UNKNOWN_OBJECT = "unknown-object"
+    UNKNOWN_UPLOAD = "unknown-upload"  # parts in the store, of an upload that no row knows
 
 
 MISSING_KINDS = {
@@ -90,7 +92,7 @@ DAMAGED_KINDS = {
 
 class Finding(Struct, frozen=True, rename="camel", omit_defaults=True):
     """One difference. `mended`: the renditions are being rendered again, the picture on demand is made again when it is
-    requested, or the unknown object was removed.
+    requested, or the unknown object or upload was removed.
     """
 
     found: FindingKind
@@ -136,6 +138,8 @@ class Verify:
                 if remove_unknown:
                     await self._objects.delete([row["key"]])
                 yield Finding(FindingKind.UNKNOWN_OBJECT, row["key"], mended=remove_unknown)
+        async for key in self._unknown_uploads(began - UPLOAD_GRACE, remove=remove_unknown):
+            yield Finding(FindingKind.UNKNOWN_UPLOAD, key, mended=remove_unknown)
 
     async def originals(
         self, share: float = 1.0, after: ImageId | None = None
@@ -168,6 +172,17 @@ class Verify:
         for prefix in PREFIXES:
             async for batch in self._objects.list(prefix):
                 await db.execute(INSERT_STORED, *([listed[index] for listed in batch] for index in range(3)))
+
+    async def _unknown_uploads(self, before: datetime, *, remove: bool) -> AsyncIterator[str]:
+        """The keys of uploads in parts that the store has and no row."""
+        async for batch in self._objects.multipart.list_unfinished(before):
+            async with self._database.primary() as db:
+                known = await upload_rows.known_handles(db, [upload.handle for upload in batch])
+            for upload in batch:
+                if upload.handle not in known:
+                    if remove:
+                        await self._objects.multipart.abort(upload.key, upload.handle)
+                    yield upload.key
 
     async def _finding(
         self, kinds: Mapping[str, FindingKind], key: str, image: ImageId, rebuilt: dict[ImageId, bool]
