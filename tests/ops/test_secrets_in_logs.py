@@ -1,7 +1,11 @@
 """Secrets and private contents must never be in a log, at any level: credentials, metadata, pixels."""
 
+import asyncio
+import os
 import re
 import secrets
+import sys
+from asyncio.subprocess import PIPE
 
 import httpx
 
@@ -9,6 +13,7 @@ import gallery_processes
 import photos
 from credentials import JWT_SECRET, bearer_headers, make_token, run_command, secret_of, upload_headers
 from factories import wait_until_settled
+from s3 import create_bucket
 
 SECRET_BYTES = b"pixels of a private picture"
 
@@ -75,3 +80,37 @@ async def test_no_secret_and_no_body_is_logged_at_debug_level(environment, tmp_p
         "bytes": SECRET_BYTES.decode(), **metadata,
     }  # fmt: skip
     assert {name: text for name, text in hidden.items() if not text or text in logged} == {}
+
+
+async def test_no_request_to_s3_is_logged_with_its_signature(s3):
+    """The library logs headers, signatures and URLs that clients may use."""
+    script = """
+import asyncio, os
+from datetime import timedelta
+from gallery.adapters.objects.store import open_objects
+from gallery.ops import logs
+from gallery.settings import Settings
+
+async def main():
+    settings = Settings.read(os.environ)
+    logs.configure(settings.logs)
+    multipart = open_objects(settings).multipart
+    handle = await multipart.begin("key-of-the-test")
+    await multipart.put_part("key-of-the-test", handle, 1, 0, b"pixels of a private picture")
+    print(handle, (await multipart.sign_part("key-of-the-test", handle, 1, 9, timedelta(hours=1))).url)
+    await multipart.abort("key-of-the-test", handle)
+
+asyncio.run(main())
+"""
+    create_bucket(s3, "logged-parts")
+    chosen = {"S3_BUCKET": "logged-parts", "GALLERY_LOGS__LEVEL": "debug", "GALLERY_LOGS__FORMAT": "json"}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", script), env={**os.environ, **s3, **chosen}, stdout=PIPE, stderr=PIPE
+    )
+    output, log = await process.communicate()
+    assert process.returncode == 0, log.decode()
+    handle, url = output.decode().split()
+    found = [
+        word for word in (handle, url, s3["S3_SECRET_KEY"], "Signature", "private picture") if word in log.decode()
+    ]
+    assert found == [], log.decode()[-2000:]

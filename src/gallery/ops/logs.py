@@ -11,7 +11,7 @@ from gallery.ops import request_log, tracing
 from gallery.settings import LogsSettings
 
 MULTILINE_FIELDS = ("event", "exception", "stack")
-QUIET_LOGGERS = ("uvicorn.access", "uvicorn.error", "httpx", "httpcore", "alembic", "asyncio")
+QUIET_LOGGERS = ("uvicorn.access", "uvicorn.error", "httpx", "httpcore", "alembic", "asyncio", "botocore", "urllib3")
 
 
 def configure(settings: LogsSettings, **facts: str) -> None:
