@@ -117,6 +117,8 @@ class DirectUploads:
     async def _begin(self, upload: Upload) -> Upload:
         headers = DownloadHeaders(UNKNOWN_TYPE, upload.file_name or upload.id)
         async with self._uploads.hold(upload) as (hold, _):
+            if hold.upload.handle is not None:  # another request with the same idempotency key was faster
+                return hold.upload
             handle = await self._objects.multipart.begin(upload.key, headers)
             async with self._database.primary() as db:
                 await upload_rows.set_handle(db, hold, handle)
@@ -140,6 +142,8 @@ class DirectUploads:
     async def _collect(self, upload: Upload) -> None:
         """Record the parts that the store has. Raises `PartsMissing` unless they are all."""
         async with self._uploads.hold(upload) as (hold, _):
+            if hold.upload.complete:  # another request was faster
+                return
             found = await self._find_parts(hold)
             async with self._database.primary() as db:
                 await upload_rows.add_parts(db, hold, found, upload.size or 0)

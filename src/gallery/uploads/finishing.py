@@ -12,9 +12,18 @@ import structlog
 from gallery import failpoints
 from gallery.access.model import Caller
 from gallery.access.upload_tickets import UploadTickets
+from gallery.adapters.objects.parts import StoredPart
 from gallery.adapters.objects.store import ObjectStore
 from gallery.adapters.postgres.database import Connection, Database
-from gallery.errors import DigestMismatch, GalleryError, ObjectNotFound, PartsMissing, Rejected, UploadNotFound
+from gallery.errors import (
+    DigestMismatch,
+    GalleryError,
+    ObjectNotFound,
+    ObjectTaken,
+    PartsMissing,
+    Rejected,
+    UploadNotFound,
+)
 from gallery.failpoints import Failpoint
 from gallery.images import object_rows
 from gallery.uploads import upload_rows
@@ -68,13 +77,22 @@ class Finishing:
         async with self._database.primary() as db:
             parts = await upload_rows.parts_of(db, upload.id)
         try:
-            await self._objects.multipart.complete(upload.key, upload.handle, parts)
+            await self._join(upload.key, upload.handle, parts)
         except ObjectNotFound as error:  # the store has dropped the parts
             raise UploadNotFound(upload=upload.id, cause=str(error)) from error
         failpoints.hit(Failpoint.UPLOAD_ASSEMBLED)
         async with self._database.primary() as db:
             await upload_rows.set_stored(db, hold, upload.received)
         return replace(upload, stored=True)
+
+    async def _join(self, key: str, handle: str, parts: list[StoredPart]) -> None:
+        """An object may be there already: a request put the whole file, and died before it was recorded."""
+        try:
+            await self._objects.multipart.complete(key, handle, parts)
+        except ObjectTaken:
+            await self._objects.multipart.list_parts(key, handle)  # raises if the parts are gone: never delete both
+            await self._objects.delete([key])
+            await self._objects.multipart.complete(key, handle, parts)
 
     @asynccontextmanager
     async def _form(self, upload: Upload, sha256: str | None) -> AsyncIterator[Form]:
@@ -98,6 +116,8 @@ class Finishing:
             await upload_rows.end(db, hold, Outcome(added.image.id, added.duplicate))
             if added.duplicate:
                 await object_rows.release(db, hold.upload.id)
+            else:
+                await upload_rows.release_tails(db, hold.upload)
 
         return end
 

@@ -48,9 +48,10 @@ FIND = "SELECT * FROM upload WHERE id = $1 AND expires_at > now()"
 FIND_BY_KEY = f"SELECT * FROM upload WHERE {WITH_KEY} AND refusal IS NULL"
 # Until the upload ends, its object is reserved without a term: `delete_expired` releases it.
 RESERVE = "INSERT INTO object (key, image_id, remove_after) VALUES ($1, $2, 'infinity')"
-HOLD = """
+FREE = "(holder IS NULL OR held_until <= now())"
+HOLD = f"""
     UPDATE upload SET holder = $2, held_until = now() + $3::interval
-    WHERE id = $1 AND ended_at IS NULL AND expires_at > now() AND (holder IS NULL OR held_until <= now()) RETURNING *
+    WHERE id = $1 AND ended_at IS NULL AND expires_at > now() AND {FREE} RETURNING *
 """
 HELD = "id = $1 AND holder = $2 AND ended_at IS NULL"
 RENEW = f"UPDATE upload SET held_until = now() + $3::interval WHERE {HELD}"
@@ -71,6 +72,10 @@ ADD_PARTS = f"""
     )
     SELECT id FROM held
 """
+RESERVE_TAIL = f"""
+    INSERT INTO object (key, image_id, remove_after) SELECT $3, id, 'infinity' FROM upload WHERE {HELD} RETURNING key
+"""
+TAILS = "SELECT key FROM object WHERE image_id = $1 AND key <> $2"
 SET_TAIL = f"""
     UPDATE upload SET received = $3, tail_key = $4, held_until = now() + $5::interval, expires_at = now() + $6::interval
     WHERE {HELD} RETURNING id
@@ -87,11 +92,14 @@ END = f"""
     WHERE {HELD} RETURNING id
 """
 FORGET = "DELETE FROM upload WHERE id = $1 AND ended_at IS NULL RETURNING *"
-EXPIRED = "SELECT * FROM upload WHERE expires_at <= now() ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED"
-ABANDONED = """
+EXPIRED = f"""
+    SELECT * FROM upload WHERE expires_at <= now() AND {FREE} ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED
+"""
+# In no order: one that cannot be ended, because its ticket was revoked, must not keep others from it.
+ABANDONED = f"""
     SELECT * FROM upload
-    WHERE ended_at IS NULL AND received = size AND (holder IS NULL OR held_until <= now())
-      AND expires_at BETWEEN now() AND now() + $1::interval ORDER BY expires_at LIMIT $2
+    WHERE ended_at IS NULL AND received = size AND {FREE} AND expires_at BETWEEN now() AND now() + $1::interval
+    ORDER BY random() LIMIT $2
 """
 DELETE = "DELETE FROM upload WHERE id = $1"
 KNOWN_HANDLES = "SELECT handle FROM upload WHERE handle = ANY($1::text[])"
@@ -184,7 +192,13 @@ async def add_parts(db: Connection, hold: Hold, parts: Sequence[StoredPart], rec
 
 
 async def reserve_tail(db: Connection, hold: Hold, key: str) -> None:
-    await db.execute(RESERVE, key, hold.upload.id)
+    """Raises `UploadBusy`."""
+    _require(await db.fetchval(RESERVE_TAIL, *_held(hold), key), hold)
+
+
+async def release_tails(db: Connection, upload: Upload) -> None:
+    """Those too that a request has reserved and not recorded."""
+    await object_rows.release_keys(db, [row["key"] for row in await db.fetch(TAILS, upload.id, upload.key)])
 
 
 async def set_tail(db: Connection, hold: Hold, key: str | None, received: int) -> None:
@@ -226,7 +240,7 @@ async def forget(db: Connection, id_: ImageId) -> Upload | None:
 
 
 async def lock_expired(db: Connection, limit: int) -> list[Upload]:
-    """Uploads that have expired, ended ones included, locked until the transaction ends."""
+    """Uploads that have expired and are not held, ended ones included, locked until the transaction ends."""
     return [_from_row(row) for row in await db.fetch(EXPIRED, limit)]
 
 
