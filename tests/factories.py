@@ -77,7 +77,7 @@ async def stored_keys(gallery: Gallery) -> set[str]:
     """All keys in the object store."""
     return {
         found.key
-        for part in ("original", "renditions", "pictures", "uploads")
+        for part in ("original", "renditions", "pictures", "tails")
         async for batch in gallery.objects.list(part)
         for found in batch
     }

@@ -176,7 +176,7 @@ def picture_key(image: ImageId, id_: str, format: str) -> str:  # noqa: A002  th
 
 def tail_key(upload: ImageId, holder: str) -> str:
     """The key of the bytes that wait for the rest of their part, written by one request of an upload."""
-    return f"uploads/{upload}/{holder}"
+    return f"tails/{upload}/{holder}"
 
 
 def from_row(row: Any) -> Image:

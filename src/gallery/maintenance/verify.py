@@ -21,7 +21,7 @@ from gallery.images.outbox import Outbox
 from gallery.images.timeline import Stage
 from gallery.uploads import upload_rows
 
-PREFIXES = ("original", "renditions", "pictures", "uploads")
+PREFIXES = ("original", "renditions", "pictures", "tails")
 BATCH = 500
 STATEMENT_TIMEOUT_SECONDS = 600.0  # for a statement over the whole library, for which no request waits
 UPLOAD_GRACE = timedelta(hours=1)  # an object may be older than its row by the duration of an upload
