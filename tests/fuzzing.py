@@ -21,16 +21,18 @@ import gallery_processes
 import photos
 from credentials import JWT_SECRET
 from databases import application_environment
-from factories import upload_image
+from factories import CALLER, upload_image
 from failed_work import fail_images
-from gallery.access.model import DEFAULT_POLICY
+from gallery.access.model import DEFAULT_POLICY, UploadRules
 from gallery.images.list_query import Sort
 from gallery.settings import Settings
+from gallery.uploads.model import NewUpload, Protocol
 from gallery.web.app import make_app
 from gallery.wiring import open_gallery, open_processing
 from raw_http import Headers, RawConnection, RawResponse
 
 NO_ID = "01990000-0000-7000-8000-000000000000"
+MISSING = dict.fromkeys(("image_id", "upload_id", "ticket_id"), NO_ID)
 LIST_QUERIES = [*(("/api/v1/images", f"sort={sort}&") for sort in Sort), ("/admin/queues/failed", "")]
 CONNECTIONS = 4
 FAST_SETTINGS = {  # bodies that do not come are given up soon
@@ -65,7 +67,12 @@ HEADERS = {  # usual values; parts of them are exchanged
     b"DPR": [b"2.0"],
 }
 LONE_HEADERS = {  # each of them alone may be why a request is refused, so it is sent alone
-    b"Authorization": [b"Bearer gk_0123456789abcdef_" + b"A" * 43, b"Bearer a.b.c", b"Basic YTpi"],
+    b"Authorization": [
+        b"Bearer gk_0123456789abcdef_" + b"A" * 43,
+        b"Bearer a.b.c",
+        b"Basic YTpi",
+        b"Upload gt_" + b"0" * 32 + b"_" + b"A" * 43,
+    ],
     b"X-Api-Key": [b"gk_0123456789abcdef_" + b"A" * 43],
     b"Origin": [b"https://app.example:443"],
     b"Access-Control-Request-Method": [b"PATCH"],
@@ -149,8 +156,8 @@ class Route:
     parameters: tuple[str, ...]  # of the query
 
     def path(self, existing: dict[str, str], value: bytes | None = None) -> bytes:
-        """The path with `value` as its parameters; without `value`, with existing ids (a missing one for DELETE)."""
-        names = {**existing, "image_id": NO_ID} if self.method == "DELETE" else existing
+        """The path with `value` as its parameters; without `value`, with existing ids (missing ones for DELETE)."""
+        names = {**existing, **MISSING} if self.method == "DELETE" else existing
         parts = re.split(r"{(\w+)}", self.template)
         parts[1::2] = [names[name] if value is None else quote_target(value).decode("latin-1") for name in parts[1::2]]
         return "".join(parts).encode("latin-1")
@@ -205,9 +212,14 @@ async def fuzz_target(servers: Settings, folder: Path, **more: str) -> AsyncIter
         images = [await upload_image(gallery, photos.a_jpeg(64, 48, seed=seed), title=f"{seed}") for seed in range(2)]
         await processing.process(images[0].id)
         await fail_images(gallery, processing, "a", "b")
+        upload = await gallery.resumable_uploads.create(CALLER, NewUpload(protocol=Protocol.TUS, size=1000))
+        ticket = await gallery.access.upload_tickets.create(CALLER, 1, 600, UploadRules())
         found = sorted(set(_routes(make_app(gallery).asgi)), key=lambda route: (route.template, route.method))
     there = {
         "image_id": images[0].id,
+        "upload_id": upload.id,
+        "number": "1",
+        "ticket_id": ticket.id,
         "job_id": "1",
         "file": "320.webp",
         "region": "full",
