@@ -11,11 +11,20 @@ import pytest
 
 import photos
 from conftest import running_application
-from credentials import JWT_SECRET, READ_WRITE_SCOPES, bearer_headers, create_api_key, make_token
+from credentials import (
+    JWT_SECRET,
+    READ_WRITE_SCOPES,
+    bearer_headers,
+    create_api_key,
+    create_upload_ticket,
+    make_token,
+    upload_headers,
+)
 from factories import post
 from gallery.access import keys, store
 from gallery.access.sessions import Sessions
 from gallery.access.tokens import Tokens
+from gallery.access.upload_tickets import UploadTickets
 from gallery.adapters.valkey.rates import RateCounters
 
 LIST = "/api/v1/images"
@@ -51,6 +60,7 @@ def call_counts(monkeypatch) -> Counter[str]:
     for owner, name in (
         (store, "find"),
         (Tokens, "authenticate"),
+        (UploadTickets, "authenticate"),
         (Sessions, "verify_session"),
         (RateCounters, "_run"),
     ):
@@ -84,6 +94,23 @@ async def test_a_flood_of_guessed_tokens_and_cookies_is_not_verified(environment
         }
         assert await ask(client, *({"Cookie": f"gallery_session=a.b.{n}"} for n in range(50))) == {429: 50}
         assert (call_counts["authenticate"], call_counts["verify_session"]) == (4, 0)
+
+
+async def test_a_flood_of_guessed_upload_tickets_is_not_verified(environment, call_counts):
+    async with running_application(environment, **hourly_limit(4)) as (_, client):
+        guesses = [upload_headers(f"gt_{secrets.token_hex(16)}_{secrets.token_urlsafe(32)}") for _ in range(50)]
+        assert await ask(client, *guesses) == {401: 4, 429: 46}
+        assert call_counts["authenticate"] == 4
+
+
+async def test_the_requests_of_a_ticket_count_under_its_own_name(environment):
+    """Its creator has as many requests left as before, and its browser's address too."""
+    async with running_application(environment, **hourly_limit(2), GALLERY_RATE__KEY_FACTOR="2") as (_, client):
+        creator = bearer_headers(make_token("maya", READ_WRITE_SCOPES))
+        tickets = [(await create_upload_ticket(client, creator))["ticket"] for _ in range(2)]
+        for ticket in tickets:
+            assert await ask(client, *[upload_headers(ticket)] * 6) == {200: 4, 429: 2}
+        assert await ask(client, *[creator] * 6) == {200: 4, 429: 2}
 
 
 async def test_a_guess_on_any_route_counts_as_a_request(environment):

@@ -384,6 +384,16 @@ async def test_an_empty_ticket_lists_nothing(closed):
         assert (await client.get(f"/api/v1/images{query}", headers=ticket)).json() == []
 
 
+async def test_a_ticket_gets_no_links_that_outlive_it(closed):
+    _, client = closed
+    ticket = await ticket_of(client)
+    image = await image_of(client, ticket)
+    for path in ("/api/v1/images", f"/api/v1/images/{image['id']}"):
+        answer = await client.get(path, params={"signed": "true"}, headers=ticket)
+        assert code(answer) == (403, "upload_ticket_not_enough"), path
+        assert (await client.get(path, params={"signed": "false"}, headers=ticket)).status_code == 200
+
+
 async def test_a_check_tells_what_the_ticket_has_uploaded_and_nothing_else(closed):
     _, client = closed
     photos_ = [unique_photo() for _ in range(2)]

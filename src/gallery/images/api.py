@@ -15,6 +15,7 @@ from gallery.access.model import READ, READ_PUBLIC, READ_UPLOADED, WRITE, Caller
 from gallery.access.service import Access
 from gallery.access.signed_links import LinkSigner
 from gallery.conditions import expected_versions, unchanged
+from gallery.errors import UploadTicketNotEnough
 from gallery.images import list_query, schema
 from gallery.images.cache import CachedImage
 from gallery.images.cached_reads import CachedReads
@@ -180,7 +181,13 @@ HANDLERS = [edit, delete_image, reprocess, timeline]
 
 
 async def _window_signer(request: HTTPRequest, access: Access) -> LinkSigner:
-    """Signs URLs for the present window. The response is not repeated after it, nor with an older key."""
+    """Signs URLs for the present window. The response is not repeated after it, nor with an older key.
+
+    Raises `UploadTicketNotEnough`: the links would outlive the ticket.
+    """
+    caller = caller_of(request.scope)
+    if caller.upload_ticket is not None:
+        raise UploadTicketNotEnough(ticket=caller.ticket_id)
     signer = await access.links.window_signer()
     end_reuse_at(request.scope, signer.stable_until)
     return signer
