@@ -395,6 +395,10 @@ class NotAChunk(Rejected):
     """The bytes of an upload must have the content type application/offset+octet-stream."""
 
 
+class TooManyAttempts(Rejected):
+    """This upload was interrupted too often; begin a new one."""
+
+
 class ChecksumMismatch(Rejected):
     """The bytes of this request do not have the checksum that it names; none of them were kept."""
 

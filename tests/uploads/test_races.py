@@ -133,11 +133,10 @@ async def test_a_whole_file_whose_row_was_lost_may_be_sent_again_in_chunks(runni
 
 
 async def test_a_tail_whose_row_was_lost_is_removed(running, monkeypatch):
-    """A store that takes small parts has no tails."""
     gallery, client = running
     content = photos.a_jpeg()
     url = await tus.created(client, len(content))
-    fail_once(monkeypatch, "set_tail" if gallery.objects.multipart.min_part_bytes > 1 else "add_parts")
+    fail_once(monkeypatch, "set_tail")
     assert (await tus.patch(client, url, 0, content[:1000])).status_code == 503
     answer = await tus.patch(client, url, 0, content)
     assert answer.status_code == 204, answer.text

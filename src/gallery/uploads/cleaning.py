@@ -9,7 +9,7 @@ import structlog
 from gallery.access.model import Caller, Scope
 from gallery.adapters.objects.store import ObjectStore
 from gallery.adapters.postgres.database import Connection
-from gallery.errors import GalleryError, ObjectStoreUnavailable
+from gallery.errors import CredentialNotValid, GalleryError, ObjectStoreUnavailable
 from gallery.uploads import upload_rows
 from gallery.uploads.model import Upload
 from gallery.uploads.resumable import ResumableUploads
@@ -48,6 +48,9 @@ class UploadCleaning:
         caller = Caller(owner=upload.owner, scopes=frozenset({Scope.WRITE}))
         try:
             await self._uploads.settle(caller, upload.id)
+        except CredentialNotValid:  # its ticket was revoked: no request can end it any more
+            await self._uploads.forget(upload)
+            log.info("upload.forgotten", upload=upload.id, ticket=upload.ticket_id)
         except GalleryError as error:  # it was refused, or a later sweep tries again
             log.info("upload.not_finished", upload=upload.id, error=str(error))
 

@@ -5,6 +5,7 @@ Where the store takes signed requests (S3), the bytes never pass Gallery. Elsewh
 
 import asyncio
 import time
+from contextlib import suppress
 from datetime import timedelta
 from typing import BinaryIO
 
@@ -17,10 +18,11 @@ from gallery.adapters.objects.content import DownloadHeaders
 from gallery.adapters.objects.parts import PartRequest, StoredPart
 from gallery.adapters.objects.store import ObjectStore
 from gallery.adapters.postgres.database import Database
-from gallery.errors import LinkNotValid, LongerThanSaid, PartsMissing, UploadNotFound
+from gallery.errors import LinkNotValid, LongerThanSaid, ObjectNotFound, PartsMissing, UploadBusy, UploadNotFound
 from gallery.images.model import ImageId
 from gallery.uploads import upload_rows
-from gallery.uploads.model import Hold, NewUpload, Upload, replace
+from gallery.uploads.model import Hold, NewUpload, Protocol, Upload, replace
+from gallery.uploads.part_writer import begin_object
 from gallery.uploads.resumable import ResumableUploads
 from gallery.uploads.schema import PartView
 
@@ -28,6 +30,7 @@ log = structlog.get_logger(__name__)
 
 URL_LIFETIME = timedelta(hours=24)  # as long as the upload itself
 WAIT_SECONDS = 10.0  # for the check of a large file, before the sender is told to ask again
+READ_WAIT_SECONDS = 2.0  # the same, of a sender that asks again
 UNKNOWN_TYPE = "application/octet-stream"  # the store keeps what it was told before the first byte
 
 
@@ -67,16 +70,37 @@ class DirectUploads:
 
         Raises `PartsMissing`, `UploadBusy`, `UploadNotFound`, the error that refused the upload, `Unavailable`.
         """
+        upload = await self._uploads.find(caller, id_, Protocol.DIRECT)
+        if upload.outcome is None and not upload.stored and id_ not in self._checking:
+            try:
+                await self._collect(upload)
+            except UploadBusy:
+                if not upload.complete:  # else another process is checking it
+                    raise
+        return await self._check(caller, upload, WAIT_SECONDS)
+
+    async def read(self, caller: Caller, id_: ImageId) -> Upload:
+        """The upload, with its image once it has been checked. Raises the same errors."""
         upload = await self._uploads.find(caller, id_)
-        if upload.outcome is None and not upload.complete:
-            await self._collect(upload)
-        checking = self._checking.get(id_)
+        if upload.protocol is not Protocol.DIRECT or not upload.complete:
+            return await self._uploads.settle(caller, id_)
+        with suppress(UploadBusy):  # another process is checking it
+            return await self._check(caller, upload, READ_WAIT_SECONDS) or upload
+        return upload
+
+    async def _check(self, caller: Caller, upload: Upload, seconds: float) -> Upload | None:
+        checking = self._checking.get(upload.id)
         if checking is None:
-            checking = asyncio.create_task(self._uploads.settle(caller, id_), name="check")
-            self._checking[id_] = checking
-            checking.add_done_callback(lambda _: self._checking.pop(id_, None))
-        done, _ = await asyncio.wait([checking], timeout=WAIT_SECONDS)
+            checking = asyncio.create_task(self._uploads.settle(caller, upload.id), name="check")
+            self._checking[upload.id] = checking
+            checking.add_done_callback(lambda task: self._forget_check(upload.id, task))
+        done, _ = await asyncio.wait([checking], timeout=seconds)
         return checking.result() if done else None
+
+    def _forget_check(self, id_: ImageId, task: asyncio.Task[Upload]) -> None:
+        self._checking.pop(id_, None)
+        if not task.cancelled():
+            task.exception()  # so that asyncio does not log it: no request may wait for it any more
 
     async def verify_part(self, id_: ImageId, number: int, key_id: str, expires: str, signature: str) -> SignedPart:
         """The part that a URL of Gallery's own names.
@@ -102,7 +126,10 @@ class DirectUploads:
         content.seek(0)
         upload = part.upload
         start, _ = _bounds(upload, part.number)
-        return await self._objects.multipart.put_part(upload.key, str(upload.handle), part.number, start, content)
+        try:
+            return await self._objects.multipart.put_part(upload.key, str(upload.handle), part.number, start, content)
+        except ObjectNotFound as error:  # completed or cancelled meanwhile
+            raise UploadNotFound(upload=upload.id, cause=str(error)) from error
 
     def make_file(self, upload: Upload) -> BinaryIO:
         """An empty file for a part that is being received. Raises `NoRoom`, `ObjectStoreUnavailable`."""
@@ -119,9 +146,7 @@ class DirectUploads:
         async with self._uploads.hold(upload) as (hold, _):
             if hold.upload.handle is not None:  # another request with the same idempotency key was faster
                 return hold.upload
-            handle = await self._objects.multipart.begin(upload.key, headers)
-            async with self._database.primary() as db:
-                await upload_rows.set_handle(db, hold, handle)
+            handle = await begin_object(self._database, self._objects, hold, headers)
         return replace(upload, handle=handle)
 
     async def _sign(self, upload: Upload, number: int) -> PartView:
@@ -140,11 +165,16 @@ class DirectUploads:
         return PartRequest(f"{self._base}/api/v1/uploads/{upload.id}/parts/{number}?{query}", "PUT", {})
 
     async def _collect(self, upload: Upload) -> None:
-        """Record the parts that the store has. Raises `PartsMissing` unless they are all."""
+        """Record the parts that the store has: a part may have been sent again since. Raises `PartsMissing`."""
         async with self._uploads.hold(upload) as (hold, _):
-            if hold.upload.complete:  # another request was faster
+            if hold.upload.stored:  # another request was faster
                 return
-            found = await self._find_parts(hold)
+            try:
+                found = await self._find_parts(hold)
+            except ObjectNotFound as error:
+                if hold.upload.complete:  # a process died right after it had joined them
+                    return
+                raise UploadNotFound(upload=upload.id, cause=str(error)) from error
             async with self._database.primary() as db:
                 await upload_rows.add_parts(db, hold, found, upload.size or 0)
 

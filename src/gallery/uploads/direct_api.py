@@ -6,6 +6,7 @@ from litestar import Request, Response, post, put
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, FromQuery, JSONBody
+from msgspec import UNSET
 
 from gallery.access.model import PUBLIC, UPLOAD, Caller
 from gallery.adapters.valkey.rates import UPLOADS
@@ -15,6 +16,7 @@ from gallery.images.service import Images
 from gallery.local_disk.space import translate_disk_full
 from gallery.settings import Settings
 from gallery.uploads import schema
+from gallery.uploads.digests import parse_sha256
 from gallery.uploads.direct import DirectUploads
 from gallery.uploads.form import clean_name
 from gallery.uploads.model import NewUpload, Protocol, parse_upload_id
@@ -22,7 +24,6 @@ from gallery.uploads.openapi import BUSY, REFUSALS
 from gallery.uploads.schema import DirectUploadRequest, DirectUploadView, UploadView
 from gallery.uploads.service import parse_idempotency_key
 from gallery.uploads.tickets import having_uploaded
-from gallery.uploads.tus import parse_sha256
 
 NO_STORE = {"Cache-Control": "no-store"}
 
@@ -53,12 +54,15 @@ async def create(
         size=data.size,
         file_name=clean_name(data.name),
         fields=data.fields,
-        sha256=parse_sha256(data.sha256 or None),
+        sha256=parse_sha256(data.sha256) if data.sha256 else None,
         idempotency_key=parse_idempotency_key(request.headers.getall("idempotency-key", [])),
     )
     upload, parts = await direct_uploads.create(caller, new)
     location = f"{settings.public_url}/api/v1/uploads/{upload.id}"
-    view = DirectUploadView(id=upload.id, parts=parts, expires_at=upload.expires_at, complete=f"{location}/complete")
+    image = UNSET if upload.outcome is None or upload.outcome.image is None else upload.outcome.image
+    view = DirectUploadView(
+        id=upload.id, parts=parts, expires_at=upload.expires_at, complete=f"{location}/complete", image=image
+    )
     return Response(view, status_code=201, headers={"Location": location, **NO_STORE})
 
 

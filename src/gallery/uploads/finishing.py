@@ -16,7 +16,6 @@ from gallery.adapters.objects.parts import StoredPart
 from gallery.adapters.objects.store import ObjectStore
 from gallery.adapters.postgres.database import Connection, Database
 from gallery.errors import (
-    DigestMismatch,
     GalleryError,
     ObjectNotFound,
     ObjectTaken,
@@ -48,7 +47,8 @@ class Finishing:
         """End the upload, whose bytes are all there, with its image or with the error that refuses it.
 
         `sha256` is that of the bytes, if it is known already. Raises `PartsMissing`, `UploadBusy`, `StillInFlight`,
-        `CredentialNotValid`, `Unavailable`: then the upload has not ended, and this may be tried again.
+        `CredentialNotValid`, `Unavailable`: then the upload has not ended, and this may be tried again; and
+        `UploadNotFound` for an upload that the store has lost.
         """
         upload = await self._assemble(hold)
         if upload.ticket_id != caller.ticket_id and upload.ticket_id is not None:  # its owner, or the sweep
@@ -96,13 +96,12 @@ class Finishing:
 
     @asynccontextmanager
     async def _form(self, upload: Upload, sha256: str | None) -> AsyncIterator[Form]:
-        """The upload as a form of which the file is in the store. Raises `DigestMismatch`."""
+        """The upload as a form of which the file is in the store. Raises `UploadNotFound`."""
         assert upload.size is not None  # noqa: S101  all bytes are there
         if sha256 is None:
-            sha256 = (await self._objects.digest(upload.key)).sha256
-        if upload.sha256 not in (None, sha256):
-            raise DigestMismatch(received=sha256, expected=upload.sha256)
+            sha256 = await self._digest(upload)
         form = Form()
+        form.claim(upload.sha256)
         form.fields, form.file_name, form.size, form.sha256 = upload.fields, upload.file_name, upload.size, sha256
         form.stored_as = upload.id
         form.file = self._objects.reader(upload.key, upload.size)
@@ -110,6 +109,12 @@ class Finishing:
             yield form
         finally:
             form.file.close()
+
+    async def _digest(self, upload: Upload) -> str:
+        try:
+            return (await self._objects.digest(upload.key)).sha256
+        except ObjectNotFound as error:
+            raise UploadNotFound(upload=upload.id, cause=str(error)) from error
 
     def _end_hook(self, hold: Hold) -> TransactionHook:
         async def end(db: Connection, added: UploadResult) -> None:

@@ -71,12 +71,22 @@ class Upload(Struct, frozen=True, kw_only=True):
         """All bytes are there; there may be no image yet."""
         return self.received == self.size
 
+    def is_repeated_by(self, new: NewUpload) -> bool:
+        """Whether `new` is the same file with the same fields, as far as both say it."""
+        same_hash = None in (self.sha256, new.sha256) or self.sha256 == new.sha256
+        return same_hash and new.size == self.size and sorted_fields(new.fields) == sorted_fields(self.fields)
+
 
 class Hold(Struct, frozen=True):
     """The right of one request to write an upload: `upload` as it was when the right was given to `holder`."""
 
     upload: Upload
     holder: str
+
+
+def sorted_fields(fields: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """By name: the order of different fields does not count."""
+    return sorted(fields, key=lambda field: field[0])
 
 
 def part_size(size: int) -> int:

@@ -13,13 +13,13 @@ from gallery.adapters.objects.content import DownloadHeaders
 from gallery.adapters.objects.parts import StoredPart
 from gallery.adapters.objects.store import ObjectStore
 from gallery.adapters.postgres.database import Connection, Database
-from gallery.errors import LongerThanSaid
+from gallery.errors import LongerThanSaid, TooManyAttempts, UploadBusy
 from gallery.failpoints import Failpoint
 from gallery.images import object_rows
 from gallery.images.model import tail_key
 from gallery.rendering.probe import SIGNATURE_BYTES, sniff
 from gallery.uploads import upload_rows
-from gallery.uploads.model import Hold, replace
+from gallery.uploads.model import MAX_PARTS, Hold, replace
 
 
 class PartWriter:
@@ -62,7 +62,7 @@ class PartWriter:
         self._digested_from = self._start
 
     async def write(self, block: bytes) -> None:
-        """Raises `LongerThanSaid`, `NotAPicture`, `UploadBusy`, `NoRoom`, `ObjectStoreUnavailable`."""
+        """Raises `LongerThanSaid`, `NotAPicture`, `TooManyAttempts`, `UploadBusy`, `ObjectStoreUnavailable`."""
         size = self.upload.size
         if size is not None and self.position + len(block) > size:
             raise LongerThanSaid(size=size)
@@ -90,8 +90,10 @@ class PartWriter:
         self._part.close()
 
     def _parts_may_be_small(self) -> bool:
-        """Whether this store takes parts of any size; the first one must show the format of the picture."""
-        return self._objects.multipart.min_part_bytes == 1 and self.position >= SIGNATURE_BYTES
+        """Whether what is left over may be a part. The first one must show the format of the picture."""
+        store = self._objects.multipart
+        least = self.upload.part_bytes * MAX_PARTS // store.max_parts  # smaller ones could be too many
+        return store.min_part_bytes == 1 and self._part.tell() >= max(least, SIGNATURE_BYTES)
 
     async def _put_whole(self) -> None:
         """A file that is smaller than a part is put as any other object."""
@@ -99,14 +101,16 @@ class PartWriter:
         await self._objects.put(self.upload.key, self._part, self._headers())
         failpoints.hit(Failpoint.UPLOAD_PART_PUT)
         async with self._database.writing() as db:
-            await upload_rows.set_stored(db, self._hold, size)
+            expires_at = await upload_rows.set_stored(db, self._hold, size)
             await self._release_tail(db)
-        self.upload = replace(self.upload, received=size, stored=True, tail_key=None)
+        self.upload = replace(self.upload, received=size, stored=True, tail_key=None, expires_at=expires_at)
 
     async def _put_part(self) -> None:
         handle = self.upload.handle or await self._begin_object()
         async with self._database.primary() as db:
             number = await upload_rows.take_number(db, self._hold)
+        if number > self._objects.multipart.max_parts:
+            raise TooManyAttempts
         size = self._part.tell()
         part = await self._objects.multipart.put_part(self.upload.key, handle, number, self._start, self._part)
         failpoints.hit(Failpoint.UPLOAD_PART_PUT)
@@ -118,9 +122,7 @@ class PartWriter:
             await self._record()
 
     async def _begin_object(self) -> str:
-        handle = await self._objects.multipart.begin(self.upload.key, self._headers())
-        async with self._database.primary() as db:
-            await upload_rows.set_handle(db, self._hold, handle)
+        handle = await begin_object(self._database, self._objects, self._hold, self._headers())
         self.upload = replace(self.upload, handle=handle)
         return handle
 
@@ -132,21 +134,21 @@ class PartWriter:
         await self._objects.put(key, self._part)
         failpoints.hit(Failpoint.UPLOAD_PART_PUT)
         async with self._database.writing() as db:
-            await upload_rows.set_tail(db, self._hold, key, received)
+            expires_at = await upload_rows.set_tail(db, self._hold, key, received)
             await self._release_tail(db)
         failpoints.hit(Failpoint.UPLOAD_PART_ADDED)
-        self.upload = replace(self.upload, received=received, tail_key=key)
+        self.upload = replace(self.upload, received=received, tail_key=key, expires_at=expires_at)
 
     async def _record(self) -> None:
         """The parts that are in the store are part of the upload, and the tail is in them."""
         if not self._parts:
             return
         async with self._database.writing() as db:
-            await upload_rows.add_parts(db, self._hold, self._parts, self._start)
+            expires_at = await upload_rows.add_parts(db, self._hold, self._parts, self._start)
             await self._release_tail(db)
         failpoints.hit(Failpoint.UPLOAD_PART_ADDED)
         self._parts = []
-        self.upload = replace(self.upload, received=self._start, tail_key=None)
+        self.upload = replace(self.upload, received=self._start, tail_key=None, expires_at=expires_at)
 
     async def _release_tail(self, db: Connection) -> None:
         if self.upload.tail_key is not None:
@@ -158,3 +160,16 @@ class PartWriter:
         kind = sniff(self._part.read(SIGNATURE_BYTES))
         self._part.seek(0, os.SEEK_END)
         return DownloadHeaders(kind.mime_type, self.upload.file_name or self.upload.id)
+
+
+async def begin_object(database: Database, objects: ObjectStore, hold: Hold, headers: DownloadHeaders) -> str:
+    """Begin the upload's object in the store. Returns its handle. Raises `UploadBusy`, `ObjectStoreUnavailable`."""
+    upload = hold.upload
+    handle = await objects.multipart.begin(upload.key, headers)
+    try:
+        async with database.primary() as db:
+            await upload_rows.set_handle(db, hold, handle)
+    except UploadBusy:  # cancelled, or taken by another request, which begins its own
+        await objects.multipart.abort(upload.key, handle)
+        raise
+    return handle

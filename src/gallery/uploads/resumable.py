@@ -19,16 +19,19 @@ from gallery.background import run_in_background
 from gallery.errors import (
     DatabaseUnavailable,
     EmptyFile,
+    LongerThanSaid,
     NotAPicture,
     ObjectNotFound,
     ObjectStoreUnavailable,
     OffsetMismatch,
     TooLarge,
+    TooManyAttempts,
     UploadBusy,
     UploadNotFound,
 )
 from gallery.images.model import ImageId, new_id
-from gallery.uploads import schema, tickets, upload_rows
+from gallery.local_disk.space import translate_disk_full
+from gallery.uploads import begin_rows, schema, tickets, upload_rows
 from gallery.uploads.finishing import Finishing
 from gallery.uploads.model import Hold, NewUpload, Protocol, Upload, replace
 from gallery.uploads.part_writer import PartWriter
@@ -36,7 +39,7 @@ from gallery.uploads.part_writer import PartWriter
 log = structlog.get_logger(__name__)
 
 RENEW_SECONDS = upload_rows.HOLD_PERIOD.total_seconds() / 3
-STALLED_SECONDS = 2 * RENEW_SECONDS  # after this time without a byte, another request may take the upload over
+STALLED_SECONDS = RENEW_SECONDS  # after this time without a byte, another request may take the upload over
 BUSY_SECONDS = 20.0  # to wait for another request that is finishing the upload
 POLL_SECONDS = 0.25
 
@@ -64,6 +67,7 @@ class Body(typing.Protocol):
     """The bytes of a request. `check` raises once all have been read and are not those that their sender meant."""
 
     at_once: bool  # nothing counts before `check`
+    size: int | None  # in bytes, if the request says it
 
     def __aiter__(self) -> AsyncIterator[bytes]: ...
 
@@ -83,21 +87,30 @@ class ResumableUploads:
     async def create(self, caller: Caller, new: NewUpload) -> Upload:
         """Begin an upload, or return the one that this caller has begun with the same idempotency key.
 
-        Raises `InvalidField`, `EmptyFile`, `TooLarge`, `QuotaExceeded`, `UploadTicketUsedUp`, `DatabaseUnavailable`.
+        Raises `InvalidField`, `EmptyFile`, `TooLarge`, `QuotaExceeded`, `UploadTicketUsedUp`, `IdempotencyKeyReused`,
+        `StillInFlight`, `DatabaseUnavailable`.
         """
         schema.parse_metadata(tickets.apply_rules(caller, new.fields), new.file_name)
         self._check_size(caller, new.size)
         async with self._database.writing() as db:
-            upload = await upload_rows.create(db, new_id(), caller, new, self._max_bytes, self._quota_bytes)
+            begun = await begin_rows.find_begun(db, caller, new)
+            if begun is not None:
+                return begun
+            upload = await begin_rows.create(db, new_id(), caller, new, self._max_bytes, self._quota_bytes)
         log.info("upload.created", upload=upload.id, protocol=upload.protocol, size=upload.size)
         return upload
 
-    async def find(self, caller: Caller, id_: ImageId) -> Upload:
-        """The caller's upload, also for a day after its end. Raises `UploadNotFound`, `DatabaseUnavailable`."""
+    async def find(self, caller: Caller, id_: ImageId, protocol: Protocol | None = None) -> Upload:
+        """The caller's upload (of this protocol), also for a day after its end.
+
+        Raises `UploadNotFound`, `DatabaseUnavailable`.
+        """
         async with self._database.primary() as db:
             upload = await upload_rows.find(db, id_)
         if upload is None or upload.owner != caller.owner or caller.ticket_id not in (None, upload.ticket_id):
             raise UploadNotFound(upload=id_)
+        if protocol not in (None, upload.protocol):
+            raise UploadNotFound(upload=id_, protocol=upload.protocol)
         return upload
 
     async def append(self, caller: Caller, id_: ImageId, offset: int, body: Body, size: int | None = None) -> Upload:
@@ -106,13 +119,14 @@ class ResumableUploads:
         The bytes that arrived before the client disconnected are kept, and its error is raised again. Raises
         `OffsetMismatch`, `UploadBusy`, `UploadNotFound`, the errors of `PartWriter.write` and of `settle`.
         """
-        upload = await self.find(caller, id_)
+        upload = await self.find(caller, id_, Protocol.TUS)
         if upload.outcome is not None:
             return self._ended(upload)
         async with self.hold(upload) as (held, activity):
             if offset != held.upload.received:
                 raise OffsetMismatch(received=held.upload.received)
             hold = held if size is None else await self._set_size(caller, held, size)
+            _check_length(hold.upload, body)
             sha256 = None
             if not hold.upload.complete:
                 hold, sha256 = await self._receive(hold, body, activity)
@@ -143,12 +157,16 @@ class ResumableUploads:
     async def cancel(self, caller: Caller, id_: ImageId) -> None:
         """Forget an upload and its bytes; of one that has ended, the image stays. Raises `UploadNotFound`."""
         upload = await self.find(caller, id_)
+        await self.forget(upload)
+        log.info("upload.cancelled", upload=upload.id)
+
+    async def forget(self, upload: Upload) -> None:
+        """The same for any upload."""
         async with self._database.writing() as db:
             forgotten = await upload_rows.forget(db, upload.id)
-        if forgotten is not None and forgotten.handle is not None:
+        if forgotten is not None and forgotten.outcome is None and forgotten.handle is not None:
             with suppress(ObjectStoreUnavailable):  # the sweep finds what the store still has
                 await self._objects.multipart.abort(forgotten.key, forgotten.handle)
-        log.info("upload.cancelled", upload=upload.id)
 
     @asynccontextmanager
     async def hold(self, upload: Upload) -> AsyncIterator[tuple[Hold, Activity]]:
@@ -168,19 +186,23 @@ class ResumableUploads:
         """Of an upload directly to the store, only the store knows how much has arrived."""
         if upload.protocol is not Protocol.DIRECT or upload.handle is None:
             return upload
-        parts = await self._objects.multipart.list_parts(upload.key, upload.handle)
+        try:
+            parts = await self._objects.multipart.list_parts(upload.key, upload.handle)
+        except ObjectNotFound as error:  # the store has dropped them, or they were joined since
+            raise UploadNotFound(upload=upload.id, cause=str(error)) from error
         return replace(upload, received=sum(part.size for part in parts))
 
     async def _receive(self, hold: Hold, body: Body, activity: Activity) -> tuple[Hold, str | None]:
         """The hold on the longer upload, and the SHA-256 of the file if all of it was in this body."""
         writer = PartWriter(self._database, self._objects, hold, at_once=body.at_once)
         try:
-            await writer.begin()
-            async for block in _blocks(body, writer, activity):
-                await writer.write(block)
-            body.check()
-            await writer.finish()
-        except NotAPicture as error:
+            with translate_disk_full():
+                await writer.begin()
+                async for block in _blocks(body, writer, activity):
+                    await writer.write(block)
+                body.check()
+                await writer.finish()
+        except (NotAPicture, TooManyAttempts) as error:
             await self._finishing.refuse(hold, error)
             raise
         except ObjectNotFound as error:
@@ -209,11 +231,10 @@ class ResumableUploads:
     async def _renew(self, hold: Hold, activity: Activity) -> None:
         while True:
             await asyncio.sleep(RENEW_SECONDS)
-            if activity.stalled:
-                continue
+            change = upload_rows.offer if activity.stalled else upload_rows.renew
             try:
                 async with self._database.primary() as db:
-                    await upload_rows.renew(db, hold)
+                    await change(db, hold)
             except DatabaseUnavailable as error:
                 log.warning("upload.not_renewed", upload=hold.upload.id, error=str(error))
 
@@ -229,6 +250,12 @@ class ResumableUploads:
         if upload.outcome is not None and upload.outcome.refusal is not None:
             raise upload.outcome.refusal
         return upload
+
+
+def _check_length(upload: Upload, body: Body) -> None:
+    """Raises `LongerThanSaid`, before the body is read, for one that says its size."""
+    if upload.size is not None and body.size is not None and upload.received + body.size > upload.size:
+        raise LongerThanSaid(size=upload.size)
 
 
 async def _blocks(body: Body, writer: PartWriter, activity: Activity) -> AsyncIterator[bytes]:

@@ -81,7 +81,9 @@ class PartView(Struct, frozen=True, rename={"start": "from", "end": "to"}):
 
 
 class DirectUploadView(Struct, frozen=True, kw_only=True, rename="camel"):
-    """An upload that has begun: its parts, and the URL that completes it once they are all there."""
+    """An upload that has begun: its parts, and the URL that completes it once they are all there. `image` is the id of
+    its image, if it has ended already.
+    """
 
     id: str
     parts: list[PartView]

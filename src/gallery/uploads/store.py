@@ -19,7 +19,7 @@ from gallery.images.store import point, queue_position
 from gallery.images.timeline import Stage
 from gallery.notifications.model import Event
 from gallery.rendering.probe import ProbeResult
-from gallery.uploads.upload_rows import under_way
+from gallery.uploads.begin_rows import under_way
 
 RESERVE = f"""
     WITH found AS (

@@ -3,14 +3,14 @@
 import base64
 import binascii
 import hashlib
-import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 from email.utils import format_datetime
 
 import msgspec
 
 from gallery.errors import ChecksumMismatch, EmptyFile, InvalidField, InvalidHeader
+from gallery.uploads.digests import SHA256_FIELD, parse_sha256
 from gallery.uploads.form import clean_name
 from gallery.uploads.model import NewUpload, Protocol, Upload
 from gallery.uploads.schema import FORM_FIELDS
@@ -22,9 +22,17 @@ EXTENSIONS = "creation,creation-with-upload,checksum,expiration,termination"
 ALGORITHMS = ("sha256", "sha1")
 NAME_KEYS = ("filename", "name")
 IGNORED_KEYS = {"name", "type", "filetype", "relativePath", "contentType", "cacheControl"}  # that clients send unasked
-HASH_PATTERN = re.compile(r"[0-9a-fA-F]{64}")
-MAX_METADATA_BYTES = 16 * 1024
+MAX_METADATA_BYTES = 32 * 1024  # the fields at their longest have 20 KiB in base64
 MAX_DIGITS = 15
+ROUTE = {"tus": True}  # for `opt`: each response names the version
+
+
+def check_extensions(headers: Mapping[str, str]) -> None:
+    """Raises `InvalidHeader` for an extension of tus without which the upload would become something else."""
+    if "upload-defer-length" in headers:
+        raise InvalidHeader("Upload-Length", "with the file's size when the upload begins")
+    if "upload-concat" in headers:
+        raise InvalidHeader("no Upload-Concat:", "uploads are not joined; parallel parts are for direct uploads")
 
 
 def parse_creation(length: str | None, metadata: str | None) -> NewUpload:
@@ -34,7 +42,7 @@ def parse_creation(length: str | None, metadata: str | None) -> NewUpload:
         raise EmptyFile
     values = _parse_metadata(metadata or "")
     name = next((values[key] for key in NAME_KEYS if values.get(key)), "")
-    known = {"filename", "sha256", "idempotencyKey", *FORM_FIELDS}
+    known = {"filename", SHA256_FIELD, "idempotencyKey", *FORM_FIELDS}
     if unknown := [key for key in values if key not in known and key not in IGNORED_KEYS]:
         raise InvalidField(pointer(unknown[0]), unknown_message("field", sorted(known)))
     return NewUpload(
@@ -42,7 +50,7 @@ def parse_creation(length: str | None, metadata: str | None) -> NewUpload:
         size=size,
         file_name=clean_name(name),
         fields=[field for key in FORM_FIELDS if key in values for field in _fields(key, values[key])],
-        sha256=parse_sha256(values.get("sha256")),
+        sha256=parse_sha256(values[SHA256_FIELD]) if values.get(SHA256_FIELD) else None,
         idempotency_key=_parse_key(values.get("idempotencyKey")),
         metadata=metadata or "",
     )
@@ -53,15 +61,6 @@ def parse_number(header: str, text: str | None) -> int:
     if text is None or not (text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS):
         raise InvalidHeader(header, "with a number of bytes")
     return int(text)
-
-
-def parse_sha256(text: str | None) -> str | None:
-    """Raises `InvalidField`."""
-    if not text:
-        return None
-    if HASH_PATTERN.fullmatch(text) is None:
-        raise InvalidField("/sha256", "must be 64 hexadecimal digits")
-    return text.lower()
 
 
 def upload_headers(upload: Upload, base: str) -> dict[str, str]:
@@ -84,9 +83,10 @@ def http_date(at: datetime) -> str:
 class Chunk:
     """The body of one request. With an `Upload-Checksum`, its bytes count only once all are there and have that sum."""
 
-    def __init__(self, blocks: AsyncIterator[bytes], checksum: str | None) -> None:
-        """Raises `InvalidHeader`."""
+    def __init__(self, blocks: AsyncIterator[bytes], checksum: str | None, size: int | None) -> None:
+        """`size` in bytes, if the request says it. Raises `InvalidHeader`."""
         self._blocks = blocks
+        self.size = size
         self.at_once = checksum is not None
         if checksum is not None:
             algorithm, _, text = checksum.partition(" ")

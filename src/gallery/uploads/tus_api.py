@@ -12,11 +12,12 @@ from litestar.response import Response
 
 from gallery.access.model import PUBLIC, UPLOAD, Caller
 from gallery.adapters.valkey.rates import UPLOADS
-from gallery.errors import InvalidHeader, MethodNotOverridable, NotAChunk, TusVersionNotSupported
+from gallery.errors import MethodNotOverridable, NotAChunk, TusVersionNotSupported
 from gallery.images.model import ImageId
 from gallery.images.schema import JSON
 from gallery.settings import Settings
 from gallery.uploads import tus
+from gallery.uploads.direct import DirectUploads
 from gallery.uploads.model import Upload, parse_upload_id
 from gallery.uploads.openapi import REFUSALS, TUS_ERRORS, TusCreation, TusPatch
 from gallery.uploads.resumable import ResumableUploads
@@ -31,15 +32,13 @@ HTTPRequest = Request[Any, Any, Any]
 @route(
     "/",
     http_method=HttpMethod.OPTIONS,
-    opt=PUBLIC,
+    opt=PUBLIC | tus.ROUTE,
     status_code=204,
     include_in_schema=False,
 )
 async def describe(settings: NamedDependency[Settings]) -> Response[None]:
     """What this server knows of tus."""
     headers = {
-        "Tus-Resumable": tus.VERSION,
-        "Tus-Version": tus.VERSION,
         "Tus-Extension": tus.EXTENSIONS,
         "Tus-Checksum-Algorithm": ",".join(tus.ALGORITHMS),
         "Tus-Max-Size": str(settings.upload.max_bytes),
@@ -50,7 +49,7 @@ async def describe(settings: NamedDependency[Settings]) -> Response[None]:
 
 @post(
     "/",
-    opt=UPLOAD | UPLOADS,
+    opt=UPLOAD | UPLOADS | tus.ROUTE,
     operation_class=TusCreation,
     operation_id="createUpload",
     summary="Begin a resumable upload (tus)",
@@ -69,11 +68,10 @@ async def create(
 ) -> Response[None]:
     headers = request.headers
     _check_version(headers)
-    if "upload-defer-length" in headers:
-        raise InvalidHeader("Upload-Length", "with the file's size when the upload begins")
+    tus.check_extensions(headers)
     new = tus.parse_creation(headers.get("upload-length"), headers.get("upload-metadata"))
     upload = await resumable_uploads.create(caller, new)
-    if headers.get("content-type", "") == CHUNK_TYPE and not upload.received and upload.outcome is None:
+    if _is_chunk(headers) and not upload.received and upload.outcome is None:
         upload = await resumable_uploads.append(caller, upload.id, 0, _chunk(request))
     location = {"Location": f"{settings.public_url}/api/v1/uploads/{upload.id}"}
     return _response(upload, settings, 201, location)
@@ -81,7 +79,7 @@ async def create(
 
 @patch(
     "/{upload_id:str}",
-    opt=UPLOAD,
+    opt=UPLOAD | tus.ROUTE,
     status_code=204,
     operation_class=TusPatch,
     operation_id="continueUpload",
@@ -106,7 +104,7 @@ async def append(
 
 @get(
     "/{upload_id:str}",
-    opt=UPLOAD,
+    opt=UPLOAD | tus.ROUTE,
     operation_id="readUpload",
     summary="Read how far an upload is",
     responses={
@@ -115,13 +113,15 @@ async def append(
     },
 )
 async def read(
+    request: HTTPRequest,
     upload_id: FromPath[str],
     caller: NamedDependency[Caller],
-    resumable_uploads: NamedDependency[ResumableUploads],
+    direct_uploads: NamedDependency[DirectUploads],
     settings: NamedDependency[Settings],
 ) -> Response[bytes]:
     """`HEAD` says the same in the headers of tus. An upload that was refused answers with the refusal, for a day."""
-    upload = await resumable_uploads.settle(caller, parse_upload_id(upload_id))
+    _check_version(request.headers, required=False)
+    upload = await direct_uploads.read(caller, parse_upload_id(upload_id))
     headers = tus.upload_headers(upload, settings.public_url) | NO_STORE
     if upload.metadata:
         headers["Upload-Metadata"] = upload.metadata
@@ -130,18 +130,22 @@ async def read(
 
 @delete(
     "/{upload_id:str}",
-    opt=UPLOAD,
+    opt=UPLOAD | tus.ROUTE,
     operation_id="cancelUpload",
     summary="Cancel an upload",
 )
 async def cancel(
-    upload_id: FromPath[str], caller: NamedDependency[Caller], resumable_uploads: NamedDependency[ResumableUploads]
+    request: HTTPRequest,
+    upload_id: FromPath[str],
+    caller: NamedDependency[Caller],
+    resumable_uploads: NamedDependency[ResumableUploads],
 ) -> None:
     """What has arrived is removed. The image of an upload that has ended stays."""
+    _check_version(request.headers, required=False)
     await resumable_uploads.cancel(caller, parse_upload_id(upload_id))
 
 
-@post("/{upload_id:str}", opt=UPLOAD, status_code=204, include_in_schema=False, request_max_body_size=None)
+@post("/{upload_id:str}", opt=UPLOAD | tus.ROUTE, status_code=204, include_in_schema=False, request_max_body_size=None)
 async def overridden(
     request: HTTPRequest,
     upload_id: FromPath[str],
@@ -166,19 +170,26 @@ HANDLERS = [describe, create, append, read, cancel, overridden]
 
 async def _append(request: HTTPRequest, id_: ImageId, caller: Caller, uploads: ResumableUploads) -> Upload:
     _check_version(request.headers)
-    if request.headers.get("content-type", "") != CHUNK_TYPE:
+    if not _is_chunk(request.headers):
         raise NotAChunk
     offset = tus.parse_number("Upload-Offset", request.headers.get("upload-offset"))
     return await uploads.append(caller, id_, offset, _chunk(request))
 
 
-def _check_version(headers: Headers) -> None:
-    if headers.get("tus-resumable") != tus.VERSION:
+def _check_version(headers: Headers, *, required: bool = True) -> None:
+    """Clients that read the state as JSON name no version."""
+    if headers.get("tus-resumable", "" if required else tus.VERSION) != tus.VERSION:
         raise TusVersionNotSupported(version=tus.VERSION)
 
 
+def _is_chunk(headers: Headers) -> bool:
+    return headers.get("content-type", "").partition(";")[0].strip().lower() == CHUNK_TYPE
+
+
 def _chunk(request: HTTPRequest) -> tus.Chunk:
-    return tus.Chunk(_body(request), request.headers.get("upload-checksum"))
+    length = request.headers.get("content-length")
+    size = None if length is None else tus.parse_number("Content-Length", length)
+    return tus.Chunk(_body(request), request.headers.get("upload-checksum"), size)
 
 
 async def _body(request: HTTPRequest) -> AsyncIterator[bytes]:

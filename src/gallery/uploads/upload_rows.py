@@ -5,7 +5,7 @@ heard nothing for `HOLD_PERIOD` can lose it to another. Every change checks the 
 """
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -13,39 +13,19 @@ import msgspec
 from asyncpg import Record
 
 from gallery.access import ticket_rows
-from gallery.access.model import Caller, Owner
+from gallery.access.model import Owner
 from gallery.adapters.objects.parts import StoredPart
 from gallery.adapters.postgres.database import Connection
-from gallery.errors import GalleryError, QuotaExceeded, SavedError, UploadBusy, restore_error, saved_error
+from gallery.errors import GalleryError, SavedError, UploadBusy, restore_error, saved_error
 from gallery.images import object_rows
-from gallery.images.model import ImageId, original_key
-from gallery.uploads.model import Hold, NewUpload, Outcome, Protocol, Upload, part_size
+from gallery.images.model import ImageId
+from gallery.uploads.model import Hold, Outcome, Protocol, Upload
 
 RETENTION = timedelta(hours=24)  # after the last byte that arrived, and after the end
 HOLD_PERIOD = timedelta(seconds=10)
 ABANDONED_AFTER = timedelta(minutes=1)
 
-LOCK_OWNER = "SELECT pg_advisory_xact_lock(hashtextextended('upload of ' || $1, 0))"
-
-
-def under_way(owner: str) -> str:
-    """SQL: the bytes that the uploads under way of `owner` have or will have."""
-    return f"""
-        coalesce((SELECT sum(coalesce(size, received)) FROM upload
-                  WHERE owner = {owner} AND ended_at IS NULL AND expires_at > now()), 0)::bigint
-    """
-
-
-USED_BYTES = f"SELECT coalesce((SELECT bytes FROM storage WHERE owner = $1), 0) + {under_way('$1')}"
-INSERT = """
-    INSERT INTO upload (id, owner, ticket_id, protocol, size, file_name, fields, sha256, idempotency_key, metadata,
-                        part_bytes, expires_at)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, now() + $12::interval) RETURNING *
-"""
-WITH_KEY = "owner = $1 AND ticket_id IS NOT DISTINCT FROM $2::uuid AND idempotency_key = $3"
-FREE_KEY = f"UPDATE upload SET idempotency_key = NULL WHERE {WITH_KEY} AND expires_at <= now()"
 FIND = "SELECT * FROM upload WHERE id = $1 AND expires_at > now()"
-FIND_BY_KEY = f"SELECT * FROM upload WHERE {WITH_KEY} AND refusal IS NULL"
 # Until the upload ends, its object is reserved without a term: `delete_expired` releases it.
 RESERVE = "INSERT INTO object (key, image_id, remove_after) VALUES ($1, $2, 'infinity')"
 FREE = "(holder IS NULL OR held_until <= now())"
@@ -55,6 +35,7 @@ HOLD = f"""
 """
 HELD = "id = $1 AND holder = $2 AND ended_at IS NULL"
 RENEW = f"UPDATE upload SET held_until = now() + $3::interval WHERE {HELD}"
+OFFER = f"UPDATE upload SET held_until = now() WHERE {HELD}"
 LET_GO = f"UPDATE upload SET holder = NULL, held_until = NULL WHERE {HELD}"
 SET_SIZE = f"UPDATE upload SET size = $3 WHERE {HELD} AND size IS NULL RETURNING id"
 SET_HANDLE = f"UPDATE upload SET handle = $3 WHERE {HELD} RETURNING id"
@@ -65,12 +46,13 @@ ADD_PARTS = f"""
     WITH held AS (
         UPDATE upload SET received = $3, tail_key = NULL, held_until = now() + $4::interval,
                           expires_at = now() + $5::interval
-        WHERE {HELD} RETURNING id
+        WHERE {HELD} RETURNING id, expires_at
     ), added AS (
         INSERT INTO upload_part (upload_id, number, start, size, etag)
         SELECT id, part.* FROM held, unnest($6::int[], $7::bigint[], $8::bigint[], $9::text[]) AS part
+        ON CONFLICT (upload_id, number) DO UPDATE SET start = excluded.start, size = excluded.size, etag = excluded.etag
     )
-    SELECT id FROM held
+    SELECT expires_at FROM held
 """
 RESERVE_TAIL = f"""
     INSERT INTO object (key, image_id, remove_after) SELECT $3, id, 'infinity' FROM upload WHERE {HELD} RETURNING key
@@ -78,12 +60,12 @@ RESERVE_TAIL = f"""
 TAILS = "SELECT key FROM object WHERE image_id = $1 AND key <> $2"
 SET_TAIL = f"""
     UPDATE upload SET received = $3, tail_key = $4, held_until = now() + $5::interval, expires_at = now() + $6::interval
-    WHERE {HELD} RETURNING id
+    WHERE {HELD} RETURNING expires_at
 """
 SET_STORED = f"""
     UPDATE upload SET stored = true, received = $3, tail_key = NULL, held_until = now() + $4::interval,
                       expires_at = now() + $5::interval
-    WHERE {HELD} RETURNING id
+    WHERE {HELD} RETURNING expires_at
 """
 PARTS = "SELECT number, start, size, etag FROM upload_part WHERE upload_id = $1 ORDER BY start"
 END = f"""
@@ -91,11 +73,11 @@ END = f"""
                       expires_at = now() + $6::interval
     WHERE {HELD} RETURNING id
 """
-FORGET = "DELETE FROM upload WHERE id = $1 AND ended_at IS NULL RETURNING *"
+FORGET = "DELETE FROM upload WHERE id = $1 RETURNING *"
 EXPIRED = f"""
     SELECT * FROM upload WHERE expires_at <= now() AND {FREE} ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED
 """
-# In no order: one that cannot be ended, because its ticket was revoked, must not keep others from it.
+# In no order: one that cannot be ended must not keep others from it.
 ABANDONED = f"""
     SELECT * FROM upload
     WHERE ended_at IS NULL AND received = size AND {FREE} AND expires_at BETWEEN now() AND now() + $1::interval
@@ -105,64 +87,27 @@ DELETE = "DELETE FROM upload WHERE id = $1"
 KNOWN_HANDLES = "SELECT handle FROM upload WHERE handle = ANY($1::text[])"
 
 
-async def create(
-    db: Connection, id_: ImageId, caller: Caller, new: NewUpload, max_bytes: int, quota_bytes: int
-) -> Upload:
-    """Add the upload, in a transaction; or return the one that this owner has begun with the same idempotency key.
-
-    What is under way counts for the quota. Takes a use of the caller's upload ticket. Raises `QuotaExceeded`,
-    `UploadTicketUsedUp`.
-    """
-    await db.execute(LOCK_OWNER, caller.owner)
-    if new.idempotency_key is not None:
-        key = (caller.owner, caller.ticket_id, new.idempotency_key)
-        await db.execute(FREE_KEY, *key)
-        known = await db.fetchrow(FIND_BY_KEY, *key)
-        if known is not None:
-            return _from_row(known)
-    size = max_bytes if new.size is None else new.size
-    if quota_bytes:
-        used = await db.fetchval(USED_BYTES, caller.owner)
-        if used + (new.size or 0) > quota_bytes:
-            raise QuotaExceeded(size=new.size or 0, used=used, limit=quota_bytes)
-    if caller.ticket_id is not None:
-        await ticket_rows.take_use(db, caller.ticket_id)
-    row = await db.fetchrow(
-        INSERT,
-        id_,
-        caller.owner,
-        caller.ticket_id,
-        new.protocol,
-        new.size,
-        new.file_name,
-        msgspec.json.encode(new.fields),
-        new.sha256,
-        new.idempotency_key,
-        new.metadata,
-        part_size(size),
-        RETENTION,
-    )
-    assert row is not None  # noqa: S101  an INSERT without a condition
-    await db.execute(RESERVE, original_key(id_), id_)
-    return _from_row(row)
-
-
 async def find(db: Connection, id_: ImageId) -> Upload | None:
     """The upload, ended ones included; `None` if there is none or it has expired."""
     row = await db.fetchrow(FIND, id_)
-    return None if row is None else _from_row(row)
+    return None if row is None else from_row(row)
 
 
 async def hold(db: Connection, id_: ImageId) -> Hold | None:
     """Take the upload for one request; `None` if it has ended or expired, or another request holds it."""
     holder = str(uuid4())
     row = await db.fetchrow(HOLD, id_, holder, HOLD_PERIOD)
-    return None if row is None else Hold(_from_row(row), holder)
+    return None if row is None else Hold(from_row(row), holder)
 
 
 async def renew(db: Connection, hold: Hold) -> None:
     """Keep the hold for another `HOLD_PERIOD`, unless another request has taken it."""
     await db.execute(RENEW, *_held(hold), HOLD_PERIOD)
+
+
+async def offer(db: Connection, hold: Hold) -> None:
+    """Another request may take the upload now; until one does, this one may go on and renew its hold."""
+    await db.execute(OFFER, *_held(hold))
 
 
 async def let_go(db: Connection, hold: Hold) -> None:
@@ -185,10 +130,15 @@ async def take_number(db: Connection, hold: Hold) -> int:
     return number
 
 
-async def add_parts(db: Connection, hold: Hold, parts: Sequence[StoredPart], received: int) -> None:
-    """These parts are in the store, with all bytes before `received`; the tail is in them. Raises `UploadBusy`."""
+async def add_parts(db: Connection, hold: Hold, parts: Sequence[StoredPart], received: int) -> datetime:
+    """These parts are in the store, with all bytes before `received`; the tail is in them.
+
+    Returns when the upload expires, as do those below. Raises `UploadBusy`.
+    """
     columns = [[part[i] for part in parts] for i in range(4)]
-    _require(await db.fetchval(ADD_PARTS, *_held(hold), received, HOLD_PERIOD, RETENTION, *columns), hold)
+    found = await db.fetchval(ADD_PARTS, *_held(hold), received, HOLD_PERIOD, RETENTION, *columns)
+    expires_at: datetime = _require(found, hold)
+    return expires_at
 
 
 async def reserve_tail(db: Connection, hold: Hold, key: str) -> None:
@@ -201,14 +151,17 @@ async def release_tails(db: Connection, upload: Upload) -> None:
     await object_rows.release_keys(db, [row["key"] for row in await db.fetch(TAILS, upload.id, upload.key)])
 
 
-async def set_tail(db: Connection, hold: Hold, key: str | None, received: int) -> None:
+async def set_tail(db: Connection, hold: Hold, key: str | None, received: int) -> datetime:
     """The bytes after the last part are in this object. Raises `UploadBusy`."""
-    _require(await db.fetchval(SET_TAIL, *_held(hold), received, key, HOLD_PERIOD, RETENTION), hold)
+    found = await db.fetchval(SET_TAIL, *_held(hold), received, key, HOLD_PERIOD, RETENTION)
+    expires_at: datetime = _require(found, hold)
+    return expires_at
 
 
-async def set_stored(db: Connection, hold: Hold, size: int) -> None:
+async def set_stored(db: Connection, hold: Hold, size: int) -> datetime:
     """All bytes are in the object with the original's key. Raises `UploadBusy`."""
-    _require(await db.fetchval(SET_STORED, *_held(hold), size, HOLD_PERIOD, RETENTION), hold)
+    expires_at: datetime = _require(await db.fetchval(SET_STORED, *_held(hold), size, HOLD_PERIOD, RETENTION), hold)
+    return expires_at
 
 
 async def parts_of(db: Connection, id_: ImageId) -> list[StoredPart]:
@@ -229,24 +182,25 @@ async def give_back_use(db: Connection, upload: Upload) -> None:
 
 
 async def forget(db: Connection, id_: ImageId) -> Upload | None:
-    """Delete an upload that has not ended, and release its objects. Returns it, or `None` if there is none."""
+    """Delete an upload; one that has not ended loses its objects. Returns it, or `None` if there is none."""
     row = await db.fetchrow(FORGET, id_)
     if row is None:
         return None
-    upload = _from_row(row)
-    await object_rows.release(db, id_)
-    await give_back_use(db, upload)
+    upload = from_row(row)
+    if upload.outcome is None:
+        await object_rows.release(db, id_)
+        await give_back_use(db, upload)
     return upload
 
 
 async def lock_expired(db: Connection, limit: int) -> list[Upload]:
     """Uploads that have expired and are not held, ended ones included, locked until the transaction ends."""
-    return [_from_row(row) for row in await db.fetch(EXPIRED, limit)]
+    return [from_row(row) for row in await db.fetch(EXPIRED, limit)]
 
 
 async def find_abandoned(db: Connection, limit: int) -> list[Upload]:
     """Uploads with all their bytes that no request has ended for `ABANDONED_AFTER`."""
-    return [_from_row(row) for row in await db.fetch(ABANDONED, RETENTION - ABANDONED_AFTER, limit)]
+    return [from_row(row) for row in await db.fetch(ABANDONED, RETENTION - ABANDONED_AFTER, limit)]
 
 
 async def delete(db: Connection, upload: Upload) -> None:
@@ -271,7 +225,7 @@ def _require(found: Any, hold: Hold) -> Any:
     return found
 
 
-def _from_row(row: Record) -> Upload:
+def from_row(row: Record) -> Upload:
     return Upload(
         id=ImageId(row["id"]),
         owner=Owner(row["owner"]),

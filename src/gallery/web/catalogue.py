@@ -58,6 +58,7 @@ REMEDIES: dict[type[GalleryError], str] = {
     errors.RuleBroken: "Correct the request as the detail says; an unchanged one will be refused again.",
     errors.MalformedBody: "Correct the request as the detail says. For a wrong Content-Type the status is 415.",
     errors.DigestMismatch: "Send the file again; if that does not help, compute the SHA-256 of its bytes anew.",
+    errors.TooManyAttempts: "Begin a new upload.",
     errors.TooLarge: "Send a smaller file. The operator can raise GALLERY_UPLOAD__MAX_BYTES.",
     errors.QuotaExceeded: "Delete images. The operator can raise GALLERY_UPLOAD__QUOTA_BYTES.",
     errors.TooManyPixels: "Send a smaller picture. The operator can raise GALLERY_UPLOAD__MAX_PIXELS.",

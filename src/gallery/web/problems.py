@@ -224,7 +224,7 @@ def _policies(error: errors.GalleryError) -> list[str]:
             return []
 
 
-def _headers(error: errors.GalleryError) -> dict[str, str]:
+def _headers(error: errors.GalleryError) -> dict[str, str]:  # noqa: PLR0911  one for each kind
     """Headers that only some errors have."""
     match error:
         case errors.RangeOutside():
@@ -235,6 +235,8 @@ def _headers(error: errors.GalleryError) -> dict[str, str]:
             return {"Accept-Post": str(error.facts["accepted"])}
         case errors.StillInFlight() | errors.UploadBusy() | errors.PictureBudgetSpent():
             return {"Retry-After": str(error.facts.get("retry", 1))}
+        case errors.OffsetMismatch():
+            return {"Upload-Offset": str(error.facts["received"])}
         case errors.CredentialsRequired() | errors.Unauthorized() | errors.ScopeMissing():
             return {"WWW-Authenticate": _challenge(error)}
         case _:

@@ -1,10 +1,11 @@
-"""Each response to a request of tus names its version, errors included (https://tus.io/protocols/resumable-upload)."""
+"""Each response of tus names its version, errors included (https://tus.io/protocols/resumable-upload)."""
 
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-REQUEST_HEADER = b"tus-resumable"
-HEADERS = [(REQUEST_HEADER, b"1.0.0"), (b"tus-version", b"1.0.0")]
+from gallery.web.routing import route_of
+
+HEADERS = [(b"tus-resumable", b"1.0.0"), (b"tus-version", b"1.0.0")]
 
 
 class TusVersion:
@@ -12,7 +13,7 @@ class TusVersion:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != ScopeType.HTTP or not any(name == REQUEST_HEADER for name, _ in scope["headers"]):
+        if scope["type"] != ScopeType.HTTP or not route_of(scope).opt.get("tus"):
             await self._app(scope, receive, send)
             return
 

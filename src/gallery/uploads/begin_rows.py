@@ -1,0 +1,88 @@
+"""The first rows of an upload that arrives in several requests."""
+
+import msgspec
+
+from gallery.access import ticket_rows
+from gallery.access.model import Caller
+from gallery.adapters.postgres.database import Connection
+from gallery.errors import IdempotencyKeyReused, QuotaExceeded, StillInFlight
+from gallery.images.model import ImageId, original_key
+from gallery.uploads.model import NewUpload, Upload, part_size
+from gallery.uploads.upload_rows import RESERVE, RETENTION, from_row
+
+LOCK_OWNER = "SELECT pg_advisory_xact_lock(hashtextextended('upload of ' || $1, 0))"
+
+
+def under_way(owner: str) -> str:
+    """SQL: the bytes that the uploads under way of `owner` have or will have."""
+    return f"""
+        coalesce((SELECT sum(coalesce(size, received)) FROM upload
+                  WHERE owner = {owner} AND ended_at IS NULL AND expires_at > now()), 0)::bigint
+    """
+
+
+USED_BYTES = f"SELECT coalesce((SELECT bytes FROM storage WHERE owner = $1), 0) + {under_way('$1')}"
+INSERT = """
+    INSERT INTO upload (id, owner, ticket_id, protocol, size, file_name, fields, sha256, idempotency_key, metadata,
+                        part_bytes, expires_at)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, now() + $12::interval) RETURNING *
+"""
+WITH_KEY = "owner = $1 AND ticket_id IS NOT DISTINCT FROM $2::uuid AND idempotency_key = $3"
+FREE_KEY = f"UPDATE upload SET idempotency_key = NULL WHERE {WITH_KEY} AND expires_at <= now()"
+FIND_BY_KEY = f"SELECT * FROM upload WHERE {WITH_KEY} AND refusal IS NULL"
+
+
+async def find_begun(db: Connection, caller: Caller, new: NewUpload) -> Upload | None:
+    """The same upload, begun by this caller with the same idempotency key before; `None` if there is none.
+
+    Until the transaction ends, the owner begins no other upload. Raises `IdempotencyKeyReused`, `StillInFlight` if the
+    key is that of an upload by another way that has not ended.
+    """
+    await db.execute(LOCK_OWNER, caller.owner)
+    if new.idempotency_key is None:
+        return None
+    key = (caller.owner, caller.ticket_id, new.idempotency_key)
+    await db.execute(FREE_KEY, *key)
+    row = await db.fetchrow(FIND_BY_KEY, *key)
+    if row is None:
+        return None
+    begun = from_row(row)
+    if not begun.is_repeated_by(new):
+        raise IdempotencyKeyReused
+    if begun.protocol is not new.protocol and begun.outcome is None:
+        raise StillInFlight(upload=begun.id)
+    return begun
+
+
+async def create(
+    db: Connection, id_: ImageId, caller: Caller, new: NewUpload, max_bytes: int, quota_bytes: int
+) -> Upload:
+    """Add the upload, in the transaction of `find_begun`. What is under way counts for the quota.
+
+    Takes a use of the caller's upload ticket. Raises `QuotaExceeded`, `UploadTicketUsedUp`.
+    """
+    size = max_bytes if new.size is None else new.size
+    if quota_bytes:
+        used = await db.fetchval(USED_BYTES, caller.owner)
+        if used + (new.size or 0) > quota_bytes:
+            raise QuotaExceeded(size=new.size or 0, used=used, limit=quota_bytes)
+    if caller.ticket_id is not None:
+        await ticket_rows.take_use(db, caller.ticket_id)
+    row = await db.fetchrow(
+        INSERT,
+        id_,
+        caller.owner,
+        caller.ticket_id,
+        new.protocol,
+        new.size,
+        new.file_name,
+        msgspec.json.encode(new.fields),
+        new.sha256,
+        new.idempotency_key,
+        new.metadata,
+        part_size(size),
+        RETENTION,
+    )
+    assert row is not None  # noqa: S101  an INSERT without a condition
+    await db.execute(RESERVE, original_key(id_), id_)
+    return from_row(row)

@@ -1,0 +1,188 @@
+"""The ends of uploads in several requests: those that fail halfway, and what is left over then."""
+
+import asyncio
+import hashlib
+from typing import Any
+
+import httpx
+
+import photos
+import tus_requests as tus
+from credentials import create_upload_ticket, upload_headers
+from factories import post, stored_keys
+from gallery.errors import ObjectStoreUnavailable
+from gallery.uploads import direct
+from gallery.uploads.finishing import Finishing
+from resumed import MIB, count, execute, large_photo, sweep, unfinished
+
+
+async def test_cancelling_what_has_ended_forgets_the_upload_and_keeps_the_image(running):
+    gallery, client = running
+    content = photos.a_jpeg()
+    url = await tus.created(client, len(content))
+    image = (await tus.patch(client, url, 0, content)).headers["Gallery-Image"]
+    assert (await client.delete(url, headers=tus.VERSION)).status_code == 204
+    assert (await tus.head(client, url)).status_code == 404
+    await sweep(gallery)
+    assert (await client.get(f"/api/v1/images/{image}/original")).content == content
+
+
+async def without_end(client: httpx.AsyncClient, monkeypatch, content: bytes, headers: dict[str, str]) -> str:
+    """The URL of an upload whose process has died after the last byte, some minutes ago."""
+    url = await tus.created(client, len(content), headers)
+
+    async def dies(*_: object) -> None:
+        raise ObjectStoreUnavailable
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Finishing, "finish", dies)
+        assert (await tus.patch(client, url, 0, content, headers)).status_code == 503
+    return url
+
+
+async def test_uploads_that_cannot_end_are_not_in_the_way_of_others(running, monkeypatch):
+    gallery, client = running
+    lost = [await without_end(client, monkeypatch, photos.a_jpeg(seed=seed), {}) for seed in range(3)]
+    for url in lost:
+        await gallery.objects.delete([f"original/{url.rpartition('/')[2]}"])
+    made = await create_upload_ticket(client, uses=3)
+    for seed in range(3, 6):
+        await without_end(client, monkeypatch, photos.a_jpeg(seed=seed), upload_headers(made["ticket"]))
+    assert (await client.delete(f"{tus.BASE}/tickets/{made['id']}")).status_code == 204
+    good = await without_end(client, monkeypatch, photos.a_jpeg(seed=9), {})
+    await execute(gallery, "UPDATE upload SET expires_at = expires_at - interval '2 minutes'")
+    async with asyncio.timeout(20):
+        while await count(gallery, "upload") > 4 or await count(gallery, "image") < 1:  # those of the ticket go
+            await gallery.sweep.run()
+    assert (await tus.head(client, good)).headers["Gallery-Image"]
+    assert (await tus.head(client, lost[0])).status_code == 404
+
+
+async def test_an_upload_takes_no_more_parts_than_the_store(running, monkeypatch):
+    gallery, client = running
+    content = large_photo(30 * MIB)
+    url = await tus.created(client, len(content))
+    monkeypatch.setattr(type(gallery.objects.multipart), "max_parts", 3)
+    for attempt in range(2):
+        answer = await tus.patch(client, url, 0, content[: 16 * MIB], tus.checksum(b"other"))
+        assert answer.status_code == (460, 422)[attempt], answer.text
+    assert answer.json()["code"] == "too_many_attempts"
+    assert (await client.get(url)).json()["code"] == "too_many_attempts"
+    await sweep(gallery)
+    assert await stored_keys(gallery) == set()
+
+
+async def test_a_hundred_tiny_requests_make_no_parts(running):
+    """A store has so many parts an object: what is left over of a request waits for more, in every store."""
+    gallery, client = running
+    content = photos.a_png(width=20, height=20)
+    url = await tus.created(client, len(content))
+    for offset in range(0, 100, 2):
+        assert (await tus.patch(client, url, offset, content[offset : offset + 2])).status_code == 204
+    assert await count(gallery, "upload_part") == 0
+    answer = await tus.patch(client, url, 100, content[100:])
+    image = (await client.get(answer.headers["Content-Location"])).json()
+    assert image["sha256"] == hashlib.sha256(content).hexdigest()
+    await sweep(gallery)
+    assert len(await stored_keys(gallery)) == 1
+
+
+# --- directly to the store --------------------------------------------------------------------------------------------
+
+
+async def begin_direct(client: httpx.AsyncClient, content: bytes) -> dict[str, Any]:
+    body = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    return (await client.post(f"{tus.BASE}/direct", json=body)).json()
+
+
+async def put(part: dict[str, Any], content: bytes, base: httpx.URL) -> None:
+    async with httpx.AsyncClient(base_url=base, timeout=30) as anonymous:
+        answer = await anonymous.put(part["url"], content=content[part["from"] : part["to"]], headers=part["headers"])
+    assert answer.status_code == 200, answer.text
+
+
+async def test_a_part_may_be_sent_again_after_a_completion_that_failed(running, monkeypatch):
+    gallery, client = running
+    content = large_photo(9 * MIB)
+    upload = await begin_direct(client, content)
+    await put(upload["parts"][0], b"x" + content[1:], client.base_url)
+    await put(upload["parts"][1], content, client.base_url)
+    with monkeypatch.context() as patched:
+        patched.setattr(gallery.objects.multipart, "complete", unavailable)
+        assert (await client.post(upload["complete"])).status_code == 503
+    await put(upload["parts"][0], content, client.base_url)
+    answer = await client.post(upload["complete"])
+    assert (answer.status_code, answer.json().get("sha256")) == (201, hashlib.sha256(content).hexdigest())
+
+
+async def unavailable(*_: object) -> None:
+    raise ObjectStoreUnavailable
+
+
+async def test_a_completion_goes_on_after_a_process_died_behind_the_join(running, monkeypatch):
+    gallery, client = running
+    content = large_photo(9 * MIB)
+    upload = await begin_direct(client, content)
+    for part in upload["parts"]:
+        await put(part, content, client.base_url)
+    complete = gallery.objects.multipart.complete
+
+    async def complete_and_die(*args: Any) -> None:
+        await complete(*args)
+        raise ObjectStoreUnavailable
+
+    with monkeypatch.context() as patched:
+        patched.setattr(gallery.objects.multipart, "complete", complete_and_die)
+        assert (await client.post(upload["complete"])).status_code == 503
+    assert (await client.post(upload["complete"])).status_code == 201
+
+
+async def test_a_large_file_can_be_asked_for_while_it_is_checked(running, monkeypatch):
+    monkeypatch.setattr(direct, "WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(direct, "READ_WAIT_SECONDS", 0.05)
+    gallery, client = running
+    checked = asyncio.Event()
+    digest = gallery.objects.digest
+
+    async def slow(*args: Any) -> Any:
+        await checked.wait()
+        return await digest(*args)
+
+    monkeypatch.setattr(gallery.objects, "digest", slow)
+    content = large_photo(9 * MIB)
+    upload = await begin_direct(client, content)
+    for part in upload["parts"]:
+        await put(part, content, client.base_url)
+    assert (await client.post(upload["complete"])).status_code == 202
+    answer = await client.get(f"{tus.BASE}/{upload['id']}")
+    assert (answer.status_code, answer.json()["received"], "image" in answer.json()) == (200, len(content), False)
+    assert (await client.post(upload["complete"])).status_code == 202
+    checked.set()
+    async with asyncio.timeout(10):
+        while "image" not in (await client.get(f"{tus.BASE}/{upload['id']}")).json():
+            await asyncio.sleep(0.05)
+
+
+async def test_a_part_of_an_upload_that_is_complete_is_not_found(running):
+    gallery, client = running
+    content = large_photo(9 * MIB)
+    upload = await begin_direct(client, content)
+    for part in upload["parts"]:
+        await put(part, content, client.base_url)
+    assert (await client.post(upload["complete"])).status_code == 201
+    part = upload["parts"][0]
+    async with httpx.AsyncClient(base_url=client.base_url, timeout=30) as anonymous:
+        answer = await anonymous.put(part["url"], content=content[: part["to"]], headers=part["headers"])
+    assert answer.status_code == 404
+    assert await unfinished(gallery) == []
+
+
+async def test_the_same_photo_by_a_form_meanwhile_is_a_duplicate(running):
+    gallery, client = running
+    content = photos.a_jpeg()
+    url = await tus.created(client, len(content))
+    image = (await post(client, content)).json()["id"]
+    answer = await tus.patch(client, url, 0, content)
+    assert (answer.headers["Gallery-Image"], answer.headers["Gallery-Duplicate"]) == (image, "true")
+    await sweep(gallery)
+    assert await stored_keys(gallery) == {f"original/{image}"}
