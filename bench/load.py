@@ -16,6 +16,7 @@ import psutil
 
 SOURCES = Path(__file__).parent
 TICKS = os.sysconf("SC_CLK_TCK")
+MIN_READS = 3000  # in a turn: the kernel's accounts count in steps of 10 ms
 PEER = "peer"  # the implementation of AGAINST
 
 
@@ -102,9 +103,9 @@ async def measure_in_turns(
 ) -> dict[tuple[str, str], list[Sample]]:
     """Samples by target and operation. In each round every pair has its turn, forwards and backwards in alternation.
 
-    A turn has `count` requests, or as many as took `seconds` in a first run that does not count. Before each turn reads
-    have some requests that do not count either, so that no turn pays for what ran out in those between. What the peer
-    does not have is left out, with a line.
+    A turn has `count` requests, or as many as took `seconds` in a first run that does not count, and `MIN_READS` at
+    least. Before each turn reads have some requests that do not count either, so that no turn pays for what ran out in
+    those between. What the peer does not have is left out, with a line.
     """
     turns = []
     for target, operation in pairs:
@@ -115,7 +116,7 @@ async def measure_in_turns(
                 raise
             print(f"left out: {error}", file=sys.stderr)
         else:
-            turns.append((target, operation, count or max(100, int(warm.rate * seconds))))
+            turns.append((target, operation, count or max(MIN_READS, int(warm.rate * seconds))))
     found: dict[tuple[str, str], list[Sample]] = {(target.name, operation.name): [] for target, operation, _ in turns}
     for number in range(rounds):
         for target, operation, requests in turns if number % 2 else reversed(turns):

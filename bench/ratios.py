@@ -1,6 +1,7 @@
 """The short form, for CI: the CPU of the main operations in bare answers of the same run, against `ratios.json`.
 
-Only ratios of CPU count, never a time, and of several rounds the lowest, so that a busy machine does not fail it.
+Only ratios of CPU count, never a time: of several rounds the lowest CPU of each operation and of the bare answer, so
+that a busy machine does not fail it.
 `python -m bench.ratios` prints them; with `--write` they become the committed ones.
 """
 
@@ -23,6 +24,7 @@ from bench.servers import Servers, Version
 from bench.uploads import make_upload
 
 FILE = Path(__file__).with_name("ratios.json")
+BARE = "bare answer"
 MAX_GROWTH = 1.5
 ROUNDS, SECONDS = 8, 0.4
 UPLOADS = 60  # in a round
@@ -39,7 +41,7 @@ def grown(found: Mapping[str, float]) -> dict[str, str]:
 
 
 async def measure(folder: Path, rounds: int = ROUNDS) -> dict[str, float]:
-    """The lowest ratio of each operation; ends early when none has grown."""
+    """The lowest CPU of each operation, in the lowest of the bare answer; ends early when none has grown."""
     async with AsyncExitStack() as stack:
         version = Version("gallery", {})
         servers = Servers(folder, stack, [version], None, rounds)
@@ -48,10 +50,11 @@ async def measure(folder: Path, rounds: int = ROUNDS) -> dict[str, float]:
         bare = await stack.enter_async_context(servers.bare(BARE_BYTES))
         api = await stack.enter_async_context(servers.api(version))
         cold = await stack.enter_async_context(servers.api(version, GALLERY_CACHE__ENABLED="false"))
-        pairs = [(bare, Operation("bare answer", ["/"])), *await _operations(api, cold, images)]
-        found: dict[str, float] = {}
+        pairs = [(bare, Operation(BARE, ["/"])), *await _operations(api, cold, images)]
+        lowest: dict[str, float] = {}
         for _ in range(rounds):
-            await _measure_round(pairs, found)
+            await _measure_round(pairs, lowest)
+            found = {name: cpu / lowest[BARE] for name, cpu in lowest.items() if name != BARE}
             if FILE.exists() and not grown(found):
                 break
     return found
@@ -72,14 +75,12 @@ async def _operations(api: Target, cold: Target, images: list[library.Image]) ->
     ]
 
 
-async def _measure_round(pairs: list[tuple[Target, Operation]], found: dict[str, float]) -> None:
+async def _measure_round(pairs: list[tuple[Target, Operation]], lowest: dict[str, float]) -> None:
     reads = [pair for pair in pairs if pair[1].body is None]
     samples = await measure_in_turns(reads, 1, SECONDS)
     samples |= await measure_in_turns(pairs[len(reads) :], 1, count=UPLOADS)
-    cpu = {operation: sample.own_cpu for (_, operation), (sample,) in samples.items()}
-    bare = cpu.pop("bare answer")
-    for name, spent in cpu.items():
-        found[name] = min(found.get(name, float("inf")), spent / bare)
+    for (_, operation), (sample,) in samples.items():
+        lowest[operation] = min(lowest.get(operation, float("inf")), sample.own_cpu)
 
 
 async def main() -> None:

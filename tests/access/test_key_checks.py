@@ -1,6 +1,7 @@
 """Kept responses stay while their caller's keys are found valid again, and no longer."""
 
 import asyncio
+import math
 import time
 from collections import Counter
 
@@ -10,10 +11,12 @@ import pytest
 
 import gallery_processes
 from conftest import running_application, wait_until_caught_up
-from credentials import JWT_SECRET, bearer_headers, create_api_key, make_token
+from credentials import JWT_SECRET, bearer_headers, create_api_key, make_token, with_authentication
 from factories import post
-from gallery.access import key_checks, keys, link_keys, signing, store
+from gallery.access import key_checks, keys, link_keys, service, signing, store
 from gallery.access.key_checks import CACHE_SECONDS, KeyReads
+from gallery.access.model import Caller, CredentialKind, Owner
+from gallery.access.service import Access
 from gallery.errors import DatabaseUnavailable
 
 LIST = "/api/v1/images"
@@ -114,6 +117,24 @@ async def test_a_request_that_is_not_repeated_renews_the_check_too(gallery, quer
     assert queries["find"] == 1, "it did not wait"
     await asyncio.sleep(0.1)
     assert queries["find"] == 2
+
+
+async def test_a_response_for_a_token_stays_where_its_key_is_a_setting(closed, monkeypatch):
+    monkeypatch.setattr(service, "REVOCATION_CHECK_SECONDS", 0.1)
+    _, client = closed
+    headers = bearer_headers(make_token("maya"))
+    await client.get(LIST, headers=headers)
+    await asyncio.sleep(0.3)
+    before = results()
+    assert (await client.get(LIST, headers=headers)).status_code == 200
+    assert results() - before == {"memory": 1}
+
+
+def test_a_response_for_a_token_of_an_issuer_is_kept_for_two_seconds(gallery, settings):
+    caller = Caller(owner=Owner("maya"), kind=CredentialKind.TOKEN)
+    with_issuer = Access(with_authentication(settings, jwks_url="https://issuer.example/keys"), gallery.database)
+    assert with_issuer.valid_until(caller, 5.0) == 7.0
+    assert gallery.access.valid_until(caller, 5.0) == math.inf
 
 
 async def test_a_key_that_is_not_used_is_not_checked(closed, queries, short_checks):

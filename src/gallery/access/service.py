@@ -56,6 +56,7 @@ class Access:
         check_separate(settings.access.link_keys, settings.access.signing_keys)
         self.links = SignedLinks(self.signatures, self.link_keys, settings.access.link_window)
         self._tokens = _tokens(settings.access)
+        self._has_issuer = bool(settings.access.jwks_url)  # whose keys may change, unlike those of settings
         self._verified_credentials = RecentHashes(MAX_VERIFIED)
 
     async def authenticate(self, credentials: Credentials) -> Caller:
@@ -126,7 +127,8 @@ class Access:
         """
         if caller.kind is CredentialKind.UPLOAD_TICKET:
             return -math.inf
-        limits = [verified_at + REVOCATION_CHECK_SECONDS if caller.kind is CredentialKind.TOKEN else math.inf]
+        from_issuer = caller.kind is CredentialKind.TOKEN and self._has_issuer
+        limits = [verified_at + REVOCATION_CHECK_SECONDS if from_issuer else math.inf]
         if caller.expires_at is not None:
             limits.append(time.monotonic() + caller.expires_at - time.time())
         return min(limits)
