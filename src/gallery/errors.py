@@ -447,6 +447,12 @@ class TooManyStreams(Busy):
     hint = "The limit is {limit} (GALLERY_NOTIFICATIONS__MAX_STREAMS_PER_CALLER)."
 
 
+class TooManyUploads(Busy):
+    """This caller has too many uploads under way; end or cancel one, or begin another later."""
+
+    hint = "The limit is {limit:,} (GALLERY_UPLOAD__MAX_UNDER_WAY); one that does not move for a day is forgotten."
+
+
 class PictureBudgetSpent(Busy):
     """This caller's pictures on demand have taken all the rendering time that it has for now."""
 

@@ -161,9 +161,7 @@ def build_gallery(
     idempotency = Idempotency(database, timedelta(seconds=settings.upload.key_lease))
     uploads = Uploads(images, new_images, idempotency, feed, access, settings.public_url)
     finishing = Finishing(database, objects, uploads, access.upload_tickets)
-    resumable_uploads = ResumableUploads(
-        database, objects, finishing, settings.upload.max_bytes, settings.upload.quota_bytes
-    )
+    resumable_uploads = ResumableUploads(database, objects, finishing, settings.upload)
     evict_pictures = partial(picture_store.evict, max_bytes=settings.pictures.max_bytes)
     clean_uploads = UploadCleaning(objects, resumable_uploads)
     chores: list[Chore] = [delete_expired, ticket_rows.delete_expired, evict_pictures, clean_uploads]

@@ -84,6 +84,9 @@ class UploadSettings(Struct, frozen=True):
     quota_bytes: Annotated[
         int, Meta(ge=0, description="The largest total size of one owner's originals, in bytes; 0 is no limit")
     ] = 0
+    max_under_way: Annotated[
+        Count, Meta(description="The most uploads in several requests that one owner has under way")
+    ] = 10_000
     key_lease: Annotated[
         Seconds, Meta(description="How long an Idempotency-Key stays locked after its process has died, in seconds")
     ] = 30

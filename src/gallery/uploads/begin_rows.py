@@ -5,8 +5,9 @@ import msgspec
 from gallery.access import ticket_rows
 from gallery.access.model import Caller
 from gallery.adapters.postgres.database import Connection
-from gallery.errors import IdempotencyKeyReused, QuotaExceeded, StillInFlight
+from gallery.errors import IdempotencyKeyReused, QuotaExceeded, StillInFlight, TooManyUploads
 from gallery.images.model import ImageId, original_key
+from gallery.settings import UploadSettings
 from gallery.uploads.model import NewUpload, Upload, part_size
 from gallery.uploads.upload_rows import RESERVE, RETENTION, from_row
 
@@ -21,6 +22,12 @@ def under_way(owner: str) -> str:
     """
 
 
+# The uses of a ticket bound its uploads: so a page that leaves uploads behind does not keep its owner from uploading.
+COUNT_UNDER_WAY = """
+    SELECT count(*) FROM (
+        SELECT FROM upload WHERE owner = $1 AND ticket_id IS NULL AND ended_at IS NULL AND expires_at > now() LIMIT $2
+    ) AS found
+"""
 USED_BYTES = f"SELECT coalesce((SELECT bytes FROM storage WHERE owner = $1), 0) + {under_way('$1')}"
 INSERT = """
     INSERT INTO upload (id, owner, ticket_id, protocol, size, file_name, fields, sha256, idempotency_key, metadata,
@@ -54,20 +61,20 @@ async def find_begun(db: Connection, caller: Caller, new: NewUpload) -> Upload |
     return begun
 
 
-async def create(
-    db: Connection, id_: ImageId, caller: Caller, new: NewUpload, max_bytes: int, quota_bytes: int
-) -> Upload:
+async def create(db: Connection, id_: ImageId, caller: Caller, new: NewUpload, settings: UploadSettings) -> Upload:
     """Add the upload, in the transaction of `find_begun`. What is under way counts for the quota.
 
-    Takes a use of the caller's upload ticket. Raises `QuotaExceeded`, `UploadTicketUsedUp`.
+    Takes a use of the caller's upload ticket. Raises `QuotaExceeded`, `TooManyUploads`, `UploadTicketUsedUp`.
     """
-    size = max_bytes if new.size is None else new.size
-    if quota_bytes:
+    size = settings.max_bytes if new.size is None else new.size
+    if settings.quota_bytes:
         used = await db.fetchval(USED_BYTES, caller.owner)
-        if used + (new.size or 0) > quota_bytes:
-            raise QuotaExceeded(size=new.size or 0, used=used, limit=quota_bytes)
+        if used + (new.size or 0) > settings.quota_bytes:
+            raise QuotaExceeded(size=new.size or 0, used=used, limit=settings.quota_bytes)
     if caller.ticket_id is not None:
         await ticket_rows.take_use(db, caller.ticket_id)
+    elif await db.fetchval(COUNT_UNDER_WAY, caller.owner, settings.max_under_way) >= settings.max_under_way:
+        raise TooManyUploads(limit=settings.max_under_way)
     row = await db.fetchrow(
         INSERT,
         id_,

@@ -31,6 +31,7 @@ from gallery.errors import (
 )
 from gallery.images.model import ImageId, new_id
 from gallery.local_disk.space import translate_disk_full
+from gallery.settings import UploadSettings
 from gallery.uploads import begin_rows, schema, tickets, upload_rows
 from gallery.uploads.finishing import Finishing
 from gallery.uploads.model import Hold, NewUpload, Protocol, Upload, replace
@@ -76,19 +77,18 @@ class Body(typing.Protocol):
 
 class ResumableUploads:
     def __init__(
-        self, database: Database, objects: ObjectStore, finishing: Finishing, max_bytes: int, quota_bytes: int
+        self, database: Database, objects: ObjectStore, finishing: Finishing, settings: UploadSettings
     ) -> None:
         self._database = database
         self._objects = objects
         self._finishing = finishing
-        self._max_bytes = max_bytes
-        self._quota_bytes = quota_bytes
+        self._settings = settings
 
     async def create(self, caller: Caller, new: NewUpload) -> Upload:
         """Begin an upload, or return the one that this caller has begun with the same idempotency key.
 
-        Raises `InvalidField`, `EmptyFile`, `TooLarge`, `QuotaExceeded`, `UploadTicketUsedUp`, `IdempotencyKeyReused`,
-        `StillInFlight`, `DatabaseUnavailable`.
+        Raises `InvalidField`, `EmptyFile`, `TooLarge`, `QuotaExceeded`, `TooManyUploads`, `UploadTicketUsedUp`,
+        `IdempotencyKeyReused`, `StillInFlight`, `DatabaseUnavailable`.
         """
         schema.parse_metadata(tickets.apply_rules(caller, new.fields), new.file_name)
         self._check_size(caller, new.size)
@@ -96,7 +96,7 @@ class ResumableUploads:
             begun = await begin_rows.find_begun(db, caller, new)
             if begun is not None:
                 return begun
-            upload = await begin_rows.create(db, new_id(), caller, new, self._max_bytes, self._quota_bytes)
+            upload = await begin_rows.create(db, new_id(), caller, new, self._settings)
         log.info("upload.created", upload=upload.id, protocol=upload.protocol, size=upload.size)
         return upload
 
@@ -223,7 +223,7 @@ class ResumableUploads:
     def _check_size(self, caller: Caller, size: int | None) -> None:
         if size == 0:
             raise EmptyFile
-        limit = tickets.size_limit(caller, self._max_bytes)
+        limit = tickets.size_limit(caller, self._settings.max_bytes)
         if size is not None and size > limit:
             with tickets.size_limit_named(caller):
                 raise TooLarge(length=size, limit=limit)

@@ -67,6 +67,7 @@ REMEDIES: dict[type[GalleryError], str] = {
     errors.NotAPicture: "Send a file in one of these formats. Only its content counts, not its name or declared type.",
     errors.TypeNotAccepted: "Send a picture of a type that the ticket accepts. Only the file's content counts.",
     errors.IdempotencyKeyReused: "Use a new key for each new upload.",
+    errors.TooManyUploads: "Go on with an upload that you have begun, or cancel it by DELETE.",
     errors.TooManyStreams: "Close a stream, or try again after the number of seconds in Retry-After.",
     errors.RangeOutside: "Request a range within the size that Content-Range gives.",
     errors.TooSlow: "Send the request again over a faster connection.",
