@@ -12,18 +12,18 @@ import httpx
 
 import photos
 from bench import library
-from bench.load import Operation, Target, cpu_seconds, run_load
+from bench.load import Operation, Sample, Target, cpu_seconds, run_load
 from bench.results import Goal, Result, Table, number
 from bench.servers import Servers, Version
 
 SIDES = (4032, 3024)  # 12 megapixels
-NEW, KEPT = 25, 200  # requests
+NEW, KEPT, COUNTED = 25, 200, 1000  # requests
 QUERY = "w=800&h=600&fit=cover&format=webp"
 READS_PER_SECOND, READ_SECONDS, READ_CONNECTIONS = 200, 12, 8
 FLOOD_CONNECTIONS = 16
 PAUSE_SECONDS = 1.0  # between two new pictures of the other caller
 NEW_GOAL_MS, FLOOD_GOAL = 60.0, 2.0
-NO_BUDGET = "100000"
+NO_BUDGET, SMALL_BUDGET = "100000", "0.1"  # seconds of rendering in a minute
 
 
 class Flooded(NamedTuple):
@@ -46,8 +46,9 @@ async def measure(servers: Servers) -> Result:
         kept, kept_cpu = await _times(api, KEPT, lambda n: _get(client, f"{path}/picture?{QUERY}&q=20", f"c{n}"))
         rendition = library.rendition_of([image], 60_000)["url"]
         plain, plain_cpu = await _times(api, KEPT, lambda n: _get(client, rendition, f"c{n}"))
+    costs = await _costs(servers, version, path, rendition)
     flooded = await _flood(servers, version, path)
-    return _result({"new": (new, new_cpu), "kept": (kept, kept_cpu), "rendition": (plain, plain_cpu)}, flooded)
+    return _result({"new": (new, new_cpu), "kept": (kept, kept_cpu), "rendition": (plain, plain_cpu)}, costs, flooded)
 
 
 async def _times(api: Target, count: int, request: Callable[[int], Awaitable[object]]) -> tuple[list[float], float]:
@@ -59,6 +60,20 @@ async def _times(api: Target, count: int, request: Callable[[int], Awaitable[obj
         await request(number_)
         found.append((time.perf_counter() - began) * 1000)
     return found, (cpu_seconds(processes)["API"] - before) * 1000 / count
+
+
+async def _costs(servers: Servers, version: Version, path: str, rendition: str) -> dict[str, Sample]:
+    """CPU of requests that render nothing, each time another one for the memory of finished responses."""
+    settings = {"GALLERY_PICTURES__BUDGET": SMALL_BUDGET, "GALLERY_RATE__ENABLED": "false"}
+    async with servers.api(version, **settings) as api, _client(api) as client:
+        await _get(client, f"{path}/picture?w=399")  # spends the budget of a minute
+        numbers = range(COUNTED)
+        requests = {
+            "refused": Operation("refused", [f"{path}/picture?w={400 + n}" for n in numbers], status=429),
+            "kept": Operation("kept", [f"{path}/picture?w=399&v={n}" for n in numbers]),
+            "rendition": Operation("rendition", [f"{rendition}&other={n}" for n in numbers]),
+        }
+        return {name: await run_load(api, operation, COUNTED) for name, operation in requests.items()}
 
 
 async def _flood(servers: Servers, version: Version, path: str) -> Flooded:
@@ -123,7 +138,7 @@ async def _get(client: httpx.AsyncClient, path: str, other: str = "") -> bytes:
     return (await client.get(path, headers={"X-Other": other} if other else {})).raise_for_status().content
 
 
-def _result(found: dict[str, tuple[list[float], float]], flooded: Flooded) -> Result:
+def _result(found: dict[str, tuple[list[float], float]], costs: dict[str, Sample], flooded: Flooded) -> Result:
     names = {
         "new": "new, 12 MP JPEG to 800 × 600 WebP",
         "kept": "kept, from the store",
@@ -154,6 +169,17 @@ def _result(found: dict[str, tuple[list[float], float]], flooded: Flooded) -> Re
                         number(cpu),
                     ]
                     for name, (times, cpu) in found.items()
+                ],
+            ),
+            Table(
+                "CPU of a request that renders nothing, in µs",
+                ["request", "API", "PostgreSQL", "Valkey"],
+                [
+                    [
+                        names.get(name, "refused, since the caller's budget is spent"),
+                        *(number(sample.cpu[process]) for process in ("API", "PostgreSQL", "Valkey")),
+                    ]
+                    for name, sample in costs.items()
                 ],
             ),
             Table(

@@ -3,8 +3,10 @@
 import asyncio
 import io
 import time
+from contextlib import suppress
 
 import httpx
+import psutil
 import pytest
 from PIL import Image
 
@@ -263,3 +265,14 @@ async def test_verify_finds_lost_and_damaged_pictures_and_mends_them(gallery, cl
 async def test_a_process_that_makes_no_picture_has_no_renderer(settings: Settings):
     async with open_gallery(settings) as gallery:
         assert not gallery.pictures_on_demand.renderers_opened
+
+
+async def test_its_renderer_goes_after_the_api_and_is_not_starved_by_workers(gallery, client, image):
+    """Steps of niceness: a worker's renderer is 5 behind the API, and 5 ahead of it are a third of the CPU."""
+    await client.get(path(image))
+    own, renderers = psutil.Process(), []
+    for child in own.children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if "spawn_main" in " ".join(child.cmdline()):
+                renderers.append(child.nice() - own.nice())
+    assert sorted(set(renderers)) == [5, 10]
