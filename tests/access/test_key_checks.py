@@ -161,6 +161,34 @@ async def test_the_pictures_of_a_link_stay_while_its_key_is_in_use(closed, queri
     assert (await client.get(url)).status_code == 403
 
 
+async def test_signed_urls_stay_until_another_key_signs(closed, short_checks):
+    gallery, client = closed
+    headers = bearer_headers(make_token("maya"))
+    await post(client, headers=headers)
+    path = f"{LIST}?signed=true"
+    first = (await client.get(path, headers=headers)).json()
+    before = results()
+    for _ in range(30):
+        await asyncio.sleep(0.05)
+        assert (await client.get(path, headers=headers)).json() == first
+    await asyncio.sleep(1.1)
+    assert (await client.get(path, headers=headers)).json() == first
+    assert results() - before == {"memory": 31}
+    await gallery.access.signatures.rotate()
+    assert (await client.get(path, headers=headers)).json()[0]["original"] != first[0]["original"]
+
+
+async def test_signed_urls_end_with_the_check_when_another_process_rotates(closed, short_checks, settings):
+    gallery, client = closed
+    headers = bearer_headers(make_token("maya"))
+    await post(client, headers=headers)
+    path = f"{LIST}?signed=true"
+    first = (await client.get(path, headers=headers)).json()
+    await Access(settings, gallery.database).signatures.rotate()
+    await asyncio.sleep(1.1)
+    assert (await client.get(path, headers=headers)).json()[0]["original"] != first[0]["original"]
+
+
 @pytest.mark.parametrize("in_use", [True, False])
 async def test_a_key_that_is_revoked_is_refused_before_its_check_has_run_out(closed, short_checks, in_use):
     gallery, client = closed

@@ -14,9 +14,10 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 from msgspec import Struct
 
+from gallery.access.key_checks import KeyCheck
 from gallery.access.link_keys import LinkKeys
 from gallery.access.model import NO_OWNER, Caller, CredentialKind, Purpose
-from gallery.access.signing import MAX_LIFETIME, Signatures, is_signature_of, signature_of
+from gallery.access.signing import MAX_LIFETIME, Signatures, SigningKeys, is_signature_of, signature_of
 from gallery.access.store import SigningKey
 from gallery.errors import LinkNotValid
 
@@ -45,7 +46,7 @@ class LinkSigner(Struct, frozen=True):
 
     key: SigningKey
     expires: int
-    stable_until: float  # `time.monotonic`: when other links may have to be signed instead
+    stable_until: float  # `time.monotonic`: when links with another expiry are signed instead
 
     def sign(self, image: str, purpose: Purpose = Purpose.LINK) -> SignedQuery:
         download = {"download": "1"} if purpose is Purpose.DOWNLOAD else {}
@@ -71,6 +72,7 @@ class SignedLinks:
     def __init__(self, signatures: Signatures, link_keys: LinkKeys, window: int) -> None:
         """`window`: for how many seconds the links of `window_signer` stay the same."""
         self._signatures = signatures
+        self._signing = SigningKeys(signatures)
         self._link_keys = link_keys
         self._window = window
 
@@ -85,13 +87,17 @@ class SignedLinks:
     async def window_signer(self) -> LinkSigner:
         """Signs the same links for all callers within one window, so that browsers find them in their caches.
 
-        They expire at the end of the next window. Raises `DatabaseUnavailable`.
+        They expire at the end of the next window. `key_check` tells whether another key would sign them by now. Raises
+        `DatabaseUnavailable`.
         """
         key = await self._signatures.current_key()
         now = time.time()
         window_end = (int(now) // self._window + 1) * self._window
-        stable_until = min(time.monotonic() + window_end - now, self._signatures.checked_until(key.id))
-        return LinkSigner(key, window_end + self._window, stable_until)
+        return LinkSigner(key, window_end + self._window, time.monotonic() + window_end - now)
+
+    def key_check(self, signer: LinkSigner) -> KeyCheck:
+        """Holds while the signer's key is the one that signs."""
+        return KeyCheck(self._signing, signer.key.id)
 
     async def authenticate(self, image: str, query: Mapping[str, str], allowed: Sequence[Purpose]) -> Caller:
         """A caller that may read `image`, by its URL's parameters. Raises `LinkNotValid`, `DatabaseUnavailable`."""

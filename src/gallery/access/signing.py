@@ -46,6 +46,10 @@ class Signatures:
         """The key that signs now. Raises `DatabaseUnavailable`."""
         return (await self._current_keys())[0]
 
+    def is_current(self, key_id: str) -> bool:
+        """Whether the key with this id signed when the keys were read last."""
+        return bool(self._keys) and self._keys[0].id == key_id
+
     async def verify(self, purpose: Purpose, message: str, key_id: str, signature: str) -> bool:
         """Whether the signature is valid; compares in constant time. Raises `DatabaseUnavailable`."""
         key = next((key for key in await self._current_keys() if key.id == key_id), None)
@@ -92,6 +96,19 @@ class Signatures:
         if now > self._read_at:  # not before a rotation by this process
             self._keys, self._read_at = keys, now
         return keys
+
+
+class SigningKeys:
+    """The key that signs, as `key_checks.CheckedKeys`: valid until another one signs."""
+
+    def __init__(self, signatures: Signatures) -> None:
+        self._signatures = signatures
+
+    def checked_until(self, key_id: str) -> float:
+        return self._signatures.checked_until(key_id) if self._signatures.is_current(key_id) else float("-inf")
+
+    async def is_valid(self, key_id: str) -> bool:
+        return (await self._signatures.current_key()).id == key_id
 
 
 _DUMMY_KEY = SigningKey("", b"\0" * MIN_SECRET_BYTES, retired=True)

@@ -189,7 +189,7 @@ async def _window_signer(request: HTTPRequest, access: Access) -> LinkSigner:
     if caller.upload_ticket is not None:
         raise UploadTicketNotEnough(ticket=caller.ticket_id)
     signer = await access.links.window_signer()
-    end_reuse_at(request.scope, signer.stable_until)
+    end_reuse_at(request.scope, signer.stable_until, access.links.key_check(signer))
     return signer
 
 

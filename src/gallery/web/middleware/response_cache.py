@@ -21,7 +21,7 @@ from gallery.access.model import Caller, CredentialKind
 from gallery.access.service import Access
 from gallery.errors import DatabaseUnavailable, ValkeyUnavailable
 from gallery.images.change_tokens import ChangeTokens, Reading
-from gallery.images.reusable import DECLARE_KEY, ResponseKind, reuse_ends_at
+from gallery.images.reusable import DECLARE_KEY, ResponseKind, reuse_ends_at, reuse_key_checks
 from gallery.ops import metrics
 from gallery.settings import CacheSettings
 from gallery.web.authentication import callers_of
@@ -165,7 +165,7 @@ class ResponseCache:
         if time.monotonic() >= valid_until or not self._tokens.is_current(recording.reading):
             return None
         checks = [check for caller in dict.fromkeys(callers) for check in self._access.key_checks(caller)]
-        return recording.make_entry(scope, valid_until, callers[0], checks, counter)
+        return recording.make_entry(scope, valid_until, callers[0], [*checks, *reuse_key_checks(scope)], counter)
 
 
 class Recording:
