@@ -15,6 +15,7 @@ class Failpoint(StrEnum):
     UPLOAD_PUT = "upload-put"  # the original is stored, there is no row yet
     UPLOAD_COMMITTED = "upload-committed"  # the row is committed, nothing is published or enqueued
     UPLOAD_ANSWER = "upload-answer"  # only the answer is missing
+    UPLOAD_BEGUN = "upload-begun"  # the store has begun an object in parts, its row does not say so
     UPLOAD_PART_PUT = "upload-part-put"  # a part of an upload is stored, its row does not say so
     UPLOAD_PART_ADDED = "upload-part-added"  # the row says so, the answer is missing
     UPLOAD_ASSEMBLED = "upload-assembled"  # all parts are one object, its row does not say so

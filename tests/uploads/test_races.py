@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -16,7 +17,7 @@ from credentials import bearer_headers, closed_application, create_upload_ticket
 from factories import expire_pending_puts, stored_keys
 from gallery.errors import DatabaseUnavailable
 from gallery.settings import Settings
-from gallery.uploads import upload_rows
+from gallery.uploads import direct, upload_rows
 from gallery.uploads.model import Upload
 from gallery.wiring import Gallery
 from s3 import create_bucket
@@ -62,12 +63,19 @@ async def begin_direct(
     return answer.json()
 
 
-async def put_parts(client: httpx.AsyncClient, upload: dict[str, Any], content: bytes) -> None:
+async def put_part(
+    client: httpx.AsyncClient, part: dict[str, Any], content: bytes, headers: dict[str, str] | None = None
+) -> httpx.Response:
+    """Without a credential, wherever the URL leads."""
+    body = content[part["from"] : part["to"]]
     async with httpx.AsyncClient(base_url=client.base_url, timeout=30) as anonymous:
-        for part in upload["parts"]:
-            body = content[part["from"] : part["to"]]
-            answer = await anonymous.put(part["url"], content=body, headers=part["headers"])
-            assert answer.status_code == 200, answer.text
+        return await anonymous.put(part["url"], content=body, headers=part["headers"] | (headers or {}))
+
+
+async def put_parts(client: httpx.AsyncClient, upload: dict[str, Any], content: bytes) -> None:
+    for part in upload["parts"]:
+        answer = await put_part(client, part, content)
+        assert answer.status_code == 200, answer.text
 
 
 def fail_once(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
@@ -117,6 +125,38 @@ async def test_two_requests_complete_one_upload(running, monkeypatch):
     answers = await asyncio.gather(*(client.post(upload["complete"]) for _ in range(2)))
     assert [answer.status_code for answer in answers] == [201, 201], [answer.text for answer in answers]
     assert len({answer.json()["id"] for answer in answers}) == 1
+
+
+async def test_a_part_of_an_upload_that_is_being_completed(running, monkeypatch):
+    """It comes too late, whether the upload has ended or not."""
+    _, client = running
+    content = large_photo(9 * MIB)
+    upload = await begin_direct(client, content)
+    await put_parts(client, upload, content)
+    fail_once(monkeypatch, "set_stored")
+    assert (await client.post(upload["complete"])).status_code == 503
+    for _ in range(2):
+        late = await put_part(client, upload["parts"][1], content)
+        assert late.status_code == 404
+        assert "upload_not_found" in late.text or "NoSuchUpload" in late.text, late.text
+        assert (await client.post(upload["complete"])).status_code == 201
+
+
+async def test_part_urls_expire_by_the_servers_clock(running, monkeypatch):
+    """A client whose URLs have expired asks for new ones with its key, and sends only the parts that are missing."""
+    _, client = running
+    content, key = large_photo(9 * MIB), {"Idempotency-Key": "k1"}
+    monkeypatch.setattr(direct, "URL_LIFETIME", timedelta(seconds=2))
+    upload = await begin_direct(client, content, key)
+    wrong_clock = {"Date": "Thu, 01 Jan 1970 00:00:00 GMT"}
+    assert (await put_part(client, upload["parts"][0], content, wrong_clock)).status_code == 200
+    await asyncio.sleep(3)
+    assert (await put_part(client, upload["parts"][1], content)).status_code == 403
+    monkeypatch.undo()
+    again = await begin_direct(client, content, key)
+    assert again["id"] == upload["id"]
+    assert (await put_part(client, again["parts"][1], content)).status_code == 200
+    assert (await client.post(again["complete"])).status_code == 201
 
 
 async def test_a_whole_file_whose_row_was_lost_may_be_sent_again_in_chunks(running, monkeypatch):

@@ -166,6 +166,7 @@ async def begin_object(database: Database, objects: ObjectStore, hold: Hold, hea
     """Begin the upload's object in the store. Returns its handle. Raises `UploadBusy`, `ObjectStoreUnavailable`."""
     upload = hold.upload
     handle = await objects.multipart.begin(upload.key, headers)
+    failpoints.hit(Failpoint.UPLOAD_BEGUN)
     try:
         async with database.primary() as db:
             await upload_rows.set_handle(db, hold, handle)
