@@ -12,7 +12,7 @@ CHUNK = {"Content-Type": "application/offset+octet-stream"}
 
 
 def metadata(**values: str) -> dict[str, str]:
-    pairs = [f"{key} {base64.b64encode(value.encode()).decode()}" for key, value in values.items()]
+    pairs = [f"{key} {base64.b64encode(value.encode()).decode()}".strip() for key, value in values.items()]
     return {"Upload-Metadata": ",".join(pairs)} if pairs else {}
 
 

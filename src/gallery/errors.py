@@ -387,10 +387,6 @@ class LongerThanSaid(TooLarge):
         return GalleryError.message(self)
 
 
-class EmptyFile(Rejected):
-    """The file is empty."""
-
-
 class NotAChunk(Rejected):
     """The bytes of an upload must have the content type application/offset+octet-stream."""
 
@@ -461,6 +457,10 @@ class PictureBudgetSpent(Busy):
 
 class NotAPicture(Rejected):
     """The file is not a supported picture: JPEG, PNG, GIF, WebP, AVIF or HEIC."""
+
+
+class EmptyFile(NotAPicture):
+    """The file is empty."""
 
 
 class TypeNotAccepted(Rejected):

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from multipart import MultipartError, MultipartSegment, PushMultipartParser
 
-from gallery.errors import DigestMismatch, InvalidField, MalformedBody, TooLarge, UnsupportedContentType
+from gallery.errors import DigestMismatch, EmptyFile, InvalidField, MalformedBody, TooLarge, UnsupportedContentType
 from gallery.images.model import ImageId
 from gallery.local_disk.space import translate_disk_full
 from gallery.uploads.digests import SHA256_FIELD, parse_sha256
@@ -82,7 +82,7 @@ async def read_form(
     `make_file` makes the spool of a file that is too large for the memory.
 
     Raises `TooLarge` (before reading, if `content_length` is too large already), `MalformedBody`, `InvalidField`,
-    `NoRoom`.
+    `EmptyFile`, `NoRoom`.
     """
     boundary = _boundary(content_type)
     if content_length is not None and content_length > max_bytes + MAX_OTHER_BYTES:
@@ -90,6 +90,8 @@ async def read_form(
     form = Form()
     with translate_disk_full(), closing(Spool(max_bytes, make_file)) as spool:
         await _FormReader(form, spool, max_bytes, text_fields).read(body, boundary)
+        if not spool.size:
+            raise EmptyFile
         form.set_file(spool)
         yield form
 

@@ -52,7 +52,7 @@ class DirectUploadRequest(Struct, frozen=True, kw_only=True, rename="camel", for
     upload.
     """
 
-    name: Annotated[str, Meta(max_length=255)] = ""
+    name: str = ""
     size: Annotated[int, Meta(ge=0)]
     sha256: str | UnsetType = UNSET
     title: str | UnsetType = UNSET
