@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import random
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -26,11 +26,19 @@ class Sender:
     """One client with one file. `send_by_tus` or `send_direct` repeats what fails, until the image is acknowledged.
 
     Once the client has sent `pause_at` bytes, it sets `paused` and waits for `go_on`. `chunk` is the largest number of
-    bytes in one request. `sent` counts those of all requests, `refused` those of requests with an error as the answer:
-    a client has sent them before it reads the answer.
+    bytes in one request. With `pauses` in seconds, the client gives up after the last one. `sent` counts the bytes of
+    all requests, `refused` those of requests with an error as the answer: a client has sent them before it reads it.
     """
 
-    def __init__(self, url: str, content: bytes, *, pause_at: int | None = None, chunk: int | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        content: bytes,
+        *,
+        pause_at: int | None = None,
+        chunk: int | None = None,
+        pauses: Sequence[float] | None = None,
+    ) -> None:
         self.url = url
         self.content = content
         self.key = str(uuid4())
@@ -40,6 +48,7 @@ class Sender:
         self.paused, self.go_on = asyncio.Event(), asyncio.Event()
         self._pause_at = pause_at
         self._chunk = chunk or len(content)
+        self._pauses = None if pauses is None else list(pauses)
 
     @property
     def sent_again(self) -> int:
@@ -96,7 +105,11 @@ class Sender:
     async def _interrupted(self, answer: httpx.Response | None) -> None:
         assert answer is None or answer.status_code in AGAIN, answer.text
         self.interruptions += 1
-        await asyncio.sleep(random.uniform(0.1, 0.3))
+        if self._pauses is None:
+            await asyncio.sleep(random.uniform(0.1, 0.3))
+        else:
+            assert self._pauses, "the client has given up"
+            await asyncio.sleep(self._pauses.pop(0))
 
     async def _patch(self, path: str) -> httpx.Response | None:
         begin = self.acknowledged

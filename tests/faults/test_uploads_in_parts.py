@@ -15,11 +15,13 @@ from faults.deployment import Deployment
 from faults.leftovers import check_nothing_left
 from faults.load import ReceivedEvents, listen
 from faults.part_load import PART_BYTES, Sender, padded
+from gallery.uploads.upload_rows import HOLD_PERIOD
 from gallery_processes import api, free_port
 
 MIB = 1024 * 1024
 IN_FULL = INTENSITY == "long"
 SIZE = 20 * MIB + 1  # two parts and a small one
+TUS_JS_PAUSES = (0, 1, 3, 5)  # tus-js-client's own `retryDelays`, in seconds
 SHARES = (0.1, 0.5, 0.99)  # of a file that is sent when its process dies
 END_HOLDS = "UPDATE upload SET held_until = now() WHERE holder IS NOT NULL"
 RECEIVED = "SELECT sum(received) FROM upload"
@@ -101,15 +103,15 @@ async def wait_until_paused(deployment: Deployment, by_tus: Sequence[Sender], ot
 
 
 async def end_holds(deployment: Deployment) -> None:
-    """Let the ten seconds pass for which a dead process still holds its uploads; the long run waits for them."""
+    """Let the six seconds pass for which a dead process still holds its uploads; the long run waits for them."""
     if not IN_FULL:
         await execute(deployment, END_HOLDS)
 
 
-async def execute(deployment: Deployment, statement: str) -> int | None:
+async def execute(deployment: Deployment, statement: str, *values: object) -> int | None:
     connection = await asyncpg.connect(deployment.direct_environment["DATABASE_URL"])
     try:
-        return await connection.fetchval(statement)
+        return await connection.fetchval(statement, *values)
     finally:
         await connection.close()
 
@@ -146,6 +148,21 @@ async def test_the_api_dies_between_two_steps(request, uploading):
             await asyncio.gather(*work)
             assert by_tus.sent_again <= (chunk or PART_BYTES + socket_bytes()), failpoint
             assert directly.sent_again <= PART_BYTES, failpoint
+
+
+@on_s3
+async def test_the_pauses_of_tus_js_client_outlast_a_killed_process(uploading):
+    """The upload is held for as long as it can be when its process dies, and the client never gives up."""
+    sender = Sender(uploading.url, padded(uploading.load, SIZE), pause_at=SIZE // 2, pauses=TUS_JS_PAUSES)
+    async with api(uploading.environment, uploading.logs, PORT=str(free_port())) as other, checked(uploading) as start:
+        work = start(sender, sender.send_by_tus())
+        await wait_until_paused(uploading, [sender])
+        await execute(uploading, "UPDATE upload SET held_until = now() + $1::interval", HOLD_PERIOD)
+        await uploading.stop_api(signal.SIGKILL)
+        sender.url = other.url
+        sender.go_on.set()
+        await work
+        await uploading.start_api()
 
 
 @on_s3_at_least

@@ -176,7 +176,7 @@ async def check_ready(environment: dict[str, str], images: dict[Sender, str]) ->
 
 
 async def end_holds(environment: dict[str, str]) -> None:
-    """Let the ten seconds pass for which a dead process still holds its uploads; in full they pass by themselves."""
+    """Let the six seconds pass for which a dead process still holds its uploads; in full they pass by themselves."""
     if IN_FULL:
         return
     connection = await asyncpg.connect(environment["DATABASE_URL"])

@@ -35,7 +35,7 @@ async def begin_patch(client: httpx.AsyncClient, writer: asyncio.StreamWriter, u
 
 
 async def test_a_phone_takes_over_from_its_own_dead_connection(running, monkeypatch):
-    """Long before the lease of ten seconds ends: the request that waits for a client offers the upload to others."""
+    """Long before the lease of six seconds ends: the request that waits for a client offers the upload to others."""
     monkeypatch.setattr(resumable, "RENEW_SECONDS", 0.2)
     monkeypatch.setattr(resumable, "STALLED_SECONDS", 0.2)
     _, client = running

@@ -22,7 +22,7 @@ from gallery.images.model import ImageId
 from gallery.uploads.model import Hold, Outcome, Protocol, Upload
 
 RETENTION = timedelta(hours=24)  # after the last byte that arrived, and after the end
-HOLD_PERIOD = timedelta(seconds=10)
+HOLD_PERIOD = timedelta(seconds=6)  # tus-js-client gives up nine seconds after a killed process has left its hold
 ABANDONED_AFTER = timedelta(minutes=1)
 
 FIND = "SELECT * FROM upload WHERE id = $1 AND expires_at > now()"
