@@ -13,6 +13,7 @@ from factories import post, stored_keys
 from gallery.errors import ObjectStoreUnavailable
 from gallery.uploads import direct
 from gallery.uploads.finishing import Finishing
+from gallery.uploads.service import ROUTE
 from resumed import MIB, count, execute, large_photo, sweep, unfinished
 
 
@@ -27,9 +28,11 @@ async def test_cancelling_what_has_ended_forgets_the_upload_and_keeps_the_image(
     assert (await client.get(f"/api/v1/images/{image}/original")).content == content
 
 
-async def without_end(client: httpx.AsyncClient, monkeypatch, content: bytes, headers: dict[str, str]) -> str:
+async def without_end(
+    client: httpx.AsyncClient, monkeypatch, content: bytes, headers: dict[str, str], **values: str
+) -> str:
     """The URL of an upload whose process has died after the last byte, some minutes ago."""
-    url = await tus.created(client, len(content), headers)
+    url = await tus.created(client, len(content), headers, **values)
 
     async def dies(*_: object) -> None:
         raise ObjectStoreUnavailable
@@ -57,6 +60,39 @@ async def test_uploads_that_cannot_end_are_not_in_the_way_of_others(running, mon
     assert (await tus.head(client, good)).headers["Gallery-Image"]
     answer = await client.get(lost[0])
     assert (answer.status_code, answer.json()["code"]) == (404, "upload_not_found")
+
+
+async def test_the_sweep_ends_an_upload_of_which_it_forgets_the_idempotency_key(running, monkeypatch):
+    """One transaction would wait for the other: that which deletes the expired lease, and that which adds the image."""
+    gallery, client = running
+    url = await without_end(client, monkeypatch, photos.a_jpeg(), {}, idempotencyKey="k1")
+    await execute(gallery, "UPDATE upload SET expires_at = expires_at - interval '2 minutes'")
+    await execute(
+        gallery,
+        f"""INSERT INTO idempotency (owner, route, key, holder, ends_at)
+            VALUES ('maya', '{ROUTE}', 'k1', gen_random_uuid(), now())""",
+    )
+    async with asyncio.timeout(10):
+        await gallery.sweep.run()
+    assert (await tus.head(client, url)).headers["Gallery-Image"]
+
+
+async def test_a_sweep_forgets_hundreds_of_uploads_that_ended_a_day_ago(running):
+    """A site may end more uploads in the seconds between two sweeps than the store could be asked about."""
+    gallery, client = running
+    content = photos.a_jpeg()
+    ended, going = await tus.created(client, len(content)), await tus.created(client, 5)
+    image = (await tus.patch(client, ended, 0, content)).headers["Gallery-Image"]
+    columns = "owner, protocol, size, file_name, fields, metadata, part_bytes, ended_at, image_id, expires_at"
+    await execute(
+        gallery,
+        f"""INSERT INTO upload (id, {columns}) SELECT gen_random_uuid(), {columns.replace("expires_at", "now()")}
+            FROM upload, generate_series(1, 300) WHERE ended_at IS NOT NULL""",
+    )
+    await gallery.sweep.run()
+    assert await count(gallery, "upload") == 2
+    assert (await tus.head(client, ended)).headers["Gallery-Image"] == image
+    assert (await tus.head(client, going)).headers["Upload-Offset"] == "0"
 
 
 async def test_an_upload_takes_no_more_parts_than_the_store(running, monkeypatch):

@@ -193,7 +193,8 @@ class Sweep:
     async def _purge(self) -> None:
         async with self._database.writing() as db:
             await db.execute(PURGE, PURGE_AFTER, BATCH)
-            for chore in self._chores:
+        for chore in self._chores:  # each by itself: one may end an upload, and must not wait for what another deletes
+            async with self._database.writing() as db:
                 await chore(db, BATCH)
 
 

@@ -36,6 +36,7 @@ class UploadCleaning:
         """
         for upload in await upload_rows.find_abandoned(db, FINISHED_AT_ONCE):
             await self._finish(upload)
+        await upload_rows.delete_ended(db, limit)
         try:
             await self._delete_expired(db, min(limit, BATCH))
             if monotonic() >= self._next_search:
@@ -56,11 +57,10 @@ class UploadCleaning:
 
     async def _delete_expired(self, db: Connection, limit: int) -> None:
         for upload in await upload_rows.lock_expired(db, limit):
-            if upload.outcome is None and upload.handle is not None and not upload.stored:
+            if upload.handle is not None and not upload.stored:
                 await self._objects.multipart.abort(upload.key, upload.handle)
             await upload_rows.delete(db, upload)
-            if upload.outcome is None:
-                log.info("upload.expired", upload=upload.id, received=upload.received, size=upload.size)
+            log.info("upload.expired", upload=upload.id, received=upload.received, size=upload.size)
 
     async def _abort_unknown(self, db: Connection) -> None:
         """A process may die after it has begun an object in the store, and before it has recorded it."""

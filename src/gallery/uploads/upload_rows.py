@@ -75,7 +75,13 @@ END = f"""
 """
 FORGET = "DELETE FROM upload WHERE id = $1 RETURNING *"
 EXPIRED = f"""
-    SELECT * FROM upload WHERE expires_at <= now() AND {FREE} ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED
+    SELECT * FROM upload WHERE expires_at <= now() AND ended_at IS NULL AND {FREE}
+    ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED
+"""
+DELETE_ENDED = """
+    DELETE FROM upload WHERE id IN (
+        SELECT id FROM upload WHERE expires_at <= now() AND ended_at IS NOT NULL ORDER BY expires_at LIMIT $1
+    )
 """
 # In no order: one that cannot be ended must not keep others from it.
 ABANDONED = f"""
@@ -194,7 +200,7 @@ async def forget(db: Connection, id_: ImageId) -> Upload | None:
 
 
 async def lock_expired(db: Connection, limit: int) -> list[Upload]:
-    """Uploads that have expired and are not held, ended ones included, locked until the transaction ends."""
+    """Uploads under way that have expired and are not held, locked until the transaction ends."""
     return [from_row(row) for row in await db.fetch(EXPIRED, limit)]
 
 
@@ -204,11 +210,15 @@ async def find_abandoned(db: Connection, limit: int) -> list[Upload]:
 
 
 async def delete(db: Connection, upload: Upload) -> None:
-    """Delete the row; the objects of an upload that has not ended are released."""
-    if upload.outcome is None:
-        await object_rows.release(db, upload.id)
-        await give_back_use(db, upload)
+    """Delete the row of an upload under way, and release its objects."""
+    await object_rows.release(db, upload.id)
+    await give_back_use(db, upload)
     await db.execute(DELETE, upload.id)
+
+
+async def delete_ended(db: Connection, limit: int) -> None:
+    """Delete up to `limit` rows of uploads that ended long ago."""
+    await db.execute(DELETE_ENDED, limit)
 
 
 async def known_handles(db: Connection, handles: Sequence[str]) -> set[str]:
