@@ -61,6 +61,21 @@ async def send(request: PartRequest, content: bytes) -> httpx.Response:
         return await client.request(request.method, request.url, headers=request.headers, content=content)
 
 
+async def test_a_part_that_was_sent_again_a_second_later_is_listed_once(objects):
+    """SeaweedFS lists both, in any order and to the second; so several uploads are tried."""
+    handles = [await objects.multipart.begin(f"original/a/{number}") for number in range(6)]
+
+    async def put_all(content: bytes) -> list[Any]:
+        uploads = enumerate(handles)
+        return [await objects.multipart.put_part(f"original/a/{n}", handle, 1, 0, content) for n, handle in uploads]
+
+    await put_all(LAST)
+    await asyncio.sleep(1.1)
+    stored = await put_all(LAST[::-1])
+    for number, handle in enumerate(handles):
+        assert await objects.multipart.list_parts(f"original/a/{number}", handle) == [stored[number]]
+
+
 async def test_a_client_without_credentials_sends_parts_itself(objects):
     handle = await objects.multipart.begin(KEY)
     for number, content in [(2, LAST), (1, FIRST)]:

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
-from typing import IO
+from operator import itemgetter
+from typing import IO, Any
 
 from botocore.exceptions import ClientError
 
@@ -42,13 +43,18 @@ class S3Calls:
         return StoredPart(number, start, size, answer["ETag"].strip('"'))
 
     def list_parts(self, key: str, handle: str) -> list[StoredPart]:
-        parts: list[StoredPart] = []
-        end = 0
+        """SeaweedFS lists a part that was sent again twice: the one that came last counts."""
+        newest: dict[int, dict[str, Any]] = {}
         with translate_s3_errors():
             for page in self._client.get_paginator("list_parts").paginate(**self._upload(key, handle)):
                 for found in page.get("Parts", []):
-                    parts.append(StoredPart(found["PartNumber"], end, found["Size"], found["ETag"].strip('"')))
-                    end += found["Size"]
+                    earlier = newest.setdefault(found["PartNumber"], found)
+                    newest[found["PartNumber"]] = max(earlier, found, key=itemgetter("LastModified"))
+        parts: list[StoredPart] = []
+        end = 0
+        for number, found in sorted(newest.items()):
+            parts.append(StoredPart(number, end, found["Size"], found["ETag"].strip('"')))
+            end += found["Size"]
         return parts
 
     def complete(self, key: str, handle: str, parts: Sequence[StoredPart]) -> None:
