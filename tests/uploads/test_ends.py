@@ -180,13 +180,13 @@ async def test_a_large_file_can_be_asked_for_while_it_is_checked(running, monkey
     monkeypatch.setattr(direct, "READ_WAIT_SECONDS", 0.05)
     gallery, client = running
     checked = asyncio.Event()
-    digest = gallery.objects.digest
+    complete = gallery.objects.multipart.complete
 
-    async def slow(*args: Any) -> Any:
+    async def slow(*args: Any) -> None:
         await checked.wait()
-        return await digest(*args)
+        await complete(*args)
 
-    monkeypatch.setattr(gallery.objects, "digest", slow)
+    monkeypatch.setattr(gallery.objects.multipart, "complete", slow)
     content = large_photo(9 * MIB)
     upload = await begin_direct(client, content)
     for part in upload["parts"]:

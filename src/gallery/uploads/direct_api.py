@@ -20,7 +20,7 @@ from gallery.uploads.digests import parse_sha256
 from gallery.uploads.direct import DirectUploads
 from gallery.uploads.form import clean_name
 from gallery.uploads.model import NewUpload, Protocol, parse_upload_id
-from gallery.uploads.openapi import BUSY, REFUSALS
+from gallery.uploads.openapi import BUSY, NO_PICTURE, REFUSALS
 from gallery.uploads.schema import DirectUploadRequest, DirectUploadView, UploadView
 from gallery.uploads.service import parse_idempotency_key
 from gallery.uploads.tickets import having_uploaded
@@ -37,6 +37,7 @@ HTTPRequest = Request[Any, Any, Any]
     summary="Begin an upload directly to the store",
     responses={
         201: ResponseSpec(DirectUploadView, description="Begun, at `Location`", generate_examples=False),
+        415: NO_PICTURE,
         423: BUSY,
     },
     request_max_body_size=MAX_JSON_BYTES,
