@@ -11,7 +11,7 @@ import tus_requests as tus
 from credentials import create_upload_ticket, upload_headers
 from factories import post, stored_keys
 from gallery.errors import ObjectStoreUnavailable
-from gallery.uploads import direct
+from gallery.uploads import direct, part_writer
 from gallery.uploads.finishing import Finishing
 from gallery.uploads.service import ROUTE
 from resumed import MIB, count, execute, large_photo, sweep, unfinished
@@ -100,13 +100,29 @@ async def test_an_upload_takes_no_more_parts_than_the_store(running, monkeypatch
     content = large_photo(30 * MIB)
     url = await tus.created(client, len(content))
     monkeypatch.setattr(type(gallery.objects.multipart), "max_parts", 3)
+    monkeypatch.setattr(part_writer, "SPARE_PARTS", 9_000)
     for attempt in range(2):
         answer = await tus.patch(client, url, 0, content[: 16 * MIB], tus.checksum(b"other"))
         assert answer.status_code == (460, 422)[attempt], answer.text
     assert answer.json()["code"] == "too_many_attempts"
     assert (await client.get(url)).json()["code"] == "too_many_attempts"
+    assert await unfinished(gallery) == []
     await sweep(gallery)
     assert await stored_keys(gallery) == set()
+
+
+async def test_what_is_put_in_vain_is_bounded(running):
+    """Such parts stay in the store for a day, and the quota does not count them."""
+    gallery, client = running
+    content = large_photo(9 * MIB)
+    url = await tus.created(client, len(content))
+    assert (await tus.patch(client, url, 0, content, tus.checksum(b"other"))).status_code == 460
+    most = gallery.objects.multipart.max_parts * (2 * 2 + 100) // 9_000
+    await execute(gallery, f"UPDATE upload SET next_part = {most}")
+    assert (await tus.patch(client, url, 0, content, tus.checksum(b"other"))).status_code == 460
+    answer = await tus.patch(client, url, 0, content, tus.checksum(content))
+    assert (answer.status_code, answer.json()["code"]) == (422, "too_many_attempts")
+    assert await unfinished(gallery) == []
 
 
 async def test_a_hundred_tiny_requests_make_no_parts(running):

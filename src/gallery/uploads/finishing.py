@@ -5,7 +5,7 @@ together.
 """
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import structlog
 
@@ -18,6 +18,7 @@ from gallery.adapters.postgres.database import Connection, Database
 from gallery.errors import (
     GalleryError,
     ObjectNotFound,
+    ObjectStoreUnavailable,
     ObjectTaken,
     PartsMissing,
     Rejected,
@@ -63,9 +64,13 @@ class Finishing:
         return await self._end(hold, Outcome(response.image, response.state.duplicate))
 
     async def refuse(self, hold: Hold, error: GalleryError) -> Upload:
-        """End the upload with this error."""
+        """End the upload with this error, and remove what the store has of it."""
         log.info("upload.refused", upload=hold.upload.id, error=str(error))
-        return await self._end(hold, Outcome(refusal=error))
+        ended = await self._end(hold, Outcome(refusal=error))
+        if hold.upload.handle is not None:
+            with suppress(ObjectStoreUnavailable):  # the sweep finds what the store still has
+                await self._objects.multipart.abort(hold.upload.key, hold.upload.handle)
+        return ended
 
     async def _assemble(self, hold: Hold) -> Upload:
         """The upload with all its bytes in one object."""

@@ -21,6 +21,8 @@ from gallery.rendering.probe import SIGNATURE_BYTES, sniff
 from gallery.uploads import upload_rows
 from gallery.uploads.model import MAX_PARTS, Hold, replace
 
+SPARE_PARTS = 100  # that an upload may put in vain, beside as many as it needs
+
 
 class PartWriter:
     """Writes at the end of `hold.upload`; `upload` is its state so far.
@@ -95,6 +97,12 @@ class PartWriter:
         least = self.upload.part_bytes * MAX_PARTS // store.max_parts  # smaller ones could be too many
         return store.min_part_bytes == 1 and self._part.tell() >= max(least, SIGNATURE_BYTES)
 
+    def _most_numbers(self) -> int:
+        """Of parts, for the whole upload. A part that was put in vain stays in the store, beside the quota."""
+        needed = -(-(self.upload.size or MAX_PARTS * self.upload.part_bytes) // self.upload.part_bytes)
+        most = self._objects.multipart.max_parts
+        return min(most, most * (2 * needed + SPARE_PARTS) // MAX_PARTS)
+
     async def _put_whole(self) -> None:
         """A file that is smaller than a part is put as any other object."""
         size = self.position  # a put moves the file's position
@@ -109,7 +117,7 @@ class PartWriter:
         handle = self.upload.handle or await self._begin_object()
         async with self._database.primary() as db:
             number = await upload_rows.take_number(db, self._hold)
-        if number > self._objects.multipart.max_parts:
+        if number > self._most_numbers():
             raise TooManyAttempts
         size = self._part.tell()
         part = await self._objects.multipart.put_part(self.upload.key, handle, number, self._start, self._part)

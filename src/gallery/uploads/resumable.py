@@ -203,7 +203,7 @@ class ResumableUploads:
                 body.check()
                 await writer.finish()
         except (NotAPicture, TooManyAttempts) as error:
-            await self._finishing.refuse(hold, error)
+            await self._finishing.refuse(Hold(writer.upload, hold.holder), error)
             raise
         except ObjectNotFound as error:
             raise UploadNotFound(upload=hold.upload.id, cause=str(error)) from error  # its objects have gone
