@@ -122,7 +122,7 @@ def test_the_stream_is_shown_with_a_ticket_where_no_header_can_be_sent(page):
 
 def test_images_come_first_and_administration_last(page):
     sections = re.findall(r'<section id="([\w-]+)">', page)
-    assert sections[:4] == ["start", "images", "notifications", "access"]
+    assert sections[:5] == ["start", "images", "uploads", "notifications", "access"]
     assert sections[-2:] == ["administration", "schemas"]
     assert next(name for name, _ in OPERATION.findall(page)) == "uploadImage"
 
