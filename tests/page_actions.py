@@ -3,6 +3,8 @@
 import asyncio
 import re
 import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import httpx
 from playwright.async_api import Locator, Page, Route, expect
@@ -24,6 +26,23 @@ DATA_TRANSFER_SCRIPT = """
 """
 
 
+@dataclass
+class Visit:
+    """A page, with its console's errors and the requests that were answered with one."""
+
+    page: Page
+    errors: list[str] = field(default_factory=list)
+    failed_responses: list[tuple[int, str]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("response", lambda r: self.failed_responses.append((r.status, r.url)) if r.status >= 400 else None)
+
+    async def find_errors(self) -> list[object]:
+        return [*self.errors, *self.failed_responses, *await self.page.evaluate("window.violations")]
+
+
 def unique_name(word: str) -> str:
     """A name that no other test uses: the gallery is shared with other tests."""
     return f"{word} {uuid.uuid4().hex[:8]}"
@@ -43,6 +62,14 @@ def tile(page: Page, title: str) -> Locator:
 
 async def choose_files(page: Page, *files: dict) -> None:
     await page.locator(".bar input[type=file]").set_input_files(list(files))
+
+
+async def drop(page: Page, *paths: Path) -> None:
+    """Drops a folder as the operating system does; otherwise the files have no folder entries."""
+    browser = await page.context.new_cdp_session(page)
+    data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        await browser.send("Input.dispatchDragEvent", {"type": kind, "x": 300, "y": 300, "data": data})
 
 
 async def expect_ready(page: Page, title: str) -> None:

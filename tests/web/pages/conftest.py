@@ -2,36 +2,19 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import httpx
 import pytest
-from playwright.async_api import Browser, Page
+from playwright.async_api import Browser
 
 from browsers import chromium
+from page_actions import Visit
 
 RECORD_VIOLATIONS = """
     window.violations = [];
     document.addEventListener("securitypolicyviolation", (v) => violations.push(v.violatedDirective + v.blockedURI));
 """
-
-
-@dataclass
-class Visit:
-    """A page, with its console's errors and the requests that were answered with one."""
-
-    page: Page
-    errors: list[str] = field(default_factory=list)
-    failed_responses: list[tuple[int, str]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on("response", lambda r: self.failed_responses.append((r.status, r.url)) if r.status >= 400 else None)
-
-    async def find_errors(self) -> list[object]:
-        return [*self.errors, *self.failed_responses, *await self.page.evaluate("window.violations")]
 
 
 OpenPage: TypeAlias = Callable[..., Awaitable[Visit]]

@@ -1,11 +1,9 @@
 """Folders, dropped and chosen: their pictures are uploaded, and one message names the files that were left out."""
 
-from pathlib import Path
-
 import pytest
 from playwright.async_api import Page, expect
 
-from page_actions import a_photo, expect_ready, unique_name
+from page_actions import a_photo, drop, expect_ready, unique_name
 
 
 @pytest.fixture
@@ -20,14 +18,6 @@ def folder(tmp_path):
     (root / ".DS_Store").write_bytes(b"0")
     (root / "Day 2" / "._TOWER.JPG").write_bytes(b"0")
     return root
-
-
-async def drop(page: Page, *paths: Path) -> None:
-    """Drops a folder as the operating system does; otherwise the files have no folder entries."""
-    browser = await page.context.new_cdp_session(page)
-    data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
-    for kind in ("dragEnter", "dragOver", "drop"):
-        await browser.send("Input.dispatchDragEvent", {"type": kind, "x": 300, "y": 300, "data": data})
 
 
 async def test_a_dropped_folder_is_searched_for_pictures(visit, folder):

@@ -94,7 +94,9 @@ async def test_many_uploads_show_their_progress(visit):
 
     await visit.page.route("**/api/v1/images", slowly)
     await choose_files(visit.page, *files)
-    await expect(visit.page.locator(".message p", has_text=re.compile(r"\d of 5 uploaded$"))).to_be_visible()
+    await expect(
+        visit.page.locator(".message p", has_text=re.compile(r"^\d of 5 uploaded · [\d.]+ \w+ of [\d.]+ kB"))
+    ).to_be_visible()
     await expect(visit.page.locator(".message", has_text="5 of 5 uploaded.")).to_be_visible(timeout=RENDER_TIMEOUT_MS)
     assert await visit.find_errors() == []
 

@@ -1,6 +1,6 @@
 /** Gallery's API as functions. Each failure is a `Problem` with a sentence to show. */
 
-const IMAGES = "/api/v1/images";
+export const IMAGES = "/api/v1/images";
 const PRESETS = "/api/v1/presets";
 const SESSION = "/api/v1/session";
 const PICTURES = "image/avif,image/webp,*/*";
@@ -38,6 +38,7 @@ export class Problem extends Error {
     const details = (body?.errors ?? []).map(({ pointer, detail }) => `${pointer.slice(1)} ${detail}`.trim());
     super([body?.detail ?? "Gallery cannot be reached.", ...details].join(" "));
     this.status = status;
+    this.code = body?.code ?? null;
     this.retryAfter = Number(retryAfter) || 0;
   }
 
@@ -127,7 +128,8 @@ export async function refusal(url) {
   }
 }
 
-async function ask(method, url, headers = {}, body = undefined, signal = undefined) {
+/** @returns {Promise<Response>} */
+export async function ask(method, url, headers = {}, body = undefined, signal = undefined) {
   const content = body ? { "Content-Type": "application/json" } : {};
   const request = { method, headers: { Accept: "application/json", ...content, ...headers }, body: JSON.stringify(body), signal };
   const response = await fetch(url, request).catch(() => {
@@ -138,38 +140,7 @@ async function ask(method, url, headers = {}, body = undefined, signal = undefin
 }
 
 /** The path of a URL: the API's public host may differ from the one of this page. */
-function local(url) {
+export function local(url) {
   const { pathname, search } = new URL(url, location.href);
   return pathname + search;
-}
-
-/**
- * An upload. It uses XMLHttpRequest, since `fetch` reports no progress of what is sent.
- *
- * @param {File} file
- * @param {(part: number) => void} onProgress from 0 to 1
- * @returns {{sent: Promise<void>, answer: Promise<{image: Image, created: boolean}>, abort: () => void}}
- *   `sent` resolves after the last byte, or when no more are sent; `answer` fails with a `Problem`, status -1 if aborted
- */
-export function upload(file, onProgress) {
-  const request = new XMLHttpRequest();
-  const sent = new Promise((resolve) => {
-    request.upload.onloadend = () => resolve();
-  });
-  const answer = new Promise((resolve, reject) => {
-    const fail = (status) => reject(new Problem(status, request.response, request.getResponseHeader("retry-after")));
-    request.onload = () => {
-      if (request.status >= 300 || !request.response) fail(request.status);
-      else resolve({ image: request.response, created: request.status === 201 });
-    };
-    request.onerror = () => fail(0);
-    request.onabort = () => fail(-1);
-  });
-  request.upload.onprogress = ({ loaded, total }) => onProgress(total ? loaded / total : 0);
-  request.open("POST", IMAGES);
-  request.responseType = "json";
-  const form = new FormData();
-  form.append("file", file, file.name);
-  request.send(form);
-  return { sent, answer, abort: () => request.abort() };
 }

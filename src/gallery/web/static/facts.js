@@ -41,7 +41,8 @@ export function row([name, value]) {
   return [term, details];
 }
 
-function bytes(size) {
+/** @param {number} size @returns {string} such as "3.25 MB" */
+export function bytes(size) {
   const power = Math.min(UNITS.length - 1, Math.floor(Math.log10(Math.max(1, size)) / 3));
   return `${(size / 1000 ** power).toLocaleString(undefined, { maximumSignificantDigits: 3 })} ${UNITS[power]}`;
 }

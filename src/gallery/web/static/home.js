@@ -5,6 +5,7 @@ import { Backoff } from "./backoff.js";
 import { Connection } from "./connection.js";
 import { receive } from "./drop.js";
 import { shortcuts } from "./keys.js";
+import { Leftovers } from "./leftovers.js";
 import { Messages } from "./messages.js";
 import { Photos } from "./photos.js";
 import { Rover } from "./rover.js";
@@ -25,7 +26,8 @@ const messages = new Messages($("messages"));
 const connection = new Connection($("connection"));
 const wall = new Wall(list, $("tile"));
 const viewer = new Viewer($("viewer"), $("sure"), wall, messages);
-const uploads = new Uploads(wall, messages, Number(document.body.dataset.maxBytes), {
+const leftovers = new Leftovers(wall, messages, (file) => uploads.add({ files: [file], folders: [], leftOut: 0 }));
+const uploads = new Uploads(wall, messages, leftovers, Number(document.body.dataset.maxBytes), {
   waiting: (is) => connection.waits("uploads", is),
   show,
 });
@@ -51,7 +53,7 @@ function start() {
   photos.watch($("viewer"));
   receive((found) => uploads.add(found));
   shortcuts($("keys"), { u: () => document.querySelector(".bar input[type=file]").click() });
-  addEventListener("beforeunload", (event) => uploads.busy && event.preventDefault());
+  addEventListener("beforeunload", (event) => uploads.sending && event.preventDefault());
   follow({ event: apply, fresh: reload, connection: (is) => connection.connected(is), signedOut: askToSignIn });
   setTimeout(() => isRead() || reading || later || reload(), OPEN_TIMEOUT_MS);
   if (document.body.hasAttribute("data-closed")) applyScopes();
@@ -94,6 +96,7 @@ async function read(ask, again, then) {
     then(page);
     for (const image of page.images) wall.put(image);
     next = page.next;
+    if (!isRead()) leftovers.show();
     document.body.dataset.read = "";
     backoff.reset();
     connection.waits("list", false);

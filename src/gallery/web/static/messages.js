@@ -11,6 +11,8 @@ const MAX_SHOWN = 4;
  * @property {string} [key] a message replaces the one with the same key
  * @property {boolean} [trouble] something went wrong
  * @property {{label: string, run: () => void}} [action]
+ * @property {{label: string, run: () => void}} [other] a second action
+ * @property {boolean} [lasting] it cannot be dismissed, since its actions are nowhere else
  * @property {number} [progress] 0 to 1: a bar, and the message stays until it is replaced or dismissed
  */
 
@@ -45,15 +47,14 @@ export class Messages {
   }
 
   /** The same without an announcement, for messages that change every second. @param {Options} options */
-  update(text, { key = text, trouble = false, action = null, progress = null } = {}) {
-    if (this.muted.has(key)) return;
+  update(text, { key = text, trouble = false, action = null, other = null, lasting = false, progress = null } = {}) {
+    if (this.muted.has(key) && !lasting) return;
     const message = this.shown.get(key) ?? this.#add(key);
     const part = (selector) => message.element.querySelector(selector);
     part("p").textContent = text;
     message.element.classList.toggle("warning", trouble);
-    part(".act").hidden = action === null;
-    part(".act").textContent = action?.label ?? "";
-    part(".act").onclick = () => action.run();
+    for (const [index, button] of message.element.querySelectorAll(".act").entries()) name(button, [action, other][index]);
+    part(".dismiss").hidden = lasting;
     part("progress").hidden = progress === null;
     part("progress").value = progress ?? 0;
     message.left = progress === null ? SHORTEST + READING * text.length + (action ? WITH_ACTION : 0) : Infinity;
@@ -93,9 +94,10 @@ export class Messages {
   }
 
   #dismiss(key) {
-    const lasting = this.shown.get(key).left === Infinity;
+    const { element, left } = this.shown.get(key);
+    if (element.querySelector(".dismiss").hidden) return;
     this.close(key);
-    if (lasting) this.muted.add(key);
+    if (left === Infinity) this.muted.add(key);
   }
 
   #key(event) {
@@ -114,4 +116,10 @@ export class Messages {
     const host = [...document.querySelectorAll("dialog[open]")].at(-1) ?? document.body;
     if (this.box.parentElement !== host) host.append(this.box);
   }
+}
+
+function name(button, action) {
+  button.hidden = action === null;
+  button.textContent = action?.label ?? "";
+  button.onclick = () => action.run();
 }

@@ -6,10 +6,20 @@ import { paint } from "./thumbhash.js";
 
 /** @typedef {import("./api.js").Image} Image */
 
-const WORDS = { uploading: "Uploading", held: "Waiting for the server", waiting: "Waiting", rendering: "Rendering", ready: "", failed: "" };
+const WORDS = {
+  uploading: "Uploading",
+  held: "Waiting for the server",
+  paused: "Paused",
+  unfinished: "",
+  waiting: "Waiting",
+  rendering: "Rendering",
+  ready: "",
+  failed: "",
+};
 const STATES = { PENDING: "waiting", PROCESSING: "rendering", READY: "ready", FAILED: "failed" };
 const FLATTEST = 3; // a panorama wider than this, or a picture taller than that, is cropped on the wall
 const TALLEST = 0.5;
+const MAX_PREVIEW = 32 * 1024 * 1024; // bytes of a file that the browser decodes only to show it while it is uploaded
 const TINY = 32; // px of a longer side: a placeholder would have more pixels than the picture
 
 export class Tile {
@@ -28,6 +38,7 @@ export class Tile {
     this.again = part(".again");
     this.delete = part(".delete");
     this.dismiss = part(".dismiss");
+    this.pause = part(".pause");
     /** @type {?Image} */
     this.image = null;
     /** @type {?File} */
@@ -37,10 +48,12 @@ export class Tile {
     this.local.onerror = () => this.element.classList.add("blind"); // HEIC, in most browsers
   }
 
-  /** The file itself, until there are renditions. */
+  /** The file itself, until there are renditions. @param {File | import("./unfinished.js").Entry} file */
   preview(file) {
     this.file = file;
-    this.local.src = URL.createObjectURL(file);
+    const seen = file instanceof File && file.size <= MAX_PREVIEW;
+    if (seen) this.local.src = URL.createObjectURL(file);
+    this.element.classList.toggle("blind", !seen);
     this.#called(file.name, file.name);
     this.element.dataset.kind = /\.(\w{1,5})$/.exec(file.name)?.[1].toUpperCase() ?? "?";
     this.#state("uploading");
@@ -58,10 +71,10 @@ export class Tile {
     this.word.textContent = part < 1 ? `${Math.floor(part * 100)} %` : "Checking";
   }
 
-  /** The upload waits for others. */
-  wait() {
+  /** The upload waits for others. @param {number} part that has been sent */
+  wait(part) {
     this.#state("uploading");
-    this.bar.value = 0;
+    this.bar.value = part;
     this.word.textContent = "Next";
     this.dismiss.setAttribute("aria-label", `Cancel upload of ${this.file.name}`);
     this.dismiss.title = "Cancel upload";
@@ -72,11 +85,36 @@ export class Tile {
     this.#state("held");
   }
 
+  /** The upload can be paused. @param {() => void} pause */
+  pausable(pause) {
+    this.#switch(pause, "Pause");
+  }
+
+  /** @param {() => void} resume */
+  paused(resume) {
+    this.#state("paused");
+    this.#switch(resume, "Resume");
+  }
+
+  /** The upload has begun before this page was loaded. @param {?number} part that has arrived */
+  unfinished(part, choose, forget) {
+    this.#state("unfinished");
+    this.sentence.textContent = part === null ? "Uploaded in part" : `${Math.floor(part * 100)} % uploaded`;
+    this.again.hidden = false;
+    this.again.textContent = "Choose file";
+    this.again.setAttribute("aria-label", `Choose ${this.file.name} again`);
+    this.again.onclick = choose;
+    this.dismiss.onclick = forget;
+    this.dismiss.setAttribute("aria-label", `Forget the upload of ${this.file.name}`);
+    this.dismiss.title = "Forget the upload";
+  }
+
   /** The upload has failed. @param {?() => void} again */
   fail(sentence, again, dismiss) {
     this.#state("failed");
     this.sentence.textContent = sentence;
     this.again.hidden = again === null;
+    this.again.textContent = "Retry";
     this.again.onclick = again;
     this.delete.hidden = true;
     this.dismiss.onclick = dismiss;
@@ -93,7 +131,8 @@ export class Tile {
     this.sentence.textContent = image.error?.message ?? "";
     this.again.hidden = this.delete.hidden = image.status !== "FAILED";
     this.again.onclick = this.dismiss.onclick = null;
-    this.dismiss.hidden = true;
+    this.again.textContent = "Retry";
+    this.dismiss.hidden = this.pause.hidden = true;
     if (image.status === "READY") this.button.removeAttribute("aria-disabled");
     this.photo.alt = image.alt || image.title;
     if (image.width) this.#shape(image.width, image.height);
@@ -104,6 +143,14 @@ export class Tile {
   remove() {
     this.#forget();
     this.element.remove();
+  }
+
+  #switch(run, verb) {
+    this.pause.hidden = false;
+    this.pause.onclick = run;
+    this.pause.title = `${verb} upload`;
+    this.pause.dataset.verb = verb.toLowerCase();
+    this.pause.setAttribute("aria-label", `${verb} upload of ${this.file.name}`);
   }
 
   #called(title, name) {

@@ -1,8 +1,10 @@
 /** Uploads: three at a time, each with its own tile. All of them wait while the server refuses one. */
 
-import { upload } from "./api.js";
 import { Backoff } from "./backoff.js";
+import { Batch } from "./batch.js";
 import { counted } from "./facts.js";
+import { LARGE, Resumable } from "./resumable.js";
+import { upload } from "./sending.js";
 
 /** @typedef {import("./wall.js").Wall} Wall */
 /** @typedef {import("./tile.js").Tile} Tile */
@@ -10,44 +12,56 @@ import { counted } from "./facts.js";
 const AT_ONCE = 3;
 const MIB = 1024 * 1024;
 const STRIKES = 3; // times that an upload may get no response while others do
-const FEW = 3; // up to so many files, the tiles alone show the progress
+const MAX_TILES = 60; // of waiting uploads: thousands would freeze the page
+const BEAT_MS = 500;
 
 export class Uploads {
   /**
    * @param {Wall} wall
    * @param {import("./messages.js").Messages} messages
+   * @param {import("./leftovers.js").Leftovers} leftovers
    * @param {number} maxBytes of a file
    * @param {object} on
    * @param {(is: boolean) => void} on.waiting whether the server refuses
    * @param {(ids: string[]) => void} on.show show these images
    */
-  constructor(wall, messages, maxBytes, on) {
+  constructor(wall, messages, leftovers, maxBytes, on) {
     this.wall = wall;
     this.messages = messages;
+    this.leftovers = leftovers;
     this.maxBytes = maxBytes;
     this.on = on;
     this.backoff = new Backoff();
     this.waiting = [];
     this.running = new Set();
+    this.paused = new Set();
     this.sent = new Set(); // promises of the responses to uploads that are sent completely
     this.arrivals = 0;
-    this.held = null; // { until, sentence, timer } while the server refuses
-    this.#begin();
+    this.held = null; // { until, sentence } while the server refuses
+    this.timer = null;
+    this.batch = new Batch();
+    addEventListener("online", () => this.#release());
   }
 
   /** @param {import("./drop.js").Found} found */
   add({ files, folders, leftOut }) {
-    if (!this.busy) this.#begin();
+    if (!this.busy) this.batch = new Batch();
     if (folders.length > 0) this.messages.show(contents(files.length, folders, leftOut), { trouble: files.length === 0 });
-    const jobs = files.map((file) => ({ file, tile: this.wall.begin(file), dropped: false, strikes: 0, abort: () => {} }));
+    const jobs = files.map((file) => this.#job(file));
     if (jobs.length === 0) return;
-    this.batch.all += jobs.length;
+    for (const job of jobs) this.batch.jobs.add(job);
     if (folders.length === 0) this.messages.say(`Uploading ${jobs.length === 1 ? jobs[0].file.name : counted(jobs.length, "file")}.`);
     for (const job of jobs) this.#queue(job);
+    this.#next();
   }
 
   get busy() {
-    return this.waiting.length + this.running.size > 0;
+    return this.waiting.length + this.running.size + this.paused.size > 0;
+  }
+
+  /** Whether leaving the page would break something off; a paused upload goes on another time. */
+  get sending() {
+    return this.running.size > 0 || this.held !== null;
   }
 
   /** Resolves after the responses to complete uploads: notifications may name their images earlier. */
@@ -55,35 +69,53 @@ export class Uploads {
     await Promise.allSettled(this.sent);
   }
 
-  /** Messages are about one batch: all files that are added until no upload is left. */
-  #begin() {
-    this.batch = { all: 0, settled: 0, known: [], failed: [], over: false };
+  #job(file) {
+    const known = this.leftovers.take(file);
+    const resumable = file.size >= LARGE ? new Resumable(file, known?.entry) : null;
+    known?.tile.preview(file);
+    return { file, resumable, tile: known?.tile ?? null, sent: 0, strikes: 0, arrivals: 0, dropped: false, ended: null, abort: () => {} };
   }
 
   #queue(job) {
-    if (job.dropped) return;
-    job.tile.wait();
-    job.tile.dismiss.onclick = () => this.#drop(job);
     if (job.file.size > this.maxBytes) {
       this.#fail(job, `The file is larger than ${Math.floor(this.maxBytes / MIB)} MiB, which is the limit.`);
       return;
     }
     this.batch.over = false;
     this.waiting.push(job);
-    this.#next();
+    if (this.waiting.length <= MAX_TILES || job.tile) this.#hang(job);
+  }
+
+  /** The job's tile, as that of an upload that waits for others. */
+  #hang(job) {
+    job.tile ??= this.wall.begin(job.file);
+    job.tile.wait(job.sent / Math.max(1, job.file.size));
+    job.tile.dismiss.onclick = () => this.#drop(job);
+    if (job.resumable) job.tile.pausable(() => this.#pause([job]));
   }
 
   #next() {
     const most = this.backoff.failures > 0 ? 1 : AT_ONCE; // one upload tests whether the server accepts again
-    while (this.waiting.length > 0 && this.running.size < most && !this.held) this.#run(this.waiting.shift());
+    while (this.waiting.length > 0 && this.running.size < most && !this.held) {
+      const job = this.waiting.shift();
+      job.ended = this.#run(job);
+      const last = this.waiting[MAX_TILES - 1];
+      if (last && !last.tile) this.#hang(last);
+    }
+    this.timer ??= setInterval(() => this.#beat(), BEAT_MS);
     this.#tell();
   }
 
   async #run(job) {
     this.running.add(job);
-    const { sent, answer, abort } = upload(job.file, (part) => job.tile.progress(part));
+    if (!job.tile) this.#hang(job);
+    const show = (bytes) => {
+      job.sent = bytes;
+      job.tile.progress(bytes / Math.max(1, job.file.size));
+    };
+    const { sent, answer, abort } = job.resumable ? job.resumable.run(show, () => this.#accepted(job)) : upload(job.file, show);
     job.abort = abort;
-    job.tile.progress(0);
+    show(job.sent);
     sent.then(() => this.sent.add(answer));
     try {
       const { image, created } = await answer;
@@ -97,13 +129,20 @@ export class Uploads {
     }
   }
 
+  /** The server takes bytes, if not yet the whole file. */
+  #accepted(job) {
+    job.strikes = 0;
+    if (this.held || this.backoff.failures === 0) return;
+    this.backoff.reset();
+    this.on.waiting(false);
+    this.#next();
+  }
+
   #arrived(job, image, created) {
-    if (!this.held) {
-      this.backoff.reset();
-      this.on.waiting(false);
-    }
+    this.#accepted(job);
     this.arrivals += 1;
     this.batch.settled += 1;
+    job.sent = job.file.size;
     this.wall.adopt(job.tile, image);
     if (created) return;
     const { known, all } = this.batch;
@@ -113,12 +152,13 @@ export class Uploads {
   }
 
   async #refused(job, problem) {
+    if (problem.status === -1) return; // cancelled or paused
     const unanswered = problem.status === 0;
     const unread = unanswered && !(await readable(job.file));
-    if (job.dropped) return;
+    if (job.dropped || this.paused.has(job)) return;
     if (unread) this.#fail(job, "The file can no longer be read.");
     else if (problem.passing && !(unanswered && this.#isHopeless(job))) this.#hold(job, problem);
-    else this.#fail(job, problem.message, problem.passing || problem.status >= 500 || problem.status === 401);
+    else this.#fail(job, problem.message, problem.passing || problem.status >= 500 || [401, 409, 423].includes(problem.status));
   }
 
   /** Whether the upload repeatedly gets no response while others succeed. */
@@ -131,52 +171,61 @@ export class Uploads {
   #hold(job, problem) {
     this.waiting.push(job); // at the end: this file may be the cause
     job.tile.hold();
+    this.batch.rest();
     if (this.held) return;
-    const until = Date.now() + this.backoff.next(problem.retryAfter);
-    this.held = { until, sentence: problem.message, timer: setInterval(() => this.#count(), 500) };
+    this.held = { until: Date.now() + this.backoff.next(problem.retryAfter), sentence: problem.message };
     if (this.backoff.failures === 1) this.messages.say(`${problem.message} The upload waits for the server.`);
     this.on.waiting(true);
   }
 
-  #count() {
-    if (Date.now() < this.held.until) this.#tell();
-    else this.#release();
-  }
-
   #release() {
     if (!this.held) return;
-    clearInterval(this.held.timer);
     this.held = null;
     this.#next();
   }
 
-  /** Show the progress of all uploads, if they are many or wait. */
+  #beat() {
+    if (this.held && Date.now() >= this.held.until) this.#release();
+    else this.#tell();
+  }
+
+  /** Show the progress of all uploads, if they are many or large, or wait. */
   #tell() {
-    const { all, settled, failed } = this.batch;
-    const progress = (settled + failed.length) / all;
-    if (!this.busy) this.#end();
-    else if (this.held) {
+    if (!this.busy) {
+      this.#end();
+      return;
+    }
+    const { batch } = this;
+    const common = { key: "uploads", progress: batch.progress };
+    const cancel = { label: batch.all === 1 ? "Cancel" : "Cancel the rest", run: () => this.#cancel() };
+    if (this.held) {
       const seconds = Math.max(1, Math.ceil((this.held.until - Date.now()) / 1000));
       const text = `${this.held.sentence} ${counted(this.waiting.length, "upload waits", "uploads wait")} for the server; next attempt in ${seconds} s.`;
-      const action = { label: "Try now", run: () => this.#release() };
-      this.messages.update(text, { key: "uploads", trouble: true, progress, action });
-    } else if (all > FEW || this.backoff.failures > 0) {
-      const action = { label: "Cancel the rest", run: () => this.#cancel() };
-      this.messages.update(`${settled} of ${all} uploaded`, { key: "uploads", progress, action });
+      this.messages.update(text, { ...common, trouble: true, action: { label: "Try now", run: () => this.#release() } });
+    } else if (this.running.size + this.waiting.length === 0) {
+      const resume = { label: "Resume", run: () => this.#resume([...this.paused]) };
+      this.messages.update(`Paused · ${batch.describe()}`, { ...common, lasting: true, action: resume, other: cancel });
+    } else if (batch.isLong || this.backoff.failures > 0) {
+      batch.measure(Date.now());
+      const pause = { label: "Pause", run: () => this.#pauseAll() };
+      this.messages.update(batch.describe(), { ...common, action: pause, other: cancel });
     }
   }
 
   #end() {
+    clearInterval(this.timer);
+    this.timer = null;
     if (this.batch.over) return;
     this.batch.over = true;
     this.on.waiting(false);
-    const { all, settled } = this.batch;
-    if (all > FEW) this.messages.show(`${settled} of ${all} uploaded.`, { key: "uploads" });
+    const { all, settled, isLong } = this.batch;
+    if (isLong && all > 1 && settled > 0) this.messages.show(`${settled.toLocaleString()} of ${all.toLocaleString()} uploaded.`, { key: "uploads" });
     else this.messages.close("uploads");
   }
 
   #fail(job, sentence, again = false) {
     this.batch.failed.push(job);
+    job.tile ??= this.wall.begin(job.file);
     job.tile.fail(sentence, again ? () => this.#retry(job) : null, () => this.#drop(job));
     const { all, failed } = this.batch;
     const text = all === 1 ? `${job.file.name}: ${sentence}` : `${failed.length} of ${all} ${failed.length === 1 ? "was" : "were"} not uploaded.`;
@@ -187,21 +236,60 @@ export class Uploads {
   #retry(job) {
     job.strikes = 0;
     this.batch.failed = this.batch.failed.filter((other) => other !== job);
+    this.batch.jobs.add(job);
     this.#queue(job);
+    this.#next();
+  }
+
+  /** Small files that are being sent are not broken off. */
+  #pauseAll() {
+    this.#pause([...this.waiting, ...[...this.running].filter(({ resumable }) => resumable)]);
+    this.messages.say("The uploads are paused.");
+  }
+
+  #pause(jobs) {
+    const chosen = new Set(jobs);
+    this.waiting = this.waiting.filter((job) => !chosen.has(job));
+    for (const job of chosen) {
+      this.paused.add(job);
+      job.abort();
+      job.tile?.paused(() => this.#resume([job]));
+    }
+    this.batch.rest();
+    this.#afterRemoval();
+  }
+
+  async #resume(jobs) {
+    await Promise.all(jobs.map(({ ended }) => ended));
+    for (const job of jobs) if (this.paused.delete(job)) this.#queue(job);
+    this.#next();
   }
 
   #cancel() {
-    for (const job of [...this.waiting, ...this.running]) this.#drop(job);
+    const rest = [...this.waiting, ...this.running, ...this.paused];
+    this.waiting = [];
+    for (const job of rest) this.#remove(job);
+    this.#afterRemoval();
     this.messages.say("The other uploads are cancelled.");
   }
 
   #drop(job) {
+    this.#remove(job);
+    this.#afterRemoval();
+  }
+
+  #remove(job) {
     this.waiting = this.waiting.filter((other) => other !== job);
-    this.batch.all -= 1;
+    this.paused.delete(job);
+    this.batch.jobs.delete(job);
     this.batch.failed = this.batch.failed.filter((other) => other !== job);
     job.dropped = true;
     job.abort();
-    job.tile.remove();
+    job.resumable?.cancel();
+    job.tile?.remove();
+  }
+
+  #afterRemoval() {
     if (this.held && this.waiting.length === 0) this.#release();
     else this.#tell();
   }

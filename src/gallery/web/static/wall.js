@@ -22,7 +22,7 @@ export class Wall extends EventTarget {
     this.gone = new Set(); // ids of removed images, which an old response must not bring back
   }
 
-  /** A tile for a file that is not yet uploaded; such tiles come first. */
+  /** A tile for a file that is not yet uploaded; such tiles come first. @param {File | import("./unfinished.js").Entry} file */
   begin(file) {
     const tile = new Tile(this.template);
     tile.preview(file);
