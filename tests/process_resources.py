@@ -49,10 +49,10 @@ def own_memory(pid: int) -> int:
 
 def temporary_bytes(pid: int) -> int:
     """The sizes of all open files without a name."""
-    total = 0
+    sizes: dict[int, int] = {}  # by inode: a file may be open twice
     for path in Path(f"/proc/{pid}/fd").iterdir():
         with suppress(FileNotFoundError):  # closed meanwhile
             found = path.stat()
             if stat.S_ISREG(found.st_mode) and not found.st_nlink:
-                total += found.st_size
-    return total
+                sizes[found.st_ino] = found.st_size
+    return sum(sizes.values())

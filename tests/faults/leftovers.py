@@ -47,7 +47,7 @@ async def _leftovers(gallery: Gallery) -> set[str]:
         async for batch in gallery.objects.multipart.list_unfinished(FUTURE)
         for found in batch
     }
-    keys = {key for key in await stored_keys(gallery) if key.startswith(("original/", "uploads/"))}
+    keys = {key for key in await stored_keys(gallery) if key.startswith(("original/", "tails/"))}
     files = gallery.settings.data_path / "objects"
     hidden = {str(path) for path in files.rglob("*") if path.is_file() and HIDDEN_FOLDERS & set(path.parts)}
     return rows | unfinished | (keys - originals) | hidden
