@@ -36,6 +36,12 @@ UPLOAD_SIZE = Histogram(
     buckets=SIZE_BUCKETS,
     datadog_name="upload.size",
 )
+UPLOADS_BEGUN = Counter("uploads_begun_total", "Uploads in several requests that began, by protocol", "protocol")
+UPLOADS_ENDED = Counter(
+    "uploads_ended_total",
+    "Uploads in several requests that ended: image, duplicate, refused, cancelled or expired",
+    *("protocol", "outcome"),
+)
 ATTEMPTS = Counter("attempts_total", "Attempts to render an image, by outcome", "outcome")
 FAILURES = Counter("images_failed_total", "Images that became FAILED, by error code", "code")
 STEP_DURATION = Histogram(

@@ -10,6 +10,7 @@ from gallery.access.model import Caller, Scope
 from gallery.adapters.objects.store import ObjectStore
 from gallery.adapters.postgres.database import Connection
 from gallery.errors import CredentialNotValid, GalleryError, ObjectStoreUnavailable
+from gallery.ops import metrics
 from gallery.uploads import upload_rows
 from gallery.uploads.model import Upload
 from gallery.uploads.resumable import ResumableUploads
@@ -51,6 +52,7 @@ class UploadCleaning:
             await self._uploads.settle(caller, upload.id)
         except CredentialNotValid:  # its ticket was revoked: no request can end it any more
             await self._uploads.forget(upload)
+            metrics.UPLOADS_ENDED.add(upload.protocol, "expired")
             log.info("upload.forgotten", upload=upload.id, ticket=upload.ticket_id)
         except GalleryError as error:  # it was refused, or a later sweep tries again
             log.info("upload.not_finished", upload=upload.id, error=str(error))
@@ -60,6 +62,7 @@ class UploadCleaning:
             if upload.handle is not None and not upload.stored:
                 await self._objects.multipart.abort(upload.key, upload.handle)
             await upload_rows.delete(db, upload)
+            metrics.UPLOADS_ENDED.add(upload.protocol, "expired")
             log.info("upload.expired", upload=upload.id, received=upload.received, size=upload.size)
 
     async def _abort_unknown(self, db: Connection) -> None:

@@ -26,6 +26,7 @@ from gallery.errors import (
 )
 from gallery.failpoints import Failpoint
 from gallery.images import object_rows
+from gallery.ops import metrics
 from gallery.uploads import upload_rows
 from gallery.uploads.add import TransactionHook, UploadResult
 from gallery.uploads.form import Form
@@ -60,6 +61,7 @@ class Finishing:
         except Rejected as error:
             return await self.refuse(hold, error)
         if not response.replayed:  # else the image was committed by an earlier upload, and this one has not ended
+            _count_end(upload, Outcome(response.image, response.state.duplicate))
             return await self._find(hold)
         return await self._end(hold, Outcome(response.image, response.state.duplicate))
 
@@ -136,6 +138,7 @@ class Finishing:
             await upload_rows.end(db, hold, outcome)
             await upload_rows.give_back_use(db, hold.upload)
             await object_rows.release(db, hold.upload.id)
+        _count_end(hold.upload, outcome)
         return replace(hold.upload, stored=True, outcome=outcome)
 
     async def _find(self, hold: Hold) -> Upload:
@@ -144,3 +147,8 @@ class Finishing:
         if found is None:
             raise UploadNotFound(upload=hold.upload.id)
         return found
+
+
+def _count_end(upload: Upload, outcome: Outcome) -> None:
+    name = "refused" if outcome.refusal is not None else "duplicate" if outcome.duplicate else "image"
+    metrics.UPLOADS_ENDED.add(upload.protocol, name)

@@ -31,6 +31,7 @@ from gallery.errors import (
 )
 from gallery.images.model import ImageId, new_id
 from gallery.local_disk.space import translate_disk_full
+from gallery.ops import metrics
 from gallery.settings import UploadSettings
 from gallery.uploads import begin_rows, schema, tickets, upload_rows
 from gallery.uploads.finishing import Finishing
@@ -97,6 +98,7 @@ class ResumableUploads:
             if begun is not None:
                 return begun
             upload = await begin_rows.create(db, new_id(), caller, new, self._settings)
+        metrics.UPLOADS_BEGUN.add(upload.protocol)
         log.info("upload.created", upload=upload.id, protocol=upload.protocol, size=upload.size)
         return upload
 
@@ -157,16 +159,18 @@ class ResumableUploads:
     async def cancel(self, caller: Caller, id_: ImageId) -> None:
         """Forget an upload and its bytes; of one that has ended, the image stays. Raises `UploadNotFound`."""
         upload = await self.find(caller, id_)
-        await self.forget(upload)
+        if await self.forget(upload):
+            metrics.UPLOADS_ENDED.add(upload.protocol, "cancelled")
         log.info("upload.cancelled", upload=upload.id)
 
-    async def forget(self, upload: Upload) -> None:
-        """The same for any upload."""
+    async def forget(self, upload: Upload) -> bool:
+        """The same for any upload. False if it had ended already."""
         async with self._database.writing() as db:
             forgotten = await upload_rows.forget(db, upload.id)
         if forgotten is not None and forgotten.outcome is None and forgotten.handle is not None:
             with suppress(ObjectStoreUnavailable):  # the sweep finds what the store still has
                 await self._objects.multipart.abort(forgotten.key, forgotten.handle)
+        return forgotten is not None and forgotten.outcome is None
 
     @asynccontextmanager
     async def hold(self, upload: Upload) -> AsyncIterator[tuple[Hold, Activity]]:
