@@ -207,7 +207,7 @@ class ResumableUploads:
                 body.check()
                 await writer.finish()
         except (NotAPicture, TooManyAttempts) as error:
-            await self._finishing.refuse(Hold(writer.upload, hold.holder), error)
+            await self._finishing.refuse(hold, error)
             raise
         except ObjectNotFound as error:
             raise UploadNotFound(upload=hold.upload.id, cause=str(error)) from error  # its objects have gone
