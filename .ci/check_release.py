@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+SERVER = "src/gallery/__init__.py"
+CLIENT = "clients/python/src/gallery_client/__init__.py"
 VERSION = re.compile(r"\d+\.\d+\.\d+(-(a|b|rc)\.\d+)?")  # valid for package indexes too
 
 
@@ -24,7 +26,9 @@ def main(tag: str, repository: str) -> int:
 def problems(source: Path, tag: str, repository: str) -> Iterator[str]:
     version = written_version(source)
     if tag != f"v{version}":
-        yield f"The tag is {tag}, but src/gallery/__init__.py has {version}."
+        yield f"The tag is {tag}, but {SERVER} has {version}."
+    if (of_client := written_version(source, CLIENT)) != version:
+        yield f"{CLIENT} has {of_client}, but {SERVER} has {version}."
     if not VERSION.fullmatch(version):
         yield f"The version {version} is not like 1.2.3 or 1.2.3-rc.1."
     if not re.search(
@@ -36,10 +40,10 @@ def problems(source: Path, tag: str, repository: str) -> Iterator[str]:
         yield f"The repository in pyproject.toml is {address}, but this is {repository}."
 
 
-def written_version(source: Path) -> str:
-    found = re.search(r'^__version__ = "(.+)"$', (source / "src/gallery/__init__.py").read_text(), re.MULTILINE)
+def written_version(source: Path, path: str = SERVER) -> str:
+    found = re.search(r'^__version__ = "(.+)"$', (source / path).read_text(), re.MULTILINE)
     if not found:
-        raise ValueError("src/gallery/__init__.py has no __version__")
+        raise ValueError(f"{path} has no __version__")
     return found[1]
 
 

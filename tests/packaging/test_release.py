@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from check_release import ROOT, problems
+from check_release import CLIENT, ROOT, SERVER, problems
 from gallery import __version__
 
 HERE = "https://github.com/gallery-api/gallery-api"
@@ -15,7 +15,7 @@ HERE = "https://github.com/gallery-api/gallery-api"
 @pytest.fixture
 def source(tmp_path):
     """This version, as it stands when it is released."""
-    for name in ("pyproject.toml", "CHANGELOG.md", "src/gallery/__init__.py"):
+    for name in ("pyproject.toml", "CHANGELOG.md", SERVER, CLIENT):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
     write(tmp_path, __version__, f"## [{__version__}] — 2026-12-01")
@@ -23,7 +23,8 @@ def source(tmp_path):
 
 
 def write(source, version, heading):
-    (source / "src/gallery/__init__.py").write_text(f'__version__ = "{version}"\n')
+    for name in (SERVER, CLIENT):
+        (source / name).write_text(f'__version__ = "{version}"\n')
     (source / "CHANGELOG.md").write_text(f"# Changelog\n\n{heading}\n")
 
 
@@ -37,6 +38,12 @@ def test_a_consistent_version_may_be_published(source, version):
 def test_a_tag_of_another_version_is_refused(source, tag):
     write(source, "1.2.3", "## [1.2.3] — 2026-12-01")
     assert list(problems(source, tag, HERE)) == [f"The tag is {tag}, but src/gallery/__init__.py has 1.2.3."]
+
+
+def test_a_client_of_another_version_is_refused(source):
+    (source / CLIENT).write_text('__version__ = "1.2.3"\n')
+    [problem] = problems(source, f"v{__version__}", HERE)
+    assert problem == f"{CLIENT} has 1.2.3, but {SERVER} has {__version__}."
 
 
 def test_an_unreleased_changelog_is_refused(source):
