@@ -27,7 +27,7 @@ from process_resources import temporary_bytes, watched
 MIB = 1024 * 1024
 IN_FULL = os.environ.get("FAULTS") == "long"
 CONCURRENCY, SIZE = (32, 256 * MIB) if IN_FULL else (8, 40 * MIB)
-MAX_MORE_MEMORY = 64_000_000
+MAX_MORE_MEMORY = 64 * MIB
 PHOTOS, PHOTO_BYTES = (1000, 200_000) if IN_FULL else (40, 200_000)
 LARGE_PHOTOS, LARGE_BYTES = (8, 60 * MIB) if IN_FULL else (1, 30 * MIB)
 CUTS, KILLS = (10, 5) if IN_FULL else (4, 2)
