@@ -260,9 +260,7 @@ async def test_a_lost_answer_to_the_last_byte_makes_one_image(large, photo_file)
 async def test_after_a_reload_the_upload_goes_on_with_the_same_file(large, photo_file):
     unfinished = await leave_unfinished(large, photo_file)
     await expect(unfinished.locator(".sentence")).to_have_text(re.compile(r"^[1-9]\d? % uploaded$"))
-    await expect(large.page.locator(".message p")).to_have_text(
-        "1 upload is unfinished. Choose the files again to go on."
-    )
+    await expect(large.page.locator(".message p")).to_have_text("1 upload waits for its file.")
     async with large.page.expect_file_chooser() as chooser:
         await unfinished.get_by_role("button", name=f"Choose {photo_file.name} again").click()
     await (await chooser.value).set_files(photo_file)
@@ -333,6 +331,23 @@ async def test_an_upload_that_has_ended_meanwhile_disappears(large, photo_file):
     await large.expect_arrived(photo_file)
     await expect(large.page.locator(".tile")).to_have_count(1)
     assert await large.visit.find_errors() == []
+
+
+async def test_a_refusal_whose_answer_was_lost_is_shown_after_a_reload(large, tmp_path):
+    async def lose_the_answer(route: Route) -> None:
+        await route.fetch()
+        await route.abort()
+
+    noise = tmp_path / f"{unique_name('Noise')}.jpg"
+    noise.write_bytes(random.Random(1).randbytes(9 * MIB))
+    await large.page.route("**/api/v1/uploads/*", lose_the_answer, times=1)
+    await choose(large.page, noise)
+    await expect(large.page.locator(".message", has_text="Gallery cannot be reached.")).to_be_visible()
+    await large.load()
+    await expect(large.page.locator(".message.warning")).to_contain_text(f"{noise.name}: ")
+    await expect(large.page.locator(".message.warning")).to_contain_text("not a supported picture")
+    await expect(large.page.locator(".tile")).to_have_count(0)
+    assert await large.page.evaluate("Object.keys(localStorage)") == []
 
 
 async def test_an_upload_of_another_tab_is_left_alone(large, photo_file):

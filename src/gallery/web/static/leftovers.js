@@ -26,7 +26,7 @@ export class Leftovers {
   async show() {
     for (const entry of await abandoned()) await this.#check(entry);
     if (this.tiles.size === 0) return;
-    const text = `${counted(this.tiles.size, "upload is", "uploads are")} unfinished. Choose the files again to go on.`;
+    const text = counted(this.tiles.size, "upload waits for its file.", "uploads wait for their files.");
     const run = () => document.querySelector(".bar input[type=file]").click();
     this.messages.show(text, { key: KEY, action: { label: "Choose files", run } });
   }
