@@ -14,10 +14,12 @@ import photos
 import tus_requests as tus
 from conftest import running_application
 from credentials import bearer_headers, closed_application, create_upload_ticket, make_token, upload_headers
-from factories import expire_pending_puts, stored_keys
+from factories import expire_pending_puts, post, stored_keys
 from gallery.errors import DatabaseUnavailable
 from gallery.settings import Settings
 from gallery.uploads import direct, upload_rows
+from gallery.uploads.add import NewImages
+from gallery.uploads.idempotency import Idempotency
 from gallery.uploads.model import Upload
 from gallery.wiring import Gallery
 from s3 import create_bucket
@@ -169,6 +171,29 @@ async def test_a_whole_file_whose_row_was_lost_may_be_sent_again_in_chunks(runni
     for offset in range(0, len(content), 50_000):
         answer = await tus.patch(client, url, offset, content[offset : offset + 50_000])
         assert answer.status_code == 204, answer.text
+    assert await swept_keys(gallery) == {f"original/{answer.headers['Gallery-Image']}"}
+
+
+async def test_an_end_does_not_wait_for_the_idempotency_key_of_a_killed_process(running, monkeypatch):
+    """The request that holds the upload has its key, too, also after a process that died while it ended the upload."""
+    gallery, client = running
+    content = photos.a_jpeg()
+    url = await tus.created(client, len(content), idempotencyKey="k1")
+
+    async def never_released(*_: object) -> bool:
+        return True
+
+    async def killed(*_: object) -> None:
+        raise DatabaseUnavailable
+
+    monkeypatch.setattr(Idempotency, "_try_release", never_released)
+    monkeypatch.setattr(NewImages, "add", killed)
+    assert (await tus.patch(client, url, 0, content)).status_code == 503
+    monkeypatch.undo()
+    form = await post(client, content, headers={"Idempotency-Key": "k1"}, name="")
+    assert (form.status_code, form.json()["code"]) == (409, "still_in_flight"), "others wait for the key"
+    answer = await tus.head(client, url)
+    assert answer.status_code == 200
     assert await swept_keys(gallery) == {f"original/{answer.headers['Gallery-Image']}"}
 
 

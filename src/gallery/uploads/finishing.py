@@ -57,7 +57,9 @@ class Finishing:
             caller = await self._upload_tickets.find(upload.ticket_id)
         form, end = self._form(upload, sha256), self._end_hook(hold)
         try:
-            response = await self._uploads.receive(caller, upload.idempotency_key, form, end, use_taken=True)
+            response = await self._uploads.receive(
+                caller, upload.idempotency_key, form, end, use_taken=True, lock_holder=upload.id
+            )
         except Rejected as error:
             return await self.refuse(hold, error)
         if not response.replayed:  # else the image was committed by an earlier upload, and this one has not ended

@@ -30,7 +30,7 @@ ACQUIRE = """
     ON CONFLICT (owner, route, key) DO UPDATE
     SET holder = excluded.holder, ends_at = excluded.ends_at, fingerprint = NULL, status = NULL, image_id = NULL,
         body = NULL
-    WHERE idempotency.ends_at <= now()
+    WHERE idempotency.ends_at <= now() OR (idempotency.holder = excluded.holder AND idempotency.status IS NULL)
     RETURNING true
 """
 FIND_RESPONSE = """
@@ -71,10 +71,12 @@ class StoredResponse(Struct, frozen=True):
 class KeyLock:
     """One request's lock on its key; a request without a key has a lock that does nothing."""
 
-    def __init__(self, key: IdempotencyKey | None, stored: StoredResponse | None = None) -> None:
+    def __init__(
+        self, key: IdempotencyKey | None, stored: StoredResponse | None = None, holder: str | None = None
+    ) -> None:
         self._key = key
         self._stored = stored
-        self._holder = str(uuid4())
+        self._holder = holder or str(uuid4())
 
     @property
     def parameters(self) -> tuple[str, ...]:
@@ -107,9 +109,12 @@ class Idempotency:
         self._releasing: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
-    async def lock(self, key: IdempotencyKey | None) -> AsyncIterator[KeyLock]:
-        """Lock the key for the block, and release it if the block fails. Raises `StillInFlight`."""
-        key_lock = await self._acquire(key) if key else KeyLock(None)
+    async def lock(self, key: IdempotencyKey | None, holder: str | None = None) -> AsyncIterator[KeyLock]:
+        """Lock the key for the block, and release it if the block fails. Raises `StillInFlight`.
+
+        `holder`, a UUID, takes the lock over from a process that died with it; otherwise each lock has another holder.
+        """
+        key_lock = await self._acquire(key, holder) if key else KeyLock(None)
         renewing = run_in_background(self._renew(key_lock), "idempotency") if key else nullcontext()
         try:
             async with renewing:
@@ -118,8 +123,8 @@ class Idempotency:
             await asyncio.shield(self._release(key_lock))
             raise
 
-    async def _acquire(self, key: IdempotencyKey) -> KeyLock:
-        lock = KeyLock(key)
+    async def _acquire(self, key: IdempotencyKey, holder: str | None) -> KeyLock:
+        lock = KeyLock(key, holder=holder)
         async with self._database.primary() as db:
             if await db.fetchval(ACQUIRE, *lock.parameters, self._lease):
                 return lock

@@ -72,17 +72,18 @@ class Uploads:
         in_transaction: TransactionHook = no_hook,
         *,
         use_taken: bool = False,
+        lock_holder: str | None = None,
     ) -> UploadResponse:
         """Add the photo in `body`, or return the stored response to its `key`.
 
         `in_transaction` runs in the transaction that adds or finds the image, unless the response was stored.
-        `use_taken`: the upload has taken its use of an upload ticket as it began. Raises `StillInFlight`,
-        `IdempotencyKeyReused`, `CredentialNotValid` if the credential was revoked while the body arrived,
-        `UploadTicketUsedUp`, `TypeNotAccepted`, and the errors of `read_form` and `NewImages.add`.
+        `use_taken`: the upload took its use of an upload ticket as it began. `lock_holder`: see `Idempotency.lock`.
+        Raises `StillInFlight`, `IdempotencyKeyReused`, `CredentialNotValid` if the credential was revoked while the
+        body arrived, `UploadTicketUsedUp`, `TypeNotAccepted`, and the errors of `read_form` and `NewImages.add`.
         """
         idempotency_key = None if key is None else IdempotencyKey(caller.owner, _key_route(caller), key)
         async with (
-            self._idempotency.lock(idempotency_key) as lock,
+            self._idempotency.lock(idempotency_key, lock_holder) as lock,
             tickets.checked_body(caller, body, takes_use=not (use_taken or lock.answered)) as form,
         ):
             if await self._access.is_revoked(caller):
