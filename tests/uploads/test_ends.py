@@ -2,12 +2,18 @@
 
 import asyncio
 import hashlib
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 import photos
 import tus_requests as tus
+from conftest import running_application
 from credentials import create_upload_ticket, upload_headers
 from factories import post, stored_keys
 from gallery.errors import ObjectStoreUnavailable
@@ -138,6 +144,30 @@ async def test_a_hundred_tiny_requests_make_no_parts(running):
     assert image["sha256"] == hashlib.sha256(content).hexdigest()
     await sweep(gallery)
     assert len(await stored_keys(gallery)) == 1
+
+
+@pytest.fixture
+def small_disk(environment) -> Iterator[dict[str, str]]:
+    """A gallery's environment whose objects are on a file system of 4 MiB."""
+    if os.geteuid():
+        pytest.skip("only root may mount a small file system")
+    objects = Path(environment["GALLERY_DATA_DIR"]) / "objects"
+    objects.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4M", "tmpfs", objects], check=True)
+    try:
+        yield environment
+    finally:
+        subprocess.run(["umount", "-l", objects], check=True)
+
+
+async def test_a_full_disk_is_no_fault_of_the_client(small_disk):
+    content = large_photo(9 * MIB)
+    async with running_application(small_disk) as (_, client):
+        url = await tus.created(client, len(content))
+        answer = await tus.patch(client, url, 0, content)
+        assert (answer.status_code, answer.json()["code"]) == (503, "no_room")
+        assert (await tus.head(client, url)).headers["Upload-Offset"] == "0"
+        assert (await tus.patch(client, url, 0, content[:MIB])).status_code == 204, "the space is free again"
 
 
 # --- directly to the store --------------------------------------------------------------------------------------------
