@@ -117,6 +117,16 @@ async def test_an_idempotency_key_is_for_one_file(running, change):
     assert answer.json()["code"] == direct_answer.json()["code"] == "idempotency_key_reused"
 
 
+async def test_an_idempotency_key_may_be_a_header_of_tus_too(running):
+    _, client = running
+    first = await tus.created(client, 8, {"Idempotency-Key": "k1"})
+    assert await tus.created(client, 8, {"Idempotency-Key": "k1"}) == first
+    assert await tus.created(client, 8, idempotencyKey="k1") == first
+    assert await tus.created(client, 8, {"Idempotency-Key": "k1"}, idempotencyKey="k2") != first
+    answer = await tus.create(client, 8, {"Idempotency-Key": ""})
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_header")
+
+
 async def test_a_key_of_an_unfinished_upload_is_in_use_by_other_ways(running):
     _, client = running
     content = photos.a_jpeg()

@@ -117,16 +117,17 @@ def _header(name: str, description: str, example: str = "", schema: Schema = TEX
     return Parameter(name, "header", schema=schema, description=description, examples=examples)
 
 
+IDEMPOTENCY_KEY = _header(
+    "Idempotency-Key",
+    "Makes the upload safe to repeat for 24 hours: a repeated request gets the first answer",
+    schema=Schema(type=OpenAPIType.STRING, min_length=1, max_length=255, pattern="^[!-~]+$"),
+)
 _HEADERS = [
     _header("Content-Disposition", "The name of the file in a raw body (RFC 6266)", DISPOSITION_EXAMPLE),
     _header(
         "Repr-Digest", "The SHA-256 of the file in a raw body (RFC 9530); `Content-Digest` counts, too", DIGEST_EXAMPLE
     ),
-    _header(
-        "Idempotency-Key",
-        "Makes the upload safe to repeat for 24 hours: a repeated request gets the first answer",
-        schema=Schema(type=OpenAPIType.STRING, min_length=1, max_length=255, pattern="^[!-~]+$"),
-    ),
+    IDEMPOTENCY_KEY,
     _header("Prefer", "`wait=10` delays the answer until READY or FAILED, for at most 10 seconds; up to 60"),
 ]
 
@@ -136,7 +137,7 @@ class TusCreation(Operation):
     """Documents the headers of a creation; bytes in its body are the first of the file."""
 
     def __post_init__(self) -> None:
-        self.parameters = [TUS_VERSION, LENGTH, METADATA, CHECKSUM]
+        self.parameters = [TUS_VERSION, LENGTH, METADATA, CHECKSUM, IDEMPOTENCY_KEY]
         self.request_body = RequestBody({CHUNK_TYPE: OpenAPIMediaType(schema=CHUNK)}, required=False)
 
 

@@ -35,8 +35,11 @@ def check_extensions(headers: Mapping[str, str]) -> None:
         raise InvalidHeader("no Upload-Concat:", "uploads are not joined; parallel parts are for direct uploads")
 
 
-def parse_creation(length: str | None, metadata: str | None) -> NewUpload:
-    """What `Upload-Length` and `Upload-Metadata` say. Raises `InvalidHeader`, `InvalidField`, `EmptyFile`."""
+def parse_creation(length: str | None, metadata: str | None, key: str | None = None) -> NewUpload:
+    """What `Upload-Length`, `Upload-Metadata` and `Idempotency-Key` say; a key in the metadata comes first.
+
+    Raises `InvalidHeader`, `InvalidField`, `EmptyFile`.
+    """
     size = parse_number("Upload-Length", length)
     if size == 0:
         raise EmptyFile
@@ -51,7 +54,7 @@ def parse_creation(length: str | None, metadata: str | None) -> NewUpload:
         file_name=clean_name(name),
         fields=[field for key in FORM_FIELDS if key in values for field in _fields(key, values[key])],
         sha256=parse_sha256(values[SHA256_FIELD]) if values.get(SHA256_FIELD) else None,
-        idempotency_key=_parse_key(values.get("idempotencyKey")),
+        idempotency_key=_parse_key(values.get("idempotencyKey")) or key,
         metadata=metadata or "",
     )
 

@@ -22,6 +22,7 @@ from gallery.uploads.model import Upload, parse_upload_id
 from gallery.uploads.openapi import REFUSALS, TUS_ERRORS, TusCreation, TusPatch
 from gallery.uploads.resumable import ResumableUploads
 from gallery.uploads.schema import UnfinishedUploadView, unfinished_view
+from gallery.uploads.service import parse_idempotency_key
 
 CHUNK_TYPE = "application/offset+octet-stream"
 NO_STORE = {"Cache-Control": "no-store"}
@@ -69,7 +70,8 @@ async def create(
     headers = request.headers
     _check_version(headers)
     tus.check_extensions(headers)
-    new = tus.parse_creation(headers.get("upload-length"), headers.get("upload-metadata"))
+    key = parse_idempotency_key(headers.getall("idempotency-key", []))
+    new = tus.parse_creation(headers.get("upload-length"), headers.get("upload-metadata"), key)
     upload = await resumable_uploads.create(caller, new)
     if _is_chunk(headers) and not upload.received and upload.outcome is None:
         upload = await resumable_uploads.append(caller, upload.id, 0, _chunk(request))
