@@ -272,6 +272,21 @@ async def test_after_a_reload_the_upload_goes_on_with_the_same_file(large, photo
     assert await large.visit.find_errors() == []
 
 
+async def test_over_plain_http_where_browsers_have_no_hashes_and_no_locks(large, photo_file):
+    await large.page.add_init_script("""
+        Object.defineProperty(Crypto.prototype, "subtle", { value: undefined });
+        Object.defineProperty(Navigator.prototype, "locks", { value: undefined });
+    """)
+    await large.load()
+    unfinished = await leave_unfinished(large, photo_file)
+    await expect(unfinished).to_have_attribute("data-state", "unfinished")
+    await choose(large.page, photo_file)
+    await large.expect_arrived(photo_file)
+    large.ledger.assert_nothing_sent_twice()
+    assert large.ledger.begun == 1
+    assert await large.visit.find_errors() == []
+
+
 async def test_a_file_that_is_dropped_again_goes_on_and_another_one_begins_anew(large, photo_file):
     unfinished = await leave_unfinished(large, photo_file)
     other = photo_file.with_name("other.jpg")
