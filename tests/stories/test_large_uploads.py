@@ -5,6 +5,7 @@ In full by `FAULTS=long`: it moves eight gigabytes, and a thousand photos.
 
 import asyncio
 import os
+import random
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
@@ -142,7 +143,7 @@ def make_senders(url: str) -> Iterator[Sender]:
 async def send_all(senders: list[Sender]) -> dict[Sender, str]:
     """The image of each. Every second client sends directly."""
     images: dict[Sender, str] = {}
-    waiting = iter(enumerate(reversed(senders)))  # the large ones first
+    waiting = iter(enumerate(random.sample(senders, len(senders))))
 
     async def client() -> None:
         for number, sender in waiting:
