@@ -99,7 +99,7 @@ lock: .venv/dev.stamp  ## Resolve the dependencies again, with hashes
 		--generate-hashes --no-annotate --upgrade -c requirements.lock -o requirements-build.lock
 
 .PHONY: dist
-dist: .venv/dev.stamp  ## Build the published sdist and wheel of the last commit into dist/
+dist: .venv/dev.stamp  ## Build the published sdists and wheels of the last commit into dist/
 	$(BIN)/python .ci/dist.py
 
 .PHONY: clean

@@ -1,11 +1,13 @@
-"""Builds the published files: `make dist` writes the sdist and the wheel of the last commit into dist/.
+"""Builds the published files: `make dist` writes the sdists and the wheels of the last commit into dist/: those of
+Gallery, and those of its Python client.
 
-The sdist is built from a fresh copy of the commit, and the wheel from the sdist, so that no stray files get in. In that
-copy the README's links and pictures become absolute and lead to the version's tag, since a package index shows only
-this page.
+Each sdist is built from a fresh copy of the commit, and the wheel from the sdist, so that no stray files get in. In the
+copy the READMEs' links and pictures become absolute and lead to the version's tag, since a package index shows only
+these pages.
 """
 
 import io
+import posixpath
 import re
 import shutil
 import subprocess
@@ -18,6 +20,7 @@ from pathlib import Path
 from check_release import written_version
 
 ROOT = Path(__file__).resolve().parents[1]
+CLIENT = "clients/python"
 LINK = re.compile(r"(?P<picture>!?)(?P<text>\[[^\]]*\])\((?P<target>[^)\s]+)\)")
 
 
@@ -33,14 +36,25 @@ def main() -> None:
 
 
 def build(source: Path) -> Path:
-    """Returns the folder with the sdist and the wheel. Rewrites the README in `source`."""
-    readme = source / "README.md"
-    readme.write_text(with_absolute_links(readme.read_text(), repository(source), f"v{written_version(source)}"))
-    dist = source / "dist"
-    run_python("-m", "hatchling", "build", "-t", "sdist", "-d", dist, cwd=source)
-    [sdist] = dist.glob("*.tar.gz")
-    run_python("-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", dist, sdist, cwd=source)
-    return dist
+    """Returns the folder with the sdists and the wheels. Rewrites the READMEs in `source`."""
+    shutil.copy(source / "LICENSE", source / CLIENT)
+    for package in (".", CLIENT):
+        _rewrite_readme(source, package)
+        _build_package(source / package, source / "dist")
+    return source / "dist"
+
+
+def _rewrite_readme(source: Path, package: str) -> None:
+    readme = source / package / "README.md"
+    tag = f"v{written_version(source)}"
+    readme.write_text(with_absolute_links(readme.read_text(), repository(source), tag, package))
+
+
+def _build_package(package: Path, dist: Path) -> None:
+    before = set(dist.glob("*.tar.gz"))
+    run_python("-m", "hatchling", "build", "-t", "sdist", "-d", dist, cwd=package)
+    [sdist] = set(dist.glob("*.tar.gz")) - before
+    run_python("-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", dist, sdist, cwd=package)
 
 
 def run_python(*args: object, cwd: Path) -> None:
@@ -51,14 +65,15 @@ def repository(source: Path) -> str:
     return str(tomllib.loads((source / "pyproject.toml").read_text())["project"]["urls"]["Repository"])
 
 
-def with_absolute_links(page: str, repository: str, tag: str) -> str:
-    """The page with an absolute URL for each link to a file of the repository."""
+def with_absolute_links(page: str, repository: str, tag: str, folder: str = ".") -> str:
+    """The page of this folder, with an absolute URL for each link to a file of the repository."""
 
     def absolute(link: re.Match[str]) -> str:
         if re.match(r"[a-z]+:|#", link["target"]):
             return link[0]
         view = "raw" if link["picture"] else "blob"
-        return f"{link['picture']}{link['text']}({repository}/{view}/{tag}/{link['target']})"
+        target = posixpath.normpath(posixpath.join(folder, link["target"]))
+        return f"{link['picture']}{link['text']}({repository}/{view}/{tag}/{target})"
 
     return LINK.sub(absolute, page)
 

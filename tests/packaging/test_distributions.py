@@ -17,6 +17,7 @@ from gallery_processes import base_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = f"gallery_api-{__version__}"
+CLIENT_NAME = f"gallery_client-{__version__}"
 LEFTOVERS = ("photo.jpg", "lake.webp", "notes.txt", "docs/draft.md", "tests/secret.env", "migrations/x.pyc")
 
 
@@ -34,9 +35,12 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def in_wheel(folder) -> zipfile.ZipFile:
-    [wheel] = folder.glob("*.whl")
-    assert wheel.name == f"{NAME}-py3-none-any.whl"
-    return zipfile.ZipFile(wheel)
+    return zipfile.ZipFile(folder / f"{NAME}-py3-none-any.whl")
+
+
+@pytest.fixture(scope="module")
+def client_wheel(folder) -> zipfile.ZipFile:
+    return zipfile.ZipFile(folder / f"{CLIENT_NAME}-py3-none-any.whl")
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +95,36 @@ def test_the_metadata_has_the_fields_of_an_index(metadata):
     assert [f"3.{minor}" for minor in range(11, 15)] == [
         each.rpartition(" ")[2] for each in classifiers if re.search(r":: Python :: 3\.", each)
     ]
+
+
+def test_both_packages_are_built(folder):
+    names = {f"{name}{end}" for name in (NAME, CLIENT_NAME) for end in (".tar.gz", "-py3-none-any.whl")}
+    assert {path.name for path in folder.iterdir() if path.name != ".gitignore"} == names
+
+
+def test_the_clients_wheel_holds_the_package_and_the_license(client_wheel):
+    folder = "clients/python/src/"
+    tracked = {str(path.relative_to(ROOT)) for path in tracked_files()}
+    package = {name.removeprefix(folder) for name in tracked if name.startswith(folder)}
+    names = set(client_wheel.namelist())
+    assert {name for name in names if ".dist-info/" not in name} == package
+    assert f"{CLIENT_NAME}.dist-info/licenses/LICENSE" in names
+
+
+def test_the_clients_wheel_runs_without_the_server(client_wheel, tmp_path):
+    pip("install", "--no-deps", "--target", tmp_path, client_wheel.filename)
+    code = "import gallery_client, sys; print(gallery_client.__version__, 'gallery' in sys.modules)"
+    environment = {**base_environment(), "PYTHONPATH": str(tmp_path)}
+    assert run_output(sys.executable, "-c", code, environment=environment) == f"{__version__} False"
+
+
+def test_the_clients_page_has_no_broken_links(client_wheel):
+    page = email.message_from_bytes(client_wheel.read(f"{CLIENT_NAME}.dist-info/METADATA")).get_payload()
+    targets = re.findall(r"\]\(([^)\s]+)\)", page)
+    assert len(targets) == 2
+    for target in targets:
+        path = re.fullmatch(rf"https://\S+/blob/v{re.escape(__version__)}/(\S+)", target)
+        assert (ROOT / path[1]).is_file(), target
 
 
 def run_output(*command: object, environment: dict[str, str]) -> str:
