@@ -17,8 +17,9 @@ def canned(status: int, body: str = "", **headers: str) -> bytes:
 
 
 class Proxy:
-    """`answers` are given to the next requests instead of Gallery's. Of the next connections, each is broken after so
-    many bytes of `cuts`; `lost` answers are lost with their connections. `requests` are those that came by.
+    """What goes through is changed: `answers` are given to the next requests instead of Gallery's. Of the next
+    connections, each is broken after so many bytes of `cuts`. `lost` answers are lost with their connections. `damage`
+    replaces bytes. After `stall_after` bytes in all, nothing more goes through. `requests` are those that came by.
     """
 
     def __init__(self, server: str) -> None:
@@ -27,6 +28,8 @@ class Proxy:
         self.answers: list[bytes] = []
         self.cuts: list[int] = []
         self.lost = 0
+        self.stall_after: int | None = None
+        self.damage = (b"", b"")
         self.requests: list[str] = []
         self.sent = 0
         self._open: set[asyncio.StreamWriter] = set()
@@ -58,10 +61,14 @@ class Proxy:
                 if self.answers:
                     await self._answer(block, reader, writer)
                     return
+            if self.damage[0]:
+                block = block.replace(*self.damage)
             sent += len(block)
             self.sent += len(block)
             upstream.write(block)
             await upstream.drain()
+            while self.stall_after is not None and self.sent > self.stall_after and not writer.is_closing():
+                await asyncio.sleep(0.05)
             if self.cuts and sent > self.cuts[0]:
                 self.cuts.pop(0)
                 await asyncio.sleep(0.1)  # what was sent arrives

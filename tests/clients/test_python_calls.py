@@ -96,6 +96,20 @@ async def test_waiting_ends_when_the_image_has_failed(gallery, processing, clien
         assert time.monotonic() - began < 2
 
 
+async def test_an_original_is_downloaded_whole_or_not_at_all(far_kit, proxy, photo, tmp_path):
+    image = await far_kit.upload(photo)
+    path = tmp_path / "copy.jpg"
+    proxy.lost = 1
+    assert (await far_kit.download(image.id, path)).id == image.id
+    assert path.read_bytes() == photo
+    proxy.answers = [canned(200, "other bytes")]
+    proxy.break_all()
+    with pytest.raises(GalleryError) as caught:
+        await far_kit.download(image, tmp_path / "other.jpg")
+    assert caught.value.code == "receipt_mismatch"
+    assert not (tmp_path / "other.jpg").exists()
+
+
 async def test_files_are_checked(kit, photo):
     image = await kit.upload(photo)
     assert await kit.check([image.sha256, "0" * 64]) == {image.sha256: image.id}

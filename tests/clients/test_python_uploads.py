@@ -213,6 +213,15 @@ async def test_another_receipt_than_the_files_is_an_error(stack, far_kit, proxy,
     assert caught.value.code == "receipt_mismatch"
 
 
+@pytest.mark.parametrize("content", ["photo", "large_photo"])
+async def test_bytes_that_are_damaged_on_the_way_are_refused(far_kit, proxy, request, content):
+    whole = request.getfixturevalue(content)
+    proxy.damage = (whole[:400][-20:], b"x" * 20)
+    with pytest.raises(GalleryError) as caught:
+        await far_kit.upload(whole)
+    assert (caught.value.code, caught.value.status) == ("digest_mismatch", 422)
+
+
 async def test_the_same_key_is_the_same_upload(kit, photo, large_photo):
     for content in (photo, large_photo):
         key = os.urandom(8).hex()

@@ -4,6 +4,8 @@ import re
 import time
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import ExitStack
+from os import PathLike
+from pathlib import Path
 from typing import Any, Unpack
 from urllib.parse import parse_qsl, quote, urljoin, urlsplit
 from uuid import uuid4
@@ -13,6 +15,7 @@ import msgspec
 
 from gallery_client import pictures, uploads
 from gallery_client.api import Api, AsyncToken, decode
+from gallery_client.downloads import download
 from gallery_client.errors import GalleryError, GalleryTimeout
 from gallery_client.event_stream import EventStream
 from gallery_client.models import (
@@ -37,6 +40,11 @@ FIRST_LOOK, LONGEST_LOOK = 0.1, 2.0  # seconds between two looks at an image tha
 class Calls:
     def __init__(self, url: str, token: AsyncToken, transport: Transport, retry_for: float) -> None:
         self._api = Api(url, token, transport, retry_for)
+
+    @property
+    def url(self) -> str:
+        """The address of Gallery, without a slash at its end."""
+        return self._api.url
 
     async def upload(
         self,
@@ -86,6 +94,15 @@ class Calls:
     async def get(self, image: Image | str) -> Image:
         """Raises `GalleryError`: `image_not_found`, for example."""
         return decode(await self._api.call(Call("GET", _path(image))), Image)
+
+    async def download(self, image: Image | str, path: str | PathLike[str]) -> Image:
+        """Fetch the original to a file, which appears once it is whole and has the image's SHA-256.
+
+        Returns the image. Raises `GalleryError`, `OSError`.
+        """
+        found = await self.get(image) if isinstance(image, str) else image
+        await download(self._api, found, Path(path))
+        return found
 
     async def edit(self, image: Image | str, *, if_version: int | None = None, **changes: Unpack[Changes]) -> Image:
         """The changed image. With `if_version`, only if that is still its version (else `version_mismatch`)."""

@@ -1,6 +1,7 @@
 """The two clients: `Gallery` blocks, `AsyncGallery` has the same calls with `await`."""
 
 from collections.abc import Iterable, Iterator
+from os import PathLike
 from typing import Self, Unpack
 
 import httpx
@@ -65,6 +66,11 @@ class Gallery:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def url(self) -> str:
+        """The address of Gallery, without a slash at its end."""
+        return self._calls.url
+
     def close(self) -> None:
         run(self._calls.close())
 
@@ -98,6 +104,13 @@ class Gallery:
     def get(self, image: Image | str) -> Image:
         """Raises `GalleryError`: `image_not_found`, for example."""
         return run(self._calls.get(image))
+
+    def download(self, image: Image | str, path: str | PathLike[str]) -> Image:
+        """Fetch the original to a file, which appears once it is whole and has the image's SHA-256.
+
+        Returns the image. Raises `GalleryError`, `OSError`.
+        """
+        return run(self._calls.download(image, path))
 
     def edit(self, image: Image | str, *, if_version: int | None = None, **changes: Unpack[Changes]) -> Image:
         """The changed image. With `if_version`, only if that is still its version (else `version_mismatch`)."""

@@ -1,0 +1,216 @@
+"""The command `gallery-client`, as a user starts it."""
+
+import asyncio
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import photos
+from clients_proxy import proxy_to
+from gallery_client import Gallery
+from gallery_processes import base_environment
+
+ROOT = Path(__file__).resolve().parents[2]
+CLIENT = ROOT / "clients" / "python" / "src"
+VECTORS = json.loads((ROOT / "docs" / "signing-vectors.json").read_text())["vectors"]
+UNKNOWN = "01990000-0000-7000-8000-000000000000"
+
+
+@pytest.fixture
+def start(stack, tmp_path):
+    """Starts `gallery-client …` in a folder of its own, with a cache of its own."""
+    running = []
+
+    def start(*arguments: object, url: str = stack.url, **environment: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "gallery_client", *map(str, arguments)],
+            cwd=tmp_path,
+            env={
+                **base_environment(),
+                "PYTHONPATH": str(CLIENT),
+                "XDG_CACHE_HOME": str(tmp_path / "cache"),
+                "GALLERY_URL": url,
+                **environment,
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        running.append(process)
+        return process
+
+    yield start
+    for process in running:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def run(start):
+    """Runs it with `--json`: the exit code, the objects of all lines, and the errors."""
+
+    def run(*arguments: object, **environment: str) -> tuple[int, list[dict], str]:
+        process = start(*arguments, "--json", **environment)
+        out, err = process.communicate(timeout=60)
+        return process.returncode, [json.loads(line) for line in out.splitlines()], err
+
+    return run
+
+
+@pytest.fixture
+def library(tmp_path) -> Path:
+    """A folder with photos in folders and in an archive, and with other files."""
+    seed = os.urandom(8)
+    folder = tmp_path / "photos"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "one.jpg").write_bytes(photos.a_jpeg(320, 240, comment=seed + b"1"))
+    (folder / "deep" / "two.JPEG").write_bytes(photos.a_jpeg(320, 240, comment=seed + b"2"))
+    (folder / "notes.txt").write_text("not sent")
+    (folder / ".hidden.jpg").write_bytes(b"not sent")
+    with zipfile.ZipFile(tmp_path / "more.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("album/three.png", photos.a_png(64, 48) + seed)
+        archive.writestr("album/readme.txt", "not sent")
+    return folder
+
+
+def names(lines: list[dict], status: str) -> list[str]:
+    return sorted(Path(line["file"].replace(":", "/")).name for line in lines if line.get("status") == status)
+
+
+def test_folders_archives_and_globs_are_sent_once(run, library, stack, tmp_path):
+    code, lines, _ = run("upload", library, tmp_path / "more.zip", "photos/*.jpg", "--tag", tmp_path.name, "--wait")
+    assert code == 0
+    assert names(lines, "sent") == ["one.jpg", "three.png", "two.JPEG"]
+    assert lines[-1] == {"sent": 3, "skipped": 0, "refused": 0}
+    with Gallery(stack.url) as kit:
+        found = {image.title: image for image in kit.images(tags=[tmp_path.name])}
+    assert found.keys() == {"one", "two", "three"}
+    assert {image.status for image in found.values()} == {"READY"}
+    assert found["one"].sha256 == hashlib.sha256((library / "one.jpg").read_bytes()).hexdigest()
+    code, lines, _ = run("upload", library, tmp_path / "more.zip")
+    assert (code, lines[-1]) == (0, {"sent": 0, "skipped": 3, "refused": 0})
+    assert {line["image"] for line in lines[:-1]} == {image.id for image in found.values()}
+
+
+def test_a_dry_run_sends_nothing(run, library):
+    code, lines, _ = run("upload", library, "--dry-run")
+    assert (code, names(lines, "would send")) == (0, ["one.jpg", "two.JPEG"])
+    assert lines[-1] == {"sent": 2, "skipped": 0, "refused": 0}
+    assert run("upload", library)[1][-1]["sent"] == 2
+
+
+def test_refused_files_are_told_and_the_rest_is_sent(run, library):
+    (library / "a.jpg").write_text("no picture")
+    (library / "b.png").write_text("no picture either")
+    code, lines, _ = run("upload", library, "--delete")
+    assert (code, lines[-1]) == (1, {"sent": 2, "skipped": 0, "refused": 2})
+    assert {line["code"] for line in lines[:-1] if line["status"] == "refused"} == {"not_a_picture"}
+    assert sorted(path.name for path in library.rglob("*.*g")) == [".hidden.jpg", "a.jpg", "b.png"], (
+        "others are deleted"
+    )
+    code, lines, _ = run("upload", library, "--on-errors", "stop")
+    assert (code, lines[-1]["refused"]) == (1, 1)
+
+
+def test_a_file_that_is_there_is_deleted_after_a_receipt_only(run, library, tmp_path):
+    run("upload", library, tmp_path / "more.zip")
+    changed = library / "one.jpg"
+    code, lines, _ = run("upload", library, tmp_path / "more.zip", "--delete")
+    assert (code, lines[-1]["skipped"]) == (0, 3)
+    assert not changed.exists()
+    assert (tmp_path / "more.zip").exists()
+
+
+def test_usage_and_servers_that_are_away_have_codes_of_their_own(run, library):
+    code, lines, error = run("upload", "nowhere")
+    assert (code, lines[-1]["sent"]) == (2, 0)
+    assert "nowhere" in error
+    assert run("upload", library, "--on-errors", "sometimes")[0] == 2
+    assert run("paint")[0] == 2
+    code, lines, error = run("upload", library, url="http://127.0.0.1:1")
+    assert (code, lines[-1]) == (3, {"sent": 0, "skipped": 0, "refused": 0})
+    assert "cannot be reached" in error
+    code, _, error = run("show", UNKNOWN)
+    assert (code, "image_not_found" in error) == (1, True)
+
+
+async def test_an_interrupted_upload_goes_on_the_next_time(start, stack, tmp_path):
+    content = photos.a_jpeg(320, 240, comment=os.urandom(8))
+    path = tmp_path / "large.jpg"
+    path.write_bytes(content + bytes(9_500_000 - len(content)))
+    async with proxy_to(stack.url) as proxy:
+        proxy.stall_after = 4_000_000
+        process = start("upload", path, "--json", url=proxy.url)
+        async with asyncio.timeout(30):
+            while proxy.sent < 4_000_000:
+                await asyncio.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        out, _ = await asyncio.to_thread(process.communicate, timeout=30)
+        assert process.returncode == 130
+        assert json.loads(out.splitlines()[-1]) == {"sent": 0, "skipped": 0, "refused": 0}
+        before, proxy.stall_after = proxy.sent, None
+        process = start("upload", path, "--json", url=proxy.url)
+        out, _ = await asyncio.to_thread(process.communicate, timeout=60)
+        assert (process.returncode, json.loads(out.splitlines()[-1])["sent"]) == (0, 1)
+        assert proxy.sent - before < 7_000_000, "what had arrived is not sent again"
+
+
+def test_a_folder_is_watched(start, library, stack):
+    process = start("upload", library, "--watch", "--json")
+    seen = [json.loads(process.stdout.readline()) for _ in range(2)]
+    late = library / "late.jpg"
+    late.write_bytes(photos.a_jpeg(320, 240, comment=os.urandom(8)))
+    seen.append(json.loads(process.stdout.readline()))
+    assert names(seen, "sent") == ["late.jpg", "one.jpg", "two.JPEG"]
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=30)
+    assert (process.returncode, json.loads(out)) == (130, {"sent": 3, "skipped": 0, "refused": 0})
+
+
+def test_the_hash_of_a_file_is_kept_until_it_changes(run, library, tmp_path):
+    assert run("upload", library / "one.jpg")[1][-1]["sent"] == 1
+    assert run("upload", library / "one.jpg")[1][-1]["skipped"] == 1
+    (library / "one.jpg").write_bytes(photos.a_jpeg(320, 240, comment=os.urandom(8)))
+    assert run("upload", library / "one.jpg")[1][-1]["sent"] == 1
+    assert (tmp_path / "cache" / "gallery" / "uploads.sqlite").exists()
+
+
+def test_images_are_listed_shown_exported_and_deleted(run, library, tmp_path):
+    tag = tmp_path.name
+    run("upload", library, "--tag", tag)
+    code, lines, _ = run("list", "--tag", tag)
+    assert (code, lines[-1]) == (0, {"images": 2})
+    assert run("list", "--tag", tag, "--limit", 1)[1][-1] == {"images": 1}
+    ids = [image["id"] for image in lines[:-1]]
+    code, [shown], _ = run("show", ids[0])
+    assert (code, shown["tags"]) == (0, [tag])
+    code, lines, _ = run("export", tmp_path / "out", "--tag", tag)
+    assert (code, lines[-1]) == (0, {"exported": 2, "skipped": 0})
+    exported = {path.read_bytes() for path in (tmp_path / "out").glob("*.jpg")}
+    assert exported == {(library / "one.jpg").read_bytes(), (library / "deep" / "two.JPEG").read_bytes()}
+    assert json.loads((tmp_path / "out" / f"{ids[0]}.json").read_text())["id"] == ids[0]
+    assert run("export", tmp_path / "out", "--tag", tag)[1][-1] == {"exported": 0, "skipped": 2}
+    assert run("delete", *ids)[1][-1] == {"deleted": 2}
+    assert run("list", "--tag", tag)[1] == [{"images": 0}]
+
+
+def test_a_link_is_signed(run):
+    vector = VECTORS[0]
+    arguments = ("sign", vector["image"], vector["query"], "--expires-at", vector["exp"])
+    url = "https://img.example.org"
+    assert run(*arguments, url=url, GALLERY_LINK_KEY=vector["key"])[1] == [{"url": vector["url"]}]
+    assert run(*arguments, url=url)[0] == 2, "without a key"
+    assert run("sign", vector["image"], "a b", "--key", vector["key"])[0] == 2
+
+
+def test_people_read_sentences(start, library):
+    process = start("upload", library)
+    out, _ = process.communicate(timeout=60)
+    assert out.splitlines()[-1] == "2 sent, 0 were there, 0 refused"
