@@ -462,6 +462,8 @@ class NotAPicture(Rejected):
 class EmptyFile(NotAPicture):
     """The file is empty."""
 
+    wire_code = "not_a_picture"
+
 
 class TypeNotAccepted(Rejected):
     """The upload ticket does not accept pictures of this type."""

@@ -161,14 +161,14 @@ async def output_when_ended(command, code: int) -> str:
 
 async def test_an_upload_in_parts_begins_again_in_the_new_store(environment, s3_environment, target):
     """Its parts stay where they are, and its sender is told that it is gone."""
-    content = unique_photo()
+    content = unique_photo() + bytes(2_000_000)
     async with running_application(environment) as (old, client):
         url = await tus_requests.created(client, len(content))
-        await tus_requests.patch(client, url, 0, content[:1000])
+        await tus_requests.patch(client, url, 0, content[:1_000_000])
         moved = await migrate(old, target, close=True)
         assert moved[-1].failed == 0
     async with running_application(s3_environment) as (new, client):
-        answer = await tus_requests.patch(client, url, 1000, content[1000:])
+        answer = await tus_requests.patch(client, url, 1_000_000, content[1_000_000:])
         assert (answer.status_code, answer.json()["code"]) == (404, "upload_not_found")
         assert (await tus_requests.send(client, content)).status_code == 204
         assert await is_consistent(new)

@@ -158,7 +158,7 @@ async def test_a_failed_image_is_tried_again(store):
 
 REFUSED: dict[str, tuple[dict[str, Any], tuple[int, str]]] = {
     "too large": ({"content": PHOTO + bytes(MAX_BYTES)}, (413, "too_large")),
-    "empty": ({"content": b""}, (415, "empty_file")),
+    "empty": ({"content": b""}, (415, "not_a_picture")),
     "not a picture": ({"content": b"something else"}, (415, "not_a_picture")),
     "a few bytes": ({"content": b"\xff\xd8"}, (415, "not_a_picture")),
     "too many pixels": ({"content": photos.a_png_bomb()}, (422, "too_many_pixels")),

@@ -242,7 +242,7 @@ async def test_an_empty_body_is_named(client, framing):
         yield b""
 
     answer = await client.post(IMAGES, content=nothing() if framing else b"", headers=JPEG)
-    assert (answer.status_code, answer.json()["code"]) == (415, "empty_file")
+    assert (answer.status_code, answer.json()["code"]) == (415, "not_a_picture")
 
 
 @pytest.mark.parametrize(

@@ -193,7 +193,7 @@ async def test_fields_are_checked_before_the_first_byte(client, values, pointer)
 
 
 async def test_sizes_are_checked_before_the_first_byte(client):
-    assert (await tus.create(client, 0)).json()["code"] == "empty_file"
+    assert (await tus.create(client, 0)).json()["code"] == "not_a_picture"
     answer = await tus.create(client, 10 * MIB + 1)
     assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
 

@@ -78,7 +78,7 @@ async def test_a_field_of_an_edit(client):
         (
             {"name": "x"},
             "/name",
-            "is an unknown field; expected one of file, title, description, alt, tags, visibility, lane, focus",
+            "is an unknown field; expected one of file, title, description, alt, tags, visibility, lane, focus, sha256",
         ),
     ],
 )

@@ -18,8 +18,9 @@ from raw_http import RawConnection, RawResponse
 
 ID = "01990000-0000-7000-8000-000000000000"
 VALUES = {"image_id": ID, "job_id": "1", "file": "320.webp", "name": "home.js", "path": "nothing"}
+VALUES |= {"upload_id": ID, "ticket_id": ID, "number": "1"}
 VALUES |= {"region": "full", "size": "max", "rotation": "0"}
-UPLOADS = {"POST /api/v1/images"}
+UPLOADS = {f"POST /api/v1/{path}" for path in ("images", "uploads", "uploads/direct", "uploads/ticket")}
 RENDITIONS = {
     "GET /api/v1/images/{image_id}/original",
     "GET /api/v1/images/{image_id}/{file}",
@@ -87,6 +88,7 @@ def test_the_rate_class_of_each_route(gallery):
         "quiet",
         "embeddable",
         "probe",
+        "tus",
     }
     for route in UNLIMITED:
         assert not handlers[route].opt.get("policy", DEFAULT_POLICY).authenticate, (
