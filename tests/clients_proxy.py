@@ -98,6 +98,8 @@ async def proxy_to(server: str) -> AsyncIterator[Proxy]:
     proxy = Proxy(server)
     listener = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
     proxy.url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
-    yield proxy
-    proxy.break_all()
-    listener.close()
+    try:
+        yield proxy
+    finally:
+        proxy.break_all()
+        listener.close()

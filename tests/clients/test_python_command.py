@@ -23,6 +23,11 @@ VECTORS = json.loads((ROOT / "docs" / "signing-vectors.json").read_text())["vect
 UNKNOWN = "01990000-0000-7000-8000-000000000000"
 
 
+def obey_interrupts() -> None:
+    """A shell starts its background jobs with SIGINT ignored, and a program inherits that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def start(stack, tmp_path):
     """Starts `gallery-client …` in a folder of its own, with a cache of its own."""
@@ -42,6 +47,7 @@ def start(stack, tmp_path):
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=obey_interrupts,  # noqa: PLW1509  it calls no code of a thread
         )
         running.append(process)
         return process

@@ -234,8 +234,10 @@ async def lossy_proxy(url: str, count: int) -> AsyncIterator[str]:
                 writer.write(data)
 
     proxy = await asyncio.start_server(serve, "127.0.0.1", 0)
-    yield f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}"
-    proxy.close()  # no wait_closed: from Python 3.12 on, it waits for the connections that the store keeps
+    try:
+        yield f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}"
+    finally:
+        proxy.close()  # no wait_closed: from Python 3.12 on, it waits for the connections that the store keeps
 
 
 async def test_small_contents_do_not_wait_behind_large_ones(s3):
