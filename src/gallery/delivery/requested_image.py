@@ -12,7 +12,7 @@ from gallery.images.reusable import ResponseKind, declare_subject
 
 
 async def find_requested(scope: Mapping[str, Any], images: KeptImages, image_id: str) -> tuple[Image, Caller]:
-    """The image of the path, and the caller, who may see it. Raises as `Images.get` does."""
+    """The image of the path, and the caller. Raises as `Images.get` does, also if the caller may not see the image."""
     id_, caller = parse_id(image_id), caller_of(scope)
     declare_subject(scope, ResponseKind.PICTURE, image_subject(id_))
     return await images.get(caller, id_), caller

@@ -6,39 +6,6 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example, OpenAPIMediaType, Operation, Parameter, Reference, RequestBody, Schema
 from litestar.openapi.spec.enums import OpenAPIFormat, OpenAPIType
 
-TUS_VERSION = Parameter(
-    "Tus-Resumable",
-    "header",
-    required=True,
-    schema=Schema(type=OpenAPIType.STRING, enum=["1.0.0"]),
-    description="The version of tus",
-)
-OFFSET = Parameter(
-    "Upload-Offset",
-    "header",
-    required=True,
-    schema=Schema(type=OpenAPIType.INTEGER, minimum=0),
-    description="The offset of the first byte of this request",
-)
-CHECKSUM = Parameter(
-    "Upload-Checksum",
-    "header",
-    schema=Schema(type=OpenAPIType.STRING),
-    description="`sha256` or `sha1`, a space and the sum of this request's bytes in base64",
-)
-LENGTH = Parameter(
-    "Upload-Length",
-    "header",
-    required=True,
-    schema=Schema(type=OpenAPIType.INTEGER, minimum=1),
-    description="The size of the file in bytes",
-)
-METADATA = Parameter(
-    "Upload-Metadata",
-    "header",
-    schema=Schema(type=OpenAPIType.STRING),
-    description="Pairs of a key and a value in base64: filename, sha256, idempotencyKey, and the fields of an upload",
-)
 NO_PICTURE = ResponseSpec(None, description="The file is not a picture in an accepted format")
 TOO_LARGE = ResponseSpec(None, description="The file is too large, or beyond the owner's quota")
 NOT_VALID = ResponseSpec(None, description="A field or the file is not valid")
@@ -54,8 +21,6 @@ CHUNK = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY)
 CHUNK_TYPE = "application/offset+octet-stream"
 FOCUS_PATTERN = r"^(0|1|0?\.[0-9]{1,9}),(0|1|0?\.[0-9]{1,9})$"
 FOCUS_DESCRIPTION = "The point that crops keep in sight, as `x,y` from `0,0` (left, top) to `1,1` (right, bottom)"
-
-
 SHA256_PATTERN = "^[0-9a-fA-F]{64}$"
 DISPOSITION_EXAMPLE = "attachment; filename*=UTF-8''Z%C3%BCrich.jpg"
 DIGEST_EXAMPLE = "sha-256=:n4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg=:"
@@ -112,15 +77,37 @@ def _query_parameter(name: str) -> Parameter:
     )
 
 
-def _header(name: str, description: str, example: str = "", schema: Schema = TEXT) -> Parameter:
+def _header(
+    name: str, description: str, example: str = "", schema: Schema = TEXT, *, required: bool = False
+) -> Parameter:
     examples = {"example": Example(value=example)} if example else None
-    return Parameter(name, "header", schema=schema, description=description, examples=examples)
+    return Parameter(name, "header", schema=schema, description=description, examples=examples, required=required)
 
 
 IDEMPOTENCY_KEY = _header(
     "Idempotency-Key",
     "Makes the upload safe to repeat for 24 hours: a repeated request gets the first answer",
     schema=Schema(type=OpenAPIType.STRING, min_length=1, max_length=255, pattern="^[!-~]+$"),
+)
+TUS_VERSION = _header(
+    "Tus-Resumable", "The version of tus", schema=Schema(type=OpenAPIType.STRING, enum=["1.0.0"]), required=True
+)
+OFFSET = _header(
+    "Upload-Offset",
+    "The offset of the first byte of this request",
+    schema=Schema(type=OpenAPIType.INTEGER, minimum=0),
+    required=True,
+)
+LENGTH = _header(
+    "Upload-Length",
+    "The size of the file in bytes",
+    schema=Schema(type=OpenAPIType.INTEGER, minimum=1),
+    required=True,
+)
+CHECKSUM = _header("Upload-Checksum", "`sha256` or `sha1`, a space and the sum of this request's bytes in base64")
+METADATA = _header(
+    "Upload-Metadata",
+    "Pairs of a key and a value in base64: filename, sha256, idempotencyKey, and the fields of an upload",
 )
 _HEADERS = [
     _header("Content-Disposition", "The name of the file in a raw body (RFC 6266)", DISPOSITION_EXAMPLE),
