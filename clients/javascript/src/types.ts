@@ -92,7 +92,7 @@ export interface UploadOptions extends UploadFields {
   name?: string;
   /** Gets the bytes that were sent and their number; after a break, fewer than before. */
   onProgress?: (sent: number, total: number) => void;
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
   /** A text that makes the upload the same one when it is repeated, for a day. By default each call has its own. */
   idempotencyKey?: string;
 }
@@ -107,7 +107,7 @@ export interface ImageFilter {
   limit?: number;
   /** Let the URLs of the images carry signatures, for `<img>` of private images. */
   signed?: boolean;
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
 }
 
 export interface ImageChanges {
@@ -126,7 +126,7 @@ export interface ImagePage {
 }
 
 export interface CallOptions {
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
 }
 
 export interface Images {
@@ -168,7 +168,7 @@ export interface EventOptions {
   imageId?: string;
   /** Begin after this event; by default with the next one that happens. `"0"`: with all that are kept. */
   lastEventId?: string;
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
   /** The connection stands: called at the start, and after each break. */
   onOpen?: () => void;
 }
@@ -202,7 +202,7 @@ export interface Gallery {
    */
   upload(file: Blob, options?: UploadOptions): Promise<Image>;
   /** The image once it is READY; throws its own error if it has FAILED, `GalleryTimeout` when it is too late. */
-  wait(image: string | Image, options?: { timeoutMs?: number; signal?: AbortSignal }): Promise<Image>;
+  wait(image: string | Image, options?: { timeoutMs?: number; signal?: AbortSignal | undefined }): Promise<Image>;
   /** The changes, from now on or after an event, for ever, each event once and in order; goes on by itself after breaks. */
   events(options?: EventOptions): AsyncGenerator<GalleryEvent, void, undefined>;
   pictureUrl(image: string | Image, query?: PictureQuery): string;
