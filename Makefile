@@ -44,6 +44,10 @@ container-test: setup  ## Build the image, run it, Compose and the Kubernetes fi
 	@tests/install-tools containers
 	CONTAINERS=yes $(BIN)/pytest tests/containers
 
+.PHONY: kit-test
+kit-test: setup  ## Generate clients from the API's document, build the frameworks' apps, and use them; installs npm packages
+	KIT=yes $(BIN)/pytest tests/kit
+
 .PHONY: lint
 lint: .venv/dev.stamp  ## Check format, style, types, import contracts and docs
 	$(BIN)/ruff format --check .
