@@ -56,6 +56,8 @@ lint: .venv/dev.stamp  ## Check format, style, types, import contracts and docs
 	PYTHONPATH=clients/python/src $(BIN)/lint-imports
 	$(BIN)/python tests/check_docs.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build  # not --quiet, which would also keep warnings from being errors
+	@tests/install-tools javascript
+	@if [ -d clients/javascript/node_modules ]; then npm --prefix clients/javascript run lint; fi
 
 .PHONY: wheels
 wheels: .venv/dev.stamp  ## Check that no supported Python and machine needs a compiler (asks the package index)
@@ -70,6 +72,7 @@ check:  ## Lint, wheels, then test, as in CI
 fix: .venv/dev.stamp  ## Format, and apply automatic fixes
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+	@if [ -d clients/javascript/node_modules ]; then npm --prefix clients/javascript run fix; fi
 
 .PHONY: bench
 bench: .venv/dev.stamp  ## Measure: make bench [GROUPS="reads uploads"] [BASELINE=git-ref] [AGAINST=url] [ROUNDS=5]

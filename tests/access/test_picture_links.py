@@ -2,14 +2,13 @@
 
 import json
 import re
-import shutil
-import subprocess
 import time
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
+import javascript_client
 from credentials import closed_application, run_command
 from gallery.access import link_keys, signing
 from gallery.access.link_keys import LinkKeys
@@ -23,7 +22,7 @@ from gallery.settings import Settings
 ROOT = Path(__file__).parents[2]
 VECTORS = json.loads((ROOT / "docs" / "signing-vectors.json").read_text())
 PAGE = (ROOT / "docs" / "signed-links.md").read_text()
-SIGN_JS = ROOT / "clients" / "javascript" / "src" / "sign.mjs"
+SIGN_TS = javascript_client.FOLDER / "src" / "server" / "sign.ts"
 KEYS = ",".join(dict.fromkeys(vector["key"] for vector in VECTORS["vectors"]))
 IMAGE = "01990000-0000-7000-8000-000000000000"
 PARAMETERS = {"w": "800", "fit": "cover", "h": "600"}
@@ -67,27 +66,21 @@ def test_the_program_in_python_makes_the_urls_of_the_vectors(vector):
     assert url == vector["url"]
 
 
-def test_the_program_in_javascript_makes_the_urls_of_the_vectors(tmp_path):
+async def test_the_program_in_javascript_makes_the_urls_of_the_vectors():
     """And refuses what cannot be signed."""
-    node = shutil.which("node")
-    if node is None:
-        pytest.skip("Node.js is not installed, so the program in JavaScript cannot be run")
-    script = tmp_path / "run.mjs"
-    script.write_text(
-        f'import {{ signPicture, canonicalQuery }} from "{SIGN_JS.as_uri()}";\n'
+    module = javascript_client.build() / "server" / "sign.js"
+    found = await javascript_client.evaluate(
+        f'import {{ sign, canonicalQuery }} from "{module.as_uri()}";\n'
         f"const {{ vectors, refused }} = {json.dumps(VECTORS)};\n"
-        'const url = "https://img.example.org";\n'
-        "const urls = await Promise.all(vectors.map((vector) => signPicture({ ...vector, url })));\n"
+        'const url = "https://img.example.org/";\n'
+        "const urls = await Promise.all(vectors.map((vector) => sign({ ...vector, url, expiresAt: vector.exp })));\n"
         "const errors = refused.map(({ query }) => {\n"
         "  try { return canonicalQuery(query); } catch (error) { return error.name; }\n"
         "});\n"
-        'const byObject = canonicalQuery({ w: 800, focus: "0.5,0.5", dpr: "2.0" });\n'
-        "const rounded = await signPicture({ ...vectors[0], url, exp: undefined });\n"
+        'const byObject = canonicalQuery({ w: 800, focus: "0.5,0.5", dpr: "2.0", h: undefined, gray: false });\n'
+        "const rounded = await sign({ ...vectors[0], url, image: { id: vectors[0].image } });\n"
         "console.log(JSON.stringify({ urls, errors, byObject, rounded }));\n"
     )
-    done = subprocess.run([node, str(script)], capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
     assert found["urls"] == [vector["url"] for vector in VECTORS["vectors"]]
     assert found["errors"] == ["TypeError"] * len(VECTORS["refused"])
     assert found["byObject"] == "dpr=2.0&focus=0.5,0.5&w=800"
@@ -97,7 +90,7 @@ def test_the_program_in_javascript_makes_the_urls_of_the_vectors(tmp_path):
 
 
 def test_the_page_shows_the_program_in_javascript_as_it_is():
-    assert code_block("js") == SIGN_JS.read_text()
+    assert code_block("ts") == SIGN_TS.read_text()
 
 
 @pytest.mark.parametrize("vector", VECTORS["vectors"], ids=lambda vector: vector["about"])
