@@ -28,6 +28,8 @@ type Retrying = Omit<RetryOptions, "retryForMs"> & { retryForMs?: number | undef
 export class Http {
   /** The address of Gallery, without a slash at its end. */
   readonly url: string;
+  /** Whether uploads may go past `fetch`, which tells no progress. */
+  readonly usesXhr: boolean;
   readonly #auth: Auth | undefined;
   readonly #fetch: typeof fetch;
   readonly #retryForMs: number;
@@ -37,6 +39,7 @@ export class Http {
     if (!/^https?:$/.test(address.protocol)) throw new TypeError(`The address of Gallery begins with https://: ${url}`);
     this.url = address.href.replace(/\/+$/, "");
     this.#auth = auth;
+    this.usesXhr = !fetch && typeof XMLHttpRequest === "function";
     this.#fetch = fetch ?? ((...request) => globalThis.fetch(...request));
     this.#retryForMs = retryForMs;
   }
