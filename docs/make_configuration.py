@@ -15,7 +15,8 @@ HEADER = """\
 Every setting is an environment variable, read once at start. `gallery config` prints what is in force, with secrets
 masked. An empty variable counts as not set, a switch is `true` or `false`, and a value that does not fit ends
 the command with a sentence that names it. An unknown `GALLERY_…` variable is a warning in the log, with the nearest
-real name.
+real name. `GALLERY_URL`, `GALLERY_TOKEN` and `GALLERY_LINK_KEY` are for the
+[commands of the client](app/python.md#the-command).
 
 Secrets (🔑) are never printed.
 """

@@ -102,6 +102,11 @@ def test_a_misspelt_setting_is_found_with_the_right_one():
     }
 
 
+def test_the_variables_of_the_client_are_known():
+    assert find_unknown_variables({"GALLERY_URL": "u", "GALLERY_TOKEN": "t", "GALLERY_LINK_KEY": "k"}) == {}
+    assert find_unknown_variables({"GALLERY_TOKENS": "t"}) == {"GALLERY_TOKENS": "GALLERY_TOKEN"}
+
+
 def test_secrets_are_masked():
     shown = {
         e.variable: v for e, v in Settings.read({"DATABASE_URL": "postgresql://a:b@c", "S3_SECRET_KEY": "s"}).items()

@@ -256,9 +256,15 @@ def all_settings() -> Iterator[Setting]:
             yield Setting("", field.name, field.type, field.default)
 
 
+CLIENT_VARIABLES = ("GALLERY_URL", "GALLERY_TOKEN", "GALLERY_LINK_KEY")
+
+
 def find_unknown_variables(environment: Mapping[str, str]) -> dict[str, str]:
-    """`GALLERY_` variables that are no setting, each with the nearest real name (or an empty string)."""
-    known = [entry.variable for entry in all_settings()]
+    """`GALLERY_` variables that are no setting, each with the nearest real name (or an empty string).
+
+    Those of the client (`gallery upload`) may be set for the server, too: a shell has them for both.
+    """
+    known = [*(entry.variable for entry in all_settings()), *CLIENT_VARIABLES]
     ours = [name for name in environment if name.startswith("GALLERY_") and not name.startswith(PRESETS_PREFIX)]
     unknown = [name for name in ours if name not in known]
     return {name: next(iter(difflib.get_close_matches(name, known, n=1)), "") for name in unknown}
