@@ -1,18 +1,36 @@
-"""Each test of the client runs with both: `AsyncGallery`, and `Gallery` in threads."""
+"""Each test of the client's calls runs with both: `AsyncGallery`, and `Gallery` in threads. Those of its command start
+the program.
+"""
 
 import asyncio
+import io
+import json
+import os
 import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import zipfile
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import pytest
 
 import photos
 from clients_proxy import Proxy, proxy_to
 from gallery_client import AsyncGallery, Gallery
+from gallery_client.cli.main import main
+from gallery_processes import base_environment
 
 END = object()
+CLIENT = Path(__file__).resolve().parents[2] / "clients" / "python" / "src"
+# Root may read all files; without these capabilities it may not.
+SETPRIV = [shutil.which("setpriv") or "", "--bounding-set", "-dac_override,-dac_read_search"]
+WITHOUT_PRIVILEGES = SETPRIV if os.geteuid() == 0 and SETPRIV[0] else []
 
 
 class InThreads:
@@ -78,3 +96,97 @@ def photo() -> bytes:
 def large_photo(photo) -> bytes:
     """9 MB; decoders ignore bytes after a JPEG's end."""
     return photo + bytes(9_000_000 - len(photo))
+
+
+def obey_interrupts() -> None:
+    """A shell starts its background jobs with SIGINT ignored, and a program inherits that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+@pytest.fixture
+def start(stack, tmp_path):
+    """Starts `gallery-client …` in a folder of its own, with a cache of its own."""
+    running = []
+
+    def start(*arguments: object, url: str = stack.url, **environment: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [*WITHOUT_PRIVILEGES, sys.executable, "-m", "gallery_client", *map(str, arguments)],
+            cwd=tmp_path,
+            env={
+                **base_environment(),
+                "PYTHONPATH": str(CLIENT),
+                "XDG_CACHE_HOME": str(tmp_path / "cache"),
+                "GALLERY_URL": url,
+                **environment,
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=obey_interrupts,  # noqa: PLW1509  it calls no code of a thread
+        )
+        running.append(process)
+        return process
+
+    yield start
+    for process in running:
+        process.kill()
+        process.communicate()
+
+
+Ran: TypeAlias = tuple[int, list[dict], str]  # the exit code, the objects of all lines, and the errors
+
+
+@pytest.fixture
+def run(stack, tmp_path, monkeypatch) -> Callable[..., Ran]:
+    """Runs the command with `--json` in this process, which takes half a second less than a program."""
+
+    def run(*arguments: object, url: str = stack.url, **environment: str) -> Ran:
+        given = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "GALLERY_URL": url, **environment}
+        with (
+            monkeypatch.context() as patch,
+            redirect_stdout(io.StringIO()) as out,
+            redirect_stderr(io.StringIO()) as err,
+            ThreadPoolExecutor(1) as thread,  # with an event loop of its own
+        ):
+            patch.chdir(tmp_path)
+            for name, value in given.items():
+                patch.setenv(name, value)
+            code = thread.submit(exit_code, [*map(str, arguments), "--json"]).result(timeout=60)
+        return code, [json.loads(line) for line in out.getvalue().splitlines()], err.getvalue()
+
+    return run
+
+
+def exit_code(arguments: list[str]) -> int:
+    try:
+        return main(arguments)
+    except SystemExit as end:  # of a wrong command line
+        return int(end.code or 0)
+
+
+@pytest.fixture
+def run_unprivileged(start) -> Callable[..., Ran]:
+    """The same as a program, for which the permissions of files hold."""
+
+    def run(*arguments: object) -> Ran:
+        process = start(*arguments, "--json")
+        out, err = process.communicate(timeout=60)
+        return process.returncode, [json.loads(line) for line in out.splitlines()], err
+
+    return run
+
+
+@pytest.fixture
+def library(tmp_path) -> Path:
+    """A folder with photos in folders and in an archive, and with other files."""
+    seed = os.urandom(8)
+    folder = tmp_path / "photos"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "one.jpg").write_bytes(photos.a_jpeg(320, 240, comment=seed + b"1"))
+    (folder / "deep" / "two.JPEG").write_bytes(photos.a_jpeg(320, 240, comment=seed + b"2"))
+    (folder / "notes.txt").write_text("not sent")
+    (folder / ".hidden.jpg").write_bytes(b"not sent")
+    with zipfile.ZipFile(tmp_path / "more.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("album/three.png", photos.a_png(64, 48) + seed)
+        archive.writestr("album/readme.txt", "not sent")
+    return folder

@@ -2,6 +2,7 @@
 
 import inspect
 import random
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -10,12 +11,14 @@ from typing import TypeAlias, TypeVar
 import httpx
 import msgspec
 
-from gallery_client.errors import GalleryError, error_of
+from gallery_client.addresses import parse_url
+from gallery_client.errors import GalleryError, error_of, not_understood
 from gallery_client.transports import Call, Transport
 
 T = TypeVar("T")
 Token: TypeAlias = str | Callable[[], str] | None
 AsyncToken: TypeAlias = Token | Callable[[], Awaitable[str]]
+TOKEN = re.compile("[!-~]+")
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 20.0  # seconds; each pause is twice the one before
 BUSY_SECONDS = 600.0  # that another request may take for what only one can do at a time (423)
 
@@ -24,8 +27,7 @@ class Api:
     """`retry_for`: for how many seconds after its first failure a call is tried again."""
 
     def __init__(self, url: str, token: AsyncToken, transport: Transport, retry_for: float) -> None:
-        if httpx.URL(url).scheme not in {"http", "https"}:
-            raise ValueError(f"the address of Gallery begins with http:// or https://, unlike {url!r}")
+        parse_url(url)
         self.url = url.rstrip("/")
         self.transport = transport
         self._token = token
@@ -63,7 +65,11 @@ class Api:
         token = self._token() if callable(self._token) else self._token
         if inspect.isawaitable(token):
             token = await token
-        return call.headers | ({} if token is None else {"Authorization": f"Bearer {token}"})
+        if token is None:
+            return call.headers
+        if not TOKEN.fullmatch(token):
+            raise ValueError("the token is empty, or has characters that no token has, such as the end of a line")
+        return call.headers | {"Authorization": f"Bearer {token}"}
 
 
 class Retries:
@@ -107,9 +113,4 @@ def decode(response: httpx.Response, type_: type[T]) -> T:
     try:
         return msgspec.json.decode(response.content, type=type_)
     except msgspec.DecodeError as error:
-        raise GalleryError(
-            "answer_not_understood",
-            f"The answer is not one of Gallery's: {error}.",
-            status=response.status_code,
-            request_id=response.headers.get("X-Request-Id"),
-        ) from error
+        raise not_understood(response, str(error)) from error

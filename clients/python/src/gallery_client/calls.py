@@ -33,6 +33,7 @@ from gallery_client.sources import Photo, open_source
 from gallery_client.transports import Call, Progress, Transport
 
 JSON = {"Content-Type": "application/json"}
+EVENTS = "text/event-stream"
 CHECKED_AT_ONCE = 5000
 FIRST_LOOK, LONGEST_LOOK = 0.1, 2.0  # seconds between two looks at an image that is not ready
 
@@ -133,7 +134,9 @@ class Calls:
             stream.begin()
             headers = {} if stream.last_event_id is None else {"Last-Event-ID": stream.last_event_id}
             try:
-                async with self._api.stream(Call("GET", "/notifications/stream", params, headers)) as blocks:
+                async with self._api.stream(
+                    Call("GET", "/notifications/stream", params, headers, media_type=EVENTS)
+                ) as blocks:
                     async for block in blocks:
                         retries.succeeded()
                         for event in stream.feed(block):

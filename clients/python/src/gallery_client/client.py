@@ -39,7 +39,7 @@ class AsyncGallery(Calls):
         retry_for: float = RETRY_FOR,
         http: httpx.AsyncClient | None = None,
     ) -> None:
-        super().__init__(url, token, AsyncTransport(http), retry_for)
+        super().__init__(url, token, AsyncTransport(url, http), retry_for)
 
     async def __aenter__(self) -> Self:
         return self
@@ -58,7 +58,7 @@ class Gallery:
     def __init__(
         self, url: str, token: Token = None, *, retry_for: float = RETRY_FOR, http: httpx.Client | None = None
     ) -> None:
-        self._calls = Calls(url, token, BlockingTransport(http), retry_for)
+        self._calls = Calls(url, token, BlockingTransport(url, http), retry_for)
 
     def __enter__(self) -> Self:
         return self

@@ -1,7 +1,9 @@
 """Fetches originals to files."""
 
 import hashlib
+import secrets
 from pathlib import Path
+from urllib.parse import quote
 
 from gallery_client.api import Api
 from gallery_client.errors import GalleryError
@@ -20,14 +22,17 @@ async def download(api: Api, image: Image, path: Path) -> None:
 
 
 async def _attempt(api: Api, image: Image, path: Path) -> None:
-    part = path.with_name(path.name + ".part")
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")  # of this call alone
     digest = hashlib.sha256()
-    file = await api.transport.work(lambda: part.open("wb"))
-    with file:
-        async with api.stream(Call("GET", f"/images/{image.id}/original")) as blocks:
-            async for block in blocks:
-                digest.update(block)
-                file.write(block)
-    if digest.hexdigest() != image.sha256:
-        raise GalleryError("receipt_mismatch", f"Other bytes than those of the image {image.id} have arrived.")
-    part.replace(path)
+    file = await api.transport.work(lambda: part.open("xb"))
+    try:
+        with file:
+            async with api.stream(Call("GET", f"/images/{quote(image.id, safe='')}/original")) as blocks:
+                async for block in blocks:
+                    digest.update(block)
+                    file.write(block)
+        if digest.hexdigest() != image.sha256:
+            raise GalleryError("receipt_mismatch", f"Other bytes than those of the image {image.id} have arrived.")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -87,7 +87,7 @@ def error_of(response: httpx.Response) -> GalleryError:
     except msgspec.DecodeError:
         return GalleryError(
             f"http_{response.status_code}",
-            f"The server answered {response.status_code} {response.reason_phrase}".rstrip() + ".",
+            f"The server answered {response.status_code} {response.reason_phrase}".rstrip() + _redirection(response),
             status=response.status_code,
             request_id=response.headers.get("X-Request-Id"),
             retry_after=_retry_after(response),
@@ -99,6 +99,22 @@ def error_of(response: httpx.Response) -> GalleryError:
         request_id=problem.request_id,
         errors=problem.errors,
         retry_after=_retry_after(response),
+    )
+
+
+def _redirection(response: httpx.Response) -> str:
+    """The client does not follow: its token goes to the address of the caller only."""
+    there = response.headers.get("Location") if response.is_redirect else None
+    return f", and leads to {there}: the address of Gallery may be another one." if there else "."
+
+
+def not_understood(response: httpx.Response, why: str) -> GalleryError:
+    """For a success that another server tells, such as the page of a sign-in."""
+    return GalleryError(
+        "answer_not_understood",
+        f"The answer is not one of Gallery's: {why}.",
+        status=response.status_code,
+        request_id=response.headers.get("X-Request-Id"),
     )
 
 

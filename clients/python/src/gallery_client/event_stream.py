@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from gallery_client.errors import GalleryError
 from gallery_client.models import Event
 
 LINE_END = re.compile(rb"\r\n|\n|\r(?!\Z)")  # of a \r at the end, the \n may still come
@@ -61,5 +62,8 @@ class EventStream:
         self._type, self._data = "", []
         if not data:
             return None
-        event = msgspec.json.decode(data, type=Event)
+        try:
+            event = msgspec.json.decode(data, type=Event)
+        except msgspec.DecodeError as error:
+            raise GalleryError("answer_not_understood", f"An event is not one of Gallery's: {error}.") from error
         return msgspec.structs.replace(event, id=self._id or "", type=type_)

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
 Photo: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO
+SURROGATES = re.compile("[\ud800-\udfff]")
 BLOCK_BYTES = 256 * 1024
 MEMORY_BYTES = 8 * 1024 * 1024
 
@@ -22,7 +24,7 @@ class Source:
         self._file = file
         self._start = file.tell()
         self.size = file.seek(0, os.SEEK_END) - self._start
-        self.name = name
+        self.name = readable(name)
         self.sha256 = self._hash()
 
     def blocks(self, start: int, end: int) -> Iterator[bytes]:
@@ -52,16 +54,20 @@ def open_source(photo: Photo) -> Iterator[Source]:
     with ExitStack() as stack:
         if isinstance(photo, bytes):
             yield Source(io.BytesIO(photo), "Untitled")
-        elif isinstance(photo, str | os.PathLike):
-            path = Path(photo)
-            yield Source(stack.enter_context(path.open("rb")), path.name)
-        elif photo.seekable():
-            yield Source(photo, _name(photo))
+            return
+        file = stack.enter_context(Path(photo).open("rb")) if isinstance(photo, str | os.PathLike) else photo
+        if file.seekable():
+            yield Source(file, _name(file))
         else:
             copy = stack.enter_context(tempfile.SpooledTemporaryFile(MEMORY_BYTES))
-            shutil.copyfileobj(photo, copy)
+            shutil.copyfileobj(file, copy)
             copy.seek(0)
-            yield Source(copy, _name(photo))  # type: ignore[arg-type]  # it has all methods of a file
+            yield Source(copy, _name(file))  # type: ignore[arg-type]  # it has all methods of a file
+
+
+def readable(name: str) -> str:
+    """Names of files need not be Unicode: what is none of it is replaced."""
+    return SURROGATES.sub("\ufffd", name)
 
 
 def _name(file: BinaryIO) -> str:

@@ -14,7 +14,8 @@ from typing import Any, Protocol, TypeVar
 
 import httpx
 
-from gallery_client.errors import GalleryUnavailable, error_of
+from gallery_client.addresses import connection_options
+from gallery_client.errors import GalleryUnavailable, error_of, not_understood
 
 T = TypeVar("T")
 TIMEOUT = httpx.Timeout(60.0, connect=10.0)
@@ -34,7 +35,10 @@ class Form:
 
 @dataclass(frozen=True)
 class Call:
-    """A request below /api/v1. `blocks` begins a body that is read while it is sent; `on_sent` gets how much was."""
+    """A request below /api/v1. `blocks` begins a body that is read while it is sent; `on_sent` gets how much was.
+
+    `media_type` is that of a stream's answer, if there is only one that it can be.
+    """
 
     method: str
     path: str
@@ -44,6 +48,7 @@ class Call:
     form: Form | None = None
     blocks: Callable[[], Iterator[bytes]] | None = None
     on_sent: Callable[[int], object] | None = None
+    media_type: str = ""
 
 
 class Transport(Protocol):
@@ -64,8 +69,8 @@ class Transport(Protocol):
 
 
 class BlockingTransport:
-    def __init__(self, client: httpx.Client | None) -> None:
-        self._client = client or httpx.Client(timeout=TIMEOUT)
+    def __init__(self, url: str, client: httpx.Client | None) -> None:
+        self._client = client or httpx.Client(**connection_options(url, TIMEOUT))
         self._own = client is None
 
     async def send(self, url: str, call: Call, headers: dict[str, str]) -> httpx.Response:
@@ -85,6 +90,7 @@ class BlockingTransport:
                 if not response.is_success:
                     response.read()
                     raise error_of(response)
+                _check_media_type(response, call)
                 yield _iterate(response.iter_bytes())
             finally:
                 response.close()
@@ -103,8 +109,8 @@ class BlockingTransport:
 
 
 class AsyncTransport:
-    def __init__(self, client: httpx.AsyncClient | None) -> None:
-        self._client = client or httpx.AsyncClient(timeout=TIMEOUT)
+    def __init__(self, url: str, client: httpx.AsyncClient | None) -> None:
+        self._client = client or httpx.AsyncClient(**connection_options(url, TIMEOUT))
         self._own = client is None
 
     async def send(self, url: str, call: Call, headers: dict[str, str]) -> httpx.Response:
@@ -124,6 +130,7 @@ class AsyncTransport:
                 if not response.is_success:
                     await response.aread()
                     raise error_of(response)
+                _check_media_type(response, call)
                 yield response.aiter_bytes()
             finally:
                 await response.aclose()
@@ -216,6 +223,12 @@ async def _in_threads(blocks: Iterator[bytes], on_sent: Callable[[int], object] 
 async def _iterate(blocks: Iterable[bytes]) -> AsyncIterator[bytes]:
     for block in blocks:
         yield block
+
+
+def _check_media_type(response: httpx.Response, call: Call) -> None:
+    found = response.headers.get("Content-Type", "")
+    if not found.lower().startswith(call.media_type):
+        raise not_understood(response, f"{found or 'no type'} in place of {call.media_type}")
 
 
 def _unavailable(error: httpx.RequestError) -> GalleryUnavailable:

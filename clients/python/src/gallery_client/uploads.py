@@ -8,7 +8,7 @@ import httpx
 import msgspec
 
 from gallery_client.api import Api, decode
-from gallery_client.errors import GalleryError
+from gallery_client.errors import GalleryError, not_understood
 from gallery_client.models import Image, UploadFields, focus_of
 from gallery_client.sources import Source
 from gallery_client.transports import Call, Form, Progress
@@ -36,8 +36,8 @@ async def _by_form(api: Api, source: Source, fields: dict[str, Any], key: str, o
 
 async def _by_tus(api: Api, source: Source, fields: dict[str, Any], key: str, on_progress: Progress | None) -> Image:
     begun = await api.call(Call("POST", "/uploads", headers=_creation(source, fields, key)))
-    path = "/uploads/" + begun.headers["Location"].rpartition("/")[2]
     state = _State(begun)
+    path = "/uploads/" + begun.headers.get("Location", "").rpartition("/")[2]
     retries = api.retries()
     while state.image is None:
         try:
@@ -56,7 +56,11 @@ class _State:
     """How far an upload is, as each answer tells it."""
 
     def __init__(self, answer: httpx.Response) -> None:
-        self.offset = int(answer.headers["Upload-Offset"])
+        """Raises `GalleryError`."""
+        offset = answer.headers.get("Upload-Offset", "")
+        if not offset.isdecimal():
+            raise not_understood(answer, "it has no Upload-Offset")
+        self.offset = int(offset)
         self.image = answer.headers.get("Gallery-Image")
         self.duplicate = answer.headers.get("Gallery-Duplicate") == "true"
 

@@ -1,4 +1,4 @@
-"""The command `gallery-client`: upload, list, show, export, delete and sign, with any Gallery.
+"""The commands upload, list, show, export, delete and sign, of `gallery-client` and of `gallery`.
 
 Exit codes: 0 all there, 1 some were refused, 2 usage, 3 the server was not reached, 130 interrupted.
 """
@@ -7,21 +7,25 @@ import argparse
 import asyncio
 import os
 import sys
-import zipfile
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-from gallery_client import __version__
+import httpx
+
+from gallery_client.addresses import connection_options
 from gallery_client.cli import library
-from gallery_client.cli.cache import Cache, cache_folder
+from gallery_client.cli.cache import Cache
+from gallery_client.cli.files import NothingFoundError
 from gallery_client.cli.output import Output
-from gallery_client.cli.upload import Summary, TooManyErrors, UploadCommand
+from gallery_client.cli.parser import parse
+from gallery_client.cli.upload import Summary, TooManyErrorsError, UploadCommand
 from gallery_client.client import AsyncGallery, Gallery
 from gallery_client.errors import GalleryError
 
-REFUSED, USAGE, NOT_REACHED, INTERRUPTED = 1, 2, 3, 130
+REFUSED, USAGE, NOT_REACHED, INTERRUPTED, BROKEN_PIPE = 1, 2, 3, 130, 141
 RETRY_FOR, UPLOAD_RETRY_FOR = 5.0, 60.0  # seconds
-Command: TypeAlias = Callable[[Gallery, argparse.Namespace, Output], None]
+FIRST_TIMEOUT = httpx.Timeout(10.0, connect=5.0)
+Command: TypeAlias = Callable[[Gallery, argparse.Namespace, Output], int]
 COMMANDS: dict[str, Command] = {
     "list": library.list_images,
     "show": library.show,
@@ -31,107 +35,65 @@ COMMANDS: dict[str, Command] = {
 }
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, program: str = "gallery-client") -> int:
     """The exit code."""
-    options = _parser().parse_args(arguments)
+    options = parse(arguments, program)
     output = Output(json=options.json)
     try:
         return _run(options, output)
     except KeyboardInterrupt:
         return INTERRUPTED
-    except TooManyErrors:
+    except BrokenPipeError:  # nothing reads the output any more, as with `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except TooManyErrorsError:
         return REFUSED
-    except GalleryError as error:
+    except (GalleryError, OSError, NothingFoundError, ValueError, ImportError) as error:
         output.error(str(error))
-        return NOT_REACHED if error.temporary else REFUSED
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        output.error(str(error))
-        return USAGE
+        return _exit_code(error)
+
+
+def _exit_code(error: Exception) -> int:
+    """Of `ImportError`, which httpx raises for proxies that need another package, and the like: usage."""
+    if isinstance(error, GalleryError):
+        return NOT_REACHED if error.temporary or _is_of_another_server(error) else REFUSED
+    return REFUSED if isinstance(error, OSError) else USAGE
+
+
+def _is_of_another_server(error: GalleryError) -> bool:
+    """A page of a proxy, of a sign-in or of a wrong address, in place of Gallery's answer."""
+    return error.code == "answer_not_understood" or error.code.startswith("http_")
 
 
 def _run(options: argparse.Namespace, output: Output) -> int:
     if options.command == "upload":
         return asyncio.run(_upload(options, output))
     with Gallery(options.url, options.token, retry_for=RETRY_FOR) as gallery:
-        COMMANDS[options.command](gallery, options, output)
-    return 0
+        refused = COMMANDS[options.command](gallery, options, output)
+    return REFUSED if refused else 0
 
 
 async def _upload(options: argparse.Namespace, output: Output) -> int:
     summary = Summary()
     try:
-        async with AsyncGallery(options.url, options.token, retry_for=RETRY_FOR) as gallery:
-            await gallery.check(["0" * 64])  # tells soon that there is no server, or that the token is not valid
-        with Cache(cache_folder()) as cache:
+        await _check_that_gallery_is_there(options)
+        with Cache(output.error) as cache:
             async with AsyncGallery(options.url, options.token, retry_for=UPLOAD_RETRY_FOR) as gallery:
                 await UploadCommand(gallery, options, cache, output, summary).run()
     finally:
         sent = "would be sent" if options.dry_run else "sent"
         facts = {"sent": summary.sent, "skipped": summary.skipped, "refused": summary.refused}
         output.line(f"{summary.sent} {sent}, {summary.skipped} were there, {summary.refused} refused", facts)
-    return REFUSED if summary.refused else 0
+    return REFUSED if summary.refused or summary.undeleted else 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("gallery-client", description=__doc__.partition("\n")[0])
-    parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _add_upload(_command(commands, "upload", "send files, folders, globs and ZIP archives that are not there yet"))
-    listing = _command(commands, "list", "list images, newest first")
-    _add_filter(listing)
-    listing.add_argument("--limit", type=int, metavar="N", help="at most so many")
-    _command(commands, "show", "print all facts of images").add_argument("images", nargs="+", metavar="ID")
-    export = _command(commands, "export", "fetch the originals, each with a JSON file beside it")
-    export.add_argument("folder", metavar="DIR")
-    _add_filter(export)
-    _command(commands, "delete", "delete images").add_argument("images", nargs="+", metavar="ID")
-    sign = _command(commands, "sign", "sign the URL of a picture by a link key, without a call")
-    sign.add_argument("image", metavar="ID")
-    sign.add_argument("query", nargs="?", default="", help="the picture, such as 'w=800&h=600&fit=cover'")
-    key = os.environ.get("GALLERY_LINK_KEY")
-    sign.add_argument("--key", required=key is None, default=key, help="id:secret; also GALLERY_LINK_KEY")
-    sign.add_argument("--expires-at", type=int, metavar="SECONDS", help="since 1970; by default in one to two hours")
-    return parser
-
-
-def _command(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, about: str
-) -> argparse.ArgumentParser:
-    parser = commands.add_parser(name, help=about, description=f"{about[0].upper()}{about[1:]}.")
-    url = os.environ.get("GALLERY_URL", "http://127.0.0.1:3000")
-    parser.add_argument("--url", default=url, help="where Gallery is; also GALLERY_URL (%(default)s)")
-    token = os.environ.get("GALLERY_TOKEN")
-    parser.add_argument("--token", default=token, help="an API key or a JWT; better in GALLERY_TOKEN")
-    parser.add_argument("--json", action="store_true", help="print an object a line")
-    return parser
-
-
-def _add_filter(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--search", help="images with all of these words")
-    parser.add_argument("--tag", action="append", help="images with this tag; repeatable")
-    parser.add_argument("--status", choices=["PENDING", "PROCESSING", "READY", "FAILED"])
-
-
-def _add_upload(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("paths", nargs="+", metavar="PATH")
-    parser.add_argument("--wait", action="store_true", help="wait for each image until it is READY")
-    parser.add_argument("--tag", action="append", help="for all images; repeatable")
-    parser.add_argument("--title-from", choices=["name"], default="name", help="the title is the file's name")
-    parser.add_argument("--dry-run", action="store_true", help="only tell which files would be sent")
-    parser.add_argument("--watch", action="store_true", help="go on with files that are new or changed")
-    parser.add_argument("--delete", action="store_true", help="delete files that are stored")
-    parser.add_argument(
-        "--on-errors", type=_on_errors, default="continue", help="stop, continue (default), or stop after so many"
-    )
-
-
-def _on_errors(text: str) -> int | None:
-    """How many files may be refused before the command stops; `None`: any number."""
-    if text in {"stop", "continue"}:
-        return 1 if text == "stop" else None
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError("expected stop, continue or a number")
-    return int(text)
+async def _check_that_gallery_is_there(options: argparse.Namespace) -> None:
+    """Tells soon that there is no server, or that the token is not valid."""
+    async with (
+        httpx.AsyncClient(**connection_options(options.url, FIRST_TIMEOUT)) as http,
+        AsyncGallery(options.url, options.token, retry_for=RETRY_FOR, http=http) as gallery,
+    ):
+        await gallery.check(["0" * 64])
 
 
 if __name__ == "__main__":
