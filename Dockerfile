@@ -19,6 +19,7 @@ ENV PIP_NO_INDEX=1 PIP_FIND_LINKS=/build/wheels
 COPY pyproject.toml README.md LICENSE ./
 COPY migrations migrations
 COPY src src
+COPY clients/python/src clients/python/src
 RUN tools/bin/pip wheel --no-deps --no-build-isolation --wheel-dir wheels . \
     && python -m venv --without-pip /opt/gallery \
     && tools/bin/pip --python /opt/gallery/bin/python install gallery-api

@@ -53,7 +53,7 @@ lint: .venv/dev.stamp  ## Check format, style, types, import contracts and docs
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	PYTHONPATH=clients/python/src $(BIN)/lint-imports
+	$(BIN)/lint-imports
 	$(BIN)/python tests/check_docs.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build  # not --quiet, which would also keep warnings from being errors
 	@tests/install-tools javascript

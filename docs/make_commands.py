@@ -1,5 +1,6 @@
 """Writes docs/reference/cli.md from the commands themselves: `python docs/make_commands.py`."""  # noqa: INP001
 
+import argparse
 from collections.abc import Iterator
 from datetime import datetime
 from inspect import cleandoc
@@ -9,10 +10,14 @@ from typing import Any
 import typer
 
 from gallery.cli.app import app
+from gallery.cli.client_commands import ClientCommand
+from gallery_client.cli.parser import command_parsers
 
 PAGE = Path(__file__).with_name("reference") / "cli.md"
 
 WORDS = {str: "TEXT", int: "NUMBER", float: "NUMBER", datetime: "TIME"}
+
+CLIENT_PARSERS = command_parsers(argparse.ArgumentParser("gallery"))
 
 HEAD = """\
 <!-- Written by docs/make_commands.py; change src/gallery/cli/app.py instead. -->
@@ -23,14 +28,18 @@ HEAD = """\
 environment, and `gallery COMMAND --help` prints the same texts. Beside a running `gallery dev` with the same data
 directory, a command uses its servers.
 
+`upload`, `list`, `show`, `export`, `delete` and `sign` are clients of any Gallery: they read none of its settings, and
+reach it by its URL. [gallery-client](../app/python.md#the-command) has the same commands without the server.
+
 Output goes to stdout and logs go to stderr. With `--json` a command prints one JSON object a line, and the last line is
 a summary.
 
 | exit code | means |
 |---|---|
 | 0 | done, and nothing is wrong |
-| 1 | a server is unavailable, or the command has found a fault |
+| 1 | a server is unavailable, or the command has found a fault; of a client: some files or images were refused |
 | 2 | a setting, the command line or the machine does not fit; for `gallery doctor`: a check could not be made |
+| 3 | of a client: Gallery was not reached |
 | 130, 143 | ended by Ctrl-C, by SIGTERM |
 
 | command | does |
@@ -61,11 +70,42 @@ def _first(command: Any) -> str:
 
 
 def _section(name: str, command: Any) -> str:
+    if isinstance(command, ClientCommand):
+        return _client_section(name, CLIENT_PARSERS[name.removeprefix("gallery ")])
     shown = [parameter for parameter in command.params if not getattr(parameter, "hidden", False)]
     usage = " ".join([name, *(_usage(p) for p in shown if p.param_type_name == "argument"), "[OPTIONS]"])
     rows = "".join(f"| `{_name(p)}` | {_meaning(p)} | {_default(p)} |\n" for p in shown)
     table = f"\n| | is | default |\n|---|---|---|\n{rows}" if rows else ""
     return f"\n## {name}\n\n```text\n{usage if rows else name}\n```\n\n{cleandoc(command.help or '')}\n{table}"
+
+
+def _client_section(name: str, parser: argparse.ArgumentParser) -> str:
+    shown = [action for action in parser._actions if action.dest != "help"]  # noqa: SLF001  there is no other way
+    shown.sort(key=lambda action: bool(action.option_strings))
+    arguments = [_client_name(action) for action in shown if not action.option_strings]
+    rows = "".join(
+        f"| `{_cell(_client_name(action))}` | {action.help} | {_client_default(action)} |\n" for action in shown
+    )
+    usage = " ".join([name, *arguments, "[OPTIONS]"])
+    table = f"\n| | is | default |\n|---|---|---|\n{rows}"
+    return f"\n## {name}\n\n```text\n{usage}\n```\n\n{parser.description}\n{table}"
+
+
+def _client_name(action: argparse.Action) -> str:
+    value = action.metavar or "|".join(map(str, action.choices or ()))
+    if action.option_strings:
+        return f"{action.option_strings[-1]} {value}".strip()
+    return {"+": f"{value}…", "?": f"[{value}]"}.get(str(action.nargs), str(value))
+
+
+def _client_default(action: argparse.Action) -> str:
+    if action.required and action.option_strings:
+        return "required"
+    return f"`{action.default}`" if action.default and not action.required else ""
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
 
 
 def _usage(argument: Any) -> str:

@@ -4,7 +4,9 @@ import email
 import re
 import subprocess
 import sys
+import sysconfig
 import tarfile
+import venv
 import zipfile
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from gallery_processes import base_environment
 ROOT = Path(__file__).resolve().parents[2]
 NAME = f"gallery_api-{__version__}"
 CLIENT_NAME = f"gallery_client-{__version__}"
+CLIENT_FOLDER = "clients/python/src/"
 LEFTOVERS = ("photo.jpg", "lake.webp", "notes.txt", "docs/draft.md", "tests/secret.env", "migrations/x.pyc")
 
 
@@ -54,15 +57,17 @@ def test_the_sdist_has_only_the_files_of_a_build(folder):
     at_top = {name for name in names if "/" not in name}
     assert at_top == {"pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "SECURITY.md", "PKG-INFO", ".gitignore"}
     tracked = {str(path.relative_to(ROOT)) for path in tracked_files()}
-    assert names - at_top == {name for name in tracked if name.startswith(("src/gallery/", "migrations/"))}
+    packed = ("src/gallery/", f"{CLIENT_FOLDER}gallery_client/", "migrations/")
+    assert names - at_top == {name for name in tracked if name.startswith(packed)}
 
 
-def test_the_wheel_holds_the_package_and_its_migrations(in_wheel):
+def test_the_wheel_holds_the_package_its_migrations_and_the_client(in_wheel):
     tracked = {str(path.relative_to(ROOT)) for path in tracked_files()}
     package = {name.removeprefix("src/") for name in tracked if name.startswith("src/gallery/")}
     migrations = {f"gallery/{name}" for name in tracked if name.startswith("migrations/")}
+    client = {name.removeprefix(CLIENT_FOLDER) for name in tracked if name.startswith(CLIENT_FOLDER)}
     names = {name for name in in_wheel.namelist() if ".dist-info/" not in name}
-    assert names == package | migrations
+    assert names == package | migrations | client
 
 
 def test_the_wheel_installs_and_runs(in_wheel, tmp_path):
@@ -70,7 +75,25 @@ def test_the_wheel_installs_and_runs(in_wheel, tmp_path):
     environment = {**base_environment(), "PYTHONPATH": str(tmp_path)}
     where = "import gallery; print(gallery.__file__)"
     assert run_output(sys.executable, "-c", where, environment=environment) == str(tmp_path / "gallery" / "__init__.py")
-    assert run_output(tmp_path / "bin" / "gallery", "--version", environment=environment) == __version__
+    gallery = tmp_path / "bin" / "gallery"
+    assert run_output(gallery, "--version", environment=environment) == __version__
+    assert run_output(gallery, "upload", "--help", environment=environment).startswith("usage: gallery upload")
+    where = "import gallery_client; print(gallery_client.__file__)"
+    client = str(tmp_path / "gallery_client" / "__init__.py")
+    assert run_output(sys.executable, "-c", where, environment=environment) == client
+
+
+def test_both_wheels_hold_the_same_client_and_may_be_installed_together(in_wheel, client_wheel, tmp_path):
+    names = [name for name in client_wheel.namelist() if name.startswith("gallery_client/")]
+    assert len(names) > 20
+    assert {name: client_wheel.read(name) for name in names} == {name: in_wheel.read(name) for name in names}
+    venv.create(tmp_path, symlinks=True)
+    python = tmp_path / "bin" / "python"
+    for wheel in (in_wheel, client_wheel):
+        pip("--python", python, "install", "--no-deps", wheel.filename)
+    code = "import gallery_client.cli.parser as p; print(p.__version__)"
+    environment = {**base_environment(), "PYTHONPATH": sysconfig.get_path("purelib")}
+    assert run_output(python, "-c", code, environment=environment) == __version__
 
 
 def test_the_package_indexs_page_has_no_broken_links(metadata):
@@ -103,9 +126,8 @@ def test_both_packages_are_built(folder):
 
 
 def test_the_clients_wheel_holds_the_package_and_the_license(client_wheel):
-    folder = "clients/python/src/"
     tracked = {str(path.relative_to(ROOT)) for path in tracked_files()}
-    package = {name.removeprefix(folder) for name in tracked if name.startswith(folder)}
+    package = {name.removeprefix(CLIENT_FOLDER) for name in tracked if name.startswith(CLIENT_FOLDER)}
     names = set(client_wheel.namelist())
     assert {name for name in names if ".dist-info/" not in name} == package
     assert f"{CLIENT_NAME}.dist-info/licenses/LICENSE" in names

@@ -1,5 +1,5 @@
-"""The commands and their options; those of keys are in `cli/key_commands.py`. `cli/runner.py` runs them, and each
-command's code is in the file of its name.
+"""The commands and their options; those of keys are in `cli/key_commands.py`, those of the client in
+`cli/client_commands.py`. `cli/runner.py` runs them, and each command's code is in the file of its name.
 """
 
 import os
@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from gallery import __version__
+from gallery.cli.client_commands import add_client_commands
 from gallery.cli.key_commands import keys_app
 from gallery.cli.options import JsonOption
 from gallery.cli.runner import export_settings, read_settings, run
@@ -280,3 +281,6 @@ def config(
 def version() -> None:
     """Print the version."""
     typer.echo(__version__)
+
+
+add_client_commands(app)
