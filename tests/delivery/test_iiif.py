@@ -10,7 +10,7 @@ from conftest import running_application
 from credentials import JWT_SECRET, bearer_headers, make_token
 from factories import upload_image
 from gallery.access.model import Caller, Owner, Scope
-from gallery.delivery.iiif import image_information
+from gallery.delivery.iiif import enabled_formats, image_information
 from gallery.rendering.probe import Format
 from gallery.wiring import open_processing
 
@@ -74,20 +74,36 @@ async def test_the_information_says_what_can_be_asked(iiif):
 
 
 @pytest.mark.parametrize(
-    ("enabled", "preferred", "extra"),
+    ("enabled", "level", "preferred", "extra"),
     [
-        ("jpeg", ["jpg"], []),
-        ("jpeg,png", ["jpg"], []),
-        ("png,avif", [], ["avif"]),
-        ("avif,webp,jpeg,png", ["webp", "jpg"], ["webp", "avif"]),
+        ("jpeg", "level1", ["jpg"], []),
+        ("webp", "level1", ["webp", "jpg"], ["webp"]),
+        ("jpeg,png", "level2", ["jpg"], []),
+        ("png,avif", "level2", ["jpg"], ["avif"]),
+        ("avif,webp,jpeg,png", "level2", ["webp", "jpg"], ["webp", "avif"]),
     ],
 )
-async def test_only_enabled_formats_are_named(gallery, enabled, preferred, extra):
+async def test_only_enabled_formats_are_named_and_the_level_fits_them(gallery, enabled, level, preferred, extra):
     image = await upload_image(gallery, squares())
-    document = image_information(
-        image, "https://img.example.org/iiif/3/1", [Format(name) for name in enabled.split(",")]
-    )
+    formats = enabled_formats([Format(name) for name in enabled.split(",")])
+    document = image_information(image, "https://img.example.org/iiif/3/1", formats)
+    assert document["profile"] == level
     assert (document["preferredFormats"], document["extraFormats"]) == (preferred, extra)
+    assert ("rotationBy90s" in document["extraFeatures"]) == (level == "level1")
+
+
+async def test_without_png_the_service_is_of_level_1(environment):
+    async with (
+        running_application(environment, GALLERY_PICTURES__FORMATS="webp") as (gallery, client),
+        open_processing(gallery) as processing,
+    ):
+        image = await upload_image(gallery, squares())
+        await processing.process(image.id)
+        region = f"/iiif/3/{image.id}/full/max/0/default"
+        tile = await client.get(f"{region}.jpg")
+        assert tile.status_code == 200
+        assert "level1.json" in tile.headers["link"]
+        assert (await client.get(f"{region}.png")).status_code == 400
 
 
 async def test_the_address_leads_to_the_information(iiif):

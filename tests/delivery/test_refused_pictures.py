@@ -1,6 +1,7 @@
 """Requests for new pictures that are refused: each is counted, whenever it is refused."""
 
 import asyncio
+import time
 
 import pytest
 
@@ -11,6 +12,7 @@ from gallery.delivery import pictures
 from gallery.delivery.picture_maker import PictureOrder
 from gallery.delivery.picture_rows import PictureRows
 from gallery.delivery.pictures import PicturesOnDemand
+from gallery.delivery.refusal_pacing import AT_ONCE, PER_SECOND
 from gallery.errors import PictureBudgetSpent, PicturesBusy
 from gallery.rendering.picture_spec import PictureSpec
 from gallery.rendering.probe import Format
@@ -82,6 +84,28 @@ async def test_a_full_share_of_the_queue_is_counted(client, image, on_demand):
     with pytest.raises(PicturesBusy):
         await on_demand.get(order(image, 2), "maya")
     assert await refused(client, "queue") == before + 1
+    for task in asking:
+        task.cancel()
+
+
+@pytest.mark.parametrize("cause", ["queue", "budget"])
+async def test_a_client_that_ignores_its_refusals_is_answered_at_a_fixed_rate(gallery, image, on_demand, cause):
+    """Eight requests at once, each sent again as soon as it is refused."""
+    if cause == "budget":
+        await Budgets(gallery.valkey, "pictures", BUDGET).correct("maya", 5)
+        asking = []
+    else:
+        asking = [asyncio.create_task(on_demand.get(order(image, number), "maya")) for number in range(2)]
+        await asyncio.sleep(0.2)
+
+    async def ask_five_times(first):
+        for number in range(first, first + 5):
+            with pytest.raises((PicturesBusy, PictureBudgetSpent)):
+                await on_demand.get(order(image, number), "maya")
+
+    began = time.monotonic()
+    await asyncio.gather(*(ask_five_times(10 * (number + 1)) for number in range(8)))
+    assert time.monotonic() - began >= (40 - AT_ONCE - 1) / PER_SECOND
     for task in asking:
         task.cancel()
 

@@ -4,6 +4,7 @@ Its order is region, size, mirroring, rotation, quality, format; so the size spe
 """
 
 import re
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from gallery.errors import IiifNotSupported, IiifRequestInvalid
@@ -17,9 +18,10 @@ PROTOCOL = "http://iiif.io/api/image"
 TILE_WIDTH = 512  # px
 FORMATS = {"jpg": Format.JPEG, "png": Format.PNG, "webp": Format.WEBP, "avif": Format.AVIF}
 OTHER_FORMATS = frozenset({"tif", "gif", "jp2", "pdf"})  # of the standard
-REQUIRED_FORMATS = frozenset({"jpg", "png"})  # of level 2
+LEVEL_FORMATS = {"level1": frozenset({"jpg"}), "level2": frozenset({"jpg", "png"})}  # that the level requires
 QUALITIES = ("default", "color", "gray", "bitonal")
 EXTRA_FEATURES = ("mirroring", "profileLinkHeader", "canonicalLinkHeader")
+LEVEL_2_FEATURES = ("regionByPct", "sizeByPct", "sizeByConfinedWh", "rotationBy90s")  # beyond those of level 1
 
 NUMBER = r"\d{1,9}(?:\.\d{1,9})?"
 PIXELS = re.compile(r"(\d{1,9}),(\d{1,9}),(\d{1,9}),(\d{1,9})", re.ASCII)
@@ -66,27 +68,38 @@ def picture_spec(request: IiifRequest, width: int, height: int, recipe: Recipe) 
     )
 
 
-def image_information(image: Image, address: str, formats: list[Format]) -> dict[str, Any]:
-    """The document `info.json` of a READY image whose service has this address."""
+def enabled_formats(formats: Collection[Format]) -> list[Format]:
+    """Those of pictures on demand, and JPEG, which every level requires; pictures on demand fall back to it, too."""
+    return [kind for kind in FORMATS.values() if kind in formats or kind == Format.JPEG]
+
+
+def compliance_level(formats: Collection[Format]) -> str:
+    """The level of an image whose pictures have these formats: PNG makes the difference."""
+    return "level2" if Format.PNG in formats else "level1"
+
+
+def image_information(image: Image, address: str, formats: Collection[Format]) -> dict[str, Any]:
+    """The document `info.json` of a READY image whose service has this address and these formats."""
     width, height = image.width or 0, image.height or 0
     factors = [2**n for n in range(16) if n == 0 or TILE_WIDTH * 2 ** (n - 1) < max(width, height)]
     limit = {"maxWidth": MAX_SIDE, "maxHeight": MAX_SIDE} if max(width, height) > MAX_SIDE else {}
     enabled = [name for name, kind in FORMATS.items() if kind in formats]
+    level = compliance_level(formats)
     return {
         "@context": CONTEXT,
         "id": address,
         "type": "ImageService3",
         "protocol": PROTOCOL,
-        "profile": "level2",
+        "profile": level,
         "width": width,
         "height": height,
         **limit,
         "sizes": [{"width": wide, "height": high} for wide, high in _sizes(image)],
         "tiles": [{"width": TILE_WIDTH, "scaleFactors": factors}],
         "preferredFormats": [name for name in ("webp", "jpg") if name in enabled],
-        "extraFormats": [name for name in enabled if name not in REQUIRED_FORMATS],
+        "extraFormats": [name for name in enabled if name not in LEVEL_FORMATS[level]],
         "extraQualities": list(QUALITIES[1:]),
-        "extraFeatures": list(EXTRA_FEATURES),
+        "extraFeatures": [*EXTRA_FEATURES, *(LEVEL_2_FEATURES if level == "level1" else ())],
     }
 
 

@@ -9,7 +9,14 @@ from litestar.response import Response
 from litestar.types import ASGIApp
 
 from gallery.access.model import READ_PUBLIC
-from gallery.delivery.iiif import CONTEXT, IiifRequest, image_information, picture_spec
+from gallery.delivery.iiif import (
+    CONTEXT,
+    IiifRequest,
+    compliance_level,
+    enabled_formats,
+    image_information,
+    picture_spec,
+)
 from gallery.delivery.openapi import ConditionalOperation
 from gallery.delivery.picture_maker import PictureOrder
 from gallery.delivery.picture_requests import PictureRequests
@@ -19,10 +26,10 @@ from gallery.delivery.responses import PICTURE_OPTIONS, RESPONSES, cache_control
 from gallery.errors import IiifRequestInvalid, ImageNotReady
 from gallery.images.kept_images import KeptImages
 from gallery.images.model import Image, parse_id
+from gallery.rendering.probe import Format
 
 HTTPRequest = Request[Any, Any, Any]
 PREFIX = "/iiif/3"
-PROFILE_LINK = '<http://iiif.io/api/image/3/level2.json>; rel="profile"'
 JSON_LD = f'application/ld+json;profile="{CONTEXT}"'
 
 
@@ -30,6 +37,8 @@ def router(
     images: KeptImages, picture_requests: PictureRequests, responses: PictureResponses, public_url: str
 ) -> Router:
     """The calls of the standard, without injected services (decision 0121)."""
+    formats = enabled_formats(picture_requests.formats)
+    profile_link = f'<http://iiif.io/api/image/3/{compliance_level(formats)}.json>; rel="profile"'
 
     @get(
         "/{image_id:str}",
@@ -50,9 +59,9 @@ def router(
     )
     async def information(request: HTTPRequest, image_id: FromPath[str]) -> Response[bytes]:
         image, caller = await find_requested(request.scope, images, image_id)
-        document = image_information(_ready(image), _address(request, public_url, image.id), picture_requests.formats)
+        document = image_information(_ready(image), _address(request, public_url, image.id), formats)
         accepts_json_ld = "application/ld+json" in request.headers.get("accept", "")
-        headers = {"Link": PROFILE_LINK, "Vary": "Accept", "Cache-Control": cache_control(image, caller)}
+        headers = {"Link": profile_link, "Vary": "Accept", "Cache-Control": cache_control(image, caller)}
         return Response(
             msgspec.json.encode(document),
             media_type=JSON_LD if accepts_json_ld else "application/json",
@@ -78,19 +87,19 @@ def router(
         image, caller = await find_requested(request.scope, images, image_id)
         quality, _, format_ = file.rpartition(".")
         wanted = IiifRequest(region, size, rotation, quality, format_)
-        order = _order(_ready(image), wanted, picture_requests)
+        order = _order(_ready(image), wanted, formats, picture_requests)
         address = f"{_address(request, public_url, image.id)}/{region}/{size}/{rotation}/{file}"
         headers = object_headers(f"{image.id}.{format_}", cache_control(image, caller)) | sharing_headers(image, caller)
-        headers |= _open_to_all(image) | {"Link": f'{PROFILE_LINK}, <{address}>; rel="canonical"'}
+        headers |= _open_to_all(image) | {"Link": f'{profile_link}, <{address}>; rel="canonical"'}
         return await responses.respond(request, order, headers)
 
     return Router(PREFIX, route_handlers=[redirect, information, region_of_picture], tags=["iiif"])
 
 
-def _order(image: Image, wanted: IiifRequest, picture_requests: PictureRequests) -> PictureOrder:
+def _order(image: Image, wanted: IiifRequest, formats: list[Format], picture_requests: PictureRequests) -> PictureOrder:
     """Raises `IiifRequestInvalid`, `IiifNotSupported`."""
     spec = picture_spec(wanted, image.width or 0, image.height or 0, picture_requests.recipe)
-    if spec.format not in picture_requests.formats:
+    if spec.format not in formats:
         raise IiifRequestInvalid("This format is not enabled here (GALLERY_PICTURES__FORMATS).")
     return picture_requests.order_of(image, spec)
 

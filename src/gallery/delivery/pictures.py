@@ -6,8 +6,7 @@ once, so many waiting.
 """
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 import structlog
 
@@ -17,6 +16,7 @@ from gallery.delivery.fair_slots import FairSlots
 from gallery.delivery.picture_maker import PictureMaker, PictureOrder, RenderTime
 from gallery.delivery.picture_rows import PictureRows
 from gallery.delivery.picture_store import MAX_STRIKES, PictureId, PictureRow
+from gallery.delivery.refusal_pacing import RefusalPacing
 from gallery.errors import PictureBudgetSpent, PictureCannotBeMade, PictureNotMade, PicturesBusy, ValkeyUnavailable
 from gallery.ops import metrics
 from gallery.settings import PicturesSettings
@@ -37,6 +37,7 @@ class PicturesOnDemand:
         self._seconds = settings.budget
         self._deadline = settings.deadline
         self._slots = FairSlots(settings.concurrency, settings.queue)
+        self._refusals = RefusalPacing()
         self._under_way: dict[PictureId, asyncio.Task[PictureRow]] = {}
         self._corrections: set[asyncio.Task[None]] = set()
 
@@ -50,8 +51,12 @@ class PicturesOnDemand:
         if row is not None and row.key:
             return row
         _check_strikes(row)
-        with _counted_refusals():
+        try:
             return await self._make_once(order, client)
+        except (PicturesBusy, PictureBudgetSpent) as error:
+            metrics.PICTURES_REFUSED.add("queue" if isinstance(error, PicturesBusy) else "budget")
+            await self._refusals.wait(client)
+            raise
 
     async def get_again(self, order: PictureOrder, lost: PictureRow, client: str) -> PictureRow:
         """The same after the object of the row `lost` was found to be missing or damaged. Raises as `get` does."""
@@ -139,19 +144,6 @@ class PicturesOnDemand:
         task = asyncio.create_task(correct(), name="budget of pictures")
         self._corrections.add(task)
         task.add_done_callback(self._corrections.discard)
-
-
-@contextmanager
-def _counted_refusals() -> Iterator[None]:
-    """Counts the requests that are refused in the block."""
-    try:
-        yield
-    except PicturesBusy:
-        metrics.PICTURES_REFUSED.add("queue")
-        raise
-    except PictureBudgetSpent:
-        metrics.PICTURES_REFUSED.add("budget")
-        raise
 
 
 def _check_strikes(row: PictureRow | None) -> None:
