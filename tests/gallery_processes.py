@@ -123,7 +123,7 @@ async def dev(environment: Mapping[str, str], folder: Path, **overrides: str) ->
     async with run_gallery(given, folder, "dev") as process:
         url = f"http://127.0.0.1:{given['PORT']}"
         await process.wait_for_text(f"Gallery is at {url}")  # a killed predecessor may answer for a moment longer
-        await wait_until_ready(url, process)
+        await wait_until_ready(url, process, may_be_killed="GALLERY_FAULT" in given)
         yield RunningGallery(process.process, process.log, url, data)
 
 
@@ -131,11 +131,11 @@ async def dev(environment: Mapping[str, str], folder: Path, **overrides: str) ->
 async def api(
     environment: Mapping[str, str], folder: Path, *, max_files: int | None = None, **overrides: str
 ) -> AsyncIterator[RunningGallery]:
-    """`gallery serve` on a free port, ready."""
+    """`gallery serve` on a free port, ready; with a failpoint, clients may have killed it before that was seen."""
     given = {**environment, "PORT": str(free_port()), **overrides}
     async with run_gallery(given, folder, "serve", max_files=max_files) as process:
         url = f"http://127.0.0.1:{given['PORT']}"
-        await wait_until_ready(url, process)
+        await wait_until_ready(url, process, may_be_killed="GALLERY_FAULT" in given)
         yield RunningGallery(process.process, process.log, url)
 
 
@@ -146,9 +146,13 @@ async def worker(environment: Mapping[str, str], folder: Path, *words: str) -> A
         yield process
 
 
-async def wait_until_ready(url: str, process: RunningProcess, seconds: float = 60) -> None:
+async def wait_until_ready(
+    url: str, process: RunningProcess, seconds: float = 60, *, may_be_killed: bool = False
+) -> None:
     async with httpx.AsyncClient(timeout=5, verify=TLS_CONTEXT) as client, asyncio.timeout(seconds):
         while True:
+            if may_be_killed and process.process.returncode == -signal.SIGKILL:
+                return
             if process.process.returncode is not None:
                 raise AssertionError(f"ended with {process.process.returncode}:\n{process.log_text()}")
             try:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import httpx
 
@@ -13,7 +13,7 @@ from gallery.settings import Settings
 from gallery.wiring import Gallery, open_gallery
 from http_clients import TLS_CONTEXT
 
-SETTLE_TIMEOUT_SECONDS = 90  # ten strikes with their backoff, on two cores
+SETTLE_TIMEOUT_SECONDS = 90  # for the next image: ten strikes with their backoff, on two cores
 UNSETTLED = """
     SELECT count(*) FROM image
     WHERE deleted_at IS NULL AND (work_state IS NOT NULL OR status IN ('PENDING', 'PROCESSING'))
@@ -27,7 +27,7 @@ async def check(environment: dict[str, str], url: str, load: Load, listeners: Se
     """Wait until everything is settled, then check. `environment` leads to the servers without proxies."""
     assert load.acknowledged, "nothing was uploaded"
     async with open_gallery(Settings.read(environment)) as gallery:
-        await _wait_until_settled(gallery)
+        await wait_until_none(lambda: _count(gallery, UNSETTLED))
         await _check_rows(gallery, load)
         await _check_idempotency(gallery)
         await _check_objects(gallery)
@@ -41,10 +41,14 @@ async def check(environment: dict[str, str], url: str, load: Load, listeners: Se
             assert (await client.get(f"/api/v1/images/{image}")).status_code == 404, "a delete is final"
 
 
-async def _wait_until_settled(gallery: Gallery) -> None:
-    async with asyncio.timeout(SETTLE_TIMEOUT_SECONDS):
-        while await _count(gallery, UNSETTLED):
-            await asyncio.sleep(0.1)
+async def wait_until_none(count: Callable[[], Awaitable[int]]) -> None:
+    """Waits until `count` returns 0. Raises `TimeoutError` when it has not fallen for `SETTLE_TIMEOUT_SECONDS`."""
+    lowest = await count()
+    while lowest:
+        async with asyncio.timeout(SETTLE_TIMEOUT_SECONDS):
+            while (left := await count()) >= lowest:
+                await asyncio.sleep(0.1)
+        lowest = left
 
 
 async def _check_rows(gallery: Gallery, load: Load) -> None:

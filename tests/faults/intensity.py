@@ -42,7 +42,7 @@ LONG = Intensity(
     listeners=200,
     races=200,
     healthy_images=100,
-    small_images=2000,
+    small_images=1000,
     total_kills=5,
 )
 INTENSITIES = {"short": SHORT, "long": LONG}
