@@ -2,7 +2,7 @@
 
 import { GalleryError } from "./errors.js";
 import { Follower } from "./queue-follow.js";
-import { hex } from "./sha256.js";
+import { randomKey } from "./sha256.js";
 import type {
   Gallery,
   Image,
@@ -68,7 +68,7 @@ class Queue implements UploadQueue {
   add(files: Iterable<File>, fields: UploadFields = {}): UploadItem[] {
     if (this.#closed) throw new Error("The upload queue is closed.");
     const added = Array.from(files, (file) => {
-      const id = hex(crypto.getRandomValues(new Uint8Array(16)));
+      const id = randomKey();
       const item = {
         id,
         file,
@@ -103,7 +103,7 @@ class Queue implements UploadQueue {
         this.#stored(entry, image); // it could not be followed, or deleted
         continue;
       }
-      if (image) entry.key = hex(crypto.getRandomValues(new Uint8Array(16))); // else its old answer comes again
+      if (image) entry.key = randomKey(); // else its old answer comes again
       this.#set(entry, { state: "waiting", image: undefined, error: undefined });
     }
   }

@@ -12,18 +12,22 @@ export async function sha256(blob: Blob, signal?: AbortSignal): Promise<string> 
     return hex(new Uint8Array(await crypto.subtle.digest("SHA-256", await blob.arrayBuffer())));
   }
   const [state, constants] = roots();
-  for (let at = 0; ; at += PIECE) {
+  const message = new Blob([blob, ending(blob.size)]);
+  for (let at = 0; at < message.size; at += PIECE) {
     signal?.throwIfAborted();
-    const piece = new Uint8Array(await blob.slice(at, at + PIECE).arrayBuffer());
-    const last = at + PIECE > blob.size;
-    compress(state, constants, last ? padded(piece, blob.size) : new DataView(piece.buffer));
-    if (last) break;
+    compress(state, constants, new DataView(await message.slice(at, at + PIECE).arrayBuffer()));
   }
-  return Array.from(state, (word) => (word >>> 0).toString(16).padStart(8, "0")).join("");
+  return hex(new Uint32Array(state.buffer));
 }
 
-export function hex(bytes: Uint8Array): string {
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+/** 32 hexadecimal digits that nothing else has. `randomUUID` is missing over plain HTTP. */
+export function randomKey(): string {
+  return hex(crypto.getRandomValues(new Uint32Array(4)));
+}
+
+function hex(numbers: Uint8Array | Uint32Array): string {
+  const digits = 2 * numbers.BYTES_PER_ELEMENT;
+  return Array.from(numbers, (number) => number.toString(16).padStart(digits, "0")).join("");
 }
 
 /** The fractions of the square roots of the first 8 primes, and of the cube roots of the first 64. */
@@ -35,14 +39,12 @@ function roots(): [Int32Array, Int32Array] {
   return [Int32Array.from(squares), Int32Array.from(primes, (prime) => fraction(Math.cbrt(prime)))];
 }
 
-/** The last piece, with the end of every message: a bit, zeros, and the number of bits. */
-function padded(piece: Uint8Array, size: number): DataView {
-  const bytes = new Uint8Array(Math.ceil((piece.length + 9) / 64) * 64);
-  bytes.set(piece);
-  bytes[piece.length] = 0x80;
-  const view = new DataView(bytes.buffer);
-  view.setUint32(bytes.length - 8, size / 2 ** 29);
-  view.setUint32(bytes.length - 4, size * 8);
+/** What follows every message: a bit, zeros up to a whole block, and the number of bits. */
+function ending(size: number): DataView<ArrayBuffer> {
+  const view = new DataView(new ArrayBuffer(9 + ((119 - (size % 64)) % 64)));
+  view.setUint8(0, 0x80);
+  view.setUint32(view.byteLength - 8, size / 2 ** 29);
+  view.setUint32(view.byteLength - 4, size * 8);
   return view;
 }
 

@@ -43,7 +43,6 @@ class Tus {
   readonly #storage: ResumeStorage | null;
   #entry: ResumeEntry | undefined;
   #path: string | undefined;
-  #offset = 0;
   #chunk = MAX_CHUNK;
   #largest = MAX_CHUNK;
   #renewals = 0;
@@ -58,13 +57,14 @@ class Tus {
     const { http, signal, file, onProgress } = this.#upload;
     const retries = http.retries({ signal });
     let state: State | undefined;
+    let furthest = 0;
     for (;;) {
       try {
         signal?.throwIfAborted();
         state = state ? await this.#send(state.offset) : await this.#ask();
         onProgress(state.image ? file.size : state.offset);
-        if (state.offset > this.#offset) retries.succeeded();
-        this.#offset = state.offset;
+        if (state.offset > furthest) retries.succeeded();
+        furthest = Math.max(furthest, state.offset);
         if (!state.image) continue;
         const image = await http.json<Image>("GET", imagePath(state.image), { signal });
         this.#end();
@@ -81,9 +81,9 @@ class Tus {
     const { status, code } = error as Partial<GalleryError>;
     const isGone = status === 404 || status === 410;
     if (isGone && this.#path && this.#renewals++ < MAX_RENEWALS) return this.#end();
-    const isLarge = status === 413 && code === "http_413" && this.#chunk > MIN_CHUNK; // a proxy's limit, not Gallery's
+    const isLimit = code === "http_413" && this.#chunk > MIN_CHUNK; // a proxy's, not Gallery's
     this.#chunk = Math.max(this.#chunk / 2, MIN_CHUNK); // so that it arrives before the connection breaks again
-    if (isLarge) {
+    if (isLimit) {
       this.#largest = this.#chunk;
       return;
     }
@@ -97,20 +97,15 @@ class Tus {
 
   /** `GET` says what `HEAD` says, and why an upload was refused. */
   async #ask(): Promise<State> {
-    const { http, signal } = this.#upload;
-    await this.#recall();
+    const { http, file, name, fields, signal } = this.#upload;
+    this.#entry ??= resumeEntry(this.#storage, await fingerprint(file, [http.url, name, fields]));
+    this.#path ??= this.#entry.read();
     if (this.#path) return this.#read(await http.attempt("GET", this.#path, { headers: VERSION, signal }, asItIs));
     const response = await http.attempt("POST", "/uploads", { headers: this.#creation(), signal }, asItIs);
     const id = response.headers.get("Location")?.split("/").pop();
     if (!id) throw notUnderstood(response.status, response.headers);
     this.#path = `/uploads/${id}`;
     return this.#read(response);
-  }
-
-  async #recall(): Promise<void> {
-    const { http, file, name, fields } = this.#upload;
-    this.#entry ??= resumeEntry(this.#storage, await fingerprint(file, [http.url, name, fields]));
-    this.#path ??= this.#entry.read();
   }
 
   #creation(): Record<string, string> {
@@ -160,7 +155,6 @@ class Tus {
   #end(): void {
     if (this.#path) this.#entry?.delete(this.#path);
     this.#path = undefined;
-    this.#offset = 0;
     unfinished.delete(this.#upload.file);
   }
 }

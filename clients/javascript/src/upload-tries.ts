@@ -29,7 +29,7 @@ async function check(file: Blob): Promise<void> {
 }
 
 export function notReadable(cause: unknown): GalleryError {
-  const detail = "The file cannot be read: it was changed or removed after it was chosen, or it is a folder.";
+  const detail = "The file cannot be read: it has changed, is gone, or is a folder.";
   return new GalleryError("file_not_readable", detail, { cause });
 }
 

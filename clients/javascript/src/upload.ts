@@ -2,7 +2,7 @@
 
 import { GalleryError } from "./errors.js";
 import { type Http, readJson } from "./http.js";
-import { hex, sha256 } from "./sha256.js";
+import { randomKey, sha256 } from "./sha256.js";
 import { byTus } from "./tus.js";
 import type { Gallery, Image, ResumeStorage, UploadOptions } from "./types.js";
 import { send } from "./upload-send.js";
@@ -50,18 +50,17 @@ export function createUpload(http: Http, storage: ResumeStorage | null): Gallery
 
 function describe(http: Http, file: Blob, options: UploadOptions): Upload {
   const { name = (file as Partial<File>).name ?? "", idempotencyKey, signal, onProgress } = options;
-  const fields = FIELDS.flatMap((field): [string, string][] => {
-    const value = options[field];
-    if (value === undefined) return [];
-    if (Array.isArray(value)) return value.map((tag) => [field, tag]);
-    return [[field, typeof value === "object" ? `${value.x},${value.y}` : value]];
-  });
+  const fields = FIELDS.flatMap((field) =>
+    [options[field] ?? []].flat().map((value): [string, string] => {
+      return [field, typeof value === "object" ? `${value.x},${value.y}` : value];
+    }),
+  );
   return {
     http,
     file,
     name,
     fields,
-    key: idempotencyKey ?? hex(crypto.getRandomValues(new Uint8Array(16))),
+    key: idempotencyKey ?? randomKey(),
     signal,
     onProgress: (sent) => onProgress?.(sent, file.size),
   };
