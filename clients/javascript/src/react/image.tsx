@@ -23,8 +23,8 @@ export interface GalleryImageProps extends ImgProps, Wanted {
 }
 
 const NO_COLOR = "#8883";
-const FADE_MS = 300;
-const FADE: PropertyIndexedKeyframes = { filter: ["blur(12px)", "blur(0)"], clipPath: ["inset(0)", "inset(0)"] };
+const FADE_MS = 250;
+const FADE: PropertyIndexedKeyframes = { filter: ["blur(6px)", "blur(0)"], clipPath: ["inset(0)", "inset(0)"] };
 
 /**
  * An image in the size and format that the page needs. It keeps its place from the start, shows a blurred preview until it has
