@@ -47,6 +47,7 @@ async def open_page(browser: Browser, script_of: MakeBundle) -> AsyncIterator[Op
         ) -> ReactPage:
             page = await new_page(browser, url, await script_of(react), **(context or {}))
             stack.push_async_callback(page.page.context.close)
+            stack.push_async_callback(page.page.unroute_all, behavior="ignoreErrors")
             if prepare:
                 await prepare(page.page)
             return await page.open(scene, **props)

@@ -1,14 +1,13 @@
 """`useUpload` in a browser."""
 
 import asyncio
-import re
 
 import pytest
 from playwright.async_api import Page, expect
 
+from conftest import running_application
+from credentials import JWT_SECRET, bearer_headers, make_token
 from factories import unique_photo
-
-READY = re.compile("ready")
 
 
 async def choose(page: Page, *names: str, content: bytes | None = None) -> None:
@@ -96,3 +95,32 @@ async def test_uploads_end_with_their_component(stack, open_page, tag, react):
     await expect(page.page.locator("form p")).to_have_count(0)
     await choose(page.page, "b.jpg")
     await expect(item(page.page, "b.jpg")).to_have_attribute("data-state", "ready", timeout=30_000)
+
+
+async def test_a_hidden_component_uploads_when_it_is_shown_again(stack, open_page, tag):
+    """React 19 keeps its state meanwhile; its list goes on, too."""
+    page = await open_page(stack.url, "Hiding", tag=tag)
+    show = page.page.get_by_role("button", name="Show")
+    for _ in range(2):
+        await show.click()
+        await page.page.wait_for_timeout(50)
+    await choose(page.page, "a.jpg")
+    await expect(item(page.page, "a.jpg")).to_have_attribute("data-state", "ready", timeout=30_000)
+    await expect(page.page.locator("main p")).to_have_count(1)
+    assert page.problems == []
+
+
+async def test_another_user_begins_anew(environment, open_page):
+    """Nothing of the last user is shown or uploaded any more."""
+    async with running_application(environment, GALLERY_ACCESS__JWT_SECRET=JWT_SECRET) as (_, client):
+        page = await open_page(str(client.base_url), "Users", token=make_token("maya"))
+        await choose(page.page, "a.jpg")
+        await expect(page.page.locator("main p")).to_have_text(["From a page"], timeout=15_000)
+        await page.page.evaluate("(token) => signIn(token)", make_token("ben"))
+        await expect(page.page.locator("p")).to_have_count(0)
+        await choose(page.page, "b.jpg")
+        await expect(page.page.locator("form p")).to_contain_text(["b.jpg"])
+        await expect(page.page.locator("main p")).to_have_count(1, timeout=15_000)
+        found = await client.get("/api/v1/images", headers=bearer_headers(make_token("ben")))
+        assert [image["originalName"] for image in found.json()] == ["b.jpg"]
+        assert page.problems == []

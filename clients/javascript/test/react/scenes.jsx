@@ -1,5 +1,7 @@
 // What the pages of the tests show: by hooks of `gallery-client/react`, for a browser and for a server.
-import { GalleryImage, useGallery, useImage, useImages, useUpload } from "gallery-client/react";
+import { createGallery } from "gallery-client";
+import { GalleryImage, GalleryProvider, useGallery, useImage, useImages, useUpload } from "gallery-client/react";
+import * as React from "react";
 import { useEffect, useRef, useState } from "react";
 
 /** The images of a filter, which a test changes by `window.setFilter`. */
@@ -127,4 +129,34 @@ function Rendered({ filter, initial }) {
   );
 }
 
-export const scenes = { Images, List, Rendered, Several, Single, Uploading };
+/** Hidden and shown again by React 19, with its state. */
+function Hiding({ tag }) {
+  const [isShown, show] = useState(true);
+  return (
+    <>
+      <button type="button" onClick={() => show(!isShown)}>
+        Show
+      </button>
+      <React.Activity mode={isShown ? "visible" : "hidden"}>
+        <Uploads fields={{ tags: [tag] }} />
+        <List filter={{ tags: [tag] }} />
+      </React.Activity>
+    </>
+  );
+}
+
+/** One user after another: `window.signIn(token)`. */
+function Users({ token }) {
+  const [gallery, setGallery] = useState(() => createGallery({ url: location.origin, auth: token }));
+  useEffect(() => {
+    window.signIn = (auth) => setGallery(createGallery({ url: location.origin, auth }));
+  }, []);
+  return (
+    <GalleryProvider gallery={gallery}>
+      <Uploads />
+      <List filter={{}} />
+    </GalleryProvider>
+  );
+}
+
+export const scenes = { Hiding, Images, List, Rendered, Several, Single, Uploading, Users };
