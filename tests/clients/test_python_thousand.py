@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import random
+import secrets
 import signal
 from pathlib import Path
 
@@ -51,8 +52,8 @@ async def run_until_killed(start, proxy, many: Path, tag: str, how: signal.Signa
 
 
 @pytest.mark.timeout(900)
-async def test_a_second_run_sends_nothing(start, run, stack, many, tmp_path):
-    tag = tmp_path.name
+async def test_a_second_run_sends_nothing(start, stack, many):
+    tag = secrets.token_hex(8)
     async with proxy_to(stack.url) as proxy:
         proxy.cuts = [random.randint(500, 3_000_000) for _ in range(COUNT // 10)]
         for kill in range(KILLS):
@@ -74,13 +75,14 @@ async def test_a_second_run_sends_nothing(start, run, stack, many, tmp_path):
     assert sorted(found) == sorted(path.stem for path in many.rglob("*.jpg")), "each photo is there, and once"
 
 
-async def test_two_runs_at_the_same_time_send_each_photo_once(start, stack, many, tmp_path):
-    runs = [start("upload", many, "--json", "--tag", tmp_path.name) for _ in range(3)]
+async def test_two_runs_at_the_same_time_send_each_photo_once(start, stack, many):
+    tag = secrets.token_hex(8)
+    runs = [start("upload", many, "--json", "--tag", tag) for _ in range(3)]
     ends = await asyncio.gather(*(asyncio.to_thread(run.communicate, timeout=100) for run in runs))
     assert [(run.returncode, error) for run, (_, error) in zip(runs, ends, strict=True)] == [(0, "")] * 3
     for out, _ in ends:
         summary = json.loads(out.splitlines()[-1])
         assert (summary["sent"] + summary["skipped"], summary["refused"]) == (COUNT, 0)
     async with AsyncGallery(stack.url) as kit:
-        found = [image.title async for image in kit.images(tags=[tmp_path.name], limit=200)]
+        found = [image.title async for image in kit.images(tags=[tag], limit=200)]
     assert len(found) == COUNT

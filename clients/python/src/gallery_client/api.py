@@ -28,7 +28,7 @@ class Api:
 
     def __init__(self, url: str, token: AsyncToken, transport: Transport, retry_for: float) -> None:
         parse_url(url)
-        self.url = url.rstrip("/")
+        self.url: str = url.rstrip("/")
         self.transport = transport
         self._token = token
         self._retry_for = retry_for

@@ -41,7 +41,7 @@ class GalleryError(Exception):
         self.detail = detail
         self.status = status
         self.request_id = request_id
-        self.errors = list(errors)
+        self.errors: list[FieldProblem] = list(errors)
         self.retry_after = retry_after
 
     def __str__(self) -> str:

@@ -19,7 +19,7 @@ class EventStream:
 
     def __init__(self, last_event_id: str | None) -> None:
         self.last_event_id = last_event_id
-        self.retry = 3.0
+        self.retry: float = 3.0
         self.begin()
 
     def begin(self) -> None:

@@ -23,9 +23,9 @@ class Source:
     def __init__(self, file: BinaryIO, name: str) -> None:
         self._file = file
         self._start = file.tell()
-        self.size = file.seek(0, os.SEEK_END) - self._start
-        self.name = readable(name)
-        self.sha256 = self._hash()
+        self.size: int = file.seek(0, os.SEEK_END) - self._start
+        self.name: str = readable(name)
+        self.sha256: str = self._hash()
 
     def blocks(self, start: int, end: int) -> Iterator[bytes]:
         """The bytes from `start` until before `end`. Raises `OSError` if the file has become shorter."""
