@@ -98,6 +98,12 @@ def large_photo(photo) -> bytes:
     return photo + bytes(9_000_000 - len(photo))
 
 
+@pytest.fixture
+def tag() -> str:
+    """Of the images of one test."""
+    return secrets.token_hex(8)
+
+
 def obey_interrupts() -> None:
     """A shell starts its background jobs with SIGINT ignored, and a program inherits that."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)

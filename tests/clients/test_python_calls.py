@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import pickle
 import time
 from pathlib import Path
@@ -21,11 +20,6 @@ from gallery_client import AsyncGallery, Focus, Gallery, GalleryError, GalleryTi
 ROOT = Path(__file__).resolve().parents[2]
 VECTORS = json.loads((ROOT / "docs" / "signing-vectors.json").read_text())["vectors"]
 UNKNOWN = "01990000-0000-7000-8000-000000000000"
-
-
-@pytest.fixture
-def tag() -> str:
-    return os.urandom(8).hex()
 
 
 async def test_images_come_page_by_page(far_kit, proxy, tag):

@@ -5,6 +5,8 @@ import hashlib
 import json
 import os
 import signal
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import photos
@@ -20,13 +22,13 @@ def names(lines: list[dict], status: str) -> list[str]:
     return sorted(Path(line["file"].replace(":", "/")).name for line in lines if line.get("status") == status)
 
 
-def test_folders_archives_and_globs_are_sent_once(run, library, stack, tmp_path):
-    code, lines, _ = run("upload", library, tmp_path / "more.zip", "photos/*.jpg", "--tag", tmp_path.name, "--wait")
+def test_folders_archives_and_globs_are_sent_once(run, library, stack, tmp_path, tag):
+    code, lines, _ = run("upload", library, tmp_path / "more.zip", "photos/*.jpg", "--tag", tag, "--wait")
     assert code == 0
     assert names(lines, "sent") == ["one.jpg", "three.png", "two.JPEG"]
     assert lines[-1] == {"sent": 3, "skipped": 0, "refused": 0}
     with Gallery(stack.url) as kit:
-        found = {image.title: image for image in kit.images(tags=[tmp_path.name])}
+        found = {image.title: image for image in kit.images(tags=[tag])}
     assert found.keys() == {"one", "two", "three"}
     assert {image.status for image in found.values()} == {"READY"}
     assert found["one"].sha256 == hashlib.sha256((library / "one.jpg").read_bytes()).hexdigest()
@@ -53,6 +55,15 @@ def test_refused_files_are_told_and_the_rest_is_sent(run, library):
     )
     code, lines, _ = run("upload", library, "--on-errors", "stop")
     assert (code, lines[-1]["refused"]) == (1, 1)
+
+
+def test_a_refusal_is_not_remembered(run, tmp_path):
+    """The server would repeat it for a day to the same key, although it may take the file by then."""
+    (tmp_path / "a.jpg").write_text("no picture")
+    (tmp_path / "large.jpg").write_bytes(bytes(8_500_000))
+    assert run("upload", tmp_path)[1][-1]["refused"] == 2
+    with closing(sqlite3.connect(tmp_path / "cache" / "gallery" / "uploads.sqlite")) as cache:
+        assert cache.execute("SELECT count(*) FROM resume").fetchall() == [(0,)]
 
 
 def test_a_file_that_is_there_is_deleted_after_a_receipt_only(run, library, tmp_path):
@@ -118,8 +129,7 @@ def test_the_hash_of_a_file_is_kept_until_it_changes(run, library, tmp_path):
     assert (tmp_path / "cache" / "gallery" / "uploads.sqlite").exists()
 
 
-def test_images_are_listed_shown_exported_and_deleted(run, library, tmp_path):
-    tag = tmp_path.name
+def test_images_are_listed_shown_exported_and_deleted(run, library, tmp_path, tag):
     run("upload", library, "--tag", tag)
     code, lines, _ = run("list", "--tag", tag)
     assert (code, lines[-1]) == (0, {"images": 2})

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 import photos
-from gallery_client import Gallery
+from gallery_client import AsyncGallery, Gallery
 from gallery_client.cli.cache import Cache
+from gallery_client.cli.files import FoundFile
 
 
 def a_photo() -> bytes:
@@ -73,7 +74,7 @@ def test_a_full_disk_of_the_cache_stops_nothing(monkeypatch, tmp_path):
     assert "disk is full" in sentence
 
 
-def test_archives_with_hostile_entries_are_read_as_far_as_they_go(run, stack, tmp_path):
+def test_archives_with_hostile_entries_are_read_as_far_as_they_go(run, stack, tmp_path, tag):
     archive = tmp_path / "hostile.zip"
     names = ["../../up.jpg", "/etc/root.jpg", "C:\\windows\\back.jpg", "a\x1b[2J\nsent.jpg", "same.jpg", "same.jpg"]
     with zipfile.ZipFile(archive, "w") as file:
@@ -83,10 +84,10 @@ def test_archives_with_hostile_entries_are_read_as_far_as_they_go(run, stack, tm
             twice = pytest.warns(UserWarning, match="Duplicate")
             with twice if name in file.namelist() else contextlib.nullcontext():
                 file.writestr(info, a_photo())
-    code, lines, _ = run("upload", archive, "--tag", tmp_path.name)
+    code, lines, _ = run("upload", archive, "--tag", tag)
     assert (code, lines[-1]) == (0, {"sent": 6, "skipped": 0, "refused": 0})
     with Gallery(stack.url) as kit:
-        titles = sorted(image.title for image in kit.images(tags=[tmp_path.name]))
+        titles = sorted(image.title for image in kit.images(tags=[tag]))
     assert titles == ["a\\x1b[2J\\nsent", "back", "root", "same", "same", "up"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "hostile.zip"], "nothing is unpacked"
 
@@ -109,13 +110,13 @@ def test_entries_that_are_damaged_or_encrypted_are_refused(run, tmp_path):
     assert found == {"good.jpg": "sent", "crc.jpg": "unreadable", "locked.jpg": "unreadable"}
 
 
-def test_names_that_are_not_unicode_are_sent(run, stack, tmp_path):
+def test_names_that_are_not_unicode_are_sent(run, stack, tmp_path, tag):
     (tmp_path / os.fsdecode(b"caf\xe9.jpg")).write_bytes(a_photo())
     (tmp_path / "写真 \u202egpj.jpg").write_bytes(a_photo())
-    code, lines, _ = run("upload", ".", "--tag", tmp_path.name)
+    code, lines, _ = run("upload", ".", "--tag", tag)
     assert (code, lines[-1]) == (0, {"sent": 2, "skipped": 0, "refused": 0})
     with Gallery(stack.url) as kit:
-        assert {image.title for image in kit.images(tags=[tmp_path.name])} == {"caf\ufffd", "写真 \\u202egpj"}
+        assert {image.title for image in kit.images(tags=[tag])} == {"caf\ufffd", "写真 \\u202egpj"}
     assert run("upload", ".")[1][-1]["skipped"] == 2
 
 
@@ -167,3 +168,43 @@ def test_a_file_that_cannot_be_deleted_is_told(run_unprivileged, tmp_path):
     assert (code, lines[-1]) == (1, {"sent": 1, "skipped": 0, "refused": 0})
     assert "cannot be deleted" in error
     assert (folder / "a.jpg").exists()
+
+
+def test_a_file_that_changes_after_it_was_sent_is_not_deleted(run, library, monkeypatch):
+    upload = AsyncGallery.upload
+
+    async def upload_and_change(self, photo, **fields):
+        image = await upload(self, photo, **fields)
+        Path(photo.name).write_bytes(a_photo())
+        return image
+
+    monkeypatch.setattr(AsyncGallery, "upload", upload_and_change)
+    code, lines, _ = run("upload", library, "--delete")
+    assert (code, lines[-1]["sent"], (library / "one.jpg").exists()) == (0, 2, True)
+
+
+def test_an_image_that_is_deleted_meanwhile_is_sent_again(run, library, stack, monkeypatch):
+    run("upload", library)
+    check = AsyncGallery.check
+
+    async def check_and_delete(self, sha256s):
+        there = await check(self, sha256s)
+        for image in there.values():
+            await self.delete(image)
+        return there
+
+    monkeypatch.setattr(AsyncGallery, "check", check_and_delete)
+    code, lines, _ = run("upload", library, "--delete")
+    assert (code, lines[-1]) == (0, {"sent": 2, "skipped": 0, "refused": 0})
+    assert not (library / "one.jpg").exists()
+
+
+def test_the_hash_of_a_file_that_has_just_changed_is_not_kept(monkeypatch, tmp_path):
+    """It may change again within the same tick of the clock, with the same size."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    new = FoundFile(tmp_path / "a.jpg", 1, time.time_ns())
+    old = FoundFile(tmp_path / "b.jpg", 1, time.time_ns() - 10**10)
+    with Cache(pytest.fail) as cache:
+        for file in (new, old):
+            cache.keep_sha256(file, "00")
+        assert [cache.sha256(file) for file in (new, old)] == [None, "00"]

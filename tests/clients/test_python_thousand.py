@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import random
-import secrets
 import signal
 from pathlib import Path
 
@@ -52,8 +51,7 @@ async def run_until_killed(start, proxy, many: Path, tag: str, how: signal.Signa
 
 
 @pytest.mark.timeout(900)
-async def test_a_second_run_sends_nothing(start, stack, many):
-    tag = secrets.token_hex(8)
+async def test_a_second_run_sends_nothing(start, stack, many, tag):
     async with proxy_to(stack.url) as proxy:
         proxy.cuts = [random.randint(500, 3_000_000) for _ in range(COUNT // 10)]
         for kill in range(KILLS):
@@ -75,8 +73,7 @@ async def test_a_second_run_sends_nothing(start, stack, many):
     assert sorted(found) == sorted(path.stem for path in many.rglob("*.jpg")), "each photo is there, and once"
 
 
-async def test_two_runs_at_the_same_time_send_each_photo_once(start, stack, many):
-    tag = secrets.token_hex(8)
+async def test_two_runs_at_the_same_time_send_each_photo_once(start, stack, many, tag):
     runs = [start("upload", many, "--json", "--tag", tag) for _ in range(3)]
     ends = await asyncio.gather(*(asyncio.to_thread(run.communicate, timeout=100) for run in runs))
     assert [(run.returncode, error) for run, (_, error) in zip(runs, ends, strict=True)] == [(0, "")] * 3

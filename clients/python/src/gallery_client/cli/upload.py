@@ -47,7 +47,7 @@ class UploadCommand:
     output: Output
     summary: Summary
     _done: set[FoundFile] = field(default_factory=set)
-    _place: str = ""  # how far the command is
+    _left: int = 0  # files, for the line of progress
 
     async def run(self) -> None:
         """Raises `GalleryError` where it makes no sense to go on, `TooManyErrorsError`, `NothingFoundError`."""
@@ -79,11 +79,11 @@ class UploadCommand:
                 found = []
 
     async def _send_all(self, files: Sequence[FoundFile]) -> None:
+        self._left = len(files)
         for start in range(0, len(files), BATCH):
-            batch = await self._hash_all(files[start : start + BATCH], start, len(files))
+            batch = await self._hash_all(files[start : start + BATCH])
             there = await self.gallery.check(batch)
             waiting = iter([(same, sha256, there.get(sha256)) for sha256, same in batch.items()])
-            self._place = f"{start + 1} to {min(start + BATCH, len(files))} of {len(files)}"
             try:
                 async with asyncio.TaskGroup() as tasks:
                     for _ in range(AT_ONCE):
@@ -91,11 +91,11 @@ class UploadCommand:
             except BaseExceptionGroup as group:
                 raise group.exceptions[0] from None
 
-    async def _hash_all(self, files: Sequence[FoundFile], start: int, count: int) -> dict[str, list[FoundFile]]:
+    async def _hash_all(self, files: Sequence[FoundFile]) -> dict[str, list[FoundFile]]:
         """The files by their SHA-256; those that cannot be read are refused."""
         found: dict[str, list[FoundFile]] = {}
-        for at, file in enumerate(files, start + 1):
-            self.output.progress(f"{at} of {count}: reading {file.label}")
+        for at, file in enumerate(files):
+            self.output.progress(f"{self._left} left: reading {at + 1} of {len(files)}, {file.label}")
             try:
                 found.setdefault(await self._hash(file), []).append(file)
             except OSError as error:
@@ -125,7 +125,7 @@ class UploadCommand:
         except (GalleryError, OSError) as error:
             self._refused(file, error)
             return image
-        self._done.add(file)
+        self._end(file)
         self.summary.count(status)
         word = {"skipped": "there"}.get(status, status)
         facts = _facts(file, status) if image is None else _facts(file, status, image=image)
@@ -160,7 +160,7 @@ class UploadCommand:
         key = self.cache.key(*upload)
 
         def show(sent: int, total: int) -> None:
-            self.output.progress(f"{self._place}: {100 * sent // total:3} % of {file.label}")
+            self.output.progress(f"{self._left} left: {100 * sent // total:3} % of {file.label}")
 
         try:
             with file.open() as source:
@@ -184,12 +184,16 @@ class UploadCommand:
             code, detail = "unreadable", error.strerror or str(error)
         if self._stopped():  # by another file, at the same time
             raise TooManyErrorsError
-        self._done.add(file)
+        self._end(file)
         self.summary.refused += 1
         facts = _facts(file, "refused", code=code, detail=detail)
         self.output.line(f"refused   {file.label}: {detail} ({code})", facts)
         if self._stopped():
             raise TooManyErrorsError
+
+    def _end(self, file: FoundFile) -> None:
+        self._done.add(file)
+        self._left -= 1
 
     def _stopped(self) -> bool:
         allowed = self.options.on_errors
