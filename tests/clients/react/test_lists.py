@@ -170,6 +170,7 @@ async def test_another_filter_ends_the_reads_of_the_last_one(stack, http, open_p
     await page.page.route(f"**/images?*{tag}-a*", hold)
     await page.page.evaluate(f"setFilter({{ tags: ['{tag}-a'] }})")
     await asyncio.wait_for(held.wait(), 10)
+    await expect(page.page.locator("main[data-loading=true]")).to_have_text("b")  # until there is more to show
     await page.page.evaluate(f"setFilter({{ tags: ['{tag}-b'] }})")
     await expect_titles(page.page, "b")
     await asyncio.sleep(1.2)

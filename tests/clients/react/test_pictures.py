@@ -94,7 +94,7 @@ async def test_it_is_not_wider_than_its_parent(stack, open_page, wide):
     page = await open_page(stack.url, "Images", wanted=[{"id": wide["id"]}])
     await expect_loaded(page.page)
     assert await box(page.page) == (600, 400)
-    assert await page.page.locator("img").get_attribute("sizes") == "100vw"
+    assert await page.page.locator("img").get_attribute("sizes") == "(max-width: 900px) 100vw, 900px"
 
 
 async def test_visitors_who_want_less_motion_get_none(stack, open_page, wide):

@@ -17,6 +17,6 @@ export function GalleryProvider({ gallery, children }: GalleryProviderProps): Re
 /** The Gallery of the nearest `GalleryProvider`. */
 export function useGallery(): Gallery {
   const gallery = useContext(GalleryContext);
-  if (!gallery) throw new Error("There is no <GalleryProvider> around this.");
+  if (!gallery) throw new Error("There is no <GalleryProvider>.");
   return gallery;
 }

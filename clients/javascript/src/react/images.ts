@@ -1,4 +1,4 @@
-import { useMemo, useSyncExternalStore } from "react";
+import { useEffect, useMemo, useRef, useSyncExternalStore } from "react";
 import type { Gallery, Image, ImageFilter, ImagePage } from "../types.js";
 import { useGallery } from "./context.js";
 import { ImageList, type ImagesResult, type ListSource, type Placing } from "./list.js";
@@ -16,24 +16,31 @@ const DEFAULT_LIMIT = 50; // the server's
 const NOTHING: ImagePage = { images: [], cursor: null };
 
 /**
- * The images of a filter, page by page and live. An equal filter is the same list; another one aborts what the last one reads.
- * `initial`: the first page, where a server has read it.
+ * The images of a filter, page by page and live. An equal filter is the same list; another one aborts what the last one reads,
+ * and shows its images until its own first page is there. `initial`: the first page, where a server has read it.
  */
 export function useImages(filter: ImagesFilter = {}, initial?: ImagePage): ImagesResult {
   const gallery = useGallery();
   const key = JSON.stringify(filter);
   // biome-ignore lint/correctness/useExhaustiveDependencies: the first page is of the first render
-  const list = useMemo(
-    () => new ImageList(gallery, filtered(gallery, JSON.parse(key)), initial ?? NOTHING, !!initial),
-    [gallery, key],
-  );
-  return useSyncExternalStore(list.subscribe, list.get, list.get);
+  const list = useMemo(() => new ImageList(gallery, filtered(gallery, JSON.parse(key)), initial), [gallery, key]);
+  const state = useSyncExternalStore(list.subscribe, list.get, list.get);
+  const { images, loading } = state;
+  const last = useRef({ gallery, images });
+  useEffect(() => {
+    if (!loading) last.current = { gallery, images };
+  });
+  const isBeginning = loading && !images.length && last.current.gallery === gallery;
+  return isBeginning ? { ...state, images: last.current.images } : state;
 }
 
 /** One image, live. Without an `id` there is none. */
 export function useImage(id: string | undefined, { signed = false } = {}): ImageResult {
   const gallery = useGallery();
-  const list = useMemo(() => new ImageList(gallery, single(gallery, id, signed), NOTHING, !id), [gallery, id, signed]);
+  const list = useMemo(
+    () => new ImageList(gallery, single(gallery, id, signed), id ? undefined : NOTHING),
+    [gallery, id, signed],
+  );
   const { images, error, loading } = useSyncExternalStore(list.subscribe, list.get, list.get);
   return { image: images[0], error, loading };
 }

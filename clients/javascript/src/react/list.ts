@@ -66,16 +66,17 @@ export class ImageList implements Listener {
   #renewAt = 0;
   #timers: Partial<Record<"open" | "changed" | "renew", ReturnType<typeof setTimeout>>> = {};
 
-  constructor(gallery: Gallery, source: ListSource, { images, cursor }: ImagePage, isRead: boolean) {
+  /** `initial`: the first page, where it is there already. */
+  constructor(gallery: Gallery, source: ListSource, initial?: ImagePage) {
     this.#gallery = gallery;
     this.#source = source;
-    this.#cursor = cursor;
-    this.#end = images.at(-1);
+    this.#cursor = initial?.cursor ?? null;
+    this.#end = initial?.images.at(-1);
     this.#state = {
-      images,
+      images: initial?.images ?? [],
       error: undefined,
-      loading: !isRead,
-      hasMore: !!cursor,
+      loading: !initial,
+      hasMore: !!initial?.cursor,
       more: () => {
         this.#wantsMore = true;
         this.#set({ loading: true });

@@ -14,7 +14,7 @@ export interface Wanted {
   preset?: string | undefined;
   /** The point that stays in sight where the picture is cut; by default the image's own. */
   focus?: Focus | undefined;
-  /** How wide the page shows it, as of `<img>`; by default `width`, else `100vw`. */
+  /** How wide the page shows it, as of `<img>`; by default as wide as the box, and at most as the window. */
   sizes?: string | undefined;
 }
 
@@ -71,19 +71,19 @@ function onDemand(gallery: Gallery, { image, width: w, height: h, fit, preset, f
   return { src: url({}), srcSet: `${url({})}, ${url({ dpr: 2 })} 2x`, others: [] };
 }
 
-function renditions(gallery: Gallery, { image, width, height, sizes }: Wanted, box: Box): Sources {
+function renditions(gallery: Gallery, { image, sizes }: Wanted, { width, height }: Box): Sources {
   const rank = (format: string): number => SMALLEST_FIRST.indexOf(format) + 1 || 9;
   const formats = Object.keys(image.srcset).sort((a, b) => rank(a) - rank(b));
-  const shown = `${Math.max(box.width ?? 0, (box.height ?? 0) * ratioOf(image))}px`;
+  const shown = `${Math.ceil(Math.max(Number(width), Number(height) * ratioOf(image)))}px`;
   const others = formats.map((format) => ({
     type: `image/${format}`,
     srcSet: gallery.srcset(image, format),
-    sizes: sizes ?? (width || height ? `(max-width: ${shown}) 100vw, ${shown}` : "100vw"),
+    sizes: sizes ?? `(max-width: ${shown}) 100vw, ${shown}`,
   }));
   const { type: _, srcSet = "", ...more } = others.pop() ?? {};
   return { src: /(\S+) \S*$/.exec(srcSet)?.[1], srcSet, ...more, others };
 }
 
 function ratioOf({ width, height }: Image): number {
-  return width && height ? width / height : 0;
+  return Number(width) / Number(height);
 }

@@ -15,7 +15,9 @@ export interface UploadProgress {
   share: number;
 }
 
-export interface Upload extends Pick<UploadQueue, "add" | "pause" | "resume" | "retry" | "remove"> {
+export interface Upload extends Pick<UploadQueue, "pause" | "resume" | "retry" | "remove"> {
+  /** Takes the `files` of an `<input>` as they are. */
+  add: (files: Iterable<File> | null, fields?: UploadFields) => UploadItem[];
   items: readonly UploadItem[];
   progress: UploadProgress;
 }
@@ -33,7 +35,8 @@ export function useUpload(options: UseUploadOptions = {}): Upload {
   });
   const calls = useMemo(
     () => ({
-      add: (files: Iterable<File>, more?: UploadFields) => queue.add(files, { ...fields.current, ...more }),
+      add: (files: Iterable<File> | null, more?: UploadFields) =>
+        queue.add(files ?? [], { ...fields.current, ...more }),
       pause: (id?: string) => queue.pause(id),
       resume: (id?: string) => queue.resume(id),
       retry: (id?: string) => queue.retry(id),
@@ -41,7 +44,7 @@ export function useUpload(options: UseUploadOptions = {}): Upload {
     }),
     [queue],
   );
-  return useMemo(() => ({ ...calls, items, progress: progressOf(items) }), [calls, items]);
+  return { ...calls, items, progress: progressOf(items) };
 }
 
 function progressOf(items: readonly UploadItem[]): UploadProgress {
