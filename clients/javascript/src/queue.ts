@@ -38,6 +38,7 @@ export function createUploadQueue(gallery: Gallery, options: UploadQueueOptions 
   return new Queue(gallery, options);
 }
 
+/** Its functions may be taken from it, and from a proxy of it, as frameworks make them. */
 class Queue implements UploadQueue {
   readonly #gallery: Gallery;
   readonly #options: UploadQueueOptions;
@@ -65,7 +66,7 @@ class Queue implements UploadQueue {
     return () => this.#listeners.delete(own);
   };
 
-  add(files: Iterable<File>, fields: UploadFields = {}): UploadItem[] {
+  readonly add = (files: Iterable<File>, fields: UploadFields = {}): UploadItem[] => {
     if (this.#closed) throw new Error("The upload queue is closed.");
     const added = Array.from(files, (file) => {
       const id = randomKey();
@@ -83,20 +84,20 @@ class Queue implements UploadQueue {
     });
     this.#changed();
     return added;
-  }
+  };
 
-  pause(id?: string): void {
+  readonly pause = (id?: string): void => {
     for (const entry of this.#select(id, "waiting", "uploading")) {
       this.#set(entry, { state: "paused" });
       entry.stop?.abort();
     }
-  }
+  };
 
-  resume(id?: string): void {
+  readonly resume = (id?: string): void => {
     for (const entry of this.#select(id, "paused")) this.#set(entry, { state: "waiting" });
-  }
+  };
 
-  retry(id?: string): void {
+  readonly retry = (id?: string): void => {
     for (const entry of this.#select(id, "failed")) {
       const { image } = entry.item;
       if (image && image.status !== "FAILED") {
@@ -106,9 +107,9 @@ class Queue implements UploadQueue {
       if (image) entry.key = randomKey(); // else its old answer comes again
       this.#set(entry, { state: "waiting", image: undefined, error: undefined });
     }
-  }
+  };
 
-  remove(id: string): void {
+  readonly remove = (id: string): void => {
     const entry = this.#entries.get(id);
     if (!entry) return;
     this.#entries.delete(id);
@@ -122,15 +123,15 @@ class Queue implements UploadQueue {
     if (isSent && this.#options.deleteRemoved) return; // its image is deleted when its id is known
     entry.stop?.abort();
     cancelUpload(file).catch(() => {}); // the server removes it after a day
-  }
+  };
 
-  close(): void {
+  readonly close = (): void => {
     this.pause();
     this.#closed = true;
     this.#follower?.close();
     this.#listeners.clear();
     clearTimeout(this.#progress);
-  }
+  };
 
   *#select(id: string | undefined, ...states: UploadState[]): Iterable<Entry> {
     for (const entry of [...this.#entries.values()]) {
