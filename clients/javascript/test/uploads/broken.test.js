@@ -39,6 +39,12 @@ describe("a connection that breaks", () => {
     assert.deepEqual(progress.at(-1), [file.size, file.size]);
   });
 
+  test("before any chunk is whole, is met by smaller chunks", async () => {
+    proxy.longest = 3_000_000;
+    const file = aPhoto({ size: LARGE });
+    assert.equal((await far.upload(file)).sha256, await sha256(file));
+  });
+
   test("costs a small file whole, and makes one image", async () => {
     const file = aPhoto({ size: 2 * MIB });
     proxy.cuts = [MIB];

@@ -20,6 +20,8 @@ export class NetworkProxy {
   lost = [];
   /** `[from, to]`: texts in requests that become others. */
   damage = null;
+  /** Requests with longer bodies never arrive: their connections break before they are whole. */
+  longest = Number.POSITIVE_INFINITY;
   /** Milliseconds that each block of a request waits. */
   delay = 0;
   requests = [];
@@ -77,6 +79,7 @@ export class NetworkProxy {
     const request = REQUEST.exec(block.subarray(0, 200).toString("latin1"))?.[0];
     if (request) {
       this.requests.push(request);
+      if (lengthOf(block) > this.longest) return socket.destroy();
       const found = this.answers.findIndex(([pattern]) => pattern.test(request));
       if (found >= 0) return this.#answer(socket, this.answers.splice(found, 1)[0][1], block);
       const lost = this.lost.findIndex((pattern) => pattern.test(request));
@@ -106,7 +109,7 @@ export class NetworkProxy {
   /** After the whole request, so that the client reads the answer. */
   async #answer(socket, answer, block) {
     const head = block.toString("latin1").split("\r\n\r\n")[0];
-    let left = Number(/content-length: (\d+)/i.exec(head)?.[1] ?? 0) - (block.length - head.length - 4);
+    let left = lengthOf(block) - (block.length - head.length - 4);
     socket.removeAllListeners("data");
     if (left <= 0) return socket.end(answer);
     socket.on("data", (more) => {
@@ -115,4 +118,10 @@ export class NetworkProxy {
     });
     socket.resume();
   }
+}
+
+/** Bytes of the body, as the head of the request says. */
+function lengthOf(block) {
+  const head = block.toString("latin1").split("\r\n\r\n")[0];
+  return Number(/content-length: (\d+)/i.exec(head)?.[1] ?? 0);
 }

@@ -8,7 +8,7 @@ const tell = (facts) => process.stdout.write(`${JSON.stringify(facts)}\n`);
 
 const proxy = await NetworkProxy.before(GALLERY_URL);
 proxy.delay = 10;
-const file = aPhoto({ size: 24 * MIB });
+const file = aPhoto({ size: 16 * MIB });
 const gallery = createGallery({ url: proxy.url });
 const image = await gallery.upload(file, { onProgress: (sent) => tell({ sent }) });
 tell({ stored: image.sha256, sha256: await sha256(file), sentBytes: proxy.sent, size: file.size });
