@@ -102,6 +102,7 @@ async def test_an_interrupted_upload_goes_on_the_next_time(start, stack, tmp_pat
         out, _ = await asyncio.to_thread(process.communicate, timeout=30)
         assert process.returncode == 130
         assert json.loads(out.splitlines()[-1]) == {"sent": 0, "skipped": 0, "refused": 0}
+        proxy.break_all()  # else what the kernel has of it would still arrive
         before, proxy.stall_after = proxy.sent, None
         process = start("upload", path, "--json", url=proxy.url)
         out, _ = await asyncio.to_thread(process.communicate, timeout=60)
