@@ -77,7 +77,6 @@ function Picture({ wanted, box, forwarded, alt, style, onLoad, ...rest }: Pictur
       decoding="async"
       {...rest}
       {...box}
-      {...attributes}
       alt={alt}
       ref={ref}
       onLoad={(event) => {
@@ -86,6 +85,7 @@ function Picture({ wanted, box, forwarded, alt, style, onLoad, ...rest }: Pictur
         onLoad?.(event);
       }}
       style={{ ...preview, ...cutOf(wanted), ...style }}
+      {...attributes}
     />
   );
   if (!others.length) return img;

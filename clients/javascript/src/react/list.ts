@@ -78,7 +78,7 @@ export class ImageList implements Listener {
       loading: !initial,
       hasMore: !!initial?.cursor,
       more: () => {
-        this.#wantsMore = true;
+        this.#wantsMore = this.#state.hasMore;
         this.#set({ loading: true });
         this.#read();
       },
@@ -219,6 +219,7 @@ export class ImageList implements Listener {
       images.push(...page.images);
       cursor = page.cursor;
     } while (cursor && images.length < count);
+    signal.throwIfAborted();
     this.#cursor = cursor;
     this.#end = images.at(-1) ?? this.#end;
     return images;
@@ -254,7 +255,7 @@ export class ImageList implements Listener {
     const images = (change.images ?? old).filter(({ id }) => !this.#deleted.has(id));
     const isSame = images.length === old.length && images.every((image, at) => image === old[at]);
     this.#state = { ...this.#state, ...change, images: isSame ? old : images, hasMore: !!this.#cursor };
-    if (!isSame) this.#renewInTime();
+    if (change.images) this.#renewInTime();
     for (const subscriber of [...this.#subscribers]) subscriber();
   }
 }

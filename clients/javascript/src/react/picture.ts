@@ -23,11 +23,14 @@ export interface Box {
   height: number | undefined;
 }
 
-/** The attributes of `<img>`, and the `<source>` of each other format, the smallest files first. */
+/**
+ * The attributes of `<img>`, and the `<source>` of each other format, the smallest files first. React sets attributes in their
+ * order, and Safari fetches `src` as soon as it is set: it is the last.
+ */
 export interface Sources {
-  src: string | undefined;
-  srcSet: string;
   sizes?: string;
+  srcSet: string;
+  src: string | undefined;
   others: { type: string; srcSet: string; sizes: string }[];
 }
 
@@ -68,7 +71,7 @@ function onDemand(gallery: Gallery, { image, width: w, height: h, fit, preset, f
     ...(focus && { focus: `${focus.x},${focus.y}` }),
   };
   const url = (dpr: PictureQuery): string => gallery.pictureUrl(image, { ...(preset ? { preset } : box), ...dpr });
-  return { src: url({}), srcSet: `${url({})}, ${url({ dpr: 2 })} 2x`, others: [] };
+  return { srcSet: `${url({})}, ${url({ dpr: 2 })} 2x`, src: url({}), others: [] };
 }
 
 function renditions(gallery: Gallery, { image, sizes }: Wanted, { width, height }: Box): Sources {
@@ -81,7 +84,7 @@ function renditions(gallery: Gallery, { image, sizes }: Wanted, { width, height 
     sizes: sizes ?? `(max-width: ${shown}) 100vw, ${shown}`,
   }));
   const { type: _, srcSet = "", ...more } = others.pop() ?? {};
-  return { src: /(\S+) \S*$/.exec(srcSet)?.[1], srcSet, ...more, others };
+  return { ...more, srcSet, src: /(\S+) \S*$/.exec(srcSet)?.[1], others };
 }
 
 function ratioOf({ width, height }: Image): number {
