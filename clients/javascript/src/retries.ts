@@ -5,6 +5,7 @@ import { GalleryError } from "./errors.js";
 const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 20_000;
 const BUSY_MS = 600_000; // that another request may take for what only one can do at a time (423)
+const BUSY = [423];
 
 export interface RetryOptions {
   /** For how long after its first failure a call is tried again. */
@@ -12,6 +13,8 @@ export interface RetryOptions {
   /** Whether a repeat is harmless when the first try was carried out. If not, only what was certainly not done is. */
   idempotent?: boolean | undefined;
   signal?: AbortSignal | undefined;
+  /** Statuses with which a call has ten minutes, if it is tried again at all; by default 423. */
+  busy?: number[] | undefined;
 }
 
 export class Retries {
@@ -37,11 +40,11 @@ export class Retries {
 
   /** Resolves when it is time for the next try; throws `error` if there is none. */
   async pause(error: unknown): Promise<void> {
-    const { retryForMs, idempotent = true, signal } = this.#options;
+    const { retryForMs, idempotent = true, signal, busy = BUSY } = this.#options;
     if (!(error instanceof GalleryError) || !error.temporary || !(idempotent || error.notDone)) throw error;
     const now = Date.now();
     this.#failingSince ??= now;
-    const patience = error.status === 423 && retryForMs ? Math.max(retryForMs, BUSY_MS) : retryForMs;
+    const patience = busy.includes(error.status ?? 0) && retryForMs ? Math.max(retryForMs, BUSY_MS) : retryForMs;
     const ms = this.nextPauseMs(error);
     if (now + ms >= this.#failingSince + patience) throw error;
     this.#tries += 1;

@@ -8,7 +8,7 @@ import type { Retries } from "./retries.js";
 import type { Image, ResumeStorage } from "./types.js";
 import type { Upload } from "./upload.js";
 import { send } from "./upload-send.js";
-import { pause } from "./upload-tries.js";
+import { pause, retriesOf } from "./upload-tries.js";
 
 const MIB = 1024 * 1024;
 const MAX_CHUNK = 8 * MIB; // of one request: the server's parts
@@ -55,7 +55,7 @@ class Tus {
   /** Asks how much is there, sends the rest, and asks again after each break: so nothing that arrived is sent again. */
   async finish(): Promise<Image> {
     const { http, signal, file, onProgress } = this.#upload;
-    const retries = http.retries({ signal });
+    const retries = retriesOf(this.#upload);
     let state: State | undefined;
     let furthest = 0;
     for (;;) {
@@ -141,7 +141,7 @@ class Tus {
     return {
       offset: Number(offset),
       image: headers.get("Gallery-Image"),
-      duplicate: headers.get("Gallery-Duplicate") === "true",
+      duplicate: headers.has("Gallery-Duplicate"),
     };
   }
 

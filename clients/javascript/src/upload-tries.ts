@@ -1,10 +1,15 @@
 /** When a request of an upload is tried again. */
 
 import { GalleryError } from "./errors.js";
-import type { Retries } from "./retries.js";
+import { type Retries, sleep } from "./retries.js";
 import type { Upload } from "./upload.js";
 
 const OFFLINE_MS = 600_000; // that a browser may be offline
+
+/** For `pause`. Many files at once soon meet a server's limit of requests (429), so that is waited for. */
+export function retriesOf({ http, signal }: Upload): Retries {
+  return http.retries({ signal, busy: [423, 429] });
+}
 
 /**
  * Resolves when it is time for the next try; throws `error` if there is none, or the file can no longer be read. A browser
@@ -15,7 +20,8 @@ export async function pause(retries: Retries, { file, signal }: Upload, error: u
   await check(file);
   if (globalThis.navigator?.onLine !== false || !(error as Partial<GalleryError>).temporary)
     return retries.pause(error);
-  await online(signal);
+  const online = new Promise((resolve) => addEventListener("online", resolve, { once: true }));
+  await Promise.race([online, sleep(OFFLINE_MS, signal)]);
   retries.succeeded();
 }
 
@@ -31,19 +37,4 @@ async function check(file: Blob): Promise<void> {
 export function notReadable(cause: unknown): GalleryError {
   const detail = "The file cannot be read: it has changed, is gone, or is a folder.";
   return new GalleryError("file_not_readable", detail, { cause });
-}
-
-function online(signal: AbortSignal | undefined): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const end = () => {
-      clearTimeout(timer);
-      removeEventListener("online", end);
-      signal?.removeEventListener("abort", end);
-      if (signal?.aborted) reject(signal.reason);
-      else resolve();
-    };
-    const timer = setTimeout(end, OFFLINE_MS);
-    addEventListener("online", end);
-    signal?.addEventListener("abort", end);
-  });
 }

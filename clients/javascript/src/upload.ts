@@ -6,7 +6,7 @@ import { randomKey, sha256 } from "./sha256.js";
 import { byTus } from "./tus.js";
 import type { Gallery, Image, ResumeStorage, UploadOptions } from "./types.js";
 import { send } from "./upload-send.js";
-import { notReadable, pause } from "./upload-tries.js";
+import { notReadable, pause, retriesOf } from "./upload-tries.js";
 
 export { cancelUpload } from "./tus.js";
 
@@ -72,7 +72,7 @@ async function byForm(upload: Upload, digest: string): Promise<Image> {
   for (const [name, value] of upload.fields) form.append(name, value);
   form.append("sha256", digest);
   form.append("file", file, upload.name);
-  const retries = http.retries({ signal });
+  const retries = retriesOf(upload);
   for (;;) {
     try {
       onProgress(0);

@@ -119,6 +119,19 @@ describe("an answer", () => {
     assert.ok(Date.now() - began >= 1000);
   });
 
+  test("that too many came at once is waited for, even longer than others", async () => {
+    const limited = canned(429, JSON.stringify({ code: "too_many_requests", detail: "Later." }), { "Retry-After": 1 });
+    proxy.answers = [
+      [/^POST/, limited],
+      [/^POST/, limited],
+    ];
+    await createGallery({ url: proxy.url, retryForMs: 500 }).upload(aPhoto());
+    assert.deepEqual(proxy.answers, []);
+    proxy.answers = [[/^POST/, limited]];
+    const error = await failure(createGallery({ url: proxy.url, retryForMs: 0 }).upload(aPhoto()));
+    assert.equal(error.code, "too_many_requests");
+  });
+
   test("that asks for more time than there is, is the error", async () => {
     proxy.answers = [[/^POST/, canned(503, PROBLEM, { "Retry-After": 60 })]];
     const error = await failure(far.upload(aPhoto()));
