@@ -198,7 +198,7 @@ export interface Gallery {
   readonly images: Images;
   /**
    * Upload a file; the image is still PENDING, or it was there (`duplicate`). From 8 MB on it goes in parts, and goes on
-   * after a break, also after a reload of the page with the same file.
+   * after a break, also after a reload of the page with the same file. Its SHA-256 has been compared with the file's.
    */
   upload(file: Blob, options?: UploadOptions): Promise<Image>;
   /** The image once it is READY; throws its own error if it has FAILED, `GalleryTimeout` when it is too late. */
@@ -232,7 +232,7 @@ export interface UploadQueueOptions {
   wait?: boolean;
   /** Fields of all images; those of `add` come before them. */
   fields?: UploadFields;
-  /** Remove an image from Gallery with `remove`; by default false: only the item goes. */
+  /** Let `remove` also delete the image, unless it was there before (`duplicate`); by default false. */
   deleteRemoved?: boolean;
 }
 
