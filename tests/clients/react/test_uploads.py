@@ -107,6 +107,7 @@ async def test_a_hidden_component_uploads_when_it_is_shown_again(stack, open_pag
     await choose(page.page, "a.jpg")
     await expect(item(page.page, "a.jpg")).to_have_attribute("data-state", "ready", timeout=30_000)
     await expect(page.page.locator("main p")).to_have_count(1)
+    assert page.count("GET /notifications/stream") == 1, "uploads and lists share it"
     assert page.problems == []
 
 

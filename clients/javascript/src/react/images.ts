@@ -12,7 +12,6 @@ export interface ImageResult {
   loading: boolean;
 }
 
-const DEFAULT_LIMIT = 50; // the server's
 const NOTHING: ImagePage = { images: [], cursor: null };
 
 /**
@@ -51,16 +50,14 @@ function single(gallery: Gallery, id: string | undefined, signed: boolean): List
       images: id ? [await gallery.images.get(id, { signal, signed })] : [],
       cursor: null,
     }),
-    limit: 1,
     concerns: (changed) => changed === id,
   };
 }
 
 function filtered(gallery: Gallery, filter: ImagesFilter): ListSource {
-  const { limit = DEFAULT_LIMIT, signed = false, ids } = filter;
+  const { signed = false, ids } = filter;
   return {
     page: (wanted) => gallery.images.page(wanted.ids ? { signed, ...wanted } : { ...filter, ...wanted }),
-    limit,
     concerns: (id) => !ids || ids.includes(id),
     placing: placing(filter),
   };

@@ -4,8 +4,6 @@ import { type Listener, listen } from "./stream.js";
 /** Which images a list holds, and how they are read. */
 export interface ListSource {
   page(wanted: { cursor?: string; ids?: string[]; signal: AbortSignal }): Promise<ImagePage>;
-  /** The size of a page. */
-  limit: number;
   /** Whether the list may hold this image. */
   concerns(id: string): boolean;
   /** Of a list whose filter and order are known here: single images are put in place. Without it all is read again. */
@@ -49,6 +47,7 @@ export class ImageList implements Listener {
   readonly #subscribers = new Set<() => void>();
   #state: ImagesResult;
   #cursor: string | null;
+  #pages = 1;
   /** The last image of the last page: an image that sorts after it comes with a later page. */
   #end: Image | undefined;
   /** Of the present subscription. */
@@ -117,13 +116,16 @@ export class ImageList implements Listener {
     this.#read();
   }
 
-  onEvent({ type, imageId: id, version = 0 }: GalleryEvent): void {
-    if (type === "reset") this.#readAgain();
-    if (!id || !this.#source.concerns(id)) return;
-    if (type === "image.deleted") {
+  onEvent({ type, imageId: id, version }: GalleryEvent): void {
+    if (!id) {
+      this.#readAgain(); // it is a reset
+    } else if (type === "image.deleted") {
       this.#deleted.add(id);
       this.#set({});
-    } else if (!this.#state.images.some((image) => image.id === id && version && image.version >= version)) {
+    } else if (
+      this.#source.concerns(id) &&
+      !this.#state.images.some((image) => image.id === id && image.version >= Number(version))
+    ) {
       this.#changed.add(id);
       this.#readSoon();
     }
@@ -162,7 +164,7 @@ export class ImageList implements Listener {
   }
 
   #renewInTime(): void {
-    const ends = this.#state.images.map(({ original }) => Number(/[?&]exp=(\d+)/.exec(original)?.[1] ?? Infinity));
+    const ends = this.#state.images.map(({ original }) => Number(/exp=(\d+)/.exec(original)?.[1] ?? Infinity));
     const validMs = RENEW_AT * (1000 * Math.min(...ends) - Date.now());
     this.#renewAt = Date.now() + validMs;
     clearTimeout(this.#timers.renew);
@@ -190,16 +192,17 @@ export class ImageList implements Listener {
 
   /** Whether there was something to read. */
   async #readNext(signal: AbortSignal): Promise<boolean> {
-    const { limit, placing } = this.#source;
+    const { placing } = this.#source;
     const isChanged = this.#changed.size > 0 && !this.#timers.changed;
     if (this.#wantsAll || (isChanged && !placing)) {
       this.#wantsAll = false;
       this.#changed.clear();
-      const images = await this.#readPages(null, Math.max(limit, this.#state.images.length), signal);
+      const images = await this.#readPages(null, this.#pages, signal);
       this.#set({ images: this.#newest(images) });
     } else if (this.#wantsMore && this.#cursor) {
       this.#wantsMore = false;
-      this.#put(await this.#readPages(this.#cursor, limit, signal), []);
+      this.#put(await this.#readPages(this.#cursor, 1, signal), []);
+      this.#pages++;
     } else if (isChanged) {
       const ids = [...this.#changed].slice(0, MAX_IDS);
       for (const id of ids) this.#changed.delete(id);
@@ -211,14 +214,14 @@ export class ImageList implements Listener {
     return true;
   }
 
-  /** So many images, or all that there are, from a cursor on. */
+  /** So many pages, or all that there are, from a cursor on. */
   async #readPages(cursor: string | null, count: number, signal: AbortSignal): Promise<Image[]> {
     const images: Image[] = [];
     do {
       const page = await this.#source.page({ ...(cursor && { cursor }), signal });
       images.push(...page.images);
       cursor = page.cursor;
-    } while (cursor && images.length < count);
+    } while (cursor && --count > 0);
     signal.throwIfAborted();
     this.#cursor = cursor;
     this.#end = images.at(-1) ?? this.#end;
@@ -256,6 +259,6 @@ export class ImageList implements Listener {
     const isSame = images.length === old.length && images.every((image, at) => image === old[at]);
     this.#state = { ...this.#state, ...change, images: isSame ? old : images, hasMore: !!this.#cursor };
     if (change.images) this.#renewInTime();
-    for (const subscriber of [...this.#subscribers]) subscriber();
+    for (const subscriber of this.#subscribers) subscriber();
   }
 }

@@ -1,4 +1,4 @@
-import type { Gallery, GalleryEvent } from "../types.js";
+import type { EventOptions, Gallery, GalleryEvent } from "../types.js";
 
 const LINGER_MS = 1000; // a page that is left for the next one keeps its stream
 const AGAIN_MS = 30_000; // after an error that the client does not mend by itself, such as a token that is refused
@@ -26,26 +26,47 @@ const streams = new WeakMap<Gallery, Stream>();
  * once. The stream begins with the first listener, and ends soon after the last.
  */
 export function listen(gallery: Gallery, listener: Listener): () => void {
-  const stream = streams.get(gallery) ?? begin(gallery);
+  const stream = streams.get(gallery) ?? { listeners: new Set(), abort: new AbortController(), isOpen: false };
+  const { listeners, abort } = stream;
   clearTimeout(stream.linger);
-  stream.listeners.add(listener);
+  listeners.add(listener);
   if (stream.isOpen) listener.onOpen(true);
+  if (!streams.has(gallery)) void follow(gallery, stream);
+  streams.set(gallery, stream);
   return () => {
-    stream.listeners.delete(listener);
-    if (stream.listeners.size === 0) {
-      stream.linger = setTimeout(() => {
-        streams.delete(gallery);
-        stream.abort.abort();
-      }, LINGER_MS);
-    }
+    listeners.delete(listener);
+    if (listeners.size > 0) return;
+    stream.linger = setTimeout(() => {
+      streams.delete(gallery);
+      abort.abort();
+    }, LINGER_MS);
   };
 }
 
-function begin(gallery: Gallery): Stream {
-  const stream: Stream = { listeners: new Set(), abort: new AbortController(), isOpen: false };
-  streams.set(gallery, stream);
-  void follow(gallery, stream);
-  return stream;
+/** The Gallery, with this stream for its `events`. Their `types` are not looked at. */
+export function sharing(gallery: Gallery): Gallery {
+  return Object.assign(Object.create(gallery), { events: (options: EventOptions) => events(gallery, options) });
+}
+
+async function* events(gallery: Gallery, { signal, onOpen }: EventOptions): ReturnType<Gallery["events"]> {
+  const found: (GalleryEvent | Error)[] = [];
+  let wake = () => {};
+  const note = (event: GalleryEvent | Error): void => {
+    found.push(event);
+    wake();
+  };
+  const leave = listen(gallery, { onEvent: note, onError: note, onOpen: () => onOpen?.() });
+  signal?.addEventListener("abort", () => wake());
+  try {
+    while (!signal?.aborted) {
+      const event = found.shift();
+      if (event instanceof Error) throw event;
+      if (event) yield event;
+      else await new Promise<void>((resolve) => (wake = resolve));
+    }
+  } finally {
+    leave();
+  }
 }
 
 async function follow(gallery: Gallery, stream: Stream): Promise<void> {

@@ -2,6 +2,7 @@ import { useEffect, useMemo, useRef, useState, useSyncExternalStore } from "reac
 import { createUploadQueue } from "../queue.js";
 import type { Gallery, UploadFields, UploadItem, UploadQueue, UploadQueueOptions } from "../types.js";
 import { useGallery } from "./context.js";
+import { sharing } from "./stream.js";
 
 export interface UseUploadOptions extends UploadQueueOptions {
   /** A queue of `createUploadQueue`, which goes on when the component is gone. The other options are then its own. */
@@ -63,7 +64,7 @@ interface Own {
 }
 
 function makeOwn(gallery: Gallery, options: UploadQueueOptions): Own {
-  return { gallery, options, queue: createUploadQueue(gallery, options) };
+  return { gallery, options, queue: createUploadQueue(sharing(gallery), options) };
 }
 
 /** The queue that is given, or one of the component's own, new for another Gallery. */
