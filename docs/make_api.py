@@ -62,19 +62,24 @@ TITLES = {
 
 def page() -> str:
     """The whole page as it should be."""
-    document = asyncio.run(_document())
+    described = document()
     common = "".join(f"| {status} | {words} |\n" for status, words in COMMON.items())
     parts = [HEAD.format(setup=samples.setup(ADDRESS)["curl"], common=common)]
-    groups = docs.operations_by_tag(document)
+    groups = docs.operations_by_tag(described)
     for tag, actions in groups.items():
         parts += [f"\n## {TITLES.get(tag, tag.capitalize())}\n\n| call | does |\n|---|---|\n"]
         parts += [f"| [`{a.method} {_cell(a.path)}`](#{_anchor(a)}) | {_cell(a.summary)} |\n" for a in actions]
         for action in actions:
             parts += _action(action)
     parts += ["\n## Types\n"]
-    for table in docs.schemas(document):
+    for table in docs.schemas(described):
         parts += _schema(table)
     return "".join(parts)
+
+
+def document() -> dict[str, Any]:
+    """The OpenAPI document."""
+    return asyncio.run(_document())
 
 
 async def _document() -> dict[str, Any]:
@@ -84,8 +89,8 @@ async def _document() -> dict[str, Any]:
     async with httpx.AsyncClient(transport=transport, base_url=ADDRESS) as client:
         answer = await client.get("/api/openapi.json")
         answer.raise_for_status()
-        document: dict[str, Any] = answer.json()
-        return document
+        described: dict[str, Any] = answer.json()
+        return described
 
 
 def _anchor(action: docs.Operation) -> str:

@@ -47,7 +47,7 @@ export interface Image {
   s3Key: string;
   s3Url: string | null;
   placeholder: { thumbhash: string; color: string } | null;
-  exif: Record<string, unknown> | null;
+  exif: Record<string, unknown>;
   createdAt: string;
   updatedAt: string;
   /** Of an upload: these bytes were there already. */
@@ -115,7 +115,6 @@ export interface ImageChanges {
   description?: string;
   alt?: string;
   tags?: string[];
-  visibility?: Visibility;
   focus?: Focus | null;
 }
 

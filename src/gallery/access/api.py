@@ -25,6 +25,8 @@ HTTPRequest = Request[Any, Any, Any]
 class SessionView(Struct, frozen=True, rename="camel"):
     """The session's owner and scopes; `expiresIn` in seconds."""
 
+    __schema_name__ = "Session"
+
     owner: str
     scopes: list[Scope]
     expires_in: int
@@ -33,12 +35,16 @@ class SessionView(Struct, frozen=True, rename="camel"):
 class CallerView(Struct, frozen=True, rename="camel"):
     """The caller, authenticated by any credential."""
 
+    __schema_name__ = "Caller"
+
     owner: str
     scopes: list[Scope]
 
 
 class TicketView(Struct, frozen=True, rename="camel"):
     """For `?ticket=` in the stream's URL, reusable until it expires; `expiresIn` in seconds."""
+
+    __schema_name__ = "StreamTicket"
 
     ticket: str
     expires_in: int
@@ -68,7 +74,7 @@ async def sign_in(
 @get(
     "/session",
     opt=AUTHENTICATED,
-    operation_id="readSession",
+    operation_id="getSession",
     summary="Read the caller's owner and scopes",
 )
 async def read_session(caller: NamedDependency[Caller]) -> Response[CallerView]:
@@ -91,7 +97,7 @@ async def sign_out(request: HTTPRequest, settings: NamedDependency[Settings]) ->
 @post(
     "/notifications/ticket",
     opt=READ,
-    operation_id="createTicket",
+    operation_id="createStreamTicket",
     summary="Create a ticket for the stream",
     responses={
         201: ResponseSpec(TicketView, description="The ticket, valid for five minutes", generate_examples=False)

@@ -36,12 +36,14 @@ Limit = Annotated[int, QueryParameter(description="Entries on a page", ge=1, le=
 class ClearedView(Struct, frozen=True):
     """The number of entries that were removed from the cache."""
 
+    __schema_name__ = "ClearedCache"
+
     cleared: int
 
 
 @get(
     "/images/{image_id:str}",
-    operation_id="readDossier",
+    operation_id="getImageDetails",
     summary="Read everything about an image, also a deleted one",
     responses={200: ResponseSpec(ImageDetail, description="The image as operators read it", generate_examples=False)},
 )
@@ -49,7 +51,7 @@ async def image_detail(image_id: FromPath[str], image_details: NamedDependency[I
     return Response(await image_details.get(parse_id(image_id)), headers=NO_STORE)
 
 
-@get("/queues/state", operation_id="readQueue", summary="Read the state of the queue")
+@get("/queues/state", operation_id="getQueue", summary="Read the state of the queue")
 async def queue_state(console: NamedDependency[Console]) -> Response[QueueView]:
     return Response(await console.state(), headers=NO_STORE)
 
@@ -183,7 +185,7 @@ async def drop_jobs(console: NamedDependency[Console]) -> Response[DoneView]:
 # --- the rest ---------------------------------------------------------------------------------------------------------
 
 
-@get("/autoscale", operation_id="adviseScale", summary="Read how many workers are needed, and why")
+@get("/autoscale", operation_id="getScalingAdvice", summary="Read how many workers are needed, and why")
 async def autoscale(scaler: NamedDependency[Scaler]) -> Response[ScaleView]:
     return Response(await scaler.advise(), headers=NO_STORE)
 

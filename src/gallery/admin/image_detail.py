@@ -29,6 +29,8 @@ class ImageDetail(Struct, frozen=True, kw_only=True, rename="camel"):
     number of its keys in the object store, `droppedAt` the time at which an operator dropped its failure.
     """
 
+    __schema_name__ = "ImageDetails"
+
     id: ImageId
     owner: str
     title: str

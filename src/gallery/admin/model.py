@@ -15,6 +15,8 @@ class LaneView(Struct, frozen=True, rename="camel"):
     `queued` is the number of jobs of that lane in Valkey (null: unavailable). Duplicate and lost jobs make it differ.
     """
 
+    __schema_name__ = "QueueLane"
+
     lane: Lane
     due: int
     later: int
@@ -24,6 +26,8 @@ class LaneView(Struct, frozen=True, rename="camel"):
 
 class RunningView(Struct, frozen=True, rename="camel"):
     """An image that a worker has claimed. `stage` and `percent` are its last reported progress, if any."""
+
+    __schema_name__ = "RunningImage"
 
     id: str
     owner: str
@@ -41,6 +45,8 @@ class RunningView(Struct, frozen=True, rename="camel"):
 class WorkerView(Struct, frozen=True, rename="camel"):
     """A worker, with the ids of the images that it is processing."""
 
+    __schema_name__ = "Worker"
+
     name: str
     version: str
     concurrency: int
@@ -53,6 +59,8 @@ class WorkerView(Struct, frozen=True, rename="camel"):
 class MinuteView(Struct, frozen=True, rename="camel"):
     """The number of images that became READY or FAILED within a minute."""
 
+    __schema_name__ = "ThroughputMinute"
+
     minute: datetime
     ready: int
     failed: int
@@ -60,6 +68,8 @@ class MinuteView(Struct, frozen=True, rename="camel"):
 
 class FailureView(Struct, frozen=True, rename="camel"):
     """A FAILED image that was not dropped, with the end of its timeline."""
+
+    __schema_name__ = "FailedImage"
 
     id: str
     owner: str
@@ -80,6 +90,8 @@ class FailureView(Struct, frozen=True, rename="camel"):
 class ReasonView(Struct, frozen=True, rename="camel"):
     """The number of FAILED images with one error code."""
 
+    __schema_name__ = "FailureReason"
+
     code: str
     count: int
 
@@ -89,6 +101,8 @@ class QueueView(Struct, frozen=True, rename="camel"):
 
     Both are null while Valkey is unavailable. `failed` counts the error codes of the newest 10,000 failures.
     """
+
+    __schema_name__ = "Queue"
 
     at: datetime
     paused_since: datetime | None
@@ -104,11 +118,15 @@ class QueueView(Struct, frozen=True, rename="camel"):
 class PauseView(Struct, frozen=True, rename="camel"):
     """The time since which the queue is paused; null when it is not."""
 
+    __schema_name__ = "QueuePause"
+
     paused_since: datetime | None
 
 
 class DoneView(Struct, frozen=True, rename="camel"):
     """The number of entries changed; with `more`, repeat the request for the others."""
+
+    __schema_name__ = "BatchResult"
 
     count: int
     more: bool

@@ -34,6 +34,8 @@ class ScaleView(Struct, frozen=True, rename="camel"):
     `busy` is the part of their time that was spent on images in the last minute.
     """
 
+    __schema_name__ = "ScalingAdvice"
+
     wanted: int
     rule: Rule
     reason: str

@@ -34,7 +34,7 @@ def reads(images: KeptImages, pictures: Pictures) -> list[HTTPRouteHandler]:
         "/{image_id:str}/original",
         opt=SERVE_ORIGINAL | PICTURE_OPTIONS,
         operation_class=OriginalOperation,
-        operation_id="readOriginal",
+        operation_id="getOriginal",
         summary="Download the original file",
         responses=RESPONSES,
     )
@@ -51,7 +51,7 @@ def reads(images: KeptImages, pictures: Pictures) -> list[HTTPRouteHandler]:
         "/{image_id:str}/{file:str}",
         opt=SERVE | PICTURE_OPTIONS,
         operation_class=RenditionOperation,
-        operation_id="readRendition",
+        operation_id="getRendition",
         summary="Read a rendition, such as 960.webp",
         responses=RESPONSES,
     )

@@ -43,7 +43,7 @@ def router(
     @get(
         "/{image_id:str}",
         opt=READ_PUBLIC,
-        operation_id="redirectToInformation",
+        operation_id="redirectToIiifInformation",
         summary="Find the information about an image's picture",
         status_code=303,
     )
@@ -54,7 +54,7 @@ def router(
     @get(
         "/{image_id:str}/info.json",
         opt=READ_PUBLIC,
-        operation_id="readInformation",
+        operation_id="getIiifInformation",
         summary="Read the size, tiles and formats of an image's picture",
     )
     async def information(request: HTTPRequest, image_id: FromPath[str]) -> Response[bytes]:
@@ -72,7 +72,7 @@ def router(
         "/{image_id:str}/{region:str}/{size:str}/{rotation:str}/{file:str}",
         opt=READ_PUBLIC | PICTURE_OPTIONS,
         operation_class=ConditionalOperation,
-        operation_id="readRegion",
+        operation_id="getIiifRegion",
         summary="Read a region of the picture, such as full/max/0/default.jpg",
         responses=RESPONSES,
     )

@@ -66,6 +66,8 @@ class LinksView(Struct, frozen=True, rename="camel"):
     `expiresAt`. `keyId` is the signing key's id.
     """
 
+    __schema_name__ = "SignedLinks"
+
     expires_at: datetime
     key_id: str
     srcset: dict[str, str]
@@ -77,10 +79,14 @@ class LinksView(Struct, frozen=True, rename="camel"):
 class ImageLinksView(LinksView, frozen=True, rename="camel", kw_only=True):
     """The same with the image's id."""
 
+    __schema_name__ = "SignedImageLinks"
+
     id: ImageId
 
 
 class DownloadView(Struct, frozen=True, rename="camel"):
+    __schema_name__ = "DownloadLink"
+
     url: str
     expires_in: int
 

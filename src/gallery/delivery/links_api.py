@@ -17,7 +17,7 @@ from gallery.images.schema import MAX_JSON_BYTES
 @get(
     "/{image_id:str}/download",
     opt=READ,
-    operation_id="downloadImage",
+    operation_id="getDownloadLink",
     summary="Get a URL that downloads the original, for an hour",
 )
 async def download(

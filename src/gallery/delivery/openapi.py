@@ -1,11 +1,12 @@
 """The parts of the OpenAPI document that do not follow from the signatures in this package's handlers."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from litestar.openapi.spec import Operation, Parameter, Schema
+from litestar.openapi.spec import OpenAPIResponse, Operation, Parameter, Schema
 from litestar.openapi.spec.enums import OpenAPIType
 
-from gallery.images.openapi import IF_NONE_MATCH, optional_text
+from gallery.images.openapi import IF_NONE_MATCH, PICTURE_TYPES, binary, optional_text
 
 NUMBER, WHOLE, TEXT, FLAG = OpenAPIType.NUMBER, OpenAPIType.INTEGER, OpenAPIType.STRING, OpenAPIType.BOOLEAN
 SIDE = Schema(type=WHOLE, minimum=1, maximum=8192)
@@ -45,39 +46,42 @@ DOWNLOAD = optional_text("download", "query", "With any value, a browser saves t
 RECIPE_VERSION = optional_text(
     "v", "query", "The recipe's version; with the current one, the answer may be cached for ever"
 )
+RENDERED_TYPES = ("image/webp", "image/jpeg", "image/avif", "image/png")
 
 
 @dataclass
 class ConditionalOperation(Operation):
-    """Documents the headers of conditional and partial requests."""
+    """Documents the media types of a picture, the headers of conditional and partial requests, and the parameters that
+    the handler reads from the request itself.
+    """
+
+    media_types: ClassVar[tuple[str, ...]] = RENDERED_TYPES
+    query: ClassVar[tuple[Parameter, ...]] = ()
 
     def __post_init__(self) -> None:
-        self.parameters = [*(self.parameters or []), *CONDITIONAL_HEADERS]
+        self.parameters = [*(self.parameters or []), *self.query, *CONDITIONAL_HEADERS]
+        for status in ("200", "206"):
+            response = (self.responses or {})[status]
+            if isinstance(response, OpenAPIResponse):
+                response.content = {media_type: binary(media_type) for media_type in self.media_types}
 
 
 @dataclass
-class OriginalOperation(Operation):
-    """Documents the query parameter and the headers that the read of an original reads."""
-
-    def __post_init__(self) -> None:
-        self.parameters = [*(self.parameters or []), DOWNLOAD, *CONDITIONAL_HEADERS]
+class OriginalOperation(ConditionalOperation):
+    media_types = PICTURE_TYPES
+    query = (DOWNLOAD,)
 
 
 @dataclass
-class RenditionOperation(Operation):
-    """Documents the query parameter and the headers that the read of a rendition reads."""
-
-    def __post_init__(self) -> None:
-        self.parameters = [*(self.parameters or []), RECIPE_VERSION, *CONDITIONAL_HEADERS]
+class RenditionOperation(ConditionalOperation):
+    query = (RECIPE_VERSION,)
 
 
 @dataclass
-class PictureOperation(Operation):
-    """Documents the query parameters, which `picture_query.parse` reads, and the headers."""
+class PictureOperation(ConditionalOperation):
+    """The query is what `picture_query.parse` reads."""
 
-    def __post_init__(self) -> None:
-        described = [
-            Parameter(name, "query", schema=schema, description=description)
-            for name, description, schema in PICTURE_PARAMETERS
-        ]
-        self.parameters = [*(self.parameters or []), *CONDITIONAL_HEADERS, *described]
+    query = tuple(
+        Parameter(name, "query", schema=schema, description=description)
+        for name, description, schema in PICTURE_PARAMETERS
+    )

@@ -49,6 +49,8 @@ class RequestedPicture(Struct, frozen=True):
 class PresetView(Struct, frozen=True):
     """A preset: `?preset=<name>` asks for the same picture as `?<query>`."""
 
+    __schema_name__ = "Preset"
+
     name: str
     query: str
 

@@ -58,7 +58,7 @@ def reads(images: KeptImages, picture_requests: PictureRequests, responses: Pict
     @get(
         "/{image_id:str}/picture",
         opt=SERVE_PICTURE | PICTURE_OPTIONS,
-        operation_id="readPicture",
+        operation_id="getPicture",
         operation_class=PictureOperation,
         summary="Read the picture in any size, crop and format",
         responses=RESPONSES,

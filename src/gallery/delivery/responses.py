@@ -21,11 +21,9 @@ MAX_BUFFERED_BYTES = 256 * 1024  # no more than the buffers of a stream to a slo
 MAX_UNVERSIONED_SECONDS = 3600  # for which a browser may show a picture that has another focus or recipe meanwhile
 HEAD_SCOPE_KEY = "gallery.head"  # in the ASGI scope of a HEAD request; see `web.middleware`
 PICTURE_OPTIONS = RENDITIONS | {"embeddable": True}  # for `opt`: pages of other origins of the same site may show it
-RESPONSES = {
-    200: ResponseSpec(
-        bytes, description="The picture, with a strong `ETag`", media_type="image/*", generate_examples=False
-    ),
-    206: ResponseSpec(bytes, description="The requested part", media_type="image/*", generate_examples=False),
+RESPONSES = {  # `ConditionalOperation` knows the media types
+    200: ResponseSpec(bytes, description="The picture, with a strong `ETag`", generate_examples=False),
+    206: ResponseSpec(bytes, description="The requested part", generate_examples=False),
     304: NOT_MODIFIED,
     416: ResponseSpec(None, description="The part begins after the picture's end; `Content-Range` has its size"),
 }

@@ -21,7 +21,7 @@ from gallery.images.cache import CachedImage
 from gallery.images.cached_reads import CachedReads
 from gallery.images.change_tokens import image_subject, owner_subject
 from gallery.images.model import parse_id as _id
-from gallery.images.openapi import NOT_MODIFIED, PRECONDITION_FAILED, ImageOperation, ListOperation
+from gallery.images.openapi import NOT_MODIFIED, PRECONDITION_FAILED, ChangeOperation, ImageOperation, ListOperation
 from gallery.images.reusable import ResponseKind, declare_subject, end_reuse_at
 from gallery.images.schema import JSON, MAX_JSON_BYTES, ImageEdit, ImageView
 from gallery.images.service import Images
@@ -96,6 +96,7 @@ def reads(cached_reads: CachedReads, access: Access, public_url: str) -> list[HT
 @patch(
     "/{image_id:str}",
     opt=WRITE,
+    operation_class=ChangeOperation,
     operation_id="editImage",
     summary="Change title, description, alt text, tags or focus",
     responses={
@@ -122,6 +123,7 @@ async def edit(
     "/{image_id:str}",
     opt=WRITE,
     status_code=200,
+    operation_class=ChangeOperation,
     operation_id="deleteImage",
     summary="Delete an image for good",
     responses={
@@ -167,7 +169,7 @@ async def reprocess(
 @get(
     "/{image_id:str}/timeline",
     opt=READ,
-    operation_id="readTimeline",
+    operation_id="getTimeline",
     summary="Read the history of an image, oldest entry first",
 )
 async def timeline(

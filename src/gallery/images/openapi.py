@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.openapi.spec import Operation, Parameter, Schema
-from litestar.openapi.spec.enums import OpenAPIType
+from litestar.openapi.spec import OpenAPIMediaType, Operation, Parameter, Schema
+from litestar.openapi.spec.enums import OpenAPIFormat, OpenAPIType
 
 from gallery.images import list_query
 from gallery.images.list_query import Sort
@@ -17,13 +17,22 @@ PRECONDITION_FAILED = ResponseSpec(None, description="The image has changed: `If
 SIGNED_DESCRIPTION = "true: the URLs in `renditions`, `srcset` and `original` need no credential for one to two hours"
 
 
+PICTURE_TYPES = ("image/jpeg", "image/png", "image/gif", "image/webp", "image/avif", "image/heic")  # of originals
+
+
 def optional_text(name: str, location: Literal["query", "header"], description: str) -> Parameter:
     """A parameter that the handler reads from the request itself."""
-    text, missing = Schema(type=OpenAPIType.STRING), Schema(type=OpenAPIType.NULL)
-    schema = Schema(one_of=[text, missing], description=description)
-    return Parameter(name, location, schema=schema, description=description)
+    return Parameter(name, location, schema=Schema(type=OpenAPIType.STRING), description=description)
 
 
+def binary(media_type: str) -> OpenAPIMediaType:
+    """Bytes: generators of OpenAPI 3.0 know them by `format`, those of 3.1 by `contentMediaType`."""
+    return OpenAPIMediaType(
+        schema=Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY, content_media_type=media_type)
+    )
+
+
+IF_MATCH = optional_text("If-Match", "header", "The `ETag` of the image to change; 412 if it has changed meanwhile")
 IF_NONE_MATCH = optional_text("If-None-Match", "header", "The `ETag` of your copy; 304 if it is still the present one")
 
 
@@ -35,6 +44,14 @@ class ImageOperation(Operation):
         schema = Schema(type=OpenAPIType.BOOLEAN, default=False, description=SIGNED_DESCRIPTION)
         signed = Parameter("signed", "query", schema=schema, description=SIGNED_DESCRIPTION)
         self.parameters = [*(self.parameters or []), signed, IF_NONE_MATCH]
+
+
+@dataclass
+class ChangeOperation(Operation):
+    """Documents the header that a change of an image reads."""
+
+    def __post_init__(self) -> None:
+        self.parameters = [*(self.parameters or []), IF_MATCH]
 
 
 @dataclass

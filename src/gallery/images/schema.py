@@ -34,12 +34,16 @@ Fraction = Annotated[float, Meta(ge=0, le=1)]
 class FocusPoint(Struct, frozen=True, forbid_unknown_fields=True):
     """The point that crops keep in sight: from 0 (left, top) to 1 (right, bottom) of the upright picture."""
 
+    __schema_name__ = "Focus"
+
     x: Fraction
     y: Fraction
 
 
 class ImageEdit(Struct, frozen=True, forbid_unknown_fields=True):
     """The fields that a client may change; an absent field stays as it is, `null` removes the focus."""
+
+    __schema_name__ = "ImageChanges"
 
     title: Title | UnsetType = UNSET
     description: Description | UnsetType = UNSET
@@ -49,6 +53,8 @@ class ImageEdit(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RenditionView(Struct, frozen=True):
+    __schema_name__ = "Rendition"
+
     name: str
     format: str
     width: int
@@ -58,6 +64,8 @@ class RenditionView(Struct, frozen=True):
 
 
 class ErrorView(Struct, frozen=True):
+    __schema_name__ = "ImageError"
+
     code: str
     message: str
 
@@ -71,6 +79,8 @@ class Placeholder(Struct, frozen=True):
 
 class ImageView(Struct, frozen=True, kw_only=True, rename="camel"):
     """An image. `size` in bytes; `width` and `height` in pixels of the upright picture, null until READY."""
+
+    __schema_name__ = "Image"
 
     id: str
     title: str
@@ -103,6 +113,8 @@ class ImageView(Struct, frozen=True, kw_only=True, rename="camel"):
 
 class EventView(Struct, frozen=True, rename="camel", omit_defaults=True):
     """The `data` of a server-sent event."""
+
+    __schema_name__ = "Event"
 
     image_id: str
     status: Status

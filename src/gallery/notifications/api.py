@@ -6,15 +6,17 @@ from uuid import UUID
 from litestar import Request, Router, get
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import QueryParameter
+from litestar.params import FromQuery, QueryParameter
 from litestar.response import Response
 from litestar.types import ASGIApp, Receive, Scope, Send
+from msgspec import Struct
 
 from gallery.access.model import STREAM, Caller
 from gallery.errors import InvalidField
 from gallery.notifications.event_stream import Connection, Follow, StreamBody
 from gallery.notifications.feed import Feed
-from gallery.notifications.model import EVENT_TYPES, EventFilter
+from gallery.notifications.model import EVENT_TYPES, EventFilter, Reset
+from gallery.notifications.openapi import StreamOperation
 from gallery.notifications.stream_limits import StreamSlot
 from gallery.settings import NotificationsSettings, Settings
 from gallery.validation import not_among_message
@@ -55,32 +57,15 @@ class EventStream(Response[None]):
             scope["extensions"]["gallery.rest"] = rest  # type: ignore[index,assignment]  # Gallery's own
 
 
-@get(
-    "/stream",
-    opt=STREAM,
-    operation_id="streamNotifications",
-    summary="Follow all changes as server-sent events",
-    media_type="text/event-stream",
-    responses={200: ResponseSpec(str, description="Server-sent events", media_type="text/event-stream")},
-)
 async def stream(
     request: Request[Any, Any, Any],
     caller: NamedDependency[Caller],
     feed: NamedDependency[Feed],
     stream_slot: NamedDependency[StreamSlot],
     settings: NamedDependency[Settings],
-    types: Annotated[str | None, QueryParameter(description="Only events of these types, comma-separated")] = None,
-    image: Annotated[str | None, QueryParameter(name="imageId", description="Only events of this image")] = None,
-    after: Annotated[
-        str | None,
-        QueryParameter(name="lastEventId", description="Like the header `Last-Event-ID`, which takes precedence"),
-    ] = None,
-    ticket: Annotated[  # noqa: ARG001  the auth guard reads it; here it is documented
-        str | None,
-        QueryParameter(
-            description="From `POST /notifications/ticket`, for clients that cannot send headers; or an upload ticket"
-        ),
-    ] = None,
+    types: FromQuery[str | None] = None,
+    image: Annotated[str | None, QueryParameter(name="imageId")] = None,
+    after: Annotated[str | None, QueryParameter(name="lastEventId")] = None,
 ) -> EventStream:
     """A browser's `EventSource` cannot send headers: put a ticket into the URL, or use the session cookie.
 
@@ -95,8 +80,25 @@ async def stream(
     return EventStream(feed, follow, settings.notifications, stream_slot)
 
 
-def router() -> Router:
-    return Router("/api/v1/notifications", route_handlers=[stream], tags=["notifications"])
+def router(image_event: type[Struct]) -> Router:
+    """`image_event` is the type of the JSON in the events of images, for the OpenAPI document."""
+    data: Any = image_event | Reset
+    body = ResponseSpec(
+        data,
+        description="Server-sent events; this is the JSON in the `data` of each",
+        media_type="text/event-stream",
+        generate_examples=False,
+    )
+    handler = get(
+        "/stream",
+        opt=STREAM,
+        operation_class=StreamOperation,
+        operation_id="streamEvents",
+        summary="Follow all changes as server-sent events",
+        media_type="text/event-stream",
+        responses={200: body},
+    )
+    return Router("/api/v1/notifications", route_handlers=[handler(stream)], tags=["notifications"])
 
 
 def _types(text: str | None) -> frozenset[str]:

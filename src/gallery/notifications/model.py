@@ -40,6 +40,12 @@ class NumberedEvent(Struct, frozen=True):
         return b"id: %d\nevent: %s\ndata: %s\n\n" % (self.number, self.event.type.encode(), self.event.data)
 
 
+class Reset(Struct, frozen=True):
+    """The `data` of a `reset`: events before `head`, the number of the last, are not kept; so read the list again."""
+
+    head: str
+
+
 class EventFilter(Struct, frozen=True):
     """The events that a subscriber wants; an empty set of types means all of them. `only_images` are those of its
     owner's that it may read, if not all.
@@ -64,7 +70,7 @@ class EventFilter(Struct, frozen=True):
 
 def reset_frame(head: int) -> bytes:
     """Tells a client that events it has not seen are gone: it reads the list again and continues from `head`."""
-    return b"id: %d\nevent: reset\ndata: %s\n\n" % (head, msgspec.json.encode({"head": str(head)}))
+    return b"id: %d\nevent: reset\ndata: %s\n\n" % (head, msgspec.json.encode(Reset(str(head))))
 
 
 def heartbeat_frame(number: int) -> bytes:

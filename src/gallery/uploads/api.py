@@ -46,8 +46,8 @@ async def upload(
     uploads: NamedDependency[Uploads],
     settings: NamedDependency[Settings],
 ) -> Response[bytes]:
-    """As a form, or as the bytes alone: `Content-Type: image/*` or `application/octet-stream`, the fields in the query,
-    and the name in `Content-Disposition`.
+    """As a form, or as the bytes alone: then `Content-Type` is `image/jpeg`, another `image/…` or
+    `application/octet-stream`, the fields are in the query, and the name is in `Content-Disposition`.
     """
     form = _read(request, size_limit(caller, settings.upload.max_bytes), uploads.make_file)
     key = parse_idempotency_key(request.headers.getall("idempotency-key", []))

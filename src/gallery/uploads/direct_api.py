@@ -20,7 +20,7 @@ from gallery.uploads.digests import parse_sha256
 from gallery.uploads.direct import DirectUploads
 from gallery.uploads.form import clean_name
 from gallery.uploads.model import NewUpload, Protocol, parse_upload_id
-from gallery.uploads.openapi import BUSY, NO_PICTURE, REFUSALS
+from gallery.uploads.openapi import BUSY, NO_PICTURE, REFUSALS, DirectOperation, PartOperation
 from gallery.uploads.schema import DirectUploadRequest, DirectUploadView, UploadView
 from gallery.uploads.service import parse_idempotency_key
 from gallery.uploads.tickets import having_uploaded
@@ -33,6 +33,7 @@ HTTPRequest = Request[Any, Any, Any]
 @post(
     "/direct",
     opt=UPLOAD | UPLOADS,
+    operation_class=DirectOperation,
     operation_id="createDirectUpload",
     summary="Begin an upload directly to the store",
     responses={
@@ -70,7 +71,8 @@ async def create(
 @put(
     "/{upload_id:str}/parts/{number:int}",
     opt=PUBLIC,
-    operation_id="putPart",
+    operation_class=PartOperation,
+    operation_id="putUploadPart",
     summary="Put a part, by the URL that `createDirectUpload` has returned",
     responses={
         200: ResponseSpec(None, description="The part is safe"),

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example, OpenAPIMediaType, Operation, Parameter, Reference, RequestBody, Schema
-from litestar.openapi.spec.enums import OpenAPIFormat, OpenAPIType
+from litestar.openapi.spec.enums import OpenAPIType
+
+from gallery.images.openapi import PICTURE_TYPES, binary
 
 NO_PICTURE = ResponseSpec(None, description="The file is not a picture in an accepted format")
 TOO_LARGE = ResponseSpec(None, description="The file is too large, or beyond the owner's quota")
@@ -17,7 +19,7 @@ TUS_ERRORS = {
     412: ResponseSpec(None, description="Another version of tus"),
     460: ResponseSpec(None, description="The bytes do not have this checksum"),
 }
-CHUNK = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY)
+BYTES = "application/octet-stream"
 CHUNK_TYPE = "application/offset+octet-stream"
 FOCUS_PATTERN = r"^(0|1|0?\.[0-9]{1,9}),(0|1|0?\.[0-9]{1,9})$"
 FOCUS_DESCRIPTION = "The point that crops keep in sight, as `x,y` from `0,0` (left, top) to `1,1` (right, bottom)"
@@ -48,21 +50,16 @@ class UploadOperation(Operation):
     """Documents the multipart body, the raw bodies with their fields in the query, and the headers."""
 
     def __post_init__(self) -> None:
-        form: dict[str, Reference | Schema] = {"file": _file("application/octet-stream"), **FIELDS}
+        file = binary(BYTES).schema or TEXT
+        form: dict[str, Reference | Schema] = {"file": file, **FIELDS}
         content = {
             "multipart/form-data": OpenAPIMediaType(
                 schema=Schema(type=OpenAPIType.OBJECT, properties=form, required=["file"])
             ),
-            "image/*": OpenAPIMediaType(schema=_file("image/*")),
-            "application/octet-stream": OpenAPIMediaType(schema=_file("application/octet-stream")),
+            **{media_type: binary(media_type) for media_type in (*PICTURE_TYPES, BYTES)},
         }
         self.request_body = RequestBody(content, required=True)
         self.parameters = [*map(_query_parameter, FIELDS), *_HEADERS]
-
-
-def _file(media_type: str) -> Schema:
-    """Bytes, as generators of today (`contentMediaType`) and of before (`format`) recognize them."""
-    return Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY, content_media_type=media_type)
 
 
 def _query_parameter(name: str) -> Parameter:
@@ -125,7 +122,23 @@ class TusCreation(Operation):
 
     def __post_init__(self) -> None:
         self.parameters = [TUS_VERSION, LENGTH, METADATA, CHECKSUM, IDEMPOTENCY_KEY]
-        self.request_body = RequestBody({CHUNK_TYPE: OpenAPIMediaType(schema=CHUNK)}, required=False)
+        self.request_body = RequestBody({CHUNK_TYPE: binary(BYTES)}, required=False)
+
+
+@dataclass
+class DirectOperation(Operation):
+    """Documents the header that the beginning of a direct upload reads."""
+
+    def __post_init__(self) -> None:
+        self.parameters = [IDEMPOTENCY_KEY]
+
+
+@dataclass
+class PartOperation(Operation):
+    """Documents the body of a part."""
+
+    def __post_init__(self) -> None:
+        self.request_body = RequestBody({BYTES: binary(BYTES)}, required=True)
 
 
 @dataclass
@@ -134,4 +147,4 @@ class TusPatch(Operation):
 
     def __post_init__(self) -> None:
         self.parameters = [*(self.parameters or []), TUS_VERSION, OFFSET, CHECKSUM]
-        self.request_body = RequestBody({CHUNK_TYPE: OpenAPIMediaType(schema=CHUNK)}, required=True)
+        self.request_body = RequestBody({CHUNK_TYPE: binary(BYTES)}, required=True)

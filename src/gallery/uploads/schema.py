@@ -34,11 +34,15 @@ JOINERS = "\u200c\u200d"  # not printable, but part of words in Persian and Mala
 class UploadView(ImageView, frozen=True, kw_only=True, rename="camel"):
     """The uploaded image. `duplicate` is true if you already had an image with the same bytes: this one."""
 
+    __schema_name__ = "UploadedImage"
+
     duplicate: bool
 
 
 class UnfinishedUploadView(Struct, frozen=True, kw_only=True, rename="camel"):
     """An upload in several requests: bytes that are safe, and the id of its image once it has one."""
+
+    __schema_name__ = "Upload"
 
     id: str
     received: int
@@ -73,6 +77,8 @@ class DirectUploadRequest(Struct, frozen=True, kw_only=True, rename="camel", for
 class PartView(Struct, frozen=True, rename={"start": "from", "end": "to"}):
     """The request that puts the bytes from `from` to before `to`."""
 
+    __schema_name__ = "UploadPart"
+
     url: str
     method: str
     headers: dict[str, str]
@@ -84,6 +90,8 @@ class DirectUploadView(Struct, frozen=True, kw_only=True, rename="camel"):
     """An upload that has begun: its parts, and the URL that completes it once they are all there. `image` is the id of
     its image, if it has ended already.
     """
+
+    __schema_name__ = "DirectUpload"
 
     id: str
     parts: list[PartView]

@@ -26,6 +26,8 @@ class TicketRequest(Struct, frozen=True, rename="camel", forbid_unknown_fields=T
     these fields of each image; `tags` are added to those of the upload.
     """
 
+    __schema_name__ = "UploadTicketRequest"
+
     uses: Annotated[int, Meta(ge=1, le=MAX_USES)] = 1
     expires_in: Annotated[int, Meta(ge=1, le=MAX_SECONDS)] = 600
     max_bytes: Annotated[int, Meta(ge=1, le=(1 << 63) - 1)] | None = None
@@ -39,6 +41,8 @@ class UploadTicketView(Struct, frozen=True, rename="camel"):
     """`ticket` is for `Authorization: Upload <ticket>`, and `?ticket=` in the stream's URL; `expiresIn` in seconds. The
     ticket cannot be read again; its `id` is for revoking it.
     """
+
+    __schema_name__ = "UploadTicket"
 
     ticket: str
     expires_in: int

@@ -107,7 +107,7 @@ async def append(
 @get(
     "/{upload_id:str}",
     opt=UPLOAD | tus.ROUTE,
-    operation_id="readUpload",
+    operation_id="getUpload",
     summary="Read how far an upload is",
     responses={
         200: ResponseSpec(UnfinishedUploadView, description="Its state", generate_examples=False),

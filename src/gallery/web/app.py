@@ -23,6 +23,7 @@ import gallery.uploads.tus_api
 from gallery.access.authorized import caller_of
 from gallery.access.model import Caller
 from gallery.delivery.pictures_api import PictureResponses
+from gallery.images.schema import EventView
 from gallery.web import docs, metrics, openapi, pages, probes, problems, queues
 from gallery.web.auth_guard import AuthGuard
 from gallery.web.clients import client_of
@@ -41,7 +42,7 @@ def make_app(application: Gallery) -> Application:
             _images_router(application, pictures),
             gallery.delivery.iiif_api.router(images, picture_requests, pictures, application.settings.public_url),
             gallery.delivery.presets_api.router(),
-            gallery.notifications.api.router(),
+            gallery.notifications.api.router(EventView),
             _uploads_router(),
             probes.health,
             probes.livez,

@@ -14,7 +14,8 @@ from msgspec import Struct
 from gallery.settings import Settings
 from gallery.web import samples
 from gallery.web.catalogue import catalogue
-from gallery.web.openapi import SCHEMA_REF_PREFIX, Document, with_problems
+from gallery.web.openapi import Document, described
+from gallery.web.openapi_errors import SCHEMA_PREFIX, response_of
 
 TAG_ORDER = ("images", "uploads", "notifications", "access", "others", "operation", "administration")
 FIRST_OPERATIONS = ("uploadImage", "listImages", "getImage")
@@ -40,7 +41,7 @@ class DocsPage(OpenAPIRenderPlugin):
     def render(self, request: Request[Any, Any, Any], openapi_schema: Document) -> bytes:
         if self._page is None:
             template = request.app.template_engine.get_template(self._template)  # type: ignore[union-attr]  # app has one
-            self._page = template.render(**self._context(with_problems(openapi_schema))).encode()
+            self._page = template.render(**self._context(described(openapi_schema, request.app))).encode()
         return self._page
 
     def _context(self, document: Document) -> dict[str, Any]:
@@ -135,8 +136,10 @@ def _operation(document: Document, method: str, path: str, operation: Document) 
     if schema.get("type") == "array":
         body_type, schema = f"{body_type} (an array)", schema["items"]
     if "$ref" in schema:
-        schema = document["components"]["schemas"][schema["$ref"].removeprefix(SCHEMA_REF_PREFIX)]
-    responses = [_response(status, response) for status, response in operation["responses"].items()]
+        schema = document["components"]["schemas"][schema["$ref"].removeprefix(SCHEMA_PREFIX)]
+    responses = [
+        _response(status, response_of(document, response)) for status, response in operation["responses"].items()
+    ]
     return Operation(
         id=operation["operationId"],
         method=method.upper(),

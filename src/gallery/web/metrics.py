@@ -16,10 +16,14 @@ from gallery.web.routing import QUIET
 @get(
     "/metrics",
     opt=ADMIN | QUIET,
-    operation_id="metrics",
+    operation_id="getMetrics",
     summary="Metrics in the format of Prometheus",
     media_type="text/plain",
-    responses={200: ResponseSpec(str, description="Prometheus text or OpenMetrics", media_type="text/plain")},
+    responses={
+        200: ResponseSpec(
+            str, description="Prometheus text or OpenMetrics", media_type="text/plain", generate_examples=False
+        )
+    },
     tags=["operation"],
 )
 async def metrics(request: Request[Any, Any, Any], readings: NamedDependency[Readings]) -> Response[bytes]:

@@ -1,9 +1,9 @@
 """The OpenAPI document at `/api/openapi.json`; the pages for people are in `docs`."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
-import msgspec
 from litestar import Litestar, Request, Router
 from litestar.enums import MediaType
 from litestar.exceptions import NotFoundException
@@ -16,8 +16,9 @@ from litestar.routes import HTTPRoute
 
 from gallery import __version__
 from gallery.access.model import DEFAULT_POLICY, PUBLIC, RoutePolicy
+from gallery.web.openapi_errors import SCHEMA_PREFIX, with_errors
+from gallery.web.openapi_examples import with_examples
 from gallery.web.pages import NO_CACHE, content_security_policy
-from gallery.web.problems import Problem
 
 Document = dict[str, Any]
 
@@ -32,7 +33,7 @@ SECURITY_SCHEMES: dict[str, SecurityScheme | Reference] = {
     ),
 }
 SECURITY: list[dict[str, list[str]]] = [{"bearer": []}, {"apiKey": []}, {}]  # of operations without one of their own
-SCHEMA_REF_PREFIX = "#/components/schemas/"
+PATH_PARAMETER = re.compile(r"{(\w+)}")
 
 
 def config(*pages: OpenAPIRenderPlugin) -> OpenAPIConfig:
@@ -63,9 +64,39 @@ def _after_request(response: Response[Any]) -> Response[Any]:
 class JsonPlugin(OpenAPIRenderPlugin):
     def __init__(self) -> None:
         super().__init__(path="/openapi.json", media_type=MediaType.JSON)
+        self._document: bytes | None = None
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: Document) -> bytes:
-        return self.render_json(request, with_upload_tickets(with_problems(openapi_schema), request.app))
+        if self._document is None:
+            self._document = self.render_json(request, described(openapi_schema, request.app))
+        return self._document
+
+
+def described(document: Document, app: Litestar) -> Document:
+    """Litestar's document of the app with all that Litestar does not know."""
+    named = with_schema_names(with_errors(document))
+    return with_examples(with_camel_case_paths(with_upload_tickets(named, app)))
+
+
+def with_schema_names(document: Document) -> Document:
+    """The document, in which each schema has the name in its class's `__schema_name__`, Litestar's title of it."""
+    schemas = document["components"]["schemas"]
+    names = {SCHEMA_PREFIX + name: schema.get("title", name) for name, schema in schemas.items()}
+    if len(set(names.values())) < len(names):
+        raise ValueError(f"two schemas have the same name: {sorted(names.values())}")
+
+    def renamed(part: Any) -> Any:
+        if isinstance(part, list):
+            return [renamed(item) for item in part]
+        if not isinstance(part, dict):
+            return part
+        if part.get("$ref") in names:
+            return part | {"$ref": SCHEMA_PREFIX + names[part["$ref"]]}
+        return {key: renamed(value) for key, value in part.items()}
+
+    result: Document = renamed(document)
+    by_name = {names[SCHEMA_PREFIX + old]: schema for old, schema in result["components"]["schemas"].items()}
+    return result | {"components": result["components"] | {"schemas": dict(sorted(by_name.items()))}}
 
 
 def with_upload_tickets(document: Document, app: Litestar) -> Document:
@@ -93,51 +124,25 @@ def _allows_upload_ticket(handler: HTTPRouteHandler) -> bool:
     return policy.allow_upload_ticket
 
 
-def with_problems(document: Document) -> Document:
-    """The document with Gallery's errors instead of those that Litestar describes, which are never sent."""
-    (problem,), components = msgspec.json.schema_components([Problem], ref_template=SCHEMA_REF_PREFIX + "{name}")
-    content = {"application/problem+json": {"schema": problem}}
-    paths = {
-        path: {
-            method: operation | {"responses": _responses(operation, _errors(path, operation), content)}
-            for method, operation in item.items()
+def with_camel_case_paths(document: Document) -> Document:
+    """The document with `{imageId}` for `{image_id}`, which Litestar takes from the name of a handler's argument."""
+    return document | {
+        "paths": {
+            PATH_PARAMETER.sub(lambda match: f"{{{camel_case(match[1])}}}", path): {
+                method: operation | _camel_case_parameters(operation) for method, operation in item.items()
+            }
+            for path, item in document["paths"].items()
         }
-        for path, item in document["paths"].items()
     }
-    described = document["components"] | {"schemas": document["components"]["schemas"] | components}
-    return document | {"paths": paths, "components": described}
 
 
-def _errors(path: str, operation: Document) -> dict[str, str]:
-    """The errors of any operation with such a path, parameters and body; its handler describes the others."""
-    locations = {parameter["in"] for parameter in operation.get("parameters", [])}
-    body = operation.get("requestBody", {}).get("content", {})
-    responses = {"403": "The credential lacks a scope, or the request comes from another origin or host"}
-    if path.startswith(("/api/v1", "/admin")):
-        responses |= {
-            "401": "A credential is missing or not valid",
-            "429": "Too many requests",
-            "503": "A server that Gallery needs is unavailable",
-        }
-    if "path" in locations:
-        responses |= {"404": "Nothing has this id or name"}
-    if "query" in locations or body:
-        responses |= {"422": "A parameter or a field is not valid"}
-    if body:
-        responses |= {"400": "The body cannot be read", "413": "The body is too large"}
-    if "multipart/form-data" in body:
-        responses |= {
-            "415": "The file is not a picture in an accepted format, or the body's type is not in `Accept-Post`"
-        }
-    return responses
+def _camel_case_parameters(operation: Document) -> Document:
+    parameters = operation.get("parameters")
+    if not parameters:
+        return {}
+    return {"parameters": [p | {"name": camel_case(p["name"])} if p["in"] == "path" else p for p in parameters]}
 
 
-def _responses(operation: Document, errors: dict[str, str], content: Document) -> Document:
-    """The responses with problems as the content of errors, unless an error describes another content. The 400 that
-    Litestar describes is left out, since it never happens.
-    """
-    described = {status: r for status, r in operation["responses"].items() if status != "400"}
-    described = {s: r if s < "400" or r.get("content") else r | {"content": content} for s, r in described.items()}
-    problems = {status: {"description": description, "content": content} for status, description in errors.items()}
-    responses = dict(sorted({**problems, **described}.items()))
-    return responses | {"default": {"description": "Any other error", "content": content}}
+def camel_case(name: str) -> str:
+    head, *rest = name.split("_")
+    return head + "".join(word.capitalize() for word in rest)

@@ -4,7 +4,7 @@ import random
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
 import structlog
@@ -13,7 +13,7 @@ from litestar.exceptions import HTTPException, ValidationException
 from litestar.response import Response
 from litestar.types import HTTPScope, Send
 from litestar.typing import FieldDefinition
-from msgspec import UNSET, Struct, UnsetType, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from gallery import errors
 from gallery.validation import invalid_field_at
@@ -62,7 +62,7 @@ BODY_ITEM = re.compile(r" - at `\$\.data(\[.*)`$")
 STREAM_RETRY_SECONDS = (5, 15)  # at random between these, so that clients do not all come back at once
 
 
-class Detail(Struct, frozen=True):
+class FieldError(Struct, frozen=True):
     """A wrong field as a JSON pointer, and a sentence about its error."""
 
     pointer: str
@@ -74,14 +74,14 @@ class Problem(Struct, frozen=True, rename="camel"):
     request: https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/.
     """
 
-    type: str
+    type: Annotated[str, Meta(description="The page of this code, with the remedy")]
     title: str
     status: int
-    detail: str
+    detail: Annotated[str, Meta(description="A sentence about this occurrence")]
     instance: str
-    code: str
+    code: Annotated[str, Meta(description="One of those at `/api/errors`; it never changes")]
     request_id: str
-    errors: list[Detail] = []
+    errors: list[FieldError] = []
     violated_policies: list[str] | UnsetType = field(default=UNSET, name="violated-policies")
 
 
@@ -172,7 +172,7 @@ def encode_problem(
     code: str,
     sentence: str,
     path: str,
-    details: Sequence[Detail] = (),
+    details: Sequence[FieldError] = (),
     *,
     public_url: str = "",
     policies: Sequence[str] = (),
@@ -188,7 +188,7 @@ def _response(
     status: int,
     code: str,
     sentence: str,
-    details: Sequence[Detail] = (),
+    details: Sequence[FieldError] = (),
     headers: dict[str, str] | None = None,
     policies: Sequence[str] = (),
 ) -> Response[bytes]:
@@ -202,13 +202,13 @@ def _response(
     )
 
 
-def _fields(error: errors.GalleryError) -> list[Detail]:
+def _fields(error: errors.GalleryError) -> list[FieldError]:
     """The field of the request that is wrong, for errors that are about one."""
     match error:
         case errors.InvalidField():
-            return [Detail(error.pointer, error.detail)]
+            return [FieldError(error.pointer, error.detail)]
         case errors.TypeNotAccepted() | errors.TooManyPixels() | errors.SideTooLong() | errors.TooMuchMemory():
-            return [Detail("/file", error.message())]
+            return [FieldError("/file", error.message())]
         case _:
             return []
 
@@ -261,7 +261,7 @@ def _quoted_string(text: str) -> str:
     return re.sub(r"[^\x20-\x21\x23-\x5b\x5d-\x7e]", "?", text)
 
 
-def _details(request: Request[Any, Any, Any], error: ValidationException) -> list[Detail]:
+def _details(request: Request[Any, Any, Any], error: ValidationException) -> list[FieldError]:
     found = error.extra if isinstance(error.extra, list) else []
     parameters = request.route_handler.parsed_fn_signature.parameters
     item = BODY_ITEM.search(str(error.__cause__))
@@ -273,10 +273,10 @@ def _details(request: Request[Any, Any, Any], error: ValidationException) -> lis
     ]
 
 
-def _detail(parameters: Mapping[str, FieldDefinition], path: str, message: str) -> Detail:
+def _detail(parameters: Mapping[str, FieldDefinition], path: str, message: str) -> FieldError:
     body = parameters["data"].annotation if "data" in parameters else None
     error = invalid_field_at(path, message, body)
-    return Detail(error.pointer, error.detail)
+    return FieldError(error.pointer, error.detail)
 
 
 def _code_of_status(status: int) -> str:

@@ -10,6 +10,8 @@ from typing import Any
 
 from msgspec import Struct
 
+from gallery.web.openapi import camel_case
+
 Document = dict[str, Any]
 
 FIELD_EXAMPLES: dict[str, Any] = {
@@ -24,7 +26,7 @@ FIELD_EXAMPLES: dict[str, Any] = {
 PATH_EXAMPLES = {"file": "960.webp"}  # for a path parameter that is not an id
 QUERY_EXAMPLES = {
     "listImages": {"limit": "20", "search": "lake"},
-    "streamNotifications": {"types": "image.ready,image.failed"},
+    "streamEvents": {"types": "image.ready,image.failed"},
 }
 LANGUAGES = {"curl": "curl", "python": "Python", "javascript": "JavaScript"}
 JAVASCRIPT_FORM = (
@@ -34,6 +36,7 @@ JAVASCRIPT_FORM = (
 )
 MAX_LINE_LENGTH = 50  # characters
 PATH_VARIABLE = re.compile(r"\{(\w+)\}")
+CAPITAL = re.compile(r"(?<=[a-z])([A-Z])")
 
 
 class Call(Struct, frozen=True):
@@ -79,7 +82,7 @@ def call_of(document: Document, method: str, path: str, operation: Document) -> 
     return Call(
         id=operation["operationId"],
         method=method.upper(),
-        path=PATH_VARIABLE.sub(lambda match: PATH_EXAMPLES.get(match[1], match[0]), path),
+        path=PATH_VARIABLE.sub(lambda match: PATH_EXAMPLES.get(match[1], _snake_case(match[0])), path),
         query=QUERY_EXAMPLES.get(operation["operationId"], {}),
         json=None if schema is None else _example(document, schema),
         is_upload="multipart/form-data" in body,
@@ -154,7 +157,7 @@ def _python(call: Call) -> str:
 def _javascript(call: Call) -> str:
     if call.response_type == "text/event-stream":
         return _event_source(call)
-    path = PATH_VARIABLE.sub(lambda match: "${" + _camel_case(match[1]) + "}", call.path)
+    path = PATH_VARIABLE.sub(lambda match: "${" + camel_case(match[1]) + "}", call.path)
     url, before = f"`${{gallery}}{path}`", JAVASCRIPT_FORM if call.is_upload else ""
     if call.query:
         before = f"const query = new URLSearchParams({_javascript_object(call.query)});\n"
@@ -216,6 +219,5 @@ def _javascript_object(value: Any) -> str:
     return "{ " + ", ".join(fields) + " }"
 
 
-def _camel_case(name: str) -> str:
-    head, *rest = name.split("_")
-    return head + "".join(word.capitalize() for word in rest)
+def _snake_case(name: str) -> str:
+    return CAPITAL.sub(r"_\1", name).lower()

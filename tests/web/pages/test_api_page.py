@@ -18,9 +18,19 @@ from gallery_processes import base_environment
 
 SAMPLE = re.compile(r'<pre class="sample (\w+)"[^>]*><code>(.*?)</code></pre>', re.DOTALL)
 OPERATION = re.compile(r'<article id="(\w+)">(.*?)</article>', re.DOTALL)
-READY = ["uploadImage", "listImages", "getImage", "editImage", "downloadImage", "signLinks", "readTimeline"]
-BYTES = ["readOriginal"]
-OTHERS = ["createTicket", "signOut", "health", "livez", "readyz", "metrics", "readQueue", "adviseScale", "clearCache"]
+READY = ["uploadImage", "listImages", "getImage", "editImage", "getDownloadLink", "signLinks", "getTimeline"]
+BYTES = ["getOriginal"]
+OTHERS = [
+    "createStreamTicket",
+    "signOut",
+    "getHealth",
+    "getLiveness",
+    "getReadiness",
+    "getMetrics",
+    "getQueue",
+    "getScalingAdvice",
+    "clearCache",
+]
 ADMIN = ["listFailed", "retryAllFailed", "dropAllFailed", "listFailedJobs", "pauseQueue", "resumeQueue"]
 DOM = """
 globalThis.document = {
@@ -114,7 +124,7 @@ async def test_every_sample_is_sound(page, tmp_path):
 
 
 def test_the_stream_is_shown_with_a_ticket_where_no_header_can_be_sent(page):
-    code = samples(page, "javascript")["streamNotifications"]
+    code = samples(page, "javascript")["streamEvents"]
     assert "/api/v1/notifications/ticket" in code
     assert "new EventSource(" in code
     assert 'addEventListener("image.ready"' in code

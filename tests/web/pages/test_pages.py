@@ -124,8 +124,9 @@ async def test_errors_are_documented_as_they_are(http: httpx.AsyncClient):
     document = (await http.get("/api/openapi.json")).json()
     problem = (await http.get("/api/v1/images/none")).json()
     assert set(problem) <= set(document["components"]["schemas"]["Problem"]["properties"])
-    responses = document["paths"]["/api/v1/images/{image_id}"]["get"]["responses"]
-    assert list(responses["default"]["content"]) == ["application/problem+json"]
+    responses = document["paths"]["/api/v1/images/{imageId}"]["get"]["responses"]
+    described = _follow(document, responses["default"]["$ref"])
+    assert list(described["content"]) == ["application/problem+json"]
     assert "400" not in responses
 
 
