@@ -1,5 +1,5 @@
 """Builds the published files: `make dist` writes the sdists and the wheels of the last commit into dist/: those of
-Gallery, and those of its Python client.
+Gallery, and those of its Python client; and the tarball of its JavaScript client.
 
 Each sdist is built from a fresh copy of the commit, and the wheel from the sdist, so that no stray files get in. In the
 copy the READMEs' links and pictures become absolute and lead to the version's tag, since a package index shows only
@@ -21,6 +21,7 @@ from check_release import written_version
 
 ROOT = Path(__file__).resolve().parents[1]
 CLIENT = "clients/python"
+NPM_CLIENT = "clients/javascript"
 LINK = re.compile(r"(?P<picture>!?)(?P<text>\[[^\]]*\])\((?P<target>[^)\s]+)\)")
 
 
@@ -31,6 +32,7 @@ def main() -> None:
         with tarfile.open(fileobj=io.BytesIO(archive)) as files:
             files.extractall(copy, filter="data")
         build(copy)
+        pack_npm(copy)
         shutil.rmtree(ROOT / "dist", ignore_errors=True)
         shutil.copytree(copy / "dist", ROOT / "dist")
 
@@ -42,6 +44,22 @@ def build(source: Path) -> Path:
         _rewrite_readme(source, package)
         _build_package(source / package, source / "dist")
     return source / "dist"
+
+
+def pack_npm(source: Path) -> None:
+    """Adds the tarball of the JavaScript client, where npm is. Rewrites its README in `source`."""
+    npm, folder = shutil.which("npm"), source / NPM_CLIENT
+    if npm is None:
+        print("There is no npm, so dist/ gets no tarball of the JavaScript client.", file=sys.stderr)  # noqa: T201
+        return
+    shutil.copy(source / "LICENSE", folder)
+    _rewrite_readme(source, NPM_CLIENT)
+    for command in (
+        ("ci", "--ignore-scripts", "--no-audit", "--no-fund"),
+        ("run", "build"),
+        ("pack", "--silent", "--pack-destination", source / "dist"),
+    ):
+        subprocess.run([npm, *map(str, command)], cwd=folder, stdout=sys.stderr, check=True)
 
 
 def _rewrite_readme(source: Path, package: str) -> None:

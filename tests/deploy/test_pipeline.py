@@ -33,17 +33,37 @@ def test_the_suite_runs_on_every_supported_python_and_machine():
 
 def test_only_a_checked_tag_is_published_after_an_optional_approval():
     release = JOBS["release"]
-    assert set(release["needs"]) == {"lint", "build", "test", "containers"}
+    assert set(release["needs"]) == {"lint", "build", "test", "kit", "containers"}
     assert release["if"] == "github.event_name == 'push' && github.ref_type == 'tag'"
     assert release["environment"] == "pypi"
-    checked, made = JOBS["build"]["steps"][2:4]
+    checked, _, made = JOBS["build"]["steps"][2:5]
     assert (checked["if"], made["run"]) == ("github.ref_type == 'tag'", "make dist")
     assert checked["run"].startswith("python .ci/check_release.py ")
     kept = next(step for step in JOBS["build"]["steps"] if "upload-artifact" in step.get("uses", ""))["with"]
     fetched, attested = release["steps"][2:4]
     assert (kept, fetched["with"]) == ({"name": "dist", "path": "dist/*"}, {"name": "dist", "path": "dist"})
     assert attested["with"] == {"subject-path": "dist/*"}
-    assert "uv publish --trusted-publishing always dist/*" in steps("release")
+    assert "uv publish --trusted-publishing always dist/*.tar.gz dist/*.whl" in steps("release")
+
+
+def test_the_javascript_client_is_published_beside_it():
+    released, beside = JOBS["release-npm"], JOBS["release"]
+    assert (released["needs"], released["if"]) == (beside["needs"], beside["if"])
+    assert released["environment"] == "npm"
+    assert released["steps"][1]["with"] == {"name": "dist", "path": "dist"}
+    assert "npm publish dist/gallery-client-*.tgz --provenance" in steps("release-npm")
+    assert "make kit-test" in steps("kit")
+
+
+@pytest.mark.parametrize(("name", "tag"), [("v1.2.3", "latest"), ("v1.3.0-rc.1", "next")])
+def test_a_pre_release_is_not_the_latest_package(name, tag, tmp_path):
+    """Runs the step itself, with an npm that prints its arguments."""
+    (tmp_path / "npm").write_text('#!/bin/sh\necho "$@"\n')
+    (tmp_path / "npm").chmod(0o755)
+    given = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "GITHUB_REF_NAME": name}
+    shell = ["bash", "-e", "-o", "pipefail", "-c", steps("release-npm")]
+    done = subprocess.run(shell, check=True, capture_output=True, text=True, env=given, cwd=tmp_path, timeout=30)
+    assert done.stdout.strip().endswith(f"--provenance --access public --tag {tag}")
 
 
 def test_publishing_tools_are_pinned_by_hash(tmp_path):
@@ -110,9 +130,10 @@ def test_only_the_image_job_may_write_its_package():
         "image": {"contents": "read", "packages": "write"},
         "publish": {"packages": "write"},
         "release": {"contents": "read", "id-token": "write", "attestations": "write"},
+        "release-npm": {"contents": "read", "id-token": "write"},
     }
     checkouts = [step for job in JOBS.values() for step in job["steps"] if "checkout" in step.get("uses", "")]
-    assert len(checkouts) == len(JOBS) - 1  # publish needs no file of the repository
+    assert len(checkouts) == len(JOBS) - 2  # publish and release-npm need no file of the repository
     assert all(step["with"]["persist-credentials"] is False for step in checkouts)
 
 

@@ -148,7 +148,7 @@ def check(document, schema, example) -> None:
     OAS31Validator({**schema, "components": {"schemas": closed}}).validate(example)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(360)
 async def test_the_api_conforms_to_its_document(client, processing):
     """Without `default`, which allows any error: each possible status is documented."""
     ids = []
