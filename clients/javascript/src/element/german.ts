@@ -26,7 +26,7 @@ export const german: Messages = {
   progressAll: "Hochladen aller Fotos",
   pauseAll: "Alle anhalten",
   resumeAll: "Alle fortsetzen",
-  retryAll: "Fehlgeschlagene noch einmal versuchen",
+  retryAll: "Fehlgeschlagene wiederholen",
   summary: { one: "{done} von {n} Foto hochgeladen", other: "{done} von {n} Fotos hochgeladen" },
   failures: { other: "{n} fehlgeschlagen" },
   removed: "{name} wurde entfernt.",

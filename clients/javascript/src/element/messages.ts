@@ -67,7 +67,7 @@ export const english: Messages = {
   progressAll: "Upload of all photos",
   pauseAll: "Pause all",
   resumeAll: "Resume all",
-  retryAll: "Try failed ones again",
+  retryAll: "Retry failed",
   summary: { one: "{done} of {n} photo uploaded", other: "{done} of {n} photos uploaded" },
   failures: { other: "{n} failed" },
   removed: "{name} was removed.",

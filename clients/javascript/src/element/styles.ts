@@ -19,7 +19,7 @@ display:block;line-height:1.4}
 *{box-sizing:border-box}
 .whole{container-type:inline-size}
 .dropzone,.summary,.buttons,li{display:flex;align-items:center;gap:.75rem}
-.dropzone{flex-direction:column;padding:2rem 1.25rem;text-align:center;border:1.5px dashed var(--muted);border-radius:var(--r);background:var(--gallery-upload-background,var(--soft));cursor:pointer;transition:background .15s}
+.dropzone{flex-direction:column;padding:2rem 1.25rem;text-align:center;border:1.5px dashed color-mix(in srgb,currentColor 35%,#0000);border-radius:var(--r);background:var(--gallery-upload-background,color-mix(in srgb,currentColor 3%,#0000));cursor:pointer;transition:background .15s}
 .over,.dropzone:hover:not(.disabled){border-color:var(--a);background:var(--tint)}
 .words,.list{display:flex;flex-direction:column;gap:.25rem;min-width:0;overflow-wrap:anywhere}
 .title{font-weight:600}
@@ -45,7 +45,7 @@ button:disabled{opacity:.5}
 li{flex:none;padding:.5rem .25rem;content-visibility:auto;contain-intrinsic-size:auto calc(var(--thumb) + 1rem)}
 li+li{border-block-start:1px solid var(--line)}
 li .words{flex:1;gap:.125rem}
-.name{overflow:hidden;white-space:nowrap;text-overflow:ellipsis;font-weight:500}
+.name{align-self:start;max-width:100%;overflow:hidden;white-space:nowrap;text-overflow:ellipsis;font-weight:500}
 .thumbnail{position:relative;color:var(--muted);background:var(--soft);border-radius:calc(var(--r)*.65)}
 .thumbnail>*{grid-area:1/1}
 img{width:100%;height:100%;object-fit:cover;border-radius:inherit}
