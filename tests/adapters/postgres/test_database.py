@@ -50,6 +50,23 @@ async def test_a_read_only_server_is_unavailable_for_writes(gallery):
             await db.execute("DELETE FROM event")
 
 
+async def test_a_table_that_a_migration_has_changed_is_unavailable_once_in_a_transaction(settings):
+    """A connection of an older process has prepared its statements for the table as it was."""
+    one = msgspec.structs.replace(settings.database, pool_size=1)
+    async with open_database(one) as database, open_database(one) as migrating:
+
+        async def read() -> None:
+            async with database.writing() as db:
+                await db.fetch("SELECT * FROM idempotency")
+
+        await read()
+        async with migrating.primary() as db:
+            await db.execute("ALTER TABLE idempotency ADD COLUMN later bigint")
+        with pytest.raises(DatabaseUnavailable):
+            await read()
+        await read()
+
+
 async def test_a_wrong_statement_is_not_an_unavailable_server(gallery):
     with pytest.raises(asyncpg.UndefinedTableError):
         async with gallery.database.primary() as db:

@@ -30,6 +30,7 @@ UNAVAILABLE_ERRORS = (
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.DiskFullError,
     asyncpg.OutOfMemoryError,
+    asyncpg.InvalidCachedStatementError,  # a migration changed the table: the connection prepares its statements again
 )
 
 REFUSED_ERRORS = (
