@@ -387,6 +387,16 @@ class LongerThanSaid(TooLarge):
         return GalleryError.message(self)
 
 
+class UploadCompleted(Rejected):
+    """This upload is complete: nothing can be appended to it."""
+
+
+class InconsistentLength(Rejected):
+    """The requests of this upload do not fit its length."""
+
+    hint = "It has {length:,} bytes, by what was said before or by the Content-Length."
+
+
 class NotAChunk(Rejected):
     """The bytes of an upload must have the content type application/offset+octet-stream."""
 

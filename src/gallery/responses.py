@@ -1,9 +1,13 @@
 """A complete response, for the handlers that are called most."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
 
+HEAD_SCOPE_KEY = "gallery.head"  # in the ASGI scope of a HEAD request; see `web.middleware`
+INTERIM_KEY = "gallery.interim"  # in the scope's extensions: a function that sends a response of 1xx; not in HTTP/1.0
 BODILESS = 304
+
+SendInterim: TypeAlias = Callable[[int, str, Mapping[str, str]], None]  # status, reason, headers
 
 
 class CompleteResponse:

@@ -65,6 +65,7 @@ from gallery.uploads.cleaning import UploadCleaning
 from gallery.uploads.direct import DirectUploads
 from gallery.uploads.finishing import Finishing
 from gallery.uploads.idempotency import Idempotency, delete_expired
+from gallery.uploads.ietf_uploads import IetfUploads
 from gallery.uploads.resumable import ResumableUploads
 from gallery.uploads.service import Uploads
 
@@ -97,6 +98,7 @@ class Gallery:
     pictures_on_demand: PicturesOnDemand
     uploads: Uploads
     resumable_uploads: ResumableUploads
+    ietf_uploads: IetfUploads
     direct_uploads: DirectUploads
     cached_reads: CachedReads
     cache: ImageCache
@@ -185,6 +187,7 @@ def build_gallery(
         pictures_on_demand=_pictures_on_demand(settings, database, valkey, objects),
         uploads=uploads,
         resumable_uploads=resumable_uploads,
+        ietf_uploads=IetfUploads(database, resumable_uploads, finishing, settings.upload),
         direct_uploads=DirectUploads(database, objects, resumable_uploads, access.signatures, settings.public_url),
         cached_reads=CachedReads(images, cache, settings.public_url),
         cache=cache,

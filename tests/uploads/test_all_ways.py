@@ -2,29 +2,20 @@
 
 import asyncio
 import hashlib
-import json
-import re
 import time
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, TypeAlias
+from typing import Any
 
-import httpx
 import pytest
 
+import ietf_requests as ietf
 import photos
 import tus_requests as tus
 from conftest import running_application
-from credentials import JWT_SECRET, bearer_headers, create_upload_ticket, make_token, upload_headers
-from factories import expire_pending_puts, stored_keys
-from gallery.wiring import Gallery
-from s3 import create_bucket
-from upload_ways import WAYS, File, Way, image_id, is_duplicate, problem_of, put_parts
+from credentials import bearer_headers, make_token
+from upload_cases import MAX_BYTES, PHOTO, Sender, by_all_ways
+from upload_ways import image_id, problem_of, put_parts
 
-PHOTO = photos.a_jpeg()
-MAX_BYTES = 2 * len(PHOTO)
-SETTINGS = {"GALLERY_ACCESS__JWT_SECRET": JWT_SECRET, "GALLERY_UPLOAD__MAX_BYTES": str(MAX_BYTES)}
-TIMES = re.compile(r'"(createdAt|updatedAt|timestamp|at|nextAttemptAt)":\s*"[^"]+"')
 ALL_FIELDS = {
     "title": "A lake",
     "description": "In the morning",
@@ -34,73 +25,6 @@ ALL_FIELDS = {
     "lane": "bulk",
     "focus": "0.5,0.25",
 }
-EVENTS = "SELECT type, version, data FROM event WHERE owner = $1 ORDER BY id"
-KEPT = """
-    SELECT (SELECT count(*) FROM image WHERE owner = $1), (SELECT count(*) FROM event WHERE owner = $1)
-"""
-
-
-class Sender:
-    """Sends by one way, as an owner of its own."""
-
-    def __init__(self, gallery: Gallery, client: httpx.AsyncClient, name: str) -> None:
-        self.gallery = gallery
-        self.client = client
-        self.name = name
-        self.headers = bearer_headers(make_token(name))
-        self._way: Way = WAYS[name]
-
-    async def send(self, content: bytes = PHOTO, headers: dict[str, str] | None = None, **more: Any) -> httpx.Response:
-        more = {"fields": {}, **more}
-        return await self._way(self.client, File(content=content, headers=headers or self.headers, **more))
-
-    async def ticket(self, **rules: Any) -> dict[str, str]:
-        return upload_headers((await create_upload_ticket(self.client, self.headers, **rules))["ticket"])
-
-    async def seen(self, answer: httpx.Response) -> dict[str, Any]:
-        """The image, its events and its timeline, without its id and without times."""
-        id_ = image_id(answer)
-        path = f"/api/v1/images/{id_}"
-        image = (await self.client.get(path, headers=self.headers)).json()
-        timeline = (await self.client.get(f"{path}/timeline", headers=self.headers)).json()
-        found = {"image": image, "timeline": timeline, "events": await self.events(), "again": is_duplicate(answer)}
-        return json.loads(TIMES.sub(r'"\1": ""', json.dumps(found).replace(id_, "ID")))
-
-    async def events(self) -> list[Any]:
-        async with self.gallery.database.primary() as db:
-            return [[row[0], row[1], json.loads(row[2])] for row in await db.fetch(EVENTS, self.name)]
-
-    async def kept(self) -> tuple[int, int]:
-        """The owner's images and events."""
-        async with self.gallery.database.primary() as db:
-            return tuple(await db.fetchrow(KEPT, self.name))
-
-
-Case: TypeAlias = Callable[[Sender], Awaitable[Any]]
-
-
-@pytest.fixture(params=["files", "s3"])
-async def store(request, environment, s3) -> dict[str, str]:
-    if request.param == "files":
-        return environment | SETTINGS
-    bucket = f"ways-{abs(hash(environment['DATABASE_URL'])) % 10**9}"
-    create_bucket(s3, bucket)
-    return environment | SETTINGS | s3 | {"S3_BUCKET": bucket}
-
-
-async def by_all_ways(store: dict[str, str], case: Case, **settings: str) -> Any:
-    """What the case has seen, which is the same by all ways; and no way leaves an object that no image has."""
-    async with running_application(store, **settings) as (gallery, client):
-        seen = {name: await case(Sender(gallery, client, name)) for name in WAYS}
-        async with gallery.database.primary() as db:
-            images = {row[0] for row in await db.fetch("SELECT id::text FROM image")}
-        await gallery.sweep.run()
-        await expire_pending_puts(gallery)
-        await gallery.sweep.run()
-        assert await stored_keys(gallery) == {f"original/{image}" for image in images}
-    for name, found in seen.items():
-        assert found == seen["form"], name
-    return seen["form"]
 
 
 async def test_a_photo_with_all_fields(store):
@@ -234,55 +158,6 @@ async def test_a_key_is_of_use_again_after_a_refusal(store):
     await by_all_ways(store, case)
 
 
-async def test_a_ticket(store):
-    async def case(sender: Sender) -> Any:
-        ticket = await sender.ticket(uses=1, visibility="public", tags=["page"], lane="bulk")
-        first = await sender.send(headers=ticket, key="k1", fields={"tags": ["own"]})
-        retried = await sender.send(headers=ticket, key="k1", fields={"tags": ["own"]})
-        assert image_id(first) == image_id(retried)
-        used_up = problem_of(await sender.send(PHOTO + b"x", headers=ticket))
-        return await sender.seen(first), used_up, await sender.kept()
-
-    found, used_up, _ = await by_all_ways(store, case)
-    assert (found["image"]["visibility"], found["image"]["tags"]) == ("public", ["own", "page"])
-    assert (used_up["status"], used_up["code"]) == (403, "upload_ticket_used_up")
-
-
-RULES: dict[str, tuple[dict[str, Any], dict[str, Any], tuple[int, str]]] = {
-    "types": ({"types": ["image/png"]}, {}, (415, "type_not_accepted")),
-    "maxBytes": ({"maxBytes": 1000}, {}, (413, "too_large")),
-    "visibility": ({"visibility": "private"}, {"fields": {"visibility": "public"}}, (422, "invalid_field")),
-    "lane": ({"lane": "bulk"}, {"fields": {"lane": "interactive"}}, (422, "invalid_field")),
-    "tags": ({"tags": ["page"]}, {"fields": {"tags": [str(n) for n in range(50)]}}, (422, "invalid_field")),
-}
-
-
-@pytest.mark.parametrize("name", RULES)
-async def test_the_rules_of_a_ticket(store, name):
-    rules, sent, expected = RULES[name]
-
-    async def case(sender: Sender) -> Any:
-        ticket = await sender.ticket(**rules)
-        problem = problem_of(await sender.send(headers=ticket, **sent))
-        assert await sender.kept() == (0, 0)
-        small = photos.a_png(width=8, height=8)
-        return problem, await sender.seen(await sender.send(small, headers=ticket))  # its use is left
-
-    problem, _ = await by_all_ways(store, case)
-    assert (problem["status"], problem["code"]) == expected
-
-
-async def test_an_expired_ticket_and_a_revoked_one(store):
-    async def case(sender: Sender) -> Any:
-        short = await sender.ticket(expiresIn=1)
-        made = await create_upload_ticket(sender.client, sender.headers)
-        await sender.client.delete(f"{tus.BASE}/tickets/{made['id']}", headers=sender.headers)
-        await asyncio.sleep(1.1)
-        return [problem_of(await sender.send(headers=ticket)) for ticket in (short, upload_headers(made["ticket"]))]
-
-    assert {problem["status"] for problem in await by_all_ways(store, case)} == {401}
-
-
 async def test_an_upload_that_breaks_off_or_is_cancelled_leaves_nothing(store):
     async def case(sender: Sender) -> Any:
         await CANCEL[sender.name](sender)
@@ -316,7 +191,20 @@ async def cancel_direct(sender: Sender) -> None:
     await sender.client.delete(f"{tus.BASE}/{begun['id']}", headers=sender.headers)
 
 
-CANCEL = {"form": break_off, "body": break_off, "tus": cancel_tus, "direct": cancel_direct}
+async def cancel_ietf(sender: Sender) -> None:
+    url = await ietf.created(sender.client, len(PHOTO), sender.headers)
+    await ietf.append(sender.client, url, 0, PHOTO[:1000], sender.headers)
+    await sender.client.delete(url, headers=sender.headers)
+
+
+CANCEL = {
+    "form": break_off,
+    "body": break_off,
+    "tus": cancel_tus,
+    "direct": cancel_direct,
+    "ietf": cancel_ietf,
+    "ietf at once": cancel_ietf,
+}
 
 
 async def test_an_upload_of_another_owner_is_not_found(store):
@@ -325,11 +213,13 @@ async def test_an_upload_of_another_owner_is_not_found(store):
         urls = [
             await tus.created(client, len(PHOTO), maya),
             (await client.post(f"{tus.BASE}/direct", json={"size": len(PHOTO)}, headers=maya)).headers["Location"],
+            await ietf.created(client, len(PHOTO), maya),
         ]
         for url in urls:
             for answer in (
                 await client.get(url, headers=nils),
                 await tus.patch(client, url, 0, PHOTO, nils),
+                await ietf.append(client, url, 0, PHOTO, nils),
                 await client.delete(url, headers=nils),
                 await client.post(f"{url}/complete", headers=nils),
             ):

@@ -15,11 +15,10 @@ from gallery.conditions import byte_range, unchanged
 from gallery.delivery.service import Pictures
 from gallery.images.model import Image
 from gallery.images.openapi import NOT_MODIFIED
-from gallery.responses import CompleteResponse
+from gallery.responses import HEAD_SCOPE_KEY, CompleteResponse
 
 MAX_BUFFERED_BYTES = 256 * 1024  # no more than the buffers of a stream to a slow reader hold
 MAX_UNVERSIONED_SECONDS = 3600  # for which a browser may show a picture that has another focus or recipe meanwhile
-HEAD_SCOPE_KEY = "gallery.head"  # in the ASGI scope of a HEAD request; see `web.middleware`
 PICTURE_OPTIONS = RENDITIONS | {"embeddable": True}  # for `opt`: pages of other origins of the same site may show it
 RESPONSES = {  # `ConditionalOperation` knows the media types
     200: ResponseSpec(bytes, description="The picture, with a strong `ETag`", generate_examples=False),

@@ -87,6 +87,7 @@ class UploadSettings(Struct, frozen=True):
     max_under_way: Annotated[
         Count, Meta(description="The most uploads in several requests that one owner has under way")
     ] = 10_000
+    ietf: Annotated[bool, Meta(description="Also take the IETF's resumable uploads, where those by tus are")] = False
     key_lease: Annotated[
         Seconds, Meta(description="How long an Idempotency-Key stays locked after its process has died, in seconds")
     ] = 30

@@ -3,7 +3,7 @@
 import msgspec
 
 from gallery.access import ticket_rows
-from gallery.access.model import Caller
+from gallery.access.model import Caller, Owner
 from gallery.adapters.postgres.database import Connection
 from gallery.errors import IdempotencyKeyReused, QuotaExceeded, StillInFlight, TooManyUploads
 from gallery.images.model import ImageId, original_key
@@ -17,7 +17,7 @@ LOCK_OWNER = "SELECT pg_advisory_xact_lock(hashtextextended('upload of ' || $1, 
 def under_way(owner: str) -> str:
     """SQL: the bytes that the uploads under way of `owner` have or will have."""
     return f"""
-        coalesce((SELECT sum(coalesce(size, received)) FROM upload
+        coalesce((SELECT sum(coalesce(size, announced, received)) FROM upload
                   WHERE owner = {owner} AND ended_at IS NULL AND expires_at > now()), 0)::bigint
     """
 
@@ -30,9 +30,9 @@ COUNT_UNDER_WAY = """
 """
 USED_BYTES = f"SELECT coalesce((SELECT bytes FROM storage WHERE owner = $1), 0) + {under_way('$1')}"
 INSERT = """
-    INSERT INTO upload (id, owner, ticket_id, protocol, size, file_name, fields, sha256, idempotency_key, metadata,
-                        part_bytes, expires_at)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, now() + $12::interval) RETURNING *
+    INSERT INTO upload (id, owner, ticket_id, protocol, size, announced, file_name, fields, sha256, idempotency_key,
+                        metadata, part_bytes, expires_at)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, now() + $13::interval) RETURNING *
 """
 WITH_KEY = "owner = $1 AND ticket_id IS NOT DISTINCT FROM $2::uuid AND idempotency_key = $3"
 FREE_KEY = f"UPDATE upload SET idempotency_key = NULL WHERE {WITH_KEY} AND expires_at <= now()"
@@ -61,16 +61,31 @@ async def find_begun(db: Connection, caller: Caller, new: NewUpload) -> Upload |
     return begun
 
 
+async def used_bytes(db: Connection, owner: Owner) -> int:
+    """Of the quota: what the owner has, with what is under way."""
+    used: int = await db.fetchval(USED_BYTES, owner)
+    return used
+
+
+async def check_quota(db: Connection, upload: Upload, length: int, settings: UploadSettings) -> None:
+    """For an upload under way of which the length is known by now. Raises `QuotaExceeded`."""
+    if not settings.quota_bytes:
+        return
+    used = await used_bytes(db, upload.owner) - upload.received
+    if used + length > settings.quota_bytes:
+        raise QuotaExceeded(size=length, used=used, limit=settings.quota_bytes)
+
+
 async def create(db: Connection, id_: ImageId, caller: Caller, new: NewUpload, settings: UploadSettings) -> Upload:
     """Add the upload, in the transaction of `find_begun`. What is under way counts for the quota.
 
     Takes a use of the caller's upload ticket. Raises `QuotaExceeded`, `TooManyUploads`, `UploadTicketUsedUp`.
     """
-    size = settings.max_bytes if new.size is None else new.size
+    size = settings.max_bytes if new.length is None else new.length
     if settings.quota_bytes:
-        used = await db.fetchval(USED_BYTES, caller.owner)
-        if used + (new.size or 0) > settings.quota_bytes:
-            raise QuotaExceeded(size=new.size or 0, used=used, limit=settings.quota_bytes)
+        used = await used_bytes(db, caller.owner)
+        if used + (new.length or 0) > settings.quota_bytes:
+            raise QuotaExceeded(size=new.length or 0, used=used, limit=settings.quota_bytes)
     if caller.ticket_id is not None:
         await ticket_rows.take_use(db, caller.ticket_id)
     elif await db.fetchval(COUNT_UNDER_WAY, caller.owner, settings.max_under_way) >= settings.max_under_way:
@@ -82,6 +97,7 @@ async def create(db: Connection, id_: ImageId, caller: Caller, new: NewUpload, s
         caller.ticket_id,
         new.protocol,
         new.size,
+        new.announced,
         new.file_name,
         msgspec.json.encode(new.fields),
         new.sha256,

@@ -11,21 +11,18 @@ from msgspec import UNSET
 from gallery.access.model import PUBLIC, UPLOAD, Caller
 from gallery.adapters.valkey.rates import UPLOADS
 from gallery.errors import LongerThanSaid
-from gallery.images.schema import JSON, MAX_JSON_BYTES
+from gallery.images.schema import MAX_JSON_BYTES
 from gallery.images.service import Images
 from gallery.local_disk.space import translate_disk_full
 from gallery.settings import Settings
-from gallery.uploads import schema
 from gallery.uploads.digests import parse_sha256
 from gallery.uploads.direct import DirectUploads
 from gallery.uploads.form import clean_name
 from gallery.uploads.model import NewUpload, Protocol, parse_upload_id
 from gallery.uploads.openapi import BUSY, NO_PICTURE, REFUSALS, DirectOperation, PartOperation
+from gallery.uploads.responses import NO_STORE, image_response
 from gallery.uploads.schema import DirectUploadRequest, DirectUploadView, UploadView
 from gallery.uploads.service import parse_idempotency_key
-from gallery.uploads.tickets import having_uploaded
-
-NO_STORE = {"Cache-Control": "no-store"}
 
 HTTPRequest = Request[Any, Any, Any]
 
@@ -127,14 +124,7 @@ async def complete(
     if upload is None or upload.outcome is None or upload.outcome.image is None:
         location = {"Location": f"{settings.public_url}/api/v1/uploads/{id_}", "Retry-After": "1"}
         return Response(b"", status_code=202, headers=location | NO_STORE)
-    image = await images.get_owned(having_uploaded(caller, upload.outcome.image), upload.outcome.image)
-    body = schema.encode_upload_view(image, settings.public_url, upload.outcome.duplicate)
-    headers = {
-        "Location": f"{settings.public_url}/api/v1/images/{image.id}",
-        "ETag": f'"{image.version}"',
-        "Cache-Control": "private, no-cache",
-    }
-    return Response(body, media_type=JSON, status_code=200 if upload.outcome.duplicate else 201, headers=headers)
+    return await image_response(upload, caller, images, settings.public_url)
 
 
 HANDLERS = [create, put_part, complete]

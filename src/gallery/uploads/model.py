@@ -18,18 +18,27 @@ MAX_PARTS = 9_000  # of the 10,000 that S3 takes: a part that was put in vain ke
 class Protocol(StrEnum):
     TUS = "tus"
     DIRECT = "direct"
+    IETF = "ietf"
 
 
 class NewUpload(Struct, frozen=True, kw_only=True):
-    """What a sender says of a file before its bytes: `size` in bytes (`None`: it is said later), `sha256` in hex."""
+    """What a sender says of a file before its bytes: `size` in bytes, `sha256` in hex.
+
+    Without a `size`, the last request says that it is the last one; `announced` is the size until then, if it is known.
+    """
 
     protocol: Protocol
     size: int | None
+    announced: int | None = None
     file_name: str = ""
     fields: list[tuple[str, str]] = []
     sha256: str | None = None
     idempotency_key: str | None = None
     metadata: str = ""  # the header of tus, which is sent back as it came
+
+    @property
+    def length(self) -> int | None:
+        return self.announced if self.size is None else self.size
 
 
 class Outcome(Struct, frozen=True):
@@ -48,6 +57,7 @@ class Upload(Struct, frozen=True, kw_only=True):
     ticket_id: str | None
     protocol: Protocol
     size: int | None
+    announced: int | None
     received: int
     file_name: str
     fields: list[tuple[str, str]]
@@ -67,6 +77,11 @@ class Upload(Struct, frozen=True, kw_only=True):
         return original_key(self.id)
 
     @property
+    def length(self) -> int | None:
+        """The size as the sender has said it; the sender may still have to say which byte is the last one."""
+        return self.announced if self.size is None else self.size
+
+    @property
     def complete(self) -> bool:
         """All bytes are there; there may be no image yet."""
         return self.received == self.size
@@ -74,7 +89,8 @@ class Upload(Struct, frozen=True, kw_only=True):
     def is_repeated_by(self, new: NewUpload) -> bool:
         """Whether `new` is the same file with the same fields, as far as both say it."""
         same_hash = None in (self.sha256, new.sha256) or self.sha256 == new.sha256
-        return same_hash and new.size == self.size and sorted_fields(new.fields) == sorted_fields(self.fields)
+        same_length = None in (self.length, new.length) or self.length == new.length
+        return same_hash and same_length and sorted_fields(new.fields) == sorted_fields(self.fields)
 
 
 class Hold(Struct, frozen=True):

@@ -14,6 +14,8 @@ NOT_VALID = ResponseSpec(None, description="A field or the file is not valid")
 BUSY = ResponseSpec(None, description="Another request is writing this upload")
 IN_FLIGHT = ResponseSpec(None, description="A request with this idempotency key is still being answered")
 REFUSALS = {409: IN_FLIGHT, 413: TOO_LARGE, 415: NO_PICTURE, 422: NOT_VALID, 423: BUSY}  # of an upload that ends
+TUS_BEGUN = ResponseSpec(None, description="Begun, at `Location`; with bytes in the body, as much as arrived")
+TUS_SAFE = ResponseSpec(None, description="All bytes are safe; with the last one, the image is there")
 TUS_ERRORS = {
     409: ResponseSpec(None, description="The upload does not continue at this offset"),
     412: ResponseSpec(None, description="Another version of tus"),
@@ -101,6 +103,10 @@ LENGTH = _header(
     schema=Schema(type=OpenAPIType.INTEGER, minimum=1),
     required=True,
 )
+COMPLETE = _header(
+    "Upload-Complete",
+    "Of the IETF's protocol, in place of Tus-Resumable (GALLERY_UPLOAD__IETF): `?1` with the last bytes, else `?0`",
+)
 CHECKSUM = _header("Upload-Checksum", "`sha256` or `sha1`, a space and the sum of this request's bytes in base64")
 METADATA = _header(
     "Upload-Metadata",
@@ -121,7 +127,7 @@ class TusCreation(Operation):
     """Documents the headers of a creation; bytes in its body are the first of the file."""
 
     def __post_init__(self) -> None:
-        self.parameters = [TUS_VERSION, LENGTH, METADATA, CHECKSUM, IDEMPOTENCY_KEY]
+        self.parameters = [TUS_VERSION, LENGTH, METADATA, CHECKSUM, COMPLETE, IDEMPOTENCY_KEY]
         self.request_body = RequestBody({CHUNK_TYPE: binary(BYTES)}, required=False)
 
 
@@ -146,5 +152,5 @@ class TusPatch(Operation):
     """Documents the headers and the body of the next bytes."""
 
     def __post_init__(self) -> None:
-        self.parameters = [*(self.parameters or []), TUS_VERSION, OFFSET, CHECKSUM]
+        self.parameters = [*(self.parameters or []), TUS_VERSION, OFFSET, CHECKSUM, COMPLETE]
         self.request_body = RequestBody({CHUNK_TYPE: binary(BYTES)}, required=True)

@@ -65,9 +65,9 @@ class PartWriter:
 
     async def write(self, block: bytes) -> None:
         """Raises `LongerThanSaid`, `NotAPicture`, `TooManyAttempts`, `UploadBusy`, `ObjectStoreUnavailable`."""
-        size = self.upload.size
-        if size is not None and self.position + len(block) > size:
-            raise LongerThanSaid(size=size)
+        length = self.upload.length
+        if length is not None and self.position + len(block) > length:
+            raise LongerThanSaid(size=length)
         self._digest.update(block)
         view = memoryview(block)
         while view:
@@ -99,7 +99,7 @@ class PartWriter:
 
     def _most_numbers(self) -> int:
         """Of parts, for the whole upload. A part that was put in vain stays in the store, beside the quota."""
-        needed = -(-(self.upload.size or MAX_PARTS * self.upload.part_bytes) // self.upload.part_bytes)
+        needed = -(-(self.upload.length or MAX_PARTS * self.upload.part_bytes) // self.upload.part_bytes)
         most = self._objects.multipart.max_parts
         return min(most, most * (2 * needed + SPARE_PARTS) // MAX_PARTS)
 

@@ -92,7 +92,7 @@ class ResumableUploads:
         `IdempotencyKeyReused`, `StillInFlight`, `DatabaseUnavailable`.
         """
         schema.parse_metadata(tickets.apply_rules(caller, new.fields), new.file_name)
-        self._check_size(caller, new.size)
+        self.check_size(caller, new.length)
         async with self._database.writing() as db:
             begun = await begin_rows.find_begun(db, caller, new)
             if begun is not None:
@@ -115,25 +115,24 @@ class ResumableUploads:
             raise UploadNotFound(upload=id_, protocol=upload.protocol)
         return upload
 
-    async def append(self, caller: Caller, id_: ImageId, offset: int, body: Body, size: int | None = None) -> Upload:
-        """Write the bytes of `body` from `offset`; with the last one, the upload ends. `size` is the file's, said now.
+    async def append(self, caller: Caller, id_: ImageId, offset: int, body: Body) -> Upload:
+        """Write the bytes of `body` from `offset`; with the last one, the upload ends.
 
         The bytes that arrived before the client disconnected are kept, and its error is raised again. Raises
         `OffsetMismatch`, `UploadBusy`, `UploadNotFound`, the errors of `PartWriter.write` and of `settle`.
         """
         upload = await self.find(caller, id_, Protocol.TUS)
         if upload.outcome is not None:
-            return self._ended(upload)
+            return returned_or_refused(upload)
         async with self.hold(upload) as (held, activity):
             if offset != held.upload.received:
-                raise OffsetMismatch(received=held.upload.received)
-            hold = held if size is None else await self._set_size(caller, held, size)
-            _check_length(hold.upload, body)
-            sha256 = None
+                raise OffsetMismatch(received=held.upload.received, sent=offset)
+            _check_length(held.upload, body)
+            hold, sha256 = held, None
             if not hold.upload.complete:
-                hold, sha256 = await self._receive(hold, body, activity)
+                hold, sha256 = await self.receive(hold, body, activity)
             if hold.upload.complete:
-                return self._ended(await self._finishing.finish(caller, hold, sha256))
+                return returned_or_refused(await self._finishing.finish(caller, hold, sha256))
             return hold.upload
 
     async def settle(self, caller: Caller, id_: ImageId) -> Upload:
@@ -145,12 +144,12 @@ class ResumableUploads:
         while True:
             upload = await self.find(caller, id_)
             if upload.outcome is not None:
-                return self._ended(upload)
+                return returned_or_refused(upload)
             if not upload.complete:
                 return await self._counted(upload)
             try:
                 async with self.hold(upload) as (hold, _):
-                    return self._ended(await self._finishing.finish(caller, hold, None))
+                    return returned_or_refused(await self._finishing.finish(caller, hold, None))
             except UploadBusy:
                 if monotonic() > deadline:
                     raise
@@ -196,8 +195,11 @@ class ResumableUploads:
             raise UploadNotFound(upload=upload.id, cause=str(error)) from error
         return replace(upload, received=sum(part.size for part in parts))
 
-    async def _receive(self, hold: Hold, body: Body, activity: Activity) -> tuple[Hold, str | None]:
-        """The hold on the longer upload, and the SHA-256 of the file if all of it was in this body."""
+    async def receive(self, hold: Hold, body: Body, activity: Activity) -> tuple[Hold, str | None]:
+        """The hold on the longer upload, and the SHA-256 of the file if all of it was in this body.
+
+        Raises the errors of `PartWriter.write`; a file that is refused for its bytes has ended then.
+        """
         writer = PartWriter(self._database, self._objects, hold, at_once=body.at_once)
         try:
             with translate_disk_full():
@@ -215,16 +217,8 @@ class ResumableUploads:
             writer.close()
         return Hold(writer.upload, hold.holder), writer.sha256
 
-    async def _set_size(self, caller: Caller, hold: Hold, size: int) -> Hold:
-        """An upload whose size is known already keeps it."""
-        if hold.upload.size is not None:
-            return hold
-        self._check_size(caller, size)
-        async with self._database.primary() as db:
-            await upload_rows.set_size(db, hold, size)
-        return Hold(replace(hold.upload, size=size), hold.holder)
-
-    def _check_size(self, caller: Caller, size: int | None) -> None:
+    def check_size(self, caller: Caller, size: int | None) -> None:
+        """Raises `EmptyFile`, `TooLarge`."""
         if size == 0:
             raise EmptyFile
         limit = tickets.size_limit(caller, self._settings.max_bytes)
@@ -249,11 +243,12 @@ class ResumableUploads:
         except DatabaseUnavailable as error:
             log.warning("upload.not_let_go", upload=hold.upload.id, error=str(error))  # the hold ends by itself
 
-    def _ended(self, upload: Upload) -> Upload:
-        """Raises the error that has refused the upload."""
-        if upload.outcome is not None and upload.outcome.refusal is not None:
-            raise upload.outcome.refusal
-        return upload
+
+def returned_or_refused(upload: Upload) -> Upload:
+    """Raises the error that has refused the upload."""
+    if upload.outcome is not None and upload.outcome.refusal is not None:
+        raise upload.outcome.refusal
+    return upload
 
 
 def _check_length(upload: Upload, body: Body) -> None:

@@ -132,7 +132,7 @@ def unfinished_view(upload: Upload) -> bytes:
     view = UnfinishedUploadView(
         id=upload.id,
         received=upload.received,
-        size=UNSET if upload.size is None else upload.size,
+        size=UNSET if upload.length is None else upload.length,
         expires_at=upload.expires_at,
         image=UNSET if image is None else image,
     )

@@ -13,6 +13,7 @@ from gallery.errors import ChecksumMismatch, EmptyFile, InvalidField, InvalidHea
 from gallery.uploads.digests import SHA256_FIELD, parse_sha256
 from gallery.uploads.form import clean_name
 from gallery.uploads.model import NewUpload, Protocol, Upload
+from gallery.uploads.responses import outcome_headers
 from gallery.uploads.schema import FORM_FIELDS
 from gallery.uploads.service import KEY_PATTERN
 from gallery.validation import pointer, unknown_message
@@ -71,12 +72,7 @@ def upload_headers(upload: Upload, base: str) -> dict[str, str]:
     headers = {"Upload-Offset": str(upload.received), "Upload-Expires": http_date(upload.expires_at)}
     if upload.size is not None:
         headers["Upload-Length"] = str(upload.size)
-    if upload.outcome is not None and upload.outcome.image is not None:
-        headers["Content-Location"] = f"{base}/api/v1/images/{upload.outcome.image}"
-        headers["Gallery-Image"] = upload.outcome.image
-        if upload.outcome.duplicate:
-            headers["Gallery-Duplicate"] = "true"
-    return headers
+    return headers | outcome_headers(upload, base)
 
 
 def http_date(at: datetime) -> str:

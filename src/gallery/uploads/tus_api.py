@@ -1,4 +1,8 @@
-"""Uploads by tus 1.0.0: `POST /uploads`, then `PATCH`, `HEAD` and `DELETE` of what it returns."""
+"""Uploads by tus 1.0.0: `POST /uploads`, then `PATCH`, `HEAD` and `DELETE` of what it returns.
+
+With `GALLERY_UPLOAD__IETF` the same resources take the IETF's resumable uploads (`ietf_api`): a request is theirs by
+its headers.
+"""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -16,17 +20,16 @@ from gallery.errors import MethodNotOverridable, NotAChunk, TusVersionNotSupport
 from gallery.images.model import ImageId
 from gallery.images.schema import JSON
 from gallery.settings import Settings
-from gallery.uploads import tus
+from gallery.uploads import ietf, ietf_api, tus
 from gallery.uploads.direct import DirectUploads
-from gallery.uploads.model import Upload, parse_upload_id
-from gallery.uploads.openapi import REFUSALS, TUS_ERRORS, TusCreation, TusPatch
+from gallery.uploads.model import Protocol, Upload, parse_upload_id
+from gallery.uploads.openapi import REFUSALS, TUS_BEGUN, TUS_ERRORS, TUS_SAFE, TusCreation, TusPatch
+from gallery.uploads.responses import NO_STORE
 from gallery.uploads.resumable import ResumableUploads
 from gallery.uploads.schema import UnfinishedUploadView, unfinished_view
 from gallery.uploads.service import parse_idempotency_key
 
 CHUNK_TYPE = "application/offset+octet-stream"
-NO_STORE = {"Cache-Control": "no-store"}
-
 HTTPRequest = Request[Any, Any, Any]
 
 
@@ -45,6 +48,8 @@ async def describe(settings: NamedDependency[Settings]) -> Response[None]:
         "Tus-Max-Size": str(settings.upload.max_bytes),
         "Allow": "OPTIONS, POST",
     }
+    if settings.upload.ietf:
+        headers |= {"Accept-Patch": ietf.CONTENT_TYPE, "Upload-Limit": ietf.limits(settings.upload.max_bytes)}
     return Response(None, status_code=204, headers=headers)
 
 
@@ -54,20 +59,19 @@ async def describe(settings: NamedDependency[Settings]) -> Response[None]:
     operation_class=TusCreation,
     operation_id="createUpload",
     summary="Begin a resumable upload (tus)",
-    responses={
-        201: ResponseSpec(None, description="Begun, at `Location`; with bytes in the body, as much as arrived"),
-        **REFUSALS,
-        **TUS_ERRORS,
-    },
+    responses={201: TUS_BEGUN, **REFUSALS, **TUS_ERRORS},
     request_max_body_size=None,
 )
 async def create(
     request: HTTPRequest,
     caller: NamedDependency[Caller],
     resumable_uploads: NamedDependency[ResumableUploads],
+    ietf_services: NamedDependency[ietf_api.Services],
     settings: NamedDependency[Settings],
-) -> Response[None]:
+) -> Response[Any]:
     headers = request.headers
+    if settings.upload.ietf and ietf.is_creation(headers):
+        return await ietf_api.create(request, caller, ietf_services)
     _check_version(headers)
     tus.check_extensions(headers)
     key = parse_idempotency_key(headers.getall("idempotency-key", []))
@@ -86,11 +90,7 @@ async def create(
     operation_class=TusPatch,
     operation_id="continueUpload",
     summary="Send the next bytes of an upload (tus)",
-    responses={
-        204: ResponseSpec(None, description="All bytes are safe; with the last one, the image is there"),
-        **REFUSALS,
-        **TUS_ERRORS,
-    },
+    responses={204: TUS_SAFE, **REFUSALS, **TUS_ERRORS},
     request_max_body_size=None,
 )
 async def append(
@@ -98,8 +98,12 @@ async def append(
     upload_id: FromPath[str],
     caller: NamedDependency[Caller],
     resumable_uploads: NamedDependency[ResumableUploads],
+    ietf_services: NamedDependency[ietf_api.Services],
     settings: NamedDependency[Settings],
 ) -> Response[None]:
+    """By the IETF's protocol, the answer to the last bytes is the image, with 201, or 200 for a duplicate."""
+    if settings.upload.ietf and ietf.is_append(request.headers):
+        return await ietf_api.append(request, parse_upload_id(upload_id), caller, ietf_services)
     upload = await _append(request, parse_upload_id(upload_id), caller, resumable_uploads)
     return _response(upload, settings, 204)
 
@@ -119,15 +123,22 @@ async def read(
     upload_id: FromPath[str],
     caller: NamedDependency[Caller],
     direct_uploads: NamedDependency[DirectUploads],
+    ietf_services: NamedDependency[ietf_api.Services],
     settings: NamedDependency[Settings],
 ) -> Response[bytes]:
     """`HEAD` says the same in the headers of tus. An upload that was refused answers with the refusal, for a day."""
     _check_version(request.headers, required=False)
-    upload = await direct_uploads.read(caller, parse_upload_id(upload_id))
-    headers = tus.upload_headers(upload, settings.public_url) | NO_STORE
+    id_ = parse_upload_id(upload_id)
+    if settings.upload.ietf:
+        await ietf_api.prepare_read(request, id_, caller, ietf_services)
+    upload = await direct_uploads.read(caller, id_)
+    if upload.protocol is Protocol.IETF:
+        headers = ietf_api.state_headers(upload, caller, settings)
+    else:
+        headers = tus.upload_headers(upload, settings.public_url)
     if upload.metadata:
         headers["Upload-Metadata"] = upload.metadata
-    return Response(unfinished_view(upload), media_type=JSON, headers=headers)
+    return Response(unfinished_view(upload), media_type=JSON, headers=headers | NO_STORE)
 
 
 @delete(

@@ -37,7 +37,10 @@ HELD = "id = $1 AND holder = $2 AND ended_at IS NULL"
 RENEW = f"UPDATE upload SET held_until = now() + $3::interval WHERE {HELD}"
 OFFER = f"UPDATE upload SET held_until = now() WHERE {HELD}"
 LET_GO = f"UPDATE upload SET holder = NULL, held_until = NULL WHERE {HELD}"
-SET_SIZE = f"UPDATE upload SET size = $3 WHERE {HELD} AND size IS NULL RETURNING id"
+SET_SIZE = f"UPDATE upload SET size = $3 WHERE {HELD} AND received = $3 RETURNING id"
+ANNOUNCE = f"UPDATE upload SET announced = $3 WHERE {HELD} AND size IS NULL RETURNING id"
+HOLDER = "SELECT holder::text FROM upload WHERE id = $1 AND held_until > now() AND size IS NULL"
+TAKE_FROM = "UPDATE upload SET holder = NULL, held_until = NULL WHERE id = $1 AND holder = $2 AND size IS NULL"
 SET_HANDLE = f"UPDATE upload SET handle = $3 WHERE {HELD} RETURNING id"
 TAKE_NUMBER = f"""
     UPDATE upload SET next_part = next_part + 1, held_until = now() + $3::interval WHERE {HELD} RETURNING next_part - 1
@@ -63,7 +66,7 @@ SET_TAIL = f"""
     WHERE {HELD} RETURNING expires_at
 """
 SET_STORED = f"""
-    UPDATE upload SET stored = true, received = $3, tail_key = NULL, held_until = now() + $4::interval,
+    UPDATE upload SET stored = true, received = $3, size = $3, tail_key = NULL, held_until = now() + $4::interval,
                       expires_at = now() + $5::interval
     WHERE {HELD} RETURNING expires_at
 """
@@ -120,8 +123,24 @@ async def let_go(db: Connection, hold: Hold) -> None:
     await db.execute(LET_GO, *_held(hold))
 
 
+async def find_holder(db: Connection, id_: ImageId) -> str | None:
+    """The request that writes an upload of which the size is not final yet."""
+    holder: str | None = await db.fetchval(HOLDER, id_)
+    return holder
+
+
+async def take_from(db: Connection, id_: ImageId, holder: str) -> None:
+    """End this hold: from now on its request can change nothing. One that has all bytes keeps it."""
+    await db.execute(TAKE_FROM, id_, holder)
+
+
+async def announce(db: Connection, hold: Hold, size: int) -> None:
+    """The sender has said the size. Raises `UploadBusy`."""
+    _require(await db.fetchval(ANNOUNCE, *_held(hold), size), hold)
+
+
 async def set_size(db: Connection, hold: Hold, size: int) -> None:
-    """Raises `UploadBusy`."""
+    """All bytes are there: these `size`. Raises `UploadBusy`."""
     _require(await db.fetchval(SET_SIZE, *_held(hold), size), hold)
 
 
@@ -242,6 +261,7 @@ def from_row(row: Record) -> Upload:
         ticket_id=row["ticket_id"],
         protocol=Protocol(row["protocol"]),
         size=row["size"],
+        announced=row["announced"],
         received=row["received"],
         file_name=row["file_name"],
         fields=msgspec.json.decode(row["fields"], type=list[tuple[str, str]]),

@@ -18,6 +18,7 @@ import gallery.images.api
 import gallery.notifications.api
 import gallery.uploads.api
 import gallery.uploads.direct_api
+import gallery.uploads.ietf_api
 import gallery.uploads.tickets_api
 import gallery.uploads.tus_api
 from gallery.access.authorized import caller_of
@@ -35,6 +36,9 @@ from gallery.wiring import Gallery
 def make_app(application: Gallery) -> Application:
     pictures = PictureResponses(application.pictures_on_demand, application.pictures, client_of)
     images, picture_requests = application.kept_images, application.picture_requests
+    ietf_services = gallery.uploads.ietf_api.Services(
+        application.ietf_uploads, application.images, application.settings
+    )
     app = Litestar(
         route_handlers=[
             gallery.access.api.router(),
@@ -61,6 +65,7 @@ def make_app(application: Gallery) -> Application:
             "uploads": _provide(application.uploads),
             "resumable_uploads": _provide(application.resumable_uploads),
             "direct_uploads": _provide(application.direct_uploads),
+            "ietf_services": _provide(ietf_services),
             "cached_reads": _provide(application.cached_reads),
             "image_details": _provide(application.image_details),
             "console": _provide(application.console),

@@ -16,6 +16,7 @@ from litestar.typing import FieldDefinition
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from gallery import errors
+from gallery.uploads import ietf
 from gallery.validation import invalid_field_at
 from gallery.web.routing import client_disconnected, public_url_of
 
@@ -42,6 +43,8 @@ STATUS_BY_ERROR: dict[type[errors.GalleryError], int] = {
     errors.NotAChunk: 415,
     errors.TusVersionNotSupported: 412,
     errors.MethodNotOverridable: 405,
+    errors.UploadCompleted: 400,
+    errors.InconsistentLength: 400,
     errors.ChecksumMismatch: 460,
     errors.RangeOutside: 416,
     errors.Rejected: 422,
@@ -50,6 +53,8 @@ STATUS_BY_ERROR: dict[type[errors.GalleryError], int] = {
     errors.Unavailable: 503,
 }
 Headers: TypeAlias = Iterable[tuple[bytes, bytes]]
+Members: TypeAlias = Mapping[str, Any]
+NO_MEMBERS: Members = {}
 FRAMEWORK_DETAILS = {  # of errors that Litestar raises
     404: "No resource has this path.",
     405: "This path does not support this method.",
@@ -71,7 +76,8 @@ class FieldError(Struct, frozen=True):
 
 class Problem(Struct, frozen=True, rename="camel"):
     """The body of an error: https://www.rfc-editor.org/rfc/rfc9457. `violated-policies` are the limits that refused the
-    request: https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/.
+    request: https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/. The offsets are those of an upload
+    by the IETF's protocol (`uploads.ietf`).
     """
 
     type: Annotated[str, Meta(description="The page of this code, with the remedy")]
@@ -83,12 +89,19 @@ class Problem(Struct, frozen=True, rename="camel"):
     request_id: str
     errors: list[FieldError] = []
     violated_policies: list[str] | UnsetType = field(default=UNSET, name="violated-policies")
+    expected_offset: int | UnsetType = field(default=UNSET, name="expected-offset")
+    provided_offset: int | UnsetType = field(default=UNSET, name="provided-offset")
 
 
 def from_gallery_error(request: Request[Any, Any, Any], error: errors.GalleryError) -> Response[bytes]:
     status = status_of(error)
     log.log(_log_level(status), "request.refused", error=str(error))
-    return _response(request, status, error.code(), error.message(), _fields(error), _headers(error), _policies(error))
+    headers, members = _headers(error), _members(error)
+    exchange = ietf.exchange_of(request.scope)
+    if exchange is not None:
+        headers |= exchange.headers_of(error)
+        members |= ietf.problem_members(error)
+    return _response(request, status, error.code(), error.message(), _fields(error), headers, members)
 
 
 def from_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
@@ -147,7 +160,7 @@ async def send_problem(scope: HTTPScope, send: Send, error: errors.GalleryError,
     """Send a problem from a middleware, where there is no Litestar `Response`."""
     status = status_of(error)
     body = encode_problem(
-        status, error.code(), error.message(), scope["path"], public_url=public_url_of(scope), policies=_policies(error)
+        status, error.code(), error.message(), scope["path"], public_url=public_url_of(scope), members=_members(error)
     )
     common_headers = [(b"content-type", b"application/problem+json"), (b"cache-control", b"no-store")]
     length = (b"content-length", b"%d" % len(body))
@@ -175,12 +188,13 @@ def encode_problem(
     details: Sequence[FieldError] = (),
     *,
     public_url: str = "",
-    policies: Sequence[str] = (),
+    members: Members = NO_MEMBERS,
 ) -> bytes:
+    """`members` are further ones of `Problem`, or others in place of those."""
     request_id = structlog.contextvars.get_contextvars().get("request", "")
     title, page = TITLES.get(status) or HTTPStatus(status).phrase, f"{public_url}/api/errors#{code}"
-    violated = list(policies) or UNSET
-    return msgspec.json.encode(Problem(page, title, status, sentence, path, code, request_id, list(details), violated))
+    problem = Problem(page, title, status, sentence, path, code, request_id, list(details))
+    return msgspec.json.encode(msgspec.structs.replace(problem, **members) if members else problem)
 
 
 def _response(
@@ -190,12 +204,12 @@ def _response(
     sentence: str,
     details: Sequence[FieldError] = (),
     headers: dict[str, str] | None = None,
-    policies: Sequence[str] = (),
+    members: Members = NO_MEMBERS,
 ) -> Response[bytes]:
     public_url, path = public_url_of(request.scope), request.scope["path"]
     extra = {"Retry-After": RETRY_AFTER_SECONDS[status]} if status in RETRY_AFTER_SECONDS else {}
     return Response(
-        encode_problem(status, code, sentence, path, details, public_url=public_url, policies=policies),
+        encode_problem(status, code, sentence, path, details, public_url=public_url, members=members),
         status_code=status,
         media_type="application/problem+json",
         headers={"Cache-Control": "no-store", **extra, **(headers or {})},
@@ -213,15 +227,15 @@ def _fields(error: errors.GalleryError) -> list[FieldError]:
             return []
 
 
-def _policies(error: errors.GalleryError) -> list[str]:
+def _members(error: errors.GalleryError) -> dict[str, Any]:
     """The names of the limits that have refused the request."""
     match error:
         case errors.TooManyRequests():
-            return [str(error.facts["kind"])]
+            return {"violated_policies": [str(error.facts["kind"])]}
         case errors.PictureBudgetSpent():
-            return ["pictures"]
+            return {"violated_policies": ["pictures"]}
         case _:
-            return []
+            return {}
 
 
 def _headers(error: errors.GalleryError) -> dict[str, str]:  # noqa: PLR0911  one for each kind

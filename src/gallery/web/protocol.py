@@ -19,10 +19,12 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gallery.errors import HeadersTooLarge, MalformedRequest, TooSlow
 from gallery.ops.capacity import capacity
+from gallery.responses import INTERIM_KEY
 from gallery.settings import ServeSettings
 from gallery.web.connection_errors import encode_response, parser_error_message
 from gallery.web.connections import close_idle_connections
 from gallery.web.http10 import disable_chunking
+from gallery.web.interim import interim_sender
 
 log = structlog.get_logger(__name__)
 
@@ -135,6 +137,7 @@ class HttpProtocol(HttpToolsProtocol):
             disable_chunking(self.cycle)
         elif self.scope["method"] != "HEAD":  # the transport of a response with chunks
             self.scope["extensions"]["gallery.transport"] = self.transport  # type: ignore[assignment]
+            self.scope["extensions"][INTERIM_KEY] = interim_sender(self.cycle)  # type: ignore[assignment]
         self._end_head()
         if self._draining():
             self.cycle.keep_alive = False

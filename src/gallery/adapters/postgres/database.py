@@ -44,7 +44,7 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-SCHEMA_REVISION = "011"  # the newest migration; a test compares it with the folder
+SCHEMA_REVISION = "012"  # the newest migration; a test compares it with the folder
 REVISION = re.compile(r"\d{3}")
 UNRELEASED_REVISION = re.compile(r"00\d\d")  # the numbering before the first release: 0001 to 0012
 

@@ -18,8 +18,9 @@ ALLOWED_HEADERS = (
     b"Upload-Length, Upload-Metadata, Upload-Offset, X-API-Key, X-HTTP-Method-Override, X-Request-Id"
 )
 EXPOSED_HEADERS = (
-    b"Accept-Post, Accept-Ranges, Content-Disposition, Content-Location, Content-Range, ETag, Gallery-Duplicate, "
-    b"Gallery-Image, Idempotency-Replayed, Last-Modified, Link, Location, RateLimit, RateLimit-Policy, Retry-After, "
+    b"Accept-Patch, Accept-Post, Accept-Ranges, Content-Disposition, Content-Location, Content-Range, ETag, "
+    b"Gallery-Duplicate, Gallery-Image, Idempotency-Replayed, Last-Modified, Link, Location, RateLimit, "
+    b"RateLimit-Policy, Retry-After, "
     b"Tus-Checksum-Algorithm, Tus-Extension, Tus-Max-Size, Tus-Resumable, Tus-Version, Upload-Complete, "
     b"Upload-Defer-Length, Upload-Draft-Interop-Version, Upload-Expires, Upload-Length, Upload-Limit, Upload-Metadata, "
     b"Upload-Offset, X-Request-Id"

@@ -6,7 +6,7 @@ from typing import cast
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPDisconnectEvent, HTTPScope, Message, Receive, Scope, Send
 
-from gallery.delivery.responses import HEAD_SCOPE_KEY
+from gallery.responses import HEAD_SCOPE_KEY
 from gallery.web.routing import route_of
 
 
