@@ -97,7 +97,8 @@ async def test_an_upload_that_is_cancelled_while_its_object_begins_leaves_nothin
         return handle
 
     monkeypatch.setattr(gallery.objects.multipart, "begin", begin_and_cancel)
-    assert (await tus.patch(client, url, 0, content)).status_code == 423
+    answer = await tus.patch(client, url, 0, content)
+    assert (answer.status_code, answer.json()["code"]) == (404, "upload_not_found")
     assert await unfinished(gallery) == []
 
 

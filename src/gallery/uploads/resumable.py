@@ -19,6 +19,7 @@ from gallery.background import run_in_background
 from gallery.errors import (
     DatabaseUnavailable,
     EmptyFile,
+    GalleryError,
     LongerThanSaid,
     NotAPicture,
     ObjectNotFound,
@@ -173,15 +174,20 @@ class ResumableUploads:
 
     @asynccontextmanager
     async def hold(self, upload: Upload) -> AsyncIterator[tuple[Hold, Activity]]:
-        """Holds the upload for the block, as long as there is activity. Raises `UploadBusy`."""
+        """Holds the upload for the block, as long as there is activity.
+
+        Raises `UploadBusy`, or `UploadNotFound` if it has been cancelled meanwhile.
+        """
         async with self._database.primary() as db:
             hold = await upload_rows.hold(db, upload.id)
         if hold is None:
-            raise UploadBusy(upload=upload.id)
+            raise await self._lost(upload)
         try:
             activity = Activity()
             async with run_in_background(self._renew(hold, activity), "upload"):
                 yield hold, activity
+        except UploadBusy as error:
+            raise await self._lost(upload) from error
         finally:
             await asyncio.shield(self._let_go(hold))
 
@@ -235,6 +241,12 @@ class ResumableUploads:
                     await change(db, hold)
             except DatabaseUnavailable as error:
                 log.warning("upload.not_renewed", upload=hold.upload.id, error=str(error))
+
+    async def _lost(self, upload: Upload) -> GalleryError:
+        """Why a request does not hold the upload (any more)."""
+        async with self._database.primary() as db:
+            gone = await upload_rows.find(db, upload.id) is None
+        return UploadNotFound(upload=upload.id) if gone else UploadBusy(upload=upload.id)
 
     async def _let_go(self, hold: Hold) -> None:
         try:
