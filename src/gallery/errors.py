@@ -387,6 +387,12 @@ class LongerThanSaid(TooLarge):
         return GalleryError.message(self)
 
 
+class ShorterThanSaid(Rejected):
+    """Fewer bytes arrived than the part has."""
+
+    hint = "It has {size:,} bytes, and {received:,} arrived; send all of them."
+
+
 class UploadCompleted(Rejected):
     """This upload is complete: nothing can be appended to it."""
 

@@ -18,7 +18,15 @@ from gallery.adapters.objects.content import DownloadHeaders
 from gallery.adapters.objects.parts import PartRequest, StoredPart
 from gallery.adapters.objects.store import ObjectStore
 from gallery.adapters.postgres.database import Database
-from gallery.errors import LinkNotValid, LongerThanSaid, ObjectNotFound, PartsMissing, UploadBusy, UploadNotFound
+from gallery.errors import (
+    LinkNotValid,
+    LongerThanSaid,
+    ObjectNotFound,
+    PartsMissing,
+    ShorterThanSaid,
+    UploadBusy,
+    UploadNotFound,
+)
 from gallery.images.model import ImageId
 from gallery.uploads import upload_rows
 from gallery.uploads.model import Hold, NewUpload, Protocol, Upload, replace
@@ -119,10 +127,12 @@ class DirectUploads:
         return SignedPart(upload, number, _bounds(upload, number)[1] - _bounds(upload, number)[0])
 
     async def put_part(self, part: SignedPart, content: BinaryIO) -> StoredPart:
-        """Raises `LongerThanSaid` unless the content has the size of the part, `NoRoom`, `ObjectStoreUnavailable`."""
+        """Raises `ShorterThanSaid`, `LongerThanSaid`, `UploadNotFound`, `NoRoom`, `ObjectStoreUnavailable`."""
         size = content.seek(0, 2)
-        if size != part.size:
+        if size > part.size:
             raise LongerThanSaid(size=part.size)
+        if size < part.size:
+            raise ShorterThanSaid(size=part.size, received=size)
         content.seek(0)
         upload = part.upload
         start, _ = _bounds(upload, part.number)

@@ -73,7 +73,8 @@ async def create(
     summary="Put a part, by the URL that `createDirectUpload` has returned",
     responses={
         200: ResponseSpec(None, description="The part is safe"),
-        413: ResponseSpec(None, description="The body has another length than the part"),
+        400: ResponseSpec(None, description="The body is shorter than the part"),
+        413: ResponseSpec(None, description="The body is longer than the part"),
     },
     request_max_body_size=None,
 )

@@ -43,6 +43,7 @@ STATUS_BY_ERROR: dict[type[errors.GalleryError], int] = {
     errors.NotAChunk: 415,
     errors.TusVersionNotSupported: 412,
     errors.MethodNotOverridable: 405,
+    errors.ShorterThanSaid: 400,
     errors.UploadCompleted: 400,
     errors.InconsistentLength: 400,
     errors.ChecksumMismatch: 460,
