@@ -12,7 +12,7 @@ import tus_requests as tus
 from credentials import bearer_headers, create_upload_ticket, make_token, upload_headers
 from gallery.uploads import resumable
 from http_sockets import connect, read_response
-from resumed import MIB, large_photo, unfinished
+from resumed import MIB, count, large_photo, unfinished
 
 MAYA = bearer_headers(make_token("maya"))
 
@@ -138,6 +138,48 @@ async def test_a_key_of_an_unfinished_upload_is_in_use_by_other_ways(running):
     image = (await tus.patch(client, url, 0, content)).headers["Gallery-Image"]
     ended = (await client.post(f"{tus.BASE}/direct", **begin)).json()
     assert (ended["image"], ended["parts"]) == (image, [])
+
+
+FIELDS = {"title": "Lake", "tags": ["a", "b"]}
+
+
+async def by_tus(client: httpx.AsyncClient, size: int, **values: str) -> httpx.Response:
+    return await tus.create(client, size, idempotencyKey="k1", title="Lake", tags='["a","b"]', **values)
+
+
+async def by_direct(client: httpx.AsyncClient, size: int, **values: str) -> httpx.Response:
+    body = {"size": size, **FIELDS, **values}
+    return await client.post(f"{tus.BASE}/direct", json=body, headers={"Idempotency-Key": "k1"})
+
+
+@pytest.mark.parametrize("begin", [by_tus, by_direct])
+async def test_a_key_that_another_way_has_answered_needs_no_bytes(running, begin):
+    gallery, client = running
+    content = photos.a_jpeg()
+    sha256 = hashlib.sha256(content).hexdigest()
+    form = {"files": {"file": ("a.jpg", content)}, "data": FIELDS, "headers": {"Idempotency-Key": "k1"}}
+    first = (await client.post("/api/v1/images", **form)).json()
+    for change in ({"sha256": "0" * 64}, {"alt": "Water"}):
+        answer = await begin(client, len(content), **change)
+        assert (answer.status_code, answer.json()["code"]) == (422, "idempotency_key_reused")
+    assert (await begin(client, len(content) + 1)).json()["code"] == "idempotency_key_reused"
+    begun = await begin(client, len(content), sha256=sha256)
+    assert begun.status_code == 201
+    assert (begun.headers.get("Gallery-Image") or begun.json()["image"]) == first["id"]
+    upload = (await client.get(begun.headers["Location"])).json()
+    assert (upload["image"], upload["received"]) == (first["id"], len(content))
+    assert (await begin(client, len(content))).headers["Location"] == begun.headers["Location"]
+    assert await count(gallery, "image") == 1
+
+
+async def test_a_ticket_finds_no_answers_of_its_owner(running):
+    _, client = running
+    content = photos.a_jpeg()
+    key = {"Idempotency-Key": "k1"}
+    await client.post("/api/v1/images", files={"file": content}, headers=key)
+    ticket = upload_headers((await create_upload_ticket(client))["ticket"])
+    begun = await tus.create(client, len(content), ticket, idempotencyKey="k1")
+    assert (begun.status_code, begun.headers.get("Gallery-Image")) == (201, None)
 
 
 async def test_an_upload_goes_on_by_the_protocol_that_began_it(running):

@@ -1,13 +1,17 @@
 """The first rows of an upload that arrives in several requests."""
 
+from typing import Any
+
 import msgspec
+from msgspec import Struct
 
 from gallery.access import ticket_rows
 from gallery.access.model import Caller, Owner
 from gallery.adapters.postgres.database import Connection
 from gallery.errors import IdempotencyKeyReused, QuotaExceeded, StillInFlight, TooManyUploads
-from gallery.images.model import ImageId, original_key
+from gallery.images.model import ImageId, new_id, original_key
 from gallery.settings import UploadSettings
+from gallery.uploads.idempotency import find_response, fingerprint, key_of
 from gallery.uploads.model import NewUpload, Upload, part_size
 from gallery.uploads.upload_rows import RESERVE, RETENTION, from_row
 
@@ -34,6 +38,10 @@ INSERT = """
                         metadata, part_bytes, expires_at)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, now() + $13::interval) RETURNING *
 """
+END_ANSWERED = """
+    UPDATE upload SET size = $2, received = $2, ended_at = now(), image_id = $3, duplicate = $4
+    WHERE id = $1 RETURNING *
+"""
 WITH_KEY = "owner = $1 AND ticket_id IS NOT DISTINCT FROM $2::uuid AND idempotency_key = $3"
 FREE_KEY = f"UPDATE upload SET idempotency_key = NULL WHERE {WITH_KEY} AND expires_at <= now()"
 FIND_BY_KEY = f"SELECT * FROM upload WHERE {WITH_KEY} AND refusal IS NULL"
@@ -42,7 +50,8 @@ FIND_BY_KEY = f"SELECT * FROM upload WHERE {WITH_KEY} AND refusal IS NULL"
 async def find_begun(db: Connection, caller: Caller, new: NewUpload) -> Upload | None:
     """The same upload, begun by this caller with the same idempotency key before; `None` if there is none.
 
-    Until the transaction ends, the owner begins no other upload. Raises `IdempotencyKeyReused`, `StillInFlight` if the
+    So is one that another way has answered: none of its bytes have to be sent. Until the transaction ends, the owner
+    begins no other upload. Raises `IdempotencyKeyReused`, `StillInFlight` if the
     key is that of an upload by another way that has not ended.
     """
     await db.execute(LOCK_OWNER, caller.owner)
@@ -52,13 +61,43 @@ async def find_begun(db: Connection, caller: Caller, new: NewUpload) -> Upload |
     await db.execute(FREE_KEY, *key)
     row = await db.fetchrow(FIND_BY_KEY, *key)
     if row is None:
-        return None
+        return await _find_answered(db, caller, new, new.idempotency_key)
     begun = from_row(row)
     if not begun.is_repeated_by(new):
         raise IdempotencyKeyReused
     if begun.protocol is not new.protocol and begun.outcome is None:
         raise StillInFlight(upload=begun.id)
     return begun
+
+
+class AnsweredImage(Struct, frozen=True):
+    """Of the stored answer to an upload: the image as it was then, with the size of its original in bytes."""
+
+    sha256: str
+    size: int
+    duplicate: bool
+
+
+async def _find_answered(db: Connection, caller: Caller, new: NewUpload, key: str) -> Upload | None:
+    """An upload that has ended at once, with the answer to an earlier request with its key by another way.
+
+    Raises `IdempotencyKeyReused` if that request had other fields, or another file as far as `new` says it.
+    """
+    stored = await find_response(db, key_of(caller, key))
+    if stored is None:
+        return None
+    image = msgspec.json.decode(stored.body, type=AnsweredImage)
+    if (
+        stored.fingerprint != fingerprint(new.fields, image.sha256)
+        or new.length not in (None, image.size)
+        or new.sha256 not in (None, image.sha256)
+    ):
+        raise IdempotencyKeyReused
+    row = await db.fetchrow(INSERT, *_values(new_id(), caller, new, image.size))
+    assert row is not None  # noqa: S101  an INSERT without a condition
+    ended = await db.fetchrow(END_ANSWERED, row["id"], image.size, stored.image, image.duplicate)
+    assert ended is not None  # noqa: S101  the row was added just now
+    return from_row(ended)
 
 
 async def used_bytes(db: Connection, owner: Owner) -> int:
@@ -90,8 +129,15 @@ async def create(db: Connection, id_: ImageId, caller: Caller, new: NewUpload, s
         await ticket_rows.take_use(db, caller.ticket_id)
     elif await db.fetchval(COUNT_UNDER_WAY, caller.owner, settings.max_under_way) >= settings.max_under_way:
         raise TooManyUploads(limit=settings.max_under_way)
-    row = await db.fetchrow(
-        INSERT,
+    row = await db.fetchrow(INSERT, *_values(id_, caller, new, size))
+    assert row is not None  # noqa: S101  an INSERT without a condition
+    await db.execute(RESERVE, original_key(id_), id_)
+    return from_row(row)
+
+
+def _values(id_: ImageId, caller: Caller, new: NewUpload, size: int) -> tuple[Any, ...]:
+    """The parameters of `INSERT`, for parts that fit a file of `size` bytes."""
+    return (
         id_,
         caller.owner,
         caller.ticket_id,
@@ -106,6 +152,3 @@ async def create(db: Connection, id_: ImageId, caller: Caller, new: NewUpload, s
         part_size(size),
         RETENTION,
     )
-    assert row is not None  # noqa: S101  an INSERT without a condition
-    await db.execute(RESERVE, original_key(id_), id_)
-    return from_row(row)

@@ -6,15 +6,18 @@ answer without its image. A request that fails stores no answer, and its key may
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+import hashlib
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, nullcontext, suppress
 from datetime import timedelta
 from uuid import uuid4
 
+import msgspec
 import structlog
+from asyncpg import Record
 from msgspec import Struct
 
-from gallery.access.model import Owner
+from gallery.access.model import Caller, Owner
 from gallery.adapters.postgres.database import Connection, Database
 from gallery.background import run_in_background
 from gallery.errors import DatabaseUnavailable, IdempotencyKeyReused, StillInFlight
@@ -22,6 +25,7 @@ from gallery.images.model import ImageId
 
 log = structlog.get_logger(__name__)
 
+ROUTE = "POST /api/v1/images"  # of all ways to upload: a key is for one upload, however it is sent
 RETENTION = timedelta(hours=24)
 RELEASE_RETRY_SECONDS = 0.5
 
@@ -35,7 +39,7 @@ ACQUIRE = """
 """
 FIND_RESPONSE = """
     SELECT fingerprint, status, image_id, body FROM idempotency
-    WHERE owner = $1 AND route = $2 AND key = $3 AND status IS NOT NULL
+    WHERE owner = $1 AND route = $2 AND key = $3 AND status IS NOT NULL AND ends_at > now()
 """
 HELD = "owner = $1 AND route = $2 AND key = $3 AND holder = $4 AND status IS NULL"
 RENEW = f"UPDATE idempotency SET ends_at = now() + $5::interval WHERE {HELD}"
@@ -66,6 +70,24 @@ class StoredResponse(Struct, frozen=True):
     status: int
     image: ImageId
     body: bytes
+
+
+def key_of(caller: Caller, value: str) -> IdempotencyKey:
+    """A ticket's keys are its own, so it finds no other answers of its owner."""
+    route = ROUTE if caller.ticket_id is None else f"{ROUTE} {caller.ticket_id}"
+    return IdempotencyKey(caller.owner, route, value)
+
+
+def fingerprint(fields: Sequence[tuple[str, str]], sha256: str) -> str:
+    """A hash of an upload's content: the order of different fields does not count."""
+    ordered = sorted(fields, key=lambda field: field[0])
+    return hashlib.sha256(msgspec.json.encode([ordered, sha256])).hexdigest()
+
+
+async def find_response(db: Connection, key: IdempotencyKey) -> StoredResponse | None:
+    """The answer to an earlier request with this key, for those that have no file yet to compare with it."""
+    row = await db.fetchrow(FIND_RESPONSE, key.owner, key.route, key.value)
+    return None if row is None else _stored(row)
 
 
 class KeyLock:
@@ -131,7 +153,7 @@ class Idempotency:
             row = await db.fetchrow(FIND_RESPONSE, *lock.parameters[:3])
         if row is None:
             raise StillInFlight
-        return KeyLock(key, StoredResponse(row["fingerprint"], row["status"], ImageId(row["image_id"]), row["body"]))
+        return KeyLock(key, _stored(row))
 
     async def _renew(self, lock: KeyLock) -> None:
         while True:
@@ -163,6 +185,10 @@ class Idempotency:
             log.warning("idempotency.not_released", error=str(error))
             return False
         return True
+
+
+def _stored(row: Record) -> StoredResponse:
+    return StoredResponse(row["fingerprint"], row["status"], ImageId(row["image_id"]), row["body"])
 
 
 async def delete_expired(db: Connection, limit: int) -> None:

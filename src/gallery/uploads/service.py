@@ -1,7 +1,6 @@
 """An upload from its request to its answer: at most once for each idempotency key, with an optional wait for READY."""
 
 import asyncio
-import hashlib
 import re
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, suppress
@@ -21,9 +20,8 @@ from gallery.notifications.feed import Feed
 from gallery.uploads import schema, tickets
 from gallery.uploads.add import NewImages, TransactionHook, UploadResult, no_hook
 from gallery.uploads.form import Form
-from gallery.uploads.idempotency import Idempotency, IdempotencyKey, KeyLock, StoredResponse
+from gallery.uploads.idempotency import Idempotency, KeyLock, StoredResponse, fingerprint, key_of
 
-ROUTE = "POST /api/v1/images"
 MAX_WAIT_SECONDS = 60
 SETTLED_EVENTS = frozenset({"image.ready", "image.failed", "image.deleted"})
 
@@ -81,7 +79,7 @@ class Uploads:
         Raises `StillInFlight`, `IdempotencyKeyReused`, `CredentialNotValid` if the credential was revoked while the
         body arrived, `UploadTicketUsedUp`, `TypeNotAccepted`, and the errors of `read_form` and `NewImages.add`.
         """
-        idempotency_key = None if key is None else IdempotencyKey(caller.owner, _key_route(caller), key)
+        idempotency_key = None if key is None else key_of(caller, key)
         async with (
             self._idempotency.lock(idempotency_key, lock_holder) as lock,
             tickets.checked_body(caller, body, takes_use=not (use_taken or lock.answered)) as form,
@@ -90,7 +88,7 @@ class Uploads:
                 raise CredentialNotValid(reason="revoked during the upload", key=caller.api_key_id)
             form.check_digest()
             metadata = schema.parse_metadata(tickets.apply_rules(caller, form.fields), form.file_name)
-            stored = lock.find_response(_fingerprint(form))
+            stored = lock.find_response(fingerprint(form.fields, form.sha256))
             if stored is not None:
                 await self._new_images.ensure_enqueued(stored.image)
                 state = msgspec.json.decode(stored.body, type=ResponseState)
@@ -98,7 +96,7 @@ class Uploads:
             upload = UploadedFile(form.file, form.file_name, form.size, form.sha256, form.stored_as)
             hook = in_transaction
             if idempotency_key is not None:
-                hook = self._store_response_hook(lock, _fingerprint(form), hook)
+                hook = self._store_response_hook(lock, fingerprint(form.fields, form.sha256), hook)
             hook = tickets.with_use(caller, hook, taken=use_taken)
             return self._response_for(await self._new_images.add(caller, upload, metadata, hook))
 
@@ -139,11 +137,11 @@ class Uploads:
             image, response.status, duplicate=response.state.duplicate, replayed=response.replayed
         )
 
-    def _store_response_hook(self, lock: KeyLock, fingerprint: str, in_transaction: TransactionHook) -> TransactionHook:
+    def _store_response_hook(self, lock: KeyLock, mark: str, in_transaction: TransactionHook) -> TransactionHook:
         async def store(db: Connection, uploaded: UploadResult) -> None:
             await in_transaction(db, uploaded)
             response = self._response_for(uploaded)
-            await lock.store_response(db, StoredResponse(fingerprint, response.status, response.image, response.body))
+            await lock.store_response(db, StoredResponse(mark, response.status, response.image, response.body))
 
         return store
 
@@ -168,17 +166,6 @@ def preferred_wait_seconds(headers: Sequence[str]) -> int | None:
     """The seconds of `wait` in the values of `Prefer` (RFC 7240), at most 60; `None` if there is no valid one."""
     match = WAIT_PATTERN.search(",".join(headers))
     return None if match is None else min(int(match[1]), MAX_WAIT_SECONDS)
-
-
-def _key_route(caller: Caller) -> str:
-    """The route of an idempotency key: a ticket's keys are its own, so it finds no other answers of its owner."""
-    return ROUTE if caller.ticket_id is None else f"{ROUTE} {caller.ticket_id}"
-
-
-def _fingerprint(form: Form) -> str:
-    """A hash of the form's content: the boundary and the order of different fields do not count."""
-    fields = sorted(form.fields, key=lambda field: field[0])
-    return hashlib.sha256(msgspec.json.encode([fields, form.sha256])).hexdigest()
 
 
 def _in_flight(response: UploadResponse) -> bool:
