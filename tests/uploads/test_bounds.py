@@ -42,6 +42,16 @@ async def test_uploads_that_a_page_leaves_behind_do_not_keep_its_owner_from_uplo
         assert (await tus.create(client, 5, MAYA)).status_code == 201
 
 
+async def test_the_parts_of_a_huge_file_fit_into_one_answer(environment):
+    for size in (9 * 10**9, 80 * 10**9, 5 * 10**12):
+        async with running_application(environment, GALLERY_UPLOAD__MAX_BYTES=str(size)) as (_, client):
+            parts = (await client.post(f"{tus.BASE}/direct", json={"size": size})).json()["parts"]
+            assert 500 < len(parts) <= 1000
+            bounds = [0, *(part["to"] for part in parts)]
+            assert ([part["from"] for part in parts], bounds[-1]) == (bounds[:-1], size)
+            assert parts[0]["to"] <= 5 * 2**30
+
+
 async def test_a_signed_part_cannot_change_what_tus_has_hashed(running):
     """So the SHA-256 of an image is that of its bytes, also if its sender uses both ways at once."""
     _, client = running

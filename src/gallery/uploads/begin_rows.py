@@ -149,6 +149,6 @@ def _values(id_: ImageId, caller: Caller, new: NewUpload, size: int) -> tuple[An
         new.sha256,
         new.idempotency_key,
         new.metadata,
-        part_size(size),
+        part_size(size, new.protocol),
         RETENTION,
     )

@@ -14,6 +14,9 @@ MIB = 1024 * 1024
 SMALLEST_PART_BYTES = 8 * MIB
 MAX_PARTS = 9_000  # of the 10,000 that S3 takes: a part that was put in vain keeps its number
 
+MAX_DIRECT_PARTS = 1_000  # each is signed, for one answer
+MAX_PART_BYTES = 5 * 1024 * MIB  # of S3
+
 
 class Protocol(StrEnum):
     TUS = "tus"
@@ -105,9 +108,10 @@ def sorted_fields(fields: list[tuple[str, str]]) -> list[tuple[str, str]]:
     return sorted(fields, key=lambda field: field[0])
 
 
-def part_size(size: int) -> int:
+def part_size(size: int, protocol: Protocol) -> int:
     """The bytes of each part but the last one, for an upload of `size` bytes."""
-    return max(SMALLEST_PART_BYTES, -(-size // (MAX_PARTS * MIB)) * MIB)
+    most = MAX_DIRECT_PARTS if protocol is Protocol.DIRECT else MAX_PARTS
+    return min(MAX_PART_BYTES, max(SMALLEST_PART_BYTES, -(-size // (most * MIB)) * MIB))
 
 
 def parse_upload_id(text: str) -> ImageId:
