@@ -12,7 +12,7 @@ import tus_requests as tus
 from credentials import bearer_headers, create_upload_ticket, make_token, upload_headers
 from gallery.uploads import resumable
 from http_sockets import connect, read_response
-from resumed import MIB, count, large_photo, unfinished
+from resumed import MIB, count, large_photo, sweep, unfinished
 
 MAYA = bearer_headers(make_token("maya"))
 
@@ -205,6 +205,24 @@ async def test_a_retry_by_a_ticket_that_is_used_up_gets_its_upload_again(running
     assert (again.status_code, again.headers["Gallery-Image"]) == (201, image)
     other = await tus.create(client, len(content))
     assert (other.status_code, other.json()["code"]) == (403, "upload_ticket_used_up")
+
+
+async def test_the_urls_of_a_revoked_ticket_lead_to_nothing(running):
+    gallery, client = running
+    content = large_photo(9 * MIB)
+    made = await create_upload_ticket(client)
+    ticket = upload_headers(made["ticket"])
+    begun = (await client.post(f"{tus.BASE}/direct", json={"size": len(content)}, headers=ticket)).json()
+    first, second = begun["parts"]
+    async with httpx.AsyncClient(base_url=client.base_url, timeout=30) as page:
+        sent = await page.put(first["url"], content=content[: first["to"]], headers=first["headers"])
+        assert sent.status_code == 200
+        assert (await client.delete(f"{tus.BASE}/tickets/{made['id']}")).status_code == 204
+        assert (await client.get(f"{tus.BASE}/{begun['id']}")).status_code == 404
+        await sweep(gallery)
+        late = await page.put(second["url"], content=content[second["from"] :], headers=second["headers"])
+    assert late.status_code == 404
+    assert await unfinished(gallery) == []
 
 
 async def test_the_upload_of_a_ticket_is_no_other_tickets(running):

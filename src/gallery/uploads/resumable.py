@@ -172,6 +172,11 @@ class ResumableUploads:
                 await self._objects.multipart.abort(forgotten.key, forgotten.handle)
         return forgotten is not None and forgotten.outcome is None
 
+    async def end_of_ticket(self, ticket_id: str) -> None:
+        """The ticket was revoked: what is under way by it is gone, and the next sweep removes its bytes."""
+        async with self._database.writing() as db:
+            await upload_rows.expire_of_ticket(db, ticket_id)
+
     @asynccontextmanager
     async def hold(self, upload: Upload) -> AsyncIterator[tuple[Hold, Activity]]:
         """Holds the upload for the block, as long as there is activity.

@@ -14,6 +14,7 @@ from gallery.access.service import Access
 from gallery.adapters.valkey.rates import UPLOADS
 from gallery.images.model import Visibility
 from gallery.images.schema import MAX_JSON_BYTES, Tags
+from gallery.uploads.resumable import ResumableUploads
 
 MAX_USES = 1000  # each request with a ticket reads the ids of all its images
 MAX_SECONDS = 7 * 24 * 3600
@@ -80,10 +81,16 @@ async def create_upload_ticket(
     responses={204: ResponseSpec(None, description="Revoked; its images stay")},
 )
 async def revoke_upload_ticket(
-    ticket_id: FromPath[str], caller: NamedDependency[Caller], access: NamedDependency[Access]
+    ticket_id: FromPath[str],
+    caller: NamedDependency[Caller],
+    access: NamedDependency[Access],
+    resumable_uploads: NamedDependency[ResumableUploads],
 ) -> None:
-    """From now on the ticket is not valid, and its streams end within two seconds."""
+    """From now on the ticket is not valid, and its streams end within two seconds. Its uploads under way are gone, and
+    the URLs of their parts with them.
+    """
     await access.upload_tickets.revoke(caller, ticket_id)
+    await resumable_uploads.end_of_ticket(ticket_id)
 
 
 HANDLERS = [create_upload_ticket, revoke_upload_ticket]

@@ -81,6 +81,9 @@ EXPIRED = f"""
     SELECT * FROM upload WHERE expires_at <= now() AND ended_at IS NULL AND {FREE}
     ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED
 """
+EXPIRE_OF_TICKET = """
+    UPDATE upload SET expires_at = now(), holder = NULL, held_until = NULL WHERE ticket_id = $1 AND ended_at IS NULL
+"""
 DELETE_ENDED = """
     DELETE FROM upload WHERE id IN (
         SELECT id FROM upload WHERE expires_at <= now() AND ended_at IS NOT NULL ORDER BY expires_at LIMIT $1
@@ -216,6 +219,11 @@ async def forget(db: Connection, id_: ImageId) -> Upload | None:
         await object_rows.release(db, id_)
         await give_back_use(db, upload)
     return upload
+
+
+async def expire_of_ticket(db: Connection, ticket_id: str) -> None:
+    """Let the uploads under way by this ticket expire now; their requests can change nothing any more."""
+    await db.execute(EXPIRE_OF_TICKET, ticket_id)
 
 
 async def lock_expired(db: Connection, limit: int) -> list[Upload]:
