@@ -13,6 +13,7 @@ import gallery_processes
 import photos
 from conftest import running_application
 from factories import listen, post, upload_image
+from gallery.access.model import Caller, Owner, Scope, UploadRules
 from gallery.adapters.valkey.client import open_valkey
 from gallery.adapters.valkey.rates import RateClass, RateCounters, RateLimit
 from gallery.errors import Misconfigured, ValkeyUnavailable
@@ -99,6 +100,21 @@ async def test_renditions_and_uploads_are_counted_apart(environment):
         assert (await post(client, photos.a_png())).headers["ratelimit-policy"] == '"uploads";q=1;w=3600'
         assert (await post(client)).status_code == 429
         assert await status_counts(client, 4, f"/api/v1/images/{image.id}/download") == {200: 3, 429: 1}
+
+
+async def test_upload_tickets_are_counted_alone_and_together(environment):
+    """An owner gets no unlimited number of uploads by making tickets, and one page does not stop all others."""
+    limits = {**LIMITS_ENABLED, "GALLERY_RATE__UPLOADS": "1 per 3600", "GALLERY_RATE__KEY_FACTOR": "2"}
+    async with running_application(environment, GALLERY_ACCESS__JWT_SECRET=SECRET, **limits) as (gallery, client):
+        maya, noah = (Caller(owner=Owner(name), scopes=frozenset({Scope.WRITE})) for name in ("maya", "noah"))
+
+        async def uploads(owner: Caller) -> list[int]:
+            made = await gallery.access.upload_tickets.create(owner, 9, 600, UploadRules())
+            ticket = {"Authorization": f"Upload {made.text}"}
+            return [(await post(client, photos.a_png(), headers=ticket)).status_code for _ in range(3)]
+
+        found = [await uploads(owner) for owner in (maya, maya, maya, noah)]
+        assert found == [[201, 200, 429], [200, 200, 429], [429, 429, 429], [201, 200, 429]]
 
 
 async def test_probes_and_static_files_are_not_limited(environment):

@@ -98,6 +98,11 @@ class Caller(Struct, frozen=True, kw_only=True):
         return f"key:{self.api_key_id}" if self.api_key_id else f"owner:{self.owner}"
 
     @property
+    def upload_group(self) -> str | None:
+        """The key under which uploads by all upload tickets of an owner are counted together, beside their own."""
+        return None if self.upload_ticket is None else f"tickets:{self.owner}"
+
+    @property
     def logged_as(self) -> str | None:
         """The credential's name in log lines, if it has one."""
         return self.rate_limit_key if self.api_key_id or self.upload_ticket else None

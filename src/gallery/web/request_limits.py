@@ -29,10 +29,14 @@ COUNT_KEY = "gallery.count"
 
 
 class Counter(NamedTuple):
-    """What a request counts in. `key` is the rate limit key of the caller; without it, its address counts."""
+    """What a request counts in. `key` is the rate limit key of the caller; without it, its address counts.
+
+    `group` is the key of several callers, which have `key_factor` times the limit of one together.
+    """
 
     rate_class: RateClass
     key: str | None
+    group: str | None = None
 
 
 class Policy(NamedTuple):
@@ -71,6 +75,7 @@ class RequestLimits:
             )
             for has_key in (False, True)
         }
+        self._group_factor = settings.key_factor
 
     def try_count(self, counter: Counter, address: str) -> CountedRequest | None:
         """Count a request without a round trip, if this process may allow it; else `count` has to."""
@@ -92,7 +97,21 @@ class RequestLimits:
             self._without_valkey(error)
             return None
         self._unlimited = False
-        return CountedRequest(counter.rate_class, client, policy, verdict)
+        own = CountedRequest(counter.rate_class, client, policy, verdict)
+        if counter.group is None or not verdict.allowed:
+            return own
+        together = await self._count_group(counter, counter.group)
+        return own if together is None or together.verdict.allowed else together
+
+    async def _count_group(self, counter: Counter, group: str) -> CountedRequest | None:
+        limit = self._policy_of(counter).limit.times(self._group_factor)
+        policy = Policy(limit, _policy_header(counter.rate_class, limit))
+        try:
+            verdict = await self._portions.spend(counter.rate_class, group, limit)
+        except ValkeyUnavailable as error:
+            self._without_valkey(error)
+            return None
+        return CountedRequest(counter.rate_class, group, policy, verdict)
 
     async def count_guess(self, address: str) -> CountedRequest | None:
         """As `count`, always in Valkey, for a request whose credential is not verified yet."""
@@ -171,4 +190,8 @@ def _counted_address(text: str) -> str:
 
 def _policy(rate_class: RateClass, text: str, factor: int) -> Policy:
     limit = RateLimit.parse(text).times(factor)
-    return Policy(limit, (b"ratelimit-policy", f'"{rate_class}";q={limit.requests};w={limit.seconds}'.encode()))
+    return Policy(limit, _policy_header(rate_class, limit))
+
+
+def _policy_header(rate_class: RateClass, limit: RateLimit) -> tuple[bytes, bytes]:
+    return b"ratelimit-policy", f'"{rate_class}";q={limit.requests};w={limit.seconds}'.encode()

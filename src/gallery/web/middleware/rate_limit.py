@@ -79,7 +79,8 @@ class RateLimiter:
             caller = await authenticated_caller(self._access, scope)
         except (Unauthorized, Unavailable):
             return None
-        counter = Counter(rate_class, caller.rate_limit_key)
+        group = caller.upload_group if rate_class is RateClass.UPLOADS else None
+        counter = Counter(rate_class, caller.rate_limit_key, group)
         set_counter(scope, counter)
         return counter
 
