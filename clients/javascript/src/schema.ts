@@ -1,4 +1,4 @@
-// Written by .ci/make_schema.py from the OpenAPI document, whose types have the SHA-256 3a2c39a2457e2419c17eecad959ab08fa5b3a8a148d340bbad510d01ef9fe23c.
+// Written by .ci/make_schema.py from the OpenAPI document, whose types have the SHA-256 3b12414a9fe564c7ea607cdc8e197c76a9101788218e9a3f76081d62a56e86e6.
 export interface paths {
     "/api/v1/session": {
         parameters: {
@@ -942,6 +942,8 @@ export interface components {
             /** @default [] */
             errors: components["schemas"]["FieldError"][];
             "violated-policies"?: string[];
+            "expected-offset"?: number;
+            "provided-offset"?: number;
         };
         Queue: {
             /** Format: date-time */
@@ -2653,6 +2655,7 @@ export interface operations {
                 "Upload-Length": number;
                 "Upload-Metadata"?: string;
                 "Upload-Checksum"?: string;
+                "Upload-Complete"?: string;
                 "Idempotency-Key"?: string;
             };
             path?: never;
@@ -2833,6 +2836,7 @@ export interface operations {
                 "Tus-Resumable": "1.0.0";
                 "Upload-Offset": number;
                 "Upload-Checksum"?: string;
+                "Upload-Complete"?: string;
             };
             path: {
                 uploadId: string;
