@@ -78,40 +78,33 @@ export interface AnswerHeaders {
 
 /** The error that an answer tells. A proxy's own pages get the code `http_502`. */
 export function errorFrom(status: number, headers: AnswerHeaders, body: string): GalleryError {
-  const problem = parseProblem(body);
-  const facts = { status, retryAfter: retryAfter(headers) };
-  if (problem) return new GalleryError(problem.code, problem.detail, { ...problem, ...facts });
-  const type = headers.get("Content-Type");
-  return new GalleryError(`http_${status}`, `The server answered ${status}${type ? ` with ${type}` : ""}.`, {
-    ...facts,
-    requestId: headers.get("X-Request-Id") ?? undefined,
-  });
+  try {
+    const { code, detail, errors, requestId } = JSON.parse(body);
+    if (typeof code === "string")
+      return new GalleryError(code, `${detail}`, { ...factsOf(status, headers, requestId), errors });
+  } catch {
+    // not Gallery's
+  }
+  const detail = `The server answered ${status} with ${typeOf(headers)}.`;
+  return new GalleryError(`http_${status}`, detail, factsOf(status, headers));
 }
 
 /** The error for an answer that is none of Gallery's: a login page, for example. */
 export function notUnderstood(status: number, headers: AnswerHeaders): GalleryError {
-  const type = headers.get("Content-Type") ?? "no type";
-  const detail = `The answer is not one of Gallery's: its content is of ${type}.`;
-  return new GalleryError("answer_not_understood", detail, {
-    status,
-    requestId: headers.get("X-Request-Id") ?? undefined,
-  });
+  const detail = `The answer is not one of Gallery's, but ${typeOf(headers)}.`;
+  return new GalleryError("answer_not_understood", detail, factsOf(status, headers));
 }
 
-interface Problem {
-  code: string;
-  detail: string;
-  requestId?: string;
-  errors?: FieldProblem[];
+function typeOf(headers: AnswerHeaders): string {
+  return headers.get("Content-Type") ?? "no content";
 }
 
-function parseProblem(body: string): Problem | undefined {
-  try {
-    const problem = JSON.parse(body);
-    return typeof problem?.code === "string" && typeof problem.detail === "string" ? problem : undefined;
-  } catch {
-    return undefined;
-  }
+function factsOf(
+  status: number,
+  headers: AnswerHeaders,
+  requestId: string | undefined = headers.get("X-Request-Id") ?? undefined,
+): GalleryErrorOptions {
+  return { status, requestId, retryAfter: retryAfter(headers) };
 }
 
 /** In seconds; the header has these, or a date. */

@@ -81,6 +81,7 @@ class Follower {
   readonly #timing: Timing;
   #retries: Retries;
   #open = false;
+  readonly #cut = new GalleryUnavailable("The connection is silent.");
   /** The network is back. */
   #onOnline = () => {};
 
@@ -99,7 +100,7 @@ class Follower {
     this.stream.begin();
     this.#open = false;
     const connection = new AbortController();
-    const cut = () => connection.abort(new GalleryUnavailable("The connection is silent."));
+    const cut = () => connection.abort(this.#cut);
     const { signal } = connection;
     let quietSince: number | undefined; // by the clock, which goes on while the machine sleeps
     const look = () => {
@@ -137,6 +138,7 @@ class Follower {
 
   /** Until the next connection. Throws `error` if there is no use in one. */
   async pause(error?: unknown): Promise<void> {
+    if (this.#open && error === this.#cut) return; // it was ours to end
     const isBroken = this.#open && error instanceof GalleryUnavailable;
     const pause =
       error === undefined || isBroken

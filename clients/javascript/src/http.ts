@@ -1,7 +1,7 @@
 /** Sends requests with the caller's credential, and again where that helps. */
 
 import { errorFrom, GalleryError, GalleryUnavailable, notUnderstood } from "./errors.js";
-import { Retries, type RetryOptions, retrying } from "./retries.js";
+import { Retries, type RetryOptions } from "./retries.js";
 import type { Auth, GalleryOptions } from "./types.js";
 
 const RETRY_FOR_MS = 30_000;
@@ -71,9 +71,16 @@ export class Http {
     });
   }
 
-  /** `attempt` again and again, with the caller's `retryForMs` by default. */
-  retrying<T>(attempt: (tries: number) => Promise<T>, options: Retrying = {}): Promise<T> {
-    return retrying(attempt, { ...options, retryForMs: options.retryForMs ?? this.#retryForMs });
+  /** The result of `attempt`, tried again where that helps. It gets how often it was tried before. */
+  async retrying<T>(attempt: (tries: number) => Promise<T>, options: Retrying = {}): Promise<T> {
+    const retries = this.retries(options);
+    for (let tries = 0; ; tries++) {
+      try {
+        return await attempt(tries);
+      } catch (error) {
+        await retries.pause(error);
+      }
+    }
   }
 
   /** For loops of their own: `pause` between two tries, `succeeded` at each progress. */

@@ -52,19 +52,6 @@ export class Retries {
   }
 }
 
-/** The result of `attempt`, tried again where that helps. It gets how often it was tried before. */
-export async function retrying<T>(attempt: (tries: number) => Promise<T>, options: RetryOptions): Promise<T> {
-  const retries = new Retries(options);
-  for (let tries = 0; ; tries++) {
-    try {
-      options.signal?.throwIfAborted();
-      return await attempt(tries);
-    } catch (error) {
-      await retries.pause(error);
-    }
-  }
-}
-
 /** Rejects with the signal's reason as soon as that is aborted. */
 export function sleep(ms: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
