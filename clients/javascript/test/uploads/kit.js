@@ -1,7 +1,9 @@
 /** What the tests of uploads share: files, storages, tickets. */
 
+import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
+import { createGallery } from "gallery-client";
 
 /** Of a Gallery with a worker, which takes files of 64 MiB. */
 export const { GALLERY_URL } = process.env;
@@ -63,4 +65,23 @@ export async function failure(promise) {
     return error;
   }
   throw new Error("it has not failed");
+}
+
+/** Sends 8 MiB of the file and some, then stops; the path of the upload. */
+export async function uploadSome(proxy, file, storage, options = {}) {
+  const stop = new AbortController();
+  const gallery = createGallery({ url: proxy.url, storage });
+  const onProgress = (sent) => sent >= 8 * MIB && stop.abort();
+  assert.equal(
+    (await failure(gallery.upload(file, { ...options, onProgress, signal: stop.signal }))).name,
+    "AbortError",
+  );
+  return proxy.requests.find((request) => request.startsWith("PATCH")).split(" ")[1];
+}
+
+/** Uploads, and what the progress was. */
+export async function told(gallery, file, options = {}) {
+  const progress = [];
+  const image = await gallery.upload(file, { ...options, onProgress: (sent, total) => progress.push([sent, total]) });
+  return { image, progress };
 }

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, beforeEach, describe, test } from "node:test";
 import { createGallery, GalleryError } from "gallery-client";
-import { aPhoto, aTicket, failure, GALLERY_URL, MIB, noPicture, sha256 } from "./kit.js";
+import { aPhoto, aTicket, failure, GALLERY_URL, MIB, noPicture, sha256, told } from "./kit.js";
 import { canned, NetworkProxy } from "./proxy.js";
 
 const PROBLEM = JSON.stringify({ code: "overloaded", detail: "Later.", requestId: "r1" });
@@ -20,13 +20,6 @@ beforeEach(async () => {
 });
 
 after(() => proxy?.close());
-
-/** Uploads, and what the progress was. */
-async function told(gallery, file, options = {}) {
-  const progress = [];
-  const image = await gallery.upload(file, { ...options, onProgress: (sent, total) => progress.push([sent, total]) });
-  return { image, progress };
-}
 
 describe("a file", () => {
   for (const [kind, size] of [
