@@ -154,6 +154,16 @@ async def test_a_server_that_gives_no_ticket(app, uploads, a_photo):
     await uploads.expect_state("lake.jpg", "ready")
 
 
+async def test_the_script_for_tickets_is_loaded_again_when_it_did_not_come(uploads, a_photo):
+    await uploads.page.route("**/element/tickets.js", lambda route: route.abort())
+    await uploads.choose(a_photo())
+    await uploads.expect_state("lake.jpg", "failed")
+    await expect(uploads.row("lake.jpg")).to_contain_text("No connection to the server.")
+    await uploads.page.unroute("**/element/tickets.js")
+    await uploads.button("Try lake.jpg again").click()
+    await uploads.expect_state("lake.jpg", "ready")
+
+
 async def test_a_function_that_brings_tickets(app, uploads, a_photo):
     await uploads.element.evaluate(
         """(element) => {

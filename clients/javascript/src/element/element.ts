@@ -195,7 +195,7 @@ export class GalleryUploadElement extends FormControl {
   clear(): void {
     this.#uploads.clear();
     this.#view.notice("");
-    this.changed();
+    this.changed(true);
   }
 
   // --- as a part of a form -------------------------------------------------------------------------------------------
@@ -285,7 +285,10 @@ export class GalleryUploadElement extends FormControl {
       return byTickets(url, ticket ?? (({ files }) => postForTicket(ticketUrl, files)), waiting);
     };
     return later(gallery, () => {
-      connection ??= load();
+      connection ??= load().catch((error) => {
+        connection = undefined; // the next try loads it again
+        throw Object.assign(error, { code: "unavailable" });
+      });
       return connection;
     });
   }
