@@ -81,9 +81,10 @@ bench: .venv/dev.stamp  ## Measure: make bench [GROUPS="reads uploads"] [BASELIN
 		$(if $(ROUNDS),--rounds $(ROUNDS))
 
 .PHONY: docs
-docs: .venv/dev.stamp  ## Generate the API, CLI, settings, errors, performance and llms pages again, and check all pages
+docs: .venv/dev.stamp  ## Generate the API, CLI, settings, errors, performance and llms pages again, copy the examples, and check all pages
 	@for page in api commands configuration errors performance llms; do $(BIN)/python docs/make_$$page.py; done
 	@$(BIN)/python .ci/make_schema.py
+	@$(BIN)/python docs/copy_examples.py
 	$(BIN)/python tests/check_docs.py
 
 .PHONY: site

@@ -247,6 +247,8 @@ def check_generated() -> Iterator[str]:
         if not page.is_file() or page.read_text() != generator["page"]():
             yield f"{relative_name(page)} is not what {relative_name(script)} writes: run make docs"
     yield from find_undrawn(runpy.run_path(str(ROOT / "docs" / "site_hooks.py")))
+    for page in runpy.run_path(str(ROOT / "docs" / "copy_examples.py"))["stale"]():
+        yield f"{relative_name(page)} has a copy that is not what its example is: run make docs"
     yield from (f"{entry.variable} has no description" for entry in all_settings() if not entry.description)
 
 
