@@ -1,4 +1,4 @@
-"""The example `react`, in Chromium with a real Gallery: as its README says, but for the ports."""
+"""The examples `plain` and `react`, in Chromium with a real Gallery: as their READMEs say, but for the ports."""
 
 import asyncio
 import os
@@ -14,6 +14,7 @@ from javascript_apps import CLOSED, EXAMPLES, copy_client, gallery_for, serve_fi
 from page_actions import RENDER_TIMEOUT_MS, Visit, a_file
 
 REACT = EXAMPLES / "react"
+PLAIN = EXAMPLES / "plain"
 MAX_OWN_LINES = 120
 IS_SHOWN = "img => img.complete && img.naturalWidth > 0"
 NO_VIOLATIONS = "window.violations = []"
@@ -76,6 +77,21 @@ async def build_react(out: Path, gallery_url: str) -> None:
     )  # fmt: skip
     output, _ = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == 0, output.decode()
+
+
+async def test_plain_uploads_and_shows_photos_without_a_build(visit, environment, tmp_path):
+    site = tmp_path / "site"
+    (site / "node_modules" / "gallery-client").mkdir(parents=True)
+    copy_client(site)
+    with serve_files(site) as origin:
+        async with gallery_for(origin, environment, tmp_path / "gallery") as gallery:
+            page = (PLAIN / "index.html").read_text()
+            (site / "index.html").write_text(page.replace("http://127.0.0.1:3000", gallery.url))
+            await visit.page.goto(f"{origin}/index.html")
+            chooser = visit.page.locator("gallery-upload input[type=file]")
+            await chooser.set_input_files(a_file("lake.jpg", unique_photo()))
+            await expect_shown(visit.page.locator("#photos img"))
+            await finish(visit, tmp_path)
 
 
 def test_the_react_example_is_short():
