@@ -14,7 +14,7 @@ import javascript_client
 from make_schema import SCHEMA, head
 
 FOLDER = javascript_client.FOLDER
-MAX_PACKED_BYTES = 60_000
+MAX_PACKED_BYTES = 90_000
 TIMEOUT_SECONDS = 240  # attw unpacks and compiles all entries
 
 
