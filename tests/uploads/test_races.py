@@ -201,7 +201,7 @@ async def test_a_tail_whose_row_was_lost_is_removed(running, monkeypatch):
     gallery, client = running
     content = photos.a_jpeg()
     url = await tus.created(client, len(content))
-    fail_once(monkeypatch, "set_tail")
+    fail_once(monkeypatch, "set_tails")
     assert (await tus.patch(client, url, 0, content[:1000])).status_code == 503
     answer = await tus.patch(client, url, 0, content)
     assert answer.status_code == 204, answer.text

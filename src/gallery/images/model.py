@@ -174,9 +174,9 @@ def picture_key(image: ImageId, id_: str, format: str) -> str:  # noqa: A002  th
     return f"pictures/{image}/{id_}.{format}"
 
 
-def tail_key(upload: ImageId, holder: str) -> str:
+def tail_key(upload: ImageId, start: int, holder: str) -> str:
     """The key of the bytes that wait for the rest of their part, written by one request of an upload."""
-    return f"tails/{upload}/{holder}"
+    return f"tails/{upload}/{start}.{holder}"
 
 
 def from_row(row: Any) -> Image:

@@ -69,7 +69,7 @@ class Upload(Struct, frozen=True, kw_only=True):
     metadata: str
     part_bytes: int
     handle: str | None
-    tail_key: str | None
+    tail_key: str | None  # of the tails, in their order: see `tails.keys`
     stored: bool
     created_at: datetime
     expires_at: datetime

@@ -1,9 +1,11 @@
 """Writes the bytes of one request to the object store in parts, each recorded in its row once it is safe.
 
-A part has `Upload.part_bytes`. What is left over when the request ends, or breaks off, is the tail: an object of its
-own, with which the next request begins. So one machine holds at most one part of an upload, and only during a request.
+A part has `Upload.part_bytes`. What is left over when the request ends, or breaks off, is a tail (`tails`): an object
+of its own, which is read when the part is full. So one machine holds at most one part of an upload, and only during a
+request.
 """
 
+import asyncio
 import hashlib
 import os
 from typing import BinaryIO
@@ -16,10 +18,10 @@ from gallery.adapters.postgres.database import Connection, Database
 from gallery.errors import LongerThanSaid, TooManyAttempts, UploadBusy
 from gallery.failpoints import Failpoint
 from gallery.images import object_rows
-from gallery.images.model import tail_key
 from gallery.rendering.probe import SIGNATURE_BYTES, sniff
 from gallery.uploads import upload_rows
 from gallery.uploads.model import MAX_PARTS, Hold, replace
+from gallery.uploads.tails import Tail, digest, keys, new_tail, prepend, split, tails_of
 
 SPARE_PARTS = 100  # that an upload may put in vain, beside as many as it needs
 
@@ -38,14 +40,21 @@ class PartWriter:
         self._at_once = at_once
         self._parts: list[StoredPart] = []  # in the store, not recorded yet
         self._part: BinaryIO = objects.temporary_file(hold.upload.key)
-        self._start = hold.upload.received  # of the part in the file
+        self._start = hold.upload.received  # of the part, whose first bytes may be in tails
+        self._tails: list[Tail] = []  # their bytes come before those in the file
+        self._read_tails: list[Tail] = []  # their bytes are in the file, or in a part that is not recorded yet
         self._digest = hashlib.sha256()
         self._digested_from = hold.upload.received
 
     @property
     def position(self) -> int:
         """The offset at which the next byte belongs."""
-        return self._start + self._part.tell()
+        return self._start + self._size
+
+    @property
+    def _size(self) -> int:
+        """Of the unfinished part."""
+        return sum(tail.size for tail in self._tails) + self._part.tell()
 
     @property
     def sha256(self) -> str | None:
@@ -53,28 +62,22 @@ class PartWriter:
         return None if self._digested_from else self._digest.hexdigest()
 
     async def begin(self) -> None:
-        """Read the tail that the last request left. Raises `ObjectNotFound`, `ObjectStoreUnavailable`."""
-        if self.upload.tail_key is None:
-            return
-        size, blocks = await self._objects.open(self.upload.tail_key)
-        async for block in blocks:
-            self._part.write(block)
-            self._digest.update(block)
-        self._start -= size
-        self._digested_from = self._start
+        """Find the tails that earlier requests left. Raises `ObjectNotFound`, `ObjectStoreUnavailable`."""
+        self._tails = await tails_of(self.upload, self._objects)
+        self._start -= self._size
 
     async def write(self, block: bytes) -> None:
         """Raises `LongerThanSaid`, `NotAPicture`, `TooManyAttempts`, `UploadBusy`, `ObjectStoreUnavailable`."""
         length = self.upload.length
         if length is not None and self.position + len(block) > length:
             raise LongerThanSaid(size=length)
-        self._digest.update(block)
         view = memoryview(block)
         while view:
-            room = self.upload.part_bytes - self._part.tell()
+            room = self.upload.part_bytes - self._size
+            self._digest.update(view[:room])
             self._part.write(view[:room])
             view = view[room:]
-            if self._part.tell() == self.upload.part_bytes:
+            if self._size == self.upload.part_bytes:
                 await self._put_part()
 
     async def finish(self) -> None:
@@ -82,7 +85,7 @@ class PartWriter:
         whole = self.position == self.upload.size
         if whole and self.upload.handle is None and not self._parts:
             await self._put_whole()
-        elif self._part.tell() and (whole or self._parts_may_be_small()):
+        elif self._size and (whole or self._parts_may_be_small()):
             await self._put_part()
         await self._record()
         if self._part.tell() and not self.upload.complete:
@@ -95,7 +98,7 @@ class PartWriter:
         """Whether what is left over may be a part. The first one must show the format of the picture."""
         store = self._objects.multipart
         least = self.upload.part_bytes * MAX_PARTS // store.max_parts  # smaller ones could be too many
-        return store.min_part_bytes == 1 and self._part.tell() >= max(least, SIGNATURE_BYTES)
+        return store.min_part_bytes == 1 and self._size >= max(least, SIGNATURE_BYTES)
 
     def _most_numbers(self) -> int:
         """Of parts, for the whole upload. A part that was put in vain stays in the store, beside the quota."""
@@ -105,15 +108,17 @@ class PartWriter:
 
     async def _put_whole(self) -> None:
         """A file that is smaller than a part is put as any other object."""
+        await self._read(self._tails)
         size = self.position  # a put moves the file's position
         await self._objects.put(self.upload.key, self._part, self._headers())
         failpoints.hit(Failpoint.UPLOAD_PART_PUT)
         async with self._database.writing() as db:
             expires_at = await upload_rows.set_stored(db, self._hold, size)
-            await self._release_tail(db)
+            await self._release_tails(db)
         self.upload = replace(self.upload, received=size, stored=True, tail_key=None, expires_at=expires_at)
 
     async def _put_part(self) -> None:
+        await self._read(self._tails)
         handle = self.upload.handle or await self._begin_object()
         async with self._database.primary() as db:
             number = await upload_rows.take_number(db, self._hold)
@@ -135,17 +140,32 @@ class PartWriter:
         return handle
 
     async def _put_tail(self) -> None:
-        """All bytes after the last part, in an object of their own."""
-        key, received = tail_key(self.upload.id, self._hold.holder), self.position
+        """The bytes in the file, and those of tails that are not longer, in an object of their own."""
+        received = self.position
+        kept, joined = split(self._tails, self._part.tell())
+        await self._read(joined)
+        size = self._part.tell()
+        tail = new_tail(self.upload.id, self._hold.holder, received - size, size)
         async with self._database.primary() as db:
-            await upload_rows.reserve_tail(db, self._hold, key)
-        await self._objects.put(key, self._part)
+            await upload_rows.reserve_tail(db, self._hold, tail.key)
+        await self._objects.put(tail.key, self._part)
         failpoints.hit(Failpoint.UPLOAD_PART_PUT)
+        tail_keys = keys([*kept, tail])
         async with self._database.writing() as db:
-            expires_at = await upload_rows.set_tail(db, self._hold, key, received)
-            await self._release_tail(db)
+            expires_at = await upload_rows.set_tails(db, self._hold, tail_keys, received)
+            await self._release_tails(db)
         failpoints.hit(Failpoint.UPLOAD_PART_ADDED)
-        self.upload = replace(self.upload, received=received, tail_key=key, expires_at=expires_at)
+        self.upload = replace(self.upload, received=received, tail_key=tail_keys, expires_at=expires_at)
+
+    async def _read(self, tails: list[Tail]) -> None:
+        """Put the bytes of the last tails before those in the file."""
+        if not tails:
+            return
+        await prepend(self._part, tails, self._objects)
+        self._read_tails += tails
+        self._tails = self._tails[: -len(tails)]
+        if not self._tails and not self._start:  # from here on, the hash is that of the whole file
+            self._digest, self._digested_from = await asyncio.to_thread(digest, self._part), 0
 
     async def _record(self) -> None:
         """The parts that are in the store are part of the upload, and the tail is in them."""
@@ -153,14 +173,14 @@ class PartWriter:
             return
         async with self._database.writing() as db:
             expires_at = await upload_rows.add_parts(db, self._hold, self._parts, self._start)
-            await self._release_tail(db)
+            await self._release_tails(db)
         failpoints.hit(Failpoint.UPLOAD_PART_ADDED)
         self._parts = []
         self.upload = replace(self.upload, received=self._start, tail_key=None, expires_at=expires_at)
 
-    async def _release_tail(self, db: Connection) -> None:
-        if self.upload.tail_key is not None:
-            await object_rows.release_keys(db, [self.upload.tail_key])
+    async def _release_tails(self, db: Connection) -> None:
+        await object_rows.release_keys(db, [tail.key for tail in self._read_tails])
+        self._read_tails = []
 
     def _headers(self) -> DownloadHeaders:
         """By the first bytes. Raises `NotAPicture`, so that gigabytes of something else are not received."""

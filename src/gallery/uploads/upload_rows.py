@@ -61,7 +61,7 @@ RESERVE_TAIL = f"""
     INSERT INTO object (key, image_id, remove_after) SELECT $3, id, 'infinity' FROM upload WHERE {HELD} RETURNING key
 """
 TAILS = "SELECT key FROM object WHERE image_id = $1 AND key <> $2"
-SET_TAIL = f"""
+SET_TAILS = f"""
     UPDATE upload SET received = $3, tail_key = $4, held_until = now() + $5::interval, expires_at = now() + $6::interval
     WHERE {HELD} RETURNING expires_at
 """
@@ -159,7 +159,7 @@ async def take_number(db: Connection, hold: Hold) -> int:
 
 
 async def add_parts(db: Connection, hold: Hold, parts: Sequence[StoredPart], received: int) -> datetime:
-    """These parts are in the store, with all bytes before `received`; the tail is in them.
+    """These parts are in the store, with all bytes before `received`; the tails are in them.
 
     Returns when the upload expires, as do those below. Raises `UploadBusy`.
     """
@@ -179,9 +179,9 @@ async def release_tails(db: Connection, upload: Upload) -> None:
     await object_rows.release_keys(db, [row["key"] for row in await db.fetch(TAILS, upload.id, upload.key)])
 
 
-async def set_tail(db: Connection, hold: Hold, key: str | None, received: int) -> datetime:
-    """The bytes after the last part are in this object. Raises `UploadBusy`."""
-    found = await db.fetchval(SET_TAIL, *_held(hold), received, key, HOLD_PERIOD, RETENTION)
+async def set_tails(db: Connection, hold: Hold, keys: str, received: int) -> datetime:
+    """The bytes after the last part are in these objects (`tails.keys`). Raises `UploadBusy`."""
+    found = await db.fetchval(SET_TAILS, *_held(hold), received, keys, HOLD_PERIOD, RETENTION)
     expires_at: datetime = _require(found, hold)
     return expires_at
 
