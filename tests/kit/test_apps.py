@@ -3,9 +3,14 @@
 Nuxt and Astro are built by the Node of their own lock files: they need a newer one than Gallery's client does.
 """
 
+import asyncio
 import html
 import io
+import os
 import re
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -17,7 +22,7 @@ from playwright.async_api import Browser, expect
 from browsers import chromium
 from credentials import make_token
 from factories import post, unique_photo, wait_until_settled
-from gallery_processes import RunningGallery
+from gallery_processes import RunningGallery, free_port
 from http_clients import TLS_CONTEXT
 from javascript_apps import CLOSED, EXAMPLES, copy_client, gallery_for, serve_files
 from kit.packages import install_npm, run
@@ -26,6 +31,7 @@ from page_actions import RENDER_TIMEOUT_MS, Visit, a_file
 APPS = Path(__file__).parent / "apps"
 PICTURE = re.compile(r"https?://[\w.:]+/api/v1/images/[^\s\"'<>]+")
 BUILD_SECONDS = 400
+PRESETS = {"GALLERY_PRESETS__SMALL": "w=480", "GALLERY_PRESETS__LARGE": "w=1600"}
 
 
 async def install(app: Path) -> Path:
@@ -88,6 +94,27 @@ async def test_astro_pages_have_pictures_of_gallery(stack, photo):
     assert len(widths(sizes)) >= 4
 
 
+async def test_next_uploads_by_a_ticket_and_shows_presets(environment, tmp_path):
+    port = free_port()
+    origin = f"http://localhost:{port}"
+    async with gallery_for(origin, environment, tmp_path, **CLOSED, **PRESETS) as gallery:
+        variables = {"NEXT_PUBLIC_GALLERY_URL": gallery.url, "GALLERY_TOKEN": make_token("shop")}
+        async with next_app(port, **variables), chromium() as browser:
+            visit = await visit_page(browser, origin)
+            await visit.page.locator("gallery-upload input[type=file]").set_input_files(a_file("a.jpg", unique_photo()))
+            shown = visit.page.locator("main > img")
+            await shown.wait_for(timeout=RENDER_TIMEOUT_MS)
+            await visit.page.wait_for_function("document.querySelector('main > img').naturalWidth > 0")
+            assert (await shown.evaluate("img => img.currentSrc")).endswith("/picture?preset=small")
+            srcset = str(await shown.get_attribute("srcset"))
+            assert re.findall(r"\?(\S+) (640w|1920w)", srcset) == [
+                ("dpr=2&preset=small", "640w"),
+                ("dpr=2&preset=large", "1920w"),
+            ]
+            await visit.page.screenshot(path=tmp_path / "page.png")
+            assert await visit.find_errors() == []
+
+
 async def test_vue_uploads_and_shows_private_photos(environment, tmp_path):
     app, site = EXAMPLES / "vue", tmp_path / "site"
     site.mkdir()
@@ -110,3 +137,31 @@ async def visit_page(browser: Browser, url: str, token: str = "") -> Visit:
     visit = Visit(page)
     await page.goto(url)
     return visit
+
+
+@asynccontextmanager
+async def next_app(port: int, **environment: str) -> AsyncIterator[None]:
+    """The example, built and serving."""
+    app = EXAMPLES / "next"
+    program = ("node", await install(app) / "next" / "dist" / "bin" / "next")
+    given = {"NEXT_TELEMETRY_DISABLED": "1", **environment}
+    await run(*program, "build", cwd=app, seconds=BUILD_SECONDS, **given)
+    serving = await asyncio.create_subprocess_exec(
+        *program, "start", "--port", str(port), cwd=app, env={**os.environ, **given}, start_new_session=True
+    )
+    try:
+        async with asyncio.timeout(60), httpx.AsyncClient(verify=TLS_CONTEXT) as client:
+            while not await answers(client, f"http://localhost:{port}/"):
+                assert serving.returncode is None
+                await asyncio.sleep(0.1)
+        yield
+    finally:
+        os.killpg(serving.pid, signal.SIGTERM)
+        await serving.wait()
+
+
+async def answers(client: httpx.AsyncClient, url: str) -> bool:
+    try:
+        return (await client.get(url)).status_code == 200
+    except httpx.TransportError:
+        return False

@@ -1,0 +1,3 @@
+export default {
+  images: { loader: "custom", loaderFile: "./gallery-loader.js" },
+};
