@@ -2,9 +2,9 @@
 
 import { GalleryError } from "./errors.js";
 import { sleep } from "./retries.js";
-import type { EventType, Gallery, Image } from "./types.js";
+import type { EventOptions, Gallery, Image } from "./types.js";
 
-const TYPES: EventType[] = ["image.ready", "image.failed", "image.deleted"];
+const TYPES: NonNullable<EventOptions["types"]> = ["image.ready", "image.failed", "image.deleted"];
 const GATHER_MS = 50; // events come in groups: their images are read together
 const AGAIN_MS = 3000;
 const MOST_IDS = 50; // of one read

@@ -163,7 +163,8 @@ export interface GalleryEvent {
 }
 
 export interface EventOptions {
-  types?: EventType[];
+  /** By default all. `reset` comes in any case. */
+  types?: Exclude<EventType, "reset">[];
   imageId?: string;
   /** Begin after this event; by default with the next one that happens. `"0"`: with all that are kept. */
   lastEventId?: string;
