@@ -19,7 +19,7 @@ from factories import post, stored_keys
 from gallery.errors import ObjectStoreUnavailable
 from gallery.uploads import direct, part_writer
 from gallery.uploads.finishing import Finishing
-from gallery.uploads.service import ROUTE
+from gallery.uploads.idempotency import ROUTE
 from resumed import MIB, count, execute, large_photo, sweep, unfinished
 
 
