@@ -56,6 +56,10 @@ class Sender:
         return self.sent - self.refused - len(self.content)
 
     @property
+    def size(self) -> int:
+        return len(self.content)
+
+    @property
     def sha256(self) -> str:
         return hashlib.sha256(self.content).hexdigest()
 

@@ -7,8 +7,10 @@ import asyncio
 import os
 import random
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
 
 import asyncpg
 import httpx
@@ -16,6 +18,8 @@ import pytest
 
 import photos
 import tus_requests as tus
+from browser_senders import BrowserFile, a_page
+from browser_senders import send as send_by_page
 from factories import post
 from faults.balancer import HAPROXY, balancer
 from faults.leftovers import check_nothing_left
@@ -30,7 +34,8 @@ IN_FULL = os.environ.get("FAULTS") == "long"
 CONCURRENCY, SIZE = (32, 256 * MIB) if IN_FULL else (8, 40 * MIB)
 MAX_MORE_MEMORY = 64 * MIB
 PHOTOS, PHOTO_BYTES = (1000, 200_000) if IN_FULL else (40, 200_000)
-LARGE_PHOTOS, LARGE_BYTES = (8, 60 * MIB) if IN_FULL else (1, 30 * MIB)
+BROWSER_PHOTOS, BROWSER_BYTES = (52, 2_000_000) if IN_FULL else (5, 200_000)
+LARGE_PHOTOS, LARGE_BYTES = (8, 60_000_000) if IN_FULL else (1, 30_000_000)
 CUTS, KILLS = (10, 5) if IN_FULL else (4, 2)
 CHUNK = 64 * 1024
 CLIENTS = 8  # of the story, at the same time
@@ -94,7 +99,7 @@ async def test_many_large_uploads_at_once_take_little_memory_and_one_part_of_dis
 
 @pytest.mark.parametrize("store_environment", STORES if IN_FULL else ["files"], indirect=True)
 async def test_photos_arrive_once_through_cut_connections_and_killed_processes(store_environment, tmp_path):
-    """By scripts, half of them with tus and half direct."""
+    """By scripts, half of them with tus and half direct, and at the same time by a page in a browser."""
     port = str(free_port())
     async with (
         AsyncExitStack() as stack,
@@ -103,18 +108,31 @@ async def test_photos_arrive_once_through_cut_connections_and_killed_processes(s
     ):
         processes = Processes(store_environment, tmp_path, port, stack)
         await processes.start()
-        senders = list(make_senders(proxy.url))
-        disturbing = asyncio.create_task(disturb(senders, proxy, processes))
-        images = await send_all(senders)
-        await disturbing
-        assert len(set(images.values())) == len(senders), "none is missing, and none is there twice"
+        scripts, pages, paths = make_files(proxy.url, tmp_path)
+        async with a_page(proxy.url, tmp_path) as page:
+            disturbing = asyncio.create_task(disturb([*scripts, *pages], proxy, processes))
+            by_script, by_page = await asyncio.gather(
+                send_all(scripts), send_by_page(page, proxy.url, pages, paths, PART_BYTES)
+            )
+            await disturbing
+        images = by_script | {pages[number]: image for number, image in by_page.items()}
+        assert len(set(images.values())) == len(scripts) + len(pages), "none is missing, and none is there twice"
         await check_ready(store_environment, images)
-        lost = [sender for sender in senders if sender.sent_again]
-        assert lost, "nothing was cut"
-        assert max(sender.sent_again / sender.interruptions for sender in lost) <= PART_BYTES
-        again = sum(sender.sent_again for sender in lost)
-        print(f"{len(lost)} of {len(senders)} files were interrupted; {again / 1e6:.1f} MB sent again")  # noqa: T201
+        check_sent_again(scripts, "scripts")
+        check_sent_again(pages, "a browser")
         await check_nothing_left(store_environment)
+
+
+def check_sent_again(files: list[Sender] | list[BrowserFile], name: str) -> None:
+    lost = [file for file in files if file.sent_again]
+    assert lost, f"nothing of {name} was cut"
+    worst = max(file.sent_again / file.interruptions for file in lost)
+    assert worst <= PART_BYTES
+    again = sum(file.sent_again for file in lost)
+    print(  # noqa: T201  pytest shows it on demand
+        f"{name}: {len(lost)} of {len(files)} files were interrupted; {again / 1e6:.1f} MB sent again, "
+        f"{worst / 1e6:.2f} MB at most for one break"
+    )
 
 
 class Processes:
@@ -132,15 +150,22 @@ class Processes:
         await end_holds(self.environment)
 
 
-def make_senders(url: str) -> Iterator[Sender]:
+def make_files(url: str, folder: Path) -> tuple[list[Sender], list[BrowserFile], list[Path]]:
+    """Those of the scripts, and those of the page with their paths."""
     load = Load(url)
-    for number in range(PHOTOS):
-        yield Sender(url, padded(load, PHOTO_BYTES + number), chunk=CHUNK)
-    for _ in range(LARGE_PHOTOS):
-        yield Sender(url, padded(load, LARGE_BYTES), chunk=PART_BYTES)
+    scripts = [Sender(url, padded(load, PHOTO_BYTES + number), chunk=CHUNK) for number in range(PHOTOS)]
+    sizes = [LARGE_BYTES] * LARGE_PHOTOS + [BROWSER_BYTES + number for number in range(BROWSER_PHOTOS)]
+    random.shuffle(sizes)
+    pages, paths = [], []
+    for number, size in enumerate(sizes):
+        content, path = padded(load, size), folder / f"{number}.jpg"
+        path.write_bytes(content)
+        pages.append(BrowserFile(content))
+        paths.append(path)
+    return scripts, pages, paths
 
 
-async def send_all(senders: list[Sender]) -> dict[Sender, str]:
+async def send_all(senders: list[Sender]) -> dict[Any, str]:
     """The image of each. Every second client sends directly."""
     images: dict[Sender, str] = {}
     waiting = iter(enumerate(random.sample(senders, len(senders))))
@@ -155,11 +180,11 @@ async def send_all(senders: list[Sender]) -> dict[Sender, str]:
     return images
 
 
-async def disturb(senders: list[Sender], proxy: Proxy, processes: Processes) -> None:
+async def disturb(files: list[Sender | BrowserFile], proxy: Proxy, processes: Processes) -> None:
     """Two cuts, a kill, two cuts and so on, spread over the bytes that are to be sent."""
-    total, events = sum(len(sender.content) for sender in senders), CUTS + KILLS
+    total, events = sum(file.size for file in files), CUTS + KILLS
     for number in range(events):
-        while sum(sender.sent for sender in senders) < total * (number + 1) / (events + 1):
+        while sum(file.sent for file in files) < total * (number + 1) / (events + 1):
             await asyncio.sleep(0.005)
         if number % 3 == 2:
             await processes.kill_and_start()
@@ -167,9 +192,9 @@ async def disturb(senders: list[Sender], proxy: Proxy, processes: Processes) -> 
             proxy.reset_connections()
 
 
-async def check_ready(environment: dict[str, str], images: dict[Sender, str]) -> None:
+async def check_ready(environment: dict[str, str], images: dict[Any, str]) -> None:
     """All are READY with the bytes that were sent, and there are no others."""
-    expected = {(image, sender.sha256, "READY") for sender, image in images.items()}
+    expected = {(image, file.sha256, "READY") for file, image in images.items()}
     connection = await asyncpg.connect(environment["DATABASE_URL"])
     try:
         async with asyncio.timeout(900 if IN_FULL else 90):

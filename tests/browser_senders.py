@@ -1,0 +1,88 @@
+"""Files that a page in a browser sends by tus-js-client, through breaks, and counts what it sends again."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Page
+
+from browsers import chromium
+
+FOLDER = Path(__file__).parent / "supertest"
+ESBUILD = FOLDER / "node_modules/.bin/esbuild"
+AT_ONCE = 4  # files of the page
+RETRIES = 60
+
+SEND = """
+    window.send = (input, { endpoint, chunkSize, atOnce, retries }) => {
+        const waiting = [...input.files].entries(), images = {};
+        const one = (number, file) => new Promise((resolve, reject) => new tus.Upload(file, {
+            endpoint, chunkSize, retryDelays: Array(retries).fill(500), storeFingerprintForResuming: false,
+            metadata: { filename: file.name },
+            onBeforeRequest: (request) => {
+                if (request.getMethod() === "PATCH") progress(number, Number(request.getHeader("Upload-Offset")));
+            },
+            onProgress: (sent) => progress(number, sent),
+            onSuccess: ({ lastResponse }) => resolve(lastResponse.getHeader("Gallery-Image")),
+            onError: reject,
+        }).start());
+        const client = async () => {
+            for (const [number, file] of waiting) images[number] = await one(number, file);
+        };
+        return Promise.all(Array.from({ length: atOnce }, client)).then(() => images);
+    };
+"""
+
+
+class BrowserFile:
+    """A file of the page. `sent` and `sent_again` in bytes, as the page has handed them to its network."""
+
+    def __init__(self, content: bytes) -> None:
+        self.size = len(content)
+        self.sha256 = hashlib.sha256(content).hexdigest()
+        self.sent = self.sent_again = self.interruptions = 0
+        self._at = 0
+
+    def move(self, sent: int) -> None:
+        """The page has sent so much of the file, or goes on from there."""
+        if sent < self._at:
+            self.sent_again += self._at - sent
+            self.interruptions += 1
+        self.sent += max(0, sent - self._at)
+        self._at = sent
+
+
+async def bundle(folder: Path) -> str:
+    """tus-js-client as one script. Skips the test where it is not installed."""
+    if not ESBUILD.exists():
+        pytest.skip("The clients are not installed: tests/install-tools does that with npm")
+    file = folder / "bundle.js"
+    process = await asyncio.create_subprocess_exec(
+        str(ESBUILD), "uploaders.js", "--bundle", "--log-level=error", f"--outfile={file}", cwd=FOLDER
+    )
+    assert await process.wait() == 0
+    return file.read_text()
+
+
+@asynccontextmanager
+async def a_page(url: str, folder: Path) -> AsyncIterator[Page]:
+    """A page of this server's origin, with tus-js-client."""
+    script = await bundle(folder)
+    async with chromium() as browser:
+        page = await browser.new_page(bypass_csp=True)
+        await page.goto(f"{url}/livez")
+        await page.set_content("<input type=file multiple>")
+        await page.add_script_tag(content=script + SEND)
+        yield page
+
+
+async def send(page: Page, url: str, files: list[BrowserFile], paths: list[Path], chunk: int) -> dict[int, str]:
+    """The image of each file, by its number. Fails where the page gives up."""
+    await page.expose_function("progress", lambda number, sent: files[number].move(sent))
+    await page.set_input_files("input", paths)
+    options = {"endpoint": f"{url}/api/v1/uploads", "chunkSize": chunk, "atOnce": AT_ONCE, "retries": RETRIES}
+    found = await page.evaluate("(options) => send(document.querySelector('input'), options)", options)
+    return {int(number): image for number, image in found.items()}
