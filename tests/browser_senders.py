@@ -20,12 +20,17 @@ SEND = """
     window.send = (input, { endpoint, chunkSize, atOnce, retries }) => {
         const waiting = [...input.files].entries(), images = {};
         const one = (number, file) => new Promise((resolve, reject) => new tus.Upload(file, {
-            endpoint, chunkSize, retryDelays: Array(retries).fill(500), storeFingerprintForResuming: false,
+            endpoint, chunkSize, retryDelays: Array(retries).fill(1000), storeFingerprintForResuming: false,
             metadata: { filename: file.name },
             onBeforeRequest: (request) => {
                 if (request.getMethod() === "PATCH") progress(number, Number(request.getHeader("Upload-Offset")));
             },
             onProgress: (sent) => progress(number, sent),
+            onShouldRetry: (error) => {
+                const status = error.originalResponse?.getStatus() ?? 0;
+                if (status) refused(number);
+                return status === 0 || status === 409 || status === 423 || status >= 500;
+            },
             onSuccess: ({ lastResponse }) => resolve(lastResponse.getHeader("Gallery-Image")),
             onError: reject,
         }).start());
@@ -38,21 +43,33 @@ SEND = """
 
 
 class BrowserFile:
-    """A file of the page. `sent` and `sent_again` in bytes, as the page has handed them to its network."""
+    """A file of the page, with the bytes that the page has handed to its network.
+
+    `sent_again` are those that were lost with their connections; `refused` those of requests with an error as the
+    answer, such as 423 for as long as a killed process has its hold: a client has sent them before it reads it.
+    """
 
     def __init__(self, content: bytes) -> None:
         self.size = len(content)
         self.sha256 = hashlib.sha256(content).hexdigest()
-        self.sent = self.sent_again = self.interruptions = 0
+        self.sent = self.sent_again = self.refused = self.interruptions = 0
         self._at = 0
+        self._was_refused = False
 
     def move(self, sent: int) -> None:
         """The page has sent so much of the file, or goes on from there."""
-        if sent < self._at:
+        if sent < self._at and self._was_refused:
+            self.refused += self._at - sent
+        elif sent < self._at:
             self.sent_again += self._at - sent
             self.interruptions += 1
+        self._was_refused = False
         self.sent += max(0, sent - self._at)
         self._at = sent
+
+    def refuse(self) -> None:
+        """The request that was sent last has an error as its answer."""
+        self._was_refused = True
 
 
 async def bundle(folder: Path) -> str:
@@ -82,6 +99,7 @@ async def a_page(url: str, folder: Path) -> AsyncIterator[Page]:
 async def send(page: Page, url: str, files: list[BrowserFile], paths: list[Path], chunk: int) -> dict[int, str]:
     """The image of each file, by its number. Fails where the page gives up."""
     await page.expose_function("progress", lambda number, sent: files[number].move(sent))
+    await page.expose_function("refused", lambda number: files[number].refuse())
     await page.set_input_files("input", paths)
     options = {"endpoint": f"{url}/api/v1/uploads", "chunkSize": chunk, "atOnce": AT_ONCE, "retries": RETRIES}
     found = await page.evaluate("(options) => send(document.querySelector('input'), options)", options)
