@@ -46,7 +46,7 @@ container-test: setup  ## Build the image, run it, Compose and the Kubernetes fi
 
 .PHONY: kit-test
 kit-test: setup  ## Generate clients from the API's document, build the frameworks' apps, and use them; installs npm packages
-	KIT=yes $(BIN)/pytest tests/kit tests/clients/test_python_thousand.py
+	KIT=yes $(BIN)/pytest tests/kit tests/clients
 
 .PHONY: lint
 lint: .venv/dev.stamp  ## Check format, style, types, import contracts and docs

@@ -17,6 +17,7 @@ from playwright.async_api import Browser, BrowserContext, CDPSession, Page, Requ
 
 import photos
 from browsers import chromium
+from kit_only import kit_only
 
 MIB = 1024 * 1024
 SIZE = 20 * MIB
@@ -113,6 +114,7 @@ def camera_photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+@kit_only
 async def test_a_photo_of_30_mb_survives_a_cut_connection_and_a_reload_and_is_shown_live(uploading, camera_photo):
     page, size = uploading.page, camera_photo.stat().st_size
     await uploading.network(16 * MIB)
@@ -152,6 +154,7 @@ async def test_browsers_tell_the_progress_of_a_small_file(uploading, photo_file)
     assert progress[-1] == [4 * MIB, 4 * MIB]
 
 
+@kit_only
 async def test_a_browser_that_is_offline_waits_longer_than_a_call_is_tried(uploading, photo_file):
     await uploading.network(4 * MIB)
     await uploading.choose(photo_file)
@@ -164,6 +167,7 @@ async def test_a_browser_that_is_offline_waits_longer_than_a_call_is_tried(uploa
     assert uploading.begun == 1
 
 
+@kit_only
 async def test_a_connection_that_is_dead_without_a_word_is_given_up_after_a_minute(uploading, photo_file):
     await uploading.page.clock.install()
     await uploading.load()
@@ -195,6 +199,7 @@ async def test_two_tabs_with_the_same_file_end_with_one_image(uploading, context
     assert other.errors == []
 
 
+@kit_only
 async def test_without_secure_context_an_upload_goes_on_after_a_reload(uploading, photo_file):
     """Over plain HTTP browsers have no `crypto.subtle` and no `crypto.randomUUID`."""
     await uploading.page.add_init_script("""

@@ -13,6 +13,7 @@ from credentials import JWT_SECRET, bearer_headers, make_token
 from factories import post, wait_until_settled
 from gallery.wiring import open_processing
 from image_rows import insert_images
+from kit_only import kit_only
 from photos import distinct_photos
 
 
@@ -224,6 +225,7 @@ async def test_an_older_version_does_not_replace_a_newer_one(stack, http, open_p
     await expect_titles(page.page, "Newest")
 
 
+@kit_only
 async def test_nothing_is_lost_while_the_api_is_away(environment, tmp_path, open_page):
     """What other clients change meanwhile, by another process of the API, is told when it is back."""
     port = gallery_processes.free_port()
