@@ -18,7 +18,7 @@ from textwrap import dedent
 from typing import Any
 from urllib.parse import unquote
 
-from gallery.settings import all_settings
+from gallery.settings import CLIENT_VARIABLES, all_settings
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "gallery"
@@ -33,7 +33,6 @@ HEADING = re.compile(r"^#{1,6} +(.+?) *#*$", re.MULTILINE)
 CODE_REFERENCE = re.compile(r"([a-z_]+(?:/[a-z_]+)*/[a-z_]+\.py)(?:: ([\w.]+))?")
 VARIABLE = re.compile(r"\bGALLERY_[A-Z0-9_]*[A-Z0-9]\b")
 GLOSSARY_ENTRY = re.compile(r"^\| \*\*(.+?)\*\* \|", re.MULTILINE)
-CLIENT_VARIABLES = {"GALLERY_LINK_KEY", "GALLERY_TOKEN", "GALLERY_URL"}  # of the command gallery-client
 MAX_GLOSSARY_ENTRIES = 29
 MAX_SOURCE_LINES = 320
 LONG_ON_PURPOSE = re.compile(r"\b(?:Long|Longer than 320 lines) on purpose: \w.{10,}")
@@ -215,7 +214,7 @@ def unknown_variables(text: str) -> Iterator[str]:
     known = {entry.variable for entry in all_settings()}
     open_ended = tuple(entry.variable.removesuffix(entry.name) for entry in all_settings() if entry.open_ended)
     for variable in VARIABLE.findall(text):
-        if variable not in known | CLIENT_VARIABLES and not f"{variable}__".startswith(open_ended):
+        if variable not in known.union(CLIENT_VARIABLES) and not f"{variable}__".startswith(open_ended):
             yield f"{variable} is no setting"
 
 

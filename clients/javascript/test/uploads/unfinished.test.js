@@ -1,24 +1,10 @@
 /** Uploads that have begun and go on later, or by another request at the same time. */
 
 import assert from "node:assert/strict";
-import { after, beforeEach, describe, test } from "node:test";
+import { describe, test } from "node:test";
 import { createGallery } from "gallery-client";
+import { far, LARGE, near, proxy } from "./far.js";
 import { aPhoto, aStorage, GALLERY_URL, MIB, sha256, told, until, uploadSome } from "./kit.js";
-import { NetworkProxy } from "./proxy.js";
-
-const LARGE = 9 * MIB; // two chunks
-
-let proxy;
-let far; // a client behind the proxy
-const near = createGallery({ url: GALLERY_URL });
-
-beforeEach(async () => {
-  await proxy?.close();
-  proxy = await NetworkProxy.before(GALLERY_URL);
-  far = createGallery({ url: proxy.url, storage: null });
-});
-
-after(() => proxy?.close());
 
 describe("an unfinished upload", () => {
   test("goes on by another client with the same storage", async () => {

@@ -1,25 +1,13 @@
 /** Uploads by the JavaScript client in Node: small and large, over connections that break. */
 
 import assert from "node:assert/strict";
-import { after, beforeEach, describe, test } from "node:test";
+import { describe, test } from "node:test";
 import { createGallery, GalleryError } from "gallery-client";
+import { far, LARGE, near, proxy } from "./far.js";
 import { aPhoto, aTicket, failure, GALLERY_URL, MIB, noPicture, sha256, told } from "./kit.js";
-import { canned, NetworkProxy } from "./proxy.js";
+import { canned } from "./proxy.js";
 
 const PROBLEM = JSON.stringify({ code: "overloaded", detail: "Later.", requestId: "r1" });
-const LARGE = 9 * MIB; // two chunks
-
-let proxy;
-let far; // a client behind the proxy
-const near = createGallery({ url: GALLERY_URL });
-
-beforeEach(async () => {
-  await proxy?.close();
-  proxy = await NetworkProxy.before(GALLERY_URL);
-  far = createGallery({ url: proxy.url, storage: null });
-});
-
-after(() => proxy?.close());
 
 describe("a file", () => {
   for (const [kind, size] of [

@@ -1,7 +1,7 @@
 import { uploadTicket } from "gallery-client/server";
 import { server } from "../../../gallery.js";
 
-// Find out here who asks. A ticket is good for these photos alone, of at most 20 MB each, within ten minutes.
+// Check the visitor's session here. A ticket is good for these photos alone, of at most 20 MB each, within ten minutes.
 export async function POST(request) {
   const { files } = await request.json();
   const uses = Math.min(files, 20);
