@@ -62,7 +62,8 @@ def main() -> None:
     if missing:
         DIAGRAMS.mkdir(exist_ok=True)
         with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+            path = shutil.which("chromium-headless-shell") or shutil.which("chromium")
+            browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
             page = browser.new_page()
             page.set_content("<body></body>")
             page.add_script_tag(content=mermaid())

@@ -10,7 +10,7 @@ from typing import Any
 
 from playwright.async_api import Locator, Page, Route, expect
 
-from page_actions import RENDER_TIMEOUT_MS
+from page_actions import RENDER_TIMEOUT_MS, catch_file_choosers
 
 AXE = Path(__file__).parent / "supertest/node_modules/axe-core/axe.min.js"
 
@@ -47,6 +47,7 @@ class UploadPage:
 
     def __post_init__(self) -> None:
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        catch_file_choosers(self.page)
 
     @property
     def element(self) -> Locator:

@@ -38,9 +38,15 @@ class Visit:
         self.page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("response", lambda r: self.failed_responses.append((r.status, r.url)) if r.status >= 400 else None)
+        catch_file_choosers(self.page)
 
     async def find_errors(self) -> list[object]:
         return [*self.errors, *self.failed_responses, *await self.page.evaluate("window.violations")]
+
+
+def catch_file_choosers(page: Page) -> None:
+    """From the page's beginning: `expect_file_chooser` alone asks for them beside the click, which may come first."""
+    page.on("filechooser", lambda _chooser: None)
 
 
 def unique_name(word: str) -> str:

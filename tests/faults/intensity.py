@@ -1,6 +1,11 @@
-"""The intensity of the faults: the short form in every run of the tests, the long one by `make faults`."""
+"""How hard the faults are: long with `FAULTS=long`, as in `make faults`; with `FAULTS=short` all of them, briefly."""
 
+import os
 from typing import NamedTuple
+
+import pytest
+
+in_full_only = pytest.mark.skipif("FAULTS" not in os.environ, reason="make faults runs it")
 
 
 class Intensity(NamedTuple):

@@ -12,6 +12,7 @@ import pytest
 
 from faults.balancer import HAPROXY, Balancer, balancer
 from faults.checker import check
+from faults.intensity import in_full_only
 from faults.load import Load, ReceivedEvents, listen
 from faults.read_load import ReadLoad
 from gallery_processes import RunningProcess, free_port, run_gallery, wait_until_ready, worker
@@ -119,6 +120,7 @@ async def restart_workers(cluster: Cluster) -> None:
         await cluster.start_worker()
 
 
+@in_full_only
 async def test_a_kill_fails_no_read_and_a_rolling_restart_no_request(cluster):
     url = cluster.balancer.url
     async with with_clients(url) as (reads, listeners):

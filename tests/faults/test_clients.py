@@ -11,6 +11,7 @@ from uuid import uuid4
 import redis.asyncio as redis
 
 from faults.deployment import NO_SETTINGS, Deployment, check_survives
+from faults.intensity import in_full_only
 from faults.load import ReceivedEvents, listen
 from gallery.images.jobs import PROCESS_JOB
 from gallery.jobs.queue import Job
@@ -41,6 +42,7 @@ async def test_clients_break_off_during_their_uploads(deployment):
     await check_survives(deployment, fault)
 
 
+@in_full_only
 async def test_many_uploads_are_slow(deployment):
     """They use connections and spools but delay no other client; in the end they are answered."""
 
@@ -51,6 +53,7 @@ async def test_many_uploads_are_slow(deployment):
     await check_survives(deployment, fault)
 
 
+@in_full_only
 async def test_listeners_reconnect_through_all_failures_and_some_never_read(deployment):
     """Two hundred listeners reconnect at random, while the API, Valkey's memory and all connections are lost."""
 
@@ -76,6 +79,7 @@ async def test_listeners_reconnect_through_all_failures_and_some_never_read(depl
     await check_survives(deployment, fault)
 
 
+@in_full_only
 async def test_deletes_and_edits_race_the_workers(deployment):
     """A delete always wins; an edit keeps its title; versions only rise."""
 
@@ -93,6 +97,7 @@ async def test_deletes_and_edits_race_the_workers(deployment):
     await check_survives(deployment, fault)
 
 
+@in_full_only
 async def test_every_job_is_delivered_three_times(deployment):
     async def fault(deployment: Deployment) -> None:
         async with open_gallery(Settings.read(deployment.direct_environment)) as gallery:

@@ -7,6 +7,7 @@ import httpx
 import photos
 from credentials import JWT_SECRET, bearer_headers, make_token
 from faults.deployment import Deployment, check_survives
+from faults.intensity import in_full_only
 from gallery.settings import Settings
 from gallery.wiring import Gallery, open_gallery
 from http_clients import TLS_CONTEXT
@@ -19,6 +20,7 @@ READY_OWNERS = """
 """
 
 
+@in_full_only
 async def test_a_picture_that_exhausts_memory_among_many_healthy_ones(deployment):
     """It fails after three strikes; no other image has one."""
     deployment.environment["GALLERY_WORKER__MEMORY"] = str(RENDERER_MEMORY_BYTES)
@@ -34,6 +36,7 @@ async def test_a_picture_that_exhausts_memory_among_many_healthy_ones(deployment
     assert {row["image_id"] for row in struck} == deployment.load.failing
 
 
+@in_full_only
 async def test_small_pictures_are_not_starved_by_large_ones(deployment):
     """One owner's large pictures all wait before another's small ones are uploaded; then the owners alternate."""
     await deployment.start_api(GALLERY_ACCESS__JWT_SECRET=JWT_SECRET)

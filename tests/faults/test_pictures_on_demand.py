@@ -9,6 +9,7 @@ import psutil
 
 import photos
 from faults.deployment import Deployment
+from faults.intensity import in_full_only
 from gallery.settings import Settings
 from gallery.wiring import open_gallery
 from gallery_processes import api, free_port
@@ -32,6 +33,7 @@ async def test_two_hundred_clients_of_two_processes_cause_one_rendering(deployme
     assert await _count(deployment, OBJECTS) == 1
 
 
+@in_full_only
 async def test_the_api_dies_while_it_makes_a_picture(deployment):
     """With its claim, and between put and row: the next process makes the picture, and no object stays behind."""
     image = await _ready_image(deployment)

@@ -14,6 +14,7 @@ import pytest
 
 import photos
 from factories import post, unique_photo, wait_until_settled
+from faults.intensity import in_full_only
 from gallery.adapters.objects.files import ABANDONED_SECONDS, SPOOL_FOLDER
 from gallery_processes import GALLERY, RunningGallery, base_environment, dev, run_gallery
 from system_calls import Record, record_process, strace_command
@@ -77,6 +78,7 @@ async def test_a_backup_is_on_the_disk_before_it_reports_success(tmp_path):
     assert names[-1] == f"backups/{done['backup']}/manifest.json"
 
 
+@in_full_only
 async def test_after_a_power_cut_originals_are_whole_and_renditions_are_rendered_again(tmp_path):
     """The disk lost renditions that it had reported as written; unsynced files are cut off or gone."""
     photos_of = {}

@@ -12,6 +12,7 @@ import psutil
 
 import photos
 from faults.deployment import Deployment, check_survives, send_signal
+from faults.intensity import in_full_only
 from gallery_processes import RunningProcess
 from http_clients import TLS_CONTEXT
 
@@ -24,6 +25,7 @@ WORKER_OF = f"""
 """
 
 
+@in_full_only
 async def test_the_api_is_killed(deployment):
     async def fault(deployment: Deployment) -> None:
         for _ in range(deployment.intensity.api_kills):
@@ -48,6 +50,7 @@ async def test_the_api_dies_between_two_steps_of_an_upload_or_a_delete(deploymen
     await check_survives(deployment, fault)
 
 
+@in_full_only
 async def test_workers_are_killed_while_decoding(deployment):
     """The pictures are so large that a worker is always decoding one when it is killed."""
 
@@ -77,6 +80,7 @@ async def test_workers_die_between_two_steps_of_their_work(deployment):
     await check_survives(deployment, fault)
 
 
+@in_full_only
 async def test_a_worker_freezes_for_longer_than_its_lease(deployment):
     """After it continues, it must change no image of another worker."""
 
@@ -89,6 +93,7 @@ async def test_a_worker_freezes_for_longer_than_its_lease(deployment):
     await check_survives(deployment, fault)
 
 
+@in_full_only
 async def test_the_clocks_of_all_workers_are_an_hour_wrong(deployment, tmp_path):
     """Leases and pauses use the database's clock. Objects are files: S3 itself refuses clocks that are so far off."""
     clock = tmp_path / "clock.so"
@@ -105,6 +110,7 @@ async def test_the_clocks_of_all_workers_are_an_hour_wrong(deployment, tmp_path)
     await check_survives(deployment, fault, workers=clocks)
 
 
+@in_full_only
 async def test_all_processes_die_and_start_in_random_order(deployment):
     async def fault(deployment: Deployment) -> None:
         for _ in range(deployment.intensity.total_kills):

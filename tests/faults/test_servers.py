@@ -7,11 +7,13 @@ import asyncpg
 import redis.asyncio as redis
 
 from faults.deployment import Deployment, check_survives
+from faults.intensity import in_full_only
 from faults.load import Load
 
 # --- Valkey ---------------------------------------------------------------------------------------------------------
 
 
+@in_full_only
 async def test_valkey_is_flushed_with_many_pending(deployment):
     async def fault(deployment: Deployment) -> None:
         for worker in deployment.workers:
@@ -41,6 +43,7 @@ async def test_valkey_dies_and_comes_back_empty(deployment):
     await check_survives(deployment, fault)
 
 
+@in_full_only
 async def test_valkey_hangs(deployment):
     async def fault(deployment: Deployment) -> None:
         await asyncio.sleep(0.5)
@@ -52,6 +55,7 @@ async def test_valkey_hangs(deployment):
     await check_survives(deployment, fault)
 
 
+@in_full_only
 async def test_valkey_has_no_memory_left(deployment):
     async def fault(deployment: Deployment) -> None:
         await asyncio.sleep(0.5)
@@ -77,6 +81,7 @@ async def test_postgresql_is_killed_and_started_again(deployment):
     await check_survives(deployment, fault)
 
 
+@in_full_only
 async def test_postgresql_is_paused(deployment):
     async def fault(deployment: Deployment) -> None:
         await asyncio.sleep(0.5)
@@ -88,6 +93,7 @@ async def test_postgresql_is_paused(deployment):
     await check_survives(deployment, fault)
 
 
+@in_full_only
 async def test_postgresql_ends_its_connections(deployment):
     async def fault(deployment: Deployment) -> None:
         for _ in range(3):
@@ -102,6 +108,7 @@ async def test_postgresql_ends_its_connections(deployment):
     await check_survives(deployment, fault)
 
 
+@in_full_only
 async def test_postgresql_is_read_only(deployment):
     async def fault(deployment: Deployment) -> None:
         await asyncio.sleep(0.5)
@@ -120,6 +127,7 @@ async def test_postgresql_is_read_only(deployment):
 # --- S3 -------------------------------------------------------------------------------------------------------------
 
 
+@in_full_only
 async def test_s3_is_unavailable_during_uploads(deployment):
     async def fault(deployment: Deployment) -> None:
         await asyncio.sleep(0.5)
@@ -131,6 +139,7 @@ async def test_s3_is_unavailable_during_uploads(deployment):
     await check_survives(deployment, fault)
 
 
+@in_full_only
 async def test_s3_is_unavailable_during_rendering(deployment):
     """The API bypasses the proxy, so uploads succeed, and every fetch and put of a worker fails."""
 
@@ -144,6 +153,7 @@ async def test_s3_is_unavailable_during_rendering(deployment):
     await check_survives(deployment, fault, api={"S3_ENDPOINT": deployment.direct_environment["S3_ENDPOINT"]})
 
 
+@in_full_only
 async def test_s3_is_slow(deployment):
     async def fault(deployment: Deployment) -> None:
         deployment.store.delay_seconds = 0.1
@@ -152,6 +162,7 @@ async def test_s3_is_slow(deployment):
     await check_survives(deployment, fault)
 
 
+@in_full_only
 async def test_s3_resets_connections(deployment):
     async def fault(deployment: Deployment) -> None:
         for _ in range(round(deployment.intensity.outage_seconds / 0.1)):
@@ -161,6 +172,7 @@ async def test_s3_resets_connections(deployment):
     await check_survives(deployment, fault)
 
 
+@in_full_only
 async def test_s3_throttles(deployment):
     async def fault(deployment: Deployment) -> None:
         deployment.store.throttled_share = 0.7

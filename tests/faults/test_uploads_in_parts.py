@@ -12,6 +12,7 @@ import pytest
 from faults.checker import check
 from faults.conftest import INTENSITY
 from faults.deployment import Deployment
+from faults.intensity import in_full_only
 from faults.leftovers import check_nothing_left
 from faults.load import ReceivedEvents, listen
 from faults.part_load import PART_BYTES, Sender, padded
@@ -116,6 +117,7 @@ async def execute(deployment: Deployment, statement: str, *values: object) -> in
         await connection.close()
 
 
+@in_full_only
 async def test_the_api_is_killed_in_the_middle(uploading):
     """What a process had in its hands is at most one part of each upload."""
     by_tus = [make_sender(uploading, share) for share in SHARES]
@@ -151,6 +153,7 @@ async def test_the_api_dies_between_two_steps(request, uploading):
 
 
 @on_s3
+@in_full_only
 async def test_the_pauses_of_tus_js_client_outlast_a_killed_process(uploading):
     """The upload is held for as long as it can be when its process dies, and the client never gives up."""
     sender = Sender(uploading.url, padded(uploading.load, SIZE), pause_at=SIZE // 2, pauses=TUS_JS_PAUSES)
@@ -166,6 +169,7 @@ async def test_the_pauses_of_tus_js_client_outlast_a_killed_process(uploading):
 
 
 @on_s3_at_least
+@in_full_only
 async def test_two_processes_take_turns(uploading):
     """A second process takes the upload over from a killed one; and one client by both of them makes one image."""
     async with api(uploading.environment, uploading.logs, PORT=str(free_port())) as other, checked(uploading) as start:
@@ -199,6 +203,7 @@ async def check_two_clients(
 
 
 @on_s3
+@in_full_only
 async def test_the_store_is_lost(uploading):
     """It refuses connections, and then it freezes."""
     senders = [make_sender(uploading, 0.5), make_sender(uploading, 0.2, chunk=3 * MIB)]
@@ -221,6 +226,7 @@ async def test_the_store_is_lost(uploading):
 
 
 @on_s3_at_least
+@in_full_only
 async def test_the_database_is_lost(uploading):
     by_tus, directly = make_sender(uploading, 0.5), make_sender(uploading, 0.5)
     async with checked(uploading) as start:

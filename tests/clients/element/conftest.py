@@ -10,7 +10,7 @@ from playwright.async_api import Browser, Route
 
 import javascript_client
 import photos
-from browsers import chromium
+from browsers import STILL, chromium
 from element_pages import POLICY, RECORD, UploadPage, html, serve_kit
 
 OpenUploads: TypeAlias = Callable[..., Awaitable[UploadPage]]
@@ -40,7 +40,7 @@ async def open_uploads(browser: Browser, stack, kit) -> AsyncIterator[OpenUpload
         url: str = stack.url,
         **context: Any,
     ) -> UploadPage:
-        contexts = await browser.new_context(viewport={"width": 900, "height": 900}, **context)
+        contexts = await browser.new_context(viewport={"width": 900, "height": 900}, **{**STILL, **context})
         page = await contexts.new_page()
         await page.add_init_script(RECORD)
         await serve_kit(page, url, kit)

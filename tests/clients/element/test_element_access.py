@@ -165,16 +165,17 @@ async def test_buttons_are_large_enough_and_nothing_is_cut_off(open_uploads, a_p
     assert wide <= 320
 
 
-@pytest.mark.parametrize(("setting", "selector"), [("reduced_motion", "progress"), ("forced_colors", "button")])
-async def test_what_the_visitor_has_set(open_uploads, a_photo, setting, selector):
-    value = {"reduced_motion": "reduce", "forced_colors": "active"}[setting]
-    uploads = await open_uploads(**{setting: value})
+@pytest.mark.parametrize("motion", ["reduce", "no-preference"])
+@pytest.mark.parametrize(("colors", "selector"), [("none", "progress"), ("active", "button")])
+async def test_what_the_visitor_has_set(open_uploads, a_photo, motion, colors, selector):
+    uploads = await open_uploads(reduced_motion=motion, forced_colors=colors)
     await uploads.page.route("**/api/v1/images", lambda route: None)
     await uploads.choose(a_photo("1.jpg"))
     await expect(uploads.rows).to_have_count(1)
+    await uploads.element.evaluate("(e) => e.shadowRoot.querySelector('progress').removeAttribute('value')")
     animation, border = await uploads.element.evaluate(STYLE, selector)
-    assert animation == "none"
-    assert border != "rgba(0, 0, 0, 0)" or setting != "forced_colors"
+    assert (animation == "none") == (motion == "reduce" or selector == "button")
+    assert border != "rgba(0, 0, 0, 0)" or colors == "none"
 
 
 async def test_a_thousand_files_leave_the_page_responsive(uploads, tmp_path):

@@ -16,7 +16,7 @@ import pyvips
 from playwright.async_api import Browser, BrowserContext, CDPSession, Page, Request, expect
 
 import photos
-from browsers import chromium
+from browsers import STILL, chromium
 from kit_only import kit_only
 
 MIB = 1024 * 1024
@@ -79,7 +79,7 @@ async def browser() -> AsyncIterator[Browser]:
 
 @pytest.fixture
 async def context(browser, page_origin, large_stack) -> AsyncIterator[BrowserContext]:
-    context = await browser.new_context(base_url=f"{page_origin}?url={large_stack.url}")
+    context = await browser.new_context(base_url=f"{page_origin}?url={large_stack.url}", **STILL)
     yield context
     await context.close()
 

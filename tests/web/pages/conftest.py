@@ -8,7 +8,7 @@ import httpx
 import pytest
 from playwright.async_api import Browser
 
-from browsers import chromium
+from browsers import STILL, chromium
 from page_actions import Visit
 
 RECORD_VIOLATIONS = """
@@ -29,7 +29,7 @@ async def browser() -> AsyncIterator[Browser]:
 @pytest.fixture
 async def visit(browser: Browser, stack) -> AsyncIterator[Visit]:
     """The gallery's page, loaded and listening."""
-    context = await browser.new_context(base_url=stack.url, viewport={"width": 1280, "height": 860})
+    context = await browser.new_context(base_url=stack.url, viewport={"width": 1280, "height": 860}, **STILL)
     page = await context.new_page()
     await page.add_init_script(RECORD_VIOLATIONS)
     visit = Visit(page)
@@ -46,7 +46,8 @@ async def open_page(browser: Browser) -> AsyncIterator[OpenPage]:
     async with AsyncExitStack() as stack:
 
         async def visit(url: str, **more: Any) -> Visit:
-            context = await browser.new_context(base_url=url, viewport={"width": 1280, "height": 900}, **more)
+            size = {"width": 1280, "height": 900}
+            context = await browser.new_context(base_url=url, viewport=size, **{**STILL, **more})
             stack.push_async_callback(context.close)
             page = await context.new_page()
             await page.add_init_script(RECORD_VIOLATIONS)
