@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import sys
 from pathlib import Path
 
 from gallery.errors import DamagedPicture
@@ -17,6 +18,10 @@ def die():
 
 def exhaust_memory():
     return len(bytearray(4 * MEMORY_BYTES))
+
+
+def loaded_packages() -> set[str]:
+    return {name.partition(".")[0] for name in sys.modules}
 
 
 def raise_damaged():

@@ -3,8 +3,11 @@
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 import time
 from concurrent.futures import Future
+from pathlib import Path
 
 import psutil
 import pytest
@@ -20,7 +23,23 @@ from gallery.errors import (
     RendererUnavailable,
 )
 from gallery.renderers.pool import RendererPool, open_renderers
-from gallery_processes import command_line
+from gallery_processes import base_environment, command_line
+
+PROGRAM = """
+import asyncio
+import sys
+from pathlib import Path
+
+from gallery.__main__ import main  # as the program that pip writes
+
+if __name__ == "__main__":
+    from child_functions import MEMORY_BYTES, loaded_packages
+    from gallery.renderers.pool import open_renderers
+
+    folder = Path(sys.argv[1])
+    with open_renderers(1, deadline=20, memory=MEMORY_BYTES, scratch=folder, denied=folder / "data") as pool:
+        print(*asyncio.run(pool.run(loaded_packages)))
+"""
 
 
 @pytest.fixture
@@ -44,6 +63,17 @@ def test_without_an_installed_distribution_the_error_explains_it(tmp_path, monke
 
 async def test_work_runs_in_another_process(pool):
     assert await pool.run(os.getpid) != os.getpid()
+
+
+def test_a_child_of_the_installed_program_loads_no_more_than_it_renders_with(tmp_path):
+    program = tmp_path / "program"
+    program.write_text(PROGRAM)
+    environment = {**base_environment(), "PYTHONPATH": str(Path(__file__).parents[1])}
+    arguments = [sys.executable, program, tmp_path]
+    answer = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=60, check=True)
+    loaded = set(answer.stdout.split())
+    assert {"gallery", "pebble"} <= loaded
+    assert not loaded & {"litestar", "httpx", "redis", "rich", "structlog", "typer"}
 
 
 async def test_an_error_of_a_child_keeps_its_facts(pool):

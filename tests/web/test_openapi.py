@@ -41,7 +41,7 @@ schemathesis.serializer.alias("application/offset+octet-stream", "application/oc
 RAW_TYPES = (*PICTURE_TYPES, "application/octet-stream")
 STREAMING = {"streamEvents"}  # see test_the_stream_is_as_described
 GENERATOR_SETTINGS = settings(
-    max_examples=25,
+    max_examples=12,
     deadline=timedelta(seconds=10),
     derandomize=False,
     database=None,

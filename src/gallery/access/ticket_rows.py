@@ -21,7 +21,8 @@ ADD = """
     VALUES ($1, $2, $3, $4, $5, $6, $6, $7, $8, $9, $10, $11, now() + $12::interval)
 """
 FIND = """
-    SELECT *, extract(epoch FROM expires_at - now())::double precision AS seconds_left,
+    SELECT id, hash, owner, api_key_id, signing_key_id, uses_left, max_bytes, types, visibility, tags, lane, revoked_at,
+           extract(epoch FROM expires_at - now())::double precision AS seconds_left,
            ARRAY(SELECT image_id::text FROM upload_ticket_image WHERE ticket_id = id) AS image_ids
     FROM upload_ticket WHERE id = $1
 """

@@ -6,10 +6,7 @@ its worker decides when it ends. It ends by itself when its worker has died.
 
 import asyncio
 import os
-import resource
-import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
@@ -30,7 +27,7 @@ from gallery.errors import (
     RendererTimedOut,
     RendererUnavailable,
 )
-from gallery.renderers.confinement import confine
+from gallery.renderers.child import prepare_child
 from gallery.renderers.results import RestrictedContext, UntrustedObject
 
 log = structlog.get_logger(__name__)
@@ -117,7 +114,7 @@ def open_renderers(
         return ProcessPool(
             max_workers=size,
             max_tasks=MAX_TASKS,
-            initializer=_prepare_child,
+            initializer=prepare_child,
             initargs=(os.getpid(), memory, scratch, denied, niceness),
             context=context,
         )
@@ -155,19 +152,3 @@ def _retire(pool: ProcessPool, deadline: float) -> None:
     with suppress(TimeoutError):  # of the lost job, which never ends
         pool.join(timeout=deadline)
     _stop(pool)
-
-
-def _prepare_child(parent: int, memory: int, scratch: Path, denied: Path, niceness: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    os.nice(niceness)
-    resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    confine(scratch, denied)
-    threading.Thread(target=_exit_with_parent, args=(parent,), daemon=True).start()
-
-
-def _exit_with_parent(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(0)

@@ -13,7 +13,7 @@ from gallery.images.model import ImageId, new_id, original_key
 from gallery.settings import UploadSettings
 from gallery.uploads.idempotency import find_response, fingerprint, key_of
 from gallery.uploads.model import NewUpload, Upload, part_size
-from gallery.uploads.upload_rows import RESERVE, RETENTION, from_row
+from gallery.uploads.upload_rows import ALL_COLUMNS, RESERVE, RETENTION, from_row
 
 LOCK_OWNER = "SELECT pg_advisory_xact_lock(hashtextextended('upload of ' || $1, 0))"
 
@@ -33,18 +33,18 @@ COUNT_UNDER_WAY = """
     ) AS found
 """
 USED_BYTES = f"SELECT coalesce((SELECT bytes FROM storage WHERE owner = $1), 0) + {under_way('$1')}"
-INSERT = """
+INSERT = f"""
     INSERT INTO upload (id, owner, ticket_id, protocol, size, announced, file_name, fields, sha256, idempotency_key,
                         metadata, part_bytes, expires_at)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, now() + $13::interval) RETURNING *
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, now() + $13::interval) RETURNING {ALL_COLUMNS}
 """
-END_ANSWERED = """
+END_ANSWERED = f"""
     UPDATE upload SET size = $2, received = $2, ended_at = now(), image_id = $3, duplicate = $4
-    WHERE id = $1 RETURNING *
+    WHERE id = $1 RETURNING {ALL_COLUMNS}
 """
 WITH_KEY = "owner = $1 AND ticket_id IS NOT DISTINCT FROM $2::uuid AND idempotency_key = $3"
 FREE_KEY = f"UPDATE upload SET idempotency_key = NULL WHERE {WITH_KEY} AND expires_at <= now()"
-FIND_BY_KEY = f"SELECT * FROM upload WHERE {WITH_KEY} AND refusal IS NULL"
+FIND_BY_KEY = f"SELECT {ALL_COLUMNS} FROM upload WHERE {WITH_KEY} AND refusal IS NULL"
 
 
 async def find_begun(db: Connection, caller: Caller, new: NewUpload) -> Upload | None:
