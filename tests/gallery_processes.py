@@ -22,12 +22,15 @@ PORTS = range(10_000, 20_000)  # below those from which the kernel takes one for
 MAX_XDIST_WORKERS = 8  # of pytest-xdist, of which each has its own ports
 _given: set[int] = set()
 
+STOP_SECONDS = 35  # longer than a server waits for its requests
+
 GALLERY = Path(sys.executable).parent / "gallery"
 
 
 def base_environment() -> dict[str, str]:
     """The environment that a process needs, without settings of Gallery."""
-    return {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
+    return {**kept, "PYTHONFAULTHANDLER": "1"}
 
 
 @dataclass
@@ -189,12 +192,12 @@ async def _end(process: asyncio.subprocess.Process) -> None:
     below = psutil.Process(process.pid).children(recursive=True)
     process.terminate()
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(STOP_SECONDS):
             await process.wait()
     except TimeoutError:
-        process.kill()
+        process.send_signal(signal.SIGABRT)  # its log then says where it was
         await process.wait()
-        raise AssertionError("a process did not end within 20 s of SIGTERM") from None
+        raise AssertionError(f"a process did not end within {STOP_SECONDS} s of SIGTERM") from None
     finally:
         for child in below:
             if child.is_running():

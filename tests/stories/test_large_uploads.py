@@ -109,13 +109,11 @@ async def test_photos_arrive_once_through_cut_connections_and_killed_processes(s
         processes = Processes(store_environment, tmp_path, port, stack)
         await processes.start()
         scripts, pages, paths = make_files(proxy.url, tmp_path)
-        async with a_page(proxy.url, tmp_path) as page:
-            disturbing = asyncio.create_task(disturb([*scripts, *pages], proxy, processes))
-            by_script, by_page = await asyncio.gather(
-                send_all(scripts), send_by_page(page, proxy.url, pages, paths, PART_BYTES)
-            )
-            await disturbing
-        images = by_script | {pages[number]: image for number, image in by_page.items()}
+        async with a_page(proxy.url, tmp_path) as page, asyncio.TaskGroup() as tasks:
+            tasks.create_task(disturb([*scripts, *pages], proxy, processes))
+            by_script = tasks.create_task(send_all(scripts))
+            by_page = tasks.create_task(send_by_page(page, proxy.url, pages, paths, PART_BYTES))
+        images = by_script.result() | {pages[number]: image for number, image in by_page.result().items()}
         assert len(set(images.values())) == len(scripts) + len(pages), "none is missing, and none is there twice"
         await check_ready(store_environment, images)
         check_sent_again(scripts, "scripts")

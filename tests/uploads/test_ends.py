@@ -4,6 +4,8 @@ import asyncio
 import hashlib
 import os
 import subprocess
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,9 @@ import tus_requests as tus
 from conftest import running_application
 from credentials import create_upload_ticket, upload_headers
 from factories import post, stored_keys
+from gallery.access.model import Caller, Owner, Scope
+from gallery.adapters.objects.reader import RangeReader
+from gallery.background import cancel_and_wait
 from gallery.errors import ObjectStoreUnavailable
 from gallery.uploads import direct, part_writer
 from gallery.uploads.finishing import Finishing
@@ -66,6 +71,27 @@ async def test_uploads_that_cannot_end_are_not_in_the_way_of_others(running, mon
     assert (await tus.head(client, good)).headers["Gallery-Image"]
     answer = await client.get(lost[0])
     assert (answer.status_code, answer.json()["code"]) == (404, "upload_not_found")
+
+
+async def test_a_process_can_stop_while_it_looks_at_an_upload(running, monkeypatch):
+    """A thread reads the picture and waits for the event loop, which must not wait for the thread."""
+    gallery, client = running
+    url = await without_end(client, monkeypatch, photos.a_jpeg(), {})
+    reading = threading.Event()
+
+    def read_slowly(*_: object) -> int:
+        reading.set()
+        time.sleep(3)
+        return 0
+
+    monkeypatch.setattr(RangeReader, "readinto", read_slowly)
+    caller = Caller(owner=Owner("maya"), scopes=frozenset(Scope))
+    settling = asyncio.create_task(gallery.resumable_uploads.settle(caller, url.rpartition("/")[2]))
+    assert await asyncio.to_thread(reading.wait, 10)
+    begun = time.monotonic()
+    await cancel_and_wait(settling)
+    assert settling.cancelled()
+    assert time.monotonic() - begun < 2, "the event loop has waited for the thread"
 
 
 async def test_the_sweep_ends_an_upload_of_which_it_forgets_the_idempotency_key(running, monkeypatch):

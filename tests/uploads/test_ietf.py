@@ -187,6 +187,21 @@ async def test_a_page_with_a_ticket(running):
     await check(client, await ietf.append(client, url, 0, PHOTO, ticket, last=True), PHOTO)
 
 
+async def test_a_file_that_turns_out_too_large_leaves_nothing_at_the_store(running):
+    """Without a `Content-Length`: its parts were begun by the request that is refused."""
+    gallery, client = running
+    ticket = upload_headers((await create_upload_ticket(client, maxBytes=10 * MIB))["ticket"])
+    content = large_photo(20 * MIB)
+
+    async def blocks() -> AsyncIterator[bytes]:
+        for start in range(0, len(content), MIB):
+            yield content[start : start + MIB]
+
+    url = await ietf.created(client, headers=ticket)
+    assert (await ietf.append(client, url, 0, blocks(), ticket)).status_code == 413
+    assert await unfinished(gallery) == []
+
+
 # --- steps ------------------------------------------------------------------------------------------------------------
 
 

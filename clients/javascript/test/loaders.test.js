@@ -129,11 +129,8 @@ test("astro: URL, srcset and attributes", async () => {
     position: "50% 20%",
     class: "wide",
   };
-  assert.equal(astro.getURL(image, config), `${IMAGE}/picture?fit=cover&h=300&q=50&w=400`);
-  assert.equal(
-    astro.getURL({ ...image, fit: "cover" }, config),
-    `${IMAGE}/picture?fit=cover&focus=0.5,0.2&h=300&q=50&w=400`,
-  );
+  for (const given of [image, { ...image, fit: "cover" }])
+    assert.equal(astro.getURL(given, config), `${IMAGE}/picture?fit=cover&focus=0.5,0.2&h=300&q=50&w=400`);
   assert.equal(
     astro.getURL({ ...image, fit: "contain", quality: 81 }, config),
     `${IMAGE}/picture?fit=inside&h=300&q=81&w=400`,
@@ -141,7 +138,7 @@ test("astro: URL, srcset and attributes", async () => {
   assert.equal(astro.getURL({ ...image, src: { src: "/_astro/logo.png" } }, config), "/_astro/logo.png");
   const [small] = astro.getSrcSet(image);
   assert.equal(small.descriptor, "200w");
-  assert.equal(astro.getURL(small.transform, config), `${IMAGE}/picture?fit=cover&h=150&q=50&w=200`);
+  assert.equal(astro.getURL(small.transform, config), `${IMAGE}/picture?fit=cover&focus=0.5,0.2&h=150&q=50&w=200`);
   const dense = astro.getSrcSet({ ...image, widths: undefined, densities: [1.5, "2x"] });
   assert.deepEqual(
     dense.map(({ transform, descriptor }) => [transform.width, transform.height, descriptor]),
@@ -163,4 +160,29 @@ test("astro: URL, srcset and attributes", async () => {
 test("astro: a service that signs", async () => {
   const service = galleryService({ url: HOST, sign: async ({ image, query }) => `https://signed/${image}?${query}` });
   assert.equal(await service.getURL({ src: ID, width: 40 }), `https://signed/${ID}?w=40`);
+});
+
+test("an own URL without a host gets the address of Gallery", () => {
+  const path = `/api/v1/images/${ID}/original`;
+  assert.equal(galleryLoader({ url: HOST })({ src: path, width: 320 }), `${IMAGE}/picture?w=320`);
+  assert.equal(generate(ID, { width: 320 }, { url: HOST }), `${IMAGE}/picture?w=320`);
+});
+
+test("values of CSS become those of Gallery", () => {
+  const url = (wanted) => astro.getURL({ src: ID, width: 40, height: 30, ...wanted }).split("?")[1];
+  const focus = (position) => url({ fit: "cover", position });
+  assert.equal(focus("left top"), "fit=cover&focus=0,0&h=30&w=40");
+  assert.equal(focus("bottom right"), "fit=cover&focus=1,1&h=30&w=40");
+  assert.equal(focus("center 25%"), "fit=cover&focus=0.5,0.25&h=30&w=40");
+  assert.equal(focus("top"), "fit=cover&focus=top&h=30&w=40");
+  for (const other of ["10px 20px", "right 3em bottom 5em", ""]) assert.equal(focus(other), "fit=cover&h=30&w=40");
+  assert.equal(url({ position: "top" }), "fit=cover&focus=top&h=30&w=40", "with both sides, it is cut");
+  assert.equal(url({ fit: "contain", background: "#fA0" }), "bg=ffAA00&fit=inside&h=30&w=40");
+  assert.equal(getImage(ID, { modifiers: { width: "100%", format: "a b" } }).url.split("?")[1], "format=a%20b");
+});
+
+test("a file of the site keeps its sides", () => {
+  const src = { src: "/_astro/hill.hash.jpg", width: 800, height: 600 };
+  const { width, height } = astro.getHTMLAttributes({ src, alt: "A hill" });
+  assert.deepEqual([width, height], [800, 600]);
 });

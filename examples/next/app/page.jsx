@@ -6,11 +6,12 @@ export const dynamic = "force-dynamic"; // the list is of this moment
 
 export default async function Page() {
   const { images } = await gallery.images.page({ status: "READY", limit: 24 });
+  const photos = images.filter(({ visibility }) => visibility === "public"); // visitors may see no others
   return (
     <main>
       <h1>Photos</h1>
       <Upload />
-      {images.map(({ id, alt, title, width, height }) => (
+      {photos.map(({ id, alt, title, width, height }) => (
         <Image
           key={id}
           src={id}

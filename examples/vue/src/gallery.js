@@ -30,7 +30,10 @@ export function useImages(filter) {
   };
   let reading = Promise.resolve(); // one after the other: the newest answer stays
   const read = () => {
-    const load = async () => ({ images: images.value } = await gallery.images.page({ ...filter, signal }));
+    const load = async () => {
+      ({ images: images.value } = await gallery.images.page({ ...filter, signal }));
+      error.value = undefined;
+    };
     reading = reading.then(load).catch(fail);
     return reading;
   };

@@ -18,6 +18,7 @@ from gallery.adapters.objects.content import DownloadHeaders
 from gallery.adapters.objects.parts import PartRequest, StoredPart
 from gallery.adapters.objects.store import ObjectStore
 from gallery.adapters.postgres.database import Database
+from gallery.background import cancel_and_wait
 from gallery.errors import (
     LinkNotValid,
     LongerThanSaid,
@@ -147,9 +148,7 @@ class DirectUploads:
 
     async def close(self) -> None:
         """Ends the checks under way: another process, or a later request, does them again."""
-        for checking in list(self._checking.values()):
-            checking.cancel()
-        await asyncio.gather(*self._checking.values(), return_exceptions=True)
+        await cancel_and_wait(*self._checking.values())
 
     async def _begin(self, upload: Upload) -> Upload:
         headers = DownloadHeaders(UNKNOWN_TYPE, upload.file_name or upload.id)

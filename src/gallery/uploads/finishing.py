@@ -71,9 +71,9 @@ class Finishing:
         """End the upload with this error, and remove what the store has of it."""
         log.info("upload.refused", upload=hold.upload.id, error=str(error))
         ended = await self._end(hold, Outcome(refusal=error))
-        if hold.upload.handle is not None:
+        if ended.handle is not None:  # also one that began after the hold
             with suppress(ObjectStoreUnavailable):  # the sweep finds what the store still has
-                await self._objects.multipart.abort(hold.upload.key, hold.upload.handle)
+                await self._objects.multipart.abort(ended.key, ended.handle)
         return ended
 
     async def _assemble(self, hold: Hold) -> Upload:
@@ -86,7 +86,7 @@ class Finishing:
         async with self._database.primary() as db:
             parts = await upload_rows.parts_of(db, upload.id)
         try:
-            await self._join(upload.key, upload.handle, parts)
+            await self._join(hold, upload.handle, parts)
         except ObjectNotFound as error:  # the store has dropped the parts
             raise UploadNotFound(upload=upload.id, cause=str(error)) from error
         failpoints.hit(Failpoint.UPLOAD_ASSEMBLED)
@@ -94,12 +94,15 @@ class Finishing:
             await upload_rows.set_stored(db, hold, upload.received)
         return replace(upload, stored=True)
 
-    async def _join(self, key: str, handle: str, parts: list[StoredPart]) -> None:
+    async def _join(self, hold: Hold, handle: str, parts: list[StoredPart]) -> None:
         """An object may be there already: a request put the whole file, and died before it was recorded."""
+        key = hold.upload.key
         try:
             await self._objects.multipart.complete(key, handle, parts)
         except ObjectTaken:
             await self._objects.multipart.list_parts(key, handle)  # raises if the parts are gone: never delete both
+            async with self._database.primary() as db:
+                await upload_rows.keep(db, hold)  # raises if another request may have joined them meanwhile
             await self._objects.delete([key])
             await self._objects.multipart.complete(key, handle, parts)
 
@@ -113,11 +116,9 @@ class Finishing:
         form.claim(upload.sha256)
         form.fields, form.file_name, form.size, form.sha256 = upload.fields, upload.file_name, upload.size, sha256
         form.stored_as = upload.id
+        # It owns nothing, so it is not closed: the loop would wait for a thread that reads and waits for the loop.
         form.file = self._objects.reader(upload.key, upload.size)
-        try:
-            yield form
-        finally:
-            form.file.close()
+        yield form
 
     async def _digest(self, upload: Upload) -> str:
         try:
@@ -137,11 +138,11 @@ class Finishing:
 
     async def _end(self, hold: Hold, outcome: Outcome) -> Upload:
         async with self._database.writing() as db:
-            await upload_rows.end(db, hold, outcome)
+            handle = await upload_rows.end(db, hold, outcome)
             await upload_rows.give_back_use(db, hold.upload)
             await object_rows.release(db, hold.upload.id)
         _count_end(hold.upload, outcome)
-        return replace(hold.upload, stored=True, outcome=outcome)
+        return replace(hold.upload, handle=handle, stored=True, outcome=outcome)
 
     async def _find(self, hold: Hold) -> Upload:
         async with self._database.primary() as db:

@@ -73,11 +73,11 @@ class PartWriter:
             raise LongerThanSaid(size=length)
         view = memoryview(block)
         while view:
-            room = self.upload.part_bytes - self._size
+            room = max(0, self.upload.part_bytes - self._size)
             self._digest.update(view[:room])
             self._part.write(view[:room])
             view = view[room:]
-            if self._size == self.upload.part_bytes:
+            if self._size >= self.upload.part_bytes:
                 await self._put_part()
 
     async def finish(self) -> None:

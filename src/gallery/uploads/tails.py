@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import BinaryIO, NamedTuple
 
 from gallery.adapters.objects.store import ObjectStore
-from gallery.errors import ObjectNotFound
+from gallery.errors import ObjectNotFound, ObjectStoreUnavailable
 from gallery.images.model import ImageId, tail_key
 from gallery.uploads.model import Upload
 
@@ -76,8 +76,11 @@ async def prepend(file: BinaryIO, tails: Sequence[Tail], objects: ObjectStore) -
         size, blocks = await objects.open(tail.key)
         if size != tail.size:
             raise ObjectNotFound(key=tail.key, size=tail.size, found=size)
+        end = file.tell() + size
         async for block in blocks:
             file.write(block)
+        if file.tell() != end:
+            raise ObjectStoreUnavailable(key=tail.key, size=size, read=file.tell() - end + size)
     file.seek(0, os.SEEK_END)
 
 

@@ -39,7 +39,7 @@ HOLD = f"""
     WHERE id = $1 AND ended_at IS NULL AND expires_at > now() AND {FREE} RETURNING {ALL_COLUMNS}
 """
 HELD = "id = $1 AND holder = $2 AND ended_at IS NULL"
-RENEW = f"UPDATE upload SET held_until = now() + $3::interval WHERE {HELD}"
+RENEW = f"UPDATE upload SET held_until = now() + $3::interval WHERE {HELD} RETURNING id"
 OFFER = f"UPDATE upload SET held_until = now() WHERE {HELD}"
 LET_GO = f"UPDATE upload SET holder = NULL, held_until = NULL WHERE {HELD}"
 SET_SIZE = f"UPDATE upload SET size = $3 WHERE {HELD} AND received = $3 RETURNING id"
@@ -79,12 +79,13 @@ PARTS = "SELECT number, start, size, etag FROM upload_part WHERE upload_id = $1 
 END = f"""
     UPDATE upload SET ended_at = now(), image_id = $3, duplicate = $4, refusal = $5, holder = NULL, held_until = NULL,
                       expires_at = now() + $6::interval
-    WHERE {HELD} RETURNING id
+    WHERE {HELD} RETURNING id, handle
 """
 FORGET = f"DELETE FROM upload WHERE id = $1 RETURNING {ALL_COLUMNS}"
+# In no order, here and below: one that cannot be ended must not keep others from it.
 EXPIRED = f"""
     SELECT {ALL_COLUMNS} FROM upload WHERE expires_at <= now() AND ended_at IS NULL AND {FREE}
-    ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED
+    ORDER BY random() LIMIT $1 FOR UPDATE SKIP LOCKED
 """
 EXPIRE_OF_TICKET = """
     UPDATE upload SET expires_at = now(), holder = NULL, held_until = NULL WHERE ticket_id = $1 AND ended_at IS NULL
@@ -94,7 +95,6 @@ DELETE_ENDED = """
         SELECT id FROM upload WHERE expires_at <= now() AND ended_at IS NOT NULL ORDER BY expires_at LIMIT $1
     )
 """
-# In no order: one that cannot be ended must not keep others from it.
 ABANDONED = f"""
     SELECT {ALL_COLUMNS} FROM upload
     WHERE ended_at IS NULL AND received = size AND {FREE} AND expires_at BETWEEN now() AND now() + $1::interval
@@ -120,6 +120,11 @@ async def hold(db: Connection, id_: ImageId) -> Hold | None:
 async def renew(db: Connection, hold: Hold) -> None:
     """Keep the hold for another `HOLD_PERIOD`, unless another request has taken it."""
     await db.execute(RENEW, *_held(hold), HOLD_PERIOD)
+
+
+async def keep(db: Connection, hold: Hold) -> None:
+    """As `renew`. Raises `UploadBusy` if another request has taken it."""
+    _require(await db.fetchval(RENEW, *_held(hold), HOLD_PERIOD), hold)
 
 
 async def offer(db: Connection, hold: Hold) -> None:
@@ -202,10 +207,12 @@ async def parts_of(db: Connection, id_: ImageId) -> list[StoredPart]:
     return [StoredPart(*row) for row in await db.fetch(PARTS, id_)]
 
 
-async def end(db: Connection, hold: Hold, outcome: Outcome) -> None:
-    """Record how the upload has ended. Raises `UploadBusy`."""
+async def end(db: Connection, hold: Hold, outcome: Outcome) -> str | None:
+    """Record how the upload has ended. Returns the handle of its object, if that has begun. Raises `UploadBusy`."""
     refusal = None if outcome.refusal is None else msgspec.json.encode(saved_error(outcome.refusal))
-    _require(await db.fetchval(END, *_held(hold), outcome.image, outcome.duplicate, refusal, RETENTION), hold)
+    values = (outcome.image, outcome.duplicate, refusal, RETENTION)
+    handle: str | None = _require(await db.fetchrow(END, *_held(hold), *values), hold)["handle"]
+    return handle
 
 
 async def give_back_use(db: Connection, upload: Upload) -> None:

@@ -10,6 +10,12 @@ FORM = """<form action="/page-sent">
     <gallery-upload id="photos" name="photo" multiple {}></gallery-upload>
     <button>Send</button> <button type="reset">Reset</button>
 </form>"""
+LISTEN = """(element) => {
+    window.seen = [];
+    const sent = () => new FormData(element.form).getAll("photo").length;
+    for (const type of ["change", "gallery-uploaded", "gallery-ready"])
+      element.addEventListener(type, () => seen.push([type, element.checkValidity(), sent()]));
+}"""
 MESSAGE = "(element) => element.checkValidity() ? '' : element.validationMessage"
 
 
@@ -135,3 +141,75 @@ async def test_out_of_the_page_an_upload_waits_and_a_move_does_not_stop_it(uploa
     await uploads.page.unroute("**/api/v1/images")
     await element.evaluate("(element) => document.querySelector('main').append(element)")
     await uploads.expect_state("lake.jpg", "ready")
+
+
+async def test_a_listener_finds_the_form_as_it_is_then(open_uploads, a_photo):
+    """So that it can enable a button, or send the form."""
+    uploads = await open_uploads(FORM.format("required"))
+    await uploads.element.evaluate(LISTEN)
+    await uploads.choose(a_photo("1.jpg"))
+    await uploads.expect_state("1.jpg", "ready")
+    await uploads.wait_until("seen.length >= 3")
+    seen = await uploads.page.evaluate("seen")
+    assert sorted(kind for kind, _, _ in seen) == ["change", "gallery-ready", "gallery-uploaded"]
+    assert all(valid and images == 1 for _, valid, images in seen), seen
+
+
+async def test_a_framework_sets_the_value_as_a_text_or_not_at_all(uploads, a_photo):
+    await uploads.choose(a_photo("1.jpg"), a_photo("2.jpg"))
+    for name in ("1.jpg", "2.jpg"):
+        await uploads.expect_state(name, "ready")
+    ids = await uploads.value()
+    for nothing in ("null", "undefined", "''"):
+        await uploads.element.evaluate(f"(element) => {{ element.value = {nothing} }}")
+        assert await uploads.value() == []
+    await uploads.element.evaluate("(element, ids) => { element.value = ids }", ", ".join(ids))
+    assert await uploads.value() == ids
+    await expect(uploads.rows).to_have_count(2)
+    await uploads.element.evaluate("(element) => { element.messages = null }")
+
+
+async def test_a_value_longer_than_the_limit_leaves_no_room(open_uploads, uploads, a_photo):
+    names = [f"{number}.jpg" for number in range(3)]
+    await uploads.choose(*map(a_photo, names))
+    for name in names:
+        await uploads.expect_state(name, "ready")
+    full = await open_uploads(
+        f'<gallery-upload multiple max-files=1 value="{",".join(await uploads.value())}"></gallery-upload>'
+    )
+    await expect(full.rows).to_have_count(3)
+    await full.choose(*(a_photo(f"more {number}.jpg") for number in range(4)))
+    await expect(full.element.get_by_text("Only 1 photo can be added").first).to_be_visible()
+    await expect(full.rows).to_have_count(3)
+
+
+async def test_a_reset_ends_what_is_still_read_of_a_choice(open_uploads, a_photo):
+    """Many files are taken in portions: no portion comes after the reset."""
+    uploads = await open_uploads(FORM.format(""))
+    await uploads.page.route("**/api/v1/images", lambda route: None)
+    await uploads.element.evaluate("""(element) => {
+        const files = Array.from({ length: 1000 }, (_, n) => new File([`${n}`], `${n}.jpg`, { type: "image/jpeg" }));
+        element.addFiles(files);
+        window.waiting = element.checkValidity();
+        setTimeout(() => element.form.reset());
+    }""")
+    assert await uploads.page.evaluate("waiting") is False, "the form does not go without what is still read"
+    await uploads.wait_until("document.querySelector('gallery-upload').checkValidity()")
+    await expect(uploads.rows).to_have_count(0)
+
+
+async def test_taken_out_twice_and_put_in_again_it_goes_on(uploads, a_photo):
+    await uploads.page.route("**/api/v1/images", lambda route: None)
+    await uploads.choose(a_photo("1.jpg"))
+    await uploads.expect_state("1.jpg", "uploading")
+    await uploads.element.evaluate("""async (element) => {
+        const parent = element.parentNode;
+        element.remove();
+        parent.append(element);
+        element.remove();
+        await new Promise((done) => setTimeout(done, 50));
+        window.left = element.items[0].state;
+        parent.append(element);
+    }""")
+    assert await uploads.page.evaluate("left") == "paused"
+    await uploads.expect_state("1.jpg", "waiting", "uploading")

@@ -179,6 +179,26 @@ async def test_another_filter_ends_the_reads_of_the_last_one(stack, http, open_p
     assert [f"{tag}-a" in url for url in failed] == [True]
 
 
+async def test_the_first_page_of_a_server_is_not_that_of_another_filter(stack, http, open_page, tag):
+    await wait_until_settled(http, await upload(http, "a", f"{tag}-a"))
+    given = (await http.get("/api/v1/images", params={"tag": f"{tag}-a"})).json()
+    initial = {"images": given, "cursor": None}
+    page = await open_page(stack.url, "List", filter={"tags": [f"{tag}-a"]}, initial=initial)
+    await expect_titles(page.page, "a")
+    held = asyncio.Event()
+
+    async def hold(route):
+        held.set()
+        await asyncio.sleep(1)
+        await route.continue_()
+
+    await page.page.route(f"**/images?*{tag}-none*", hold)
+    await page.page.evaluate(f"setFilter({{ tags: ['{tag}-none'] }})")
+    await asyncio.wait_for(held.wait(), 10)
+    await expect(page.page.locator("main[data-loading=true]")).to_be_attached()
+    await expect_titles(page.page)
+
+
 async def test_a_late_answer_does_not_replace_a_newer_one(stack, http, open_page, tag):
     """The first page is held on its way; meanwhile its images are changed and deleted."""
     kept, deleted = await upload(http, "Old", tag), await upload(http, "Deleted", tag)

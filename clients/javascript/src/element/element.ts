@@ -66,7 +66,8 @@ export class GalleryUploadElement extends FormControl {
     () => this.changed(),
   );
   readonly #intake = new Intake(this, {
-    room: () => this.#most - this.#uploads.entries.length,
+    room: () => Math.max(0, this.#most - this.#uploads.entries.length),
+    begins: () => this.changed(),
     take: (files) => this.#take(files),
     leftOut: (what) => this.#tellLeftOut(what),
     over: (over) => this.#view.over(over),
@@ -113,6 +114,7 @@ export class GalleryUploadElement extends FormControl {
   }
 
   formResetCallback(): void {
+    this.#intake.stop();
     this.#uploads.clear();
     this.#view.notice("");
     this.#valueSet = false;
@@ -139,9 +141,11 @@ export class GalleryUploadElement extends FormControl {
     return this.#uploads.ids;
   }
 
-  set value(ids: readonly string[]) {
+  /** Frameworks also set what is meant as the attribute: ids separated by commas, or nothing. */
+  set value(given: readonly string[] | string | null | undefined) {
+    const ids = typeof given === "string" ? split(given) : [...(given ?? [])];
     this.#valueSet = true;
-    if (String(ids) !== String(this.value)) this.#setIds([...ids]);
+    if (String(ids) !== String(this.value)) this.#setIds(ids);
   }
 
   /** A client that is ready, instead of `url` and a credential. */
@@ -159,8 +163,8 @@ export class GalleryUploadElement extends FormControl {
     return this.#texts.messages;
   }
 
-  set messages(messages: Partial<Messages>) {
-    this.#texts = new Texts(messages);
+  set messages(messages: Partial<Messages> | null | undefined) {
+    this.#texts = new Texts(messages ?? {});
     this.changed();
   }
 
@@ -193,6 +197,7 @@ export class GalleryUploadElement extends FormControl {
 
   /** Empties the list; uploads that are under way end. */
   clear(): void {
+    this.#intake.stop();
     this.#uploads.clear();
     this.#view.notice("");
     this.changed(true);
@@ -221,13 +226,10 @@ export class GalleryUploadElement extends FormControl {
     this.changed(true);
   }
 
+  /** What pages hear of comes last: a listener may look at the validity, or send the form. */
   protected override changed(byScript = false): void {
-    for (const { type, entry } of this.#uploads.changes()) {
-      const { file, image, error } = entry;
-      const detail = { file, image, error };
-      this.dispatchEvent(new CustomEvent(`gallery-${type}`, { bubbles: true, composed: true, detail }));
-    }
-    this.#submit(byScript);
+    const changes = this.#uploads.changes();
+    const isChanged = this.#submit();
     const fault = this.#fault();
     const valueMissing = !fault && this.required && !this.value.length;
     const message = valueMissing ? this.#texts.say("required") : fault;
@@ -235,20 +237,26 @@ export class GalleryUploadElement extends FormControl {
     this.internals.ariaLabel = this.internals.labels.length ? null : this.#texts.messages.label;
     this.#view.texts = this.#texts;
     this.#view.draw();
+    for (const { type, entry } of changes) {
+      const { file, image, error } = entry;
+      const detail = { file, image, error };
+      this.dispatchEvent(new CustomEvent(`gallery-${type}`, { bubbles: true, composed: true, detail }));
+    }
+    if (!isChanged || byScript) return;
+    for (const type of ["input", "change"]) this.dispatchEvent(new Event(type, { bubbles: true, composed: true }));
   }
 
-  /** One entry of the form for each image; nothing without a name, as of any field. */
-  #submit(byScript: boolean): void {
+  /** One entry of the form for each image; nothing without a name, as of any field. Returns whether the images are others. */
+  #submit(): boolean {
     const { name, value } = this;
     const ids = String(value);
-    if (ids === this.#submitted.ids && name === this.#submitted.name) return;
+    if (ids === this.#submitted.ids && name === this.#submitted.name) return false;
     const isChanged = ids !== this.#submitted.ids;
     this.#submitted = { name, ids };
     const entries = new FormData();
     if (name) for (const id of value) entries.append(name, id);
     this.internals.setFormValue(entries, ids);
-    if (!isChanged || byScript) return;
-    for (const type of ["input", "change"]) this.dispatchEvent(new Event(type, { bubbles: true, composed: true }));
+    return isChanged;
   }
 
   get #most(): number {

@@ -14,6 +14,8 @@ export interface LeftOut {
 export interface Taking {
   /** How many more photos there may be. */
   room(): number;
+  /** Files are being read. */
+  begins(): void;
   take(files: File[]): void;
   leftOut(what: LeftOut): void;
   over(over: boolean): void;
@@ -24,6 +26,7 @@ export class Intake {
   readonly input = document.createElement("input");
   /** Folders that are still being read. */
   reading = 0;
+  #turn = 0;
 
   constructor(
     private readonly element: GalleryUploadElement,
@@ -56,6 +59,11 @@ export class Intake {
     void this.#sort(inBatches(files));
   }
 
+  /** Of what is still being read, nothing more is taken. */
+  stop(): void {
+    this.#turn += 1;
+  }
+
   /** Takes pictures from the clipboard while the element has the focus, or no other element has it. */
   readonly paste = (event: ClipboardEvent): void => {
     const files = [...(event.clipboardData?.files ?? [])];
@@ -80,22 +88,28 @@ export class Intake {
   async #sort(batches: AsyncIterable<(File | undefined)[]>): Promise<void> {
     const { accept, multiple } = this.element;
     const left = { notPhotos: 0, unreadable: 0, tooMany: false };
+    const turn = this.#turn;
     let isFirst = true;
     this.reading += 1;
-    for await (const batch of batches) {
-      const readable = batch.filter((file) => file !== undefined);
-      const photos = readable.filter((file) => accepts(accept || PHOTOS, file));
-      const free = multiple ? this.to.room() : +isFirst; // without `multiple`, a new photo replaces the old one
-      left.unreadable += batch.length - readable.length;
-      left.notPhotos += readable.length - photos.length;
-      left.tooMany ||= photos.length > free;
-      const taken = photos.slice(0, free);
-      if (!taken.length) continue;
-      isFirst = false;
-      this.to.take(taken);
+    this.to.begins();
+    try {
+      for await (const batch of batches) {
+        if (turn !== this.#turn) return;
+        const readable = batch.filter((file) => file !== undefined);
+        const photos = readable.filter((file) => accepts(accept || PHOTOS, file));
+        const free = multiple ? this.to.room() : +isFirst; // without `multiple`, a new photo replaces the old one
+        left.unreadable += batch.length - readable.length;
+        left.notPhotos += readable.length - photos.length;
+        left.tooMany ||= photos.length > free;
+        const taken = photos.slice(0, free);
+        if (!taken.length) continue;
+        isFirst = false;
+        this.to.take(taken);
+      }
+    } finally {
+      this.reading -= 1;
+      this.to.leftOut(left);
     }
-    this.reading -= 1;
-    this.to.leftOut(left);
   }
 }
 

@@ -57,14 +57,20 @@ export function byTickets(url: string, get: GetTicket, waiting: () => number): C
   const read = async (id: string): Promise<Image> => {
     const known = stored.get(id);
     return (known?.pass.gallery ?? base).images.get(id).catch((error) => {
-      if (known && error.status === 401) return known.image; // the ticket has ended, and the image is there
-      throw error;
+      if (!known || error.status !== 401) throw error;
+      const stored: Image = { ...known.image, status: "READY" }; // the ticket has ended: this page cannot learn more
+      return base.images.get(id).catch(() => stored);
     });
   };
-  const page: Gallery["images"]["page"] = async ({ ids = [] } = {}) => ({
-    images: await Promise.all(ids.map(read)),
-    cursor: null,
-  });
+  const page: Gallery["images"]["page"] = async ({ ids = [] } = {}) => {
+    const found = ids.map((id) =>
+      read(id).catch((error) => {
+        if (error.temporary) throw error;
+        return undefined; // of this one alone
+      }),
+    );
+    return { images: (await Promise.all(found)).filter((image) => image !== undefined), cursor: null };
+  };
   return {
     gallery: {
       ...base,
@@ -154,12 +160,11 @@ class Settled {
   }
 
   async *events({ signal }: EventOptions = {}): AsyncGenerator<GalleryEvent, void, undefined> {
+    signal?.addEventListener("abort", () => this.#wake(), { once: true });
     while (!signal?.aborted) {
-      for (const imageId of this.#ids.splice(0)) yield { id: "", type: "image.ready", imageId };
-      await new Promise<void>((wake) => {
-        this.#wake = wake;
-        signal?.addEventListener("abort", () => wake(), { once: true });
-      });
+      const imageId = this.#ids.shift();
+      if (imageId) yield { id: "", type: "image.ready", imageId };
+      else await new Promise<void>((wake) => (this.#wake = wake));
     }
   }
 }

@@ -92,8 +92,9 @@ export class Uploads {
 
   /** Pauses what is under way, until `goOn`. */
   halt(): void {
-    this.#halted = this.entries.filter(isActive).map(({ id }) => id);
-    for (const id of this.#halted) this.queue?.pause(id);
+    const active = this.entries.filter(isActive).map(({ id }) => id);
+    this.#halted.push(...active); // it may be taken out twice before it is put in
+    for (const id of active) this.queue?.pause(id);
   }
 
   goOn(): void {

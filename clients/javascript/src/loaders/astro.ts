@@ -8,7 +8,7 @@ export type AstroOptions = LoaderOptions<string | Promise<string>>;
 /** The properties of an `<Image>`: of the picture, and attributes of the `<img>`. `src` is an object for files of the site. */
 export interface Transform {
   [attribute: string]: unknown;
-  src: string | { src: string };
+  src: string | { src: string; width?: number; height?: number };
   width?: number;
   height?: number;
   format?: string;
@@ -31,7 +31,8 @@ export function galleryService(own: AstroOptions = {}) {
       const { src, width, height, format, background } = image;
       if (typeof src !== "string") return src.src;
       const fit = image.fit && image.fit in FITS ? FITS[image.fit] : image.fit;
-      const focus = fit === "cover" ? focusOf(image.position) : undefined;
+      const isCut = fit === "cover" || (!fit && width && height);
+      const focus = isCut ? focusOf(image.position) : undefined;
       const quality = QUALITIES[image.quality ?? ""] ?? image.quality ?? undefined;
       const options = { ...config?.service?.config, ...own };
       return pictureUrl(src, { width, height, format, quality, fit, focus, background }, options);
@@ -49,12 +50,23 @@ export function galleryService(own: AstroOptions = {}) {
 
     getHTMLAttributes(image: Transform): Record<string, unknown> {
       const attributes = Object.entries(image).filter(([name]) => !OF_PICTURE.includes(name));
-      return { loading: "lazy", decoding: "async", ...Object.fromEntries(attributes) };
+      const { width, height } = typeof image.src === "string" ? image : image.src; // a file of the site knows its own
+      return { loading: "lazy", decoding: "async", width, height, ...Object.fromEntries(attributes) };
     },
   };
 }
 
-/** CSS's `object-position` in percent, as Gallery's focus; names such as `top` are the same in both. */
-const focusOf = (position?: string) => position?.replace(/^([\d.]+)% ([\d.]+)%$/, (_, x, y) => `${x / 100},${y / 100}`);
+const PLACES: Record<string, number> = { left: 0, top: 0, center: 0.5, right: 1, bottom: 1 };
+
+/** CSS's `object-position` as Gallery's focus: a name, or two of names and percents. `undefined` for what Gallery cannot say. */
+function focusOf(position = ""): string | undefined {
+  const [first = "", second, ...more] = position.trim().split(/\s+/);
+  if (second === undefined) return /^([a-z]+|[\d.]+,[\d.]+)$/.test(first) ? first : undefined; // or in Gallery's own words
+  const isTurned = /top|bottom/.test(first) || /left|right/.test(second);
+  const point = (isTurned ? [second, first] : [first, second]).map(
+    (word) => PLACES[word] ?? (word.endsWith("%") ? Number.parseFloat(word) / 100 : Number.NaN),
+  );
+  return more.length || point.some(Number.isNaN) ? undefined : String(point);
+}
 
 export default galleryService();

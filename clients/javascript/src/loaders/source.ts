@@ -71,7 +71,7 @@ export function pictureUrl<Signed = string>(
 }
 
 export function imagePath({ base, image }: Source, url = ""): string {
-  return `${base ?? url.replace(/\/+$/, "")}/api/v1/images/${image}/picture`;
+  return `${base || url.replace(/\/+$/, "")}/api/v1/images/${image}/picture`;
 }
 
 export function withQuery(path: string, query: string): string {
@@ -82,7 +82,7 @@ export function withQuery(path: string, query: string): string {
 export function canonical(query: Query): string {
   const set = Object.entries(query).filter(([, value]) => value !== undefined && value !== null && value !== false);
   return set
-    .map(([name, value]) => `${name}=${value}`)
+    .map(([name, value]) => `${name}=${encodeURIComponent(`${value}`).replaceAll("%2C", ",")}`)
     .sort()
     .join("&");
 }
@@ -97,12 +97,13 @@ function translated({ width, height, quality, format, background, ...own }: Oper
     fit,
     q: quality,
     format: format === "jpg" ? "jpeg" : format,
-    bg: background?.replace("#", ""),
+    bg: background?.replace(/^#?(\w)(\w)(\w)$/, "$1$1$2$2$3$3").replace("#", ""),
   };
 }
 
 function pixels(side: number | string | undefined): number | undefined {
-  return side ? Math.max(1, Math.round(Number(side))) : undefined;
+  const number = Number(side);
+  return number ? Math.max(1, Math.round(number)) : undefined; // none of "100%"
 }
 
 /** What is wanted, on top of what the source's URL asks for. A width alone keeps the ratio of its box. */

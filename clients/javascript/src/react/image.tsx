@@ -39,8 +39,7 @@ export const GalleryImage = forwardRef<HTMLImageElement, GalleryImageProps>((pro
   const background = image.placeholder?.color ?? NO_COLOR;
   return (
     <span
-      role="img"
-      aria-label={alt}
+      {...(alt && !fallback && { role: "img", "aria-label": alt })}
       aria-busy={image.status !== "FAILED"}
       data-status={image.status}
       className={rest.className}

@@ -21,8 +21,10 @@ const NOTHING: ImagePage = { images: [], cursor: null };
 export function useImages(filter: ImagesFilter = {}, initial?: ImagePage): ImagesResult {
   const gallery = useGallery();
   const key = JSON.stringify(filter);
+  const [firstKey, first] = useRef([key, initial] as const).current;
+  const page = key === firstKey || initial !== first ? initial : undefined; // not that of another filter
   // biome-ignore lint/correctness/useExhaustiveDependencies: the first page is of the first render
-  const list = useMemo(() => new ImageList(gallery, filtered(gallery, JSON.parse(key)), initial), [gallery, key]);
+  const list = useMemo(() => new ImageList(gallery, filtered(gallery, JSON.parse(key)), page), [gallery, key]);
   const state = useSyncExternalStore(list.subscribe, list.get, list.get);
   const { images, loading } = state;
   const last = useRef({ gallery, images });
