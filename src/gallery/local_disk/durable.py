@@ -144,6 +144,15 @@ def copy_at(target: int, start: int, content: bytes | Path | FileDescriptor) -> 
     return copied
 
 
+def is_at(target: int, start: int, content: bytes | Path | FileDescriptor) -> bool:
+    """Whether an open file has `content` at the offset `start`. Does not close it."""
+    for block in _read_blocks(content):
+        if os.pread(target, len(block), start) != block:
+            return False
+        start += len(block)
+    return True
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names in a folder survive a power cut."""
     descriptor = FileDescriptor(os.open(folder, os.O_RDONLY | os.O_DIRECTORY))
@@ -160,7 +169,6 @@ def _read_blocks(content: bytes | Path | FileDescriptor) -> Iterator[bytes | mem
     while block := os.pread(source.fd, BLOCK_BYTES, position):
         yield block
         position += len(block)
-    source.close()
 
 
 def _write(descriptor: int, block: bytes | memoryview) -> None:

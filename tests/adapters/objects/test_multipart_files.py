@@ -111,6 +111,24 @@ async def test_a_whole_part_that_was_being_replaced_does_not_count(objects, root
     assert await objects.multipart.list_parts(KEY, handle) == []
 
 
+async def test_a_part_that_is_put_again_as_it_is_stays_whole(objects, root):
+    """Two clients send one file: what one has been told to be there is there, whatever becomes of the other."""
+    handle = await objects.multipart.begin(KEY)
+    part = await objects.multipart.put_part(KEY, handle, 1, 3, PART)
+    (root / "same").write_bytes(PART)
+    with (root / "same").open("rb") as file:
+        for content in (PART, file):
+            assert await objects.multipart.put_part(KEY, handle, 1, 3, content) == part
+    [journal] = [path for path in upload_files(root) if path.name.endswith(JOURNAL_SUFFIX)]
+    assert len(journal.read_bytes().splitlines()) == 2, "it was never said to be gone"
+    with pytest.raises(AssertionError):
+        run_and_kill(root, "before the part is synced", "put_part", KEY, handle, 1, 3, PART)
+    for other in (PART[:-1] + b"?", PART[:-1], PART + b"?"):
+        replaced = await objects.multipart.put_part(KEY, handle, 1, 3, other)
+        assert replaced.size == len(other)
+        assert await objects.multipart.list_parts(KEY, handle) == [replaced]
+
+
 async def test_a_later_part_over_the_same_bytes_replaces_the_earlier_one(objects):
     """An upload goes on with another number when the answer to a part was lost; its first writer may come back."""
     handle = await objects.multipart.begin(KEY)

@@ -25,7 +25,7 @@ from gallery.adapters.objects.content import DownloadHeaders, detached
 from gallery.adapters.objects.file_layout import FileLayout, run_in
 from gallery.adapters.objects.parts import StoredPart, UnfinishedUpload
 from gallery.errors import PartsMissing
-from gallery.local_disk.durable import FileDescriptor, Spool, copy_at, make_folder, size_of
+from gallery.local_disk.durable import FileDescriptor, Spool, copy_at, is_at, make_folder, size_of
 
 T = TypeVar("T")
 
@@ -165,17 +165,23 @@ class _Upload:
         return parts
 
     def put_part(self, target: Path, number: int, start: int, content: bytes | Path | FileDescriptor) -> StoredPart:
-        """Raises `FileExistsError` for bytes that a later part has replaced: their writer was suspended meanwhile."""
+        """Raises `FileExistsError` for bytes that a later part has replaced: their writer was suspended meanwhile.
+
+        A part that is put again as it is stays whole all the time: another client may just complete the upload.
+        """
         if self.is_at(target):
             raise FileNotFoundError
+        part = StoredPart(number, start, size_of(content))
+        if self.parts().get(number) == part and is_at(self._file.fd, start, content):
+            return part
         for other in self._overlapping(start, size_of(content)):
             if other.number > number:
                 raise FileExistsError
             self._note(other.number)  # not whole while it is written over
-        size = copy_at(self._file.fd, start, content)
+        copy_at(self._file.fd, start, content)
         os.fsync(self._file.fd)
-        self._note(number, start, size)
-        return StoredPart(number, start, size)
+        self._note(*part[:3])
+        return part
 
     def _overlapping(self, start: int, size: int) -> list[StoredPart]:
         return [part for part in self.parts().values() if part.start < start + size and start < part.start + part.size]
