@@ -36,7 +36,7 @@ test: setup  ## Start the real servers for the tests and run the whole suite
 	$(BIN)/pytest --numprocesses=4 --dist=worksteal
 
 .PHONY: faults
-faults: setup  ## The long run of tests/faults: dozens of kills, freezes of 90 s; twenty minutes
+faults: setup  ## The long run of tests/faults: dozens of kills, freezes of 90 s; twelve minutes
 	FAULTS=long $(BIN)/pytest tests/faults --numprocesses=3 --dist=worksteal
 
 .PHONY: container-test

@@ -41,6 +41,6 @@ export function useImages(filter) {
     const events = gallery.events({ signal, onOpen: read });
     for await (const { type } of events) if (type !== "image.processing") await read();
   };
-  follow().catch(fail);
+  if (globalThis.document) follow().catch(fail); // not where a server renders the page
   return { images, error };
 }
