@@ -1,4 +1,4 @@
-// Written by .ci/make_schema.py from the OpenAPI document, whose types have the SHA-256 3b12414a9fe564c7ea607cdc8e197c76a9101788218e9a3f76081d62a56e86e6.
+// Written by .ci/make_schema.py from the OpenAPI document, whose types have the SHA-256 e4fe72a9286438195f2aae63fa22e702181578b9c156c9443a8f66abd8575e0d.
 export interface paths {
     "/api/v1/session": {
         parameters: {
@@ -2457,7 +2457,9 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": string;
+                    "application/json": {
+                        [key: string]: unknown;
+                    };
                 };
             };
             400: components["responses"]["BadRequest"];

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import msgspec
 from litestar import Request, Router, get
 from litestar.params import FromPath
 from litestar.response import Response
@@ -57,13 +56,13 @@ def router(
         operation_id="getIiifInformation",
         summary="Read the size, tiles and formats of an image's picture",
     )
-    async def information(request: HTTPRequest, image_id: FromPath[str]) -> Response[bytes]:
+    async def information(request: HTTPRequest, image_id: FromPath[str]) -> Response[dict[str, Any]]:
         image, caller = await find_requested(request.scope, images, image_id)
         document = image_information(_ready(image), _address(request, public_url, image.id), formats)
         accepts_json_ld = "application/ld+json" in request.headers.get("accept", "")
         headers = {"Link": profile_link, "Vary": "Accept", "Cache-Control": cache_control(image, caller)}
         return Response(
-            msgspec.json.encode(document),
+            document,
             media_type=JSON_LD if accepts_json_ld else "application/json",
             headers=headers | _open_to_all(image),
         )
