@@ -5,7 +5,7 @@ import { it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { createGallery } from "gallery-client";
 import { byTickets } from "../../dist/element/tickets.js";
-import { aPhoto, aTicket, GALLERY_URL } from "./kit.js";
+import { aPhoto, aTicket, GALLERY_URL, until } from "./kit.js";
 
 const anyTicket = async () => ({ ticket: await aTicket() });
 
@@ -52,5 +52,5 @@ it("counts an image as ready that its ticket can no longer read", async () => {
   const id = ticket.split(/[_.]/)[1];
   const made = await fetch(`${GALLERY_URL}/api/v1/uploads/tickets/${id}`, { method: "DELETE" });
   assert.ok(made.ok, await made.text());
-  assert.equal((await gallery.images.get(image.id)).status, "READY");
+  await until(async () => (await gallery.images.get(image.id)).status === "READY");
 });
