@@ -19,10 +19,11 @@ from conftest import running_application
 from credentials import create_upload_ticket, upload_headers
 from factories import post, stored_keys
 from gallery.access.model import Caller, Owner, Scope
+from gallery.adapters.objects.parts import StoredPart
 from gallery.adapters.objects.reader import RangeReader
 from gallery.background import cancel_and_wait
-from gallery.errors import ObjectStoreUnavailable
-from gallery.uploads import direct, part_writer
+from gallery.errors import ObjectStoreUnavailable, ObjectTaken, UploadBusy
+from gallery.uploads import direct, part_writer, resumable
 from gallery.uploads.finishing import Finishing
 from gallery.uploads.idempotency import ROUTE
 from resumed import MIB, count, execute, large_photo, sweep, unfinished
@@ -92,6 +93,30 @@ async def test_a_process_can_stop_while_it_looks_at_an_upload(running, monkeypat
     await cancel_and_wait(settling)
     assert settling.cancelled()
     assert time.monotonic() - begun < 2, "the event loop has waited for the thread"
+
+
+async def test_a_request_that_has_lost_its_hold_deletes_no_object(running, monkeypatch):
+    """It was frozen after it had found an object in its way: that may be the image of the next holder by now."""
+    gallery, client = running
+    url = await without_end(client, monkeypatch, large_photo(9 * MIB), {})
+    list_parts = gallery.objects.multipart.list_parts
+
+    async def frozen(*given: str) -> list[StoredPart]:
+        await execute(gallery, "UPDATE upload SET holder = gen_random_uuid()")
+        return await list_parts(*given)
+
+    async def taken(*_: object) -> None:
+        raise ObjectTaken
+
+    deleted: list[object] = []
+    monkeypatch.setattr(gallery.objects.multipart, "complete", taken)
+    monkeypatch.setattr(gallery.objects.multipart, "list_parts", frozen)
+    monkeypatch.setattr(gallery.objects, "delete", deleted.append)
+    monkeypatch.setattr(resumable, "BUSY_SECONDS", 0)
+    caller = Caller(owner=Owner("maya"), scopes=frozenset(Scope))
+    with pytest.raises(UploadBusy):
+        await gallery.resumable_uploads.settle(caller, url.rpartition("/")[2])
+    assert deleted == []
 
 
 async def test_the_sweep_ends_an_upload_of_which_it_forgets_the_idempotency_key(running, monkeypatch):

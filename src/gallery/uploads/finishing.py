@@ -22,6 +22,7 @@ from gallery.errors import (
     ObjectTaken,
     PartsMissing,
     Rejected,
+    UploadBusy,
     UploadNotFound,
 )
 from gallery.failpoints import Failpoint
@@ -102,7 +103,8 @@ class Finishing:
         except ObjectTaken:
             await self._objects.multipart.list_parts(key, handle)  # raises if the parts are gone: never delete both
             async with self._database.primary() as db:
-                await upload_rows.keep(db, hold)  # raises if another request may have joined them meanwhile
+                if not await upload_rows.renew(db, hold):
+                    raise UploadBusy(upload=hold.upload.id) from None  # its new holder may have joined them
             await self._objects.delete([key])
             await self._objects.multipart.complete(key, handle, parts)
 

@@ -117,14 +117,9 @@ async def hold(db: Connection, id_: ImageId) -> Hold | None:
     return None if row is None else Hold(from_row(row), holder)
 
 
-async def renew(db: Connection, hold: Hold) -> None:
-    """Keep the hold for another `HOLD_PERIOD`, unless another request has taken it."""
-    await db.execute(RENEW, *_held(hold), HOLD_PERIOD)
-
-
-async def keep(db: Connection, hold: Hold) -> None:
-    """As `renew`. Raises `UploadBusy` if another request has taken it."""
-    _require(await db.fetchval(RENEW, *_held(hold), HOLD_PERIOD), hold)
+async def renew(db: Connection, hold: Hold) -> bool:
+    """Keep the hold for another `HOLD_PERIOD`; false if another request has taken it."""
+    return await db.fetchval(RENEW, *_held(hold), HOLD_PERIOD) is not None
 
 
 async def offer(db: Connection, hold: Hold) -> None:

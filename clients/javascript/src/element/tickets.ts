@@ -59,7 +59,10 @@ export function byTickets(url: string, get: GetTicket, waiting: () => number): C
     return (known?.pass.gallery ?? base).images.get(id).catch((error) => {
       if (!known || error.status !== 401) throw error;
       const stored: Image = { ...known.image, status: "READY" }; // the ticket has ended: this page cannot learn more
-      return base.images.get(id).catch(() => stored);
+      return base.images.get(id).catch((refusal) => {
+        if (refusal.temporary) throw refusal;
+        return stored;
+      });
     });
   };
   const page: Gallery["images"]["page"] = async ({ ids = [] } = {}) => {
