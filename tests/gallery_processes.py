@@ -110,7 +110,7 @@ async def run_gallery(
     with log.open("wb") as stderr:
         limited = ("prlimit", f"--nofile={max_files}") if max_files else ()
         process = await asyncio.create_subprocess_exec(
-            *limited, GALLERY, *arguments, env=dict(environment), stderr=stderr, stdout=stderr
+            *limited, GALLERY, *arguments, env={"PORT": str(free_port()), **environment}, stderr=stderr, stdout=stderr
         )
     try:
         yield RunningProcess(process, log)

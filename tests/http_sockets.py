@@ -29,7 +29,7 @@ async def read_rest(reader: asyncio.StreamReader, seconds: float = 10) -> bytes:
     async with asyncio.timeout(seconds):
         try:
             return await reader.read()
-        except ConnectionResetError:
+        except ConnectionError:
             return b""
 
 

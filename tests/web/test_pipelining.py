@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from gallery.settings import ServeSettings
-from gallery.web import protocol
+from gallery.web import closing
 from gallery.web.protocol import MAX_HEADER_BYTES, MAX_TRAILER_BYTES
 from gallery.web.server import Server
 from http_sockets import connect, read_response, read_rest, serve_app
@@ -99,7 +99,7 @@ async def test_an_answer_under_way_is_finished_first():
 
 
 async def test_an_upload_behind_an_answer_has_its_own_time(monkeypatch):
-    monkeypatch.setattr(protocol, "DRAIN_TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr(closing, "DRAIN_TIMEOUT_SECONDS", 0.3)
     app = Slow()
     app.may.set()
     async with serve_app(app) as url, connect(url) as (reader, writer):
@@ -212,7 +212,7 @@ def test_an_installed_websocket_library_takes_over_no_connection():
 
 
 async def test_a_client_that_does_not_read_its_last_answer_is_cut_off(monkeypatch):
-    monkeypatch.setattr(protocol, "WRITE_TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(closing, "WRITE_TIMEOUT_SECONDS", 0.5)
     written, size = asyncio.Event(), 20_000_000
     connections = []
 
@@ -233,7 +233,7 @@ async def test_a_client_that_does_not_read_its_last_answer_is_cut_off(monkeypatc
 
 
 async def test_one_that_reads_slowly_gets_all_of_it(monkeypatch):
-    monkeypatch.setattr(protocol, "WRITE_TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr(closing, "WRITE_TIMEOUT_SECONDS", 0.3)
     size = 4_000_000
 
     async def large(scope, receive, send):

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 
 import httpx
 import pytest
@@ -9,7 +10,7 @@ import pytest
 import photos
 from conftest import running_application
 from factories import listen, post
-from gallery.web import protocol
+from gallery.web import closing, protocol
 from http_sockets import connect, read_rest, serve_app
 
 SHORT_TIMEOUTS = {
@@ -34,6 +35,17 @@ async def send_slowly(writer: asyncio.StreamWriter, data: bytes, every: float) -
             return
         writer.write(data[number : number + 1])
         await asyncio.sleep(every)
+
+
+async def send_to_the_end(client: socket.socket, data: bytes) -> None:
+    """Sends everything before it reads anything, as simple clients do."""
+    for begin in range(0, len(data), len(data) // 4):
+        await asyncio.to_thread(client.sendall, data[begin : begin + len(data) // 4])
+        await asyncio.sleep(0.05)
+
+
+def receive_all(client: socket.socket) -> bytes:
+    return b"".join(iter(lambda: client.recv(65536), b""))
 
 
 def problem_of(answer: bytes) -> dict:
@@ -81,6 +93,51 @@ async def test_a_slow_body_is_refused(environment):
         assert await nothing_stored(gallery)
 
 
+async def test_a_client_that_goes_on_sending_still_sees_why_it_was_refused(environment):
+    async with running_application(environment, **SHORT_TIMEOUTS) as (_, client):
+        with socket.create_connection((client.base_url.host, client.base_url.port), timeout=20) as slow:
+            slow.sendall(head(100_000) + FILE)
+            await asyncio.sleep(1.5)  # by then it has been refused
+            await send_to_the_end(slow, bytes(20_000))
+            assert problem_of(await asyncio.to_thread(receive_all, slow))["code"] == "too_slow"
+
+
+@pytest.mark.parametrize("request_line", [b"POST /api/v1/images HTTP/1.0", b"POST /api/v1/images HTTP/1.1"])
+async def test_a_client_that_ends_its_connection_sees_why_its_large_body_was_refused(environment, request_line):
+    """As nginx does, which by default asks for one response by HTTP/1.0 and sends the body to its end."""
+    begin = head(2_000_000, b"Connection: close").replace(b"POST /api/v1/images HTTP/1.1", request_line)
+    async with running_application(environment, GALLERY_UPLOAD__MAX_BYTES="1000") as (_, client):
+        with socket.create_connection((client.base_url.host, client.base_url.port), timeout=20) as large:
+            large.sendall(begin)
+            await asyncio.sleep(0.5)
+            await send_to_the_end(large, bytes(2_000_000))
+            assert (await asyncio.to_thread(receive_all, large)).startswith(b"HTTP/1.1 413 ")
+
+
+@pytest.mark.parametrize("begin", [b"GET / HTTP/1.1\r\nX: " + b"x" * 70_000, b"GET / HTTP/9.9\r\n\r\n"])
+async def test_a_client_that_goes_on_sending_sees_why_its_head_was_refused(environment, begin):
+    async with running_application(environment) as (_, client):
+        with socket.create_connection((client.base_url.host, client.base_url.port), timeout=20) as wrong:
+            wrong.sendall(begin)
+            await asyncio.sleep(0.5)
+            await send_to_the_end(wrong, bytes(20_000))
+            assert (await asyncio.to_thread(receive_all, wrong)).startswith((b"HTTP/1.1 431 ", b"HTTP/1.1 400 "))
+
+
+async def test_a_refused_client_that_neither_reads_nor_ends_is_disconnected(environment, monkeypatch):
+    monkeypatch.setattr(closing, "DRAIN_TIMEOUT_SECONDS", 0.5)
+    async with (
+        running_application(environment) as (_, client),
+        connect(client.base_url) as (reader, writer),
+    ):
+        writer.write(b"GET / HTTP/9.9\r\n\r\n")
+        assert (await read_rest(reader)).startswith(b"HTTP/1.1 400 ")
+        async with asyncio.timeout(10):
+            while not writer.is_closing():  # by its write into a closed connection
+                writer.write(b"x")
+                await asyncio.sleep(0.1)
+
+
 async def test_a_quick_beginning_does_not_pay_for_a_long_pause(environment):
     content = photos.a_jpeg() + bytes(500_000)  # worth 500 s at that rate
     async with (
@@ -95,7 +152,7 @@ async def test_a_body_at_the_minimum_rate_is_accepted(environment):
     content = photos.a_jpeg()
     body = FILE + content + END
     step = len(body) // 20 + 1
-    slow = {**SHORT_TIMEOUTS, "GALLERY_SERVE__MIN_BODY_RATE": str(step)}  # it brings ten times that
+    slow = {"GALLERY_SERVE__BODY_GRACE": "1.8", "GALLERY_SERVE__MIN_BODY_RATE": str(step)}  # it brings ten times that
     async with running_application(environment, **slow) as (_, client), connect(client.base_url) as (reader, writer):
         writer.write(head(len(body), b"Connection: close"))
         for place in range(0, len(body), step):
@@ -107,12 +164,12 @@ async def test_a_body_at_the_minimum_rate_is_accepted(environment):
 async def test_a_pause_within_the_grace_is_forgiven(environment):
     body = FILE + photos.a_jpeg() + END
     async with (
-        running_application(environment, **SHORT_TIMEOUTS) as (_, client),
+        running_application(environment, GALLERY_SERVE__BODY_GRACE="2") as (_, client),
         connect(client.base_url) as (reader, writer),
     ):
         writer.write(head(len(body), b"Connection: close"))
         for part in (body[:100], body[100:-100], body[-100:]):
-            await asyncio.sleep(0.25)
+            await asyncio.sleep(0.8)
             writer.write(part)
         assert (await read_rest(reader)).startswith(b"HTTP/1.1 201 ")
 
@@ -208,12 +265,12 @@ async def test_line_ends_alone_are_refused(environment):
 
 async def test_the_next_request_on_a_connection_has_the_same_time(environment):
     async with (
-        running_application(environment, **SHORT_TIMEOUTS) as (_, client),
+        running_application(environment, GALLERY_SERVE__HEADER_TIMEOUT="2") as (_, client),
         connect(client.base_url) as (reader, writer),
     ):
         for _ in range(3):
             writer.write(b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n")
-            await asyncio.sleep(0.4)
+            await asyncio.sleep(0.8)
             writer.write(b"\r\n")
             assert b"200" in await reader.readuntil(b"}")
         writer.write(b"GET /livez HT")

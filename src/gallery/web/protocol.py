@@ -1,13 +1,10 @@
 """uvicorn's HTTP protocol, with limits of time and size that uvicorn lacks.
 
-A client that stops reading is disconnected. A body that was refused early is drained, since a client that is still
-sending would not see the response, but only for a limited time. A request that arrives too slowly is refused. The
-fields of a head and of a trailer are counted, and so are the bytes between two pieces of a body. Trailer fields are
-dropped, as RFC 9110, 6.5.1 allows: nothing reads them, and merged into the head they would bypass the headers that a
-proxy sets or removes.
+A request that arrives too slowly is refused. The fields of a head and of a trailer are counted, and so are the bytes
+between two pieces of a body. Trailer fields are dropped, as RFC 9110, 6.5.1 allows: nothing reads them, and merged into
+the head they would bypass the headers that a proxy sets or removes. `closing` says how a connection ends.
 """
 
-import math
 import sys
 from asyncio import TimerHandle, Transport
 from collections.abc import Callable
@@ -15,12 +12,12 @@ from typing import Any
 
 import structlog
 from httptools import HttpParserError, HttpRequestParser
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gallery.errors import HeadersTooLarge, MalformedRequest, TooSlow
 from gallery.ops.capacity import capacity
 from gallery.responses import INTERIM_KEY
 from gallery.settings import ServeSettings
+from gallery.web.closing import MAX_DROPPED_BYTES, ClosingProtocol
 from gallery.web.connection_errors import encode_response, parser_error_message
 from gallery.web.connections import close_idle_connections
 from gallery.web.http10 import disable_chunking
@@ -28,9 +25,7 @@ from gallery.web.interim import interim_sender
 
 log = structlog.get_logger(__name__)
 
-DRAIN_TIMEOUT_SECONDS = 10.0  # for a client to stop sending a body that was refused
 RESPONSE_TIMEOUT_SECONDS = 5.0  # for the application to answer 408
-WRITE_TIMEOUT_SECONDS = 30.0  # in which a client has to read some of a last response
 MAX_HEADER_BYTES = 64 * 1024
 MAX_TRAILER_BYTES = 8 * 1024
 FIELD_OVERHEAD_BYTES = 32  # added to each field's size: https://www.rfc-editor.org/rfc/rfc9113#section-6.5.2
@@ -44,7 +39,7 @@ TRAILERS_TOO_LARGE = (
 AWAITING_HEADERS, AWAITING_BODY = "headers", "body"
 
 
-class HttpProtocol(HttpToolsProtocol):
+class HttpProtocol(ClosingProtocol):
     """A connection with a deadline for the part of a request that it waits for.
 
     Headers have a fixed time. A body has a minimum rate: each byte moves the deadline on by the time that it may take,
@@ -68,8 +63,6 @@ class HttpProtocol(HttpToolsProtocol):
         self._has_unparsed = False  # whether the parser has to read the buffer
         self._message_ended = False
         self._is_replaying = False
-        self._refused = False
-        self._active_cycle: Any = None  # the cycle whose response is the next, or being sent
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # as uvicorn does
         super().connection_made(transport)
@@ -84,13 +77,11 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        if self._active_cycle is not None and not self._active_cycle.response_complete:  # uvicorn does the newest
-            self._active_cycle.disconnected = True
-            self._active_cycle.message_event.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         if self._refused:
+            self._drop(len(data))
             return
         self._framing_bytes += len(data)
         self._message_ended = False
@@ -166,21 +157,6 @@ class HttpProtocol(HttpToolsProtocol):
             self.send_400_response("")
         else:
             self._has_unparsed = True
-
-    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
-        self._active_cycle = cycle
-        super()._start_asgi_task(cycle, app)
-
-    def on_response_complete(self) -> None:
-        super().on_response_complete()
-        if self.transport.is_closing():
-            self._abort_unless_read(math.inf)
-        elif self.cycle.response_complete and self.cycle.more_body:
-            self.loop.call_later(DRAIN_TIMEOUT_SECONDS, self._abort_drain, self.cycle)
-
-    def _abort_drain(self, cycle: Any) -> None:
-        if self.cycle is cycle and cycle.more_body:
-            self.transport.abort()
 
     def on_message_complete(self) -> None:
         if self.parser.should_upgrade():
@@ -271,6 +247,7 @@ class HttpProtocol(HttpToolsProtocol):
             return
         log.info("connection.refused", error=str(error))
         self._refused = True
+        self._droppable_bytes = MAX_DROPPED_BYTES
         last = self._find_last_complete()
         if last is not None and not self._is_unbounded():
             last.keep_alive = False
@@ -278,8 +255,9 @@ class HttpProtocol(HttpToolsProtocol):
             return
         if self._may_respond():
             self.transport.write(encode_response(error))
-        self.transport.close()
-        self._abort_unless_read(math.inf)
+            self._end_responses()
+        else:
+            self._close_at_once()
 
     def _find_last_complete(self) -> Any:
         """The last complete request that has no whole response yet; later ones get none any more."""
@@ -304,11 +282,3 @@ class HttpProtocol(HttpToolsProtocol):
             return False
         cycle.disconnected = True  # uvicorn drops messages of the application from now on
         return True
-
-    def _abort_unless_read(self, previous_size: float) -> None:
-        """A closed transport still sends its buffer: abort it when the client has read none of it for a while."""
-        size = self.transport.get_write_buffer_size()
-        if size >= previous_size:
-            self.transport.abort()
-        elif size:
-            self.loop.call_later(WRITE_TIMEOUT_SECONDS, self._abort_unless_read, size)
