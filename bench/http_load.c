@@ -7,12 +7,14 @@
  * fixed times, whatever has been answered, and a latency counts from the time when its request was due: a server that
  * stalls is charged for all that it kept waiting. HEAD is a file with the request's headers; a `{}` in it is the path.
  * BODY is a file whose 16 bytes at OFFSET are replaced by other hexadecimal digits each time, or `-`. Paths take turns.
+ * SIGTERM ends it before COUNT requests; what has been answered by then is reported.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,6 +46,9 @@ static int port, poller, request_count;
 static uint32_t *latencies;  /* microseconds */
 static double rate;
 static int64_t began;
+static volatile sig_atomic_t stopped;
+
+static void stop(int number) { (void)number; stopped = 1; }
 
 static void fail(const char *what) { perror(what); exit(1); }
 
@@ -284,11 +289,12 @@ int main(int argc, char **argv) {
     struct timespec clock;
     clock_gettime(CLOCK_REALTIME, &clock);
     seed = (uint64_t)clock.tv_sec << 32 | clock.tv_nsec;  /* other bytes than in any run before */
+    signal(SIGTERM, stop);
     poller = epoll_create1(0);
     struct connection *all = calloc(connections, sizeof *all);
     for (int i = 0; i < connections; i++) open_connection(&all[i]);
     began = now();
-    while (finished < count) {
+    while (finished < count && !stopped) {
         int64_t wait = start_due(all, connections);
         struct timespec limit = {wait / 1000000000, wait % 1000000000};
         struct epoll_event events[256];

@@ -7,10 +7,13 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -61,25 +64,20 @@ class UnexpectedAnswer(Exception):
     """The server did not answer every request with the expected status."""
 
 
-async def run_load(target: Target, operation: Operation, count: int, rate: float = 0) -> Sample:
-    """`count` requests, in a closed loop or at `rate` a second. Raises `UnexpectedAnswer`."""
-    with tempfile.TemporaryDirectory(prefix="gallery-load-") as folder:
-        head, body = Path(folder) / "head", Path(folder) / "body"
-        head.write_bytes(_head(target, operation))
-        body.write_bytes(operation.body or b"")
+async def run_load(
+    target: Target, operation: Operation, count: int, rate: float = 0, *, realtime: bool = False
+) -> Sample:
+    """`count` requests, in a closed loop or at `rate` a second. Raises `UnexpectedAnswer`.
+
+    With `realtime` the load generator waits for no core, where the machine permits it: a latency is the server's alone.
+    """
+    async with _load(target, operation, count, rate) as process:
+        if realtime:
+            with suppress(PermissionError):
+                os.sched_setscheduler(process.pid, os.SCHED_FIFO, os.sched_param(1))
         before = cpu_seconds(target.processes)
-        words = (target.port, min(operation.connections, count), count, rate, head, body if operation.body else "-")
-        process = await asyncio.create_subprocess_exec(
-            compiled("http_load"),
-            *map(str, (*words, operation.digits_at)),
-            *operation.paths,
-            stdout=subprocess.PIPE,
-        )
-        out, _ = await process.communicate()
+        found = await _report(process, f"{operation.name} at {target.name}")
         after = cpu_seconds(target.processes)
-    if process.returncode:
-        raise UnexpectedAnswer(f"{operation.name} at {target.name}: the load generator ended with {process.returncode}")
-    found = json.loads(out)
     if found["errors"] or set(found["statuses"]) != {str(operation.status)}:
         raise UnexpectedAnswer(f"{operation.name} at {target.name}: {found['statuses']}, {found['errors']} errors")
     return Sample(
@@ -88,6 +86,42 @@ async def run_load(target: Target, operation: Operation, count: int, rate: float
         load_cpu=found["cpu_us"],
         latency={part: found[f"{part}_ms"] for part in ("p50", "p99", "p999", "max")},
     )
+
+
+@asynccontextmanager
+async def flood(target: Target, operation: Operation) -> AsyncIterator[Counter[int]]:
+    """Requests in a closed loop while the block lasts, each path once at most; then the answers by their status."""
+    answers = Counter[int]()
+    async with _load(target, operation, len(operation.paths)) as process:
+        yield answers
+        process.terminate()
+        found = await _report(process, f"{operation.name} at {target.name}")
+        answers.update({int(status): count for status, count in found["statuses"].items()})
+
+
+@asynccontextmanager
+async def _load(
+    target: Target, operation: Operation, count: int, rate: float = 0
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    with tempfile.TemporaryDirectory(prefix="gallery-load-") as folder:
+        head, body = Path(folder) / "head", Path(folder) / "body"
+        head.write_bytes(_head(target, operation))
+        body.write_bytes(operation.body or b"")
+        words = (target.port, min(operation.connections, count), count, rate, head, body if operation.body else "-")
+        yield await asyncio.create_subprocess_exec(
+            compiled("http_load"),
+            *map(str, (*words, operation.digits_at)),
+            *operation.paths,
+            stdout=subprocess.PIPE,
+        )
+
+
+async def _report(process: asyncio.subprocess.Process, name: str) -> Any:
+    """What the load generator has printed at its end. Raises `UnexpectedAnswer`."""
+    out, _ = await process.communicate()
+    if process.returncode:
+        raise UnexpectedAnswer(f"{name}: the load generator ended with {process.returncode}")
+    return json.loads(out)
 
 
 def _head(target: Target, operation: Operation) -> bytes:

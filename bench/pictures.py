@@ -11,7 +11,7 @@ from typing import NamedTuple
 import httpx
 
 import photos
-from bench import library
+from bench import library, load
 from bench.load import Operation, Sample, Target, cpu_seconds, run_load
 from bench.results import Goal, Result, Table, number
 from bench.servers import Servers, Version
@@ -80,35 +80,24 @@ async def _flood(servers: Servers, version: Version, path: str) -> Flooded:
     """One caller asks for new pictures as fast as it can; another reads, and asks for a new picture now and then."""
     keys = [await servers.make_key(version, "everybody") for _ in range(2)]
     settings = {"GALLERY_RATE__ENABLED": "false", "GALLERY_ACCESS__OPEN": "false"}
-    async with (
-        servers.api(version, **settings) as api,
-        _client(api, keys[0]) as other,
-        _client(api, keys[1]) as flooder,
-    ):
-        idle, flood, refused = await _reads(api, keys[0], path), Counter[int](), Counter[int]()
-        flooding = asyncio.create_task(_ask_for_new_pictures(flooder, path, flood))
-        asking = asyncio.create_task(_ask_now_and_then(other, path, refused))
-        under = await _reads(api, keys[0], path)
-        flooding.cancel()
-        asking.cancel()
-        _, times = await asyncio.gather(flooding, asking, return_exceptions=True)
-        assert isinstance(times, list), times
-    return Flooded(idle, under, times, refused, flood)
+    paths = [f"{path}/picture?w={width}&format=webp&blur=1" for width in range(400, 2000)]
+    new_pictures = Operation("flood", paths, connections=FLOOD_CONNECTIONS)
+    async with servers.api(version, **settings) as api, _client(api, keys[0]) as other:
+        idle, refused = await _reads(api, keys[0], path), Counter[int]()
+        async with load.flood(replace(api, headers={"X-API-Key": keys[1]}), new_pictures) as answers:
+            asking = asyncio.create_task(_ask_now_and_then(other, path, refused))
+            under = await _reads(api, keys[0], path)
+            asking.cancel()
+            times = await asking
+    return Flooded(idle, under, times, refused, answers)
 
 
 async def _reads(api: Target, key: str, path: str) -> float:
-    """p99 in milliseconds of reads of JSON, from the time when each was due. A program of its own asks for them."""
+    """p99 in milliseconds of reads of JSON, from the time when each was due."""
     target = replace(api, headers={"X-API-Key": key})
     reads = Operation("read", [path], connections=READ_CONNECTIONS)
-    return (await run_load(target, reads, READS_PER_SECOND * READ_SECONDS, READS_PER_SECOND)).latency["p99"]
-
-
-async def _ask_for_new_pictures(client: httpx.AsyncClient, path: str, statuses: Counter[int]) -> None:
-    async def ask(first: int) -> None:
-        for width in range(first, 2000, FLOOD_CONNECTIONS):
-            statuses[(await client.get(f"{path}/picture?w={width}&format=webp&blur=1")).status_code] += 1
-
-    await asyncio.gather(*(ask(400 + number_) for number_ in range(FLOOD_CONNECTIONS)))
+    sample = await run_load(target, reads, READS_PER_SECOND * READ_SECONDS, READS_PER_SECOND, realtime=True)
+    return sample.latency["p99"]
 
 
 async def _ask_now_and_then(client: httpx.AsyncClient, path: str, refused: Counter[int]) -> list[float]:

@@ -30,7 +30,6 @@ from gallery.errors import (
     describe_error,
 )
 from gallery.failpoints import Failpoint
-from gallery.images import object_rows
 from gallery.images.model import Image, picture_key
 from gallery.local_disk.scratch import open_outputs, work_folder
 from gallery.local_disk.space import translate_disk_full
@@ -109,13 +108,14 @@ class PictureMaker:
         `ImageNotFound` when the image was deleted meanwhile, `Unavailable`.
         """
         claim_id = uuid4()
+        key = picture_key(order.image.id, str(claim_id), order.spec.format)
         async with self._database.primary() as db:
-            if not await picture_store.claim(db, order.id, claim_id, LEASE):
+            if not await picture_store.claim(db, order.id, claim_id, LEASE, key):
                 return None
         failpoints.hit(Failpoint.PICTURE_CLAIMED)
         try:
             async with run_in_background(self._keep_renewing(order, claim_id), "picture lease"):
-                return await self._make(order, claim_id, render_time)
+                return await self._make(order, claim_id, key, render_time)
         except RendererFailed as error:
             await self._give_up(order, claim_id, strike=True)
             log.warning("picture.renderer_failed", image=order.image.id, error=str(error))
@@ -136,26 +136,24 @@ class PictureMaker:
             async with self._database.primary() as db:
                 await picture_store.give_up(db, order.id, claim_id, strike=strike)
 
-    async def _make(self, order: PictureOrder, claim_id: UUID, render_time: RenderTime) -> PictureRow:
-        key = picture_key(order.image.id, str(claim_id), order.spec.format)
+    async def _make(self, order: PictureOrder, claim_id: UUID, key: str, render_time: RenderTime) -> PictureRow:
         renderers = await self._renderers.get()
         with translate_disk_full(), work_folder(renderers.scratch) as folder:
-            room = asyncio.create_task(self._make_room(order.image, key), name="room for a picture")
+            room = asyncio.create_task(self._make_room(order.image), name="room for a picture")
             try:
                 await self._fetch(order, folder / SOURCE)
                 with measured(render_time):
                     made = await self._render(renderers.pool, order, folder)
-                await room  # a key is reserved before its put
+                await room
             finally:
                 await cancel_and_wait(room)
             size = await self._put(key, order, folder)
         await self._keep(order, claim_id, key, made, size)
         return PictureRow(key, made.width, made.height, size, str(claim_id))
 
-    async def _make_room(self, image: Image, key: str) -> None:
-        """Reserves the key, and evicts what would be too many pictures with this one."""
-        await object_rows.reserve(self._database, image.id, None, [key])
-        async with self._database.writing() as db:
+    async def _make_room(self, image: Image) -> None:
+        """Evicts what would be too many pictures with this one."""
+        async with self._database.primary() as db:
             await picture_store.evict_of_image(db, image.id, self._max_per_image - 1)
 
     async def _fetch(self, order: PictureOrder, target: Path) -> None:
@@ -192,12 +190,9 @@ class PictureMaker:
 
     async def _keep(self, order: PictureOrder, claim_id: UUID, key: str, made: RenderedPicture, size: int) -> None:
         """Raises `ImageNotFound`."""
-        async with self._database.writing() as db:
-            kept = await picture_store.keep(db, order.id, claim_id, key, (made.width, made.height), size)
-            if not kept:
-                await object_rows.release_keys(db, [key])
-        if not kept:
-            raise ImageNotFound(image=order.image.id)
+        async with self._database.primary() as db:
+            if not await picture_store.keep(db, order.id, claim_id, key, (made.width, made.height), size):
+                raise ImageNotFound(image=order.image.id)
         log.info(
             "picture.made",
             image=order.image.id,

@@ -30,12 +30,13 @@ RELEASE = """
     WHERE image_id = $1 AND ($2::integer IS NULL OR attempt = $2) AND remove_after IS DISTINCT FROM '-infinity'
       AND ($2 IS NULL OR NOT EXISTS (SELECT FROM image WHERE id = $1 AND rendered_attempt = $2))
 """
-RELEASE_KEYS = """
+RELEASE_WHERE = """
     UPDATE object SET remove_after = least(remove_after, now()),
-        remove_again_at = CASE WHEN remove_after IS NOT NULL OR created_at > now() - $2::interval
-                             THEN coalesce(remove_again_at, now() + $2::interval) END
-    WHERE key = ANY($1) AND remove_after IS DISTINCT FROM '-infinity'
+        remove_again_at = CASE WHEN remove_after IS NOT NULL OR created_at > now() - {period}::interval
+                             THEN coalesce(remove_again_at, now() + {period}::interval) END
+    WHERE {condition} AND remove_after IS DISTINCT FROM '-infinity'
 """
+RELEASE_KEYS = RELEASE_WHERE.format(condition="key = ANY($1)", period="$2")
 NOT_FROZEN = "NOT EXISTS (SELECT FROM backup WHERE frozen_until > now())"  # a backup is copying what its snapshot shows
 MARK_FOR_REMOVAL = f"""
     UPDATE object SET remove_after = '-infinity'
