@@ -64,8 +64,7 @@ async def test_a_claim_that_is_not_given_reserves_nothing(gallery, picture):
     [
         "UPDATE image SET deleted_at = now() WHERE id = $1",
         "UPDATE picture SET claim = gen_random_uuid() WHERE image_id = $1",
-        "UPDATE picture SET key = (SELECT key FROM object WHERE image_id = $1 AND key LIKE 'original%'), size = 1"
-        " WHERE image_id = $1",
+        "UPDATE picture SET key = (SELECT min(key) FROM object WHERE image_id = $1), size = 1 WHERE image_id = $1",
         "UPDATE object SET remove_after = '-infinity' WHERE image_id = $1 AND key LIKE 'pictures/%'",
         "UPDATE object SET remove_again_at = now() WHERE image_id = $1 AND key LIKE 'pictures/%'",
     ],
