@@ -21,6 +21,7 @@ NEW, KEPT, COUNTED = 25, 200, 1000  # requests
 QUERY = "w=800&h=600&fit=cover&format=webp"
 READS_PER_SECOND, READ_SECONDS, READ_CONNECTIONS = 200, 12, 8
 FLOOD_CONNECTIONS = 16
+SETTLE_SECONDS = 1.0  # in which a new API process begins to answer from memory
 PAUSE_SECONDS = 1.0  # between two new pictures of the other caller
 NEW_GOAL_MS, FLOOD_GOAL = 60.0, 2.0
 NO_BUDGET, SMALL_BUDGET = "100000", "0.1"  # seconds of rendering in a minute
@@ -83,6 +84,7 @@ async def _flood(servers: Servers, version: Version, path: str) -> Flooded:
     paths = [f"{path}/picture?w={width}&format=webp&blur=1" for width in range(400, 2000)]
     new_pictures = Operation("flood", paths, connections=FLOOD_CONNECTIONS)
     async with servers.api(version, **settings) as api, _client(api, keys[0]) as other:
+        await asyncio.sleep(SETTLE_SECONDS)
         idle, refused = await _reads(api, keys[0], path), Counter[int]()
         async with load.flood(replace(api, headers={"X-API-Key": keys[1]}), new_pictures) as answers:
             asking = asyncio.create_task(_ask_now_and_then(other, path, refused))
