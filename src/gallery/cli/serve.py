@@ -19,6 +19,7 @@ from gallery.local_disk.scratch import METRICS_PREFIX, open_scratch
 from gallery.ops import collector
 from gallery.ops.capacity import raise_file_limit
 from gallery.ops.instruments import mark_slot_dead, multiprocess_environment
+from gallery.ops.time_slice import shorten_time_slice
 from gallery.settings import Settings
 from gallery.web.app import make_app
 from gallery.web.server import Server
@@ -76,6 +77,7 @@ async def _serve(gallery: Gallery, sock: socket.socket) -> None:
     async with startup.stop_on_signals(server.stop), asyncio.TaskGroup() as tasks:
         feed = tasks.create_task(gallery.feed.run(), name="feed")
         collector.freeze()
+        shorten_time_slice()
         log.info("api.serving", url=f"http://{host}:{port}")
         await server.serve(sockets=[sock])
         await cancel_and_wait(feed)
