@@ -22,7 +22,7 @@ QUERY = "w=800&h=600&fit=cover&format=webp"
 READS_PER_SECOND, READ_SECONDS, READ_CONNECTIONS = 200, 12, 8
 FLOOD_CONNECTIONS = 16
 FIRST_QUALITY = 70
-SETTLE_SECONDS = 1.0  # in which a new API process begins to answer from memory
+SETTLE_SECONDS = 1.0  # in which a new API process begins to answer from memory, and starts its renderers
 PAUSE_SECONDS = 1.0  # between two new pictures of the other caller
 NEW_GOAL_MS, FLOOD_GOAL = 60.0, 2.0
 NO_BUDGET, SMALL_BUDGET = "100000", "0.1"  # seconds of rendering in a minute
@@ -91,6 +91,7 @@ async def _flood(servers: Servers, version: Version, path: str, quality: int) ->
         idle, refused = await _reads(api, keys[0], path), Counter[int]()
         async with load.flood(replace(api, headers={"X-API-Key": keys[1]}), new_pictures) as answers:
             asking = asyncio.create_task(_ask_now_and_then(other, path, quality, refused))
+            await asyncio.sleep(SETTLE_SECONDS)
             under = await _reads(api, keys[0], path)
             asking.cancel()
             times = await asking
