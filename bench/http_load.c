@@ -237,6 +237,7 @@ static int compare(const void *a, const void *b) {
 }
 
 static double at(double part) {
+    if (!finished) return 0;
     uint64_t index = part * finished;
     return latencies[index < finished ? index : finished - 1] / 1000.0;
 }
@@ -247,7 +248,7 @@ static void report(double seconds) {
     double cpu = (used.ru_utime.tv_sec + used.ru_stime.tv_sec) * 1e6 + used.ru_utime.tv_usec + used.ru_stime.tv_usec;
     qsort(latencies, finished, sizeof *latencies, compare);
     printf("{\"requests\": %llu, \"seconds\": %.6f, \"errors\": %llu, \"bytes\": %llu, \"cpu_us\": %.2f, \"statuses\": {",
-           (unsigned long long)finished, seconds, (unsigned long long)errors, (unsigned long long)bytes, cpu / finished);
+           (unsigned long long)finished, seconds, (unsigned long long)errors, (unsigned long long)bytes, finished ? cpu / finished : 0);
     const char *comma = "";
     for (int status = 0; status < STATUSES; status++)
         if (statuses[status]) {

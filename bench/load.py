@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -54,6 +54,7 @@ class Sample:
     cpu: Mapping[str, float]
     load_cpu: float
     latency: Mapping[str, float]
+    realtime: bool = False  # whether the load generator had real-time priority
 
     @property
     def own_cpu(self) -> float:
@@ -69,12 +70,10 @@ async def run_load(
 ) -> Sample:
     """`count` requests, in a closed loop or at `rate` a second. Raises `UnexpectedAnswer`.
 
-    With `realtime` the load generator waits for no core, where the machine permits it: a latency is the server's alone.
+    With `realtime` the load generator waits for no core, where it has the privilege: a latency is the server's alone.
     """
     async with _load(target, operation, count, rate) as process:
-        if realtime:
-            with suppress(PermissionError):
-                os.sched_setscheduler(process.pid, os.SCHED_FIFO, os.sched_param(1))
+        granted = realtime and _set_realtime(process.pid)
         before = cpu_seconds(target.processes)
         found = await _report(process, f"{operation.name} at {target.name}")
         after = cpu_seconds(target.processes)
@@ -85,17 +84,31 @@ async def run_load(
         cpu={name: (after[name] - before[name]) * 1e6 / count for name in before},
         load_cpu=found["cpu_us"],
         latency={part: found[f"{part}_ms"] for part in ("p50", "p99", "p999", "max")},
+        realtime=granted,
     )
+
+
+def _set_realtime(pid: int) -> bool:
+    try:
+        os.sched_setscheduler(pid, os.SCHED_FIFO, os.sched_param(1))
+    except PermissionError:
+        return False
+    return True
 
 
 @asynccontextmanager
 async def flood(target: Target, operation: Operation) -> AsyncIterator[Counter[int]]:
-    """Requests in a closed loop while the block lasts, each path once at most; then the answers by their status."""
-    answers = Counter[int]()
+    """Requests in a closed loop while the block lasts, each path once at most; then the answers by their status.
+
+    Raises `UnexpectedAnswer` if the paths did not last as long as the block.
+    """
+    answers, name = Counter[int](), f"{operation.name} at {target.name}"
     async with _load(target, operation, len(operation.paths)) as process:
         yield answers
+        if process.returncode is not None:
+            raise UnexpectedAnswer(f"{name}: all {len(operation.paths)} requests were answered too early")
         process.terminate()
-        found = await _report(process, f"{operation.name} at {target.name}")
+        found = await _report(process, name)
         answers.update({int(status): count for status, count in found["statuses"].items()})
 
 
@@ -108,12 +121,18 @@ async def _load(
         head.write_bytes(_head(target, operation))
         body.write_bytes(operation.body or b"")
         words = (target.port, min(operation.connections, count), count, rate, head, body if operation.body else "-")
-        yield await asyncio.create_subprocess_exec(
+        process = await asyncio.create_subprocess_exec(
             compiled("http_load"),
             *map(str, (*words, operation.digits_at)),
             *operation.paths,
             stdout=subprocess.PIPE,
         )
+        try:
+            yield process
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
 
 
 async def _report(process: asyncio.subprocess.Process, name: str) -> Any:

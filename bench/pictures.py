@@ -29,10 +29,10 @@ NO_BUDGET, SMALL_BUDGET = "100000", "0.1"  # seconds of rendering in a minute
 
 
 class Flooded(NamedTuple):
-    """What one caller's flood did: p99 of another's reads in ms, that one's new pictures in ms, and all answers."""
+    """What one caller's flood did: another's reads before it and under it, new pictures in ms, and all answers."""
 
-    idle_p99: float
-    flooded_p99: float
+    idle: Sample
+    flooded: Sample
     new_pictures: list[float]
     refused: Counter[int]
     flood: Counter[int]
@@ -91,19 +91,20 @@ async def _flood(servers: Servers, version: Version, path: str, quality: int) ->
         idle, refused = await _reads(api, keys[0], path), Counter[int]()
         async with load.flood(replace(api, headers={"X-API-Key": keys[1]}), new_pictures) as answers:
             asking = asyncio.create_task(_ask_now_and_then(other, path, quality, refused))
-            await asyncio.sleep(SETTLE_SECONDS)
-            under = await _reads(api, keys[0], path)
-            asking.cancel()
+            try:
+                await asyncio.sleep(SETTLE_SECONDS)
+                under = await _reads(api, keys[0], path)
+            finally:
+                asking.cancel()
             times = await asking
     return Flooded(idle, under, times, refused, answers)
 
 
-async def _reads(api: Target, key: str, path: str) -> float:
-    """p99 in milliseconds of reads of JSON, from the time when each was due."""
+async def _reads(api: Target, key: str, path: str) -> Sample:
+    """Reads of JSON at a fixed rate."""
     target = replace(api, headers={"X-API-Key": key})
     reads = Operation("read", [path], connections=READ_CONNECTIONS)
-    sample = await run_load(target, reads, READS_PER_SECOND * READ_SECONDS, READS_PER_SECOND, realtime=True)
-    return sample.latency["p99"]
+    return await run_load(target, reads, READS_PER_SECOND * READ_SECONDS, READS_PER_SECOND, realtime=True)
 
 
 async def _ask_now_and_then(client: httpx.AsyncClient, path: str, quality: int, refused: Counter[int]) -> list[float]:
@@ -139,11 +140,12 @@ def _result(found: dict[str, tuple[list[float], float]], costs: dict[str, Sample
         "kept": "kept, from the store",
         "rendition": "rendition of 60 kB, from the store",
     }
-    flood, refused = (
-        sum(counts, Counter[int]()) for counts in zip(*((it.flood, it.refused) for it in floods), strict=True)
-    )
+    flood = sum((it.flood for it in floods), Counter[int]())
+    refused = sum((it.refused for it in floods), Counter[int]())
     answers = ", ".join(f"{count} × {status}" for status, count in sorted(flood.items()))
-    idle, under = [it.idle_p99 for it in floods], [it.flooded_p99 for it in floods]
+    idle = [it.idle.latency["p99"] for it in floods]
+    under = [it.flooded.latency["p99"] for it in floods]
+    realtime = all(it.idle.realtime and it.flooded.realtime for it in floods)
     new_pictures = [time_ for it in floods for time_ in it.new_pictures]
     return Result(
         group="pictures",
@@ -192,5 +194,7 @@ def _result(found: dict[str, tuple[list[float], float]], costs: dict[str, Sample
                 ],
             ),
         ],
-        rounds={f"{name}, ms": times for name, (times, _) in found.items()},
+        notes=[f"The load generator of the reads had {'real-time' if realtime else 'ordinary'} priority."],
+        rounds={f"{name}, ms": times for name, (times, _) in found.items()}
+        | {"reads idle, p99, ms": idle, "reads under the flood, p99, ms": under, "pictures under it, ms": new_pictures},
     )

@@ -45,13 +45,19 @@ async def read_response(reader: asyncio.StreamReader, seconds: float = 10) -> tu
 @asynccontextmanager
 async def serve_app(app: Any, **settings: Any) -> AsyncIterator[str]:
     """Gallery's HTTP server with the test's application; yields its URL."""
+    async with run_server(app, **settings) as (url, _):
+        yield url
+
+
+@asynccontextmanager
+async def run_server(app: Any, **settings: Any) -> AsyncIterator[tuple[str, Server]]:
     running = Server(app, ServeSettings(**settings), before_stop=lambda: None)
     with listen("127.0.0.1", 0) as sock:
         task = asyncio.create_task(running.serve(sockets=[sock]))
         while not running.started:
             await asyncio.sleep(0.01)
         try:
-            yield f"http://127.0.0.1:{sock.getsockname()[1]}"
+            yield f"http://127.0.0.1:{sock.getsockname()[1]}", running
         finally:  # a server that outlives its test would keep a number that the next socket gets
             running.stop()
             await task

@@ -4,14 +4,17 @@ import ctypes
 import multiprocessing
 import os
 import platform
+import re
 import threading
+from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 
-from gallery.ops.time_slice import SLICE_NS, shorten_time_slice
+from gallery.ops import time_slice
+from gallery.ops.time_slice import GET_ATTRIBUTES, SLICE_NS, shorten_time_slice
 
-GET_ATTRIBUTES = {"x86_64": 315, "aarch64": 275}
-KERNEL = tuple(int(part) for part in platform.release().split(".")[:2]) if platform.system() == "Linux" else (0, 0)
+LINUX = re.match(r"(\d+)\.(\d+)", platform.release()) if platform.system() == "Linux" else None
+KERNEL = tuple(map(int, LINUX.groups())) if LINUX else (0, 0)
 
 pytestmark = pytest.mark.skipif(
     KERNEL < (6, 12) or platform.machine() not in GET_ATTRIBUTES, reason="this kernel has one slice for all"
@@ -26,45 +29,69 @@ def slice_of(thread: int = 0) -> int:
     return int(attributes[3])
 
 
-def measure(into) -> None:
-    """In a child process: before, after, a new thread's and a new child's."""
-    found = [slice_of()]
+def in_a_child(work):
+    """What `work` returns in a process of its own, whose scheduling it may change."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as processes:
+        return processes.submit(work).result(timeout=60)
+
+
+def slices_of_threads_and_children() -> tuple[int, int, int, int]:
+    """Before, after, a new thread's, and 0 if a new child has the one before."""
+    before, of_thread = slice_of(), []
     shorten_time_slice()
-    found.append(slice_of())
-    thread = threading.Thread(target=lambda: found.append(slice_of()))
+    thread = threading.Thread(target=lambda: of_thread.append(slice_of()))
     thread.start()
     thread.join()
     if not (pid := os.fork()):
-        os._exit(0 if slice_of() == found[0] else 1)
-    found.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-    into.put((found, os.getpriority(os.PRIO_PROCESS, 0)))
+        os._exit(int(slice_of() != before))
+    return before, slice_of(), of_thread[0], os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def measure_at_another_policy(into) -> None:
+def slice_with_niceness_5() -> tuple[int, int]:
+    os.nice(5)
+    shorten_time_slice()
+    return slice_of(), os.getpriority(os.PRIO_PROCESS, 0)
+
+
+def slice_with_another_policy() -> tuple[int, int]:
     os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     shorten_time_slice()
-    into.put((os.sched_getscheduler(0), slice_of()))
+    return slice_of(), os.sched_getscheduler(0)
 
 
-def in_a_child(target):
-    context = multiprocessing.get_context("spawn")
-    results = context.SimpleQueue()
-    child = context.Process(target=target, args=(results,))
-    child.start()
-    found = results.get()
-    child.join()
-    return found
+def slice_with_higher_priority() -> tuple[int, int]:
+    os.nice(-5)
+    shorten_time_slice()
+    return slice_of(), os.getpriority(os.PRIO_PROCESS, 0)
+
+
+def slice_where_the_calls_are_refused() -> int:
+    time_slice.GET_ATTRIBUTES = time_slice.SET_ATTRIBUTES = {platform.machine(): 100_000}  # no system call's number
+    shorten_time_slice()
+    return slice_of()
 
 
 def test_only_the_calling_thread_has_it():
-    (before, after, of_thread, child_differs), niceness = in_a_child(measure)
+    before, after, of_thread, child_differs = in_a_child(slices_of_threads_and_children)
     assert (after, of_thread, child_differs) == (SLICE_NS, before, 0)
     assert before > SLICE_NS
-    assert niceness == os.getpriority(os.PRIO_PROCESS, 0)
+
+
+def test_its_niceness_stays():
+    assert in_a_child(slice_with_niceness_5) == (SLICE_NS, os.getpriority(os.PRIO_PROCESS, 0) + 5)
 
 
 def test_an_operators_policy_is_kept():
-    assert in_a_child(measure_at_another_policy) == (os.SCHED_BATCH, slice_of())
+    assert in_a_child(slice_with_another_policy) == (slice_of(), os.SCHED_BATCH)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may raise a priority")
+def test_a_process_of_higher_priority_keeps_it_for_its_children():
+    assert in_a_child(slice_with_higher_priority) == (slice_of(), os.getpriority(os.PRIO_PROCESS, 0) - 5)
+
+
+def test_where_it_is_refused_the_api_goes_on():
+    assert in_a_child(slice_where_the_calls_are_refused) == slice_of()
 
 
 def test_the_api_has_it(stack):

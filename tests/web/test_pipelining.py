@@ -99,7 +99,7 @@ async def test_an_answer_under_way_is_finished_first():
 
 
 async def test_an_upload_behind_an_answer_has_its_own_time(monkeypatch):
-    monkeypatch.setattr(closing, "DRAIN_TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr(closing, "LINGER_SECONDS", 0.3)
     app = Slow()
     app.may.set()
     async with serve_app(app) as url, connect(url) as (reader, writer):

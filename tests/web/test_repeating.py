@@ -280,6 +280,16 @@ async def test_a_connection_stays_open_while_it_is_used_and_not_longer():
         assert 0.1 < time.monotonic() - started < 1
 
 
+async def test_a_connection_is_not_idle_while_a_request_waits_that_came_with_a_kept_one():
+    async with running() as it, connect(it.url) as (reader, writer):
+        it.application.may_answer.clear()
+        assert await ask(reader, writer, KEPT + COLD) == (200, LAKE)
+        assert not it.protocol.idle
+        it.application.may_answer.set()
+        assert await read_response(reader) == (200, DAWN)
+        assert it.protocol.idle
+
+
 async def test_an_idle_connection_has_no_deadline_for_a_head_and_a_slow_head_has_one():
     async with running(header_timeout=0.3) as it:
         async with connect(it.url) as streams:

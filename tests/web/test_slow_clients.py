@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import socket
 
 import httpx
 import pytest
@@ -10,7 +9,7 @@ import pytest
 import photos
 from conftest import running_application
 from factories import listen, post
-from gallery.web import closing, protocol
+from gallery.web import protocol
 from http_sockets import connect, read_rest, serve_app
 
 SHORT_TIMEOUTS = {
@@ -35,17 +34,6 @@ async def send_slowly(writer: asyncio.StreamWriter, data: bytes, every: float) -
             return
         writer.write(data[number : number + 1])
         await asyncio.sleep(every)
-
-
-async def send_to_the_end(client: socket.socket, data: bytes) -> None:
-    """Sends everything before it reads anything, as simple clients do."""
-    for begin in range(0, len(data), len(data) // 4):
-        await asyncio.to_thread(client.sendall, data[begin : begin + len(data) // 4])
-        await asyncio.sleep(0.05)
-
-
-def receive_all(client: socket.socket) -> bytes:
-    return b"".join(iter(lambda: client.recv(65536), b""))
 
 
 def problem_of(answer: bytes) -> dict:
@@ -91,51 +79,6 @@ async def test_a_slow_body_is_refused(environment):
         )  # the rest would take twice as long as this waits
         dripping.cancel()
         assert await nothing_stored(gallery)
-
-
-async def test_a_client_that_goes_on_sending_still_sees_why_it_was_refused(environment):
-    async with running_application(environment, **SHORT_TIMEOUTS) as (_, client):
-        with socket.create_connection((client.base_url.host, client.base_url.port), timeout=20) as slow:
-            slow.sendall(head(100_000) + FILE)
-            await asyncio.sleep(1.5)  # by then it has been refused
-            await send_to_the_end(slow, bytes(20_000))
-            assert problem_of(await asyncio.to_thread(receive_all, slow))["code"] == "too_slow"
-
-
-@pytest.mark.parametrize("request_line", [b"POST /api/v1/images HTTP/1.0", b"POST /api/v1/images HTTP/1.1"])
-async def test_a_client_that_ends_its_connection_sees_why_its_large_body_was_refused(environment, request_line):
-    """As nginx does, which by default asks for one response by HTTP/1.0 and sends the body to its end."""
-    begin = head(2_000_000, b"Connection: close").replace(b"POST /api/v1/images HTTP/1.1", request_line)
-    async with running_application(environment, GALLERY_UPLOAD__MAX_BYTES="1000") as (_, client):
-        with socket.create_connection((client.base_url.host, client.base_url.port), timeout=20) as large:
-            large.sendall(begin)
-            await asyncio.sleep(0.5)
-            await send_to_the_end(large, bytes(2_000_000))
-            assert (await asyncio.to_thread(receive_all, large)).startswith(b"HTTP/1.1 413 ")
-
-
-@pytest.mark.parametrize("begin", [b"GET / HTTP/1.1\r\nX: " + b"x" * 70_000, b"GET / HTTP/9.9\r\n\r\n"])
-async def test_a_client_that_goes_on_sending_sees_why_its_head_was_refused(environment, begin):
-    async with running_application(environment) as (_, client):
-        with socket.create_connection((client.base_url.host, client.base_url.port), timeout=20) as wrong:
-            wrong.sendall(begin)
-            await asyncio.sleep(0.5)
-            await send_to_the_end(wrong, bytes(20_000))
-            assert (await asyncio.to_thread(receive_all, wrong)).startswith((b"HTTP/1.1 431 ", b"HTTP/1.1 400 "))
-
-
-async def test_a_refused_client_that_neither_reads_nor_ends_is_disconnected(environment, monkeypatch):
-    monkeypatch.setattr(closing, "DRAIN_TIMEOUT_SECONDS", 0.5)
-    async with (
-        running_application(environment) as (_, client),
-        connect(client.base_url) as (reader, writer),
-    ):
-        writer.write(b"GET / HTTP/9.9\r\n\r\n")
-        assert (await read_rest(reader)).startswith(b"HTTP/1.1 400 ")
-        async with asyncio.timeout(10):
-            while not writer.is_closing():  # by its write into a closed connection
-                writer.write(b"x")
-                await asyncio.sleep(0.1)
 
 
 async def test_a_quick_beginning_does_not_pay_for_a_long_pause(environment):

@@ -117,11 +117,11 @@ class PictureMaker:
             async with run_in_background(self._keep_renewing(order, claim_id), "picture lease"):
                 return await self._make(order, claim_id, key, render_time)
         except RendererFailed as error:
-            await self._give_up(order, claim_id, strike=True)
+            await self._give_up(order, claim_id, key, strike=True)
             log.warning("picture.renderer_failed", image=order.image.id, error=str(error))
             raise PictureNotMade(image=order.image.id, cause=error.code()) from error
         except BaseException:  # a cancellation, too: others need not wait for the end of the lease
-            await asyncio.shield(self._give_up(order, claim_id))
+            await asyncio.shield(self._give_up(order, claim_id, key))
             raise
 
     async def _keep_renewing(self, order: PictureOrder, claim_id: UUID) -> None:
@@ -131,10 +131,10 @@ class PictureMaker:
                 async with self._database.primary() as db:
                     await picture_store.renew(db, order.id, claim_id, LEASE)
 
-    async def _give_up(self, order: PictureOrder, claim_id: UUID, *, strike: bool = False) -> None:
+    async def _give_up(self, order: PictureOrder, claim_id: UUID, key: str, *, strike: bool = False) -> None:
         with suppress(DatabaseUnavailable):  # then the lease ends
             async with self._database.primary() as db:
-                await picture_store.give_up(db, order.id, claim_id, strike=strike)
+                await picture_store.give_up(db, order.id, claim_id, key, strike=strike)
 
     async def _make(self, order: PictureOrder, claim_id: UUID, key: str, render_time: RenderTime) -> PictureRow:
         renderers = await self._renderers.get()

@@ -1,6 +1,6 @@
 """The statements on the table `picture`: pictures made on demand, and claims of those that are being made.
 
-A picture has an object from its claim on: the same statement writes both rows, so that there is no time in between.
+A claim reserves the key of the picture's object: one statement writes both rows, so that there is no time in between.
 """
 
 from collections.abc import Collection
@@ -37,9 +37,11 @@ RENEW = """
     UPDATE picture SET lease_until = now() + $4::interval
     WHERE image_id = $1 AND digest = $2 AND claim = $3 AND key IS NULL AND lease_until IS NOT NULL
 """
-GIVE_UP = """
-    UPDATE picture SET lease_until = NULL, strikes = strikes + $4
-    WHERE image_id = $1 AND digest = $2 AND claim = $3 AND key IS NULL
+GIVE_UP = f"""
+    WITH given_up AS (
+        UPDATE picture SET lease_until = NULL, strikes = strikes + $5
+        WHERE image_id = $2 AND digest = $3 AND claim = $4 AND key IS NULL RETURNING claim
+    ) {object_rows.RELEASE_WHERE.format(condition="key = $6 AND EXISTS (SELECT FROM given_up)", period="$1")}
 """
 # The image is locked before the picture, as a delete does: in another order they could wait for each other.
 KEEP = f"""
@@ -89,7 +91,7 @@ FORGET_CLAIMS = """
     DELETE FROM picture WHERE (image_id, digest) IN (
         SELECT image_id, digest FROM picture
         WHERE used_at < now() - $1::interval AND key IS NULL AND coalesce(lease_until <= now(), true)
-        ORDER BY used_at LIMIT $2
+        ORDER BY used_at LIMIT $2 FOR UPDATE SKIP LOCKED
     )
 """
 
@@ -136,9 +138,9 @@ async def renew(db: Connection, picture: PictureId, claim_id: UUID, lease: timed
     await db.execute(RENEW, *picture, claim_id, lease)
 
 
-async def give_up(db: Connection, picture: PictureId, claim_id: UUID, *, strike: bool = False) -> None:
-    """End a claim without a picture."""
-    await db.execute(GIVE_UP, *picture, claim_id, int(strike))
+async def give_up(db: Connection, picture: PictureId, claim_id: UUID, key: str, *, strike: bool = False) -> None:
+    """End a claim without a picture, and release its key."""
+    await db.execute(GIVE_UP, object_rows.MAX_PUT_DURATION, *picture, claim_id, int(strike), key)
 
 
 async def keep(db: Connection, picture: PictureId, claim_id: UUID, key: str, sides: tuple[int, int], size: int) -> bool:

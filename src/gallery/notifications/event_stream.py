@@ -11,7 +11,7 @@ from gallery.access.model import Caller
 from gallery.background import cancel_and_wait
 from gallery.notifications.feed import Feed
 from gallery.notifications.model import EventFilter
-from gallery.notifications.sinks import Send, make_block, open_sink
+from gallery.notifications.sinks import ClientTransport, Send, make_block, open_sink
 from gallery.notifications.stream_limits import StreamSlot
 from gallery.notifications.subscriber import Subscriber
 from gallery.settings import NotificationsSettings
@@ -32,7 +32,7 @@ class Follow(NamedTuple):
 class Connection(NamedTuple):
     """What Gallery's own server tells of a connection; `None` of other servers."""
 
-    transport: asyncio.Transport | None
+    transport: ClientTransport | None
     abort: Callable[[], None] | None
 
 

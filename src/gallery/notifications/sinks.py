@@ -25,6 +25,16 @@ def make_block(text: bytes) -> Block:
     return Block(text, b"%x\r\n%b\r\n" % (len(text), text))
 
 
+class ClientTransport(Protocol):
+    """The part of a connection's transport that a stream uses."""
+
+    def write(self, data: bytes) -> None: ...
+
+    def is_closing(self) -> bool: ...
+
+    def get_write_buffer_size(self) -> int: ...
+
+
 class Sink(Protocol):
     """Takes blocks for one client, in order, without a wait."""
 
@@ -42,7 +52,7 @@ class Sink(Protocol):
         """To be awaited when the response has ended."""
 
 
-def open_sink(transport: asyncio.Transport | None, send: Send) -> Sink:
+def open_sink(transport: ClientTransport | None, send: Send) -> Sink:
     """A sink for the body of a response whose head has been sent.
 
     Gallery's server gives the transport of a chunked response (`web/protocol.py`). HTTP/1.0, `HEAD` and other servers
@@ -52,7 +62,7 @@ def open_sink(transport: asyncio.Transport | None, send: Send) -> Sink:
 
 
 class TransportSink:
-    def __init__(self, transport: asyncio.Transport, send: Send) -> None:
+    def __init__(self, transport: ClientTransport, send: Send) -> None:
         self._transport = transport
         self._send = send
 

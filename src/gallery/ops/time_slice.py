@@ -3,7 +3,7 @@
 Linux lets a process go on for its slice, 1.4 ms on two cores, before a woken one of the same priority has its turn, and
 the API wakes up thousands of times a second for some 0.2 ms. A thread with a shorter slice interrupts the others, at no
 cost in their share of the CPU: `sched_attr.sched_runtime` in sched_setattr(2), from Linux 6.12 on; older kernels ignore
-it. Its threads and child processes have ordinary slices.
+it. Its threads and child processes have ordinary slices, by a flag that would also take a negative niceness from them.
 """
 
 import ctypes
@@ -17,6 +17,8 @@ log = structlog.get_logger(__name__)
 
 SLICE_NS = 100_000  # the shortest that Linux has
 SET_ATTRIBUTES = {"x86_64": 314, "aarch64": 274}  # the system call by machine; no C library has it before glibc 2.41
+GET_ATTRIBUTES = {"x86_64": 315, "aarch64": 275}
+ORDINARY_POLICY = 0  # SCHED_OTHER
 RESET_ON_FORK = 1
 
 
@@ -36,16 +38,20 @@ class _Attributes(ctypes.Structure):
 
 
 def shorten_time_slice() -> None:
-    """Give the calling thread a short slice, unless an operator has given the process another scheduling policy."""
-    call = SET_ATTRIBUTES.get(platform.machine())
-    if sys.platform != "linux" or call is None or os.sched_getscheduler(0) != os.SCHED_OTHER:
+    """Give the calling thread a short slice, where the system can, unless an operator has given the process another
+    scheduling policy or a higher priority.
+    """
+    machine = platform.machine()
+    if sys.platform != "linux" or machine not in SET_ATTRIBUTES:
         return
-    attributes = _Attributes(
-        size=ctypes.sizeof(_Attributes),
-        policy=os.SCHED_OTHER,
-        flags=RESET_ON_FORK,
-        nice=os.getpriority(os.PRIO_PROCESS, 0),
-        runtime=SLICE_NS,
-    )
-    if ctypes.CDLL(None, use_errno=True).syscall(call, 0, ctypes.byref(attributes), 0):
+    call = ctypes.CDLL(None, use_errno=True).syscall
+    attributes, size = _Attributes(), ctypes.sizeof(_Attributes)
+    if call(GET_ATTRIBUTES[machine], 0, ctypes.byref(attributes), size, 0):
+        log.debug("time_slice.unknown", error=os.strerror(ctypes.get_errno()))
+        return
+    if attributes.policy != ORDINARY_POLICY or attributes.nice < 0:
+        return
+    attributes.flags |= RESET_ON_FORK
+    attributes.runtime = SLICE_NS
+    if call(SET_ATTRIBUTES[machine], 0, ctypes.byref(attributes), 0):
         log.debug("time_slice.refused", error=os.strerror(ctypes.get_errno()))

@@ -71,8 +71,9 @@ class HttpProtocol(ClosingProtocol):
 
     @property
     def idle(self) -> bool:
-        """Whether the connection has had a request and waits for the next one."""
-        return self.timeout_keep_alive_task is not None and not self.transport.is_closing()
+        """Whether the connection has had a request and waits for the next one, or for the client to close it."""
+        waits = self.timeout_keep_alive_task is not None or self._responses_ended
+        return waits and not self.transport.is_closing()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._timer is not None:
@@ -127,7 +128,7 @@ class HttpProtocol(ClosingProtocol):
         if self.scope["http_version"] < "1.1":
             disable_chunking(self.cycle)
         elif self.scope["method"] != "HEAD":  # the transport of a response with chunks
-            self.scope["extensions"]["gallery.transport"] = self.transport  # type: ignore[assignment]
+            self.scope["extensions"]["gallery.transport"] = self._response_transport  # type: ignore[assignment]
             self.scope["extensions"][INTERIM_KEY] = interim_sender(self.cycle)  # type: ignore[assignment]
         self._end_head()
         if self._draining():
@@ -164,6 +165,9 @@ class HttpProtocol(ClosingProtocol):
         super().on_message_complete()
         self._message_ended = True
         self.cycle.more_body = False  # also when the application has not read the body
+
+    def _is_receiving(self) -> bool:
+        return self._in_headers or super()._is_receiving()
 
     def _in_body(self) -> bool:
         cycle: Any = self.cycle
@@ -233,7 +237,11 @@ class HttpProtocol(ClosingProtocol):
         self.cycle.keep_alive = False
         self.cycle.scope["extensions"]["gallery.too_slow"] = {}
         self.cycle.message_event.set()
-        self.loop.call_later(RESPONSE_TIMEOUT_SECONDS, self.transport.abort)
+        self.loop.call_later(RESPONSE_TIMEOUT_SECONDS, self._abort_unanswered, self.cycle)
+
+    def _abort_unanswered(self, cycle: Any) -> None:
+        if not cycle.response_complete:
+            self.transport.abort()
 
     # --- refused requests ---------------------------------------------------------------------------------------------
 

@@ -57,6 +57,7 @@ class RepeatingProtocol(HttpProtocol):
 
     def on_headers_complete(self) -> None:
         if self._is_replaying or self._repeater is None or not self._repeat_parsed(self._repeater):
+            self._unset_keepalive_if_required()  # set for a request before it in the same bytes
             super().on_headers_complete()
 
     def _repeat_parsed(self, repeater: Repeater) -> bool:
