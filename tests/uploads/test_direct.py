@@ -13,6 +13,7 @@ import pytest
 import photos
 from conftest import running_application
 from factories import expire_pending_puts, post, stored_keys
+from gallery.background import cancel_and_wait
 from gallery.uploads import direct
 from gallery.wiring import Gallery
 from s3 import create_bucket
@@ -81,6 +82,30 @@ async def test_a_photo_in_parts_of_any_order_is_the_image(running):
     assert (again.status_code, again.json()["id"]) == (201, image["id"])
     await gallery.sweep.run()
     assert await stored_keys(gallery) == {f"original/{image['id']}"}
+
+
+async def test_a_check_that_goes_on_ends_with_the_process(running, monkeypatch):
+    gallery, client = running
+    content, checking, ended = large_photo(9 * MIB), asyncio.Event(), asyncio.Event()
+
+    async def check(*_: object) -> None:
+        checking.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.1)  # as a thread that reads does
+            ended.set()
+
+    upload = await begin(client, content)
+    await put_all(client, upload, content)
+    with monkeypatch.context() as patched:
+        patched.setattr(gallery.resumable_uploads, "settle", check)
+        completing = asyncio.create_task(client.post(upload["complete"]))
+        await checking.wait()
+        await gallery.direct_uploads.close()
+        assert ended.is_set()
+    await cancel_and_wait(completing)
+    assert (await client.post(upload["complete"])).status_code == 201
 
 
 async def test_parts_that_are_missing_are_named(running):

@@ -119,6 +119,27 @@ async def test_a_request_that_has_lost_its_hold_deletes_no_object(running, monke
     assert deleted == []
 
 
+async def test_an_expired_upload_whose_parts_cannot_be_removed_is_not_in_the_way_of_others(running, monkeypatch):
+    gallery, client = running
+    content, multipart = large_photo(9 * MIB), gallery.objects.multipart
+    stuck, other = [await tus.created(client, 2 * len(content)) for _ in range(2)]
+    for url in (stuck, other):
+        await tus.patch(client, url, 0, content)
+    abort = multipart.abort
+
+    async def cannot(key: str, handle: str) -> None:
+        if stuck.rpartition("/")[2] in key:
+            raise ObjectStoreUnavailable
+        await abort(key, handle)
+
+    monkeypatch.setattr(multipart, "abort", cannot)
+    await execute(gallery, "UPDATE upload SET expires_at = created_at - interval '1 day'")  # the first one, longest ago
+    async with asyncio.timeout(20):
+        while await count(gallery, "upload") > 1:
+            await gallery.sweep.run()
+    assert [found.key.rpartition("/")[2] for found in await unfinished(gallery)] == [stuck.rpartition("/")[2]]
+
+
 async def test_the_sweep_ends_an_upload_of_which_it_forgets_the_idempotency_key(running, monkeypatch):
     """One transaction would wait for the other: that which deletes the expired lease, and that which adds the image."""
     gallery, client = running
