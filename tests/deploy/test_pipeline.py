@@ -51,7 +51,7 @@ def test_the_javascript_client_is_published_beside_it():
     assert (released["needs"], released["if"]) == (beside["needs"], beside["if"])
     assert released["environment"] == "npm"
     assert released["steps"][1]["with"] == {"name": "dist", "path": "dist"}
-    assert "npm publish dist/gallery-client-*.tgz --provenance" in steps("release-npm")
+    assert "npm publish ./dist/gallery-client-*.tgz --provenance" in steps("release-npm")
     assert "make kit-test" in steps("kit")
 
 

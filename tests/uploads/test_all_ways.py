@@ -33,7 +33,7 @@ async def test_a_photo_with_all_fields(store):
 
     found = await by_all_ways(store, case)
     image = found["image"]
-    assert image["title"], image["sha256"] == ("A lake", hashlib.sha256(PHOTO).hexdigest())
+    assert (image["title"], image["sha256"]) == ("A lake", hashlib.sha256(PHOTO).hexdigest())
     assert (image["originalName"], image["tags"], image["visibility"]) == ("Ä lake.jpg", ["a", "b"], "public")
     assert image["focus"] == {"x": 0.5, "y": 0.25}
     assert [event[0] for event in found["events"]] == ["image.uploaded"]

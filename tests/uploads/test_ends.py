@@ -7,6 +7,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from gallery.adapters.objects.parts import StoredPart
 from gallery.adapters.objects.reader import RangeReader
 from gallery.background import cancel_and_wait
 from gallery.errors import ObjectStoreUnavailable, ObjectTaken, UploadBusy
-from gallery.uploads import direct, part_writer, resumable
+from gallery.uploads import cleaning, direct, part_writer, resumable
 from gallery.uploads.finishing import Finishing
 from gallery.uploads.idempotency import ROUTE
 from resumed import MIB, count, execute, large_photo, sweep, unfinished
@@ -138,6 +139,22 @@ async def test_an_expired_upload_whose_parts_cannot_be_removed_is_not_in_the_way
         while await count(gallery, "upload") > 1:
             await gallery.sweep.run()
     assert [found.key.rpartition("/")[2] for found in await unfinished(gallery)] == [stuck.rpartition("/")[2]]
+
+
+async def test_uploads_that_no_row_knows_go_in_batches_and_those_of_other_programs_stay(running, monkeypatch):
+    gallery, client = running
+    content = large_photo(9 * MIB)
+    known = await tus.created(client, 2 * len(content))
+    await tus.patch(client, known, 0, content)
+    keys = [f"original/{known.rpartition('/')[2]}", "backups/monday", *(f"original/{number}" for number in range(3))]
+    for key in keys[1:]:
+        await gallery.objects.multipart.begin(key)
+    monkeypatch.setattr(cleaning, "UNKNOWN_AFTER", -timedelta(minutes=1))
+    monkeypatch.setattr(cleaning, "BATCH", 2)
+    await gallery.sweep.run()
+    assert len(await unfinished(gallery)) == len(keys) - 2
+    await gallery.sweep.run()
+    assert {found.key for found in await unfinished(gallery)} == set(keys[:2])
 
 
 async def test_the_sweep_ends_an_upload_of_which_it_forgets_the_idempotency_key(running, monkeypatch):

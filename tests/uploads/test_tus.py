@@ -66,6 +66,17 @@ async def test_a_server_says_what_it_knows_without_a_credential(client):
     assert answer.headers["Tus-Max-Size"] == "10485760"
 
 
+@pytest.mark.parametrize(("make", "kind"), [(photos.a_heic, "image/heic"), (photos.an_avif, "image/avif")])
+async def test_a_download_has_the_type_of_the_picture(running, make, kind):
+    """Also from the store itself, which is told it with the first bytes."""
+    _, client = running
+    image = await image_of(client, await tus.send(client, make()))
+    download = (await client.get(f"/api/v1/images/{image['id']}/download")).json()
+    async with httpx.AsyncClient(base_url=client.base_url) as browser:
+        answer = await browser.get(download["url"])
+    assert (answer.status_code, answer.headers["content-type"]) == (200, kind)
+
+
 @pytest.mark.parametrize("chunk", [None, 100_000, 7])
 async def test_a_photo_in_chunks_is_the_image(running, chunk):
     _, client = running

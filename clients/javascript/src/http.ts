@@ -22,6 +22,7 @@ export interface RequestOptions {
   idempotent?: boolean | undefined;
 }
 
+type Waiting = Pick<RequestOptions, "signal" | "timeoutMs">;
 type Read<T> = (response: Response) => Promise<T>;
 type Retrying = Omit<RetryOptions, "retryForMs"> & { retryForMs?: number | undefined };
 
@@ -68,7 +69,7 @@ export class Http {
     return this.authorized((credential) => {
       const headers = new Headers({ ...type, ...options.headers, ...credential });
       return this.#send(url, { method, headers, body }, options, read);
-    });
+    }, options);
   }
 
   /** The result of `attempt`, tried again where that helps. It gets how often it was tried before. */
@@ -95,30 +96,22 @@ export class Http {
   }
 
   /** The header with the caller's credential; a function is asked for it each time. */
-  async authorization(): Promise<Record<string, string>> {
-    const token = typeof this.#auth === "function" ? await this.#ask(this.#auth) : this.#auth;
+  async #authorization(waiting: Waiting): Promise<Record<string, string>> {
+    const token = typeof this.#auth === "function" ? await ask(this.#auth, waiting) : this.#auth;
     if (!token) return {};
     return { Authorization: `${token.startsWith("gt_") ? "Upload" : "Bearer"} ${token}` };
   }
 
   /** What `send` returns with that header; once again, if the server refuses it and the function has a new one. */
-  async authorized<T>(send: (headers: Record<string, string>) => Promise<T>): Promise<T> {
-    const headers = await this.authorization();
+  async authorized<T>(send: (headers: Record<string, string>) => Promise<T>, waiting: Waiting): Promise<T> {
+    const headers = await this.#authorization(waiting);
     try {
       return await send(headers);
     } catch (error) {
       if (typeof this.#auth !== "function" || !(error instanceof GalleryError && error.status === 401)) throw error;
-      const renewed = await this.authorization();
+      const renewed = await this.#authorization(waiting);
       if (renewed.Authorization === headers.Authorization) throw error;
       return send(renewed);
-    }
-  }
-
-  async #ask(auth: () => string | undefined | Promise<string | undefined>): Promise<string | undefined> {
-    try {
-      return await auth();
-    } catch (error) {
-      throw new GalleryUnavailable(`The function "auth" has failed: ${messageOf(error)}`, error);
     }
   }
 
@@ -146,6 +139,28 @@ export class Http {
       clearTimeout(timer);
       if ((read as unknown) !== asItIs) signal?.removeEventListener("abort", stop); // else it ends the body's reading, too
     }
+  }
+}
+
+/** What `auth` returns, for which nothing waits longer than for an answer of the server. */
+async function ask(auth: Exclude<Auth, string>, { signal, timeoutMs }: Waiting): Promise<string | undefined> {
+  signal?.throwIfAborted();
+  let stop = () => {};
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const ended = new Promise<never>((_, reject) => {
+    stop = () => reject(signal?.reason);
+    signal?.addEventListener("abort", stop, { once: true });
+    const limit = timeoutMs || TIMEOUT_MS;
+    timer = setTimeout(reject, limit, new Error(`it has not answered within ${limit / 1000} seconds`));
+  });
+  try {
+    return await Promise.race([auth(), ended]);
+  } catch (error) {
+    signal?.throwIfAborted();
+    throw new GalleryUnavailable(`The function "auth" has failed: ${messageOf(error)}`, error);
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener("abort", stop);
   }
 }
 

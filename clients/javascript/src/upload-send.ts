@@ -26,7 +26,9 @@ export interface SendRequest {
 export async function send(http: Http, request: SendRequest): Promise<Response> {
   const { method, path, headers, body, size, onSent, signal } = request;
   if (http.usesXhr) {
-    return http.authorized((credential) => byXhr(http.endpoint(path), request, { ...headers, ...credential }));
+    return http.authorized((credential) => byXhr(http.endpoint(path), request, { ...headers, ...credential }), {
+      signal,
+    });
   }
   const timeoutMs = ANSWER_MS + size / SLOWEST;
   const response = await http.attempt(method, path, { headers, body, signal, timeoutMs }, asItIs);

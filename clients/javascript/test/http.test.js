@@ -161,6 +161,25 @@ it("ends at its signal: before, while it sends, while it reads, and in a pause",
   assert.equal(timeout.name, "TimeoutError");
 });
 
+it("waits for a function that gets the token no longer than for an answer", async (t) => {
+  const { url, requests } = await peer(t, (response) => send(response, 200, {}));
+  const gallery = createGallery({ url, auth: () => new Promise(() => {}), retryForMs: 0 });
+  const reason = new Error("the visitor has left");
+  const ended = async (call) => {
+    const controller = new AbortController();
+    setTimeout(() => controller.abort(reason), 200);
+    assert.equal(await errorOf(call(controller.signal)), reason);
+  };
+  await ended((signal) => gallery.images.get("a", { signal }));
+  await ended((signal) => gallery.wait("a", { signal }));
+  await ended((signal) => gallery.upload(new Blob(["x"]), { signal }));
+  assert.equal((await errorOf(gallery.wait("a", { timeoutMs: 200 }))).code, "not_ready_in_time");
+  const events = gallery.events();
+  setTimeout(() => events.return(), 200);
+  for await (const _ of events) assert.fail();
+  assert.equal(requests.length, 0);
+});
+
 it("takes any address of a server, and nothing else", async (t) => {
   const { url, requests } = await peer(t, (response) => send(response, 200, {}));
   await createGallery({ url: `${url}/behind/` }).images.get("a/b");

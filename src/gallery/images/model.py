@@ -12,6 +12,8 @@ from msgspec import UNSET, Struct, UnsetType
 from gallery.access.model import Owner
 from gallery.errors import ImageNotFound
 
+ORIGINALS = "original"  # the first part of their keys
+
 ImageId = NewType("ImageId", str)
 
 
@@ -162,7 +164,7 @@ def find_id(text: str) -> ImageId | None:
 
 
 def original_key(image: ImageId) -> str:
-    return f"original/{image}"
+    return f"{ORIGINALS}/{image}"
 
 
 def rendition_key(image: ImageId, attempt: int, name: str, format: str) -> str:  # noqa: A002  the word of the contract

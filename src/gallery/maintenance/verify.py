@@ -177,12 +177,11 @@ class Verify:
         """The keys of uploads in parts that the store has and no row."""
         async for batch in self._objects.multipart.list_unfinished(before):
             async with self._database.primary() as db:
-                known = await upload_rows.known_handles(db, [upload.handle for upload in batch])
-            for upload in batch:
-                if upload.handle not in known:
-                    if remove:
-                        await self._objects.multipart.abort(upload.key, upload.handle)
-                    yield upload.key
+                unknown = await upload_rows.unknown(db, batch)
+            for upload in unknown:
+                if remove:
+                    await self._objects.multipart.abort(upload.key, upload.handle)
+                yield upload.key
 
     async def _finding(
         self, kinds: Mapping[str, FindingKind], key: str, image: ImageId, rebuilt: dict[ImageId, bool]

@@ -88,7 +88,7 @@ def probe(file: BinaryIO, limits: Limits) -> ProbeResult:
 
 
 def sniff(begin: bytes) -> Format:
-    """The format of a file by its first `SIGNATURE_BYTES`; AVIF and HEIC, which look alike there, are both AVIF.
+    """The format of a file by its first `SIGNATURE_BYTES`; a HEIC of a generic brand (ISO 23008-12) looks like an AVIF.
 
     Raises `NotAPicture`.
     """
@@ -99,14 +99,14 @@ def sniff(begin: bytes) -> Format:
     if magic[:4] == b"RIFF" and magic[8:] == b"WEBP":
         return Format.WEBP
     if magic[4:8] == b"ftyp":
-        return Format.AVIF
+        return Format.HEIC if magic[8:12] in isobmff.HEIC_BRANDS else Format.AVIF
     raise NotAPicture(begins=magic.hex())
 
 
 def _identify(file: BinaryIO) -> tuple[Format, Header]:
     file.seek(0)
     kind = sniff(file.read(SIGNATURE_BYTES))
-    if kind is Format.AVIF:
+    if kind in (Format.AVIF, Format.HEIC):
         codec, header = isobmff.read_header(file)
         return Format(codec), header
     return kind, READERS[kind](file)

@@ -1,6 +1,5 @@
 """Finishes uploads in several requests that have all their bytes, and removes what is left of all others."""
 
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 
@@ -41,7 +40,6 @@ class UploadCleaning:
         try:
             await self._delete_expired(db, min(limit, BATCH))
             if monotonic() >= self._next_search:
-                self._next_search = monotonic() + UNKNOWN_EVERY_SECONDS
                 await self._abort_unknown(db)
         except ObjectStoreUnavailable as error:
             log.warning("uploads.not_cleaned", error=str(error))
@@ -66,11 +64,16 @@ class UploadCleaning:
             log.info("upload.expired", upload=upload.id, received=upload.received, size=upload.size)
 
     async def _abort_unknown(self, db: Connection) -> None:
-        """A process may die after it has begun an object in the store, and before it has recorded it."""
+        """A process may die after it has begun an object in the store, and before it has recorded it.
+
+        At most a batch of them; the next sweep goes on.
+        """
+        aborted = 0
         async for batch in self._objects.multipart.list_unfinished(datetime.now(UTC) - UNKNOWN_AFTER):
-            known = await upload_rows.known_handles(db, [found.handle for found in batch])
-            for found in batch:
-                if found.handle not in known:
-                    with suppress(ObjectStoreUnavailable):
-                        await self._objects.multipart.abort(found.key, found.handle)
-                    log.info("upload.unknown_removed", key=found.key)
+            for found in await upload_rows.unknown(db, batch):
+                if aborted == BATCH:
+                    return
+                await self._objects.multipart.abort(found.key, found.handle)
+                aborted += 1
+                log.info("upload.unknown_removed", key=found.key)
+        self._next_search = monotonic() + UNKNOWN_EVERY_SECONDS

@@ -1,7 +1,7 @@
 """What requests leave of an unfinished part: the tails, each an object of its own, until the part is full.
 
 A request that brings a few bytes does not write all tails again, but only those that are not twice as long as what it
-leaves: so a byte is written again about as often as its tail can double before it is a part, and there are about 20
+leaves: so a byte is written again about as often as its tail can double before it is a part, and there are 23
 tails at most, each twice as long as the next one. The column `tail_key` has their keys in order.
 """
 

@@ -14,11 +14,11 @@ from asyncpg import Record
 
 from gallery.access import ticket_rows
 from gallery.access.model import Owner
-from gallery.adapters.objects.parts import StoredPart
+from gallery.adapters.objects.parts import StoredPart, UnfinishedUpload
 from gallery.adapters.postgres.database import Connection
 from gallery.errors import GalleryError, SavedError, UploadBusy, restore_error, saved_error
 from gallery.images import object_rows
-from gallery.images.model import ImageId
+from gallery.images.model import ORIGINALS, ImageId
 from gallery.uploads.model import Hold, Outcome, Protocol, Upload
 
 RETENTION = timedelta(hours=24)  # after the last byte that arrived, and after the end
@@ -255,8 +255,11 @@ async def delete_ended(db: Connection, limit: int) -> None:
     await db.execute(DELETE_ENDED, limit)
 
 
-async def known_handles(db: Connection, handles: Sequence[str]) -> set[str]:
-    return {row["handle"] for row in await db.fetch(KNOWN_HANDLES, handles)}
+async def unknown(db: Connection, uploads: Sequence[UnfinishedUpload]) -> list[UnfinishedUpload]:
+    """Those of Gallery's that no row knows: a bucket may have unfinished uploads of other programs, too."""
+    own = [upload for upload in uploads if upload.key.startswith(f"{ORIGINALS}/")]
+    known = {row["handle"] for row in await db.fetch(KNOWN_HANDLES, [upload.handle for upload in own])}
+    return [upload for upload in own if upload.handle not in known]
 
 
 def _held(hold: Hold) -> tuple[ImageId, str]:

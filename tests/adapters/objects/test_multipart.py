@@ -197,6 +197,34 @@ async def test_parts_that_another_completion_deletes_are_not_missed(joined, monk
     assert await is_whole(joined)
 
 
+async def test_a_part_that_arrives_after_a_cancel_does_not_stay(joined, monkeypatch):
+    handle = await joined.multipart.begin(KEY)
+    original = JoinedParts._put
+
+    async def put_behind_a_cancel(backend: JoinedParts, *arguments: Any) -> None:
+        monkeypatch.setattr(JoinedParts, "_put", original)
+        await joined.multipart.abort(KEY, handle)
+        await original(backend, *arguments)
+
+    monkeypatch.setattr(JoinedParts, "_put", put_behind_a_cancel)
+    with pytest.raises(ObjectNotFound):
+        await joined.multipart.put_part(KEY, handle, 1, 0, part_of(0))
+    assert await joined.multipart._backend._sizes(handle) == {}
+
+
+async def test_an_upload_that_ends_while_they_are_listed_is_left_out(joined, monkeypatch):
+    gone, other = await joined.multipart.begin(KEY), await joined.multipart.begin(f"{KEY}2")
+    original = JoinedParts._beginning
+
+    async def begun(backend: JoinedParts, handle: str) -> Any:
+        if handle == gone:
+            await backend.abort(KEY, gone)
+        return await original(backend, handle)
+
+    monkeypatch.setattr(JoinedParts, "_beginning", begun)
+    assert await list_unfinished(joined) == {(f"{KEY}2", other)}
+
+
 async def test_parts_wait_for_the_memory_of_other_puts(joined):
     handle = await joined.multipart.begin(KEY)
     backend = joined._store

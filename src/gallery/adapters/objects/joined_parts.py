@@ -56,6 +56,11 @@ class JoinedParts:
         await self._beginning(handle)
         size = await asyncio.to_thread(content_size, content)
         await self._put(_part_key(handle, number), content, size)
+        try:
+            await self._beginning(handle)
+        except (NotFoundError, FileNotFoundError):  # cancelled meanwhile: nothing would show the part any more
+            await self._delete([_part_key(handle, number)])
+            raise
         return StoredPart(number, start, size)
 
     async def list_parts(self, key: str, handle: str) -> list[StoredPart]:  # noqa: ARG002
@@ -78,21 +83,26 @@ class JoinedParts:
 
     async def abort(self, key: str, handle: str) -> None:  # noqa: ARG002
         """`begun` goes last: without it, no list shows the upload."""
-        for name in [*(_part_key(handle, number) for number in await self._sizes(handle)), _begun_key(handle)]:
-            with suppress(NotFoundError, FileNotFoundError):
-                await obstore.delete_async(self._store, name)
+        await self._delete([*(_part_key(handle, number) for number in await self._sizes(handle)), _begun_key(handle)])
 
     async def sign_part(self, key: str, handle: str, number: int, size: int, expires: timedelta) -> PartRequest | None:
         """Returns `None`: a signed URL of these stores takes bytes of any length."""
 
     async def list_unfinished(self, before: datetime) -> AsyncIterator[list[UnfinishedUpload]]:
         async for batch in obstore.list(self._store, UPLOADS_PREFIX, chunk_size=LIST_BATCH_SIZE):
-            yield [
-                UnfinishedUpload((await self._beginning(handle)).key, handle, found["last_modified"])
-                for found in batch
-                if found["path"].endswith(f"/{BEGUN_NAME}") and found["last_modified"] < before
-                for handle in [found["path"].split("/")[-2]]
-            ]
+            unfinished = []
+            for found in batch:
+                if found["path"].endswith(f"/{BEGUN_NAME}") and found["last_modified"] < before:
+                    handle = found["path"].split("/")[-2]
+                    with suppress(NotFoundError, FileNotFoundError):  # it has ended meanwhile
+                        key = (await self._beginning(handle)).key
+                        unfinished.append(UnfinishedUpload(key, handle, found["last_modified"]))
+            yield unfinished
+
+    async def _delete(self, names: Sequence[str]) -> None:
+        for name in names:
+            with suppress(NotFoundError, FileNotFoundError):
+                await obstore.delete_async(self._store, name)
 
     async def _beginning(self, handle: str) -> "_Beginning":
         """Raises `FileNotFoundError` or `NotFoundError` for an upload that is gone."""
