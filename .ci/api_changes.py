@@ -49,6 +49,7 @@ def _operation(both: Documents, old: Json, new: Json, where: str) -> Iterator[st
         if status in new["responses"]:
             before, after = _resolve(both.old, response), _resolve(both.new, new["responses"][status])
             yield from _content(both, before, after, f"{where}: {status}", sending=False)
+            yield from _headers(both, before.get("headers", {}), after.get("headers", {}), f"{where}: {status}")
         elif status < "400":
             yield f"{where}: no longer answers {status}"
 
@@ -82,6 +83,18 @@ def _content(both: Documents, old: Json, new: Json, where: str, *, sending: bool
         elif "schema" in media:
             after = new["content"][media_type].get("schema", {})
             yield from _schema(both, media["schema"], after, f"{where}: {media_type}", sending=sending)
+
+
+def _headers(both: Documents, old: Json, new: Json, where: str) -> Iterator[str]:
+    for name, header in old.items():
+        if name not in new:
+            yield f"{where}: header {name}: is gone"
+            continue
+        before, after = _resolve(both.old, header), _resolve(both.new, new[name])
+        if before.get("required") and not after.get("required"):
+            yield f"{where}: header {name}: may be missing"
+        schemas = before.get("schema", {}), after.get("schema", {})
+        yield from _schema(both, *schemas, f"{where}: header {name}", sending=False)
 
 
 def _schema(
@@ -140,6 +153,8 @@ def _same_type(
     if sending:
         yield from _bounds(old, new, where)
     yield from _fields(both, old, new, where, sending=sending, seen=seen)
+    if sending and new.get("additionalProperties") is False and old.get("additionalProperties") is not False:
+        yield f"{where}: no longer takes other fields"
     for key, name in (("items", "item"), ("additionalProperties", "value")):
         if isinstance(old.get(key), dict) and isinstance(new.get(key), dict):
             yield from _schema(both, old[key], new[key], f"{where}: {name}", sending=sending, seen=seen)

@@ -45,6 +45,7 @@ def a_document() -> Json:
     problem = {"description": "An error", "content": {"application/problem+json": {"schema": {"type": "object"}}}}
     listed = {"type": "array", "items": {"$ref": "#/components/schemas/Photo"}}
     status = {"$ref": "#/components/schemas/Status"}
+    headers = {"ETag": {"required": True, "schema": {"type": "string"}}, "Age": {"schema": {"type": "integer"}}}
     parameters = [
         {"in": "query", "name": "limit", "schema": {"type": "integer", "maximum": 200}, "required": False},
         {"in": "query", "name": "status", "schema": {"type": "array", "items": status}, "explode": False},
@@ -63,7 +64,7 @@ def a_document() -> Json:
                     "tags": ["photos"],
                     "security": [{"bearer": []}],
                     "requestBody": json_of({"$ref": "#/components/schemas/NewPhoto"}),
-                    "responses": {"201": json_of({"$ref": "#/components/schemas/Photo"})},
+                    "responses": {"201": json_of({"$ref": "#/components/schemas/Photo"}) | {"headers": headers}},
                 },
             },
             PHOTO: {
@@ -120,6 +121,19 @@ OF_LIST, OF_ADD = "GET /photos", "POST /photos: body: application/json"
 ITEM = "GET /photos: 200: application/json: item"
 NEW_PARAMETER = {"in": "query", "name": "album", "schema": {"type": "string"}}
 BREAKS = {
+    "a header": (drop(*ADD, "responses", "201", "headers", "ETag"), "POST /photos: 201: header ETag: is gone"),
+    "a header that may be missing": (
+        put(*ADD, "responses", "201", "headers", "ETag", "required", False),
+        "POST /photos: 201: header ETag: may be missing",
+    ),
+    "a header of another type": (
+        put(*ADD, "responses", "201", "headers", "Age", "schema", {"type": "string"}),
+        "POST /photos: 201: header Age: may be string",
+    ),
+    "other fields of a body": (
+        put(*SENT, "additionalProperties", False),
+        "POST /photos: body: application/json: no longer takes other fields",
+    ),
     "a path": (drop("paths", PHOTO), "GET /photos/{photoId}: is gone"),
     "an operation": (drop(*ADD), "POST /photos: is gone"),
     "a schema's name": (lambda d: put(*SCHEMAS, "Lane", {})(d) or drop(*SENT)(d) or put(*ADD, "requestBody", {})(d),
@@ -194,6 +208,8 @@ BREAKS = {
         put(*SCHEMAS, "Status", {"type": "string"}), f"{ITEM}: status: may be any other value"),
 }  # fmt: skip
 COMPATIBLE = {
+    "a new header": put(*ADD, "responses", "201", "headers", "Link", {"schema": {"type": "string"}}),
+    "a header that is always there now": put(*ADD, "responses", "201", "headers", "Age", "required", True),
     "nothing": lambda document: None,
     "a new path": put("paths", "/albums", {"get": {"operationId": "listAlbums", "responses": {}}}),
     "a new operation": put("paths", PHOTO, "delete", {"operationId": "deletePhoto", "responses": {}}),
