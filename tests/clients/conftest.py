@@ -25,6 +25,7 @@ from clients_proxy import Proxy, proxy_to
 from gallery_client import AsyncGallery, Gallery
 from gallery_client.cli.main import main
 from gallery_processes import base_environment
+from kit.packages import install_python_client
 
 END = object()
 CLIENT = Path(__file__).resolve().parents[2] / "clients" / "python" / "src"
@@ -109,18 +110,28 @@ def obey_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
+@pytest.fixture(scope="session")
+async def program(tmp_path_factory) -> tuple[list[str], dict[str, str]]:
+    """The command and its environment; `make kit-test` takes that of the published wheel."""
+    if os.environ.get("KIT") != "yes":
+        return [sys.executable, "-m", "gallery_client"], {"PYTHONPATH": str(CLIENT)}
+    environment = await install_python_client(tmp_path_factory.mktemp("wheel"))
+    return [str(environment / "bin" / "gallery-client")], {}
+
+
 @pytest.fixture
-def start(stack, tmp_path):
+def start(stack, tmp_path, program):
     """Starts `gallery-client …` in a folder of its own, with a cache of its own."""
     running = []
+    command, own = program
 
     def start(*arguments: object, url: str = stack.url, **environment: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [*WITHOUT_PRIVILEGES, sys.executable, "-m", "gallery_client", *map(str, arguments)],
+            [*WITHOUT_PRIVILEGES, *command, *map(str, arguments)],
             cwd=tmp_path,
             env={
                 **base_environment(),
-                "PYTHONPATH": str(CLIENT),
+                **own,
                 "XDG_CACHE_HOME": str(tmp_path / "cache"),
                 "GALLERY_URL": url,
                 **environment,

@@ -43,6 +43,9 @@ class EventData(msgspec.Struct, rename="camel"):
     version: int
 
 
+JPEG_BEGIN = b"\xff\xd8"
+
+
 class Load:
     """Uploads distinct photos at a rate. Each upload is repeated with its key until it is acknowledged."""
 
@@ -79,11 +82,15 @@ class Load:
         self._stopped = True
 
     async def upload(self, content: bytes | None = None, **fields: str) -> str:
-        """Upload until it is acknowledged; returns the image's id."""
+        """Upload until it is acknowledged, by a form or as a raw body; returns the image's id."""
         content = self.make_photo() if content is None else content
         headers = {"Idempotency-Key": str(uuid4())}
+        raw = headers | {"Content-Type": "image/jpeg"}
+        as_form = not content.startswith(JPEG_BEGIN) or random.choice([True, False])
 
         def send(client: httpx.AsyncClient) -> Awaitable[httpx.Response]:
+            if not as_form:
+                return client.post("/api/v1/images", content=content, params=fields, headers=raw)
             return client.post("/api/v1/images", files={"file": ("a.jpg", content)}, data=fields, headers=headers)
 
         answer = await self.retry_until(send, (200, 201), (409, 502, 503))

@@ -4,12 +4,14 @@ import asyncio
 import os
 import shutil
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
 
 QUIET_NPM = ("--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
 INSTALL_SECONDS = 300
+ROOT = Path(__file__).resolve().parents[2]
 
 
 async def install_npm(folder: Path) -> Path:
@@ -58,3 +60,16 @@ async def run(*command: object, cwd: Path | None = None, seconds: float = 120, *
     text = output.decode(errors="replace")
     assert process.returncode == 0, f"{' '.join(map(str, command))}\n{text}"
     return text
+
+
+async def install_python_client(folder: Path) -> Path:
+    """A new environment with the wheel of the Python client, and the packages that it needs from this one."""
+    build = ("--no-deps", "--no-build-isolation", "--quiet", "-w", folder, ROOT / "clients" / "python")
+    await run(sys.executable, "-m", "pip", "wheel", *build)
+    [wheel] = folder.glob("*.whl")
+    environment = folder / "venv"
+    await run(sys.executable, "-m", "venv", environment)
+    await run(environment / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-deps", wheel)
+    [packages] = (environment / "lib").glob("*/site-packages")
+    (packages / "needed.pth").write_text(sysconfig.get_path("purelib"))
+    return environment

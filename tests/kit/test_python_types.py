@@ -3,26 +3,15 @@
 import json
 import os
 import re
-import sys
-import sysconfig
 from pathlib import Path
 
-from kit.packages import install_npm, run
-
-ROOT = Path(__file__).resolve().parents[2]
+from kit.packages import install_npm, install_python_client, run
 
 
 async def test_each_public_name_of_the_wheel_has_a_type(tmp_path):
     """With the client's wheel in a new environment, and the packages that it needs from this one."""
     modules = await install_npm(Path(__file__).parent / "generators")
-    build = ("--no-deps", "--no-build-isolation", "--quiet", "-w", tmp_path, ROOT / "clients" / "python")
-    await run(sys.executable, "-m", "pip", "wheel", *build)
-    [wheel] = tmp_path.glob("*.whl")
-    await run(sys.executable, "-m", "venv", tmp_path / "venv")
-    python = tmp_path / "venv" / "bin" / "python"
-    await run(python, "-m", "pip", "install", "--quiet", "--no-deps", wheel)
-    [packages] = (tmp_path / "venv" / "lib").glob("*/site-packages")
-    (packages / "needed.pth").write_text(sysconfig.get_path("purelib"))
+    python = await install_python_client(tmp_path) / "bin" / "python"
     (tmp_path / "pyrightconfig.json").write_text(json.dumps({"venvPath": str(tmp_path), "venv": "venv"}))
     path = os.pathsep.join([str(python.parent), os.environ["PATH"]])
     pyright = ("node", modules / "pyright" / "index.js", "--verifytypes", "gallery_client", "--ignoreexternal")
