@@ -47,12 +47,13 @@ class BrowserFile:
 
     `sent_again` are those that were lost with their connections; `refused` those of requests with an error as the
     answer, such as 423 for as long as a killed process has its hold: a client has sent them before it reads it.
+    `lost_at_once` is the most that one broken connection cost.
     """
 
     def __init__(self, content: bytes) -> None:
         self.size = len(content)
         self.sha256 = hashlib.sha256(content).hexdigest()
-        self.sent = self.sent_again = self.refused = self.interruptions = 0
+        self.sent = self.sent_again = self.refused = self.lost_at_once = 0
         self._at = 0
         self._was_refused = False
 
@@ -62,7 +63,7 @@ class BrowserFile:
             self.refused += self._at - sent
         elif sent < self._at:
             self.sent_again += self._at - sent
-            self.interruptions += 1
+            self.lost_at_once = max(self.lost_at_once, self._at - sent)
         self._was_refused = False
         self.sent += max(0, sent - self._at)
         self._at = sent

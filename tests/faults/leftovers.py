@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from factories import expire_pending_puts, stored_keys
+from gallery.adapters.objects import file_parts
 from gallery.settings import Settings
 from gallery.uploads import cleaning
 from gallery.wiring import Gallery, open_gallery
@@ -28,6 +29,7 @@ async def check_nothing_left(environment: Mapping[str, str]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cleaning, "UNKNOWN_AFTER", -timedelta(minutes=1))  # also what was begun a moment ago
         patch.setattr(cleaning, "UNKNOWN_EVERY_SECONDS", 0.0)
+        patch.setattr(file_parts, "ABANDONED_SECONDS", -60.0)  # also of a process that was killed as it began an upload
         async with open_gallery(Settings.read(environment)) as gallery:
             async with gallery.database.primary() as db:
                 await db.execute(EXPIRE)

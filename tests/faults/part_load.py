@@ -28,6 +28,7 @@ class Sender:
     Once the client has sent `pause_at` bytes, it sets `paused` and waits for `go_on`. `chunk` is the largest number of
     bytes in one request. With `pauses` in seconds, the client gives up after the last one. `sent` counts the bytes of
     all requests, `refused` those of requests with an error as the answer: a client has sent them before it reads it.
+    `lost_at_once` is the most that one broken connection cost.
     """
 
     def __init__(
@@ -43,7 +44,8 @@ class Sender:
         self.content = content
         self.key = str(uuid4())
         self.sent = self.refused = 0
-        self.interruptions = 0
+        self.interruptions = self.lost_at_once = 0
+        self._sent_to = 0  # by the request whose connection broke
         self.acknowledged = 0  # bytes from the file's beginning, by `Upload-Offset`
         self.paused, self.go_on = asyncio.Event(), asyncio.Event()
         self._pause_at = pause_at
@@ -105,6 +107,11 @@ class Sender:
     def _acknowledge(self, offset: int) -> None:
         assert offset >= self.acknowledged, "acknowledged bytes are asked for again"
         self.acknowledged = offset
+        self._lose(self._sent_to - offset)
+        self._sent_to = 0
+
+    def _lose(self, count: int) -> None:
+        self.lost_at_once = max(self.lost_at_once, count)
 
     async def _interrupted(self, answer: httpx.Response | None) -> None:
         assert answer is None or answer.status_code in AGAIN, answer.text
@@ -119,12 +126,20 @@ class Sender:
         begin = self.acknowledged
         end = min(begin + self._chunk, len(self.content))
         headers = {**tus.VERSION, **tus.CHUNK, "Upload-Offset": str(begin), "Content-Length": str(end - begin)}
-        return await self._send("PATCH", path, headers, begin, end)
+        before = self.sent
+        answer = await self._send("PATCH", path, headers, begin, end)
+        if answer is None:
+            self._sent_to = begin + self.sent - before
+        return answer
 
     async def _put(self, part: dict[str, Any]) -> httpx.Response | None:
         begin, end = part["from"], part["to"]
         headers = {**part["headers"], "Content-Length": str(end - begin)}
-        return await self._send(part["method"], part["url"], headers, begin, end)
+        before = self.sent
+        answer = await self._send(part["method"], part["url"], headers, begin, end)
+        if answer is None:
+            self._lose(self.sent - before)
+        return answer
 
     async def _send(
         self, method: str, url: str, headers: dict[str, str], begin: int, end: int
