@@ -1,7 +1,8 @@
 """A data directory for each test, and a check that nothing runs in it afterwards."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -14,6 +15,12 @@ def running_in(data_dir: Path) -> list[psutil.Process]:
     return [process for process in running if str(data_dir) in " ".join(process.info["cmdline"] or [])]
 
 
+def kill_all(processes: Iterable[psutil.Process]) -> None:
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):  # one may end with the one before it
+            process.kill()
+
+
 @pytest.fixture
 async def data_dir(tmp_path: Path) -> AsyncIterator[Path]:
     """Below a directory of mode 0700, as pytest makes them: as root, the servers need access through it."""
@@ -24,6 +31,5 @@ async def data_dir(tmp_path: Path) -> AsyncIterator[Path]:
             return
         await asyncio.sleep(0.05)
     left = running_in(path)
-    for process in left:
-        process.kill()
+    kill_all(left)
     pytest.fail(f"left running: {left}")

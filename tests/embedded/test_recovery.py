@@ -13,7 +13,7 @@ import msgspec
 import psutil
 import pytest
 
-from embedded.conftest import running_in
+from embedded.conftest import kill_all, running_in
 from embedded.test_servers import add_note, as_root, read_notes
 from gallery.embedded import datadir, servers
 from gallery.embedded.datadir import RunInfo
@@ -136,8 +136,7 @@ async def test_killed_servers_recover(data_dir):
     application, before = await start_application(data_dir)
     await add_note(before, "hello")
     application.kill()
-    for process in running_in(data_dir):
-        process.kill()
+    kill_all(running_in(data_dir))
     await application.wait()
     async with servers.open_servers(data_dir) as after:
         assert await read_notes(after) == (["hello"], ["hello"])

@@ -328,7 +328,7 @@ async def test_killed_servers_come_back_with_the_same_urls_and_data(data_dir):
             publish_servers(lock, servers)
             await add_note(lock.run_info, "hello")
             for server in servers:
-                [main] = [each for each in running_in(data_dir) if f"{server.port}" in " ".join(each.cmdline())]
+                [main] = [each for each in running_in(data_dir) if f"{server.port}" in " ".join(each.info["cmdline"])]
                 main.kill()
                 await asyncio.sleep(0.1)
                 assert await read_until_recovered(lock.run_info) == (["hello"], ["hello"])

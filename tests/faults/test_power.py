@@ -4,8 +4,8 @@ import asyncio
 import json
 import os
 import shutil
-import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -115,7 +115,8 @@ async def test_after_a_power_cut_originals_are_whole_and_renditions_are_rendered
 async def _kill_all(stack: RunningGallery) -> None:
     running = [psutil.Process(stack.pid), *psutil.Process(stack.pid).children(recursive=True)]
     for process in running:
-        process.send_signal(signal.SIGKILL)
+        with suppress(psutil.NoSuchProcess):  # it ends with its parent
+            process.kill()
     await stack.process.wait()
     await asyncio.to_thread(psutil.wait_procs, running[1:], timeout=10)
 
